@@ -1,0 +1,43 @@
+import type { StreamContext } from '../src/context.ts'
+import { type ListOptions, judge } from '../src/judge.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import type { Who } from '../src/rule.ts'
+
+/** Options of {@link allowList}. */
+export interface AllowListOptions extends ListOptions {}
+
+/**
+ * Turns away everybody whose verified certificate is not on a list.
+ *
+ * Fails closed: no TLS, no certificate, one that was not verified, two common names, a NUL in a
+ * name, a predicate that throws or takes too long: turned away. An empty list admits nobody. Ask
+ * for certificates with `requestCert` on the server. In a client pipeline the list is about the
+ * server, on top of Node's own check of its host name.
+ *
+ * A string is the whole common name, exactly. A pattern is not anchored: `/alice/` admits
+ * `malice`; write `/^alice$/`.
+ *
+ * @pipelines connection, client
+ * @order after `secure`
+ * @adds nothing
+ * @rejects `ERR_CIO_REJECTED` (peer): it is not on the list, told by `reject`
+ * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range
+ *
+ * @example
+ * import { Cio, allowList } from 'cio'
+ *
+ * const app = new Cio()
+ *   .useConnection(allowList(['alice', /^sensor-\d+$/, { uri: 'spiffe://acme/gateway' }]))
+ * app.on('reject', (error) => console.warn(error.message))
+ */
+export function allowList(who: Who, options: AllowListOptions = {}): Middleware<StreamContext> {
+  const check = judge('allowList', who, true, options)
+
+  return defineMiddleware<StreamContext>(
+    { name: 'allowList', after: 'secure' },
+    async function allowList(ctx, next) {
+      await check(ctx)
+      return next()
+    },
+  )
+}

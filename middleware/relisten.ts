@@ -1,0 +1,68 @@
+import debug from 'debug'
+import { announce } from '../src/app-events.ts'
+import { Backoff, type BackoffOptions, pause } from '../src/backoff.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import type { ServerContext } from '../src/server.ts'
+
+const log = debug('cio:relisten')
+
+/** Options of {@link relisten}. */
+export interface RelistenOptions extends BackoffOptions {}
+
+/** One retry, as the event `relisten` tells it. */
+export interface Relisten {
+  /** 1 for the first. */
+  readonly retry: number
+  /** Milliseconds that it waits before it. */
+  readonly delay: number
+  /** Why it has to. */
+  readonly error: Error
+}
+
+declare module '../src/app-events.ts' {
+  interface AppEvents {
+    /** The address is in use, and `relisten` will try again after a delay. */
+    relisten: [retry: Relisten, server: ServerContext]
+  }
+}
+
+/**
+ * Listens again while the address is in use.
+ *
+ * For restarts, where the process before has not let go of its port yet. Only `EADDRINUSE` is
+ * retried. Gives up with that error, and stops at once when `listen()` is aborted.
+ *
+ * @pipelines server
+ * @order right before `listen`, after all else: what is inside it runs again with each retry
+ * @adds nothing
+ * @rejects `EADDRINUSE` (app): Node's own error, when the retries are used up
+ * @throws `ERR_CIO_OPTION`: an option is out of its range
+ *
+ * @example
+ * import { Cio, relisten } from 'cio'
+ *
+ * const app = new Cio().useServer(relisten({ retries: 5, delay: 1_000, factor: 2 }))
+ * app.on('relisten', ({ retry, delay }) => console.log(`retry ${retry} in ${delay} ms`))
+ */
+export function relisten(options: RelistenOptions = {}): Middleware<ServerContext> {
+  const backoff = new Backoff('relisten', options)
+
+  return defineMiddleware<ServerContext>(
+    { name: 'relisten', repeats: true, before: 'listen', after: '*' },
+    async function relisten(ctx, next) {
+      for (let retry = 1; ; retry++) {
+        try {
+          return await next()
+        } catch (thrown) {
+          const error = thrown as NodeJS.ErrnoException
+          const inUse = error.code === 'EADDRINUSE' && error.syscall === 'listen'
+          if (!inUse || ctx.arrived || retry > backoff.retries) throw error
+          const delay = backoff.delay(retry)
+          log('%s, retry %d in %d ms', error.message, retry, delay)
+          announce(ctx.app, 'relisten', { retry, delay, error }, ctx)
+          await pause(delay, ctx.signal)
+        }
+      }
+    },
+  )
+}

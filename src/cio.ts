@@ -1,0 +1,203 @@
+/** The application. Read this first. */
+
+import { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { certs } from '../middleware/certs.ts'
+import type { AppEvents } from './app-events.ts'
+import { callSite } from './call-site.ts'
+import { type ConnectOptions, ClientContext, clientEnd, connect, runClient } from './client.ts'
+import { ConnectionContext, connectionEnd, runConnection } from './connection.ts'
+import type { CloseOptions, CloseResult } from './context.ts'
+import { Inspection } from './inspect.ts'
+import type { Hints, Middleware } from './middleware.ts'
+import { optionError } from './option.ts'
+import { Pipeline, type Registrable } from './pipeline.ts'
+import { secureClient, secureConnection } from './secure.ts'
+import {
+  type ListenOptions,
+  ServerContext,
+  flushTimeout,
+  listen,
+  runServer,
+  serverEnd,
+} from './server.ts'
+
+/** The three pipelines of an app: to list, remove, replace, disable and enable their entries. */
+export interface Pipelines {
+  readonly server: Pipeline<ServerContext>
+  readonly connection: Pipeline<ConnectionContext>
+  readonly client: Pipeline<ClientContext>
+}
+
+/** Options of `app.handle()`. */
+export interface HandleOptions {
+  /** The socket beneath the stream, if there is one: `ctx.socket` and `ctx.peer` come from it. */
+  readonly socket?: Socket
+}
+
+/**
+ * An application: three pipelines of middleware, for servers, their connections, and clients.
+ *
+ * `Connection`, `Client` and `Server` are what middleware have added to the three contexts; each
+ * `use…` returns the app with its own added. Given by hand, they type an app that is not chained:
+ * `new Cio<{ user: User }>()`.
+ *
+ * @example
+ * import { Cio } from 'cio'
+ *
+ * const app = new Cio().useConnection(async (ctx) => {
+ *   for await (const chunk of ctx) ctx.stream.write(chunk)
+ * })
+ * const server = await app.listen(0)
+ * console.log(`an echo on port ${server.port}`)
+ * await server.close()
+ */
+export class Cio<
+  Connection extends object = {},
+  Client extends object = {},
+  Server extends object = {},
+> extends EventEmitter<AppEvents> {
+  readonly pipelines: Pipelines = {
+    server: new Pipeline('server', serverEnd),
+    connection: new Pipeline('connection', connectionEnd),
+    client: new Pipeline('client', clientEnd),
+  }
+  readonly #servers = new Set<ServerContext>()
+  readonly #streams = new Set<ConnectionContext | ClientContext>()
+
+  constructor() {
+    super()
+    const { server, connection, client } = this.pipelines
+    const step = { step: true, at: 'cio' }
+    server.add(certs(), {}, step)
+    server.add(listen, { name: 'listen', after: '*' }, step)
+    connection.add(secureConnection, { name: 'secure' }, step)
+    client.add(certs(), {}, step)
+    client.add(connect, { name: 'connect' }, step)
+    client.add(secureClient, { name: 'secure' }, step)
+  }
+
+  /**
+   * Adds to what runs once for each `listen()`, before it listens unless hinted otherwise.
+   * `await next()` returns when the server has closed and its last connection has ended.
+   */
+  useServer<Adds extends object = {}>(
+    middleware: Middleware<ServerContext & Server, Adds> | string,
+    hints?: Hints,
+  ): Cio<Connection, Client, Server & Adds> {
+    const registrable = middleware as unknown as Registrable<ServerContext>
+    this.pipelines.server.add(registrable, hints, { at: callSite() })
+    return this as unknown as Cio<Connection, Client, Server & Adds>
+  }
+
+  /**
+   * Adds to what runs once for each accepted connection, after the TLS handshake unless hinted
+   * otherwise. `await next()` returns when everything inside is done with the connection.
+   */
+  useConnection<Adds extends object = {}>(
+    middleware: Middleware<ConnectionContext & Connection, Adds> | string,
+    hints?: Hints,
+  ): Cio<Connection & Adds, Client, Server> {
+    const registrable = middleware as unknown as Registrable<ConnectionContext>
+    this.pipelines.connection.add(registrable, hints, { at: callSite() })
+    return this as unknown as Cio<Connection & Adds, Client, Server>
+  }
+
+  /**
+   * Adds to what runs once for each `connect()`, after the connection and the TLS handshake unless
+   * hinted otherwise. `await next()` returns when the connection is over.
+   */
+  useClient<Adds extends object = {}>(
+    middleware: Middleware<ClientContext & Client, Adds> | string,
+    hints?: Hints,
+  ): Cio<Connection, Client & Adds, Server> {
+    const registrable = middleware as unknown as Registrable<ClientContext>
+    this.pipelines.client.add(registrable, hints, { at: callSite() })
+    return this as unknown as Cio<Connection, Client & Adds, Server>
+  }
+
+  /**
+   * Runs the server pipeline and resolves when it listens. May be called several times.
+   *
+   * @param target A port, the path of a Unix socket, or options; by default a port that is free.
+   * @param options More options, for a port or a path.
+   * @throws what a middleware threw, or Node's error of listening, before it listened
+   */
+  async listen(
+    target: number | string | ListenOptions = {},
+    options: ListenOptions = {},
+  ): Promise<ServerContext & Server> {
+    const ctx = new ServerContext(this, { ...options, ...place(target) })
+    this.#servers.add(ctx)
+    void ctx.closed.then(() => this.#servers.delete(ctx))
+    await runServer(ctx)
+    return ctx as ServerContext & Server
+  }
+
+  /**
+   * Runs the client pipeline and resolves when it is connected.
+   *
+   * @param target A port of this host, the path of a Unix socket, or options.
+   * @param options More options, for a port or a path.
+   * @throws what a middleware threw, or Node's error of connecting, before it was connected
+   */
+  async connect(
+    target: number | string | ConnectOptions,
+    options: ConnectOptions = {},
+  ): Promise<ClientContext & Client> {
+    const ctx = new ClientContext(this, { ...options, ...place(target) })
+    this.#track(ctx)
+    await runClient(ctx)
+    return ctx as ClientContext & Client
+  }
+
+  /**
+   * Runs the connection pipeline over a Duplex, and returns its context; `ctx.closed` fulfils when
+   * it is over.
+   */
+  handle(stream: Duplex, { socket }: HandleOptions = {}): ConnectionContext & Connection {
+    if (typeof stream?.pipe !== 'function') {
+      throw optionError('handle', 'stream', 'a Duplex', stream)
+    }
+    const ctx = new ConnectionContext(this, null, stream, socket)
+    this.#track(ctx)
+    void runConnection(ctx, flushTimeout)
+    return ctx as ConnectionContext & Connection
+  }
+
+  /**
+   * The final order of all three pipelines, and why each entry stands where it does. `String()` of
+   * it is a table.
+   *
+   * @throws `ERR_CIO_ORDER_CYCLE`
+   */
+  inspect(): Inspection {
+    const { server, connection, client } = this.pipelines
+    return new Inspection(server, connection, client)
+  }
+
+  /** Closes all that is open: servers, clients, and what was given to `handle()`. */
+  async close(options: CloseOptions = {}): Promise<CloseResult> {
+    const open = [...this.#servers, ...this.#streams]
+    const results = await Promise.all(open.map((ctx) => ctx.close(options)))
+    return { forced: results.reduce((sum, { forced }) => sum + forced, 0) }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #track(ctx: ConnectionContext | ClientContext): void {
+    this.#streams.add(ctx)
+    void ctx.closed.then(() => this.#streams.delete(ctx))
+  }
+}
+
+/** What `listen()` and `connect()` take in place of options. */
+function place(target: number | string | object): object {
+  if (typeof target === 'object') return target
+  // As in Node: an environment variable's port is a port.
+  const port = Number(target)
+  return Number.isNaN(port) || target === '' ? { path: target } : { port }
+}

@@ -1,0 +1,85 @@
+/**
+ * One error class with many codes. `code` is the contract, the message is for the
+ * reader, and `fault` decides which event tells of it.
+ */
+
+/** Who caused an error: decides whether `error` tells of it, or `reject` and `clientError`. */
+export type Fault = 'peer' | 'app'
+
+/** Options of {@link CioError}. */
+export interface CioErrorOptions {
+  /**
+   * Who caused it: `peer` ends that connection and is told by `reject` or `clientError`; `app` is
+   * told by `error`.
+   *
+   * @default 'app'
+   */
+  readonly fault?: Fault
+  /** What caused it, usually an error of Node's. */
+  readonly cause?: unknown
+}
+
+/**
+ * An error of Cio or of a middleware.
+ *
+ * Match on `code`, never on the message, which may change in any release. A middleware of one's
+ * own throws the same class with a code of its own.
+ *
+ * @example
+ * import { CioError } from 'cio'
+ *
+ * const error = new CioError('ERR_CIO_IDLE', 'nothing passed for 60000 ms', { fault: 'peer' })
+ * console.log(error.code) // ERR_CIO_IDLE
+ */
+export class CioError<Code extends string = string> extends Error {
+  override readonly name = 'CioError'
+  readonly code: Code
+  readonly fault: Fault
+
+  constructor(code: Code, message: string, { fault = 'app', cause }: CioErrorOptions = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    this.fault = fault
+  }
+}
+
+/** Narrows to a {@link CioError}, of one `code` if given, whichever copy of Cio made it. */
+export function isCioError<Code extends string>(
+  error: unknown,
+  code?: Code,
+): error is CioError<Code> {
+  return (
+    error instanceof Error &&
+    error.name === 'CioError' &&
+    (code === undefined || (error as CioError).code === code)
+  )
+}
+
+/** Makes an `Error` of whatever was thrown. */
+export function asError(thrown: unknown): Error {
+  if (thrown instanceof Error) return thrown
+  return new CioError('ERR_CIO_NOT_AN_ERROR', `${describe(thrown)} was thrown; throw an Error`)
+}
+
+/** Names a value and its type for an option's error. Never used on keys or passphrases. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return `${quote(value)} (string)`
+  if (value === null || value === undefined) return String(value)
+  if (Array.isArray(value)) return 'an array'
+  if (typeof value === 'object') return `an object (${value.constructor?.name ?? 'Object'})`
+  if (typeof value === 'function') return `a function (${value.name || 'anonymous'})`
+  return `${(value as number | symbol).toString()} (${typeof value})`
+}
+
+// JSON leaves these as they are: C1 controls drive terminals, the others reorder or hide text.
+const unprintable = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g
+const quotedLength = 64
+
+/** Cuts and escapes what a peer sent, so that it can stand in a message or a log line. */
+export function quote(text: string): string {
+  const cut = text.length > quotedLength ? `${text.slice(0, quotedLength)}…` : text
+  return JSON.stringify(cut).replace(
+    unprintable,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}

@@ -1,0 +1,73 @@
+/** Prints the three pipelines in their order, and why. */
+
+import type { PipelineEntry } from './pipeline.ts'
+
+/** What `app.inspect()` returns: data, whose `String()` is a table. */
+export class Inspection {
+  readonly server: readonly PipelineEntry[]
+  readonly connection: readonly PipelineEntry[]
+  readonly client: readonly PipelineEntry[]
+
+  constructor(
+    server: Iterable<PipelineEntry>,
+    connection: Iterable<PipelineEntry>,
+    client: Iterable<PipelineEntry>,
+  ) {
+    this.server = [...server]
+    this.connection = [...connection]
+    this.client = [...client]
+  }
+
+  /** A table as wide as the terminal, or 80 columns where there is none. */
+  toString(): string {
+    const width = process.stdout.columns || 80
+    return [
+      ...table('server', this.server, width),
+      '',
+      ...table('connection', this.connection, width),
+      '',
+      ...table('client', this.client, width),
+    ].join('\n')
+  }
+}
+
+const indent = '  '
+const narrowest = 16
+
+function table(title: string, entries: readonly PipelineEntry[], width: number): string[] {
+  const rows = entries.map((entry, index) => [
+    String(index + 1),
+    entry.name + (entry.enabled ? '' : ' (disabled)') + (entry.repeats ? ' (repeats)' : ''),
+    entry.why,
+    entry.at,
+  ])
+  const widest = (column: number): number => Math.max(0, ...rows.map((row) => row[column]!.length))
+  const number = widest(0)
+  const name = Math.min(widest(1), Math.floor(width / 3))
+  const rest = width - number - name - 4 * indent.length
+  const at = Math.max(narrowest, Math.min(widest(3), Math.floor(rest / 2)))
+  const columns = [number, name, Math.max(narrowest, rest - at), at]
+
+  return [title, ...rows.flatMap((row) => line(row, columns))]
+}
+
+/** One row, in as many lines as its longest cell needs. */
+function line(row: readonly string[], columns: readonly number[]): string[] {
+  const cells = row.map((cell, column) => wrap(cell, columns[column]!))
+  const height = Math.max(...cells.map((cell) => cell.length))
+  return Array.from({ length: height }, (_, at) =>
+    cells
+      .map((cell, column) => indent + (cell[at] ?? '').padEnd(columns[column]!))
+      .join('')
+      .trimEnd(),
+  )
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines = ['']
+  for (const word of text.split(/(?<= )|(?<=\/)/)) {
+    if (lines.at(-1)!.length + word.trimEnd().length > width && lines.at(-1) !== '') lines.push('')
+    lines.push(...(((lines.pop() ?? '') + word).match(new RegExp(`.{1,${width}}`, 'g')) ?? ['']))
+  }
+  return lines
+}

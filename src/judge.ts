@@ -1,0 +1,122 @@
+/** Judging a peer by a rule, and turning it away: what the lists share. Fails closed. */
+
+import debug from 'debug'
+import type { TLSSocket } from 'node:tls'
+import { tell } from './app-events.ts'
+import type { StreamContext } from './context.ts'
+import { CioError, asError, quote } from './errors.ts'
+import { finish } from './finish.ts'
+import { checkDuration, checkKnown, optionError } from './option.ts'
+import type { Peer } from './peer.ts'
+import { type Rule, type Who, compileRule } from './rule.ts'
+
+/** Options that `allowList` and `denyList` share. */
+export interface ListOptions {
+  /**
+   * Says goodbye to who is turned away: writes to `ctx.stream`, which is ended and flushed when
+   * the function has returned. `peer` is null where there is no verified identity.
+   *
+   * @default the connection just ends
+   */
+  readonly reject?: (ctx: StreamContext, peer: Peer | null) => unknown
+  /**
+   * Milliseconds for a predicate to decide, and again for a goodbye to be said and flushed.
+   * `Infinity` waits for ever.
+   *
+   * @default 10_000
+   */
+  readonly timeout?: number
+}
+
+const defaultTimeout = 10_000
+
+/**
+ * Makes the check of a list: it throws unless the peer has a verified identity without a defect,
+ * and the rule `who` says `admits` of it.
+ *
+ * The check throws `ERR_CIO_REJECTED` (peer), once `reject` has said goodbye.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function judge(
+  owner: string,
+  who: Who,
+  admits: boolean,
+  options: ListOptions,
+): (ctx: StreamContext) => Promise<void> {
+  const { timeout = defaultTimeout, reject } = options
+  checkKnown(owner, options, ['reject', 'timeout'])
+  checkDuration(owner, 'timeout', timeout)
+  if (reject !== undefined && typeof reject !== 'function') {
+    throw optionError(owner, 'reject', 'a function', reject)
+  }
+  const rule = compileRule(owner, who)
+  const log = debug(`cio:${owner}`)
+
+  return async function judge(ctx) {
+    const refused = await refusal(ctx, rule, admits, timeout)
+    if (log.enabled) log('%d %s: %s', ctx.id, ctx.peer?.name, refused?.message ?? 'comes in')
+    if (!refused) return
+    const { peer, remote } = ctx
+    if (reject) await sayGoodbye(ctx, reject, timeout)
+    const name = peer?.name == null ? '' : ` (${quote(peer.name)})`
+    const message = `${remote}${name} was turned away by \`${owner}\`: ${refused.message}`
+    throw new CioError('ERR_CIO_REJECTED', message, { fault: 'peer', cause: refused.cause })
+  }
+}
+
+/** Why a peer is not let in; undefined if it is. */
+async function refusal(
+  ctx: StreamContext,
+  rule: Rule,
+  admits: boolean,
+  timeout: number,
+): Promise<{ readonly message: string; readonly cause?: Error } | undefined> {
+  const { peer } = ctx
+  if (!peer) return { message: whyUnknown(ctx) }
+  const { defect } = peer
+  if (defect !== null) return { message: defect }
+  try {
+    const answer = rule(peer, ctx)
+    const holds = typeof answer === 'boolean' ? answer : await within(timeout, answer)
+    if (holds === admits) return undefined
+    return { message: holds ? 'it is on the list' : 'it is not on the list' }
+  } catch (thrown) {
+    const cause = asError(thrown)
+    return { message: `its rule failed: ${cause.message}`, cause }
+  }
+}
+
+async function sayGoodbye(
+  ctx: StreamContext,
+  reject: NonNullable<ListOptions['reject']>,
+  timeout: number,
+): Promise<void> {
+  try {
+    await within(timeout, Promise.resolve(reject(ctx, ctx.peer)))
+    await finish(ctx.stream, timeout)
+  } catch (thrown) {
+    tell(ctx.app, asError(thrown))
+  }
+}
+
+function whyUnknown({ socket, encrypted }: StreamContext): string {
+  if (!encrypted) return 'it does not speak TLS'
+  const certificate = (socket as TLSSocket).getPeerX509Certificate()
+  if (!certificate) return 'it presented no certificate'
+  const verdict = String((socket as TLSSocket).authorizationError ?? 'it was not verified')
+  return `its certificate is not trusted (${verdict}); the subject it claims, unverified, is ${quote(certificate.subject)}`
+}
+
+async function within<T>(timeout: number, answer: Promise<T>): Promise<T> {
+  if (timeout === Infinity) return answer
+  let timer: NodeJS.Timeout | undefined
+  const expired = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`it took more than ${timeout} ms`)), timeout)
+  })
+  try {
+    return await Promise.race([answer, expired])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,62 @@
+/** Checks of options, made when a middleware is made, so that a mistake shows at the start. */
+
+import { CioError, describe } from './errors.ts'
+
+/** The longest delay that a timer of Node's keeps; above it, it fires after 1 ms. */
+export const longestTimer: number = 2 ** 31 - 1
+
+/** Makes the error of an option: `owner` and `option` name it, `rule` says what was expected. */
+export function optionError(
+  owner: string,
+  option: string,
+  rule: string,
+  value: unknown,
+): CioError<'ERR_CIO_OPTION'> {
+  return new CioError(
+    'ERR_CIO_OPTION',
+    `${owner}: expected \`${option}\` to be ${rule}, got ${describe(value)}`,
+  )
+}
+
+/**
+ * Checks a number of milliseconds; `Infinity` means no bound.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkDuration(owner: string, option: string, value: unknown): void {
+  const valid =
+    typeof value === 'number' && value >= 0 && (value <= longestTimer || value === Infinity)
+  if (!valid) {
+    const rule = `milliseconds from 0 to ${longestTimer}, or Infinity`
+    throw optionError(owner, option, rule, value)
+  }
+}
+
+/**
+ * Checks a whole number that counts something; `Infinity` means no bound.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkCount(owner: string, option: string, value: unknown, least = 0): void {
+  const valid =
+    typeof value === 'number' && value >= least && (Number.isInteger(value) || value === Infinity)
+  if (!valid) {
+    throw optionError(owner, option, `a whole number of at least ${least}, or Infinity`, value)
+  }
+}
+
+/**
+ * Refuses options that nobody reads, so that a slip of the pen is not a setting that is silently
+ * off.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkKnown(owner: string, options: object, known: readonly string[]): void {
+  for (const option of Object.keys(options)) {
+    if (known.includes(option)) continue
+    throw new CioError(
+      'ERR_CIO_OPTION',
+      `${owner}: \`${option}\` is not an option of it; it has ${known.map((name) => `\`${name}\``).join(', ')}`,
+    )
+  }
+}

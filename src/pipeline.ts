@@ -1,0 +1,274 @@
+/** A list of named entries, and what can be done with it: add, remove, replace, disable, enable. */
+
+import { compose, type Run } from './compose.ts'
+import { CioError } from './errors.ts'
+import { load } from './load.ts'
+import type { Hints, Middleware } from './middleware.ts'
+import { optionError } from './option.ts'
+import { order } from './order.ts'
+
+/** An entry as it stands in the final order. */
+export interface PipelineEntry {
+  /** What hints call it; `anonymous` for a function without a name. */
+  readonly name: string
+  /** Whether Cio put it there itself. */
+  readonly step: boolean
+  readonly enabled: boolean
+  /** The file and line that registered it. */
+  readonly at: string
+  readonly before: readonly string[]
+  readonly after: readonly string[]
+  readonly requires: readonly string[]
+  readonly repeats: boolean
+  /** Why it stands where it stands. */
+  readonly why: string
+}
+
+/** Chooses entries: by name, or by a predicate. */
+export type Selector = string | ((entry: Pick<PipelineEntry, 'name' | 'step' | 'at'>) => boolean)
+
+/** What `useConnection` and its like take: a middleware, or the name of a module that exports one. */
+export type Registrable<Ctx extends object> = Middleware<Ctx> | string
+
+interface Registration<Ctx extends object> {
+  /** Absent while it is the name of a module that has not been loaded. */
+  middleware: Middleware<Ctx> | undefined
+  readonly module: string | undefined
+  /** What the registration said; it goes before what the publisher said. */
+  readonly hints: Hints
+  readonly step: boolean
+  readonly at: string
+  enabled: boolean
+}
+
+const anonymous = 'anonymous'
+
+/**
+ * One of an app's three pipelines.
+ *
+ * A change holds for the runs that begin after it; those under way keep the order they have.
+ */
+export class Pipeline<Ctx extends object & { reached: string }> {
+  readonly kind: 'server' | 'connection' | 'client'
+  readonly #farEnd: Run<Ctx>
+  #registrations: Registration<Ctx>[] = []
+  #entries: readonly PipelineEntry[] | undefined
+  #run: Run<Ctx> | undefined
+
+  constructor(kind: 'server' | 'connection' | 'client', farEnd: Run<Ctx>) {
+    this.kind = kind
+    this.#farEnd = farEnd
+  }
+
+  /** The names in the final order, without what is disabled. */
+  get names(): string[] {
+    return [...this].filter(({ enabled }) => enabled).map(({ name }) => name)
+  }
+
+  /**
+   * The entries in the final order, with what is disabled.
+   *
+   * @throws `ERR_CIO_ORDER_CYCLE`
+   */
+  [Symbol.iterator](): Iterator<PipelineEntry> {
+    return this.#order()[Symbol.iterator]()
+  }
+
+  /** Whether an entry of that name is there and enabled. */
+  has(name: string): boolean {
+    return this.#registrations.some((entry) => entry.enabled && nameOf(entry) === name)
+  }
+
+  /**
+   * Registers a middleware, as `useConnection` and its like do.
+   *
+   * A name that one of Cio's own steps has replaces that step, in its place.
+   *
+   * @throws `ERR_CIO_DUPLICATE_NAME`: the name is taken
+   * @throws `ERR_CIO_OPTION`: it is neither a function nor the name of a module
+   */
+  add(
+    middleware: Registrable<Ctx>,
+    hints: Hints = {},
+    { at = 'unknown', step = false }: { readonly at?: string; readonly step?: boolean } = {},
+  ): void {
+    const added = registration(this.kind, middleware, hints, at, step)
+    const place = this.#registrations.findIndex((entry) => entry.step && sameName(entry, added))
+    if (place === -1) {
+      this.#checkName(added)
+      this.#registrations.push(added)
+    } else {
+      this.#registrations[place] = added
+    }
+    this.#changed()
+  }
+
+  /** Takes entries out; tells how many. */
+  remove(which: Selector): number {
+    const kept = this.#registrations.filter((entry) => !selects(which, entry))
+    const removed = this.#registrations.length - kept.length
+    this.#registrations = kept
+    this.#changed()
+    return removed
+  }
+
+  /**
+   * Puts another middleware in the place and under the name of one that is there. Its hints stay
+   * those of the old registration, unless others are given.
+   *
+   * @throws `ERR_CIO_UNKNOWN_NAME`: nothing has that name
+   */
+  replace(name: string, middleware: Registrable<Ctx>, hints?: Hints): void {
+    const place = this.#registrations.findIndex((entry) => nameOf(entry) === name)
+    const old = this.#registrations[place]
+    if (!old) throw this.#unknown(name)
+    const kept = { ...(hints ?? old.hints), name }
+    const entry = registration(this.kind, middleware, kept, old.at, false)
+    this.#registrations[place] = { ...entry, enabled: old.enabled }
+    this.#changed()
+  }
+
+  /** Leaves entries out of the runs to come, and keeps their places; tells how many. */
+  disable(which: Selector): number {
+    return this.#switch(which, false)
+  }
+
+  /** Takes disabled entries into the runs to come again; tells how many. */
+  enable(which: Selector): number {
+    return this.#switch(which, true)
+  }
+
+  /**
+   * The function that a run calls: made once, and again only after a change. It is a promise only
+   * while modules given by name have to be loaded first.
+   *
+   * @throws `ERR_CIO_ORDER_CYCLE`
+   * @throws `ERR_CIO_REQUIRES`
+   * @throws `ERR_CIO_LOAD`
+   */
+  compose(): Run<Ctx> | Promise<Run<Ctx>> {
+    if (this.#run) return this.#run
+    if (this.#registrations.some((entry) => entry.enabled && !entry.middleware)) {
+      return this.#load().then(() => this.compose())
+    }
+    return (this.#run = this.#compile())
+  }
+
+  #compile(): Run<Ctx> {
+    this.#checkRequires()
+    const places = order(this.#registrations.map(hintsOf))
+    const steps = places
+      .map(({ index }) => this.#registrations[index]!)
+      .filter(({ enabled }) => enabled)
+      .map((entry) => {
+        return { ...hintsOf(entry), middleware: entry.middleware! }
+      })
+    return compose(steps, this.#farEnd)
+  }
+
+  #order(): readonly PipelineEntry[] {
+    return (this.#entries ??= order(this.#registrations.map(hintsOf)).map(({ index, why }) => {
+      const entry = this.#registrations[index]!
+      const { step, enabled, at } = entry
+      return { ...hintsOf(entry), step, enabled, at, why: step ? `step of Cio, ${why}` : why }
+    }))
+  }
+
+  async #load(): Promise<void> {
+    const waiting = this.#registrations.filter((entry) => entry.enabled && !entry.middleware)
+    const loaded = await Promise.all(waiting.map((entry) => load(entry.module!)))
+    for (const [index, entry] of waiting.entries()) {
+      entry.middleware = loaded[index] as Middleware<Ctx>
+      this.#checkName(entry)
+    }
+    this.#changed()
+  }
+
+  #switch(which: Selector, enabled: boolean): number {
+    const chosen = this.#registrations.filter((entry) => selects(which, entry))
+    for (const entry of chosen) entry.enabled = enabled
+    this.#changed()
+    return chosen.length
+  }
+
+  #changed(): void {
+    this.#run = undefined
+    this.#entries = undefined
+  }
+
+  #checkName(added: Registration<Ctx>): void {
+    const taken = this.#registrations.find((entry) => entry !== added && sameName(entry, added))
+    if (!taken) return
+    throw new CioError(
+      'ERR_CIO_DUPLICATE_NAME',
+      `the ${this.kind} pipeline has a \`${nameOf(added)}\` already, registered at ${taken.at}; give this one (at ${added.at}) a \`name\` of its own in its hints`,
+    )
+  }
+
+  #checkRequires(): void {
+    for (const entry of this.#registrations) {
+      if (!entry.enabled) continue
+      const { name, requires } = hintsOf(entry)
+      const missing = requires.find((required) => !this.has(required))
+      if (missing === undefined) continue
+      throw new CioError(
+        'ERR_CIO_REQUIRES',
+        `\`${name}\` requires \`${missing}\`, which is not in the ${this.kind} pipeline or is disabled; register \`${missing}\` or remove \`${name}\` (at ${entry.at})`,
+      )
+    }
+  }
+
+  #unknown(name: string): CioError {
+    return new CioError(
+      'ERR_CIO_UNKNOWN_NAME',
+      `the ${this.kind} pipeline has no \`${name}\` to replace; it has ${[...this].map((entry) => `\`${entry.name}\``).join(', ')}`,
+    )
+  }
+}
+
+function registration<Ctx extends object>(
+  kind: string,
+  given: Registrable<Ctx>,
+  hints: Hints,
+  at: string,
+  step: boolean,
+): Registration<Ctx> {
+  if (typeof given === 'string') {
+    return { middleware: undefined, module: given, hints, at, step, enabled: true }
+  }
+  if (typeof given !== 'function') {
+    throw optionError(`${kind} pipeline`, 'middleware', 'a function or the name of a module', given)
+  }
+  return { middleware: given, module: undefined, hints, at, step, enabled: true }
+}
+
+function nameOf({ middleware, module, hints }: Registration<never>): string {
+  return hints.name ?? middleware?.hints?.name ?? (middleware?.name || module) ?? anonymous
+}
+
+function sameName(a: Registration<never>, b: Registration<never>): boolean {
+  const name = nameOf(a)
+  return name !== anonymous && name === nameOf(b)
+}
+
+function selects(which: Selector, entry: Registration<never>): boolean {
+  const name = nameOf(entry)
+  return typeof which === 'string' ? which === name : which({ ...entry, name })
+}
+
+function hintsOf(
+  entry: Registration<never>,
+): Pick<PipelineEntry, 'name' | 'before' | 'after' | 'requires' | 'repeats'> {
+  const { before, after, requires, repeats } = { ...entry.middleware?.hints, ...entry.hints }
+  return {
+    name: nameOf(entry),
+    before: list(before),
+    after: list(after),
+    requires: list(requires),
+    repeats: repeats ?? false,
+  }
+}
+
+function list(names: string | readonly string[] | undefined): readonly string[] {
+  return typeof names === 'string' ? [names] : (names ?? [])
+}

@@ -1,0 +1,13 @@
+/** Reading a stream and leaving it open. */
+
+import type { Duplex } from 'node:stream'
+
+/**
+ * The chunks of a stream, until the end of input.
+ *
+ * Node's own iterator destroys the stream when the loop ends, and a client that has half-closed
+ * never gets its answer. This one leaves it open, also after `break`.
+ */
+export function read(stream: Duplex): AsyncIterableIterator<Buffer> {
+  return stream.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>
+}

@@ -1,0 +1,251 @@
+/**
+ * The TLS step of both ends.
+ *
+ * A server accepts with `net.Server` and hands the socket to a `tls.Server` that never listens, so
+ * that Node's own code verifies the peer. Whether the verdict lets it in is decided here and
+ * nowhere else: Node, asked to reject by itself, hides who was rejected.
+ */
+
+import debug from 'debug'
+import { isIP } from 'node:net'
+import type { Duplex } from 'node:stream'
+import {
+  type ConnectionOptions,
+  type Server,
+  type TLSSocket,
+  connect as connectTls,
+  createServer,
+} from 'node:tls'
+import { announce } from './app-events.ts'
+import type { ClientContext } from './client.ts'
+import type { ConnectionContext } from './connection.ts'
+import type { StreamContext } from './context.ts'
+import { CioError, quote } from './errors.ts'
+import type { Next } from './middleware.ts'
+import { checkDuration, longestTimer } from './option.ts'
+import type { ListenOptions } from './server.ts'
+
+const log = debug('cio:secure')
+const defaultHandshakeTimeout = 10_000
+
+/** Where the outcome of a handshake on a raw socket goes. */
+interface Handshake {
+  readonly resolve: (socket: TLSSocket) => void
+  readonly reject: (error: Error) => void
+}
+
+const handshakes = new WeakMap<Duplex, Handshake>()
+
+/**
+ * The server that does the handshakes, or null where the options ask for none.
+ *
+ * @throws `ERR_CIO_CERTIFICATE`: options ask for TLS, and there is no certificate
+ */
+export function createTlsServer(options: ListenOptions): Server | null {
+  checkDuration('listen', 'handshakeTimeout', options.handshakeTimeout ?? defaultHandshakeTimeout)
+  if (!hasIdentity(options)) return null
+
+  const server = createServer({
+    ...(options as object),
+    rejectUnauthorized: false,
+    // Ours is a deadline; Node's starts again with every byte, and closes nothing.
+    handshakeTimeout: longestTimer,
+  })
+  server.on('secureConnection', (socket) => handshakes.get(rawOf(socket))?.resolve(socket))
+  server.on('tlsClientError', (error, socket) => handshakes.get(rawOf(socket))?.reject(error))
+  return server
+}
+
+/** Node keeps the socket beneath a TLS socket here, and nowhere that is documented. */
+function rawOf(socket: TLSSocket): Duplex {
+  return (socket as unknown as { _parent: Duplex })._parent
+}
+
+/** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */
+function hasIdentity(options: ListenOptions): boolean {
+  const { key, cert, pfx, SNICallback, pskCallback } = options
+  if ((key && cert) || pfx || SNICallback || pskCallback) return true
+
+  const wishes = ['requestCert', 'rejectUnauthorized', 'ca', 'crl', 'key', 'cert'] as const
+  const wish = wishes.find((name) => options[name] !== undefined && options[name] !== false)
+  if (wish === undefined) return false
+  throw new CioError(
+    'ERR_CIO_CERTIFICATE',
+    `\`${wish}\` asks for TLS, and there is no certificate to do it with; give \`key\` and \`cert\`, or \`pfx\`, or leave \`${wish}\` out for a server without TLS`,
+  )
+}
+
+/** The `secure` step of a connection: the server's side of the handshake. */
+export async function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
+  const { server } = ctx
+  if (!server?.tls) return next()
+
+  const socket = await serverHandshake(ctx, server.tls, server.options)
+  // Not put back: the end of the TLS socket is the end of the one beneath.
+  ctx.stream = socket
+  ctx.socket = socket
+  const { requestCert = false, rejectUnauthorized = true } = server.options
+  if (requestCert && rejectUnauthorized && !hasVerifiedCertificate(socket)) throw refusal(ctx)
+  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), ctx.peer?.name ?? 'no peer')
+  announce(ctx.app, 'secure', ctx)
+  return next()
+}
+
+function serverHandshake(
+  ctx: ConnectionContext,
+  server: Server,
+  { handshakeTimeout = defaultHandshakeTimeout }: ListenOptions,
+): Promise<TLSSocket> {
+  const raw = ctx.stream
+  // Node forgets it with the socket, and the errors below want to name it.
+  const { remote } = ctx
+  return new Promise<TLSSocket>((resolve, reject) => {
+    const settle = (): void => {
+      clearTimeout(timer)
+      raw.off('close', close)
+      handshakes.delete(raw)
+    }
+    const fail = (error: Error): void => {
+      settle()
+      reject(error)
+    }
+    const close = (): void => fail(handshakeError(remote, 'it closed the connection', raw.errored))
+    const timer =
+      handshakeTimeout === Infinity
+        ? undefined
+        : setTimeout(() => fail(handshakeTimedOut(remote, handshakeTimeout)), handshakeTimeout)
+
+    if (raw.destroyed) return close()
+    raw.once('close', close)
+    handshakes.set(raw, {
+      resolve: (socket) => {
+        settle()
+        raw.allowHalfOpen = true
+        socket.allowHalfOpen = true
+        resolve(socket)
+      },
+      reject: (cause) => fail(handshakeError(remote, whyFailed(cause), cause)),
+    })
+    // A peer that leaves in the middle has to be noticed; the TLS socket takes this over.
+    raw.allowHalfOpen = false
+    server.emit('connection', raw)
+  })
+}
+
+/**
+ * Whether a certificate was presented and verified. A resumed TLS 1.3 session without one is
+ * `authorized` on Node 20; on a full handshake the verdict alone is enough.
+ */
+function hasVerifiedCertificate(socket: TLSSocket): boolean {
+  if (!socket.authorized) return false
+  return !socket.isSessionReused() || socket.getPeerX509Certificate() !== undefined
+}
+
+function refusal(ctx: StreamContext): CioError {
+  const socket = ctx.socket as TLSSocket
+  const certificate = socket.getPeerX509Certificate()
+  const claim = certificate && `the subject it claims, unverified, is ${quote(certificate.subject)}`
+  // An Error by its declaration, a code in fact.
+  const verdict = String(socket.authorizationError)
+  const message = certificate
+    ? `${ctx.remote} was turned away by \`secure\`: its certificate is not trusted (${verdict}); ${claim}`
+    : `${ctx.remote} was turned away by \`secure\`: it presented no certificate`
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+}
+
+function handshakeError(remote: string, what: string, cause: Error | null): CioError {
+  return new CioError('ERR_CIO_HANDSHAKE', `the handshake with ${remote} failed: ${what}`, {
+    fault: 'peer',
+    cause: cause ?? undefined,
+  })
+}
+
+/** OpenSSL's reason, without the place in its source that comes before it. */
+function whyFailed(error: Error): string {
+  return (error as { reason?: string }).reason ?? error.message
+}
+
+function handshakeTimedOut(remote: string, timeout: number): CioError {
+  const message = `the handshake with ${remote} was not done within ${timeout} ms`
+  return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'peer' })
+}
+
+// Any of these asks for TLS.
+const clientWishes = [
+  'ca',
+  'cert',
+  'key',
+  'pfx',
+  'crl',
+  'servername',
+  'rejectUnauthorized',
+  'checkServerIdentity',
+  'secureContext',
+  'session',
+  'ALPNProtocols',
+  'pskCallback',
+  'minVersion',
+  'maxVersion',
+  'ciphers',
+] as const satisfies readonly (keyof ConnectionOptions)[]
+
+/** The `secure` step of a client: its side of the handshake, with Node's check of the server. */
+export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
+  const { options } = ctx
+  const wanted = options.tls ?? clientWishes.some((name) => options[name] !== undefined)
+  if (!wanted) return next()
+
+  const socket = await clientHandshake(ctx)
+  ctx.stream = socket
+  ctx.socket = socket
+  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), ctx.peer?.name ?? 'no peer')
+  announce(ctx.app, 'secure', ctx)
+  return next()
+}
+
+function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
+  const { options, remote } = ctx
+  const { host, handshakeTimeout = defaultHandshakeTimeout } = options
+  checkDuration('connect', 'handshakeTimeout', handshakeTimeout)
+  const raw = ctx.stream
+
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({
+      ...(host !== undefined && isIP(host) === 0 && { servername: host }),
+      ...(options as object),
+      socket: raw,
+    })
+    const timer =
+      handshakeTimeout === Infinity
+        ? undefined
+        : setTimeout(
+            () => socket.destroy(handshakeTimedOut(remote, handshakeTimeout)),
+            handshakeTimeout,
+          )
+    const fail = (error: Error): void => {
+      clearTimeout(timer)
+      if (error instanceof CioError) reject(error)
+      else if (socket.authorizationError) reject(serverRefused(remote, error))
+      else reject(handshakeError(remote, whyFailed(error), error))
+    }
+    const close = (): void => fail(handshakeError(remote, 'it closed the connection', null))
+    socket.once('error', fail)
+    socket.once('close', close)
+    socket.once('secureConnect', () => {
+      clearTimeout(timer)
+      ctx.stream = socket
+      socket.off('error', fail)
+      socket.off('close', close)
+      resolve(socket)
+    })
+  })
+}
+
+function serverRefused(remote: string, cause: Error): CioError {
+  const { code } = cause as NodeJS.ErrnoException
+  return new CioError(
+    'ERR_CIO_REJECTED',
+    `${remote} was turned away by \`secure\`: its certificate is not accepted (${code}): ${cause.message}`,
+    { fault: 'peer', cause },
+  )
+}

@@ -1,0 +1,50 @@
+/** The certificates of the tests: made once a day by openssl, shared by all test processes. */
+
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const recipe: string = fileURLToPath(new URL('certificates.sh', import.meta.url))
+
+/** The directory that holds them. */
+export const directory: string = make()
+
+/** The path of a file of theirs: `path('alice.crt')`. */
+export function path(file: string): string {
+  return join(directory, file)
+}
+
+/** The contents of a file of theirs. */
+export function contents(file: string): Buffer {
+  return readFileSync(path(file))
+}
+
+/** The paths of a key and its certificate, as `certs`, `listen` and `connect` take them. */
+export function identity(name: string): { key: string; cert: string } {
+  return { key: path(`${name}.key`), cert: path(`${name}.crt`) }
+}
+
+/** The contents of a key and its certificate, as Node's `tls` takes them. */
+export function loaded(name: string): { key: Buffer; cert: Buffer } {
+  return { key: contents(`${name}.key`), cert: contents(`${name}.crt`) }
+}
+
+function make(): string {
+  const day = new Date().toISOString().slice(0, 10)
+  const hash = createHash('sha256').update(readFileSync(recipe)).update(day).digest('hex')
+  const target = join(tmpdir(), `cio-certificates-${hash.slice(0, 16)}`)
+  if (existsSync(target)) return target
+
+  const draft = mkdtempSync(join(tmpdir(), 'cio-certificates-draft-'))
+  execFileSync('bash', [recipe], { cwd: draft, stdio: ['ignore', 'ignore', 'pipe'] })
+  try {
+    renameSync(draft, target)
+  } catch {
+    // Another process was faster.
+    rmSync(draft, { recursive: true })
+  }
+  return target
+}

@@ -1,0 +1,44 @@
+/** Servers and clients that close themselves when their test is over. */
+
+import type { ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { type Server, type Socket, connect as connectNet } from 'node:net'
+import type { Cio, ListenOptions, ServerContext } from '../../src/index.ts'
+
+/** Listens on a free port of the loopback address, and closes the whole app with the test. */
+export async function serve<S extends object>(
+  t: ExecutionContext<unknown>,
+  app: Cio<any, any, S>,
+  options: ListenOptions = {},
+): Promise<ServerContext & S> {
+  t.teardown(() => app.close({ timeout: 0 }))
+  return app.listen({ host: '127.0.0.1', port: 0, ...options })
+}
+
+/** A bare socket, connected, that is destroyed with the test. Its errors are of no interest. */
+export async function dial(
+  t: ExecutionContext<unknown>,
+  server: { port: number },
+): Promise<Socket> {
+  const socket = connectNet({ port: server.port, host: '127.0.0.1', allowHalfOpen: true })
+  t.teardown(() => socket.destroy())
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  return socket
+}
+
+/** Everything a stream says until its end. */
+export async function readAll(stream: AsyncIterable<Buffer | string>): Promise<string> {
+  let text = ''
+  for await (const chunk of stream) text += chunk.toString()
+  return text
+}
+
+/** A bare server of Node's, listening on a free port, that closes with the test. */
+export async function listenBare(t: ExecutionContext<unknown>, server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const address = server.address()
+  return typeof address === 'object' && address ? address.port : 0
+}

@@ -3,12 +3,18 @@
 import type { ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { type Server, type Socket, connect as connectNet } from 'node:net'
-import type { Cio, ListenOptions, ServerContext } from '../../src/index.ts'
+import type { CloseOptions, ListenOptions, ServerContext } from '../../src/index.ts'
+
+/** What `serve` needs of an app, whatever its middleware have added. */
+interface Serves<S extends object> {
+  listen(options: ListenOptions): Promise<ServerContext & S>
+  close(options: CloseOptions): Promise<unknown>
+}
 
 /** Listens on a free port of the loopback address, and closes the whole app with the test. */
 export async function serve<S extends object>(
-  t: ExecutionContext<unknown>,
-  app: Cio<any, any, S>,
+  t: ExecutionContext,
+  app: Serves<S>,
   options: ListenOptions = {},
 ): Promise<ServerContext & S> {
   t.teardown(() => app.close({ timeout: 0 }))
@@ -17,7 +23,7 @@ export async function serve<S extends object>(
 
 /** A bare socket, connected, that is destroyed with the test. Its errors are of no interest. */
 export async function dial(
-  t: ExecutionContext<unknown>,
+  t: ExecutionContext,
   server: { port: number },
 ): Promise<Socket> {
   const socket = connectNet({ port: server.port, host: '127.0.0.1', allowHalfOpen: true })
@@ -35,7 +41,7 @@ export async function readAll(stream: AsyncIterable<Buffer | string>): Promise<s
 }
 
 /** A bare server of Node's, listening on a free port, that closes with the test. */
-export async function listenBare(t: ExecutionContext<unknown>, server: Server): Promise<number> {
+export async function listenBare(t: ExecutionContext, server: Server): Promise<number> {
   server.listen(0, '127.0.0.1')
   t.teardown(() => server.close())
   await once(server, 'listening')

@@ -132,23 +132,36 @@ function reason(
   granted: Relation,
 ): string {
   const entry = entries[index]!
-  if (!isFree(entry)) {
-    const present = (name: string): boolean => entries.some((other) => other.name === name)
-    const tell = (word: string, names: readonly string[]): string[] =>
-      names.map((name) => {
-        if (name === '*') return `${word} all`
-        return present(name) ? `${word} \`${name}\`` : `${word} \`${name}\`, which is absent`
-      })
-    return [...tell('before', entry.before), ...tell('after', entry.after)].join('; ')
-  }
+  const present = (name: string): boolean =>
+    name === '*' || entries.some((other) => other.name === name)
+  const own = tell(entry, present)
+  const vain = tell(entry, (name) => !present(name))
 
-  const movers = laws.filter((law) => law.from === index || law.to === index)
+  const place = own.length > 0 ? own : moved(index, entries, laws, granted)
+  return [...place, ...vain.map((hint) => `${hint}, which is absent`)].join('; ')
+}
+
+/** An entry's hints in words, as far as `which` selects their names. */
+function tell(entry: Orderable, which: (name: string) => boolean): string[] {
+  return (['before', 'after'] as const).flatMap((word) => {
+    const names = entry[word].filter(which).map((name) => (name === '*' ? 'all' : `\`${name}\``))
+    return names.length > 0 ? [`${word} ${names.join(' and ')}`] : []
+  })
+}
+
+/** Whose hints moved an entry that has none itself, if it stands where it was not registered. */
+function moved(
+  index: number,
+  entries: readonly Orderable[],
+  laws: readonly Law[],
+  granted: Relation,
+): string[] {
   const overtaken = entries.some((other, at) => {
     if (!isFree(other) || at === index) return false
     return at < index ? granted.has(index, at) : granted.has(at, index)
   })
-  if (overtaken && movers.length > 0) return movers.map(({ says }) => says).join('; ')
-  return 'in order of registration'
+  const movers = overtaken ? laws.filter((law) => law.from === index || law.to === index) : []
+  return movers.length > 0 ? movers.map(({ says }) => says) : ['in order of registration']
 }
 
 /** Tells the way round: from where the refused law ends back to where it starts. */

@@ -9,7 +9,18 @@ export type { CloseOptions, CloseResult, Context, StreamContext } from './contex
 export { CioError, isCioError, quote, type CioErrorOptions, type Fault } from './errors.ts'
 export { finish } from './finish.ts'
 export type { Inspection } from './inspect.ts'
+export { LineDecoder, Remainder, syntaxError, tooLong, type ParseLine } from './framer.ts'
 export { judge, type ListOptions } from './judge.ts'
+export {
+  Messages,
+  defaultMaxLength,
+  messages,
+  type Codec,
+  type Decoder,
+  type MessagesContext,
+  type MessagesOptions,
+  type StandardSchema,
+} from './messages.ts'
 export { defineMiddleware, type Hints, type Middleware, type Next } from './middleware.ts'
 export { checkCount, checkDuration, checkKnown, optionError } from './option.ts'
 export type { Peer, PeerNames } from './peer.ts'
@@ -35,4 +46,6 @@ export {
   type KeySource,
 } from '../middleware/certs.ts'
 export { denyList, type DenyListOptions } from '../middleware/deny-list.ts'
+export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
+export { lines, type LinesContext, type LinesOptions } from '../middleware/lines.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'

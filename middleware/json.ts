@@ -1,0 +1,76 @@
+import type { StreamContext } from '../src/context.ts'
+import { CioError } from '../src/errors.ts'
+import { LineDecoder, type ParseLine, syntaxError } from '../src/framer.ts'
+import {
+  type MessagesContext,
+  type MessagesOptions,
+  defaultMaxLength,
+  messages,
+} from '../src/messages.ts'
+import type { Middleware } from '../src/middleware.ts'
+
+/** Options of {@link json}. */
+export interface JsonOptions<Message = unknown> extends MessagesOptions<Message> {}
+
+/** What {@link json} adds. */
+export interface JsonContext<Message = unknown> extends MessagesContext<Message, unknown> {}
+
+/**
+ * Makes messages of newline-delimited JSON: one value a line.
+ *
+ * Empty lines are passed over. A key named `__proto__` is an ordinary key of the value that holds
+ * it, as `JSON.parse` has it; do not merge what a peer sent into other objects.
+ *
+ * @pipelines connection, client
+ * @order after `secure`, before what reads `ctx.messages`
+ * @adds `ctx.messages`
+ * @rejects `ERR_CIO_SYNTAX` (peer): a line is not JSON or not UTF-8, with its offset;
+ *   `ERR_CIO_MESSAGE_TOO_LONG` (peer): a line is longer than `maxLength`;
+ *   `ERR_CIO_INVALID_MESSAGE` (peer): it does not satisfy `validate`;
+ *   `ERR_CIO_ENCODE` (app): what is sent has no form in JSON
+ * @throws `ERR_CIO_OPTION`: an option is out of its range
+ * @see https://github.com/ndjson/ndjson-spec and RFC 8259
+ *
+ * @example
+ * import { Cio, json } from 'cio'
+ *
+ * const app = new Cio().useConnection(json()).useConnection(async (ctx) => {
+ *   for await (const message of ctx.messages) await ctx.messages.send({ echo: message })
+ * })
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function json<Message = unknown>(
+  options: JsonOptions<Message> = {},
+): Middleware<StreamContext, JsonContext<Message>> {
+  const { maxLength = defaultMaxLength } = options
+  return messages<Message, unknown>(
+    {
+      name: 'json',
+      encode: encodeJson,
+      decoder: () => new LineDecoder('json', maxLength, parseJson as ParseLine<Message>),
+    },
+    options,
+  )
+}
+
+function parseJson(line: string, at: () => number): unknown {
+  if (line.length === 0) return undefined
+  try {
+    return JSON.parse(line) as unknown
+  } catch {
+    // V8's own message quotes what the peer sent as it is.
+    throw syntaxError('json', 'is not JSON', at(), line)
+  }
+}
+
+function encodeJson(message: unknown): string {
+  let text: string | undefined
+  try {
+    text = JSON.stringify(message)
+  } catch (cause) {
+    throw new CioError('ERR_CIO_ENCODE', 'json: the message to send has no form in JSON', { cause })
+  }
+  if (text !== undefined) return `${text}\n`
+  throw new CioError('ERR_CIO_ENCODE', `json: a ${typeof message} has no form in JSON`)
+}

@@ -1,0 +1,58 @@
+import type { StreamContext } from '../src/context.ts'
+import { CioError } from '../src/errors.ts'
+import { LineDecoder } from '../src/framer.ts'
+import {
+  type MessagesContext,
+  type MessagesOptions,
+  defaultMaxLength,
+  messages,
+} from '../src/messages.ts'
+import type { Middleware } from '../src/middleware.ts'
+
+/** Options of {@link lines}. */
+export interface LinesOptions extends MessagesOptions<string> {}
+
+/** What {@link lines} adds. */
+export interface LinesContext extends MessagesContext<string> {}
+
+/**
+ * Makes messages of the lines of UTF-8 text.
+ *
+ * Lines end with `\n` or `\r\n`, and are handed out without. Empty lines are messages; what is left
+ * at the end of input is one too. Sent lines get a `\n`.
+ *
+ * @pipelines connection, client
+ * @order after `secure`, before what reads `ctx.messages`
+ * @adds `ctx.messages`
+ * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (peer): a line is longer than `maxLength`;
+ *   `ERR_CIO_SYNTAX` (peer): a line is not UTF-8; `ERR_CIO_INVALID_MESSAGE` (peer): it does not
+ *   satisfy `validate`; `ERR_CIO_ENCODE` (app): a sent line has a line feed in it
+ * @throws `ERR_CIO_OPTION`: an option is out of its range
+ *
+ * @example
+ * import { Cio, lines } from 'cio'
+ *
+ * const app = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+ *   for await (const line of ctx.messages) await ctx.messages.send(line.toUpperCase())
+ * })
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function lines(options: LinesOptions = {}): Middleware<StreamContext, LinesContext> {
+  const { maxLength = defaultMaxLength } = options
+  return messages<string>(
+    {
+      name: 'lines',
+      encode: encodeLine,
+      decoder: () => new LineDecoder('lines', maxLength, (line) => line),
+    },
+    options,
+  )
+}
+
+/** A line feed within a line would let whoever wrote it speak for us. */
+function encodeLine(line: string): string {
+  if (typeof line === 'string' && !line.includes('\n')) return `${line}\n`
+  const what = typeof line === 'string' ? 'has a line feed in it' : `is a ${typeof line}`
+  throw new CioError('ERR_CIO_ENCODE', `lines: the line to send ${what}`)
+}

@@ -277,6 +277,11 @@ test('a hint by name goes before a star', (t) => {
   t.deepEqual(names(entries), ['a', 'relisten', 'listen', 'late'])
 })
 
+test('a star goes before the order of registration', (t) => {
+  const entries = [entry('a'), entry('b'), entry('c', { before: 'a', after: '*' })]
+  t.deepEqual(names(entries), ['b', 'c', 'a'])
+})
+
 test('the examples of the ordering package of 2016 have the results that its page gives', (t) => {
   const [f1, f2, f3, f4] = [
     entry('f1', { before: '*' }),

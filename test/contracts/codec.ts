@@ -1,0 +1,142 @@
+/** What every codec keeps to; called by the test of each. */
+
+import type { ExecutionContext, TestFn } from 'ava'
+import { once } from 'node:events'
+import fc from 'fast-check'
+import { Cio, type Middleware, type MessagesContext, type StreamContext } from '../../src/index.ts'
+import { dial, serve } from '../support/serve.ts'
+
+/** A codec as its contract needs it. */
+export interface CodecSample<Message> {
+  readonly codec: (options?: {
+    maxLength?: number
+  }) => Middleware<StreamContext, MessagesContext<Message, Message>>
+  /** Any message that the codec can carry, none longer than some 200 bytes. */
+  readonly arbitrary: fc.Arbitrary<Message>
+  /** A message whose encoded content is exactly so many bytes. */
+  readonly ofLength: (bytes: number) => Message
+  /** The obvious encoding of one message. */
+  readonly encode: (message: Message) => Buffer
+  /** The code for input that ends within a message; undefined if the rest is a message. */
+  readonly truncated: string | undefined
+}
+
+interface Received<Message> {
+  readonly messages: Message[]
+  readonly code: string | undefined
+}
+
+/** Registers the contract's tests. */
+export function codecContract<Message>(test: TestFn, sample: CodecSample<Message>): void {
+  const { codec, arbitrary, ofLength, encode } = sample
+
+  /** What a server receives of these chunks, and the code of the error if there was one. */
+  async function receive(
+    t: ExecutionContext,
+    chunks: readonly Buffer[],
+    options: { maxLength?: number; way?: 'each' | 'iterate' } = {},
+  ): Promise<Received<Message>> {
+    const messages: Message[] = []
+    const { way = 'iterate', ...rest } = options
+    const app = new Cio().useConnection(codec(rest)).useConnection(async (ctx) => {
+      if (way === 'each') return ctx.messages.each((message) => messages.push(message))
+      for await (const message of ctx.messages) messages.push(message)
+    })
+    let code: string | undefined
+    app.on('clientError', (error) => (code = (error as NodeJS.ErrnoException).code))
+    const server = await serve(t, app)
+    const closed = once(app, 'close')
+    const socket = await dial(t, server)
+    socket.setNoDelay(true)
+    for (const chunk of chunks) {
+      if (chunk.length > 0) socket.write(chunk)
+      // Lets each write become a segment of its own.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    socket.end()
+    socket.resume()
+    await closed
+    await app.close({ timeout: 0 })
+    return { messages, code }
+  }
+
+  const join = (messages: readonly Message[]): Buffer => Buffer.concat(messages.map(encode))
+  const some = fc.sample(arbitrary, { numRuns: 6, seed: 1 })
+
+  test('messages come through as they were sent', async (t) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(arbitrary, { maxLength: 20 }), async (messages) => {
+        const app = new Cio()
+          .useConnection(codec())
+          .useConnection(async (ctx) => {
+            for await (const message of ctx.messages) await ctx.messages.send(message)
+          })
+          .useClient(codec())
+        const server = await serve(t, app)
+        const client = await app.connect(server.port)
+        await client.messages.sendMany(messages)
+        await client.messages.end()
+        const back: Message[] = []
+        for await (const message of client.messages) back.push(message)
+        t.deepEqual(back, messages)
+        await app.close({ timeout: 0 })
+      }),
+      { numRuns: 25 },
+    )
+  })
+
+  test('messages are the same wherever the input is cut', async (t) => {
+    const bytes = join(some.slice(0, 3))
+    for (const way of ['iterate', 'each'] as const) {
+      for (let cut = 0; cut <= bytes.length; cut++) {
+        const { messages, code } = await receive(t, [bytes.subarray(0, cut), bytes.subarray(cut)], {
+          way,
+        })
+        t.deepEqual(messages, some.slice(0, 3))
+        t.is(code, undefined)
+      }
+    }
+  })
+
+  test('messages are the same byte by byte', async (t) => {
+    const bytes = join(some)
+    const pieces = Array.from(bytes, (byte) => Buffer.from([byte]))
+    t.deepEqual((await receive(t, pieces)).messages, some)
+  })
+
+  test('many messages in one chunk all arrive, in order', async (t) => {
+    const many = Array.from({ length: 2_000 }, (_, index) => some[index % some.length]!)
+    t.deepEqual((await receive(t, [join(many)])).messages, many)
+  })
+
+  test('a message of exactly maxLength is taken, one byte more ends the connection', async (t) => {
+    const maxLength = 100
+    const fits = ofLength(maxLength)
+    t.deepEqual(await receive(t, [encode(fits)], { maxLength }), {
+      messages: [fits],
+      code: undefined,
+    })
+    const before = ofLength(20)
+    const { messages, code } = await receive(
+      t,
+      [Buffer.concat([encode(before), encode(ofLength(maxLength + 1))])],
+      { maxLength },
+    )
+    t.deepEqual(messages, [before])
+    t.is(code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  })
+
+  test('an endless message ends the connection at the bound', async (t) => {
+    const endless = encode(ofLength(300_000)).subarray(0, 250_000)
+    const { messages, code } = await receive(t, [endless], { maxLength: 10_000 })
+    t.deepEqual(messages, [])
+    t.is(code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  })
+
+  test('input that ends within a message does not vanish in silence', async (t) => {
+    const bytes = join([some[0]!, ofLength(30)])
+    const { messages, code } = await receive(t, [bytes.subarray(0, -3)])
+    t.is(code, sample.truncated)
+    t.is(messages.length, sample.truncated === undefined ? 2 : 1)
+  })
+}

@@ -1,0 +1,92 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { once } from 'node:events'
+import { Cio, json, type CioError, type JsonOptions } from '../../src/index.ts'
+import { codecContract } from '../contracts/codec.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+
+codecContract<unknown>(test, {
+  codec: json,
+  arbitrary: fc
+    .jsonValue({ maxDepth: 2, noUnicodeString: false })
+    .map((value) => JSON.parse(JSON.stringify(value)) as unknown),
+  ofLength: (bytes) => 'x'.repeat(bytes - 2),
+  encode: (value) => Buffer.from(`${JSON.stringify(value)}\n`),
+  truncated: 'ERR_CIO_SYNTAX',
+})
+
+interface Outcome {
+  readonly messages: unknown[]
+  readonly error: CioError | undefined
+}
+
+async function receive<T>(
+  t: Parameters<typeof serve>[0],
+  input: string,
+  options: JsonOptions<T> = {},
+): Promise<Outcome> {
+  const messages: unknown[] = []
+  let error: CioError | undefined
+  const app = new Cio().useConnection(json(options)).useConnection(async (ctx) => {
+    for await (const message of ctx.messages) messages.push(message)
+  })
+  app.on('clientError', (told) => (error = told as CioError))
+  const server = await serve(t, app)
+  const closed = once(app, 'close')
+  const socket = await dial(t, server)
+  socket.end(input)
+  socket.resume()
+  await closed
+  return { messages, error }
+}
+
+test('a line that is not JSON is told with its offset in bytes, and escaped', async (t) => {
+  const { messages, error } = await receive(t, '"é"\n\n{"a":1}\n{"b":\u001b[31m}\n')
+  t.deepEqual(messages, ['é', { a: 1 }])
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+  t.regex(error!.message, /at byte 14 is not JSON/)
+  t.false(error!.message.includes('\u001b'))
+})
+
+test('empty lines are passed over', async (t) => {
+  t.deepEqual((await receive(t, '\n1\r\n\r\n\n2\n')).messages, [1, 2])
+})
+
+test('an unterminated last line that is JSON is a message', async (t) => {
+  t.deepEqual((await receive(t, '1\n[2]')).messages, [1, [2]])
+})
+
+test('a key named __proto__ stays a key of its value and changes no prototype', async (t) => {
+  const { messages } = await receive(t, '{"__proto__":{"polluted":true}}\n')
+  const [value] = messages as [object]
+  t.true(Object.hasOwn(value, '__proto__'))
+  t.is(Object.getPrototypeOf(value), Object.prototype)
+  t.false('polluted' in {})
+})
+
+test('a message that does not satisfy the schema ends the connection, after those that do', async (t) => {
+  const validate = {
+    '~standard': {
+      version: 1 as const,
+      vendor: 'test',
+      validate: (value: unknown) =>
+        typeof value === 'number' ? { value: value * 2 } : { issues: [{ message: 'no number' }] },
+    },
+  }
+  const { messages, error } = await receive(t, '1\n"two"\n3\n', { validate })
+  t.deepEqual(messages, [2])
+  t.is(error?.code, 'ERR_CIO_INVALID_MESSAGE')
+})
+
+test('what has no form in JSON is refused and the connection goes on', async (t) => {
+  const app = new Cio().useConnection(json()).useConnection(async (ctx) => {
+    const circular: { self?: unknown } = {}
+    circular.self = circular
+    for (const message of [undefined, () => 1, circular, 1n]) {
+      await t.throwsAsync(ctx.messages.send(message), { code: 'ERR_CIO_ENCODE' })
+    }
+    await ctx.messages.send('fine')
+  })
+  const server = await serve(t, app)
+  t.is(await readAll(await dial(t, server)), '"fine"\n')
+})

@@ -1,0 +1,66 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { once } from 'node:events'
+import { Cio, lines } from '../../src/index.ts'
+import { codecContract } from '../contracts/codec.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+
+codecContract<string>(test, {
+  codec: lines,
+  arbitrary: fc
+    .string({ unit: 'grapheme', maxLength: 40 })
+    .filter((text) => !text.includes('\n') && !text.endsWith('\r')),
+  ofLength: (bytes) => 'x'.repeat(bytes),
+  encode: (line) => Buffer.from(`${line}\n`),
+  truncated: undefined,
+})
+
+async function linesOf(t: Parameters<typeof serve>[0], input: Buffer | string): Promise<string[]> {
+  const received: string[] = []
+  const app = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+    for await (const line of ctx.messages) received.push(line)
+  })
+  app.on('clientError', (error) => received.push(String((error as NodeJS.ErrnoException).code)))
+  const server = await serve(t, app)
+  const closed = once(app, 'close')
+  const socket = await dial(t, server)
+  socket.end(input)
+  socket.resume()
+  await closed
+  return received
+}
+
+test('a carriage return before a line feed belongs to the end of the line, another does not', async (t) => {
+  t.deepEqual(await linesOf(t, 'a\r\nb\rc\r\r\n\r\n'), ['a', 'b\rc\r', ''])
+})
+
+test('empty lines are messages, and so is what is left at the end', async (t) => {
+  t.deepEqual(await linesOf(t, '\n\na\n\nlast'), ['', '', 'a', '', 'last'])
+})
+
+test('a line that is not UTF-8 ends the connection after the lines before it', async (t) => {
+  const input = Buffer.concat([
+    Buffer.from('good\n'),
+    Buffer.from([0xc3, 0x28]),
+    Buffer.from('\nx\n'),
+  ])
+  t.deepEqual(await linesOf(t, input), ['good', 'ERR_CIO_SYNTAX'])
+})
+
+test('a character cut off by the end of input ends the connection', async (t) => {
+  t.deepEqual(await linesOf(t, Buffer.from('é').subarray(0, 1)), ['ERR_CIO_SYNTAX'])
+})
+
+test('a line feed in a line to send is refused', async (t) => {
+  const app = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+    await t.throwsAsync(ctx.messages.send('a\nb'), { code: 'ERR_CIO_ENCODE' })
+    await ctx.messages.send('c')
+  })
+  const server = await serve(t, app)
+  const socket = await dial(t, server)
+  t.is(await readAll(socket), 'c\n')
+})
+
+test('an option out of its range is refused when the middleware is made', (t) => {
+  t.throws(() => lines({ maxLength: 0 }), { code: 'ERR_CIO_OPTION', message: /maxLength/ })
+})

@@ -1,0 +1,169 @@
+import test, { type ExecutionContext } from 'ava'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { type Socket, connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { connect as connectTls } from 'node:tls'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { readAll } from './support/serve.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const tsx = ['--import', import.meta.resolve('tsx')]
+const run = promisify(execFile)
+
+/** A running example: the port that it says it is on, and what else it says. */
+interface Example {
+  readonly port: number
+  readonly said: readonly string[]
+  readonly line: (pattern: RegExp) => Promise<string>
+}
+
+test('echo.ts says back what it hears', async (t) => {
+  const { port } = await start(t, 'echo')
+  const socket = await dial(t, port)
+  socket.end('hello')
+  t.is(await readAll(socket), 'hello')
+})
+
+test('chat.ts passes lines on to everybody else', async (t) => {
+  const { port } = await start(t, 'chat')
+  const ann = await enter(t, port, 'ann')
+  const bob = await enter(t, port, 'bob')
+  t.regex(await ann.next(), /^\* bob came from 127\.0\.0\.1:\d+$/)
+  bob.say('hi')
+  t.is(await ann.next(), 'bob: hi')
+  ann.say('hello')
+  t.is(await bob.next(), 'ann: hello')
+  bob.leave()
+  t.is(await ann.next(), '* bob left')
+})
+
+test('koa.ts answers HTTP requests by Koa', async (t) => {
+  const { port, line } = await start(t, 'koa')
+  const response = await fetch(`http://127.0.0.1:${port}/here`, {
+    headers: { connection: 'close' },
+  })
+  t.is(await response.text(), 'GET /here\n')
+  t.regex(await line(/stayed/), /^127\.0\.0\.1:\d+ stayed for \d+ ms$/)
+})
+
+test('own-middleware.ts numbers its visitors and puts the stopwatch first', async (t) => {
+  const { port, said } = await start(t, 'own-middleware')
+  const place = (name: string): number => said.findIndex((line) => line.includes(`  ${name} `))
+  t.true(place('stopwatch') < place('secure'))
+  t.is(await readAll(await dial(t, port)), 'you are visitor 1\n')
+  t.is(await readAll(await dial(t, port)), 'you are visitor 2\n')
+})
+
+test('mutual-tls.ts greets alice and turns bob away', async (t) => {
+  const cwd = await mkdtemp(join(tmpdir(), 'cio-example-'))
+  t.teardown(() => rm(cwd, { recursive: true }))
+  const file = join(root, 'examples', 'certificates.ts')
+  const { stdout } = await run(process.execPath, [...tsx, file, 'certs', 'alice', 'bob'], { cwd })
+  t.is(stdout, 'certs has ca, server, alice, bob\n')
+
+  const { port, line } = await start(t, 'mutual-tls', cwd)
+  t.is(await greeting('alice'), 'hello alice\n')
+  t.is(await greeting('bob'), '')
+  t.regex(await line(/turned away/), /\("bob"\) was turned away by `allowList`/)
+
+  async function greeting(name: string): Promise<string> {
+    const [key, cert, ca] = await Promise.all(
+      [`${name}.key`, `${name}.crt`, 'ca.crt'].map((file) => readFile(join(cwd, 'certs', file))),
+    )
+    const socket = connectTls({ host: 'localhost', port, key, cert, ca })
+    t.teardown(() => socket.destroy())
+    return readAll(socket)
+  }
+})
+
+test('demo.ts exits 0, and leaves no folder behind', async (t) => {
+  const TMPDIR = await mkdtemp(join(tmpdir(), 'cio-example-'))
+  t.teardown(() => rm(TMPDIR, { recursive: true }))
+  const file = join(root, 'examples', 'demo.ts')
+  const { stdout } = await run(process.execPath, [...tsx, file], {
+    cwd: root,
+    env: { ...process.env, TMPDIR },
+  })
+  t.regex(stdout, /she says "hello", and hears "hello"/)
+  t.regex(stdout, /\("mallory"\) was turned away by `allowList`: it is not on the list/)
+  t.regex(stdout, /was turned away by `secure`: it presented no certificate/)
+  t.deepEqual(
+    (await readdir(TMPDIR)).filter((name) => name.startsWith('cio-')),
+    [],
+  )
+})
+
+test('every example begins with its command, and is in the table', async (t) => {
+  const readme = await readFile(join(root, 'examples', 'README.md'), 'utf8')
+  const files = (await readdir(join(root, 'examples'))).filter((name) => name.endsWith('.ts'))
+  for (const file of files) {
+    const [first = ''] = (await readFile(join(root, 'examples', file), 'utf8')).split('\n')
+    t.regex(first, /^\/\/ np[mx] /, file)
+    t.true(readme.includes(`](${file})`), file)
+    t.true(readme.includes(`\`${first.slice('// '.length)}\``), `${file}: its command`)
+  }
+})
+
+/** Starts an example on a free port, and waits until it names the port. */
+async function start(t: ExecutionContext, name: string, cwd: string = root): Promise<Example> {
+  const child = spawn(process.execPath, [...tsx, join(root, 'examples', `${name}.ts`)], {
+    cwd,
+    env: { ...process.env, PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => stop(child))
+  const said: string[] = []
+  const waiting = new Set<() => void>()
+  const output = createInterface(child.stdout)
+  output.on('line', (text) => {
+    said.push(text)
+    for (const look of waiting) look()
+  })
+  const line = (pattern: RegExp): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = said.find((text) => pattern.test(text))
+        if (found !== undefined) resolve(found)
+      }
+      waiting.add(look)
+      output.once('close', () =>
+        reject(new Error(`${name}.ts ended, and said: ${said.join('\n')}`)),
+      )
+      look()
+    })
+  const [port] = /\d+$/.exec(await line(/ on port \d+$/)) ?? []
+  return { port: Number(port), said, line }
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  child.kill()
+  await once(child, 'exit')
+}
+
+async function dial(t: ExecutionContext, port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  t.teardown(() => socket.destroy())
+  await once(socket, 'connect')
+  return socket
+}
+
+/** One who talks: waits for lines one by one. */
+async function enter(t: ExecutionContext, port: number, name: string) {
+  const socket = await dial(t, port)
+  const heard = createInterface(socket)[Symbol.asyncIterator]()
+  const next = async (): Promise<string> => String((await heard.next()).value)
+  t.is(await next(), 'who are you?')
+  socket.write(`${name}\n`)
+  t.is(await next(), `welcome, ${name}`)
+  return {
+    next,
+    say: (line: string): boolean => socket.write(`${line}\n`),
+    leave: (): void => void socket.end(),
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * The server of one side, in a process of its own: the same echo on bare Node or on Cio.
+ *
+ * It is started by `side-by-side.ts`, says its port, answers questions about itself, and leaves
+ * with its parent.
+ */
+
+import { type Server, type Socket, createServer } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
+import { Cio, type ListenOptions } from '../src/index.ts'
+
+/** What one side runs. */
+export interface ServerSettings {
+  readonly side: 'bare' | 'cio'
+  /** A key and its certificate, in one PEM text; without it the server is plain. */
+  readonly pem?: string | undefined
+  /** Whether it sends everything back, or reads and forgets. */
+  readonly echo: boolean
+  /** How many middleware of Cio's stand before the end, doing nothing but `await next()`. */
+  readonly passThrough: number
+}
+
+/** What it tells of itself. */
+export interface Figures {
+  /** User and system time of the process, in microseconds. */
+  readonly cpu: number
+  /** Bytes of the heap in use after a collection; only in answer to `heap`. */
+  readonly heap: number
+  /** The connections that are open, of Cio or of Node. */
+  readonly open: number
+}
+
+const host = '127.0.0.1'
+const settings = JSON.parse(process.argv[2] ?? '{}') as ServerSettings
+const { port, open } = await (settings.side === 'bare' ? listenBare() : listenCio())
+
+process.on('message', (question: 'cpu' | 'heap') => void answer(question))
+process.on('disconnect', () => process.exit())
+process.send!(port)
+
+async function answer(question: 'cpu' | 'heap'): Promise<void> {
+  if (question === 'heap') await collect()
+  const { user, system } = process.cpuUsage()
+  const figures: Figures = {
+    cpu: user + system,
+    heap: process.memoryUsage().heapUsed,
+    open: await open(),
+  }
+  process.send!(figures)
+}
+
+/** Finalizers and weak references need more than one collection, with a turn of the loop between. */
+async function collect(): Promise<void> {
+  if (!globalThis.gc) throw new Error('give --expose-gc')
+  for (let i = 0; i < 4; i++) {
+    globalThis.gc()
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+async function listenBare(): Promise<{ port: number; open: () => Promise<number> }> {
+  const { pem, echo } = settings
+  const options = { allowHalfOpen: true, noDelay: true }
+  const serve = (socket: Socket): void => {
+    socket.on('error', () => {})
+    if (echo) socket.pipe(socket)
+    else socket.resume()
+  }
+  const server: Server = pem
+    ? createTlsServer({ ...options, key: pem, cert: pem }, serve)
+    : createServer(options, serve)
+  await new Promise<void>((resolve) => server.listen(0, host, resolve))
+  const address = server.address()
+  const open = (): Promise<number> => {
+    return new Promise((resolve) => server.getConnections((_, count) => resolve(count)))
+  }
+  return { port: typeof address === 'object' ? (address?.port ?? 0) : 0, open }
+}
+
+async function listenCio(): Promise<{ port: number; open: () => Promise<number> }> {
+  const { pem, echo, passThrough } = settings
+  const app = new Cio()
+  for (let i = 1; i <= passThrough; i++) {
+    const name = `passThrough${i}`
+    const passThrough = async (_: object, next: () => Promise<void>): Promise<void> => {
+      await next()
+    }
+    app.useConnection(passThrough, { name })
+  }
+  if (echo) {
+    app.useConnection(async function echo({ stream }, next) {
+      stream.pipe(stream)
+      await next()
+    })
+  }
+  const options: ListenOptions = { host, port: 0, ...(pem && { key: pem, cert: pem }) }
+  const server = await app.listen(options)
+  return { port: server.port, open: async () => server.connections.size }
+}

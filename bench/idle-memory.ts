@@ -1,0 +1,72 @@
+/** How much heap does a connection hold that is open and silent? */
+
+import type { Socket } from 'node:net'
+import type { ServerSettings } from './echo-server.ts'
+import { dial, median, selfSigned, start } from './side-by-side.ts'
+
+const connections = 2_000
+const warmUp = 200
+const atOnce = 40
+const rounds = 5
+const waiting = 10
+
+const pem = selfSigned()
+for (const tls of [false, true]) await compare(tls)
+
+async function compare(tls: boolean): Promise<void> {
+  const common = { pem: tls ? pem : undefined, echo: false }
+  const sides: ServerSettings[] = [
+    { ...common, side: 'bare', passThrough: 0 },
+    { ...common, side: 'cio', passThrough: 0 },
+    { ...common, side: 'cio', passThrough: waiting },
+  ]
+  const heaps: number[][] = sides.map(() => [])
+  for (let round = 0; round < rounds; round++) {
+    for (const [index, side] of sides.entries()) heaps[index]!.push(await heapOf(side, tls))
+  }
+  const [bare = 0, alone = 0, withWaiting = 0] = heaps.map(median)
+  const own = alone - bare
+  const each = (withWaiting - alone) / waiting
+  console.log(
+    `idle ${tls ? 'TLS' : 'plain'} connection (heap, ${rounds} rounds, ${connections} open)`,
+  )
+  console.log(`  bare            ${kib(bare)}, ${spread(heaps[0]!)}`)
+  console.log(`  cio             ${kib(alone)}, ${spread(heaps[1]!)}`)
+  console.log(`  cio + ${waiting} waiting ${kib(withWaiting)}, ${spread(heaps[2]!)}`)
+  console.log(`  cio itself      ${kib(own)}; target 1.50 KiB: ${verdict(own, 1.5)}`)
+  console.log(`  each that waits ${kib(each)}; target 0.70 KiB: ${verdict(each, 0.7)}`)
+}
+
+async function heapOf(settings: ServerSettings, tls: boolean): Promise<number> {
+  const server = await start(settings)
+  // Code is compiled and tables are made by the first connections.
+  const first = await dialMany(server.port, tls, warmUp)
+  const before = await server.heap()
+  const more = await dialMany(server.port, tls, connections)
+  const after = await server.heap()
+  if (after.open !== warmUp + connections) throw new Error(`${after.open} are open`)
+  for (const socket of [...first, ...more]) socket.destroy()
+  server.stop()
+  return (after.heap - before.heap) / connections
+}
+
+async function dialMany(port: number, tls: boolean, count: number): Promise<Socket[]> {
+  const sockets: Socket[] = []
+  while (sockets.length < count) {
+    const batch = Array.from({ length: atOnce }, () => dial(port, tls))
+    sockets.push(...(await Promise.all(batch)))
+  }
+  return sockets
+}
+
+function kib(bytes: number): string {
+  return `${(bytes / 1024).toFixed(2)} KiB`
+}
+
+function spread(bytes: number[]): string {
+  return `min ${kib(Math.min(...bytes))}, max ${kib(Math.max(...bytes))}`
+}
+
+function verdict(bytes: number, target: number): string {
+  return bytes <= target * 1024 ? 'met' : 'missed'
+}

@@ -1,0 +1,156 @@
+/** What the benches share: two servers in turns, and ratios of medians. */
+
+import { execFileSync, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { type Socket, connect as connectNet } from 'node:net'
+import { extname } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import type { Figures, ServerSettings } from './echo-server.ts'
+
+const host = '127.0.0.1'
+// No bench outlives it, whatever hangs.
+const longest = 10 * 60_000
+setTimeout(() => process.exit(1), longest).unref()
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    launches: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '21' },
+  },
+})
+const launches = Number(values.launches)
+const rounds = Number(values.rounds)
+
+/** A server of one side, at work in its own process. */
+export interface Side {
+  readonly port: number
+  /** Its processor time in microseconds, and what is open. */
+  cpu(): Promise<Figures>
+  /** The same, with its heap, after a collection. */
+  heap(): Promise<Figures>
+  stop(): void
+}
+
+/** One question: what a unit of work costs a server on Cio, against one on bare Node. */
+export interface Question {
+  readonly title: string
+  /** What is counted, for the table: `connection`, `MiB`. */
+  readonly per: string
+  readonly tls: boolean
+  /** The ratio that it should not exceed. */
+  readonly target: number
+  /** Does a bounded amount of work against a server; fulfils with how many units it was. */
+  load(port: number): Promise<number>
+}
+
+/** A key and a certificate for the loopback address, of the kind that is usual now. */
+export function selfSigned(): string {
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']
+  const out = ['-days', '2', '-keyout', '-', '-out', '-']
+  return execFileSync('openssl', ['req', '-x509', ...curve, ...names, ...out], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+}
+
+/** Starts a server and waits until it listens. */
+export async function start(settings: ServerSettings): Promise<Side> {
+  const file = `echo-server${extname(import.meta.url)}`
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [JSON.stringify(settings)], {
+    execArgv: [...process.execArgv, '--expose-gc'],
+  })
+  const [port] = (await once(child, 'message')) as [number]
+  const ask = async (question: 'cpu' | 'heap'): Promise<Figures> => {
+    child.send(question)
+    const [figures] = (await once(child, 'message')) as [Figures]
+    return figures
+  }
+  return { port, cpu: () => ask('cpu'), heap: () => ask('heap'), stop: () => child.disconnect() }
+}
+
+/** A connection to a server, TLS with a full handshake or plain, once it is ready to be used. */
+export async function dial(port: number, tls: boolean): Promise<Socket> {
+  const options = { port, host, noDelay: true, allowHalfOpen: true }
+  const socket = tls
+    ? connectTls({ ...options, rejectUnauthorized: false })
+    : connectNet({ ...options })
+  await once(socket, tls ? 'secureConnect' : 'connect')
+  return socket
+}
+
+/**
+ * Asks the questions whose titles contain the words of the command line, and prints the answers.
+ *
+ * Each launch starts both servers afresh, since what the compiler makes of a process differs from
+ * one to the next. In a launch the sides take turns, so that what else the machine does hits both.
+ */
+export async function ask(questions: readonly Question[]): Promise<void> {
+  const pem = selfSigned()
+  for (const question of questions) {
+    if (!positionals.every((word) => question.title.includes(word))) continue
+    const costs = { bare: [] as number[], cio: [] as number[] }
+    for (let launch = 0; launch < launches; launch++) {
+      const common = { pem: question.tls ? pem : undefined, echo: true, passThrough: 5 }
+      const bare = await start({ ...common, side: 'bare' })
+      const cio = await start({ ...common, side: 'cio' })
+      const sides = [
+        ['bare', bare],
+        ['cio', cio],
+      ] as const
+      // The first round warms up and is not counted.
+      for (let round = 0; round <= rounds; round++) {
+        for (const [name, side] of round % 2 ? sides : sides.toReversed()) {
+          const cost = await measure(question, side)
+          if (round > 0) costs[name].push(cost)
+        }
+      }
+      bare.stop()
+      cio.stop()
+    }
+    report(question, costs.bare, costs.cio)
+  }
+}
+
+async function measure(question: Question, side: Side): Promise<number> {
+  const before = await side.cpu()
+  const units = await question.load(side.port)
+  // What a server does after the peer has gone is part of the cost.
+  let after = await side.cpu()
+  while (after.open > 0) after = await side.cpu()
+  return (after.cpu - before.cpu) / units
+}
+
+function report({ title, per, target }: Question, bare: number[], cio: number[]): void {
+  const ratio = median(cio) / median(bare)
+  const pairs = cio.map((cost, index) => cost / bare[index]!)
+  const [low, middle, high] = [0.25, 0.5, 0.75].map((at) => quantile(pairs, at).toFixed(3))
+  console.log(`${title} (server CPU, ${launches} launches of ${rounds} rounds)`)
+  console.log(`  bare   ${line(bare, per)}`)
+  console.log(`  cio    ${line(cio, per)}`)
+  const verdict = `target ${target.toFixed(2)}: ${ratio <= target ? 'met' : 'missed'}`
+  console.log(`  ratio  ${ratio.toFixed(3)} of medians; ${verdict}`)
+  console.log(`  pairs  median ${middle}, middle half ${low} to ${high}`)
+}
+
+function line(costs: number[], per: string): string {
+  const figures = [median(costs), Math.min(...costs), Math.max(...costs)]
+  const [middle, least, most] = figures.map((cost) => cost.toFixed(1))
+  return `median ${middle} µs per ${per}, min ${least}, max ${most}`
+}
+
+/** The value in the middle. */
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5)
+}
+
+function quantile(values: readonly number[], at: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const place = (sorted.length - 1) * at
+  const below = sorted[Math.floor(place)] ?? 0
+  const above = sorted[Math.ceil(place)] ?? 0
+  return below + (above - below) * (place % 1)
+}

@@ -12,7 +12,8 @@ import type { CloseOptions, CloseResult } from './context.ts'
 import { Inspection } from './inspect.ts'
 import type { Hints, Middleware } from './middleware.ts'
 import { optionError } from './option.ts'
-import { Pipeline, type Registrable } from './pipeline.ts'
+import { Pipeline } from './pipeline.ts'
+import type { Registrable } from './registration.ts'
 import { secureClient, secureConnection } from './secure.ts'
 import {
   type ListenOptions,

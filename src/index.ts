@@ -24,7 +24,8 @@ export {
 export { defineMiddleware, type Hints, type Middleware, type Next } from './middleware.ts'
 export { checkCount, checkDuration, checkKnown, optionError } from './option.ts'
 export type { Peer, PeerNames } from './peer.ts'
-export type { Pipeline, PipelineEntry, Registrable, Selector } from './pipeline.ts'
+export type { Pipeline, PipelineEntry, Selector } from './pipeline.ts'
+export type { Registrable } from './registration.ts'
 export { read } from './read.ts'
 export {
   compileRule,

@@ -4,44 +4,31 @@ import { compose, type Run } from './compose.ts'
 import { CioError } from './errors.ts'
 import { load } from './load.ts'
 import type { Hints, Middleware } from './middleware.ts'
-import { optionError } from './option.ts'
 import { order } from './order.ts'
+import {
+  type Registrable,
+  type Registration,
+  type SettledHints,
+  hintsOf,
+  isCalled,
+  nameOf,
+  registration,
+  sameName,
+} from './registration.ts'
 
 /** An entry as it stands in the final order. */
-export interface PipelineEntry {
-  /** What hints call it; `anonymous` for a function without a name. */
-  readonly name: string
+export interface PipelineEntry extends SettledHints {
   /** Whether Cio put it there itself. */
   readonly step: boolean
   readonly enabled: boolean
   /** The file and line that registered it. */
   readonly at: string
-  readonly before: readonly string[]
-  readonly after: readonly string[]
-  readonly requires: readonly string[]
-  readonly repeats: boolean
   /** Why it stands where it stands. */
   readonly why: string
 }
 
 /** Chooses entries: by name, or by a predicate. */
 export type Selector = string | ((entry: Pick<PipelineEntry, 'name' | 'step' | 'at'>) => boolean)
-
-/** What `useConnection` and its like take: a middleware, or the name of a module that exports one. */
-export type Registrable<Ctx extends object> = Middleware<Ctx> | string
-
-interface Registration<Ctx extends object> {
-  /** Absent while it is the name of a module that has not been loaded. */
-  middleware: Middleware<Ctx> | undefined
-  readonly module: string | undefined
-  /** What the registration said; it goes before what the publisher said. */
-  readonly hints: Hints
-  readonly step: boolean
-  readonly at: string
-  enabled: boolean
-}
-
-const anonymous = 'anonymous'
 
 /**
  * One of an app's three pipelines.
@@ -76,13 +63,14 @@ export class Pipeline<Ctx extends object & { reached: string }> {
 
   /** Whether an entry of that name is there and enabled. */
   has(name: string): boolean {
-    return this.#registrations.some((entry) => entry.enabled && nameOf(entry) === name)
+    return this.#registrations.some((entry) => entry.enabled && isCalled(entry, name))
   }
 
   /**
    * Registers a middleware, as `useConnection` and its like do.
    *
-   * A name that one of Cio's own steps has replaces that step, in its place.
+   * A name that one of Cio's own steps has replaces that step, in its place and with its hints,
+   * unless it has others.
    *
    * @throws `ERR_CIO_DUPLICATE_NAME`: the name is taken
    * @throws `ERR_CIO_OPTION`: it is neither a function nor the name of a module
@@ -93,12 +81,9 @@ export class Pipeline<Ctx extends object & { reached: string }> {
     { at = 'unknown', step = false }: { readonly at?: string; readonly step?: boolean } = {},
   ): void {
     const added = registration(this.kind, middleware, hints, at, step)
-    const place = this.#registrations.findIndex((entry) => entry.step && sameName(entry, added))
-    if (place === -1) {
+    if (!this.#replaceStep(added)) {
       this.#checkName(added)
       this.#registrations.push(added)
-    } else {
-      this.#registrations[place] = added
     }
     this.#changed()
   }
@@ -108,7 +93,7 @@ export class Pipeline<Ctx extends object & { reached: string }> {
     const kept = this.#registrations.filter((entry) => !selects(which, entry))
     const removed = this.#registrations.length - kept.length
     this.#registrations = kept
-    this.#changed()
+    if (removed > 0) this.#changed()
     return removed
   }
 
@@ -119,10 +104,10 @@ export class Pipeline<Ctx extends object & { reached: string }> {
    * @throws `ERR_CIO_UNKNOWN_NAME`: nothing has that name
    */
   replace(name: string, middleware: Registrable<Ctx>, hints?: Hints): void {
-    const place = this.#registrations.findIndex((entry) => nameOf(entry) === name)
+    const place = this.#registrations.findIndex((entry) => isCalled(entry, name))
     const old = this.#registrations[place]
     if (!old) throw this.#unknown(name)
-    const kept = { ...(hints ?? old.hints), name }
+    const kept = { ...(hints ?? old.hints), name: nameOf(old) }
     const entry = registration(this.kind, middleware, kept, old.at, false)
     this.#registrations[place] = { ...entry, enabled: old.enabled }
     this.#changed()
@@ -145,6 +130,7 @@ export class Pipeline<Ctx extends object & { reached: string }> {
    * @throws `ERR_CIO_ORDER_CYCLE`
    * @throws `ERR_CIO_REQUIRES`
    * @throws `ERR_CIO_LOAD`
+   * @throws `ERR_CIO_DUPLICATE_NAME`: a module has brought a name that is taken
    */
   compose(): Run<Ctx> | Promise<Run<Ctx>> {
     if (this.#run) return this.#run
@@ -155,6 +141,7 @@ export class Pipeline<Ctx extends object & { reached: string }> {
   }
 
   #compile(): Run<Ctx> {
+    for (const entry of this.#registrations) this.#checkName(entry)
     this.#checkRequires()
     const places = order(this.#registrations.map(hintsOf))
     const steps = places
@@ -179,15 +166,25 @@ export class Pipeline<Ctx extends object & { reached: string }> {
     const loaded = await Promise.all(waiting.map((entry) => load(entry.module!)))
     for (const [index, entry] of waiting.entries()) {
       entry.middleware = loaded[index] as Middleware<Ctx>
-      this.#checkName(entry)
+      if (this.#registrations.includes(entry)) this.#replaceStep(entry)
     }
     this.#changed()
+  }
+
+  /** Puts an entry in the place of the step that has its name; false if there is none. */
+  #replaceStep(entry: Registration<Ctx>): boolean {
+    const others = this.#registrations.filter((other) => other !== entry)
+    const step = others.find((other) => other.step && sameName(other, entry))
+    if (!step) return false
+    entry.defaults = step.hints
+    this.#registrations = others.map((other) => (other === step ? entry : other))
+    return true
   }
 
   #switch(which: Selector, enabled: boolean): number {
     const chosen = this.#registrations.filter((entry) => selects(which, entry))
     for (const entry of chosen) entry.enabled = enabled
-    this.#changed()
+    if (chosen.length > 0) this.#changed()
     return chosen.length
   }
 
@@ -226,49 +223,7 @@ export class Pipeline<Ctx extends object & { reached: string }> {
   }
 }
 
-function registration<Ctx extends object>(
-  kind: string,
-  given: Registrable<Ctx>,
-  hints: Hints,
-  at: string,
-  step: boolean,
-): Registration<Ctx> {
-  if (typeof given === 'string') {
-    return { middleware: undefined, module: given, hints, at, step, enabled: true }
-  }
-  if (typeof given !== 'function') {
-    throw optionError(`${kind} pipeline`, 'middleware', 'a function or the name of a module', given)
-  }
-  return { middleware: given, module: undefined, hints, at, step, enabled: true }
-}
-
-function nameOf({ middleware, module, hints }: Registration<never>): string {
-  return hints.name ?? middleware?.hints?.name ?? (middleware?.name || module) ?? anonymous
-}
-
-function sameName(a: Registration<never>, b: Registration<never>): boolean {
-  const name = nameOf(a)
-  return name !== anonymous && name === nameOf(b)
-}
-
 function selects(which: Selector, entry: Registration<never>): boolean {
-  const name = nameOf(entry)
-  return typeof which === 'string' ? which === name : which({ ...entry, name })
-}
-
-function hintsOf(
-  entry: Registration<never>,
-): Pick<PipelineEntry, 'name' | 'before' | 'after' | 'requires' | 'repeats'> {
-  const { before, after, requires, repeats } = { ...entry.middleware?.hints, ...entry.hints }
-  return {
-    name: nameOf(entry),
-    before: list(before),
-    after: list(after),
-    requires: list(requires),
-    repeats: repeats ?? false,
-  }
-}
-
-function list(names: string | readonly string[] | undefined): readonly string[] {
-  return typeof names === 'string' ? [names] : (names ?? [])
+  if (typeof which === 'string') return isCalled(entry, which)
+  return which({ name: nameOf(entry), step: entry.step, at: entry.at })
 }

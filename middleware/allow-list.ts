@@ -20,7 +20,8 @@ export interface AllowListOptions extends ListOptions {}
  * @pipelines connection, client
  * @order after `secure`
  * @adds nothing
- * @rejects `ERR_CIO_REJECTED` (peer): it is not on the list, told by `reject`
+ * @rejects `ERR_CIO_REJECTED` (peer): it is not on the list, told by `reject`;
+ *   `ERR_CIO_GOODBYE` (app): `options.reject` threw or took too long, told by `error` as well
  * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range
  *
  * @example

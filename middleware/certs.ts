@@ -1,30 +1,29 @@
-import debug from 'debug'
-import { type KeyObject, X509Certificate, createPrivateKey } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
-import { Duplex } from 'node:stream'
-import { type SecureContextOptions, TLSSocket, createSecureContext } from 'node:tls'
-import { fileURLToPath } from 'node:url'
+import type { SecureContextOptions } from 'node:tls'
 import type { ClientContext } from '../src/client.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkKnown, optionError } from '../src/option.ts'
+import { checkKnown } from '../src/option.ts'
 import type { ServerContext } from '../src/server.ts'
+import {
+  checkCrl,
+  checkDates,
+  checkKinds,
+  checkPairs,
+  checkParameters,
+  checkPfx,
+  parseCertificates,
+  parseKey,
+} from './certs/check.ts'
+import {
+  type CertSource,
+  type KeySources,
+  type Sources,
+  checkPassphrase,
+  load,
+  loadAll,
+} from './certs/source.ts'
 
-const log = debug('cio:certs')
-
-/** A file's path, a `file:` URL, PEM text, or the contents themselves. */
-export type CertSource = string | URL | Buffer
-
-/** A key or PKCS#12 file with a passphrase of its own; Node's names. */
-export interface KeySource {
-  readonly pem?: CertSource
-  readonly buf?: CertSource
-  readonly passphrase?: string
-}
-
-type Sources = CertSource | readonly CertSource[]
-type KeySources = CertSource | KeySource | readonly (CertSource | KeySource)[]
+export type { CertSource, KeySource } from './certs/source.ts'
 
 /** Options of {@link certs}. Paths are relative to the working directory. */
 export interface CertsOptions {
@@ -89,7 +88,9 @@ export function certs(options: CertsOptions = {}): Middleware<ServerContext | Cl
     { name: 'certs' },
     async function certs(ctx, next) {
       const sources = { ...given, ...rename(ctx.options) }
-      ctx.options = { ...ctx.options, ...(await loadCerts(sources)) } as typeof ctx.options
+      const renamed: object = { private: undefined, public: undefined, root: undefined }
+      const material = await loadCerts(sources)
+      ctx.options = { ...ctx.options, ...renamed, ...material } as typeof ctx.options
       return next()
     },
   )
@@ -98,10 +99,11 @@ export function certs(options: CertsOptions = {}): Middleware<ServerContext | Cl
 /**
  * Reads and checks what {@link certs} is given.
  *
- * @throws `ERR_CIO_CERTIFICATE`
+ * @throws `ERR_CIO_CERTIFICATE`, and `ERR_CIO_OPTION` for a value of no kind that is known
  */
 export async function loadCerts(sources: CertsOptions): Promise<CertsMaterial> {
   const { passphrase, dhparam } = sources
+  checkPassphrase(passphrase)
   const [key, cert, ca, pfx, crl] = await Promise.all([
     loadAll('key', sources.key),
     loadAll('cert', sources.cert),
@@ -112,13 +114,14 @@ export async function loadCerts(sources: CertsOptions): Promise<CertsMaterial> {
   const dh = dhparam === undefined || dhparam === 'auto' ? dhparam : await load('dhparam', dhparam)
 
   const keys = key.map((one) => parseKey(one, one.passphrase ?? passphrase))
-  const leaves = cert.map((one) => parseCertificates('cert', one)[0]!)
-  checkPairs(key, keys, cert, leaves)
+  const chains = cert.map((one) => parseCertificates('cert', one))
+  const leaves = chains.map(([leaf]) => leaf!)
+  checkPairs(key, keys, cert, chains)
+  checkKinds(cert, leaves)
   for (const [index, leaf] of leaves.entries()) checkDates('cert', cert[index]!, leaf)
   for (const one of ca) parseCertificates('ca', one)
   for (const one of pfx) checkPfx(one, one.passphrase ?? passphrase)
-  for (const one of crl)
-    attempt('crl', one, 'is not a revocation list in PEM', { crl: one.content })
+  for (const one of crl) checkCrl(one)
   if (typeof dh === 'object') checkParameters(dh)
 
   return {
@@ -134,13 +137,6 @@ export async function loadCerts(sources: CertsOptions): Promise<CertsMaterial> {
     ...(dh !== undefined && { dhparam: typeof dh === 'string' ? dh : dh.content }),
     ...(passphrase !== undefined && { passphrase }),
   } as CertsMaterial
-}
-
-/** What was read, and how to call it in an error. */
-interface Loaded {
-  readonly content: Buffer
-  readonly from: string
-  readonly passphrase?: string | undefined
 }
 
 function rename(options: CertsOptions): CertsOptions {
@@ -160,148 +156,6 @@ function rename(options: CertsOptions): CertsOptions {
   return renamed
 }
 
-async function loadAll(option: string, sources: KeySources | undefined): Promise<Loaded[]> {
-  if (sources === undefined) return []
-  const all = Array.isArray(sources) ? (sources as (CertSource | KeySource)[]) : [sources]
-  return Promise.all(all.map((source) => load(option, source as CertSource | KeySource)))
-}
-
-async function load(option: string, source: CertSource | KeySource): Promise<Loaded> {
-  if (Buffer.isBuffer(source)) return { content: source, from: 'as given' }
-  if (source instanceof URL) return readFrom(option, fileURLToPath(source))
-  if (typeof source === 'string') {
-    if (source.includes('-----BEGIN')) return { content: Buffer.from(source), from: 'as given' }
-    return readFrom(option, source.startsWith('file:') ? fileURLToPath(source) : resolve(source))
-  }
-  const inner = source?.pem ?? source?.buf
-  if (inner !== undefined) return { ...(await load(option, inner)), passphrase: source.passphrase }
-  throw optionError(
-    'certs',
-    option,
-    'a path, a file: URL, PEM text, a Buffer, or an array of these',
-    source,
-  )
-}
-
-async function readFrom(option: string, path: string): Promise<Loaded> {
-  log('reads %s from %s', option, path)
-  try {
-    return { content: await readFile(path), from: path }
-  } catch (cause) {
-    throw broken(option, path, `cannot be read: ${(cause as Error).message}`, cause)
-  }
-}
-
-function parseKey(loaded: Loaded, passphrase: string | undefined): KeyObject {
-  checkPem('key', loaded, 'PRIVATE KEY')
-  try {
-    return createPrivateKey({
-      key: loaded.content,
-      ...(passphrase !== undefined && { passphrase }),
-    })
-  } catch (cause) {
-    const locked = loaded.content.includes('ENCRYPTED')
-    const what = locked
-      ? passphrase === undefined
-        ? 'is encrypted; give its `passphrase`'
-        : 'cannot be decrypted with the `passphrase` that was given'
-      : 'is not a private key in PEM'
-    throw broken('key', loaded.from, what, cause)
-  }
-}
-
-const certificateBlock =
-  /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^]*?-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g
-
-/** All certificates of a PEM file, the leaf first. */
-function parseCertificates(option: string, loaded: Loaded): X509Certificate[] {
-  checkPem(option, loaded, 'CERTIFICATE')
-  const blocks = loaded.content.toString('latin1').match(certificateBlock) ?? []
-  try {
-    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block))
-  } catch (cause) {
-    throw broken(option, loaded.from, 'holds something that is not a certificate', cause)
-  }
-  throw broken(option, loaded.from, 'holds a certificate that is cut off')
-}
-
-function checkPem(option: string, { content, from }: Loaded, kind: string): void {
-  if (content.length === 0) throw broken(option, from, 'is empty')
-  const [, found] = /-----BEGIN ([A-Z0-9 ]+)-----/.exec(content.toString('latin1')) ?? []
-  if (found === undefined) {
-    const what = content[0] === 0x30 ? 'is in DER; convert it to PEM' : 'is not in PEM'
-    throw broken(option, from, what)
-  }
-  if (!content.includes(`${kind}-----`)) {
-    throw broken(option, from, `holds a ${found}, where a ${kind} belongs`)
-  }
-}
-
-/** Each certificate has its key, and each key its certificate. */
-function checkPairs(
-  key: readonly Loaded[],
-  keys: readonly KeyObject[],
-  cert: readonly Loaded[],
-  leaves: readonly X509Certificate[],
-): void {
-  if (keys.length === 0 && leaves.length > 0) {
-    throw broken('cert', cert[0]!.from, 'has no `key` with it')
-  }
-  for (const [index, leaf] of leaves.entries()) {
-    if (keys.some((one) => leaf.checkPrivateKey(one))) continue
-    const tried = key.map(({ from }) => `\`key\` (${from})`).join(', ')
-    throw broken('cert', cert[index]!.from, `does not belong to ${tried}`)
-  }
-  for (const [index, one] of keys.entries()) {
-    if (leaves.some((leaf) => leaf.checkPrivateKey(one))) continue
-    const what =
-      leaves.length === 0 ? 'has no `cert` with it' : 'belongs to none of the certificates'
-    throw broken('key', key[index]!.from, what)
-  }
-}
-
-function checkDates(
-  option: string,
-  { from }: Loaded,
-  { validFrom, validTo }: X509Certificate,
-): void {
-  const now = Date.now()
-  if (Date.parse(validTo) < now) throw broken(option, from, `expired on ${validTo}`)
-  if (Date.parse(validFrom) > now) throw broken(option, from, `is not valid before ${validFrom}`)
-}
-
-function checkPfx(loaded: Loaded, passphrase: string | undefined): void {
-  const what = 'cannot be opened: it is not PKCS#12, or the `passphrase` is missing or wrong'
-  const secureContext = attempt('pfx', loaded, what, {
-    pfx: [secret('buf', loaded.content, passphrase)],
-  } as SecureContextOptions)
-  // Only a TLS socket tells which certificate it would present.
-  const socket = new TLSSocket(new Duplex(), { isServer: true, secureContext })
-  const certificate = socket.getX509Certificate()
-  socket.destroy()
-  if (!certificate) throw broken('pfx', loaded.from, 'holds no certificate')
-  checkDates('pfx', loaded, certificate)
-}
-
-/** Node takes parameters that are none in silence. */
-function checkParameters(loaded: Loaded): void {
-  checkPem('dhparam', loaded, 'DH PARAMETERS')
-  attempt('dhparam', loaded, 'is not Diffie-Hellman parameters', { dhparam: loaded.content })
-}
-
-function attempt(
-  option: string,
-  { from }: Loaded,
-  what: string,
-  options: SecureContextOptions,
-): ReturnType<typeof createSecureContext> {
-  try {
-    return createSecureContext(options)
-  } catch (cause) {
-    throw broken(option, from, `${what} (${(cause as Error).message})`, cause)
-  }
-}
-
 function secret(
   name: 'pem' | 'buf',
   content: Buffer,
@@ -310,8 +164,4 @@ function secret(
   return passphrase === undefined && name === 'pem'
     ? content
     : { [name]: content, ...(passphrase !== undefined && { passphrase }) }
-}
-
-function broken(option: string, from: string, what: string, cause?: unknown): CioError {
-  return new CioError('ERR_CIO_CERTIFICATE', `certs: \`${option}\` (${from}) ${what}`, { cause })
 }

@@ -16,13 +16,14 @@ export interface DenyListOptions extends ListOptions {}
  * @pipelines connection, client
  * @order after `secure`
  * @adds nothing
- * @rejects `ERR_CIO_REJECTED` (peer): it is on the list or unknown, told by `reject`
+ * @rejects `ERR_CIO_REJECTED` (peer): it is on the list or unknown, told by `reject`;
+ *   `ERR_CIO_GOODBYE` (app): `options.reject` threw or took too long, told by `error` as well
  * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range
  *
  * @example
  * import { Cio, denyList } from 'cio'
  *
- * const app = new Cio().useConnection(denyList(['mallory', { fingerprint: 'AA:BB:CC' }]))
+ * const app = new Cio().useConnection(denyList(['mallory', { ou: 'interns', dns: /\.test$/ }]))
  */
 export function denyList(who: Who, options: DenyListOptions = {}): Middleware<StreamContext> {
   const check = judge('denyList', who, false, options)

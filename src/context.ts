@@ -4,6 +4,7 @@ import type { X509Certificate } from 'node:crypto'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import { presentedCertificate } from './certificate.ts'
 import type { Cio } from './cio.ts'
 import { CioError } from './errors.ts'
 import { checkDuration } from './option.ts'
@@ -283,5 +284,5 @@ export abstract class StreamContext extends Context {
 /** A resumed TLS 1.3 session without a certificate is `authorized` on Node 20: hence the second test. */
 function verifiedCertificate(socket: Socket | null): X509Certificate | undefined {
   if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined
-  return socket.getPeerX509Certificate()
+  return presentedCertificate(socket)
 }

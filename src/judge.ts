@@ -3,6 +3,7 @@
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
 import { tell } from './app-events.ts'
+import { presentedCertificate } from './certificate.ts'
 import type { StreamContext } from './context.ts'
 import { CioError, asError, quote } from './errors.ts'
 import { finish } from './finish.ts'
@@ -55,11 +56,11 @@ export function judge(
 
   return async function judge(ctx) {
     const refused = await refusal(ctx, rule, admits, timeout)
-    if (log.enabled) log('%d %s: %s', ctx.id, ctx.peer?.name, refused?.message ?? 'comes in')
-    if (!refused) return
     const { peer, remote } = ctx
-    if (reject) await sayGoodbye(ctx, reject, timeout)
     const name = peer?.name == null ? '' : ` (${quote(peer.name)})`
+    if (log.enabled) log('%d%s: %s', ctx.id, name, refused?.message ?? 'comes in')
+    if (!refused) return
+    if (reject) await sayGoodbye(owner, ctx, reject, timeout)
     const message = `${remote}${name} was turned away by \`${owner}\`: ${refused.message}`
     throw new CioError('ERR_CIO_REJECTED', message, { fault: 'peer', cause: refused.cause })
   }
@@ -78,45 +79,64 @@ async function refusal(
   if (defect !== null) return { message: defect }
   try {
     const answer = rule(peer, ctx)
-    const holds = typeof answer === 'boolean' ? answer : await within(timeout, answer)
+    const holds = typeof answer === 'boolean' ? answer : await within(ctx, timeout, answer)
     if (holds === admits) return undefined
     return { message: holds ? 'it is on the list' : 'it is not on the list' }
   } catch (thrown) {
+    // It is gone, which is no verdict on it.
+    if (isGone(ctx, thrown)) throw thrown
     const cause = asError(thrown)
     return { message: `its rule failed: ${cause.message}`, cause }
   }
 }
 
 async function sayGoodbye(
+  owner: string,
   ctx: StreamContext,
   reject: NonNullable<ListOptions['reject']>,
   timeout: number,
 ): Promise<void> {
   try {
-    await within(timeout, Promise.resolve(reject(ctx, ctx.peer)))
+    await within(ctx, timeout, Promise.resolve(reject(ctx, ctx.peer)))
     await finish(ctx.stream, timeout)
   } catch (thrown) {
-    tell(ctx.app, asError(thrown))
+    if (isGone(ctx, thrown)) return
+    const cause = asError(thrown)
+    const message = `the \`reject\` of \`${owner}\` failed: ${cause.message}`
+    tell(ctx.app, new CioError('ERR_CIO_GOODBYE', message, { cause }), ctx)
   }
 }
 
 function whyUnknown({ socket, encrypted }: StreamContext): string {
   if (!encrypted) return 'it does not speak TLS'
-  const certificate = (socket as TLSSocket).getPeerX509Certificate()
+  const certificate = presentedCertificate(socket as TLSSocket)
   if (!certificate) return 'it presented no certificate'
   const verdict = String((socket as TLSSocket).authorizationError ?? 'it was not verified')
   return `its certificate is not trusted (${verdict}); the subject it claims, unverified, is ${quote(certificate.subject)}`
 }
 
-async function within<T>(timeout: number, answer: Promise<T>): Promise<T> {
-  if (timeout === Infinity) return answer
-  let timer: NodeJS.Timeout | undefined
-  const expired = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`it took more than ${timeout} ms`)), timeout)
+function isGone(ctx: StreamContext, thrown: unknown): boolean {
+  return ctx.isOver && thrown === ctx.signal.reason
+}
+
+/** Waits for an answer as long as there is a connection, and at most for a time. */
+async function within<T>(ctx: StreamContext, timeout: number, answer: Promise<T>): Promise<T> {
+  const { signal } = ctx
+  let stop = (): void => {}
+  const stopped = new Promise<never>((_, reject) => {
+    const expire = (): void => reject(new Error(`it took more than ${timeout} ms`))
+    const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
+    const abort = (): void => reject(asError(signal.reason))
+    signal.addEventListener('abort', abort)
+    if (signal.aborted) abort()
+    stop = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
+    }
   })
   try {
-    return await Promise.race([answer, expired])
+    return await Promise.race([answer, stopped])
   } finally {
-    clearTimeout(timer)
+    stop()
   }
 }

@@ -1,5 +1,6 @@
 /** Rules about who somebody is: what lists are made of. */
 
+import { isIP } from 'node:net'
 import type { StreamContext } from './context.ts'
 import { CioError } from './errors.ts'
 import { optionError } from './option.ts'
@@ -19,7 +20,7 @@ export interface PeerFields {
   readonly ou?: Match
   /** An organization, exactly. */
   readonly o?: Match
-  /** A DNS name, in any case; a wildcard in the certificate is a name like any other. */
+  /** A DNS name, in any case, by a pattern too; a wildcard in the certificate is a name like any other. */
   readonly dns?: Match
   /** A URI, exactly, such as a SPIFFE id. */
   readonly uri?: Match
@@ -27,7 +28,7 @@ export interface PeerFields {
   readonly email?: Match
   /** An IP address, in any spelling. */
   readonly ip?: Match
-  /** SHA-256 of the certificate in hexadecimal, in any case, with or without colons. */
+  /** SHA-256 of the certificate, 64 hexadecimal digits in any case, with or without colons. */
   readonly fingerprint?: Match
 }
 
@@ -45,6 +46,10 @@ export type Rule = (peer: Peer, ctx: StreamContext) => boolean | Promise<boolean
 interface Field {
   readonly of: (peer: Peer) => readonly string[]
   readonly normalise: (text: string) => string
+  /** What a text has to be: one that cannot match would leave a deny list open. */
+  readonly form?: { readonly is: (text: string) => boolean; readonly rule: string }
+  /** Whether patterns ignore case, as texts do. */
+  readonly anyCase?: boolean
 }
 
 const asIs = (text: string): string => text
@@ -54,11 +59,23 @@ const fields: Readonly<Record<keyof PeerFields, Field>> = {
   cn: { of: ({ name }) => (name === null ? [] : [name]), normalise: asIs },
   ou: { of: ({ organizationalUnit }) => organizationalUnit, normalise: asIs },
   o: { of: ({ organization }) => organization, normalise: asIs },
-  dns: { of: ({ names }) => names.dns, normalise: (text) => text.toLowerCase() },
+  dns: { of: ({ names }) => names.dns, normalise: (text) => text.toLowerCase(), anyCase: true },
   uri: { of: ({ names }) => names.uri, normalise: asIs },
   email: { of: ({ names }) => names.email, normalise: asIs },
-  ip: { of: ({ names }) => names.ip, normalise: canonicalAddress },
-  fingerprint: { of: ({ fingerprint256 }) => [fingerprint256], normalise: hexadecimal },
+  ip: {
+    of: ({ names }) => names.ip,
+    normalise: canonicalAddress,
+    form: { is: (text) => isIP(text) !== 0, rule: 'an IP address' },
+  },
+  fingerprint: {
+    of: ({ fingerprint256 }) => [fingerprint256],
+    normalise: hexadecimal,
+    form: {
+      is: (text) => /^[0-9A-F]{64}$/.test(hexadecimal(text)),
+      rule: 'a SHA-256 in hexadecimal, 64 digits with or without colons',
+    },
+    anyCase: true,
+  },
 }
 
 /**
@@ -130,27 +147,30 @@ function byFields(owner: string, wanted: object): Rule {
   return (peer) => tests.every((test) => test(peer))
 }
 
-function byField({ of, normalise }: Field, matches: (text: string) => boolean) {
-  return (peer: Peer): boolean => of(peer).some((text) => matches(normalise(text)))
+function byField({ of }: Field, matches: (text: string) => boolean) {
+  return (peer: Peer): boolean => of(peer).some(matches)
 }
 
 function compileMatch(
   owner: string,
   name: string,
   match: unknown,
-  { normalise }: Field,
+  field: Field,
 ): (text: string) => boolean {
+  const { normalise, form, anyCase = false } = field
   if (typeof match === 'string') {
+    if (form && !form.is(match)) throw optionError(owner, name, form.rule, match)
     const wanted = normalise(match)
-    return (text) => text === wanted
+    return (text) => normalise(text) === wanted
   }
   if (match instanceof RegExp) {
     // A global or sticky pattern remembers where it was, and would let in every other time.
-    const pattern = new RegExp(match.source, match.flags.replace(/[gy]/g, ''))
-    return (text) => pattern.test(text)
+    const flags = match.flags.replace(/[gy]/g, '').replace('i', '')
+    const pattern = new RegExp(match.source, anyCase || match.ignoreCase ? `${flags}i` : flags)
+    return (text) => pattern.test(text) || pattern.test(normalise(text))
   }
   if (Array.isArray(match)) {
-    const each = match.map((one) => compileMatch(owner, name, one, { of: () => [], normalise }))
+    const each = match.map((one) => compileMatch(owner, name, one, field))
     return (text) => each.some((matches) => matches(text))
   }
   throw optionError(owner, name, 'a string, a RegExp, or an array of these', match)

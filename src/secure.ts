@@ -8,72 +8,26 @@
 
 import debug from 'debug'
 import { isIP } from 'node:net'
-import type { Duplex } from 'node:stream'
 import {
   type ConnectionOptions,
   type Server,
   type TLSSocket,
   connect as connectTls,
-  createServer,
 } from 'node:tls'
 import { announce } from './app-events.ts'
+import { presentedCertificate } from './certificate.ts'
 import type { ClientContext } from './client.ts'
 import type { ConnectionContext } from './connection.ts'
 import type { StreamContext } from './context.ts'
-import { CioError, quote } from './errors.ts'
+import { CioError, asError, quote } from './errors.ts'
 import type { Next } from './middleware.ts'
-import { checkDuration, longestTimer } from './option.ts'
+import { checkDuration } from './option.ts'
 import type { ListenOptions } from './server.ts'
+import { checkResumed, nameCheck, serverRefused } from './server-name.ts'
+import { handshakes, withoutRenegotiation } from './tls-server.ts'
 
 const log = debug('cio:secure')
 const defaultHandshakeTimeout = 10_000
-
-/** Where the outcome of a handshake on a raw socket goes. */
-interface Handshake {
-  readonly resolve: (socket: TLSSocket) => void
-  readonly reject: (error: Error) => void
-}
-
-const handshakes = new WeakMap<Duplex, Handshake>()
-
-/**
- * The server that does the handshakes, or null where the options ask for none.
- *
- * @throws `ERR_CIO_CERTIFICATE`: options ask for TLS, and there is no certificate
- */
-export function createTlsServer(options: ListenOptions): Server | null {
-  checkDuration('listen', 'handshakeTimeout', options.handshakeTimeout ?? defaultHandshakeTimeout)
-  if (!hasIdentity(options)) return null
-
-  const server = createServer({
-    ...(options as object),
-    rejectUnauthorized: false,
-    // Ours is a deadline; Node's starts again with every byte, and closes nothing.
-    handshakeTimeout: longestTimer,
-  })
-  server.on('secureConnection', (socket) => handshakes.get(rawOf(socket))?.resolve(socket))
-  server.on('tlsClientError', (error, socket) => handshakes.get(rawOf(socket))?.reject(error))
-  return server
-}
-
-/** Node keeps the socket beneath a TLS socket here, and nowhere that is documented. */
-function rawOf(socket: TLSSocket): Duplex {
-  return (socket as unknown as { _parent: Duplex })._parent
-}
-
-/** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */
-function hasIdentity(options: ListenOptions): boolean {
-  const { key, cert, pfx, SNICallback, pskCallback } = options
-  if ((key && cert) || pfx || SNICallback || pskCallback) return true
-
-  const wishes = ['requestCert', 'rejectUnauthorized', 'ca', 'crl', 'key', 'cert'] as const
-  const wish = wishes.find((name) => options[name] !== undefined && options[name] !== false)
-  if (wish === undefined) return false
-  throw new CioError(
-    'ERR_CIO_CERTIFICATE',
-    `\`${wish}\` asks for TLS, and there is no certificate to do it with; give \`key\` and \`cert\`, or \`pfx\`, or leave \`${wish}\` out for a server without TLS`,
-  )
-}
 
 /** The `secure` step of a connection: the server's side of the handshake. */
 export async function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
@@ -84,9 +38,10 @@ export async function secureConnection(ctx: ConnectionContext, next: Next): Prom
   // Not put back: the end of the TLS socket is the end of the one beneath.
   ctx.stream = socket
   ctx.socket = socket
-  const { requestCert = false, rejectUnauthorized = true } = server.options
-  if (requestCert && rejectUnauthorized && !hasVerifiedCertificate(socket)) throw refusal(ctx)
-  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), ctx.peer?.name ?? 'no peer')
+  const { requestCert, rejectUnauthorized } = server.options
+  if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket))
+    throw refusal(ctx)
+  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
   announce(ctx.app, 'secure', ctx)
   return next()
 }
@@ -109,14 +64,15 @@ function serverHandshake(
       settle()
       reject(error)
     }
-    const close = (): void => fail(handshakeError(remote, 'it closed the connection', raw.errored))
+    const close = (): void => fail(whyClosed(ctx, remote, raw.errored))
     const timer =
       handshakeTimeout === Infinity
         ? undefined
         : setTimeout(() => fail(handshakeTimedOut(remote, handshakeTimeout)), handshakeTimeout)
 
     if (raw.destroyed) return close()
-    raw.once('close', close)
+    // Before those that end the run because it closed.
+    raw.prependOnceListener('close', close)
     handshakes.set(raw, {
       resolve: (socket) => {
         settle()
@@ -138,12 +94,12 @@ function serverHandshake(
  */
 function hasVerifiedCertificate(socket: TLSSocket): boolean {
   if (!socket.authorized) return false
-  return !socket.isSessionReused() || socket.getPeerX509Certificate() !== undefined
+  return !socket.isSessionReused() || presentedCertificate(socket) !== undefined
 }
 
 function refusal(ctx: StreamContext): CioError {
   const socket = ctx.socket as TLSSocket
-  const certificate = socket.getPeerX509Certificate()
+  const certificate = presentedCertificate(socket)
   const claim = certificate && `the subject it claims, unverified, is ${quote(certificate.subject)}`
   // An Error by its declaration, a code in fact.
   const verdict = String(socket.authorizationError)
@@ -151,6 +107,16 @@ function refusal(ctx: StreamContext): CioError {
     ? `${ctx.remote} was turned away by \`secure\`: its certificate is not trusted (${verdict}); ${claim}`
     : `${ctx.remote} was turned away by \`secure\`: it presented no certificate`
   return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+}
+
+function whoIs({ peer }: StreamContext): string {
+  return peer ? quote(peer.name ?? 'a peer without a name') : 'no peer'
+}
+
+/** Why a socket closed in the middle: what this side closed it for, or that the other side did. */
+function whyClosed(ctx: StreamContext, remote: string, cause: Error | null): Error {
+  if (ctx.isOver) return asError(ctx.signal.reason)
+  return handshakeError(remote, 'it closed the connection', cause)
 }
 
 function handshakeError(remote: string, what: string, cause: Error | null): CioError {
@@ -198,7 +164,8 @@ export async function secureClient(ctx: ClientContext, next: Next): Promise<void
   const socket = await clientHandshake(ctx)
   ctx.stream = socket
   ctx.socket = socket
-  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), ctx.peer?.name ?? 'no peer')
+  if (socket.isSessionReused()) checkResumed(ctx, socket)
+  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
   announce(ctx.app, 'secure', ctx)
   return next()
 }
@@ -213,6 +180,8 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
     const socket = connectTls({
       ...(host !== undefined && isIP(host) === 0 && { servername: host }),
       ...(options as object),
+      secureOptions: withoutRenegotiation(options),
+      checkServerIdentity: nameCheck(options),
       socket: raw,
     })
     const timer =
@@ -228,7 +197,7 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
       else if (socket.authorizationError) reject(serverRefused(remote, error))
       else reject(handshakeError(remote, whyFailed(error), error))
     }
-    const close = (): void => fail(handshakeError(remote, 'it closed the connection', null))
+    const close = (): void => fail(whyClosed(ctx, remote, null))
     socket.once('error', fail)
     socket.once('close', close)
     socket.once('secureConnect', () => {
@@ -239,13 +208,4 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
       resolve(socket)
     })
   })
-}
-
-function serverRefused(remote: string, cause: Error): CioError {
-  const { code } = cause as NodeJS.ErrnoException
-  return new CioError(
-    'ERR_CIO_REJECTED',
-    `${remote} was turned away by \`secure\`: its certificate is not accepted (${code}): ${cause.message}`,
-    { fault: 'peer', cause },
-  )
 }

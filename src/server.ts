@@ -24,7 +24,7 @@ import { type CloseOptions, type CloseResult, Context, closeTimeout } from './co
 import { CioError, asError } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
-import { createTlsServer } from './secure.ts'
+import { createTlsServer } from './tls-server.ts'
 
 const log = debug('cio:server')
 

@@ -1,0 +1,147 @@
+/** Checks of what `certs` has read. Each throws `ERR_CIO_CERTIFICATE`. */
+
+import { type KeyObject, X509Certificate, createPrivateKey } from 'node:crypto'
+import { Duplex } from 'node:stream'
+import { type SecureContextOptions, TLSSocket, createSecureContext } from 'node:tls'
+import { type Loaded, broken } from './source.ts'
+
+/** The key, decrypted. */
+export function parseKey(loaded: Loaded, passphrase: string | undefined): KeyObject {
+  checkPem('key', loaded, 'PRIVATE KEY')
+  try {
+    return createPrivateKey({
+      key: loaded.content,
+      ...(passphrase !== undefined && { passphrase }),
+    })
+  } catch (cause) {
+    const locked = loaded.content.includes('ENCRYPTED')
+    const what = locked
+      ? passphrase === undefined
+        ? 'is encrypted; give its `passphrase`'
+        : 'cannot be decrypted with the `passphrase` that was given'
+      : 'is not a private key in PEM'
+    throw broken('key', loaded.from, what, cause)
+  }
+}
+
+const certificateBlock =
+  /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^]*?-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g
+
+/** All certificates of a PEM file, the leaf first. */
+export function parseCertificates(option: string, loaded: Loaded): X509Certificate[] {
+  checkPem(option, loaded, 'CERTIFICATE')
+  const blocks = loaded.content.toString('latin1').match(certificateBlock) ?? []
+  try {
+    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block))
+  } catch (cause) {
+    throw broken(option, loaded.from, 'holds something that is not a certificate', cause)
+  }
+  throw broken(option, loaded.from, 'holds a certificate that is cut off')
+}
+
+function checkPem(option: string, { content, from }: Loaded, kind: string): void {
+  if (content.length === 0) throw broken(option, from, 'is empty')
+  const [, found] = /-----BEGIN ([A-Z0-9 ]+)-----/.exec(content.toString('latin1')) ?? []
+  if (found === undefined) {
+    const what = content[0] === 0x30 ? 'is in DER; convert it to PEM' : 'is not in PEM'
+    throw broken(option, from, what)
+  }
+  if (!content.includes(`${kind}-----`)) {
+    throw broken(option, from, `holds a ${found}, where a ${kind} belongs`)
+  }
+}
+
+/** Each certificate has its key, and each key its certificate. */
+export function checkPairs(
+  key: readonly Loaded[],
+  keys: readonly KeyObject[],
+  cert: readonly Loaded[],
+  chains: readonly (readonly X509Certificate[])[],
+): void {
+  const leaves = chains.map(([leaf]) => leaf!)
+  const hasKey = (one: X509Certificate): boolean => keys.some((each) => one.checkPrivateKey(each))
+  if (keys.length === 0 && leaves.length > 0) {
+    throw broken('cert', cert[0]!.from, 'has no `key` with it')
+  }
+  for (const [index, leaf] of leaves.entries()) {
+    if (hasKey(leaf)) continue
+    if (chains[index]!.some(hasKey)) {
+      throw broken(
+        'cert',
+        cert[index]!.from,
+        'begins with another certificate than that of the key',
+      )
+    }
+    const tried = key.map(({ from }) => `\`key\` (${from})`).join(', ')
+    throw broken('cert', cert[index]!.from, `does not belong to ${tried}`)
+  }
+  for (const [index, one] of keys.entries()) {
+    if (leaves.some((leaf) => leaf.checkPrivateKey(one))) continue
+    const what =
+      leaves.length === 0 ? 'has no `cert` with it' : 'belongs to none of the certificates'
+    throw broken('key', key[index]!.from, what)
+  }
+}
+
+/** Node keeps the last certificate of a kind of key, and finds that the first key does not fit. */
+export function checkKinds(cert: readonly Loaded[], leaves: readonly X509Certificate[]): void {
+  const kinds = new Map<string | undefined, string>()
+  for (const [index, { publicKey }] of leaves.entries()) {
+    const { from } = cert[index]!
+    const kind = publicKey.asymmetricKeyType
+    const other = kinds.get(kind)
+    if (other !== undefined) {
+      throw broken('cert', from, `has a key of the same kind (${kind}) as ${other}; TLS takes one`)
+    }
+    kinds.set(kind, from)
+  }
+}
+
+/** A certificate of one's own is valid now. */
+export function checkDates(
+  option: string,
+  { from }: Loaded,
+  { validFrom, validTo }: X509Certificate,
+): void {
+  const now = Date.now()
+  if (Date.parse(validTo) < now) throw broken(option, from, `expired on ${validTo}`)
+  if (Date.parse(validFrom) > now) throw broken(option, from, `is not valid before ${validFrom}`)
+}
+
+/** A PKCS#12 file opens, and its certificate is valid now. */
+export function checkPfx(loaded: Loaded, passphrase: string | undefined): void {
+  const what = 'cannot be opened: it is not PKCS#12, or the `passphrase` is missing or wrong'
+  const secureContext = attempt('pfx', loaded, what, {
+    pfx: [{ buf: loaded.content, ...(passphrase !== undefined && { passphrase }) }],
+  })
+  // Only a TLS socket tells which certificate it would present.
+  const socket = new TLSSocket(new Duplex(), { isServer: true, secureContext })
+  const certificate = socket.getX509Certificate()
+  socket.destroy()
+  if (!certificate) throw broken('pfx', loaded.from, 'holds no certificate')
+  checkDates('pfx', loaded, certificate)
+}
+
+/** Revocation lists that OpenSSL can read. */
+export function checkCrl(loaded: Loaded): void {
+  attempt('crl', loaded, 'is not a revocation list in PEM', { crl: loaded.content })
+}
+
+/** Node takes parameters that are none in silence. */
+export function checkParameters(loaded: Loaded): void {
+  checkPem('dhparam', loaded, 'DH PARAMETERS')
+  attempt('dhparam', loaded, 'is not Diffie-Hellman parameters', { dhparam: loaded.content })
+}
+
+function attempt(
+  option: string,
+  { from }: Loaded,
+  what: string,
+  options: SecureContextOptions,
+): ReturnType<typeof createSecureContext> {
+  try {
+    return createSecureContext(options)
+  } catch (cause) {
+    throw broken(option, from, `${what} (${(cause as Error).message})`, cause)
+  }
+}

@@ -1,0 +1,67 @@
+/** The certificate that the other side of a TLS socket presented, verified or not. */
+
+import { X509Certificate } from 'node:crypto'
+import type { TLSSocket } from 'node:tls'
+
+const presented = new WeakMap<TLSSocket, X509Certificate>()
+
+/**
+ * The other side's certificate; undefined if it presented none.
+ *
+ * On a client, Node 20 takes the first certificate out of the chain with every call, so that the
+ * second gives an intermediate, and every Node gives none for a session that was resumed. So it
+ * is asked once, and then the session is.
+ */
+export function presentedCertificate(socket: TLSSocket): X509Certificate | undefined {
+  const known = presented.get(socket)
+  if (known) return known
+  const certificate = socket.getPeerX509Certificate() ?? resumedCertificate(socket)
+  if (certificate) presented.set(socket, certificate)
+  return certificate
+}
+
+function resumedCertificate(socket: TLSSocket): X509Certificate | undefined {
+  const session = socket.isSessionReused() ? socket.getSession() : undefined
+  if (!session) return undefined
+  try {
+    return certificateOf(session)
+  } catch {
+    return undefined
+  }
+}
+
+const sequence = 0x30
+// SSL_SESSION_ASN1 of OpenSSL (ssl/ssl_asn1.c): `peer`, explicitly tagged [3].
+const peer = 0xa3
+
+/** The certificate within a session as OpenSSL writes it; newer versions of Node put a text before it. */
+function certificateOf(session: Buffer): X509Certificate | undefined {
+  for (let start = session.indexOf(sequence); start >= 0;) {
+    const whole = element(session, start)
+    if (whole?.end === session.length) {
+      for (let at = whole.start; at < whole.end;) {
+        const part = element(session, at)
+        if (!part) return undefined
+        if (part.tag === peer) return new X509Certificate(session.subarray(part.start, part.end))
+        at = part.end
+      }
+    }
+    start = session.indexOf(sequence, start + 1)
+  }
+  return undefined
+}
+
+/** Where the contents of a DER element are; undefined if none begins there. */
+function element(
+  der: Buffer,
+  at: number,
+): { readonly tag: number; readonly start: number; readonly end: number } | undefined {
+  const tag = der[at]
+  const first = der[at + 1]
+  if (tag === undefined || first === undefined) return undefined
+  const long = first > 0x80 ? first - 0x80 : 0
+  const start = at + 2 + long
+  if (long > 4 || start > der.length) return undefined
+  const end = start + (long > 0 ? der.readUIntBE(at + 2, long) : first)
+  return end > der.length ? undefined : { tag, start, end }
+}

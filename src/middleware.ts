@@ -10,7 +10,8 @@ export type Next = () => Promise<void>
  * after it.
  */
 export interface Middleware<In extends object = object, Adds extends object = {}> {
-  (ctx: In & Adds, next: Next): unknown
+  // Inferred from `adds` alone: what a function needs would pass for what it adds.
+  (ctx: In & NoInfer<Adds>, next: Next): unknown
   /** Never there: carries the type of what it adds, for inference alone. */
   readonly adds?: Adds
   /** Its publisher's hints; a registration may override them. */

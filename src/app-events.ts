@@ -64,9 +64,10 @@ export function tell(app: Cio, error: Error, ctx?: Context): void {
   console.error(error)
 }
 
-function isPeerFault(error: Error, { broken }: StreamContext): boolean {
+function isPeerFault(error: Error, { broken, destroyedWith }: StreamContext): boolean {
   if (isCioError(error)) return error.fault === 'peer'
-  return error === broken && isNetworkError(error)
+  // A file that a handler did not find and a database that is down have a `syscall` as well.
+  return error === broken && error !== destroyedWith && isNetworkError(error)
 }
 
 /** An error of the network's or of TLS, as against one that the application made. */
@@ -81,6 +82,7 @@ const consequences = new Set([
   'EPIPE',
   'ERR_CIO_CLOSED',
   'ERR_CIO_CLOSING',
+  'ERR_CIO_STOPPED',
   'ERR_STREAM_DESTROYED',
   'ERR_STREAM_PREMATURE_CLOSE',
 ])

@@ -11,7 +11,8 @@ import { StreamContext } from './context.ts'
 import { CioError, asError } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
-import { flushTimeout, stopped } from './server.ts'
+import { arrive, run, stopped } from './run.ts'
+import { flushTimeout } from './server.ts'
 
 const log = debug('cio:client')
 const defaultConnectTimeout = 10_000
@@ -94,74 +95,54 @@ export class ClientContext extends StreamContext {
 
 /** Runs the client pipeline; resolves when it is connected, rejects if it failed before. */
 export function runClient(ctx: ClientContext): Promise<void> {
-  const { app } = ctx
-  const { signal } = ctx.options
-  const abort = (): void => {
-    if (ctx.arrived) void ctx.close()
-    else ctx.destroy(asError(signal?.reason))
-  }
-
-  return new Promise((resolve, reject) => {
-    arrivals.set(ctx, resolve)
-    void (async () => {
-      let thrown: Error | undefined
-      try {
-        signal?.addEventListener('abort', abort)
-        if (signal?.aborted) abort()
-        await (
-          await app.pipelines.client.compose()
-        )(ctx)
-        if (!connected.has(ctx)) thrown = stopped(ctx, 'connected')
-      } catch (error) {
-        thrown = asError(error)
-      }
-      signal?.removeEventListener('abort', abort)
-      const error = outcome(ctx, thrown)
-      ctx.settle(error)
-      log('%d over: %s', ctx.id, error?.message ?? 'ended')
-      if (!error) return resolve()
-      const early = !ctx.arrived
-      if (early) reject(error)
-      if (!early || (error as CioError).code === 'ERR_CIO_REJECTED') tell(app, error, ctx)
-    })()
+  return run(ctx, ctx.app.pipelines.client, (thrown) => {
+    const error = outcome(
+      ctx,
+      thrown ?? (connected.has(ctx) ? undefined : stopped(ctx, 'connected')),
+    )
+    log('%d over: %s', ctx.id, error?.message ?? 'ended')
+    return error
   })
 }
 
-const arrivals = new WeakMap<ClientContext, () => void>()
 const connected = new WeakSet<ClientContext>()
 
 /** Past the last middleware of a client: it is connected, until its end or `close()`. */
 export async function clientEnd(ctx: ClientContext): Promise<void> {
-  ctx.arrived = true
-  arrivals.get(ctx)?.()
+  arrive(ctx)
   await Promise.race([finished(ctx), ctx.untilDraining()])
 }
 
 /** The `connect` step: a connection that lives until what is inside the step returns. */
 export async function connect(ctx: ClientContext, next: Next): Promise<void> {
-  ctx.attach(await open(ctx))
+  const { flushTimeout: timeout = flushTimeout } = ctx.options
+  checkDuration('connect', 'flushTimeout', timeout)
+  await open(ctx)
   connected.add(ctx)
   try {
     await next()
-    await conclude(ctx, ctx.options.flushTimeout ?? flushTimeout)
+    await conclude(ctx, timeout)
   } catch (error) {
-    ctx.stream.destroy()
+    ctx.disconnect()
     throw error
   }
 }
 
-function open(ctx: ClientContext): Promise<Socket> {
-  const { connectTimeout = defaultConnectTimeout } = ctx.options
+function open(ctx: ClientContext): Promise<void> {
+  const { signal: ours, options } = ctx
+  const { connectTimeout = defaultConnectTimeout } = options
   checkDuration('connect', 'connectTimeout', connectTimeout)
+  ours.throwIfAborted()
 
   return new Promise((resolve, reject) => {
-    const { signal: ours } = ctx
-    if (ours.aborted) return reject(asError(ours.reason))
-
-    const options = { noDelay: true, ...ctx.options, allowHalfOpen: true, signal: undefined }
-    const socket = connectNet(options as unknown as NetConnectOpts)
+    const socket = connectNet({
+      noDelay: true,
+      ...options,
+      allowHalfOpen: true,
+      signal: undefined,
+    } as unknown as NetConnectOpts)
     const abort = (): void => void socket.destroy(asError(ours.reason))
-    const expire = (): void => void socket.destroy(timedOut(ctx.options, connectTimeout))
+    const expire = (): void => void socket.destroy(timedOut(options, connectTimeout))
     const timer = connectTimeout === Infinity ? undefined : setTimeout(expire, connectTimeout)
     const settle = (): void => {
       clearTimeout(timer)
@@ -175,9 +156,10 @@ function open(ctx: ClientContext): Promise<Socket> {
     socket.once('error', fail)
     socket.once('connect', () => {
       settle()
-      socket.on('error', () => {})
+      // At once: whatever happens from here on happens to the context.
+      ctx.attach(socket)
       socket.off('error', fail)
-      resolve(socket)
+      resolve()
     })
   })
 }

@@ -48,9 +48,14 @@ export class ConnectionContext extends StreamContext {
     const signal = super.signal
     if (!this.#closes && !signal.aborted) {
       this.#closes = true
-      this.transport!.once('close', () => super.destroy(this.broken))
+      this.transport!.once('close', () => this.abort(this.broken))
     }
     return signal
+  }
+
+  override settle(outcome?: Error): void {
+    super.settle(outcome)
+    this.server?.forget(this)
   }
 }
 

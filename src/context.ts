@@ -4,6 +4,7 @@ import type { X509Certificate } from 'node:crypto'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import { tell } from './app-events.ts'
 import { presentedCertificate } from './certificate.ts'
 import type { Cio } from './cio.ts'
 import { CioError } from './errors.ts'
@@ -11,33 +12,62 @@ import { checkDuration } from './option.ts'
 import { Peer, canonicalAddress } from './peer.ts'
 import { read } from './read.ts'
 
+/** Why a signal aborts where nothing went wrong. */
+const ordinary = {
+  closing: (): Error => new CioError('ERR_CIO_CLOSING', 'close() was called'),
+  closed: (): Error => new CioError('ERR_CIO_CLOSED', 'it was closed in the ordinary way'),
+}
+
+type Reason = Error | keyof typeof ordinary
+
 /**
  * A signal that is made only when somebody asks for it: most connections never do. Until then it
- * is what has happened: nothing, an error, or an ordinary end.
+ * is what has happened: nothing, or the reason.
  */
-type Signal = AbortController | Error | 'ended' | undefined
+type Signal = AbortController | Reason | undefined
 
-function ask(signal: Signal, ordinary: () => Error): AbortController {
+function ask(signal: Signal): AbortController {
   if (signal instanceof AbortController) return signal
   const controller = new AbortController()
-  if (signal) controller.abort(signal === 'ended' ? ordinary() : signal)
+  if (signal) controller.abort(errorOf(signal))
   return controller
 }
 
-function fire(signal: Signal, reason: Error | undefined, ordinary: () => Error): Signal {
-  if (signal instanceof AbortController) {
-    if (!signal.signal.aborted) signal.abort(reason ?? ordinary())
-    return signal
-  }
-  return signal ?? reason ?? 'ended'
+function fire(signal: Signal, reason: Reason): Signal {
+  if (!(signal instanceof AbortController)) return signal ?? reason
+  if (!signal.signal.aborted) signal.abort(errorOf(reason))
+  return signal
+}
+
+function errorOf(reason: Reason): Error {
+  return typeof reason === 'string' ? ordinary[reason]() : reason
 }
 
 function hasFired(signal: Signal): boolean {
   return signal instanceof AbortController ? signal.signal.aborted : signal !== undefined
 }
 
-const closing = (): Error => new CioError('ERR_CIO_CLOSING', 'close() was called')
-const closed = (): Error => new CioError('ERR_CIO_CLOSED', 'it was closed in the ordinary way')
+/** Options of `close()`. */
+export interface CloseOptions {
+  /**
+   * Milliseconds to finish in; what is open then is destroyed. 0 destroys it at once, `Infinity`
+   * waits for ever.
+   *
+   * @default 15_000
+   */
+  readonly timeout?: number
+}
+
+/** What `close()` fulfils with. */
+export interface CloseResult {
+  /** How many connections had to be destroyed at the deadline. */
+  readonly forced: number
+}
+
+/** The default of `close({ timeout })`, in milliseconds. */
+export const closeTimeout = 15_000
+/** Milliseconds that the middleware of a destroyed run may take to return. */
+const unwindTimeout = 1_000
 
 /** What the contexts of all three pipelines have. */
 export abstract class Context {
@@ -50,8 +80,10 @@ export abstract class Context {
   #state: Record<PropertyKey, unknown> | undefined
   #draining: Signal
   #signal: Signal
+  #destroyedWith: Error | undefined
   #closed: { promise: Promise<void>; resolve: () => void } | undefined
   #settled = false
+  #unwinding: NodeJS.Timeout | undefined
 
   constructor(app: Cio) {
     this.app = app
@@ -64,13 +96,13 @@ export abstract class Context {
 
   /** Aborts when it is time to finish what one is doing: `close()` was called. */
   get draining(): AbortSignal {
-    this.#draining = ask(this.#draining, closing)
+    this.#draining = ask(this.#draining)
     return this.#draining.signal
   }
 
   /** Aborts when it is over; `reason` says why, `ERR_CIO_CLOSED` if nothing went wrong. */
   get signal(): AbortSignal {
-    this.#signal = ask(this.#signal, closed)
+    this.#signal = ask(this.#signal)
     return this.#signal.signal
   }
 
@@ -95,54 +127,79 @@ export abstract class Context {
     return hasFired(this.#signal)
   }
 
+  /** What `destroy()` was given. */
+  get destroyedWith(): Error | undefined {
+    return this.#destroyedWith
+  }
+
   /** Asks to finish: aborts `draining`. */
   drain(reason?: Error): void {
-    this.#draining = fire(this.#draining, reason, closing)
+    this.#draining = fire(this.#draining, reason ?? 'closing')
   }
 
-  /** Cuts off: aborts `draining` and `signal`. The error becomes the outcome of the run. */
+  /** Cuts off: aborts `signal` and `draining`. The error becomes the outcome of the run. */
   destroy(reason?: Error): void {
-    this.drain(reason)
-    this.#signal = fire(this.#signal, reason, closed)
+    if (!this.isOver) this.#destroyedWith = reason
+    this.abort(reason)
   }
 
-  /** The error that `destroy()` was given, if it was called with one. */
-  protected get destroyedWith(): Error | undefined {
-    if (this.#signal instanceof AbortController) {
-      const reason: unknown = this.#signal.signal.reason
-      return reason instanceof Error ? reason : undefined
-    }
-    return this.#signal === 'ended' ? undefined : this.#signal
+  /**
+   * Asks to finish, destroys what is left at the deadline, and fulfils when the run is over. May be
+   * called again, with a shorter time.
+   *
+   * A middleware that does not return even then is left behind: `error` tells of it, by
+   * `ERR_CIO_STUCK`.
+   *
+   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
+   */
+  async close({ timeout = closeTimeout }: CloseOptions = {}): Promise<CloseResult> {
+    checkDuration('close', 'timeout', timeout)
+    if (!this.#settled) this.drain()
+    if (timeout === 0) this.force()
+    const timed = timeout > 0 && timeout < Infinity
+    const deadline = timed ? setTimeout(() => this.force(), timeout) : undefined
+    await this.closed
+    clearTimeout(deadline)
+    return { forced: this.forced }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** How many connections were destroyed at a deadline. */
+  protected abstract get forced(): number
+
+  /** Destroys what is left at a deadline. */
+  protected force(): void {
+    if (this.#settled) return
+    this.#unwinding ??= setTimeout(() => {
+      this.#unwinding = undefined
+      this.abandon()
+    }, unwindTimeout)
+  }
+
+  /** Leaves behind what has not returned since `force()`. */
+  abandon(): void {
+    const message = `\`${this.reached}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
+    tell(this.app, new CioError('ERR_CIO_STUCK', message), this)
+    this.settle()
+  }
+
+  /** Aborts both signals, for a reason of the connection's own. */
+  protected abort(reason: Error | undefined): void {
+    this.#signal = fire(this.#signal, reason ?? 'closed')
+    this.#draining = fire(this.#draining, reason ?? 'closed')
   }
 
   /** Ends the run: for those who run pipelines. */
   settle(outcome?: Error): void {
+    clearTimeout(this.#unwinding)
     this.#settled = true
-    this.#draining = fire(this.#draining, outcome, closed)
-    this.#signal = fire(this.#signal, outcome, closed)
+    this.abort(outcome)
     this.#closed?.resolve()
   }
 }
-
-/** Options of `close()`. */
-export interface CloseOptions {
-  /**
-   * Milliseconds to finish in; what is open then is destroyed. 0 destroys it at once, `Infinity`
-   * waits for ever.
-   *
-   * @default 15_000
-   */
-  readonly timeout?: number
-}
-
-/** What `close()` fulfils with. */
-export interface CloseResult {
-  /** How many connections had to be destroyed at the deadline. */
-  readonly forced: number
-}
-
-/** The default of `close({ timeout })`, in milliseconds. */
-export const closeTimeout = 15_000
 
 const ignore = (): void => {}
 
@@ -161,6 +218,7 @@ export abstract class StreamContext extends Context {
   #stream: Duplex | undefined
   #transport: Duplex | undefined
   #ownEnds = 0
+  #forced = false
   #peer: Peer | null = null
   #peerSocket: Socket | null = null
 
@@ -233,8 +291,7 @@ export abstract class StreamContext extends Context {
    * while nothing did.
    */
   get broken(): Error | undefined {
-    const error = this.destroyedWith ?? this.#stream?.errored ?? this.#transport?.errored
-    return error ?? undefined
+    return this.destroyedWith ?? this.#stream?.errored ?? this.#transport?.errored ?? undefined
   }
 
   /** Whether somebody listens for the end of input who could still answer it. */
@@ -243,33 +300,27 @@ export abstract class StreamContext extends Context {
   }
 
   override destroy(reason?: Error): void {
-    super.destroy(reason)
+    // The first cause counts, and the network may have been the first.
+    if (this.broken) this.abort(this.broken)
+    else super.destroy(reason)
+    this.disconnect(reason)
+  }
+
+  /** Destroys the stream and all beneath it, and leaves the run as it is. */
+  disconnect(reason?: Error): void {
     this.#stream?.destroy(reason)
+    this.socket?.destroy()
     this.#transport?.destroy()
   }
 
-  /**
-   * Asks to finish, and fulfils when the run is over. A client then ends; a connection ends when
-   * its middleware return. May be called again, with a shorter time.
-   *
-   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
-   */
-  async close({ timeout = closeTimeout }: CloseOptions = {}): Promise<CloseResult> {
-    checkDuration('close', 'timeout', timeout)
-    let forced = 0
-    const expire = (): void => {
-      forced = 1
-      this.destroy()
-    }
-    this.drain()
-    const deadline = timeout === Infinity ? undefined : setTimeout(expire, timeout)
-    await this.closed
-    clearTimeout(deadline)
-    return { forced }
+  protected override get forced(): number {
+    return Number(this.#forced)
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
+  protected override force(): void {
+    this.#forced ||= !this.isOver
+    super.force()
+    this.destroy()
   }
 
   /**

@@ -24,6 +24,7 @@ import { type CloseOptions, type CloseResult, Context, closeTimeout } from './co
 import { CioError, asError } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
+import { arrive, run, stopped } from './run.ts'
 import { createTlsServer } from './tls-server.ts'
 
 const log = debug('cio:server')
@@ -63,8 +64,6 @@ export interface ListenOptions
 
 /** The default of `flushTimeout`, in milliseconds. */
 export const flushTimeout = 30_000
-// How long a destroyed connection's middleware may take to return before it is left behind.
-const unwindTimeout = 1_000
 
 /** The context of one `listen()`, and what it resolves to. */
 export class ServerContext extends Context {
@@ -100,27 +99,20 @@ export class ServerContext extends Context {
     return typeof address === 'object' ? (address?.port ?? 0) : 0
   }
 
-  /**
-   * Stops accepting, lets the connections finish, and fulfils when the last has ended and the
-   * server's middleware have returned. May be called again, with a shorter time.
-   *
-   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
-   */
-  async close({ timeout = closeTimeout }: CloseOptions = {}): Promise<CloseResult> {
-    checkDuration('close', 'timeout', timeout)
-    if (!this.arrived) this.destroy(new CioError('ERR_CIO_CLOSED', 'close() was called'))
-    this.drain()
-    const deadline = timeout === Infinity ? undefined : setTimeout(() => this.#force(), timeout)
-    await this.closed
-    clearTimeout(deadline)
-    return { forced: this.#forced }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
-  }
-
+  /** Asks to finish: stops accepting and drains the connections. Before it listens, it is over. */
   override drain(reason?: Error): void {
+    if (this.arrived || this.isOver) this.#stop(reason)
+    else this.destroy(reason ?? new CioError('ERR_CIO_CLOSED', 'close() was called'))
+  }
+
+  /** Cuts off the server and its connections. The error becomes the outcome of the run. */
+  override destroy(reason?: Error): void {
+    super.destroy(reason)
+    this.#stop(reason)
+    for (const connection of this.#connections) connection.destroy(reason)
+  }
+
+  #stop(reason?: Error): void {
     super.drain(reason)
     if (this.server?.listening) this.server.close()
     for (const connection of this.#connections) {
@@ -138,17 +130,32 @@ export class ServerContext extends Context {
     const ctx = new ConnectionContext(this.app, this, socket)
     this.#connections.add(ctx)
     if (this.isDraining) ctx.drain()
-    const run = runConnection(ctx, this.options.flushTimeout ?? flushTimeout)
-    void run.then(() => {
-      this.#connections.delete(ctx)
-      this.#checkEmptied()
-    })
+    void runConnection(ctx, this.options.flushTimeout ?? flushTimeout)
+  }
+
+  /** Forgets a connection that is over. */
+  forget(connection: ConnectionContext): void {
+    this.#connections.delete(connection)
+    this.#checkEmptied()
+  }
+
+  /** Stops accepting, and fulfils when the last connection is over. */
+  async empty(): Promise<void> {
+    this.#stop()
+    if (this.#connections.size === 0) return
+    const deadline = setTimeout(() => this.force(), closeTimeout)
+    await this.untilEmptied()
+    clearTimeout(deadline)
   }
 
   /** Fulfils when it has stopped accepting and the last connection is over. */
   untilEmptied(): Promise<void> {
     return new Promise((resolve) => {
-      this.#emptied = resolve
+      const emptied = this.#emptied
+      this.#emptied = () => {
+        emptied()
+        resolve()
+      }
       this.#checkEmptied()
     })
   }
@@ -157,83 +164,47 @@ export class ServerContext extends Context {
     if (this.isDraining && this.#connections.size === 0) this.#emptied()
   }
 
-  #force(): void {
-    const left = [...this.#connections]
-    this.#forced += left.length
-    const late = new CioError(
-      'ERR_CIO_DRAIN_TIMEOUT',
-      'it was still open at the deadline of close()',
-      {
-        fault: 'peer',
-      },
-    )
-    for (const connection of left) connection.destroy(late)
-    setTimeout(() => this.#abandon(), unwindTimeout).unref()
+  protected override get forced(): number {
+    return this.#forced
   }
 
-  /** A middleware that never returns must not keep the server from closing. */
-  #abandon(): void {
-    for (const ctx of this.#connections) {
-      this.#connections.delete(ctx)
-      const message = `connection ${ctx.id} was destroyed ${unwindTimeout} ms ago and \`${ctx.reached}\` has not returned; it should end when ctx.signal aborts`
-      tell(this.app, new CioError('ERR_CIO_STUCK', message))
+  protected override force(): void {
+    const message = 'it was still open at the deadline of close()'
+    const late = new CioError('ERR_CIO_DRAIN_TIMEOUT', message, { fault: 'peer' })
+    for (const connection of this.#connections) {
+      if (!connection.isOver) this.#forced++
+      connection.destroy(late)
     }
-    this.#checkEmptied()
+    super.force()
+  }
+
+  override abandon(): void {
+    if (this.#connections.size === 0) return super.abandon()
+    for (const connection of this.#connections) connection.abandon()
+    // Now it is the turn of the server's own middleware.
+    super.force()
   }
 }
 
 /** Runs the server pipeline; resolves when it listens, rejects if it failed before. */
 export function runServer(ctx: ServerContext): Promise<void> {
-  const { app } = ctx
-  const { signal } = ctx.options
-  const abort = (): void => {
-    if (ctx.arrived) void ctx.close()
-    else ctx.destroy(asError(signal?.reason))
-  }
-
-  return new Promise((resolve, reject) => {
-    arrivals.set(ctx, resolve)
-    void (async () => {
-      let error: Error | undefined
-      try {
-        signal?.addEventListener('abort', abort)
-        if (signal?.aborted) abort()
-        await (
-          await app.pipelines.server.compose()
-        )(ctx)
-        if (!ctx.arrived) error = stopped(ctx, 'listened')
-      } catch (thrown) {
-        error = asError(thrown)
-      }
-      signal?.removeEventListener('abort', abort)
-      ctx.settle(error)
-      log('closed: %s', error?.message ?? 'ended')
-      if (!ctx.arrived) reject(error!)
-      else if (error) tell(app, error, ctx)
-    })()
+  return run(ctx, ctx.app.pipelines.server, (thrown) => {
+    const error = thrown ?? (ctx.arrived ? undefined : stopped(ctx, 'listened'))
+    log('closed: %s', error?.message ?? 'ended')
+    return ctx.destroyedWith ?? error
   })
 }
 
-const arrivals = new WeakMap<ServerContext, () => void>()
-
 /** Past the last middleware of a server: it listens, until the last connection has ended. */
 export async function serverEnd(ctx: ServerContext): Promise<void> {
-  ctx.arrived = true
+  arrive(ctx)
   announce(ctx.app, 'listening', ctx)
-  arrivals.get(ctx)?.()
   await ctx.untilEmptied()
-}
-
-/** The error of a run that a middleware ended before its far end. */
-export function stopped(ctx: Context, what: string): CioError {
-  return new CioError(
-    'ERR_CIO_STOPPED',
-    `\`${ctx.reached}\` returned without calling next(), so nothing ${what}; call next(), or throw to say why not`,
-  )
 }
 
 /** The `listen` step: accepts connections until what is inside it returns. */
 export async function listen(ctx: ServerContext, next: Next): Promise<void> {
+  checkDuration('listen', 'flushTimeout', ctx.options.flushTimeout ?? flushTimeout)
   // Fails here, not at the first connection.
   await ctx.app.pipelines.connection.compose()
   ctx.tls = createTlsServer(ctx.options)
@@ -241,27 +212,33 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   const options = { noDelay: true, ...ctx.options, allowHalfOpen: true }
   const server = createServer(options, (socket) => ctx.accept(socket))
   ctx.server = server
+  await listening(server, ctx)
+  log('listens on %o', ctx.address)
+  server.on('error', (error) => tell(ctx.app, error, ctx))
   try {
-    await listening(server, ctx)
-    log('listens on %o', ctx.address)
-    server.on('error', (error) => tell(ctx.app, error, ctx))
     await next()
   } finally {
-    ctx.drain()
-    if (server.listening) server.close()
+    await ctx.empty()
   }
 }
 
-function listening(server: Server, ctx: ServerContext): Promise<void> {
+function listening(server: Server, { options, signal: ours }: ServerContext): Promise<void> {
   return new Promise((resolve, reject) => {
-    const { signal: ours } = ctx
-    const abort = (): void => reject(asError(ours.reason))
-    if (ours.aborted) return abort()
-    ours.addEventListener('abort', abort)
-    server.once('error', reject)
-    server.listen({ ...ctx.options, signal: undefined }, () => {
+    const fail = (error: Error): void => {
       ours.removeEventListener('abort', abort)
-      server.off('error', reject)
+      reject(error)
+    }
+    const abort = (): void => fail(asError(ours.reason))
+    ours.throwIfAborted()
+    ours.addEventListener('abort', abort)
+    server.on('error', fail)
+    const { port, path, fd } = options
+    const anywhere = port === undefined && path === undefined && fd === undefined
+    server.listen({ ...options, ...(anywhere && { port: 0 }), signal: undefined }, () => {
+      // A host's name may have been looked up meanwhile.
+      if (ours.aborted) return void server.close()
+      ours.removeEventListener('abort', abort)
+      server.off('error', fail)
       resolve()
     })
   })

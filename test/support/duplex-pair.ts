@@ -1,0 +1,50 @@
+/** Two Duplexes, each the other's far side: a connection without a network. */
+
+import { Duplex } from 'node:stream'
+
+class Half extends Duplex {
+  other: Half | undefined
+  #resume: (() => void) | undefined
+
+  override _read(): void {
+    const resume = this.#resume
+    this.#resume = undefined
+    resume?.()
+  }
+
+  override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
+    const { other } = this
+    if (!other || other.destroyed) return callback()
+    // Taken when the other side reads on, so that backpressure passes through.
+    other.#resume = callback
+    if (other.push(chunk)) other._read()
+  }
+
+  override _final(callback: () => void): void {
+    this.other?.push(null)
+    callback()
+  }
+
+  override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
+    const { other } = this
+    this.other = undefined
+    // As on a socket: gone without an end is a reset for the other side.
+    if (other && !other.destroyed && !this.writableFinished) {
+      process.nextTick(() => other.destroy(reset()))
+    }
+    callback(error)
+  }
+}
+
+function reset(): Error {
+  return Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', syscall: 'read' })
+}
+
+/** A pair: what is written to one is read from the other, half-open, with backpressure. */
+export function duplexPair(): [Duplex, Duplex] {
+  const left = new Half({ allowHalfOpen: true })
+  const right = new Half({ allowHalfOpen: true })
+  left.other = right
+  right.other = left
+  return [left, right]
+}

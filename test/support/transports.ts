@@ -1,0 +1,93 @@
+/** The same test over each kind of connection. */
+
+import type { ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect as connectNet } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import { connect as connectTls } from 'node:tls'
+import type { Cio, ListenOptions } from '../../src/index.ts'
+import { contents, identity } from './certificates.ts'
+import { duplexPair } from './duplex-pair.ts'
+
+export type Transport = 'memory' | 'tcp' | 'unix' | 'TLS 1.3' | 'TLS 1.2'
+export const transports: readonly Transport[] = ['memory', 'tcp', 'unix', 'TLS 1.3', 'TLS 1.2']
+/** Those with a port. */
+export const networks: readonly Transport[] = ['tcp', 'TLS 1.3', 'TLS 1.2']
+
+/** The path of a Unix socket that is there for one test. */
+export function socketPath(t: ExecutionContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'cio-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  return join(directory, 'socket')
+}
+
+/** The options that let an app listen over a transport of sockets. */
+export function optionsOf(t: ExecutionContext, transport: Transport): ListenOptions {
+  if (transport === 'unix') return { path: socketPath(t) }
+  const tls = transport === 'tcp' ? {} : identity('server')
+  return { host: '127.0.0.1', port: 0, ...tls }
+}
+
+/** Where a client finds what listens. */
+export interface Place {
+  readonly port?: number
+  readonly path?: string
+}
+
+/** A client of Node's own, half-open, connected; destroyed with the test. */
+export async function dialOver(
+  t: ExecutionContext,
+  transport: Transport,
+  place: Place,
+): Promise<Duplex> {
+  const client = start(transport, place)
+  t.teardown(() => client.destroy())
+  client.on('error', () => {})
+  await once(client, transport.startsWith('TLS') ? 'secureConnect' : 'connect')
+  return client
+}
+
+function start(transport: Transport, { port = 0, path }: Place): ReturnType<typeof connectNet> {
+  if (path !== undefined) return connectNet({ path, allowHalfOpen: true })
+  const options = { host: '127.0.0.1', port, allowHalfOpen: true }
+  if (transport === 'tcp') return connectNet(options)
+  const version = transport === 'TLS 1.2' ? 'TLSv1.2' : 'TLSv1.3'
+  const tls = { ca: contents('root.crt'), minVersion: version, maxVersion: version } as const
+  return connectTls({ ...options, ...tls })
+}
+
+/** Serves an app over a transport, and connects a client of Node's own to it. */
+export async function open(
+  t: ExecutionContext,
+  app: Cio,
+  transport: Transport,
+  options: ListenOptions = {},
+): Promise<Duplex> {
+  t.teardown(() => app.close({ timeout: 0 }))
+  if (transport === 'memory') {
+    const [near, far] = duplexPair()
+    far.on('error', () => {})
+    t.teardown(() => far.destroy())
+    app.handle(near)
+    return far
+  }
+  const listening = { ...optionsOf(t, transport), ...options }
+  const { port } = await app.listen(listening)
+  return dialOver(t, transport, listening.path === undefined ? { port } : { path: listening.path })
+}
+
+/** A promise, and what settles it. */
+export interface Deferred<Value> {
+  readonly promise: Promise<Value>
+  readonly resolve: (value: Value) => void
+  readonly reject: (error: unknown) => void
+}
+
+export function deferred<Value = void>(): Deferred<Value> {
+  let settle = {} as Omit<Deferred<Value>, 'promise'>
+  const promise = new Promise<Value>((resolve, reject) => (settle = { resolve, reject }))
+  return { promise, ...settle }
+}

@@ -1,7 +1,7 @@
 /** Delays between tries, which grow and are spread out. */
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { checkCount, checkDuration, optionError } from './option.ts'
+import { checkCount, checkDuration, checkKnown, longestTimer, optionError } from './option.ts'
 
 /** Options of a {@link Backoff}. */
 export interface BackoffOptions {
@@ -47,15 +47,16 @@ export class Backoff {
   readonly #jitter: number
 
   /** @throws `ERR_CIO_OPTION` */
-  constructor(
-    owner: string,
-    { retries = 3, delay = 3_000, factor = 1, maxDelay = 60_000, jitter = 0 }: BackoffOptions = {},
-  ) {
+  constructor(owner: string, options: BackoffOptions = {}) {
+    const { retries = 3, delay = 3_000, factor = 1, maxDelay = 60_000, jitter = 0 } = options
+    checkKnown(owner, options, ['retries', 'delay', 'factor', 'maxDelay', 'jitter'])
     checkCount(owner, 'retries', retries)
     checkDuration(owner, 'delay', delay)
     checkDuration(owner, 'maxDelay', maxDelay)
-    if (!(factor >= 1)) throw optionError(owner, 'factor', 'a number of at least 1', factor)
-    if (!(jitter >= 0 && jitter <= 1)) {
+    if (!Number.isFinite(factor) || factor < 1) {
+      throw optionError(owner, 'factor', 'a number of at least 1', factor)
+    }
+    if (!Number.isFinite(jitter) || jitter < 0 || jitter > 1) {
       throw optionError(owner, 'jitter', 'a number from 0 to 1', jitter)
     }
     this.retries = retries
@@ -67,15 +68,20 @@ export class Backoff {
 
   /** Milliseconds to wait before a retry; the first is 1. */
   delay(retry: number): number {
-    const whole = Math.min(this.#delay * this.#factor ** (retry - 1), this.#maxDelay)
+    // Bounded before it is multiplied: 0 times Infinity is not a number.
+    const growth = Math.min(this.#factor ** (retry - 1), Number.MAX_VALUE)
+    const whole = Math.min(this.#delay * growth, this.#maxDelay, longestTimer)
     return whole * (1 - this.#jitter * Math.random())
   }
 }
 
-/** Waits for so many milliseconds; rejects with the signal's reason when it aborts. */
+/**
+ * Waits for so many milliseconds; rejects with the signal's reason when it aborts. More than a
+ * timer of Node's keeps, such as `Infinity`, is the most that it keeps: 24 days.
+ */
 export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   try {
-    await delay(milliseconds, undefined, { signal })
+    await delay(Math.min(milliseconds, longestTimer), undefined, { signal })
   } catch {
     throw signal.reason
   }

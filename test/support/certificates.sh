@@ -46,6 +46,18 @@ sign noName /O=acme root "$client"
 sign sanOnly / root "$client\nsubjectAltName=critical,DNS:alice"
 sign sanInjection /CN=mallory root "$client\nsubjectAltName=@names\n[names]\nURI.1=http://x/, DNS:alice"
 sign wildcard /CN=mallory root "$client\nsubjectAltName=DNS:*.example"
+sign serverNoName / root 'subjectAltName=critical,DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth'
+sign serverNameOnly /CN=localhost root 'extendedKeyUsage=serverAuth'
+sign serverForClients /CN=localhost root "subjectAltName=DNS:localhost,IP:127.0.0.1\n$client"
+sign interConstrained /CN=constrained root "$issuer\nnameConstraints=critical,permitted;DNS:good.example"
+sign viaConstrained /CN=alice interConstrained "$client\nsubjectAltName=DNS:alice.evil.example"
+cat viaConstrained.crt interConstrained.crt >viaConstrainedChain.crt
+cp viaConstrained.key viaConstrainedChain.key
+sign inter0 /CN=inter0 root 'basicConstraints=critical,CA:true,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign'
+sign sub /CN=sub inter0 "$issuer"
+sign viaSub /CN=alice sub "$client"
+cat viaSub.crt sub.crt inter0.crt >viaSubChain.crt
+cp viaSub.key viaSubChain.key
 sign inter /CN=inter root "$issuer"
 sign viaInter /CN=alice inter "$client"
 cat viaInter.crt inter.crt >viaInterChain.crt
@@ -106,6 +118,27 @@ openssl ca -config ca.cnf -revoke revoked.crt
 openssl ca -config ca.cnf -gencrl -out revoked.crl
 openssl ca -config ca.cnf -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z -out expired.crl
 
+# Other kinds of keys; and a signature that is not to be trusted any more.
+# signAs NAME CA: signs NAME.key for localhost
+signAs() {
+  openssl req -new -key "$1.key" -subj /CN=localhost -out "$1.csr"
+  printf 'subjectAltName=DNS:localhost,IP:127.0.0.1' >"$1.ext"
+  openssl x509 -req -in "$1.csr" -CA root.crt -CAkey root.key -CAcreateserial -days 10 \
+    -extfile "$1.ext" -out "$1.crt" "${@:2}"
+}
+openssl genpkey -algorithm ed25519 -out serverEd25519.key
+signAs serverEd25519
+openssl genrsa -out serverRsa.key 2048
+signAs serverRsa
+key sha1
+openssl req -new -key sha1.key -subj /CN=alice -out sha1.csr
+openssl x509 -req -sha1 -in sha1.csr -CA root.crt -CAkey root.key -CAcreateserial -days 10 -out sha1.crt
+openssl pkcs12 -export -inkey serverRsa.key -in serverRsa.crt -out serverRsa.p12 -passout pass:
+openssl pkcs12 -export -inkey serverEd25519.key -in serverEd25519.crt -out serverEd25519.p12 -passout pass:
+openssl rsa -aes128 -traditional -in serverRsa.key -out serverRsaLocked.key -passout pass:correct-horse
+openssl rsa -pubout -in serverRsa.key -out serverRsa.pub
+openssl dhparam -dsaparam -out dh.pem 2048
+
 # The same key and certificate in other forms.
 openssl pkcs12 -export -inkey server.key -in server.crt -out server.p12 -passout pass:correct-horse
 openssl pkcs12 -export -inkey serverExpired.key -in serverExpired.crt -out serverExpired.p12 -passout pass:
@@ -115,3 +148,6 @@ openssl ec -in server.key -outform DER -out server.der.key
 printf 'hello\n' >garbage.pem
 : >empty.pem
 head -c 300 server.crt >cutOff.crt
+cat root.crt server.crt >wrongOrder.crt
+{ echo '-----BEGIN CERTIFICATE-----'; echo aGVsbG8=; echo '-----END CERTIFICATE-----'; } >notReally.crt
+openssl pkcs12 -export -nokeys -in server.crt -out keyless.p12 -passout pass:

@@ -6,8 +6,10 @@ import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { forgeAll } from './forge.ts'
 
 const recipe: string = fileURLToPath(new URL('certificates.sh', import.meta.url))
+const forgery: string = fileURLToPath(new URL('forge.ts', import.meta.url))
 
 /** The directory that holds them. */
 export const directory: string = make()
@@ -34,12 +36,14 @@ export function loaded(name: string): { key: Buffer; cert: Buffer } {
 
 function make(): string {
   const day = new Date().toISOString().slice(0, 10)
-  const hash = createHash('sha256').update(readFileSync(recipe)).update(day).digest('hex')
+  const recipes = Buffer.concat([readFileSync(recipe), readFileSync(forgery)])
+  const hash = createHash('sha256').update(recipes).update(day).digest('hex')
   const target = join(tmpdir(), `cio-certificates-${hash.slice(0, 16)}`)
   if (existsSync(target)) return target
 
   const draft = mkdtempSync(join(tmpdir(), 'cio-certificates-draft-'))
   execFileSync('bash', [recipe], { cwd: draft, stdio: ['ignore', 'ignore', 'pipe'] })
+  forgeAll(draft)
   try {
     renameSync(draft, target)
   } catch {

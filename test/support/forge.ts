@@ -1,0 +1,103 @@
+/** Certificates that openssl does not make: a NUL in a name, odd string types, a name of 64 KiB. */
+
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const commonName = '550403'
+const unit = '55040b'
+const strings = { utf8: 0x0c, t61: 0x14, ia5: 0x16, bmp: 0x1e } as const
+
+type Attribute = readonly [oid: string, type: keyof typeof strings, value: string]
+
+function der(tag: number, ...parts: readonly Buffer[]): Buffer {
+  const content = Buffer.concat(parts)
+  if (content.length < 0x80) return Buffer.concat([Buffer.from([tag, content.length]), content])
+  const hex = content.length.toString(16)
+  const length = Buffer.from(hex.padStart(hex.length + (hex.length % 2), '0'), 'hex')
+  return Buffer.concat([Buffer.from([tag, 0x80 | length.length]), length, content])
+}
+
+const sequence = (...parts: readonly Buffer[]): Buffer => der(0x30, ...parts)
+const oid = (hex: string): Buffer => der(0x06, Buffer.from(hex, 'hex'))
+const utcTime = (time: number): Buffer =>
+  der(0x17, Buffer.from(new Date(time).toISOString().replace(/^..|\....|[-:T]/g, '')))
+
+function distinguishedName(attributes: readonly Attribute[]): Buffer {
+  return sequence(
+    ...attributes.map(([type, string, value]) => {
+      const encoded = Buffer.from(value, string === 'bmp' ? 'utf16le' : 'utf8')
+      if (string === 'bmp') encoded.swap16()
+      return der(0x31, sequence(oid(type), der(strings[string], encoded)))
+    }),
+  )
+}
+
+function extension(id: string, value: Buffer): Buffer {
+  return sequence(oid(id), der(0x04, value))
+}
+
+/** Writes a client certificate of the CA `root`, and its key, next to those of the CA. */
+function forge(
+  directory: string,
+  file: string,
+  subject: readonly Attribute[],
+  alternativeNames: readonly Buffer[] = [],
+): void {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const ecdsaWithSha256 = sequence(oid('2a8648ce3d040302'))
+  const day = 24 * 60 * 60 * 1_000
+  const extensions = [extension('551d25', sequence(oid('2b06010505070302')))]
+  if (alternativeNames.length > 0) {
+    extensions.push(extension('551d11', sequence(...alternativeNames)))
+  }
+  const body = sequence(
+    der(0xa0, der(0x02, Buffer.from([2]))),
+    der(0x02, Buffer.from([0x40]), randomBytes(8)),
+    ecdsaWithSha256,
+    distinguishedName([[commonName, 'utf8', 'root']]),
+    sequence(utcTime(Date.now() - day), utcTime(Date.now() + 10 * day)),
+    distinguishedName(subject),
+    publicKey.export({ type: 'spki', format: 'der' }),
+    der(0xa3, sequence(...extensions)),
+  )
+  const signature = sign('sha256', body, readFileSync(join(directory, 'root.key')))
+  const whole = sequence(body, ecdsaWithSha256, der(0x03, Buffer.from([0]), signature))
+  const lines = whole.toString('base64').replace(/.{64}/g, '$&\n')
+  const pem = `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`
+  writeFileSync(join(directory, `${file}.crt`), pem.replace('\n\n', '\n'))
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' })
+  writeFileSync(join(directory, `${file}.key`), key)
+}
+
+const dns = (name: string): Buffer => der(0x82, Buffer.from(name))
+
+/** Makes them all. */
+export function forgeAll(directory: string): void {
+  const alice: Attribute = [commonName, 'utf8', 'alice']
+  forge(directory, 'nulUtf8', [[commonName, 'utf8', 'alice\0.evil.test']])
+  forge(directory, 'nulBmp', [[commonName, 'bmp', 'alice\0.evil.test']])
+  forge(directory, 'nulT61', [[commonName, 't61', 'alice\0.evil.test']])
+  forge(directory, 'nulUnit', [alice, [unit, 'utf8', 'ops\0.evil.test']])
+  forge(directory, 'nulDns', [alice], [dns('alice\0.evil.test')])
+  forge(directory, 'bmp', [[commonName, 'bmp', 'alice']])
+  forge(directory, 'longName', [[commonName, 'utf8', 'alice'.padEnd(4 * 1024, '.')]])
+  // Too long for a session ticket. Above 10 KiB, Node's client keeps no session.
+  forge(directory, 'hugeName', [[commonName, 'utf8', 'alice'.padEnd(64 * 1024, '.')]])
+  forge(directory, 'lineFeed', [[commonName, 'utf8', 'mallory\nalice\u001b[2J']])
+  forge(directory, 'quotes', [[commonName, 'utf8', 'mallory']], [dns('x", DNS:"alice'), dns('b')])
+  forge(
+    directory,
+    'otherNames',
+    [],
+    [
+      // A Microsoft user principal name, `alice`.
+      der(0xa0, oid('2b060104018237140203'), der(0xa0, der(strings.utf8, Buffer.from('alice')))),
+      der(0xa4, distinguishedName([alice, [unit, 'utf8', 'a, DNS:alice']])),
+      der(0x88, Buffer.from('2a0304', 'hex')),
+      // An address of five bytes.
+      der(0x87, Buffer.from([1, 2, 3, 4, 5])),
+      dns('bob'),
+    ],
+  )
+}

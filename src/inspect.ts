@@ -32,7 +32,7 @@ export class Inspection {
 }
 
 const indent = '  '
-const narrowest = 16
+const narrowest = 12
 
 function table(title: string, entries: readonly PipelineEntry[], width: number): string[] {
   const rows = entries.map((entry, index) => [
@@ -46,7 +46,8 @@ function table(title: string, entries: readonly PipelineEntry[], width: number):
   const name = Math.min(widest(1), Math.floor(width / 3))
   const rest = width - number - name - 4 * indent.length
   const at = Math.max(narrowest, Math.min(widest(3), Math.floor(rest / 2)))
-  const columns = [number, name, Math.max(narrowest, rest - at), at]
+  const why = Math.max(narrowest, Math.min(widest(2), rest - at))
+  const columns = [number, name, why, at]
 
   return [title, ...rows.flatMap((row) => line(row, columns))]
 }

@@ -1,0 +1,240 @@
+/**
+ * Every code block of the documentation is compiled, and every whole program among them is run.
+ *
+ * - ```` ```ts ````: a whole program. It is run to the end of its module, in a folder that has
+ *   certificates, and must not fail; a port that it names is replaced by a free one.
+ * - ```` ```ts fragment ````: compiled alone, with `app`, `ctx`, `next`, `server` and the names
+ *   of the package there as far as it does not declare them itself.
+ * - `@example` of a doc comment: a whole program.
+ *
+ * Other fences (`sh`, `text`, `js` of cio 0.5) are for readers.
+ */
+
+import test from 'ava'
+import { execFile } from 'node:child_process'
+import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { readFile, readdir } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import * as cio from '../src/index.ts'
+import { path as certificate } from './support/certificates.ts'
+
+interface Block {
+  readonly source: string
+  readonly line: number
+  readonly code: string
+  readonly fragment: boolean
+}
+
+const run = promisify(execFile)
+const root = fileURLToPath(new URL('..', import.meta.url))
+// Within the repository, where the packages are found. Not in node_modules, which tsx leaves alone.
+const folder = join(root, 'build', `blocks-${process.pid}`)
+const longest = 20_000
+
+const pages = await find('.', '.md')
+const blocks = [
+  ...(await Promise.all(pages.map(async (page) => fromPage(page, await text(page))))).flat(),
+  ...(
+    await Promise.all((await sources()).map(async (file) => fromSource(file, await text(file))))
+  ).flat(),
+]
+const programs = blocks.filter(({ fragment }) => !fragment)
+
+test.before('writes the blocks down', () => {
+  mkdirSync(folder, { recursive: true })
+  for (const block of blocks) {
+    // As many lines above it as in its page, so that errors name the right one.
+    const above = block.fragment ? prelude(block.code) : ''
+    writeFileSync(
+      join(folder, fileOf(block)),
+      `${above}${'\n'.repeat(block.line)}${block.code}\nexport {}\n`,
+    )
+  }
+  writeFileSync(
+    join(folder, 'tsconfig.json'),
+    JSON.stringify({
+      extends: '../../tsconfig.json',
+      compilerOptions: {
+        rootDir: '../..',
+        isolatedDeclarations: false,
+        declaration: false,
+        paths: { cio: ['../../src/index.ts'], 'cio/*': ['../../middleware/*.ts'] },
+      },
+      include: ['*.ts'],
+    }),
+  )
+  for (const [name, from] of [
+    ['ca.crt', 'root.crt'],
+    ...['server', 'alice', 'mallory'].flatMap((name) =>
+      ['key', 'crt'].map((ending) => [`${name}.${ending}`, `${name}.${ending}`] as const),
+    ),
+  ] as const) {
+    copyFileSync(certificate(from), join(folder, name))
+  }
+  writeFileSync(join(folder, 'to-the-end.mjs'), toTheEnd)
+})
+
+test.after.always(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Runs a module to its end, and lets what it left open go. Any port will do. */
+const toTheEnd = `
+import { Server } from 'node:net'
+
+const { listen } = Server.prototype
+Server.prototype.listen = function (options, ...rest) {
+  return listen.call(this, options?.port ? { ...options, port: 0 } : options, ...rest)
+}
+await import(process.argv[2])
+process.exit()
+`
+
+test('every block of code in the documentation compiles', async (t) => {
+  const tsc = join(root, 'node_modules', '.bin', 'tsc')
+  const result = await run(tsc, ['-p', folder, '--pretty', 'false']).catch(
+    (error: { stdout: string }) => error,
+  )
+  // What is wrong in src/ is told by tsc itself.
+  const ours = result.stdout.split('\n').filter((line) => line.includes(`blocks-${process.pid}`))
+  const told = ours
+    .join('\n')
+    .replace(
+      /^.*?blocks-\d+\/([^(\n]+)\((\d+)/gm,
+      (_, file: string, line: string) => `${nameOf(file)}(${line}`,
+    )
+  t.is(told, '')
+})
+
+for (const program of programs) {
+  test(`${program.source}:${program.line} runs to its end`, async (t) => {
+    await turn(async () => {
+      const { stderr } = await run(
+        process.execPath,
+        ['--import', import.meta.resolve('tsx'), 'to-the-end.mjs', `./${fileOf(program)}`],
+        {
+          cwd: folder,
+          timeout: longest,
+          env: { ...process.env, TSX_TSCONFIG_PATH: join(folder, 'tsconfig.json') },
+        },
+      )
+      t.notRegex(stderr, /Error/)
+    })
+  })
+}
+
+test('every relative link in the documentation leads somewhere', async (t) => {
+  for (const page of pages) {
+    const content = (await text(page)).replace(/```[^]*?```/g, '')
+    for (const [, target = ''] of content.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue
+      const [path = '', anchor] = target.split('#')
+      const file = path === '' ? page : join(dirname(page), path)
+      t.true(existsSync(join(root, file)), `${page}: ${target}`)
+      if (anchor !== undefined) {
+        t.true(anchors(await text(file)).includes(anchor), `${page}: ${target}`)
+      }
+    }
+  }
+})
+
+/** So many at a time: a process for each block at once would starve the other tests. */
+let free = availableParallelism()
+const waiting: (() => void)[] = []
+
+async function turn(job: () => Promise<void>): Promise<void> {
+  if (free === 0) await new Promise<void>((resolve) => waiting.push(resolve))
+  else free -= 1
+  try {
+    await job()
+  } finally {
+    const next = waiting.shift()
+    if (next) next()
+    else free += 1
+  }
+}
+
+/** Declares what a fragment uses and does not declare. */
+function prelude(code: string): string {
+  const declared = new Set(
+    [...code.matchAll(/(?:const|let|function|class|interface|type|,|\{)\s+(?:\{ )?(\w+)/g)].map(
+      ([, name]) => name,
+    ),
+  )
+  const imported = [...code.matchAll(/import (?:type )?\{([^}]*)\}/g)].flatMap(([, names = '']) =>
+    names.split(',').map((name) => name.replace(/^\s*type /, '').trim()),
+  )
+  const missing = (name: string): boolean =>
+    new RegExp(`(?<![\\w.'/])${name}\\b(?!:)`).test(code) &&
+    !imported.includes(name) &&
+    !declared.has(name)
+  const types = ['Middleware', 'StreamContext', 'ServerContext', 'Next']
+  const given = {
+    app: 'import("cio").Cio',
+    ctx: 'import("cio").ConnectionContext',
+    next: 'import("cio").Next',
+    server: 'import("cio").ServerContext',
+    open: '() => Promise<{ close(): Promise<void> }>',
+  }
+  return [
+    `import { ${Object.keys(cio).filter(missing).join(', ')} } from 'cio';`,
+    `import type { ${types.filter(missing).join(', ')} } from 'cio';`,
+    ...Object.entries(given)
+      .filter(([name]) => missing(name))
+      .map(([name, type]) => `declare const ${name}: ${type};`),
+  ].join(' ')
+}
+
+function fromPage(source: string, content: string): Block[] {
+  return [...content.matchAll(/^```ts( fragment)?\n([^]*?)^```/gm)].map((match) => {
+    const line = content.slice(0, match.index).split('\n').length
+    return { source, line, code: match[2]!, fragment: match[1] !== undefined }
+  })
+}
+
+function fromSource(source: string, content: string): Block[] {
+  return [...content.matchAll(/^( *)\* @example\n([^]*?)(?=^ *\*\/|^ *\* @)/gm)].map((match) => {
+    const line = content.slice(0, match.index).split('\n').length
+    return { source, line, code: match[2]!.replace(/^ *\* ?/gm, ''), fragment: false }
+  })
+}
+
+function fileOf({ source, line }: Block): string {
+  return `${source.replaceAll('/', '__')}.${line}.ts`
+}
+
+function nameOf(file: string): string {
+  return file.replaceAll('__', '/').replace(/\.\d+\.ts$/, '')
+}
+
+async function text(path: string): Promise<string> {
+  return readFile(join(root, path), 'utf8')
+}
+
+async function sources(): Promise<string[]> {
+  return [...(await find('src', '.ts')), ...(await find('middleware', '.ts'))]
+}
+
+async function find(under: string, ending: string): Promise<string[]> {
+  const entries = await readdir(join(root, under), { withFileTypes: true })
+  const found = await Promise.all(
+    entries.map(async (entry) => {
+      const path = relative('.', join(under, entry.name))
+      if (/^(node_modules|dist|build|\.git)$/.test(entry.name)) return []
+      if (entry.isDirectory()) return find(path, ending)
+      return entry.name.endsWith(ending) && !entry.name.startsWith('.') ? [path] : []
+    }),
+  )
+  return found.flat()
+}
+
+/** The anchors of a page's headings, as GitHub makes them. */
+function anchors(content: string): string[] {
+  return [...content.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  )
+}

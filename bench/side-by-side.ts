@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { type Socket, connect as connectNet } from 'node:net'
 import { extname } from 'node:path'
 import { connect as connectTls } from 'node:tls'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Figures, ServerSettings } from './echo-server.ts'
@@ -12,6 +13,7 @@ import type { Figures, ServerSettings } from './echo-server.ts'
 const host = '127.0.0.1'
 // No bench outlives it, whatever hangs.
 const longest = 10 * 60_000
+const afterglow = 20
 setTimeout(() => process.exit(1), longest).unref()
 
 const { values, positionals } = parseArgs({
@@ -40,6 +42,8 @@ export interface Question {
   /** What is counted, for the table: `connection`, `MiB`. */
   readonly per: string
   readonly tls: boolean
+  /** Rounds that are not counted, until what runs has been compiled. */
+  readonly warmUp: number
   /** The ratio that it should not exceed. */
   readonly target: number
   /** Does a bounded amount of work against a server; fulfils with how many units it was. */
@@ -101,11 +105,10 @@ export async function ask(questions: readonly Question[]): Promise<void> {
         ['bare', bare],
         ['cio', cio],
       ] as const
-      // The first round warms up and is not counted.
-      for (let round = 0; round <= rounds; round++) {
+      for (let round = 0; round < question.warmUp + rounds; round++) {
         for (const [name, side] of round % 2 ? sides : sides.toReversed()) {
           const cost = await measure(question, side)
-          if (round > 0) costs[name].push(cost)
+          if (round >= question.warmUp) costs[name].push(cost)
         }
       }
       bare.stop()
@@ -118,9 +121,10 @@ export async function ask(questions: readonly Question[]): Promise<void> {
 async function measure(question: Question, side: Side): Promise<number> {
   const before = await side.cpu()
   const units = await question.load(side.port)
-  // What a server does after the peer has gone is part of the cost.
-  let after = await side.cpu()
-  while (after.open > 0) after = await side.cpu()
+  // What a server does after the peer has gone is part of the cost; asking it is, too.
+  await delay(afterglow)
+  const after = await side.cpu()
+  if (after.open > 0) throw new Error(`${after.open} connections are still open`)
   return (after.cpu - before.cpu) / units
 }
 

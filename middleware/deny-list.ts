@@ -7,7 +7,7 @@ import type { Who } from '../src/rule.ts'
 export interface DenyListOptions extends ListOptions {}
 
 /**
- * Turns away everybody whose verified certificate is on a list, and everybody without one.
+ * Turns away everybody whose verified certificate is on a list, or who has none.
  *
  * Who cannot be told apart cannot be denied, so it fails closed as `allowList` does: no TLS, no
  * certificate, one that was not verified, two common names, a NUL in a name, a predicate that

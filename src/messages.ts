@@ -301,7 +301,7 @@ export function messages<In, Out = In>(
   checkCount(name, 'maxLength', options.maxLength ?? defaultMaxLength, 1)
   checkCount(name, 'maxQueueSize', options.maxQueueSize ?? defaultMaxQueueSize)
 
-  return defineMiddleware<StreamContext, MessagesContext<In, Out>>(
+  const middleware = defineMiddleware<StreamContext, MessagesContext<In, Out>>(
     { name },
     async function addMessages(ctx, next) {
       const outer = ctx.messages
@@ -315,4 +315,6 @@ export function messages<In, Out = In>(
       }
     },
   )
+  // Stacks show the codec, not what all codecs share.
+  return Object.defineProperty(middleware, 'name', { value: name })
 }

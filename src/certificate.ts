@@ -4,18 +4,26 @@ import { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 
 const presented = new WeakMap<TLSSocket, X509Certificate>()
+const servers = new WeakMap<TLSSocket, Buffer>()
 
 /**
- * The other side's certificate; undefined if it presented none.
- *
- * On a client, Node 20 takes the first certificate out of the chain with every call, so that the
- * second gives an intermediate, and every Node gives none for a session that was resumed. So it
- * is asked once, and then the session is.
+ * Keeps the certificate of a server, in DER, as its name was checked. On a client, Node 20 takes
+ * the first certificate out of the chain with every `getPeerX509Certificate()`, so that whoever
+ * asks after somebody else is given an intermediate.
  */
+export function keepServerCertificate(socket: TLSSocket, certificate: Buffer): void {
+  servers.set(socket, certificate)
+}
+
+/** The other side's certificate; undefined if it presented none. */
 export function presentedCertificate(socket: TLSSocket): X509Certificate | undefined {
   const known = presented.get(socket)
   if (known) return known
-  const certificate = socket.getPeerX509Certificate() ?? resumedCertificate(socket)
+  const kept = servers.get(socket)
+  const certificate = kept
+    ? new X509Certificate(kept)
+    : // Of a session that was resumed, a client is told none.
+      (socket.getPeerX509Certificate() ?? resumedCertificate(socket))
   if (certificate) presented.set(socket, certificate)
   return certificate
 }

@@ -15,7 +15,7 @@ import {
   connect as connectTls,
 } from 'node:tls'
 import { announce } from './app-events.ts'
-import { presentedCertificate } from './certificate.ts'
+import { keepServerCertificate, presentedCertificate } from './certificate.ts'
 import type { ClientContext } from './client.ts'
 import type { ConnectionContext } from './connection.ts'
 import type { StreamContext } from './context.ts'
@@ -30,20 +30,34 @@ const log = debug('cio:secure')
 const defaultHandshakeTimeout = 10_000
 
 /** The `secure` step of a connection: the server's side of the handshake. */
-export async function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
+export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
   const { server } = ctx
-  if (!server?.tls) return next()
+  // Not async: nothing of it is left to wait in a plain connection.
+  return server?.tls ? secureWith(ctx, server.tls, server.options, next) : next()
+}
 
-  const socket = await serverHandshake(ctx, server.tls, server.options)
-  // Not put back: the end of the TLS socket is the end of the one beneath.
-  ctx.stream = socket
-  ctx.socket = socket
-  const { requestCert, rejectUnauthorized } = server.options
+async function secureWith(
+  ctx: ConnectionContext,
+  server: Server,
+  options: ListenOptions,
+  next: Next,
+): Promise<void> {
+  const socket = await serverHandshake(ctx, server, options)
+  putOnTop(ctx, socket)
+  const { requestCert, rejectUnauthorized } = options
   if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket))
     throw refusal(ctx)
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
   announce(ctx.app, 'secure', ctx)
   return next()
+}
+
+/** Not put back afterwards: the end of the TLS socket is the end of the one beneath. */
+function putOnTop(ctx: StreamContext, socket: TLSSocket): void {
+  // Node tells of an alert of the peer, and leaves the socket as it is.
+  socket.on('error', (error) => socket.destroy(error))
+  ctx.stream = socket
+  ctx.socket = socket
 }
 
 function serverHandshake(
@@ -52,8 +66,8 @@ function serverHandshake(
   { handshakeTimeout = defaultHandshakeTimeout }: ListenOptions,
 ): Promise<TLSSocket> {
   const raw = ctx.stream
-  // Node forgets it with the socket, and the errors below want to name it.
-  const { remote } = ctx
+  // Node forgets it with the socket, unless it was asked before, and the errors below want to name it.
+  void ctx.socket?.remoteAddress
   return new Promise<TLSSocket>((resolve, reject) => {
     const settle = (): void => {
       clearTimeout(timer)
@@ -64,11 +78,11 @@ function serverHandshake(
       settle()
       reject(error)
     }
-    const close = (): void => fail(whyClosed(ctx, remote, raw.errored))
+    const close = (): void => fail(whyClosed(ctx, ctx.remote, raw.errored))
     const timer =
       handshakeTimeout === Infinity
         ? undefined
-        : setTimeout(() => fail(handshakeTimedOut(remote, handshakeTimeout)), handshakeTimeout)
+        : setTimeout(() => fail(handshakeTimedOut(ctx.remote, handshakeTimeout)), handshakeTimeout)
 
     if (raw.destroyed) return close()
     // Before those that end the run because it closed.
@@ -80,7 +94,7 @@ function serverHandshake(
         socket.allowHalfOpen = true
         resolve(socket)
       },
-      reject: (cause) => fail(handshakeError(remote, whyFailed(cause), cause)),
+      reject: (cause) => fail(handshakeError(ctx.remote, whyFailed(cause), cause)),
     })
     // A peer that leaves in the middle has to be noticed; the TLS socket takes this over.
     raw.allowHalfOpen = false
@@ -162,8 +176,7 @@ export async function secureClient(ctx: ClientContext, next: Next): Promise<void
   if (!wanted) return next()
 
   const socket = await clientHandshake(ctx)
-  ctx.stream = socket
-  ctx.socket = socket
+  putOnTop(ctx, socket)
   if (socket.isSessionReused()) checkResumed(ctx, socket)
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
   announce(ctx.app, 'secure', ctx)
@@ -175,13 +188,17 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
   const { host, handshakeTimeout = defaultHandshakeTimeout } = options
   checkDuration('connect', 'handshakeTimeout', handshakeTimeout)
   const raw = ctx.stream
+  const checkName = nameCheck(options)
 
   return new Promise((resolve, reject) => {
     const socket = connectTls({
       ...(host !== undefined && isIP(host) === 0 && { servername: host }),
       ...(options as object),
       secureOptions: withoutRenegotiation(options),
-      checkServerIdentity: nameCheck(options),
+      checkServerIdentity: (name, certificate) => {
+        keepServerCertificate(socket, certificate.raw)
+        return checkName(name, certificate)
+      },
       socket: raw,
     })
     const timer =

@@ -12,7 +12,7 @@ import {
   Cio,
   allowList,
 } from '../../src/index.ts'
-import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { identity, loaded, path } from '../support/certificates.ts'
 import { dial, listenBare, readAll, serve } from '../support/serve.ts'
 import {
   type Told,

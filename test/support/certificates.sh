@@ -62,6 +62,9 @@ sign inter /CN=inter root "$issuer"
 sign viaInter /CN=alice inter "$client"
 cat viaInter.crt inter.crt >viaInterChain.crt
 cp viaInter.key viaInterChain.key
+sign serverViaInter /CN=localhost inter 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth'
+cat serverViaInter.crt inter.crt >serverViaInterChain.crt
+cp serverViaInter.key serverViaInterChain.key
 sign notCa /CN=notCa root 'basicConstraints=critical,CA:false'
 sign viaNotCa /CN=alice notCa "$client"
 cat viaNotCa.crt notCa.crt >viaNotCaChain.crt

@@ -26,6 +26,7 @@ export { checkCount, checkDuration, checkKnown, optionError } from './option.ts'
 export type { Peer, PeerNames } from './peer.ts'
 export type { Pipeline, PipelineEntry, Selector } from './pipeline.ts'
 export type { Registrable } from './registration.ts'
+export { Pump, type PumpOptions } from './pump.ts'
 export { read } from './read.ts'
 export {
   compileRule,
@@ -47,6 +48,14 @@ export {
   type KeySource,
 } from '../middleware/certs.ts'
 export { denyList, type DenyListOptions } from '../middleware/deny-list.ts'
+export {
+  Events,
+  events,
+  type AnyEvents,
+  type EventMap,
+  type EventsContext,
+  type EventsOptions,
+} from '../middleware/events.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export { lines, type LinesContext, type LinesOptions } from '../middleware/lines.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'

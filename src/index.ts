@@ -11,6 +11,7 @@ export { finish } from './finish.ts'
 export type { Inspection } from './inspect.ts'
 export { LineDecoder, Remainder, syntaxError, tooLong, type ParseLine } from './framer.ts'
 export { judge, type ListOptions } from './judge.ts'
+export { Layer, type LayerOptions } from './layer.ts'
 export {
   Messages,
   defaultMaxLength,
@@ -59,3 +60,5 @@ export {
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export { lines, type LinesContext, type LinesOptions } from '../middleware/lines.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'
+export { transform, type MakeTransform, type TransformOptions } from '../middleware/transform.ts'
+export { wrap, type MakeCoder, type WrapOptions } from '../middleware/wrap.ts'

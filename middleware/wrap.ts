@@ -1,0 +1,125 @@
+import type { Duplex } from 'node:stream'
+import type { StreamContext } from '../src/context.ts'
+import { CioError } from '../src/errors.ts'
+import { finish } from '../src/finish.ts'
+import { Layer } from '../src/layer.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkDuration, checkKnown, optionError } from '../src/option.ts'
+
+type Coders = Duplex | readonly Duplex[]
+
+/** Makes what the bytes of one connection go through: one transform, or several in a row. */
+export type MakeCoder = (ctx: StreamContext) => Coders | Promise<Coders>
+
+/** Options of {@link wrap}. */
+export interface WrapOptions {
+  /**
+   * Makes what received bytes go through before they are read, such as `createGunzip`.
+   *
+   * @default they pass as they are
+   */
+  readonly decode?: MakeCoder
+  /**
+   * Makes what written bytes go through before they are sent, such as `createGzip`.
+   *
+   * @default they pass as they are
+   */
+  readonly encode?: MakeCoder
+  /**
+   * Leaves it to the encoder when it lets go of what it holds: smaller for one long transfer, and
+   * wrong for requests and responses, where each side would wait for the other.
+   *
+   * @default false
+   */
+  readonly buffered?: boolean
+  /**
+   * Milliseconds for what was written to be encoded and read by the peer, once everything inside
+   * has returned. `Infinity` waits for ever.
+   *
+   * @default 30_000
+   */
+  readonly flushTimeout?: number
+}
+
+const defaultFlushTimeout = 30_000
+
+/**
+ * Puts a layer on the stream, such as compression or a cipher.
+ *
+ * Inside it, `ctx.stream` is decoded and encoded; it is the old one again once `next()` has
+ * settled. Ends pass through: the peer's as an end, after which one may still write; ours once the
+ * encoder has written its last. So does backpressure: a small message that decodes to gigabytes is
+ * decoded as fast as it is read, and no faster. Nothing else bounds it, so bound what you collect;
+ * the codecs do (`maxLength`).
+ *
+ * To handle what is written as a chain from the peer and back to it, use `transform`.
+ *
+ * @pipelines connection, client
+ * @order after `secure`, before what reads `ctx.stream`; several stack, the first one outermost
+ * @adds nothing; replaces `ctx.stream`
+ * @rejects `ERR_CIO_DECODE` (peer): what it sent does not decode, or ends too early;
+ *   `ERR_CIO_ENCODE` (app): the encoder failed;
+ *   `ERR_CIO_FLUSH_TIMEOUT` (peer): it did not read what was written in time
+ * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
+ *
+ * @example
+ * import { createGunzip, createGzip } from 'node:zlib'
+ * import { Cio, lines, wrap } from 'cio'
+ *
+ * const gzip = wrap({ decode: () => createGunzip(), encode: () => createGzip() })
+ * const app = new Cio()
+ *   .useConnection(gzip)
+ *   .useConnection(lines())
+ *   .useConnection((ctx) => ctx.messages.each((line) => ctx.messages.send(line.toUpperCase())))
+ *   .useClient(gzip)
+ *   .useClient(lines())
+ *
+ * const server = await app.listen(0)
+ * const client = await app.connect(server.port)
+ * await client.messages.send('hello')
+ * console.log((await client.messages.next()).value) // HELLO
+ * await app.close()
+ */
+export function wrap(options: WrapOptions): Middleware<StreamContext> {
+  const { decode, encode, buffered = false, flushTimeout = defaultFlushTimeout } = options
+  checkKnown('wrap', options, ['decode', 'encode', 'buffered', 'flushTimeout'])
+  checkDuration('wrap', 'flushTimeout', flushTimeout)
+  checkMakes('decode', decode)
+  checkMakes('encode', encode)
+
+  return defineMiddleware<StreamContext>({ name: 'wrap' }, async function wrap(ctx, next) {
+    const beneath = ctx.stream
+    // Together: each side may have to send something for the other's decoder.
+    const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
+    const layer = new Layer(beneath, { decode: decoders, encode: encoders, buffered })
+    // Who is inside sees the consequence alone; this is what the run is to end by.
+    layer.on('error', () => layer.failure && ctx.destroy(layer.failure))
+    ctx.stream = layer
+    try {
+      await next()
+      if (!(await finish(layer, flushTimeout)) && !ctx.broken) throw notRead(ctx, flushTimeout)
+    } finally {
+      layer.destroy()
+      ctx.stream = beneath
+    }
+    if (layer.failure) throw layer.failure
+  })
+}
+
+function checkMakes(option: string, value: unknown): void {
+  if (value === undefined || typeof value === 'function') return
+  throw optionError('wrap', option, 'a function that makes a transform', value)
+}
+
+async function make(from: MakeCoder | undefined, ctx: StreamContext): Promise<readonly Duplex[]> {
+  const made: unknown = from ? await from(ctx) : []
+  return (Array.isArray(made) ? made : [made]) as readonly Duplex[]
+}
+
+function notRead({ remote }: StreamContext, flushTimeout: number): CioError {
+  return new CioError(
+    'ERR_CIO_FLUSH_TIMEOUT',
+    `${remote} did not read what was written within ${flushTimeout} ms`,
+    { fault: 'peer' },
+  )
+}

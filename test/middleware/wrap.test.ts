@@ -1,0 +1,225 @@
+import test from 'ava'
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { type Duplex, Transform } from 'node:stream'
+import {
+  createBrotliCompress,
+  createBrotliDecompress,
+  createDeflate,
+  createGunzip,
+  createGzip,
+  createInflate,
+  gzipSync,
+} from 'node:zlib'
+import { Cio, Layer, isCioError, lines, read, wrap } from '../../src/index.ts'
+import { identity, path } from '../support/certificates.ts'
+import { readAll, serve } from '../support/serve.ts'
+import { open, transports } from '../support/transports.ts'
+
+const gzip = () => wrap({ decode: () => createGunzip(), encode: () => createGzip() })
+
+/** Waits until the other side has left. */
+function gone(stream: Duplex): Promise<unknown> {
+  return new Promise((resolve) => stream.resume().once('end', resolve).once('close', resolve))
+}
+
+/** What an app tells of a connection that fails. */
+function failure(app: Cio): Promise<[event: string, error: Error]> {
+  return new Promise((resolve) => {
+    app.on('clientError', (error) => resolve(['clientError', error]))
+    app.on('error', (error) => resolve(['error', error]))
+  })
+}
+
+for (const transport of transports) {
+  test(`over ${transport}, requests and responses pass, and an end can be answered`, async (t) => {
+    const app = new Cio().useConnection(gzip()).useConnection(async ({ stream }) => {
+      for await (const chunk of read(stream)) stream.write(`<${String(chunk)}>`)
+      stream.write('bye')
+    })
+    const client = new Layer(await open(t, app, transport), {
+      decode: [createGunzip()],
+      encode: [createGzip()],
+    })
+    client.write('one')
+    t.is(String((await once(client, 'data'))[0]), '<one>')
+    client.write('two')
+    t.is(String((await once(client, 'data'))[0]), '<two>')
+    client.end()
+    t.is(await readAll(client), 'bye')
+  })
+}
+
+const pairs = {
+  deflate: { decode: () => createInflate(), encode: () => createDeflate() },
+  brotli: { decode: () => createBrotliDecompress(), encode: () => createBrotliCompress() },
+}
+for (const [name, coders] of Object.entries(pairs)) {
+  test(`${name} answers each request, at both ends`, async (t) => {
+    const app = new Cio()
+      .useConnection(wrap(coders))
+      .useConnection(lines())
+      .useConnection((ctx) => ctx.messages.each((line) => ctx.messages.send(line.toUpperCase())))
+      .useClient(wrap(coders))
+      .useClient(lines())
+    const { port } = await serve(t, app)
+    const client = await app.connect(port)
+    for (const word of ['one', 'two', 'three']) {
+      await client.messages.send(word)
+      t.is((await client.messages.next()).value, word.toUpperCase())
+    }
+    await client.close()
+  })
+}
+
+test('layers stack, over TLS too, where ctx.peer stays the verified identity', async (t) => {
+  const app = new Cio()
+    .useConnection(gzip())
+    .useConnection(wrap(pairs.brotli), { name: 'inner' })
+    .useConnection((ctx) => void ctx.stream.end(ctx.peer?.name))
+    .useClient(gzip())
+    .useClient(wrap(pairs.brotli), { name: 'inner' })
+  const { port } = await serve(t, app, {
+    ...identity('server'),
+    ca: path('root.crt'),
+    requestCert: true,
+  })
+  const client = await app.connect({ port, ca: path('root.crt'), ...identity('alice') })
+  t.is(await readAll(read(client.stream)), 'alice')
+  await client.closed
+})
+
+test('a cipher may agree on its start with the peer before it is made', async (t) => {
+  const key = randomBytes(32)
+  const cipher = wrap({
+    encode(ctx) {
+      const iv = randomBytes(16)
+      ctx.stream.write(iv)
+      return createCipheriv('aes-256-ctr', key, iv)
+    },
+    async decode(ctx) {
+      const { stream } = ctx
+      let iv = stream.read(16) as Buffer | null
+      while (!iv) {
+        await once(stream, 'readable')
+        iv = stream.read(16) as Buffer | null
+      }
+      return createDecipheriv('aes-256-ctr', key, iv)
+    },
+  })
+  const app = new Cio()
+    .useConnection(cipher)
+    .useConnection(async ({ stream }) => {
+      for await (const chunk of read(stream)) stream.write(chunk)
+    })
+    .useClient(cipher)
+  const { port } = await serve(t, app)
+  const client = await app.connect(port)
+  client.stream.write('secret')
+  t.is(String((await once(client.stream, 'data'))[0]), 'secret')
+  await client.close()
+})
+
+test('ctx.stream is the old one again when next() has settled', async (t) => {
+  const seen: boolean[] = []
+  const app = new Cio()
+    .useConnection(async (ctx, next) => {
+      const { stream } = ctx
+      await next()
+      seen.push(ctx.stream === stream)
+    })
+    .useConnection(gzip())
+    .useConnection((ctx) => void seen.push(ctx.stream instanceof Layer))
+  const client = await open(t, app, 'tcp')
+  client.end()
+  await gone(client)
+  t.deepEqual(seen, [true, true])
+})
+
+test('what is written last is encoded and sent, though its handler has returned', async (t) => {
+  const text = 'x'.repeat(10_000_000)
+  const app = new Cio().useConnection(gzip()).useConnection((ctx) => void ctx.stream.write(text))
+  const client = await open(t, app, 'tcp')
+  t.is((await readAll(client.pipe(createGunzip()))).length, text.length)
+})
+
+test('what does not decode is told by clientError, whatever the handler is at', async (t) => {
+  for (const handler of [
+    async (ctx: { stream: Parameters<typeof read>[0] }) => readAll(read(ctx.stream)),
+    async (_: object, next: () => Promise<void>) => next(),
+    async (ctx: { closed: Promise<void>; signal: AbortSignal }) => once(ctx.signal, 'abort'),
+  ]) {
+    const app = new Cio().useConnection(gzip()).useConnection(handler)
+    const told = failure(app)
+    const client = await open(t, app, 'tcp')
+    client.write('this is not gzip')
+    const [event, error] = await told
+    t.is(event, 'clientError')
+    t.true(isCioError(error, 'ERR_CIO_DECODE'))
+    await gone(client)
+  }
+})
+
+test('an encoder that fails is told by error', async (t) => {
+  const encode = () =>
+    new Transform({ transform: (_chunk, _encoding, done) => done(new Error('no')) })
+  const app = new Cio()
+    .useConnection(wrap({ encode }))
+    .useConnection((ctx) => void ctx.stream.write('x'))
+  const told = failure(app)
+  await open(t, app, 'tcp')
+  const [event, error] = await told
+  t.is(event, 'error')
+  t.true(isCioError(error, 'ERR_CIO_ENCODE'))
+})
+
+test('a message that decodes to more than maxLength ends at the bound', async (t) => {
+  const app = new Cio().useConnection(gzip()).useConnection(lines({ maxLength: 1024 * 1024 }))
+  app.useConnection(async (ctx) => {
+    for await (const _ of ctx.messages) t.fail()
+  })
+  const told = failure(app)
+  const client = await open(t, app, 'tcp')
+  const bomb = gzipSync(Buffer.alloc(512 * 1024 * 1024, 'x'), { level: 1 })
+  const before = process.memoryUsage.rss()
+  client.write(bomb)
+  const [event, error] = await told
+  t.is(event, 'clientError')
+  t.true(isCioError(error, 'ERR_CIO_MESSAGE_TOO_LONG'))
+  t.true(process.memoryUsage.rss() - before < 128 * 1024 * 1024)
+})
+
+test('a peer that does not read holds its connection for flushTimeout and no longer', async (t) => {
+  const app = new Cio()
+    .useConnection(wrap({ encode: () => createGzip({ level: 0 }), flushTimeout: 50 }))
+    .useConnection((ctx) => void ctx.stream.write(Buffer.alloc(32 * 1024 * 1024)))
+  const told = failure(app)
+  const client = await open(t, app, 'tcp')
+  client.pause()
+  const [event, error] = await told
+  t.is(event, 'clientError')
+  t.true(isCioError(error, 'ERR_CIO_FLUSH_TIMEOUT'))
+})
+
+test('a reset of the peer is told as one', async (t) => {
+  const app = new Cio().useConnection(gzip()).useConnection(async ({ stream }) => {
+    stream.write('hello')
+    await readAll(read(stream))
+  })
+  const told = failure(app)
+  const client = (await open(t, app, 'tcp')) as Socket
+  client.write(gzipSync('x').subarray(0, 5))
+  await once(client, 'data')
+  client.resetAndDestroy()
+  const [event, error] = await told
+  t.is(event, 'clientError')
+  t.is((error as NodeJS.ErrnoException).code, 'ECONNRESET')
+})
+
+test('options of the wrong kind are refused when it is made', (t) => {
+  const code = { code: 'ERR_CIO_OPTION' }
+  t.throws(() => wrap({ decode: createGunzip() as never }), code)
+  t.throws(() => wrap({ encoder: () => createGzip() } as never), code)
+  t.throws(() => wrap({ flushTimeout: -1 }), code)
+})

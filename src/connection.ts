@@ -87,8 +87,12 @@ export async function runConnection(ctx: ConnectionContext, flushTimeout: number
 export function connectionEnd(ctx: ConnectionContext): Promise<void> {
   ctx.arrived = true
   // What nobody reads is drained, so that the peer's leaving is noticed.
-  if (ctx.stream.readableFlowing === null) ctx.stream.resume()
+  if (!isRead(ctx.stream)) ctx.stream.resume()
   return finished(ctx)
+}
+
+function isRead(stream: Duplex): boolean {
+  return stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
 }
 
 /**
@@ -100,7 +104,18 @@ export function finished(ctx: StreamContext): Promise<void> {
   if (stream.destroyed || (stream.readableEnded && !ctx.answersEnd)) return Promise.resolve()
   return new Promise((resolve) => {
     const end = (): void => {
-      if (!ctx.answersEnd) resolve()
+      if (!ctx.answersEnd) return resolve()
+      const before = stream.listenerCount('end')
+      process.nextTick(() => {
+        // Who is gone by now, such as a pipe, has heard it and may answer late, and closes it then.
+        if (stream.listenerCount('end') === before) stream.on('removeListener', left)
+      })
+    }
+    // Who goes later, such as a loop that has read to the end, is done.
+    const left = (): void => {
+      if (ctx.answersEnd) return
+      stream.off('removeListener', left)
+      resolve()
     }
     // First among its listeners: one that removes itself must still be counted.
     stream.prependOnceListener('end', end)
@@ -114,15 +129,18 @@ export function finished(ctx: StreamContext): Promise<void> {
  * @throws `ERR_CIO_FLUSH_TIMEOUT` (peer): it did not read what was written in time
  */
 export async function conclude(ctx: StreamContext, flushTimeout: number): Promise<void> {
-  const { stream } = ctx
+  const { stream, transport = stream } = ctx
   if (!ctx.arrived) warnOfEarlyReturn(ctx, stream)
-  if (stream.destroyed) return
   const waiting = stream.writableLength
-  const flushed = await finish(stream, flushTimeout)
-  if (flushed || ctx.broken) return
+  // Node forgets it with the socket.
+  const remote = waiting > 0 ? ctx.remote : ''
+  const done = await finish(stream, flushTimeout)
+  // Where a layer was left on top, or broke.
+  if (ctx.broken) return ctx.disconnect()
+  if (done && (await finish(transport, flushTimeout))) return
   throw new CioError(
     'ERR_CIO_FLUSH_TIMEOUT',
-    `${ctx.remote} did not read the last ${waiting} bytes within ${flushTimeout} ms`,
+    `${remote} did not read the last ${waiting} bytes within ${flushTimeout} ms`,
     { fault: 'peer' },
   )
 }

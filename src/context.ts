@@ -248,7 +248,7 @@ export abstract class StreamContext extends Context {
   }
 
   /** The Duplex at the bottom, for those who bring it; its end is the end of all above it. */
-  protected get transport(): Duplex | undefined {
+  get transport(): Duplex | undefined {
     return this.#transport
   }
 

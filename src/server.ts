@@ -20,7 +20,7 @@ import { announce, tell } from './app-events.ts'
 import type { CertsOptions } from '../middleware/certs.ts'
 import type { Cio } from './cio.ts'
 import { ConnectionContext, runConnection } from './connection.ts'
-import { type CloseOptions, type CloseResult, Context, closeTimeout } from './context.ts'
+import { Context, closeTimeout } from './context.ts'
 import { CioError, asError } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
@@ -236,7 +236,7 @@ function listening(server: Server, { options, signal: ours }: ServerContext): Pr
     const anywhere = port === undefined && path === undefined && fd === undefined
     server.listen({ ...options, ...(anywhere && { port: 0 }), signal: undefined }, () => {
       // A host's name may have been looked up meanwhile.
-      if (ours.aborted) return void server.close()
+      if (ours.aborted) server.close()
       ours.removeEventListener('abort', abort)
       server.off('error', fail)
       resolve()

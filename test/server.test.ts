@@ -70,7 +70,7 @@ test('one app listens several times, and closes each by itself', async (t) => {
   const app = hello()
   const first = await serve(t, app)
   const path = socketPath(t)
-  const second = await app.listen(path)
+  await app.listen(path)
   t.is(await says({ port: first.port, host: '127.0.0.1' }), 'hello')
   await first.close()
   t.is(first.address, null)
@@ -236,19 +236,19 @@ test('a signal that aborts before it listens rejects listen with its reason at o
 test('a signal that aborts during the look-up of the host leaves no server behind', async (t) => {
   const controller = new AbortController()
   const app = new Cio()
-  let late: ServerContext | undefined
+  const runs: ServerContext[] = []
   app.useServer(async (ctx, next) => {
-    late = ctx
+    runs.push(ctx)
     await next()
   })
   const listening = app.listen({ port: 0, host: 'localhost', signal: controller.signal })
-  while (!late?.server) await new Promise(setImmediate)
+  while (!runs[0]?.server) await new Promise(setImmediate)
   controller.abort()
   await t.throwsAsync(listening, { any: true, name: 'AbortError' })
   // Were it to listen after all, it would tell by now.
   const control = await serve(t, new Cio(), { host: 'localhost' })
   t.true(control.port > 0)
-  t.false(late.server.listening)
+  t.false(runs[0].server.listening)
 })
 
 test('a signal that aborts after it listens closes the server', async (t) => {
@@ -279,14 +279,15 @@ test('a signal of the user’s keeps no listener of a run that is over', async (
 function counted(): { signal: AbortSignal; count: () => number } {
   const { signal } = new AbortController()
   const listeners = new Set<unknown>()
-  const { addEventListener, removeEventListener } = signal
+  const add = signal.addEventListener.bind(signal)
+  const remove = signal.removeEventListener.bind(signal)
   signal.addEventListener = (type: string, listener: () => void): void => {
     listeners.add(listener)
-    addEventListener.call(signal, type, listener)
+    add(type, listener)
   }
   signal.removeEventListener = (type: string, listener: () => void): void => {
     listeners.delete(listener)
-    removeEventListener.call(signal, type, listener)
+    remove(type, listener)
   }
   return { signal, count: () => listeners.size }
 }
@@ -316,7 +317,7 @@ test('`finally` of a server’s middleware runs after the last connection has en
     try {
       await next()
     } finally {
-      order.push(`closed with ${ctx.connections.size} connections, ${String(ctx.address)}`)
+      order.push(`closed with ${ctx.connections.size} connections, port ${ctx.port}`)
     }
   })
   app.on('listening', () => order.push('listening'))
@@ -332,7 +333,7 @@ test('`finally` of a server’s middleware runs after the last connection has en
     'opened',
     'listening',
     'a connection ended',
-    'closed with 0 connections, null',
+    'closed with 0 connections, port 0',
   ])
 })
 

@@ -28,9 +28,10 @@ class Half extends Duplex {
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     const { other } = this
     this.other = undefined
-    // As on a socket: gone without an end is a reset for the other side.
     if (other && !other.destroyed && !this.writableFinished) {
-      process.nextTick(() => other.destroy(reset()))
+      // As a socket: an end, or a reset where something was still under way.
+      const cut = this.readableLength > 0 || this.writableLength > 0
+      process.nextTick(() => (cut ? other.destroy(reset()) : other.push(null)))
     }
     callback(error)
   }

@@ -1,14 +1,14 @@
 /** The same test over each kind of connection. */
 
 import type { ExecutionContext } from 'ava'
-import { once } from 'node:events'
+import { type EventEmitter, once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect as connectNet } from 'node:net'
+import { type Socket, connect as connectNet } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
-import type { Cio, ListenOptions } from '../../src/index.ts'
+import type { AppEvents, Cio, ListenOptions } from '../../src/index.ts'
 import { contents, identity } from './certificates.ts'
 import { duplexPair } from './duplex-pair.ts'
 
@@ -50,13 +50,27 @@ export async function dialOver(
   return client
 }
 
-function start(transport: Transport, { port = 0, path }: Place): ReturnType<typeof connectNet> {
+function start(transport: Transport, { port = 0, path }: Place): Socket {
   if (path !== undefined) return connectNet({ path, allowHalfOpen: true })
-  const options = { host: '127.0.0.1', port, allowHalfOpen: true }
-  if (transport === 'tcp') return connectNet(options)
+  const raw = connectNet({ host: '127.0.0.1', port, allowHalfOpen: true })
+  if (transport === 'tcp') return raw
   const version = transport === 'TLS 1.2' ? 'TLSv1.2' : 'TLSv1.3'
-  const tls = { ca: contents('root.crt'), minVersion: version, maxVersion: version } as const
-  return connectTls({ ...options, ...tls })
+  const secure = connectTls({
+    socket: raw,
+    ca: contents('root.crt'),
+    minVersion: version,
+    maxVersion: version,
+  })
+  raw.on('error', () => {})
+  beneath.set(secure, raw)
+  return secure
+}
+
+const beneath = new WeakMap<Duplex, Socket>()
+
+/** Resets the connection of a client: a TLS socket cannot be reset, but what is beneath it can. */
+export function reset(client: Duplex): void {
+  ;(beneath.get(client) ?? (client as Socket)).resetAndDestroy()
 }
 
 /** Serves an app over a transport, and connects a client of Node's own to it. */
@@ -90,4 +104,14 @@ export function deferred<Value = void>(): Deferred<Value> {
   let settle = {} as Omit<Deferred<Value>, 'promise'>
   const promise = new Promise<Value>((resolve, reject) => (settle = { resolve, reject }))
   return { promise, ...settle }
+}
+
+/** What comes with the next event; unlike `once` of Node's, an `error` before it is no rejection. */
+export function heard<Event extends keyof AppEvents>(
+  app: Cio,
+  event: Event,
+): Promise<AppEvents[Event]> {
+  return new Promise((resolve) => {
+    ;(app as EventEmitter).once(event, (...details) => resolve(details as AppEvents[Event]))
+  })
 }

@@ -11,7 +11,8 @@
  */
 
 import test from 'ava'
-import { execFile } from 'node:child_process'
+import { execFile, fork } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { readFile, readdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
@@ -32,7 +33,9 @@ const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
 // Within the repository, where the packages are found. Not in node_modules, which tsx leaves alone.
 const folder = join(root, 'build', `blocks-${process.pid}`)
-const longest = 20_000
+// Milliseconds for one program.
+const longest = 10_000
+const mostWorkers = 4
 
 const pages = await find('.', '.md')
 const blocks = [
@@ -79,16 +82,35 @@ test.before('writes the blocks down', () => {
 
 test.after.always(() => rmSync(folder, { recursive: true, force: true }))
 
-/** Runs a module to its end, and lets what it left open go. Any port will do. */
+/**
+ * Runs modules to their ends, one after the other, and lets what they left open go. Any port will
+ * do. Tells which failed, and how.
+ */
 const toTheEnd = `
 import { Server } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 
 const { listen } = Server.prototype
 Server.prototype.listen = function (options, ...rest) {
   return listen.call(this, options?.port ? { ...options, port: 0 } : options, ...rest)
 }
-await import(process.argv[2])
-process.exit()
+
+const failures = {}
+let current
+process.on('uncaughtException', (error) => (failures[current] ??= error.stack))
+for (current of process.argv.slice(2)) {
+  let timer
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error('it did not come to its end')), ${longest})
+  })
+  await Promise.race([import('./' + current), late]).catch((error) => {
+    failures[current] ??= error.stack
+  })
+  clearTimeout(timer)
+  // What it has left to reject does so now.
+  await setImmediate()
+}
+process.send(failures, () => process.exit())
 `
 
 test('every block of code in the documentation compiles', async (t) => {
@@ -107,20 +129,12 @@ test('every block of code in the documentation compiles', async (t) => {
   t.is(told, '')
 })
 
+let failures: Promise<Record<string, string>> | undefined
+
 for (const program of programs) {
   test(`${program.source}:${program.line} runs to its end`, async (t) => {
-    await turn(async () => {
-      const { stderr } = await run(
-        process.execPath,
-        ['--import', import.meta.resolve('tsx'), 'to-the-end.mjs', `./${fileOf(program)}`],
-        {
-          cwd: folder,
-          timeout: longest,
-          env: { ...process.env, TSX_TSCONFIG_PATH: join(folder, 'tsconfig.json') },
-        },
-      )
-      t.notRegex(stderr, /Error/)
-    })
+    failures ??= runAll(programs.map(fileOf))
+    t.is((await failures)[fileOf(program)], undefined)
   })
 }
 
@@ -139,20 +153,28 @@ test('every relative link in the documentation leads somewhere', async (t) => {
   }
 })
 
-/** So many at a time: a process for each block at once would starve the other tests. */
-let free = availableParallelism()
-const waiting: (() => void)[] = []
-
-async function turn(job: () => Promise<void>): Promise<void> {
-  if (free === 0) await new Promise<void>((resolve) => waiting.push(resolve))
-  else free -= 1
-  try {
-    await job()
-  } finally {
-    const next = waiting.shift()
-    if (next) next()
-    else free += 1
-  }
+/** Runs programs in a few processes: one for each would take ten times as long. */
+async function runAll(files: readonly string[]): Promise<Record<string, string>> {
+  const workers = Math.min(availableParallelism(), mostWorkers)
+  const shares = Array.from({ length: workers }, (_, worker) =>
+    files.filter((_, index) => index % workers === worker),
+  )
+  const results = await Promise.all(
+    shares.map(async (share) => {
+      const child = fork(join(folder, 'to-the-end.mjs'), share, {
+        cwd: folder,
+        execArgv: ['--import', import.meta.resolve('tsx')],
+        env: { ...process.env, TSX_TSCONFIG_PATH: join(folder, 'tsconfig.json') },
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      })
+      const exit = once(child, 'exit')
+      const [told] = (await Promise.race([once(child, 'message'), exit])) as [unknown]
+      if (typeof told !== 'object') throw new Error(`one of these ended it: ${share.join(', ')}`)
+      await exit
+      return told
+    }),
+  )
+  return Object.assign({}, ...results) as Record<string, string>
 }
 
 /** Declares what a fragment uses and does not declare. */

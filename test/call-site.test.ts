@@ -2,7 +2,7 @@ import test from 'ava'
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { callSite } from '../src/call-site.ts'
@@ -67,7 +67,7 @@ for (const [kind, file, program] of [
     const expected = join(directory, file)
     for (const site of stdout.trim().split('\n')) {
       t.regex(site, /:\d+$/)
-      t.true(site.replace(/^[./]*/, '/').startsWith(`${expected}:`), site)
+      t.is(resolve(site.replace(/:\d+$/, '')), expected)
     }
   })
 }

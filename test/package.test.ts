@@ -74,8 +74,6 @@ void (async () => {${program}})()`
 })
 
 test('a strict TypeScript program compiles against the package', async (t) => {
-  // Node's own types, as every TypeScript program on Node has them.
-  await symlink(join(root, 'node_modules', '@types'), join(project, 'node_modules', '@types'))
   const text = `
 import { Cio, type Peer, allowList, json } from 'cio'
 import { relisten } from 'cio/relisten'
@@ -104,7 +102,9 @@ export { app }
         target: 'es2023',
         lib: ['es2023', 'esnext.disposable'],
         module: 'nodenext',
+        // As every TypeScript program on Node has them.
         types: ['node'],
+        typeRoots: [join(root, 'node_modules', '@types')],
         noEmit: true,
       },
       files: ['user.mts'],

@@ -12,7 +12,7 @@ import {
 import { type ConnectionContext, type ListenOptions, Cio } from '../src/index.ts'
 import { contents, identity, loaded, path } from './support/certificates.ts'
 import { dial, listenBare, readAll, serve } from './support/serve.ts'
-import { greet, listenTo, openSession, visit } from './support/tls.ts'
+import { greet, listenTo, openSession, visit, visitByOpenssl } from './support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 const versions: readonly SecureVersion[] = ['TLSv1.2', 'TLSv1.3']
@@ -357,6 +357,17 @@ test('renegotiation is refused, so that nobody changes who they are', async (t) 
   await closed
   t.deepEqual([...told.reject, ...told.error], [])
 })
+
+for (const version of ['-tls1_2', '-tls1_3']) {
+  test(`a handler that writes and returns at once closes cleanly (${version})`, async (t) => {
+    const { app, told, server } = await open(t)
+    const over = once(app, 'close')
+    t.is(await visitByOpenssl(t, server, version), 'hello nobody')
+    await over
+    // OpenSSL answers an end without a close_notify by an alert.
+    t.deepEqual([...told.clientError, ...told.error], [])
+  })
+}
 
 // Closing while handshakes are under way.
 

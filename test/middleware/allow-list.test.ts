@@ -292,7 +292,9 @@ for (const version of ['-tls1_2', '-tls1_3']) {
     const server = await serve(t, app, mutual)
     const as = (name: string): Promise<string> =>
       visitByOpenssl(t, server, version, '-key', path(`${name}.key`), '-cert', path(`${name}.crt`))
+    const over = once(app, 'close')
     t.is(await as('alice'), 'hello alice')
+    await over
     for (const name of ['selfSigned', 'twoNames', 'nulUtf8', 'mallory', 'expired'])
       t.is(await as(name), '')
     t.is(await visitByOpenssl(t, server, version), '')

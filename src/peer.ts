@@ -114,7 +114,7 @@ const kinds: Readonly<Record<string, keyof PeerNames>> = {
 
 // A kind, a colon, and either a JSON string or a text without commas and quotes: Node writes the
 // first wherever the second would be ambiguous (X509Certificate.subjectAltName, CVE-2021-44532).
-const nextName = /([A-Za-z ]+):(?:("(?:[^"\\]|\\.)*")|([^",]*))(?:, |$)/y
+const nextName = /([A-Za-z ]+):(?:("(?:[^"\\]|\\.)*")|([^",]*))(?:, (?!$)|$)/y
 
 /** Reads the text form of alternative names; null at the first thing that is not of that form. */
 export function parseNames(text: string | undefined): PeerNames | null {

@@ -1,0 +1,223 @@
+/**
+ * Writes the parts of the documentation that repeat doc comments: the head of each middleware's page,
+ * and the tables of all middleware. `npm run docs`; test/house.test.ts fails where it was forgotten.
+ */
+
+import { existsSync } from 'node:fs'
+import { readFile, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { format, resolveConfig } from 'prettier'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const begin = '<!-- begin: written by `npm run docs` -->'
+const end = '<!-- end -->'
+
+/** What the tables group by. A middleware that is in none of these comes last. */
+const families: Record<string, readonly string[]> = {
+  'Certificates and TLS': ['certs'],
+  'Who may come in': ['allow-list', 'deny-list'],
+  Listening: ['relisten'],
+  'Framing and codecs': ['lines', 'json', 'frames', 'msgpack', 'cbor', 'codec', 'json-stream'],
+  Layers: ['wrap', 'transform', 'multiplex', 'http', 'websocket', 'pipe'],
+  Conversations: ['events', 'rpc'],
+  Clients: ['reconnect'],
+}
+
+interface Page {
+  readonly file: string
+  readonly name: string
+  /** The first sentence, with its full stop. */
+  readonly summary: string
+  readonly tags: readonly { readonly tag: string; readonly says: string }[]
+  readonly options: readonly Option[]
+  readonly prose: string
+  readonly example: string
+}
+
+interface Option {
+  readonly name: string
+  readonly initial: string
+  readonly says: string
+}
+
+/** The files whose generated parts differ from what they should be, with what they should be. */
+export async function outdated(): Promise<Map<string, string>> {
+  const sources = await Promise.all(
+    (await list('src')).concat(await list('middleware')).map((path) => text(path)),
+  )
+  const all = sources.join('\n')
+  const pages = await Promise.all(
+    (await list('middleware')).map(async (path) => read(path, await text(path), all)),
+  )
+  const wanted: [path: string, content: string][] = [
+    ['README.md', table(pages, 'docs/middleware/')],
+    ['docs/README.md', index(pages)],
+    ...pages.map((page) => [pathOf(page), head(page)] as [string, string]),
+  ]
+  const found = new Map<string, string>()
+  for (const [path, content] of wanted) {
+    const page = pages.find((one) => pathOf(one) === path)
+    const old = existsSync(join(root, path)) || !page ? await text(path) : blank(page)
+    const options = { ...(await resolveConfig(join(root, path))), parser: 'markdown' }
+    const fresh = await format(replace(old, content, path), options)
+    if (fresh !== old) found.set(path, fresh)
+  }
+  return found
+}
+
+/** The text of the doc comment right before something, without its stars. */
+export function docComment(source: string, before: string): string {
+  const at = source.indexOf(before)
+  return plain(source.slice(source.lastIndexOf('/**', at), at))
+}
+
+/** The first sentence of a doc comment. */
+export function summaryOf(comment: string): string {
+  return oneLine(comment.split(/(?<=\.)(?:\s|$)/)[0] ?? '')
+}
+
+/** The optional members of an interface's body, each with its comment, if it has one. */
+export function members(body: string): { name: string; comment: string }[] {
+  const member = /(?:\/\*\*((?:(?!\*\/)[^])*)\*\/\s*)?readonly (\w+)\?:/g
+  return [...body.matchAll(member)].map(([, comment = '', name = '']) => {
+    return { name, comment: plain(comment) }
+  })
+}
+
+function read(path: string, source: string, all: string): Page {
+  const file = path.slice('middleware/'.length, -'.ts'.length)
+  const name = file.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+  const comment = docComment(source, `export function ${name}`)
+  const [words = '', ...tagged] = comment.split(/^@(?=\w)/m)
+  const parts = tagged.map((part) => {
+    const [, tag = '', says = ''] = /^(\w+)\s([^]*)$/.exec(part) ?? []
+    return { tag, says: says.trim() }
+  })
+  return {
+    file,
+    name,
+    summary: summaryOf(comment),
+    tags: parts
+      .filter(({ tag }) => tag !== 'example')
+      .map(({ tag, says }) => ({ tag, says: oneLine(says) })),
+    options: optionsOf(`${name[0]!.toUpperCase()}${name.slice(1)}Options`, all),
+    prose: words.trim().split('\n\n').slice(1).join('\n\n'),
+    example: parts.find(({ tag }) => tag === 'example')?.says ?? '',
+  }
+}
+
+/** The options of an interface and of those that it extends. */
+function optionsOf(name: string, all: string): Option[] {
+  const found = new RegExp(`interface ${name}\\b([^{]*)\\{([^]*?)\\}\\n`).exec(`${all}\n`)
+  if (!found) return []
+  const [, heritage = '', body = ''] = found
+  const inherited = [...heritage.matchAll(/\b(\w+Options)\b/g)].flatMap(([, parent = '']) =>
+    optionsOf(parent, all),
+  )
+  const own = members(body).map(({ name: option, comment }) => {
+    const [says = '', initial = ''] = comment.split('@default')
+    const value = oneLine(initial)
+    const literal = /^[\w'"[{-]/.test(value) && !/ /.test(value)
+    return { name: option, says: oneLine(says), initial: literal ? `\`${value}\`` : value }
+  })
+  return [...own, ...inherited]
+}
+
+function head({ name, summary, tags, options }: Page): string {
+  const rows = tags.map(({ tag, says }) => `| ${tag} | ${cell(says)} |`)
+  const table = options.map(
+    (option) => `| \`${option.name}\` | ${cell(option.initial)} | ${cell(option.says)} |`,
+  )
+  const heading = ['', '## Options', '', '| name | default | meaning |', '| --- | --- | --- |']
+  return [
+    `# \`${name}\``,
+    '',
+    summary,
+    '',
+    '| | |',
+    '| --- | --- |',
+    ...rows,
+    ...(table.length > 0 ? [...heading, ...table] : []),
+  ].join('\n')
+}
+
+function table(pages: readonly Page[], folder: string): string {
+  const rows = grouped(pages).flatMap(([, members]) =>
+    members.map(({ name, file, summary, tags }) => {
+      const pipelines = tags.find(({ tag }) => tag === 'pipelines')?.says ?? ''
+      return `| [\`${name}\`](${folder}${file}.md) | ${cell(summary)} | ${pipelines} |`
+    }),
+  )
+  return ['| name | what it does | pipelines |', '| --- | --- | --- |', ...rows].join('\n')
+}
+
+function index(pages: readonly Page[]): string {
+  return grouped(pages)
+    .map(([family, members]) => {
+      const rows = members.map(
+        ({ name, file, summary }) => `- [\`${name}\`](middleware/${file}.md): ${summary}`,
+      )
+      return [family, '', ...rows].join('\n')
+    })
+    .join('\n\n')
+}
+
+function grouped(pages: readonly Page[]): [family: string, pages: readonly Page[]][] {
+  const known = new Set(Object.values(families).flat())
+  const others = pages.filter(({ file }) => !known.has(file)).map(({ file }) => file)
+  return [...Object.entries(families), ['Others', others] as const]
+    .map(([family, files]): [string, readonly Page[]] => [
+      family,
+      files.flatMap((file) => pages.filter((page) => page.file === file)),
+    ])
+    .filter(([, members]) => members.length > 0)
+}
+
+/** A page that is not there yet: what the doc comment has for a start. */
+function blank({ example, prose }: Page): string {
+  return `${begin}\n${end}\n\n\`\`\`ts\n${example}\n\`\`\`\n\n## When to use it\n\n${prose}\n`
+}
+
+function pathOf({ file }: Page): string {
+  return `docs/middleware/${file}.md`
+}
+
+function replace(old: string, content: string, path: string): string {
+  const [before, rest] = old.split(begin)
+  const after = rest?.split(end)[1]
+  if (after === undefined) throw new Error(`${path} has no \`${begin}\` and \`${end}\``)
+  return `${before}${begin}\n\n${content}\n\n${end}${after}`
+}
+
+function plain(comment: string): string {
+  return comment
+    .replace(/^\/\*\*|\*\/\s*$/g, '')
+    .replace(/^[ \t]*\* ?/gm, '')
+    .replace(/\{@link (\w+)\}/g, '`$1`')
+    .trim()
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim()
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|')
+}
+
+async function list(folder: string): Promise<string[]> {
+  const names = await readdir(join(root, folder))
+  return names.filter((name) => name.endsWith('.ts')).map((name) => `${folder}/${name}`)
+}
+
+async function text(path: string): Promise<string> {
+  return readFile(join(root, path), 'utf8')
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const [path, content] of await outdated()) {
+    await writeFile(join(root, path), content)
+    console.log(path)
+  }
+}

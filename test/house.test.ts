@@ -1,0 +1,310 @@
+/** Reads the tree, so that the house stays in order by itself. */
+
+import test from 'ava'
+import { readFile, readdir } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { docComment, members, outdated, summaryOf } from '../docs/pages.ts'
+import * as cio from '../src/index.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+const read = (path: string): Promise<string> => readFile(root + path, 'utf8')
+const list = async (folder: string, ending: string): Promise<string[]> =>
+  (await readdir(root + folder).catch(() => []))
+    .filter((name) => name.endsWith(ending))
+    .map((name) => name.slice(0, -ending.length))
+
+const middleware = await list('middleware', '.ts')
+const src = await list('src', '.ts')
+
+/** Code lines that a file may have, comments stripped; and who may have more, and why. */
+const budgets = { src: 200, middleware: 150 }
+const overBudget: Record<string, { readonly lines: number; readonly why: string }> = {
+  'src/context.ts': { lines: 220, why: 'the base of all contexts and of those with a stream' },
+  'src/messages.ts': { lines: 235, why: 'one object with two directions that share its state' },
+}
+
+/** Files of `src/` whose test has another name, or that need none; and why. */
+const testedElsewhere: Record<string, string> = {
+  'app-events': 'which event tells of what is asserted wherever something goes wrong',
+  certificate: 'test/secure.test.ts: resumed sessions',
+  context: 'what it holds is asserted by the tests of servers, connections and clients',
+  finish: 'test/connection.test.ts: the bound of a flush',
+  index: 'the list of its names is above',
+  judge: 'test/middleware/allow-list.test.ts',
+  pump: 'test/middleware/events.test.ts',
+  read: 'test/cio.test.ts: it is what `for await (… of ctx)` runs',
+  registration: 'test/pipeline.test.ts',
+  rule: 'test/middleware/allow-list.test.ts',
+  run: 'test/server.test.ts: arriving, stopping, aborting',
+  'server-name': 'test/secure.test.ts: whom a client asks for',
+  'tls-server': 'test/secure.test.ts: its other half',
+}
+
+/** Optional options that have no default, because absent means absent. */
+const withoutDefault: Record<string, readonly string[]> = {
+  'middleware/certs.ts': ['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'],
+  'src/cio.ts': ['socket'],
+  'src/client.ts': ['tls', 'signal'],
+  'src/errors.ts': ['cause'],
+  'src/messages.ts': ['validate'],
+  'src/pump.ts': ['expects', 'ended'],
+  'src/server.ts': ['fd', 'signal'],
+}
+
+/** What the core throws and tells by itself; all other codes stand in a tag of a middleware. */
+const ofTheCore = 'src/'
+
+const tags = ['pipelines', 'order', 'adds', 'needs', 'rejects', 'throws', 'see', 'example']
+const mayBeMissing = new Set(['needs', 'see'])
+const longestSummary = 80
+
+/** What `import … from 'cio'` can name, types aside. */
+const names = [
+  'Backoff',
+  'Cio',
+  'CioError',
+  'Events',
+  'Layer',
+  'LineDecoder',
+  'Messages',
+  'Pump',
+  'Remainder',
+  'allowList',
+  'announce',
+  'certs',
+  'checkCount',
+  'checkDuration',
+  'checkKnown',
+  'compileRule',
+  'defaultMaxLength',
+  'defineMiddleware',
+  'denyList',
+  'events',
+  'finish',
+  'isCioError',
+  'json',
+  'judge',
+  'lines',
+  'loadCerts',
+  'messages',
+  'optionError',
+  'pause',
+  'quote',
+  'read',
+  'relisten',
+  'syntaxError',
+  'tooLong',
+  'transform',
+  'wrap',
+]
+
+test('the public names are these', (t) => {
+  // A name that comes or goes is a line in CHANGELOG.md.
+  t.deepEqual(Object.keys(cio).toSorted(), names)
+})
+
+for (const file of middleware) {
+  const name = camelCase(file)
+
+  test(`${file} has its test, its page and its export`, async (t) => {
+    t.true((await list('test/middleware', '.test.ts')).includes(file), 'a test')
+    t.true((await list('docs/middleware', '.md')).includes(file), 'a page')
+    t.is(typeof (cio as Record<string, unknown>)[name], 'function', 'an export of its name')
+  })
+
+  test(`${file} has its doc comment, with its tags in order`, async (t) => {
+    const comment = docComment(await read(`middleware/${file}.ts`), `export function ${name}`)
+    const summary = summaryOf(comment)
+    t.true(summary.length > 0 && summary.length < longestSummary, summary)
+
+    const found = [...comment.matchAll(/^@(\w+)/gm)].map(([, tag]) => tag!)
+    t.deepEqual(
+      found,
+      found.toSorted((a, b) => tags.indexOf(a) - tags.indexOf(b)),
+      'in order',
+    )
+    for (const tag of tags) if (!mayBeMissing.has(tag)) t.true(found.includes(tag), `@${tag}`)
+    t.deepEqual(
+      found.filter((tag) => !tags.includes(tag)),
+      [],
+    )
+  })
+
+  test(`${file} has one name: export, inner function and hint`, async (t) => {
+    const text = await read(`middleware/${file}.ts`)
+    const factory = (cio as Record<string, unknown>)[name] as (
+      ...given: unknown[]
+    ) => cio.Middleware
+    const made = factory(...(factory.length > 0 ? [[]] : []))
+    t.is(made.hints?.name, name)
+    t.is(made.name, name)
+    t.regex(
+      text,
+      new RegExp(`export (interface|type) ${name[0]!.toUpperCase()}${name.slice(1)}Options`),
+    )
+  })
+
+  test(`${file} imports from src/ what a third party could import from cio`, async (t) => {
+    const exported = await read('src/index.ts')
+    const imports = (await read(`middleware/${file}.ts`)).matchAll(
+      /^import (?:type )?\{([^}]+)\} from '\.\.\/src\/([\w-]+)\.ts'/gm,
+    )
+    for (const [, names = '', from] of imports) {
+      for (const imported of names.split(',').map((one) => one.replace('type ', '').trim())) {
+        if (imported === '') continue
+        t.regex(exported, new RegExp(`\\b${imported}\\b`), `${imported} of src/${from}.ts`)
+      }
+    }
+  })
+}
+
+test('pages and tables say what the doc comments say', async (t) => {
+  // `npm run docs` writes them anew, and `git diff` shows what it did.
+  t.deepEqual([...(await outdated()).keys()], [])
+})
+
+test('no page has an empty section', async (t) => {
+  for (const page of await list('docs/middleware', '.md')) {
+    if (page.startsWith('.')) continue
+    t.notRegex(await read(`docs/middleware/${page}.md`), /^## .*\n\n(##|$(?![^]))/m, page)
+  }
+})
+
+test('every option says its default', async (t) => {
+  for (const [path, text] of await sources()) {
+    for (const { name, comment } of options(text)) {
+      // Other names of another option, and Node's own options, have theirs there.
+      if (comment === '' || comment.includes('Another name of')) continue
+      const exempt = withoutDefault[path]?.includes(name) ?? false
+      t.is(comment.includes('@default'), !exempt, `${name} of ${path}`)
+    }
+  }
+})
+
+test('every error code has its row in docs/errors.md, and the reverse', async (t) => {
+  const rows = [...(await read('docs/errors.md')).matchAll(/^\| `(ERR_CIO_\w+)`/gm)]
+  const documented = rows.map(([, code]) => code!)
+  const thrown = new Set<string>()
+  for (const [path, text] of await sources()) {
+    for (const code of codes(text)) {
+      thrown.add(code)
+      t.true(documented.includes(code), `${code} of ${path} in docs/errors.md`)
+    }
+  }
+  for (const code of documented) t.true(thrown.has(code), `${code} of docs/errors.md in the source`)
+  t.deepEqual(documented, [...new Set(documented)].toSorted(), 'in alphabetical order, once each')
+})
+
+test('every error code is told by a tag, or the core throws it', async (t) => {
+  const all = await sources()
+  const told = new Set(
+    all.flatMap(([, text]) =>
+      [...text.matchAll(/@(?:throws|rejects)([^@]*)/g)].flatMap(([, words]) => codes(words!)),
+    ),
+  )
+  for (const [path, text] of all) {
+    if (path.startsWith(ofTheCore)) continue
+    for (const code of codes(text)) t.true(told.has(code), `${code} of ${path}`)
+  }
+})
+
+test('every event has its row in docs/app-events.md', async (t) => {
+  const page = await read('docs/app-events.md')
+  const rows = [...page.matchAll(/^\| `(\w+)`/gm)].map(([, event]) => event!)
+  const declared = (await sources()).flatMap(([, text]) =>
+    [...text.matchAll(/^( *)(?:export )?interface AppEvents \{([^]*?)\n\1\}/gm)].flatMap(
+      ([, , body = '']) => [...body.matchAll(/^ +(\w+): \[/gm)].map(([, event]) => event!),
+    ),
+  )
+  t.deepEqual(rows.toSorted(), declared.toSorted())
+})
+
+test('src/ imports nothing from middleware/, but the index and the default certs', async (t) => {
+  for (const file of src) {
+    if (file === 'index') continue
+    const imports = (await read(`src/${file}.ts`)).matchAll(/^import .*'\.\.\/middleware\/.*'/gm)
+    for (const [line] of imports) {
+      const typeOnly = line.startsWith('import type ')
+      const theStep = file === 'cio' && line.includes('{ certs }')
+      t.true(typeOnly || theStep, `src/${file}.ts: ${line}`)
+    }
+  }
+})
+
+test('no file has outgrown its budget of code lines', async (t) => {
+  for (const [path, text] of await sources()) {
+    const folder = path.startsWith('src/') ? 'src' : 'middleware'
+    const bound = overBudget[path]?.lines ?? budgets[folder]
+    t.true(codeLines(text) <= bound, `${path} has ${codeLines(text)} of ${bound}`)
+  }
+  for (const path of Object.keys(overBudget)) {
+    const folder = path.startsWith('src/') ? 'src' : 'middleware'
+    t.true(codeLines(await read(path)) > budgets[folder], `${path} needs no exception any more`)
+  }
+})
+
+test('every file of src/ has its test, or is tested elsewhere', async (t) => {
+  const tests = await list('test', '.test.ts')
+  for (const file of src) {
+    const mirrored = tests.includes(file)
+    t.not(mirrored, file in testedElsewhere, `src/${file}.ts`)
+  }
+  for (const file of Object.keys(testedElsewhere))
+    t.true(src.includes(file), `src/${file}.ts is gone`)
+})
+
+test('no file is a drawer', (t) => {
+  const drawer = /^(utils?|helpers?|common|manager|internal|types|misc|shared)$/
+  t.deepEqual(
+    [...src, ...middleware].filter((name) => drawer.test(name)),
+    [],
+  )
+})
+
+test('test titles make claims', async (t) => {
+  const folders = ['test', 'test/middleware', 'test/cases', 'test/contracts']
+  for (const folder of folders) {
+    for (const file of await list(folder, '.ts')) {
+      const text = await read(`${folder}/${file}.ts`)
+      for (const [, title] of text.matchAll(/\btest(?:\.serial)?\(\s*['`"](.+?)['`"],/g)) {
+        t.notRegex(title!, /\bshould\b|\bworks\b/, `${folder}/${file}.ts`)
+      }
+    }
+  }
+})
+
+/** All of src/ and middleware/, with the parts that a middleware keeps in a folder. */
+async function sources(): Promise<[path: string, text: string][]> {
+  const found = await Promise.all(
+    ['src', 'middleware'].map(async (folder) =>
+      (await readdir(root + folder, { recursive: true }))
+        .filter((name) => name.endsWith('.ts'))
+        .map((name) => `${folder}/${name}`),
+    ),
+  )
+  return Promise.all(found.flat().map(async (path) => [path, await read(path)] as [string, string]))
+}
+
+/** The codes that a text names, but for those that only its examples have. */
+function codes(text: string): string[] {
+  const plain = text.replace(/\* @example[^]*?\*\//g, '*/')
+  return [...plain.matchAll(/ERR_CIO_[A-Z_]+/g)].map(([code]) => code)
+}
+
+/** The optional members of the options interfaces of a file, each with its comment, if any. */
+function options(text: string): { name: string; comment: string }[] {
+  return [...text.matchAll(/interface \w+Options\b[^{]*\{([^]*?)\n\}/g)].flatMap(([, body = '']) =>
+    members(body),
+  )
+}
+
+/** Lines that are neither blank nor comment. */
+function codeLines(text: string): number {
+  const stripped = text.replace(/^\s*\/\*[^]*?\*\//gm, '').replace(/^\s*\/\/.*$/gm, '')
+  return stripped.split('\n').filter((line) => line.trim() !== '').length
+}
+
+function camelCase(file: string): string {
+  return file.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+}

@@ -48,7 +48,7 @@ const withoutDefault: Record<string, readonly string[]> = {
   'src/client.ts': ['tls', 'signal'],
   'src/errors.ts': ['cause'],
   'src/messages.ts': ['validate'],
-  'src/pump.ts': ['expects', 'ended'],
+  'src/pump.ts': ['expects', 'ended', 'closed'],
   'src/server.ts': ['fd', 'signal'],
 }
 
@@ -248,7 +248,7 @@ test('every file of src/ has its test, or is tested elsewhere', async (t) => {
   const tests = await list('test', '.test.ts')
   for (const file of src) {
     const mirrored = tests.includes(file)
-    t.not(mirrored, file in testedElsewhere, `src/${file}.ts`)
+    t.true(mirrored || file in testedElsewhere, `src/${file}.ts`)
   }
   for (const file of Object.keys(testedElsewhere))
     t.true(src.includes(file), `src/${file}.ts is gone`)

@@ -60,5 +60,6 @@ export {
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export { lines, type LinesContext, type LinesOptions } from '../middleware/lines.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'
+export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
 export { transform, type MakeTransform, type TransformOptions } from '../middleware/transform.ts'
 export { wrap, type MakeCoder, type WrapOptions } from '../middleware/wrap.ts'

@@ -1,0 +1,191 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type WebSocket, WebSocketServer, createWebSocketStream } from 'ws'
+import type { HandleOptions } from '../src/cio.ts'
+import type { StreamContext } from '../src/context.ts'
+import { CioError } from '../src/errors.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkCount, checkKnown, optionError } from '../src/option.ts'
+import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
+
+/** Decides about the `Origin` that a browser sends. */
+export type OriginPredicate = (origin: string, request: IncomingMessage) => boolean
+
+/** Options of {@link websocket}. */
+export interface WebsocketOptions {
+  /**
+   * What answers the requests that are no WebSocket: Koa's `callback()`, an Express app, or an
+   * `http.Server` without a listener for `upgrade`.
+   *
+   * @default they are told to upgrade, by 426
+   */
+  readonly handler?: HttpHandler
+  /**
+   * Bytes of the longest message that is taken; `Infinity` takes any.
+   *
+   * @default 1_048_576
+   */
+  readonly maxPayload?: number
+  /**
+   * The origins whose pages may connect, such as `https://example.com`, or a function that says
+   * so. Clients that send no `Origin` are no browsers, and are let in.
+   *
+   * @default the host that the request itself is for
+   */
+  readonly origins?: readonly string[] | OriginPredicate
+}
+
+/** What has connections: an app. */
+export interface HandlesStreams {
+  handle(stream: Duplex, options?: HandleOptions): StreamContext
+}
+
+const defaultMaxPayload = 1024 * 1024
+
+/**
+ * Makes each WebSocket client a connection of an app.
+ *
+ * The messages are the bytes of its `ctx.stream`: a message received is a chunk, a string written
+ * is a text message, and bytes are a binary one. Where one ends says nothing, so put a codec on
+ * top; `lines()` and `json()` make each a message. The app may be the one that this is registered
+ * on: a WebSocket's own connection then passes it by, and reaches what is registered after it.
+ *
+ * A WebSocket has no half-close: who ends is gone. `ctx.socket` and `ctx.peer` are those of the
+ * connection beneath, which `requestOf(ctx)` knows the upgrade of: its path, its headers.
+ *
+ * @pipelines connection
+ * @order last, or before what is for WebSockets alone
+ * @adds nothing
+ * @rejects of the WebSocket's connection: `ERR_CIO_WEBSOCKET` (peer): a frame is wrong, or longer
+ *   than `maxPayload`, or it left without a close frame; of the one beneath: what `http` rejects
+ * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
+ * @see RFC 6455
+ *
+ * @example
+ * import { Cio, lines } from 'cio'
+ * import { websocket } from 'cio/websocket'
+ *
+ * const shout = new Cio()
+ *   .useConnection(lines())
+ *   .useConnection((ctx) => ctx.messages.each((line) => ctx.messages.send(line.toUpperCase())))
+ *
+ * const app = new Cio().useConnection(websocket(shout))
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function websocket(
+  app: HandlesStreams,
+  options: WebsocketOptions = {},
+): Middleware<StreamContext> {
+  const { handler = demandUpgrade, maxPayload = defaultMaxPayload, origins = isOwn } = options
+  checkKnown('websocket', options, ['handler', 'maxPayload', 'origins'])
+  checkCount('websocket', 'maxPayload', maxPayload, 1)
+  const admits = typeof origins === 'function' ? origins : listed(origins)
+  if (typeof app?.handle !== 'function') throw optionError('websocket', 'app', 'a Cio app', app)
+
+  const server = serverOf(handler)
+  const upgrader = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    // ws knows no Infinity; its 0 is no bound.
+    maxPayload: maxPayload === Infinity ? 0 : maxPayload,
+  })
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // It is not the server's any more, and not yet of ws.
+    socket.on('error', () => {})
+    const { origin } = request.headers
+    if (origin === undefined || admits(origin, request)) {
+      upgrader.handleUpgrade(request, socket, head, (client) => connect(app, client, request))
+    } else {
+      socket.end(forbidden, () => socket.destroy())
+    }
+  })
+  const serve = http(server)
+
+  return defineMiddleware<StreamContext>(
+    { name: 'websocket' },
+    async function websocket(ctx, next) {
+      // What comes after may be for WebSockets alone.
+      await (requestOf(ctx) ? next() : serve(ctx, () => closed(ctx.stream)))
+    },
+  )
+}
+
+function closed(stream: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.closed) resolve()
+    else stream.once('close', resolve)
+  })
+}
+
+/** The upgrade request of a WebSocket's connection; undefined of any other. */
+export function requestOf(ctx: StreamContext): IncomingMessage | undefined {
+  return byContext.get(ctx) ?? byStream.get(ctx.stream)
+}
+
+const byContext = new WeakMap<StreamContext, IncomingMessage>()
+// A pipeline begins to run before handle() has returned its context.
+const byStream = new WeakMap<Duplex, IncomingMessage>()
+const forbidden = 'HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
+
+function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessage): void {
+  const beneath = contextOf(request)
+  const stream = streamOf(client, beneath?.remote ?? 'a client')
+  byStream.set(stream, request)
+  const ctx = app.handle(stream, beneath?.socket ? { socket: beneath.socket } : {})
+  byContext.set(ctx, request)
+  if (!beneath) return
+  const drain = (): void => ctx.drain()
+  beneath.draining.addEventListener('abort', drain)
+  if (beneath.isDraining) drain()
+  void ctx.closed.then(() => beneath.draining.removeEventListener('abort', drain))
+}
+
+function streamOf(client: WebSocket, remote: string): Duplex {
+  const stream = createWebSocketStream(client, { allowHalfOpen: true, decodeStrings: false })
+  const write = stream._write.bind(stream)
+  stream._write = (chunk: string | Buffer, encoding, done) => {
+    const isText = typeof chunk === 'string' && /^utf-?8$/i.test(encoding)
+    write(isText ? chunk : Buffer.from(chunk as string, encoding), encoding, (cause) => {
+      done(cause ? gone(remote, cause) : null)
+    })
+  }
+  // They destroy the stream by what they are given: by whose fault it is.
+  for (const listener of client.listeners('error')) {
+    client.off('error', listener as () => void)
+    client.once('error', (cause) => listener.call(client, refusal(remote, cause)))
+  }
+  client.prependOnceListener('close', (code: number) => {
+    if (code === closedAbnormally && !stream.destroyed) stream.destroy(refusal(remote))
+  })
+  return stream
+}
+
+// RFC 6455, section 7.1.5: no close frame has come.
+const closedAbnormally = 1006
+
+function refusal(remote: string, cause?: Error): CioError {
+  const what = cause ? `sent a wrong frame: ${cause.message}` : 'left without a close frame'
+  return new CioError('ERR_CIO_WEBSOCKET', `${remote} ${what}`, { fault: 'peer', cause })
+}
+
+function gone(remote: string, cause: Error): CioError {
+  const message = `the WebSocket of ${remote} is closed`
+  return new CioError('ERR_CIO_CLOSED', message, { fault: 'peer', cause })
+}
+
+function demandUpgrade(_request: IncomingMessage, response: ServerResponse): void {
+  response.writeHead(426, { connection: 'Upgrade, close', upgrade: 'websocket' }).end()
+}
+
+/** Whether a page comes from the host that it connects to. */
+function isOwn(origin: string, { headers }: IncomingMessage): boolean {
+  return URL.canParse(origin) && new URL(origin).host === headers.host?.toLowerCase()
+}
+
+function listed(origins: unknown): OriginPredicate {
+  const isList = Array.isArray(origins) && origins.every((one) => typeof one === 'string')
+  if (!isList) throw optionError('websocket', 'origins', 'a list of origins or a function', origins)
+  const wanted = new Set(origins.map((one) => one.toLowerCase()))
+  return (origin) => wanted.has(origin.toLowerCase())
+}

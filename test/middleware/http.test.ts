@@ -1,0 +1,309 @@
+import test, { type ExecutionContext } from 'ava'
+import express from 'express'
+import Koa from 'koa'
+import { once } from 'node:events'
+import { Agent, type IncomingMessage, createServer, request } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { createGunzip, createGzip } from 'node:zlib'
+import { Client, Pool } from 'undici'
+import {
+  Cio,
+  CioError,
+  Layer,
+  allowList,
+  contextOf,
+  http,
+  isCioError,
+  wrap,
+} from '../../src/index.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+import { deferred, open, transports } from '../support/transports.ts'
+
+const hello = (_request: unknown, response: { end(text: string): void }): void => {
+  response.end('hello')
+}
+
+const get = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'
+
+/** Waits until a bare client has read something. */
+async function until(socket: Socket, pattern: RegExp): Promise<string> {
+  let text = ''
+  socket.on('data', (chunk: Buffer) => (text += String(chunk)))
+  while (!pattern.test(text)) await once(socket, 'data')
+  return text
+}
+
+async function ask(
+  agent: Agent,
+  port: number,
+): Promise<{ text: string; response: IncomingMessage }> {
+  const asked = request({ agent, port, host: '127.0.0.1' })
+  asked.end()
+  const [response] = (await once(asked, 'response')) as [IncomingMessage]
+  return { text: await readAll(response), response }
+}
+
+function agent(t: ExecutionContext): Agent {
+  const made = new Agent({ keepAlive: true })
+  t.teardown(() => made.destroy())
+  return made
+}
+
+for (const transport of transports) {
+  test(`over ${transport}, two requests are answered on one connection`, async (t) => {
+    const app = new Cio().useConnection(http(hello))
+    const client = (await open(t, app, transport)) as Socket
+    client.write(get)
+    await until(client, /hello$/)
+    const last = until(client, /hello$/)
+    const end = once(client, 'end')
+    client.write(get.replace('Host', 'Connection: close\r\nHost'))
+    t.regex(await last, /Connection: close/)
+    await end
+  })
+}
+
+test('fetch is answered', async (t) => {
+  const { port } = await serve(t, new Cio().useConnection(http(hello)))
+  const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } })
+  t.is(await response.text(), 'hello')
+})
+
+test('an http.Agent keeps its connection', async (t) => {
+  let connections = 0
+  const app = new Cio().useConnection(http(hello))
+  app.on('connection', () => (connections += 1))
+  const { port } = await serve(t, app)
+  const kept = agent(t)
+  for (let index = 0; index < 5; index++) t.is((await ask(kept, port)).text, 'hello')
+  t.is(connections, 1)
+})
+
+test('pipelined requests are answered in their order', async (t) => {
+  const { port } = await serve(
+    t,
+    new Cio().useConnection(
+      http((asked, response) => void setImmediate(() => response.end(asked.url))),
+    ),
+  )
+  const client = new Client(`http://127.0.0.1:${port}`, { pipelining: 10 })
+  t.teardown(() => client.destroy())
+  const paths = Array.from({ length: 20 }, (_, index) => `/${index}`)
+  const answers = await Promise.all(
+    paths.map(async (one) => (await client.request({ path: one, method: 'GET' })).body.text()),
+  )
+  t.deepEqual(answers, paths)
+})
+
+test('a Koa application is answered for, its body read and its errors its own', async (t) => {
+  const koa = new Koa()
+  koa.silent = true
+  koa.use(async (ctx) => {
+    if (ctx.path === '/broken') throw new Error('broken')
+    ctx.body = `${ctx.method} ${await readAll(ctx.req)}`
+  })
+  const { port } = await serve(t, new Cio().useConnection(http(koa.callback())))
+  const pool = new Pool(`http://127.0.0.1:${port}`)
+  t.teardown(() => pool.destroy())
+  const posted = await pool.request({ path: '/', method: 'POST', body: 'x'.repeat(100_000) })
+  t.is((await posted.body.text()).length, 'POST '.length + 100_000)
+  t.is((await pool.request({ path: '/broken', method: 'GET' })).statusCode, 500)
+})
+
+test('over mutual TLS, Koa and Express know the verified peer', async (t) => {
+  const koa = new Koa()
+  koa.use((ctx) => {
+    const certificate = (ctx.req.socket as TLSSocket).getPeerCertificate()
+    ctx.body = `${contextOf(ctx.req)?.peer?.name} ${String(certificate.subject.CN)} ${ctx.secure}`
+  })
+  const web = express()
+  web.get('/', (asked, response) => {
+    const certificate = (asked.socket as TLSSocket).getPeerCertificate()
+    response.send(
+      `${contextOf(asked)?.peer?.name} ${String(certificate.subject.CN)} ${asked.secure}`,
+    )
+  })
+  for (const handler of [koa.callback(), web]) {
+    const app = new Cio().useConnection(allowList(['alice'])).useConnection(http(handler))
+    const { port } = await serve(t, app, {
+      ...identity('server'),
+      ca: path('root.crt'),
+      requestCert: true,
+    })
+    const client = new Client(`https://localhost:${port}`, {
+      connect: { ca: contents('root.crt'), ...loaded('alice'), host: '127.0.0.1' },
+    })
+    t.teardown(() => client.destroy())
+    const { body } = await client.request({ path: '/', method: 'GET' })
+    t.is(await body.text(), 'alice alice true')
+  }
+})
+
+test('over a layer, requests are answered and know their context', async (t) => {
+  const app = new Cio()
+    .useConnection(wrap({ decode: () => createGunzip(), encode: () => createGzip() }))
+    .useConnection(http((asked, response) => void response.end(`id ${contextOf(asked)?.id}`)))
+  const layer = new Layer(await open(t, app, 'tcp'), {
+    decode: [createGunzip()],
+    encode: [createGzip()],
+  }) as unknown as Socket
+  layer.write(get)
+  t.regex(await until(layer, /id \d+/), /id \d+/)
+  layer.destroy()
+})
+
+test('a request that came by another server has no context', async (t) => {
+  t.is(
+    contextOf({ socket: await dial(t, await serve(t, new Cio())) } as IncomingMessage),
+    undefined,
+  )
+})
+
+test('a server of ones own keeps its listeners, and upgrades', async (t) => {
+  const server = createServer(hello)
+  server.on('upgrade', (_request, socket: Socket) => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+    socket.pipe(socket)
+  })
+  const app = new Cio().useConnection(http(server))
+  const listening = await serve(t, app)
+  const client = await dial(t, listening)
+  client.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+  await until(client, /\r\n\r\n$/)
+
+  const closed = listening.close()
+  client.write('after the upgrade')
+  await until(client, /after the upgrade$/)
+  client.end()
+  t.deepEqual(await closed, { forced: 0 })
+})
+
+test('while draining, idle connections are closed and a response says so', async (t) => {
+  const answer = deferred()
+  const asked = deferred()
+  const app = new Cio().useConnection(
+    http(async (incoming, response) => {
+      if (incoming.url === '/slow') {
+        asked.resolve()
+        await answer.promise
+      }
+      response.end('hello')
+    }),
+  )
+  const server = await serve(t, app)
+  const fresh = await dial(t, server)
+  const idle = await dial(t, server)
+  idle.write(get)
+  await until(idle, /hello$/)
+  const busy = await dial(t, server)
+  busy.write(get.replace('/', '/slow'))
+  await asked.promise
+
+  const closed = server.close()
+  await Promise.all([once(idle.resume(), 'end'), once(fresh.resume(), 'end')])
+  answer.resolve()
+  t.regex(await readAll(busy), /connection: close[^]*hello$/i)
+  t.deepEqual(await closed, { forced: 0 })
+})
+
+test('a response whose head was sent before the drain is finished, then its connection closed', async (t) => {
+  const answer = deferred()
+  const app = new Cio().useConnection(
+    http(async (_incoming, response) => {
+      response.write('first')
+      await answer.promise
+      response.end('last')
+    }),
+  )
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  client.write(get)
+  await until(client, /first/)
+  const closed = server.close()
+  answer.resolve()
+  await Promise.all([until(client, /last/), once(client, 'end')])
+  client.end()
+  t.deepEqual(await closed, { forced: 0 })
+})
+
+for (const [kind, handler] of Object.entries({
+  throws: () => {
+    throw new CioError('ERR_MINE', 'mine')
+  },
+  rejects: async () => {
+    throw new CioError('ERR_MINE', 'mine')
+  },
+})) {
+  test(`a handler that ${kind} is answered by 500 and told by error`, async (t) => {
+    const app = new Cio().useConnection(http(handler))
+    const told = once(app, 'error')
+    const client = await dial(t, await serve(t, app))
+    client.write(get)
+    t.regex(await readAll(client), /^HTTP\/1.1 500 /)
+    t.true(isCioError(((await told) as [Error])[0], 'ERR_MINE'))
+  })
+}
+
+test('a handler that rejects after the head was sent ends the connection', async (t) => {
+  const app = new Cio().useConnection(
+    http(async (_incoming, response) => {
+      response.write('half')
+      await new Promise((written) => setImmediate(written))
+      throw new Error('late')
+    }),
+  )
+  const told = once(app, 'error')
+  const client = await dial(t, await serve(t, app))
+  client.write(get)
+  await new Promise((gone) => client.resume().once('end', gone).once('close', gone))
+  t.is(((await told) as [Error])[0].message, 'late')
+})
+
+test('what is not HTTP is answered by 400 and told by clientError', async (t) => {
+  const app = new Cio().useConnection(http(hello))
+  app.on('error', (error) => t.fail(error.message))
+  const told = once(app, 'clientError')
+  const client = await dial(t, await serve(t, app))
+  client.write('\x16\x03\x01 this is no request\r\n\r\n')
+  t.regex(await readAll(client), /^HTTP\/1.1 400 /)
+  t.true(isCioError(((await told) as [Error])[0], 'ERR_CIO_HTTP'))
+})
+
+test('a head that does not come to its end is cut off after headersTimeout', async (t) => {
+  const options = { headersTimeout: 50, requestTimeout: 100, connectionsCheckingInterval: 20 }
+  const app = new Cio().useConnection(http(hello, options))
+  const told = once(app, 'clientError')
+  const client = await dial(t, await serve(t, app))
+  client.write('GET / HTTP/1.1\r\nX-Slow: ')
+  t.regex(await readAll(client), /^HTTP\/1.1 408 /)
+  t.true(isCioError(((await told) as [Error])[0], 'ERR_CIO_HTTP'))
+})
+
+test('a reset within a request ends that connection alone', async (t) => {
+  const began = deferred()
+  const app = new Cio().useConnection(
+    http((incoming, response) => {
+      if (incoming.method === 'GET') response.end('hello')
+      else began.resolve()
+    }),
+  )
+  app.on('error', (error) => t.fail(error.message))
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  client.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf')
+  await began.promise
+  const closed = once(app, 'close')
+  client.resetAndDestroy()
+  await closed
+  t.is((await ask(agent(t), server.port)).text, 'hello')
+})
+
+test('what is neither a function nor an http.Server is refused', (t) => {
+  const code = { code: 'ERR_CIO_OPTION' }
+  t.throws(() => http({} as never), code)
+  t.throws(() => http(createHttpsServer() as never), code)
+  t.throws(() => http(createServer(), { keepAliveTimeout: 1 }), code)
+})

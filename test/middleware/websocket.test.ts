@@ -1,0 +1,269 @@
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type ClientOptions, WebSocket } from 'ws'
+import { Cio, allowList, isCioError, json, lines, read } from '../../src/index.ts'
+import { requestOf, websocket } from '../../middleware/websocket.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+
+const shouting = () =>
+  new Cio()
+    .useConnection(lines())
+    .useConnection((ctx) => ctx.messages.each((line) => ctx.messages.send(line.toUpperCase())))
+
+/** A client of the package ws, open; gone with the test. */
+async function dialWebSocket(
+  t: ExecutionContext,
+  { port }: { port: number },
+  options: ClientOptions & {
+    readonly scheme?: string
+    readonly path?: string
+    readonly servername?: string
+  } = {},
+): Promise<WebSocket> {
+  const { scheme = 'ws', path: at = '/' } = options
+  const client = new WebSocket(`${scheme}://127.0.0.1:${port}${at}`, options)
+  t.teardown(() => client.terminate())
+  client.on('error', () => {})
+  await once(client, 'open')
+  return client
+}
+
+async function message(client: WebSocket): Promise<string> {
+  const [received] = (await once(client, 'message')) as [Buffer]
+  return String(received)
+}
+
+/** The status by which an upgrade is refused. */
+async function refused(port: number, options: ClientOptions): Promise<number | undefined> {
+  const client = new WebSocket(`ws://127.0.0.1:${port}/`, options)
+  client.on('error', () => {})
+  const [, response] = (await once(client, 'unexpected-response')) as [
+    unknown,
+    { statusCode: number },
+  ]
+  client.terminate()
+  return response.statusCode
+}
+
+test('each message is a line of a connection, and each line is sent as a text message', async (t) => {
+  const server = await serve(t, new Cio().useConnection(websocket(shouting())))
+  const client = await dialWebSocket(t, server)
+  client.send('one\n')
+  t.is(await message(client), 'ONE\n')
+  client.send(Buffer.from('two\n'))
+  const [received, isBinary] = (await once(client, 'message')) as [Buffer, boolean]
+  t.is(String(received), 'TWO\n')
+  t.false(isBinary)
+})
+
+test('bytes are sent as a binary message, and a string of another encoding is bytes', async (t) => {
+  const app = new Cio().useConnection(async ({ stream }, next) => {
+    stream.write(Buffer.from([0, 255]))
+    stream.write('00ff', 'hex')
+    await next()
+  })
+  const client = new WebSocket(
+    `ws://127.0.0.1:${(await serve(t, new Cio().useConnection(websocket(app)))).port}`,
+  )
+  t.teardown(() => client.terminate())
+  const messages: [Buffer, boolean][] = []
+  client.on('message', (bytes: Buffer, isBinary) => messages.push([bytes, isBinary]))
+  while (messages.length < 2) await once(client, 'message')
+  t.deepEqual(messages, [
+    [Buffer.from([0, 255]), true],
+    [Buffer.from([0, 255]), true],
+  ])
+})
+
+test('on one port, requests reach the handler and WebSockets the app', async (t) => {
+  const app = new Cio().useConnection(
+    websocket(shouting(), { handler: (_request, response) => void response.end('a page') }),
+  )
+  const server = await serve(t, app)
+  t.is(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), 'a page')
+  const client = await dialWebSocket(t, server)
+  client.send('one\n')
+  t.is(await message(client), 'ONE\n')
+})
+
+test('a server of ones own may be the handler', async (t) => {
+  const handler = createServer((_request, response) => void response.end('mine'))
+  const server = await serve(t, new Cio().useConnection(websocket(shouting(), { handler })))
+  t.is(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), 'mine')
+  const client = await dialWebSocket(t, server)
+  client.send('one\n')
+  t.is(await message(client), 'ONE\n')
+})
+
+test('without a handler, a request is told to upgrade', async (t) => {
+  const server = await serve(t, new Cio().useConnection(websocket(shouting())))
+  t.is((await fetch(`http://127.0.0.1:${server.port}/`)).status, 426)
+})
+
+test('the app may be the same one: what comes after is for the messages', async (t) => {
+  const app = new Cio()
+  app
+    .useConnection(websocket(app))
+    .useConnection(json())
+    .useConnection((ctx) => ctx.messages.each((value) => ctx.messages.send({ echo: value })))
+  const client = await dialWebSocket(t, await serve(t, app))
+  client.send('{"a":1}\n')
+  t.is(await message(client), '{"echo":{"a":1}}\n')
+})
+
+test('over mutual TLS, its connection has the verified peer and the request', async (t) => {
+  const inner = new Cio()
+    .useConnection(allowList(['alice']))
+    .useConnection((ctx) => void ctx.stream.end(`${ctx.peer?.name} ${requestOf(ctx)?.url}`))
+  const app = new Cio().useConnection(websocket(inner))
+  const server = await serve(t, app, {
+    ...identity('server'),
+    ca: path('root.crt'),
+    requestCert: true,
+  })
+  const client = await dialWebSocket(t, server, {
+    scheme: 'wss',
+    path: '/here',
+    ca: contents('root.crt'),
+    ...loaded('alice'),
+    servername: 'localhost',
+  })
+  const closed = once(client, 'close')
+  t.is(await message(client), 'alice /here')
+  t.is((await closed)[0], 1005)
+})
+
+test('a close of the client is an end, after which the connection is over', async (t) => {
+  const inner = new Cio()
+  const said: string[] = []
+  inner.useConnection(async ({ stream }) => {
+    said.push(await readAll(read(stream)))
+  })
+  const client = await dialWebSocket(t, await serve(t, new Cio().useConnection(websocket(inner))))
+  const over = once(inner, 'close')
+  client.send('bye')
+  client.close()
+  await Promise.all([over, once(client, 'close')])
+  t.deepEqual(said, ['bye'])
+})
+
+test('a client that is gone without a close frame is told by clientError', async (t) => {
+  const inner = new Cio().useConnection(async ({ stream }) => readAll(read(stream)))
+  inner.on('error', (error) => t.fail(error.message))
+  const told = once(inner, 'clientError')
+  const client = await dialWebSocket(t, await serve(t, new Cio().useConnection(websocket(inner))))
+  client.terminate()
+  const [error] = (await told) as [Error]
+  t.true(isCioError(error, 'ERR_CIO_WEBSOCKET'))
+})
+
+test('a message above maxPayload closes with 1009 and is told by clientError', async (t) => {
+  const inner = shouting()
+  inner.on('error', (error) => t.fail(error.message))
+  const told = once(inner, 'clientError')
+  const app = new Cio().useConnection(websocket(inner, { maxPayload: 1000 }))
+  const client = await dialWebSocket(t, await serve(t, app))
+  const closed = once(client, 'close')
+  client.send('x'.repeat(1001))
+  t.true(isCioError(((await told) as [Error])[0], 'ERR_CIO_WEBSOCKET'))
+  t.is((await closed)[0], 1009)
+})
+
+test('a frame that is none is told by clientError', async (t) => {
+  const inner = shouting()
+  inner.on('error', (error) => t.fail(error.message))
+  const told = once(inner, 'clientError')
+  const app = new Cio().useConnection(websocket(inner))
+  app.on('error', (error) => t.fail(error.message))
+  const client = await dialWebSocket(t, await serve(t, app))
+  ;(client as unknown as { _socket: Socket })._socket.write(Buffer.from([0xff, 0xff, 0xff]))
+  t.true(isCioError(((await told) as [Error])[0], 'ERR_CIO_WEBSOCKET'))
+})
+
+test('a page of another host is refused, unless its origin is listed', async (t) => {
+  const own = await serve(t, new Cio().useConnection(websocket(shouting())))
+  t.is(await refused(own.port, { origin: 'https://evil.example' }), 403)
+  t.is(await refused(own.port, { origin: 'null' }), 403)
+  await dialWebSocket(t, own, { origin: `http://127.0.0.1:${own.port}` })
+  await dialWebSocket(t, own)
+
+  const origins = ['https://good.example']
+  const listed = await serve(t, new Cio().useConnection(websocket(shouting(), { origins })))
+  t.is(await refused(listed.port, { origin: `http://127.0.0.1:${listed.port}` }), 403)
+  await dialWebSocket(t, listed, { origin: 'https://good.example' })
+
+  const asked = await serve(
+    t,
+    new Cio().useConnection(websocket(shouting(), { origins: (origin) => /good/.test(origin) })),
+  )
+  t.is(await refused(asked.port, { origin: 'https://evil.example' }), 403)
+  await dialWebSocket(t, asked, { origin: 'https://good.example' })
+})
+
+test('a client that asks for another protocol is refused, and its connection closed', async (t) => {
+  const client = await dial(t, await serve(t, new Cio().useConnection(websocket(shouting()))))
+  client.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n')
+  t.regex(await readAll(client), /^HTTP\/1.1 400 /)
+})
+
+test('a client that does not read is not read from', async (t) => {
+  const streams: Duplex[] = []
+  const inner = new Cio().useConnection(async ({ stream }, next) => {
+    streams.push(stream)
+    stream.pipe(stream)
+    await next()
+  })
+  const client = await dialWebSocket(t, await serve(t, new Cio().useConnection(websocket(inner))))
+  client.pause()
+  const chunk = Buffer.alloc(65536)
+  for (let index = 0; index < 1000; index++) client.send(chunk)
+  while (streams[0]?.writableNeedDrain !== true) await new Promise((done) => setImmediate(done))
+  for (let turn = 0; turn < 100; turn++) await new Promise((done) => setImmediate(done))
+  t.true(streams[0].writableLength + streams[0].readableLength < 1024 * 1024)
+  t.true(client.bufferedAmount > 0)
+})
+
+test('a write that crosses the close of the client is not the fault of the application', async (t) => {
+  const inner = new Cio().useConnection(async ({ stream }) => {
+    for await (const _ of read(stream)) stream.write('again')
+    stream.write('too late')
+    await once(stream, 'close')
+  })
+  inner.on('error', (error) => t.fail(error.message))
+  const over = once(inner, 'close')
+  const client = await dialWebSocket(t, await serve(t, new Cio().useConnection(websocket(inner))))
+  client.close()
+  await over
+  t.pass()
+})
+
+test('draining reaches the handlers of WebSockets, which then close', async (t) => {
+  const server = await serve(t, new Cio().useConnection(websocket(shouting())))
+  const client = await dialWebSocket(t, server)
+  client.send('one\n')
+  t.is(await message(client), 'ONE\n')
+  const closed = once(client, 'close')
+  t.deepEqual(await server.close(), { forced: 0 })
+  await closed
+})
+
+test('a WebSocket that is told to go at the deadline is gone', async (t) => {
+  const inner = new Cio().useConnection((_ctx, next) => next())
+  const server = await serve(t, new Cio().useConnection(websocket(inner)))
+  const client = await dialWebSocket(t, server)
+  const closed = [once(client, 'close'), once(inner, 'close')]
+  t.deepEqual(await server.close({ timeout: 50 }), { forced: 1 })
+  await Promise.all(closed)
+})
+
+test('options of the wrong kind are refused when it is made', (t) => {
+  const code = { code: 'ERR_CIO_OPTION' }
+  t.throws(() => websocket({} as never), code)
+  t.throws(() => websocket(new Cio(), { maxPayload: 0 }), code)
+  t.throws(() => websocket(new Cio(), { origins: 'https://good.example' as never }), code)
+  t.throws(() => websocket(new Cio(), { origin: [] } as never), code)
+})

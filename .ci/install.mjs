@@ -1,13 +1,15 @@
 // Installs the npm packages of a fresh clone, and does nothing where they are there.
 
-import { execSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 
 process.chdir(new URL('..', import.meta.url).pathname)
 
 if (!isInstalled()) {
   // What is there is kept, in case somebody else is using it.
-  execSync(existsSync('node_modules') ? 'npm install' : 'npm ci', { stdio: 'inherit' })
+  const command = existsSync('node_modules') ? 'install' : 'ci'
+  const { status } = spawnSync('npm', [command], { stdio: 'inherit' })
+  process.exitCode = status ?? 1
 }
 
 function isInstalled() {

@@ -105,7 +105,7 @@ for (const text of [
 const kind = fc.constantFrom('DNS', 'URI', 'email')
 // What Node quotes: all that could be taken for the end of a name or for a quote.
 const form = (name: string): string =>
-  /^[^",\\\u0000-\u001f\u007f-\uffff]*$/.test(name)
+  /^[ -~]*$/.test(name) && !/[",\\]/.test(name)
     ? name
     : JSON.stringify(name).replaceAll(',', String.raw`\u002c`)
 

@@ -41,7 +41,7 @@ export function parseCertificates(option: string, loaded: Loaded): X509Certifica
 
 function checkPem(option: string, { content, from }: Loaded, kind: string): void {
   if (content.length === 0) throw broken(option, from, 'is empty')
-  const [, found] = /-----BEGIN ([A-Z0-9 ]+)-----/.exec(content.toString('latin1')) ?? []
+  const [, found] = /-----BEGIN ([A-Z0-9. ]+)-----/.exec(content.toString('latin1')) ?? []
   if (found === undefined) {
     const what = content[0] === 0x30 ? 'is in DER; convert it to PEM' : 'is not in PEM'
     throw broken(option, from, what)

@@ -7,10 +7,12 @@
  */
 
 import test from 'ava'
+import { once } from 'node:events'
 import { type Socket, connect as connectNet } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { Cio, type ServerContext } from '../../src/index.ts'
 import { contents, identity } from '../support/certificates.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
 
 const connections = 1_000
 const atOnce = 50
@@ -23,30 +25,12 @@ const leavings: ((socket: Socket) => void)[] = [
 ]
 
 /** The first flight of a handshake, to be cut at any byte. */
-async function clientHello(port: number): Promise<Buffer> {
-  const raw = connectNet({ port, host: '127.0.0.1' })
-  const hello = new Promise<Buffer>((resolve) => {
-    const write = raw.write.bind(raw) as (chunk: Buffer) => boolean
-    raw.write = ((chunk: Buffer) => {
-      resolve(Buffer.from(chunk))
-      return write(chunk)
-    }) as typeof raw.write
-  })
-  raw.on('error', () => {})
-  // A Duplex in between makes TLS write by JavaScript.
-  const { Duplex } = await import('node:stream')
-  const between = new Duplex({
-    read() {},
-    write(chunk: Buffer, _encoding, callback) {
-      raw.write(chunk)
-      callback()
-    },
-  })
-  const secure = connectTls({ socket: between, ca: contents('root.crt'), servername: 'localhost' })
+async function clientHello(): Promise<Buffer> {
+  const [near, far] = duplexPair()
+  const secure = connectTls({ socket: near, ca: contents('root.crt'), servername: 'localhost' })
   secure.on('error', () => {})
-  const flight = await hello
+  const [flight] = (await once(far, 'data')) as [Buffer]
   secure.destroy()
-  raw.destroy()
   return flight
 }
 
@@ -169,7 +153,7 @@ for (const kind of ['plain', 'TLS'] as const) {
       const serverListeners = (): number =>
         server.server!.listenerCount('error') + (server.tls?.listenerCount('secureConnection') ?? 0)
       const ofServer = serverListeners()
-      const hello = await clientHello(server.port)
+      const hello = await clientHello()
       const peers: Peer[] = [
         beforeConnect,
         onConnect,

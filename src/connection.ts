@@ -119,7 +119,8 @@ export function finished(ctx: StreamContext): Promise<void> {
     }
     // First among its listeners: one that removes itself must still be counted.
     stream.prependOnceListener('end', end)
-    stream.once('close', resolve)
+    // Not once(): there is one close, and a wrapper for each idle connection is heap.
+    stream.on('close', resolve)
   })
 }
 

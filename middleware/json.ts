@@ -47,7 +47,7 @@ export function json<Message = unknown>(
   return messages<Message, unknown>(
     {
       name: 'json',
-      encode: encodeJson,
+      encoder: () => encodeJson,
       decoder: () => new LineDecoder('json', maxLength, parseJson as ParseLine<Message>),
     },
     options,

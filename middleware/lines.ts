@@ -43,7 +43,7 @@ export function lines(options: LinesOptions = {}): Middleware<StreamContext, Lin
   return messages<string>(
     {
       name: 'lines',
-      encode: encodeLine,
+      encoder: () => encodeLine,
       decoder: () => new LineDecoder('lines', maxLength, (line) => line),
     },
     options,

@@ -7,14 +7,20 @@ import type { Decoder } from './messages.ts'
 const lineFeed = 0x0a
 const carriageReturn = 0x0d
 const leastCapacity = 1024
+const empty = Buffer.alloc(0)
 
 /** The bytes of a frame that has begun: grows by doubling, so that pieces do not add up. */
 export class Remainder {
-  #buffer: Buffer = Buffer.alloc(0)
+  #buffer: Buffer = empty
   #length = 0
 
   get length(): number {
     return this.#length
+  }
+
+  /** What it holds, until it is next appended to. */
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.#length)
   }
 
   append(bytes: Buffer): void {
@@ -32,10 +38,15 @@ export class Remainder {
   take(bytes: Buffer): Buffer {
     if (this.#length === 0) return bytes
     this.append(bytes)
-    const all = this.#buffer.subarray(0, this.#length)
-    this.#buffer = Buffer.alloc(0)
-    this.#length = 0
+    const all = this.bytes
+    this.clear()
     return all
+  }
+
+  /** Forgets what it holds; what was got of `bytes` before is left as it is. */
+  clear(): void {
+    this.#buffer = empty
+    this.#length = 0
   }
 }
 
@@ -81,22 +92,28 @@ export class LineDecoder<In> implements Decoder<In> {
   }
 
   end(into: In[]): void {
-    if (this.remainder.length > 0) this.#lines(this.remainder.take(Buffer.alloc(0)), into)
+    if (this.remainder.length > 0) this.#lines(this.remainder.take(empty), into)
   }
 
   #lines(region: Buffer, into: In[]): void {
-    if (region.length > this.#maxLength || !isUtf8(region)) return this.#oneByOne(region, into)
+    if (!isUtf8(region)) return this.#oneByOne(region, into)
 
     const lines = region.toString().split('\n')
-    for (const [index, line] of lines.entries()) {
-      const at = (): number =>
-        this.#offset + Buffer.byteLength(lines.slice(0, index).join('\n')) + (index > 0 ? 1 : 0)
+    // In UTF-8, a UTF-16 unit takes three bytes at most.
+    const shortest = this.#maxLength / 3
+    let index = 0
+    // Worked out when it is asked for, which is once, for an error.
+    const at = (): number =>
+      this.#offset + Buffer.byteLength(lines.slice(0, index).join('\n')) + (index > 0 ? 1 : 0)
+    for (; index < lines.length; index++) {
+      const line = lines[index]!
+      if (line.length > shortest && this.#isTooLong(line)) throw this.#tooLong()
       this.#push(line, at, into)
     }
     this.#offset += region.length + 1
   }
 
-  /** The slow way, for the region that holds what may be wrong. */
+  /** The slow way, for a region that is not UTF-8 somewhere. */
   #oneByOne(region: Buffer, into: In[]): void {
     for (let start = 0; start <= region.length;) {
       const feed = region.indexOf(lineFeed, start)
@@ -112,8 +129,15 @@ export class LineDecoder<In> implements Decoder<In> {
     }
   }
 
+  #isTooLong(line: string): boolean {
+    const length = Buffer.byteLength(line)
+    return (line.endsWith('\r') ? length - 1 : length) > this.#maxLength
+  }
+
   #push(line: string, at: () => number, into: In[]): void {
-    const message = this.#parse(line.endsWith('\r') ? line.slice(0, -1) : line, at)
+    const last = line.length - 1
+    const ends = line.charCodeAt(last) === carriageReturn
+    const message = this.#parse(ends ? line.slice(0, last) : line, at)
     if (message !== undefined) into.push(message)
   }
 
@@ -122,8 +146,101 @@ export class LineDecoder<In> implements Decoder<In> {
   }
 }
 
-/** The error of a message that is not of its codec's form. */
-export function syntaxError(owner: string, what: string, at: number, text: string): CioError {
+/** The error of a message that is not of its codec's form; `text` is the beginning of it. */
+export function syntaxError(
+  owner: string,
+  what: string,
+  at: number,
+  text: string,
+  cause?: unknown,
+): CioError {
   const message = `${owner}: the message at byte ${at} ${what}: ${quote(text)}`
-  return new CioError('ERR_CIO_SYNTAX', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_SYNTAX', message, { fault: 'peer', cause })
+}
+
+/** The error of input that ends within a message. */
+export function truncated(owner: string, held: number): CioError {
+  return new CioError(
+    'ERR_CIO_TRUNCATED',
+    `${owner}: the input ended ${held} bytes into a message; the peer was cut off, or the framing differs`,
+    { fault: 'peer' },
+  )
+}
+
+/** Where frames end, and what they become. One for each connection. */
+export interface Framing<In> {
+  /**
+   * The position after the frame that begins at `start`. Beyond the end of `bytes`, it says how far
+   * the frame reaches at least; then it is asked again, with more of the same frame, at a `start`
+   * that may be another, so that it can keep its place relative to that.
+   *
+   * @param offset How many bytes came before `bytes`, for errors.
+   * @throws `ERR_CIO_MESSAGE_TOO_LONG`, `ERR_CIO_SYNTAX` (peer)
+   */
+  end(bytes: Buffer, start: number, offset: number): number
+  /**
+   * Adds the messages of the frames that lie in `bytes` from its beginning to each of `ends`. They
+   * may be views of it: it is not written to again.
+   *
+   * @throws `ERR_CIO_SYNTAX` (peer)
+   */
+  open(bytes: Buffer, ends: readonly number[], into: In[], offset: number): void
+}
+
+/**
+ * Cuts bytes into frames. A frame that comes in many pieces is put together once, and looked at
+ * only when what it reaches for at least is there.
+ */
+export class FrameDecoder<In> implements Decoder<In> {
+  readonly remainder: Remainder = new Remainder()
+  readonly #owner: string
+  readonly #framing: Framing<In>
+  #needed = 0
+  #offset = 0
+
+  constructor(owner: string, framing: Framing<In>) {
+    this.#owner = owner
+    this.#framing = framing
+  }
+
+  decode(chunk: Buffer, into: In[]): void {
+    const { remainder } = this
+    let bytes = chunk
+    const held = remainder.length > 0
+    if (held) {
+      remainder.append(chunk)
+      if (remainder.length < this.#needed) return
+      bytes = remainder.bytes
+    }
+    const start = this.#frames(bytes, into)
+    if (held && start === 0) return
+    if (held) remainder.clear()
+    if (start < bytes.length) remainder.append(start > 0 ? bytes.subarray(start) : bytes)
+    this.#offset += start
+  }
+
+  end(): void {
+    if (this.remainder.length > 0) throw truncated(this.#owner, this.remainder.length)
+  }
+
+  /** Where the frames that are whole end. */
+  #frames(bytes: Buffer, into: In[]): number {
+    const ends: number[] = []
+    let start = 0
+    try {
+      while (start < bytes.length) {
+        const end = this.#framing.end(bytes, start, this.#offset)
+        if (end > bytes.length) {
+          this.#needed = end - start
+          break
+        }
+        ends.push(end)
+        start = end
+      }
+    } finally {
+      // Also those before one that is refused; what is wrong with them came first.
+      if (ends.length > 0) this.#framing.open(bytes, ends, into, this.#offset)
+    }
+    return start
+  }
 }

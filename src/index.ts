@@ -1,15 +1,26 @@
 /** The public names, nothing else. */
 
-export { announce, type AppEvents } from './app-events.ts'
+export { announce, tell, type AppEvents } from './app-events.ts'
 export { Backoff, pause, type BackoffOptions } from './backoff.ts'
 export { Cio, type HandleOptions, type Pipelines } from './cio.ts'
 export type { ClientContext, ConnectOptions } from './client.ts'
 export type { ConnectionContext } from './connection.ts'
+export { openSocket, type ConnectTarget, type CreateConnection } from './dial.ts'
 export type { CloseOptions, CloseResult, Context, StreamContext } from './context.ts'
-export { CioError, isCioError, quote, type CioErrorOptions, type Fault } from './errors.ts'
+export { CioError, asError, isCioError, quote, type CioErrorOptions, type Fault } from './errors.ts'
 export { finish } from './finish.ts'
 export type { Inspection } from './inspect.ts'
-export { LineDecoder, Remainder, syntaxError, tooLong, type ParseLine } from './framer.ts'
+export {
+  FrameDecoder,
+  LineDecoder,
+  Remainder,
+  syntaxError,
+  tooLong,
+  truncated,
+  type Framing,
+  type ParseLine,
+} from './framer.ts'
+export { framesOf, type Frames, type FramingOptions } from './framing.ts'
 export { judge, type ListOptions } from './judge.ts'
 export { Layer, type LayerOptions } from './layer.ts'
 export {
@@ -29,6 +40,7 @@ export type { Pipeline, PipelineEntry, Selector } from './pipeline.ts'
 export type { Registrable } from './registration.ts'
 export { Pump, type PumpOptions } from './pump.ts'
 export { read } from './read.ts'
+export { RetryBudget, type RetryBudgetOptions } from './retry-budget.ts'
 export {
   compileRule,
   type Match,
@@ -48,6 +60,12 @@ export {
   type CertsOptions,
   type KeySource,
 } from '../middleware/certs.ts'
+export {
+  contentLength,
+  type ContentLengthContext,
+  type ContentLengthOptions,
+} from '../middleware/content-length.ts'
+export { codec, type CodecContext, type CodecOptions } from '../middleware/codec.ts'
 export { denyList, type DenyListOptions } from '../middleware/deny-list.ts'
 export {
   Events,
@@ -57,9 +75,25 @@ export {
   type EventsContext,
   type EventsOptions,
 } from '../middleware/events.ts'
+export { frames, type FramesContext, type FramesOptions } from '../middleware/frames.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export { lines, type LinesContext, type LinesOptions } from '../middleware/lines.ts'
+export { reconnect, type Reconnect, type ReconnectOptions } from '../middleware/reconnect.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'
+export {
+  Rpc,
+  RpcRequest,
+  rpc,
+  rpcError,
+  rpcFailure,
+  type AnyMethods,
+  type CallOptions,
+  type Methods,
+  type OwnMethods,
+  type RpcContext,
+  type RpcFailure,
+  type RpcOptions,
+} from '../middleware/rpc.ts'
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
 export { transform, type MakeTransform, type TransformOptions } from '../middleware/transform.ts'
 export { wrap, type MakeCoder, type WrapOptions } from '../middleware/wrap.ts'

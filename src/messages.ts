@@ -1,11 +1,12 @@
 /** `ctx.messages`: the decoded layer above the stream, whatever the codec. */
 
-import type { Duplex } from 'node:stream'
 import type { StreamContext } from './context.ts'
 import { CioError, asError, quote } from './errors.ts'
 import type { Remainder } from './framer.ts'
+import { Inbox } from './inbox.ts'
 import { type Middleware, defineMiddleware } from './middleware.ts'
 import { checkCount } from './option.ts'
+import { Outbox } from './outbox.ts'
 
 /** Turns bytes into messages, for one connection. */
 export interface Decoder<In> {
@@ -21,8 +22,12 @@ export interface Decoder<In> {
 export interface Codec<In, Out = In> {
   /** The name of its middleware, for errors. */
   readonly name: string
-  /** @throws `ERR_CIO_ENCODE` (app): the message cannot be written in this form */
-  readonly encode: (message: Out) => string | Uint8Array
+  /**
+   * One for each connection: it may keep count of what the peer has been told. What it returns is
+   * always sent, and in that order. It throws `ERR_CIO_ENCODE` (app) for a message that cannot be
+   * written in this form.
+   */
+  readonly encoder: () => (message: Out) => string | Uint8Array
   /** One for each connection: it holds what is left over between chunks. */
   readonly decoder: () => Decoder<In>
 }
@@ -67,9 +72,7 @@ export interface MessagesContext<In, Out = In> {
 /** The default of `maxLength`, in bytes. */
 export const defaultMaxLength: number = 1024 * 1024
 const defaultMaxQueueSize = 16 * 1024 * 1024
-
-const nothing = Promise.resolve()
-const ignore = (): void => {}
+const done: IteratorResult<never, undefined> = { done: true, value: undefined }
 
 /**
  * The messages of one connection, both ways.
@@ -77,32 +80,21 @@ const ignore = (): void => {}
  * Reading is one at a time, by `for await` or `next()`, or as fast as they come, by `each()`. The
  * loop ends with the input; while draining, it ends as soon as there is no message under way. It
  * leaves the stream open, also after `break`, and may be taken up again.
+ *
+ * The codec reads the stream: who reads it beneath gets what the codec has not taken, by chunks.
  */
 export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
-  readonly #ctx: StreamContext
-  readonly #stream: Duplex
-  readonly #codec: Codec<In, Out>
-  readonly #decoder: Decoder<In>
-  readonly #maxQueueSize: number
+  readonly #remote: () => string
+  readonly #inbox: Inbox<In>
+  readonly #outbox: Outbox<Out>
   readonly #validate: StandardSchema<In>['~standard']['validate'] | undefined
 
-  #batch: In[] = []
-  #at = 0
-  #failure: Error | undefined
-  #ended = false
-  #listening = false
-  #wake = ignore
-  #turn: Promise<unknown> = nothing
-  #waiting = 0
-  #drain: Promise<void> | undefined
-
   constructor(ctx: StreamContext, codec: Codec<In, Out>, options: MessagesOptions<In> = {}) {
-    this.#ctx = ctx
-    this.#stream = ctx.stream
-    this.#codec = codec
-    this.#decoder = codec.decoder()
-    this.#maxQueueSize = options.maxQueueSize ?? defaultMaxQueueSize
-    this.#validate = options.validate?.['~standard'].validate
+    const { maxQueueSize = defaultMaxQueueSize, validate } = options
+    this.#remote = () => ctx.remote
+    this.#inbox = new Inbox(ctx, codec.decoder())
+    this.#outbox = new Outbox(ctx, codec.encoder(), maxQueueSize)
+    this.#validate = validate?.['~standard'].validate
   }
 
   [Symbol.asyncIterator](): this {
@@ -115,16 +107,25 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    * @throws what the codec rejects, once the messages before it have been handed out
    */
   next(): Promise<IteratorResult<In, undefined>> {
-    if (this.#waiting === 0 && this.#at < this.#batch.length && !this.#validate) {
-      return Promise.resolve({ done: false, value: this.#batch[this.#at++]! })
+    const inbox = this.#inbox
+    if (inbox.ready > 0 && !inbox.isAwaited) {
+      // Not an async function: that would be two promises a message.
+      try {
+        return Promise.resolve(this.#result())
+      } catch (error) {
+        return Promise.reject(asError(error))
+      }
     }
-    this.#waiting += 1
-    const turn = this.#turn.then(async (): Promise<IteratorResult<In, undefined>> => {
-      if (!(await this.#more())) return { done: true, value: undefined }
-      return { done: false, value: await this.#take() }
+    return new Promise((resolve, reject) => {
+      inbox.wait((some) => {
+        if (!some) return inbox.failure ? reject(inbox.failure) : resolve(done)
+        try {
+          resolve(this.#result())
+        } catch (error) {
+          reject(asError(error))
+        }
+      })
     })
-    this.#turn = turn.catch(ignore).then(() => (this.#waiting -= 1))
-    return turn
   }
 
   /**
@@ -134,12 +135,17 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    * @throws what the codec rejects, or the function throws
    */
   async each(handler: (message: In) => unknown): Promise<void> {
-    while (await this.#more()) {
-      while (this.#at < this.#batch.length) {
+    const inbox = this.#inbox
+    for (;;) {
+      while (inbox.ready > 0) {
         const message = this.#take()
-        const done: unknown = handler(message instanceof Promise ? await message : message)
-        if (done instanceof Promise) await done
+        const returned = handler(message instanceof Promise ? await message : message)
+        if (isThenable(returned)) await returned
       }
+      const some = await new Promise<boolean>((resolve) => inbox.wait(resolve))
+      if (some) continue
+      if (inbox.failure) throw inbox.failure
+      return
     }
   }
 
@@ -147,145 +153,64 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    * Sends a message; fulfils when it may be followed by more: at once, or when the peer has read
    * enough. It says nothing about what the peer has received.
    *
+   * What is sent in one turn of the event loop is written together at its end.
+   *
    * @throws `ERR_CIO_CLOSED` (peer): the connection is gone
    * @throws `ERR_CIO_QUEUE_SIZE` (app): more is waiting to be sent than `maxQueueSize`
    */
   send(message: Out): Promise<void> {
-    try {
-      return this.#write(this.#codec.encode(message)) ? nothing : this.#drained()
-    } catch (error) {
-      const failed = Promise.reject(asError(error))
-      // Who does not wait for a send must not find the process ended by it.
-      failed.catch(ignore)
-      return failed
-    }
+    return this.#outbox.send(message)
   }
 
   /** Sends several in one go, waiting in between where it has to. */
-  async sendMany(messages: Iterable<Out>): Promise<void> {
-    this.#stream.cork()
-    try {
-      for (const message of messages) {
-        if (this.#write(this.#codec.encode(message))) continue
-        this.#stream.uncork()
-        await this.#drained()
-        this.#stream.cork()
-      }
-    } finally {
-      this.#stream.uncork()
-    }
-    if (this.#stream.writableNeedDrain) await this.#drained()
+  sendMany(messages: Iterable<Out>): Promise<void> {
+    return this.#outbox.sendMany(messages)
   }
 
-  /** Ends our direction; fulfils when all that was sent has been handed over. */
+  /**
+   * Ends our direction; fulfils when all that was sent has been handed over.
+   *
+   * @throws `ERR_CIO_CLOSED` (peer): the connection was lost before
+   */
   end(): Promise<void> {
-    return new Promise((resolve) => this.#stream.end(resolve))
+    return this.#outbox.end()
   }
 
-  /** Stops listening to the stream: for the codec that made it. */
+  /** Writes what was gathered, and stops listening to the stream: for the codec that made it. */
   release(): void {
-    if (!this.#listening) return
-    for (const event of ['readable', 'end', 'close']) this.#stream.off(event, this.#stir)
-    this.#ctx.draining.removeEventListener('abort', this.#stir)
-    this.#listening = false
+    this.#outbox.flush()
+    this.#inbox.release()
+  }
+
+  #result(): IteratorResult<In, undefined> | Promise<IteratorResult<In, undefined>> {
+    const message = this.#take()
+    if (!(message instanceof Promise)) return { done: false, value: message }
+    return message.then((value) => ({ done: false, value }))
   }
 
   #take(): In | Promise<In> {
-    const message = this.#batch[this.#at]!
-    this.#at += 1
-    return this.#validate ? this.#check(message, this.#validate) : message
+    const message = this.#inbox.take()
+    if (!this.#validate) return message
+    const result = this.#validate(message)
+    return result instanceof Promise
+      ? result.then((settled) => this.#judge(settled))
+      : this.#judge(result)
   }
 
-  async #check(
-    message: unknown,
-    validate: StandardSchema<In>['~standard']['validate'],
-  ): Promise<In> {
-    const result = await validate(message)
+  #judge(result: Validation<In>): In {
     if (!result.issues) return result.value
     const issues = result.issues.map((issue) => issue.message).join('; ')
     throw new CioError(
       'ERR_CIO_INVALID_MESSAGE',
-      `${this.#ctx.remote} sent a message that does not validate: ${quote(issues)}`,
+      `${this.#remote()} sent a message that does not validate: ${quote(issues)}`,
       { fault: 'peer' },
     )
   }
+}
 
-  /** Reads until there is a message; false when there will be none. */
-  async #more(): Promise<boolean> {
-    while (this.#at >= this.#batch.length) {
-      if (this.#failure) throw this.#failure
-      if (this.#ended) return false
-      const chunk = this.#stream.read() as Buffer | null
-      if (!chunk && !this.#stream.readableEnded) {
-        if (this.#stream.destroyed) throw (this.#failure = this.#gone())
-        if (this.#ctx.isDraining && this.#decoder.remainder.length === 0) return false
-        await this.#stirred()
-        continue
-      }
-      this.#decode(chunk)
-    }
-    return true
-  }
-
-  #decode(chunk: Buffer | null): void {
-    this.#batch = []
-    this.#at = 0
-    try {
-      if (chunk) return this.#decoder.decode(chunk, this.#batch)
-      this.#ended = true
-      this.#decoder.end(this.#batch)
-    } catch (error) {
-      this.#failure = asError(error)
-    }
-  }
-
-  readonly #stir = (): void => this.#wake()
-
-  #stirred(): Promise<void> {
-    if (!this.#listening) {
-      this.#listening = true
-      for (const event of ['readable', 'end', 'close']) this.#stream.on(event, this.#stir)
-      this.#ctx.draining.addEventListener('abort', this.#stir)
-    }
-    return new Promise((resolve) => (this.#wake = resolve))
-  }
-
-  #write(bytes: string | Uint8Array): boolean {
-    const stream = this.#stream
-    if (!stream.writable) throw this.#gone()
-    if (stream.writableLength > this.#maxQueueSize) {
-      throw new CioError(
-        'ERR_CIO_QUEUE_SIZE',
-        `${stream.writableLength} bytes wait to be sent to ${this.#ctx.remote}, more than \`maxQueueSize\`; await send() before the next`,
-      )
-    }
-    return stream.write(bytes)
-  }
-
-  #drained(): Promise<void> {
-    if (this.#drain) return this.#drain
-    const stream = this.#stream
-    const drain = new Promise<void>((resolve, reject) => {
-      const settle = (): void => {
-        stream.off('drain', settle)
-        stream.off('close', settle)
-        this.#drain = undefined
-        if (stream.destroyed) reject(this.#gone())
-        else resolve()
-      }
-      stream.on('drain', settle)
-      stream.on('close', settle)
-    })
-    drain.catch(ignore)
-    return (this.#drain = drain)
-  }
-
-  #gone(): CioError {
-    return new CioError('ERR_CIO_CLOSED', `the connection with ${this.#ctx.remote} is closed`, {
-      fault: 'peer',
-      cause: this.#ctx.broken,
-    })
-  }
+/** Whether it has to be awaited: a query builder is no Promise, and works when it is awaited. */
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value
 }
 
 /**

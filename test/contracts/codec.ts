@@ -7,10 +7,10 @@ import { Cio, type Middleware, type MessagesContext, type StreamContext } from '
 import { dial, serve } from '../support/serve.ts'
 
 /** A codec as its contract needs it. */
-export interface CodecSample<Message> {
+export interface CodecSample<Message extends Out, Out = Message> {
   readonly codec: (options?: {
     maxLength?: number
-  }) => Middleware<StreamContext, MessagesContext<Message, Message>>
+  }) => Middleware<StreamContext, MessagesContext<Message, Out>>
   /** Any message that the codec can carry, none longer than some 200 bytes. */
   readonly arbitrary: fc.Arbitrary<Message>
   /** A message whose encoded content is exactly so many bytes. */
@@ -27,7 +27,10 @@ interface Received<Message> {
 }
 
 /** Registers the contract's tests. */
-export function codecContract<Message>(test: TestFn, sample: CodecSample<Message>): void {
+export function codecContract<Message extends Out, Out = Message>(
+  test: TestFn,
+  sample: CodecSample<Message, Out>,
+): void {
   const { codec, arbitrary, ofLength, encode } = sample
 
   /** What a server receives of these chunks, and the code of the error if there was one. */

@@ -1,0 +1,125 @@
+/** Where CBOR data items end, found without making them: bounded in length and depth. */
+
+import { syntaxError, tooLong } from '../../src/framer.ts'
+
+/** What is bounded, and which tags are read. */
+export interface Limits {
+  readonly maxLength: number
+  readonly maxDepth: number
+  readonly refuses: (tag: number) => boolean
+}
+
+const owner = 'cbor'
+const shownBytes = 16
+const two32 = 2 ** 32
+const recordTags = new Set([0xdfff, 0xdffe, 105])
+const bigintTags = new Set([2, 3])
+// cbor-x makes a bigint byte by byte, in time that grows with the square of its length.
+const longestBigint = 1024
+
+/** Finds the ends of items one after another. It keeps its place in one that goes on. */
+export class Boundaries {
+  /** Whether a record was defined since this was last set to false. */
+  defined = false
+  readonly #limits: Limits
+  /** How far the item was looked at, from its start. */
+  #seen = 0
+  /** Items still to come at the innermost level, `Infinity` up to a break, and around it. */
+  #left = 1
+  readonly #outer: number[] = []
+  #tag = 0
+
+  constructor(limits: Limits) {
+    this.#limits = limits
+  }
+
+  end(bytes: Buffer, start: number, offset: number): number {
+    const { maxLength } = this.#limits
+    const end = this.#scan(bytes, start, offset)
+    if (end - start > maxLength) throw tooLong(owner, maxLength)
+    if (end <= bytes.length) {
+      this.#seen = 0
+      this.#left = 1
+    }
+    return end
+  }
+
+  #scan(bytes: Buffer, start: number, offset: number): number {
+    const outer = this.#outer
+    let at = start + this.#seen
+    let left = this.#left
+    let items = 0
+    for (;;) {
+      while (left === 0 && outer.length > 0) left = outer.pop()!
+      this.#seen = at - start
+      this.#left = left
+      if (left === 0) return at
+      // Each that is to come takes a byte at least.
+      if (at >= bytes.length) return at + (left === Infinity ? 1 : left)
+
+      const token = bytes[at]!
+      const major = token >> 5
+      const low = token & 0x1f
+      let argument = low
+      let header = 1
+      if (low >= 24) {
+        if (low === 31) {
+          if (token === 0xff && left === Infinity) {
+            at += 1
+            left = 0
+            continue
+          }
+          if (major !== 4 && major !== 5) {
+            throw this.#malformed('has an indefinite length out of place', bytes, start, offset)
+          }
+          argument = Infinity
+        } else {
+          if (low > 27) throw this.#malformed('has a reserved length', bytes, start, offset)
+          header = 1 + 2 ** (low - 24)
+          if (at + header > bytes.length) return at + header
+          argument =
+            low === 24
+              ? bytes[at + 1]!
+              : low === 25
+                ? bytes.readUInt16BE(at + 1)
+                : low === 26
+                  ? bytes.readUInt32BE(at + 1)
+                  : bytes.readUInt32BE(at + 1) * two32 + bytes.readUInt32BE(at + 5)
+        }
+      }
+      at += header
+      items = 0
+      if (major === 2 || major === 3) {
+        if (major === 2 && argument > longestBigint && bigintTags.has(this.#tag)) {
+          throw this.#malformed('has too long a bigint', bytes, start, offset)
+        }
+        at += argument
+      } else if (major === 4) {
+        items = argument
+      } else if (major === 5) {
+        items = argument * 2
+      } else if (major === 6) {
+        if (this.#limits.refuses(argument)) {
+          throw this.#malformed(`has tag ${argument}`, bytes, start, offset)
+        }
+        if (recordTags.has(argument)) this.defined = true
+        items = 1
+      }
+      this.#tag = major === 6 ? argument : -1
+      left -= 1
+      if (items > 0) {
+        outer.push(left)
+        left = items
+        if (outer.length > this.#limits.maxDepth) {
+          const what = `is nested deeper than \`maxDepth\`, ${this.#limits.maxDepth}`
+          throw this.#malformed(what, bytes, start, offset)
+        }
+      }
+    }
+  }
+
+  #malformed(what: string, bytes: Buffer, start: number, offset: number): Error {
+    const shown = bytes.toString('hex', start, start + shownBytes)
+    return syntaxError(owner, what, offset + start, shown)
+  }
+}

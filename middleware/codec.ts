@@ -1,0 +1,90 @@
+import type { StreamContext } from '../src/context.ts'
+import { CioError, isCioError } from '../src/errors.ts'
+import { FrameDecoder, syntaxError } from '../src/framer.ts'
+import { type FramingOptions, framesOf } from '../src/framing.ts'
+import {
+  type MessagesContext,
+  type MessagesOptions,
+  defaultMaxLength,
+  messages,
+} from '../src/messages.ts'
+import type { Middleware } from '../src/middleware.ts'
+import { optionError } from '../src/option.ts'
+
+/** Options of {@link codec}. */
+export interface CodecOptions<Decoded, Out, In = Decoded>
+  extends FramingOptions, MessagesOptions<In> {
+  /** Makes the bytes of a message, without what frames them; a string is written as UTF-8. */
+  readonly encode: (message: Out) => string | Uint8Array
+  /** Makes a message of the bytes of one frame, which are a view of what was received. */
+  readonly decode: (frame: Buffer) => Decoded
+}
+
+/** What {@link codec} adds. */
+export interface CodecContext<In, Out = In> extends MessagesContext<In, Out> {}
+
+const shownBytes = 16
+
+/**
+ * Makes messages by two functions of one's own, over any framing.
+ *
+ * The functions see whole frames; how they are told apart, cut and bounded is that of `frames`.
+ * They are shared by all connections, so they keep nothing between calls. What `decode` throws is
+ * the peer's fault, what `encode` throws is ours.
+ *
+ * @pipelines connection, client
+ * @order after `secure`, before what reads `ctx.messages`
+ * @adds `ctx.messages`
+ * @rejects `ERR_CIO_SYNTAX` (peer): `decode` threw, which is the `cause`;
+ *   `ERR_CIO_MESSAGE_TOO_LONG` (peer): a frame is longer than `maxLength`; `ERR_CIO_TRUNCATED`
+ *   (peer): the input ended within a frame; `ERR_CIO_INVALID_MESSAGE` (peer): a message does not
+ *   satisfy `validate`; `ERR_CIO_ENCODE` (app): `encode` threw, or what it made does not fit
+ * @throws `ERR_CIO_OPTION`: an option is missing or out of its range, or two exclude each other
+ *
+ * @example
+ * import { Cio, codec } from 'cio'
+ * import { deserialize, serialize } from 'node:v8'
+ *
+ * const v8 = () => codec<unknown, unknown>({ encode: serialize, decode: deserialize, length: 4 })
+ * const app = new Cio().useConnection(v8()).useConnection(async (ctx) => {
+ *   for await (const message of ctx.messages) await ctx.messages.send({ echo: message })
+ * })
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function codec<Decoded, Out = Decoded, In = Decoded>(
+  options: CodecOptions<Decoded, Out, In>,
+): Middleware<StreamContext, CodecContext<In, Out>> {
+  const { encode, decode, maxLength = defaultMaxLength } = options
+  for (const [name, given] of Object.entries({ encode, decode })) {
+    if (typeof given !== 'function') throw optionError('codec', name, 'a function', given)
+  }
+  const { wrap, framing } = framesOf('codec', maxLength, options)
+
+  const decodeFrame = (frame: Buffer, at: number): In => {
+    try {
+      // Of another type only by `validate`, which makes it so.
+      return decode(frame) as unknown as In
+    } catch (cause) {
+      if (isCioError(cause)) throw cause
+      const shown = frame.toString('hex', 0, shownBytes)
+      throw syntaxError('codec', 'cannot be decoded', at, shown, cause)
+    }
+  }
+  const encodeFrame = (message: Out): Buffer => {
+    try {
+      return wrap(encode(message))
+    } catch (cause) {
+      if (isCioError(cause)) throw cause
+      throw new CioError('ERR_CIO_ENCODE', 'codec: `encode` threw', { cause })
+    }
+  }
+  return messages<In, Out>(
+    {
+      name: 'codec',
+      encoder: () => encodeFrame,
+      decoder: () => new FrameDecoder('codec', framing(decodeFrame)),
+    },
+    options,
+  )
+}

@@ -1,0 +1,242 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { once } from 'node:events'
+import {
+  Cio,
+  type CioError,
+  FrameDecoder,
+  type FramesOptions,
+  frames,
+  framesOf,
+} from '../../src/index.ts'
+import { codecContract } from '../contracts/codec.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+
+/** The contract's messages are bytes: made comparable, since a frame is a view of its chunk. */
+const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array))
+
+/** Length first, by the obvious way. */
+function prefix(length: number, size: 1 | 2 | 4 | 'varint', little = false): Buffer {
+  if (size === 'varint') {
+    const out: number[] = []
+    let rest = length
+    for (; rest > 127; rest = Math.floor(rest / 128)) out.push((rest % 128) + 128)
+    return Buffer.from([...out, rest])
+  }
+  const out = Buffer.alloc(size)
+  for (let at = 0; at < size; at++) {
+    out[little ? at : size - 1 - at] = Math.floor(length / 256 ** at) % 256
+  }
+  return out
+}
+
+for (const length of [2, 4, 'varint'] as const) {
+  for (const endian of length === 'varint' ? (['big'] as const) : (['big', 'little'] as const)) {
+    codecContract<Buffer, string | Uint8Array>(prefixed(`length ${length} ${endian}`), {
+      codec: (options) => frames({ length, endian, ...options }),
+      arbitrary: bytes(150),
+      ofLength: (count) => Buffer.alloc(count, 'x'),
+      encode: (frame) =>
+        Buffer.concat([
+          // Above what two bytes hold, the contract only wants a prefix that is too large.
+          prefix(
+            length === 2 ? Math.min(frame.length, 65_535) : frame.length,
+            length,
+            endian === 'little',
+          ),
+          frame,
+        ]),
+      truncated: 'ERR_CIO_TRUNCATED',
+    })
+  }
+}
+
+for (const delimiter of ['\0', '\r\n', 'aab'] as const) {
+  codecContract<Buffer, string | Uint8Array>(prefixed(`delimiter ${JSON.stringify(delimiter)}`), {
+    codec: (options) => frames({ delimiter, ...options }),
+    arbitrary: fc
+      .string({ unit: fc.constantFrom('a', 'b', '\r', 'é', 'x'), maxLength: 30 })
+      .filter((text) => `${text}${delimiter}`.indexOf(delimiter) === text.length)
+      .map((text) => Buffer.from(text)),
+    ofLength: (count) => Buffer.alloc(count, 'x'),
+    encode: (frame) => Buffer.concat([frame, Buffer.from(delimiter)]),
+    truncated: 'ERR_CIO_TRUNCATED',
+  })
+}
+
+/** One `test` for each of several contracts in a file: titles have to differ. */
+function prefixed(title: string): typeof test {
+  const titled = (claim: string, ...rest: unknown[]): unknown =>
+    (test as unknown as (...given: unknown[]) => unknown)(`${title}: ${claim}`, ...rest)
+  return titled as unknown as typeof test
+}
+
+interface Outcome {
+  readonly frames: string[]
+  readonly code: string | undefined
+}
+
+/** What a decoder makes of chunks, without a network. */
+function decode(options: FramesOptions, chunks: readonly (string | Buffer)[]): Outcome {
+  const { maxLength = 1_000 } = options
+  const { framing } = framesOf('test', maxLength, options)
+  const decoder = new FrameDecoder(
+    'test',
+    framing((frame) => frame.toString('latin1')),
+  )
+  const found: string[] = []
+  try {
+    for (const chunk of chunks) decoder.decode(Buffer.from(chunk as string, 'latin1'), found)
+    decoder.end()
+  } catch (error) {
+    return { frames: found, code: (error as CioError).code }
+  }
+  return { frames: found, code: undefined }
+}
+
+test('a length above maxLength is refused by its bytes alone', (t) => {
+  const code = 'ERR_CIO_MESSAGE_TOO_LONG'
+  t.deepEqual(decode({}, ['\x00\x00\x03\xe9']), { frames: [], code })
+  t.deepEqual(decode({}, ['\x80\x00\x00\x00']), { frames: [], code })
+  t.deepEqual(decode({ endian: 'little' }, ['\xff\xff\xff\xff']), { frames: [], code })
+  t.deepEqual(decode({ length: 2 }, ['\x00\x01a\xff', '\xff']), { frames: ['a'], code })
+  t.deepEqual(decode({ length: 'varint' }, ['\x80\x80\x80\x80\x08']), { frames: [], code })
+  // Before its last byte is there.
+  t.deepEqual(decode({ length: 'varint' }, ['\xff', '\xff']), { frames: [], code })
+})
+
+test('a varint of more than five bytes is refused, a padded one of five is taken', (t) => {
+  const options = { length: 'varint' } as const
+  t.deepEqual(decode(options, ['\x81\x80\x80\x80\x00a']), { frames: ['a'], code: undefined })
+  t.deepEqual(decode(options, ['\x01a\x81\x80\x80\x80\x80', '\x00a']), {
+    frames: ['a'],
+    code: 'ERR_CIO_SYNTAX',
+  })
+})
+
+test('frames of no bytes are messages', (t) => {
+  t.deepEqual(decode({ length: 1 }, ['\0\0\x01a\0']).frames, ['', '', 'a', ''])
+  t.deepEqual(decode({ length: 'varint' }, ['\0', '\0']).frames, ['', ''])
+  t.deepEqual(decode({ delimiter: '--' }, ['--', '-', '-a', '--', '--']).frames, ['', '', 'a', ''])
+})
+
+test('an empty message is sent as a frame of no bytes', async (t) => {
+  const app = new Cio().useConnection(frames({ length: 1 })).useConnection(async (ctx) => {
+    await ctx.messages.sendMany(['', Buffer.alloc(0), 'é'])
+  })
+  const server = await serve(t, app)
+  t.is(await readAll(await dial(t, server)), '\0\0\x02é')
+})
+
+test('a delimiter is found wherever it is cut, and what only begins like it is content', (t) => {
+  const input = 'aaabxaab\naabaab'
+  for (let first = 0; first <= input.length; first++) {
+    for (let second = first; second <= input.length; second++) {
+      const chunks = [input.slice(0, first), input.slice(first, second), input.slice(second)]
+      const { frames: found } = decode({ delimiter: 'aab' }, chunks)
+      t.deepEqual(found, ['a', 'x', '\n', ''], JSON.stringify(chunks))
+    }
+  }
+})
+
+test('content of exactly maxLength is taken also while its delimiter is on the way', (t) => {
+  const options = { delimiter: '\r\n', maxLength: 3 }
+  t.deepEqual(decode(options, ['abc', '\r', '\n']), { frames: ['abc'], code: undefined })
+  t.deepEqual(decode(options, ['abc\r', 'x']).code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  t.deepEqual(decode(options, ['abcd\r\n']).code, 'ERR_CIO_MESSAGE_TOO_LONG')
+})
+
+test('frames of one size need nothing between them', (t) => {
+  t.deepEqual(decode({ size: 3 }, ['ab', 'cde', 'f']), { frames: ['abc', 'def'], code: undefined })
+  t.deepEqual(decode({ size: 3 }, ['abcd']), { frames: ['abc'], code: 'ERR_CIO_TRUNCATED' })
+})
+
+test('a million pieces of one byte are put together in bounded time', (t) => {
+  for (const options of [{}, { delimiter: 'xxy' }] as const) {
+    const { framing } = framesOf('test', 2_000_000, options)
+    const decoder = new FrameDecoder(
+      'test',
+      framing((frame) => frame),
+    )
+    const found: Buffer[] = []
+    const start = process.cpuUsage()
+    if (!('delimiter' in options)) decoder.decode(prefix(1_000_000, 4), found)
+    const piece = Buffer.from('x')
+    for (let count = 0; count < 1_000_000; count++) decoder.decode(piece, found)
+    if ('delimiter' in options) decoder.decode(Buffer.from('xxy'), found)
+    t.is(found[0]?.length, 1_000_000)
+    t.true(process.cpuUsage(start).user < 5_000_000)
+  }
+})
+
+test('a frame that came in one chunk is a view of it, and is not written to again', (t) => {
+  const { framing } = framesOf('test', 100, { length: 1 })
+  const decoder = new FrameDecoder(
+    'test',
+    framing((frame) => frame),
+  )
+  const found: Buffer[] = []
+  const chunk = Buffer.from('\x02ab\x02c')
+  decoder.decode(chunk, found)
+  t.is(found[0]!.buffer, chunk.buffer)
+  decoder.decode(Buffer.from('d\x02e'), found)
+  decoder.decode(Buffer.from('f\x02'), found)
+  decoder.decode(Buffer.from('gh'), found)
+  t.deepEqual(found.map(String), ['ab', 'cd', 'ef', 'gh'])
+})
+
+test('what does not fit into a frame is refused, and the connection goes on', async (t) => {
+  const cases: [FramesOptions, unknown, string][] = [
+    [{ length: 1 }, Buffer.alloc(256), '\x01!'],
+    [{ length: 2, maxLength: Infinity }, Buffer.alloc(65_536), '\0\x01!'],
+    [{ delimiter: '\n' }, 'a\nb', '!\n'],
+    [{ delimiter: 'aa' }, 'xa', '!aa'],
+    [{ size: 1 }, 'ab', '!'],
+    [{}, 5, '\0\0\0\x01!'],
+  ]
+  for (const [options, bad, written] of cases) {
+    const app = new Cio().useConnection(frames(options)).useConnection(async ({ messages }) => {
+      await t.throwsAsync(messages.send(bad as string), { code: 'ERR_CIO_ENCODE' })
+      await messages.send('!')
+    })
+    const server = await serve(t, app)
+    t.is(await readAll(await dial(t, server)), written)
+  }
+})
+
+test('the input ending within a frame is told as the peer’s fault', async (t) => {
+  const app = new Cio().useConnection(frames()).useConnection(async ({ messages }) => {
+    for await (const _ of messages);
+  })
+  const told = once(app, 'clientError')
+  const server = await serve(t, app)
+  ;(await dial(t, server)).end('\0\0\0\x05abc')
+  const [error] = await told
+  t.is(error.code, 'ERR_CIO_TRUNCATED')
+  t.is(error.fault, 'peer')
+  t.regex(error.message, /7 bytes into/)
+})
+
+test('options out of their range, or that exclude each other, are refused when it is made', (t) => {
+  const wrong: unknown[] = [
+    { length: 3 },
+    { endian: 'middle' },
+    { delimiter: '' },
+    { delimiter: 10 },
+    { size: 0 },
+    { size: 1.5 },
+    { size: 11, maxLength: 10 },
+    { size: Infinity, maxLength: Infinity },
+    { size: 1, delimiter: '\n' },
+    { length: 2, size: 1 },
+    { endian: 'big', delimiter: '\n' },
+    { maxLength: 0 },
+  ]
+  for (const options of wrong) {
+    t.throws(
+      () => frames(options as FramesOptions),
+      { code: 'ERR_CIO_OPTION' },
+      JSON.stringify(options),
+    )
+  }
+})

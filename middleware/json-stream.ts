@@ -1,0 +1,201 @@
+import type { StreamContext } from '../src/context.ts'
+import { CioError } from '../src/errors.ts'
+import {
+  type MessagesContext,
+  type MessagesOptions,
+  defaultMaxLength,
+  messages,
+} from '../src/messages.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkCount, checkKnown, optionError } from '../src/option.ts'
+import { Pump } from '../src/pump.ts'
+import { ValueDecoder } from './json-stream/decoder.ts'
+
+/** Takes a value; the next one waits for its promise. What it throws ends the connection. */
+export type JsonHandler = (value: unknown, ctx: StreamContext & JsonStreamContext) => unknown
+
+/** Options of {@link jsonStream}. */
+export interface JsonStreamOptions<Message = unknown> extends MessagesOptions<Message> {
+  /**
+   * Takes each value of the root, whole.
+   *
+   * @default without any handler, they are `ctx.messages`
+   */
+  readonly root?: JsonHandler
+  /**
+   * Take what the objects of the root have under these keys; `*` is any key.
+   *
+   * @default nothing
+   */
+  readonly top?: Readonly<Record<string, JsonHandler>>
+  /**
+   * Take the values at these paths: `$` is the root, `$.orders.*.id` the `id` of each of its
+   * `orders`. Keys with a full stop in them have no path.
+   *
+   * @default nothing
+   */
+  readonly paths?: Readonly<Record<string, JsonHandler>>
+  /**
+   * Objects and arrays within each other, at most; `Infinity` takes any.
+   *
+   * @default 64
+   */
+  readonly maxDepth?: number
+  /**
+   * Spaces that each level is indented by in what is sent, for people to read; 0 sends one line.
+   *
+   * @default 0
+   */
+  readonly indent?: number
+}
+
+/** What {@link jsonStream} adds. */
+export interface JsonStreamContext<Message = unknown> extends MessagesContext<Message, unknown> {}
+
+const defaultMaxDepth = 64
+const maxIndent = 10
+
+/**
+ * Makes messages of JSON values that follow each other, pretty-printed or not.
+ *
+ * With handlers, it reads by itself, and hands them each value that they are for as soon as it is
+ * complete, one after the other; what no handler is for is not kept. So an array that never ends
+ * can be read by its elements: `paths: { '$.*': … }`. `maxLength` is about each value that is
+ * handed over, not about what it stands in. Handlers send by `ctx.messages.send`. The end of input
+ * within a value is an error that comes after the values before it.
+ *
+ * Where each value is one line, `json` does the same several times as fast. The package
+ * `@streamparser/json` has to be installed; the import is `cio/json-stream`.
+ *
+ * @pipelines connection, client
+ * @order after `secure`, before what reads `ctx.messages`
+ * @adds `ctx.messages`
+ * @rejects `ERR_CIO_SYNTAX` (peer): it is not JSON, not UTF-8, or nested deeper than `maxDepth`;
+ *   `ERR_CIO_MESSAGE_TOO_LONG` (peer): a value, or a text that is skipped, is longer than
+ *   `maxLength`; `ERR_CIO_TRUNCATED` (peer): the input ended within a value;
+ *   `ERR_CIO_INVALID_MESSAGE` (peer): it does not satisfy `validate`; `ERR_CIO_ENCODE` (app): what
+ *   is sent has no form in JSON; what a handler throws, as it is
+ * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
+ * @see RFC 8259
+ *
+ * @example
+ * import { Cio } from 'cio'
+ * import { jsonStream } from 'cio/json-stream'
+ *
+ * const app = new Cio().useConnection(
+ *   jsonStream({
+ *     top: { header: (header) => console.log('header', header) },
+ *     paths: { '$.items.*': (item, ctx) => ctx.messages.send({ took: item }) },
+ *   }),
+ * )
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function jsonStream<Message = unknown>(
+  options: JsonStreamOptions<Message> = {},
+): Middleware<StreamContext, JsonStreamContext<Message>> {
+  const { root, top = {}, paths = {}, indent = 0, validate } = options
+  const { maxLength = defaultMaxLength, maxDepth = defaultMaxDepth } = options
+  checkKnown('jsonStream', options, known)
+  checkCount('jsonStream', 'maxDepth', maxDepth, 1)
+  checkCount('jsonStream', 'indent', indent)
+  if (indent > maxIndent) throw optionError('jsonStream', 'indent', `${maxIndent} at most`, indent)
+
+  const handlers = [
+    ...(root ? [handlerOf('root', '$', root)] : []),
+    ...Object.entries(top).map(([key, handler]) => handlerOf('top', `$.${key}`, handler)),
+    ...Object.entries(paths).map(([path, handler]) => handlerOf('paths', path, handler)),
+  ]
+  const encoder = () => (message: unknown) => encode(message, indent)
+  const bounds = { maxLength, maxDepth }
+
+  if (handlers.length === 0) {
+    const decoder = () => new ValueDecoder(['$'], bounds, (value) => value as Message)
+    return messages<Message, unknown>({ name: 'jsonStream', encoder, decoder }, options)
+  }
+  if (validate) {
+    throw optionError('jsonStream', 'validate', 'for `ctx.messages`, without handlers', validate)
+  }
+  const selectors = handlers.map(({ path }) => path)
+  const decoder = () =>
+    new ValueDecoder<Found>(selectors, bounds, (value, keys) => ({
+      value,
+      takers: handlers.filter((handler) => leadsTo(handler, keys)),
+    }))
+  const addMessages = messages<Found, unknown>(
+    { name: 'jsonStream', encoder, decoder },
+    options as MessagesOptions<never>,
+  ) as unknown as Middleware<StreamContext, JsonStreamContext>
+
+  return defineMiddleware<StreamContext, JsonStreamContext<Message>>(
+    { name: 'jsonStream' },
+    async function jsonStream(ctx, next) {
+      await addMessages(ctx, async () => {
+        const take = (found: unknown): unknown => hand(found as Found, ctx)
+        const pump = new Pump(ctx, { owner: 'jsonStream', take, maxRunning: 1 })
+        pump.start()
+        await pump.around(next)
+      })
+    },
+  )
+}
+
+const known = [
+  'root',
+  'top',
+  'paths',
+  'maxDepth',
+  'maxLength',
+  'maxQueueSize',
+  'indent',
+  'validate',
+] as const
+
+interface Handler {
+  readonly path: string
+  readonly keys: readonly string[]
+  readonly take: JsonHandler
+}
+
+interface Found {
+  readonly value: unknown
+  readonly takers: readonly Handler[]
+}
+
+function handlerOf(option: string, path: string, take: unknown): Handler {
+  if (typeof take !== 'function') throw optionError('jsonStream', option, 'functions', take)
+  const [start, ...keys] = path.split('.')
+  if (start !== '$' || keys.includes('')) {
+    throw optionError('jsonStream', option, 'paths such as `$.items.*`, keys without dots', path)
+  }
+  return { path, keys, take: take as JsonHandler }
+}
+
+function leadsTo({ keys }: Handler, to: readonly (string | number)[]): boolean {
+  return keys.length === to.length && keys.every((key, at) => key === '*' || key === String(to[at]))
+}
+
+/** Without a promise where no handler returns one. */
+function hand(
+  { value, takers }: Found,
+  ctx: StreamContext & JsonStreamContext,
+  from = 0,
+): Promise<void> | undefined {
+  for (let at = from; at < takers.length; at++) {
+    const taken = takers[at]!.take(value, ctx)
+    if (taken instanceof Promise) return taken.then(() => hand({ value, takers }, ctx, at + 1))
+  }
+  return undefined
+}
+
+function encode(message: unknown, indent: number): string {
+  let text: string | undefined
+  try {
+    text = JSON.stringify(message, undefined, indent)
+  } catch (cause) {
+    const what = 'jsonStream: the message to send has no form in JSON'
+    throw new CioError('ERR_CIO_ENCODE', what, { cause })
+  }
+  if (text !== undefined) return `${text}\n`
+  throw new CioError('ERR_CIO_ENCODE', `jsonStream: a ${typeof message} has no form in JSON`)
+}

@@ -1,0 +1,294 @@
+import test, { type ExecutionContext } from 'ava'
+import fc from 'fast-check'
+import { once } from 'node:events'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { z } from 'zod'
+import { ValueDecoder } from '../../middleware/json-stream/decoder.ts'
+import { jsonStream, type JsonStreamOptions } from '../../middleware/json-stream.ts'
+import { Cio, type CioError } from '../../src/index.ts'
+import { codecContract } from '../contracts/codec.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+
+codecContract<unknown>(test, {
+  codec: jsonStream,
+  arbitrary: fc
+    .jsonValue({ maxDepth: 2, noUnicodeString: false })
+    .map((value) => JSON.parse(JSON.stringify(value)) as unknown),
+  ofLength: (bytes) => 'x'.repeat(bytes - 2),
+  encode: (value) => Buffer.from(`${JSON.stringify(value, undefined, 2)}\n`),
+  truncated: 'ERR_CIO_TRUNCATED',
+})
+
+interface Outcome {
+  readonly messages: unknown[]
+  readonly error: CioError | undefined
+}
+
+/** What a server makes of these chunks. Without handlers, its messages are collected. */
+async function receive(
+  t: ExecutionContext,
+  input: string | Buffer | readonly (string | Buffer)[],
+  options: JsonStreamOptions = {},
+): Promise<Outcome> {
+  const messages: unknown[] = []
+  let error: CioError | undefined
+  const handled = options.root ?? options.top ?? options.paths
+  const app = new Cio().useConnection(jsonStream(options)).useConnection(async (ctx, next) => {
+    if (handled) return next()
+    for await (const message of ctx.messages) messages.push(message)
+  })
+  app.on('clientError', (told) => (error = told as CioError))
+  app.on('error', (told) => (error = told as CioError))
+  const server = await serve(t, app)
+  const closed = new Promise((resolve) => app.once('close', resolve))
+  const socket = await dial(t, server)
+  for (const chunk of Array.isArray(input) ? input : [input]) {
+    socket.write(chunk)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  socket.end()
+  socket.resume()
+  await closed
+  return { messages, error }
+}
+
+const pretty = (value: unknown): string => JSON.stringify(value, undefined, 2)
+
+test('values follow each other with or without space between, over any number of lines', async (t) => {
+  const input = `{"a":1}{"b":[2]}[]"text""more"  true\n${pretty({ c: { d: null } })}\r\n12 -1.5e3 null`
+  const { messages } = await receive(t, input)
+  const scalars = [[], 'text', 'more', true]
+  t.deepEqual(messages, [{ a: 1 }, { b: [2] }, ...scalars, { c: { d: null } }, 12, -1500, null])
+})
+
+test('a value is handed over as it completes, before the next has begun', async (t) => {
+  const app = new Cio()
+    .useConnection(jsonStream())
+    .useConnection((ctx) => ctx.messages.each((value) => ctx.messages.send(value)))
+  const client = await dial(t, await serve(t, app))
+  client.write('{\n  "a": 1\n}')
+  t.is(String((await once(client, 'data'))[0]), '{"a":1}\n')
+})
+
+test('root, top and paths get their values in the order in which they complete', async (t) => {
+  const seen: unknown[] = []
+  const tell =
+    (name: string) =>
+    (value: unknown): void => {
+      seen.push([name, value])
+    }
+  await receive(t, pretty({ header: { v: 1 }, items: [{ id: 1 }, { id: 2 }], footer: 'end' }), {
+    root: tell('root'),
+    top: { header: tell('header'), footer: tell('footer') },
+    paths: { '$.items.*.id': tell('id'), '$.items.1': tell('second') },
+  })
+  t.deepEqual(seen, [
+    ['header', { v: 1 }],
+    ['id', 1],
+    ['id', 2],
+    ['second', { id: 2 }],
+    ['footer', 'end'],
+    ['root', { header: { v: 1 }, items: [{ id: 1 }, { id: 2 }], footer: 'end' }],
+  ])
+})
+
+test('a handler that returns a promise is waited for, and may send', async (t) => {
+  const app = new Cio().useConnection(
+    jsonStream({
+      paths: {
+        '$.*': async (value, ctx) => {
+          await new Promise((resolve) => setImmediate(resolve))
+          await ctx.messages.send({ got: value })
+        },
+      },
+    }),
+  )
+  const client = await dial(t, await serve(t, app))
+  client.end('[1, 2,\n3]')
+  t.is(await readAll(client), '{"got":1}\n{"got":2}\n{"got":3}\n')
+})
+
+test('handlers serve a client, which is connected at once', async (t) => {
+  const app = new Cio()
+    .useConnection(({ stream }) => void stream.end('{"a":[1,2]}'))
+    .useClient(jsonStream({ top: { a: (value) => void seen.push(value) } }))
+  const seen: unknown[] = []
+  const client = await app.connect((await serve(t, app)).port)
+  await client.closed
+  t.deepEqual(seen, [[1, 2]])
+})
+
+test('an array without end is read by its elements, which are forgotten', (t) => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const heap = (): number => {
+    collect()
+    return process.memoryUsage().heapUsed
+  }
+  let count = 0
+  const bounds = { maxLength: 2000, maxDepth: 64 }
+  const decoder = new ValueDecoder(['$.items.*'], bounds, () => void count++)
+  const piece = Buffer.from(`${JSON.stringify({ id: 1, text: 'x'.repeat(1000) })},`.repeat(60))
+  decoder.decode(Buffer.from('{"items":['), [])
+  const before = heap()
+  for (let index = 0; index < 300; index++) decoder.decode(piece, [])
+  t.true(heap() - before < 2 * 1024 * 1024, `${heap() - before} of ${300 * piece.length}`)
+  t.is(count, 300 * 60)
+})
+
+test('values that no handler is for are passed over, however long they are together', async (t) => {
+  const seen: unknown[] = []
+  const skipped = JSON.stringify(Array.from({ length: 5000 }, (_, id) => ({ id })))
+  const { error } = await receive(t, `{"skipped":${skipped},"wanted":1}`, {
+    top: { wanted: (value) => void seen.push(value) },
+    maxLength: 1000,
+  })
+  t.is(error, undefined)
+  t.deepEqual(seen, [1])
+})
+
+for (const [what, input] of Object.entries({
+  'a value in one chunk': `{"a":"${'x'.repeat(600)}","b":"${'x'.repeat(600)}"}`,
+  'a text that is skipped': `{"skipped":"${'x'.repeat(1001)}"}`,
+  'a key': `{"${'k'.repeat(1001)}":1}`,
+})) {
+  test(`${what} above maxLength ends the connection`, async (t) => {
+    const options = what.startsWith('a value') ? {} : { top: { a: () => {} } }
+    const { error } = await receive(t, input, { maxLength: 1000, ...options })
+    t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  })
+}
+
+test('keys that lead to nothing do not add up', async (t) => {
+  const input = `{"${'k'.repeat(900)}":`.repeat(10)
+  const options = { maxLength: 1000, top: { a: () => {} } }
+  t.is((await receive(t, input, options)).error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+})
+
+test('a token that does not come to its end ends the connection at the bound', async (t) => {
+  const chunks = Array.from({ length: 40 }, () => 'x'.repeat(1000))
+  for (const start of ['"', '{"a":"', '{"skipped":"', '{"']) {
+    const options = { maxLength: 5000, top: { a: () => {} } }
+    const { error } = await receive(t, [start, ...chunks], options)
+    t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG', start)
+  }
+})
+
+test('what is nested deeper than maxDepth ends the connection', async (t) => {
+  const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth)
+  const { messages, error } = await receive(t, nested(64) + nested(65))
+  t.is(messages.length, 1)
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+  const other = await receive(t, '{"a":'.repeat(5), { maxDepth: 4, top: { b: () => {} } })
+  t.is(other.error?.code, 'ERR_CIO_SYNTAX')
+})
+
+test('what is not JSON is told with its offset, cut and escaped, after the values before it', async (t) => {
+  const { messages, error } = await receive(t, '{"a":1} {"b" \u001b[31m}')
+  t.deepEqual(messages, [{ a: 1 }])
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+  t.is(error?.fault, 'peer')
+  t.regex(error!.message, /at byte 8 is not JSON/)
+  t.false(error!.message.includes('\u001b'))
+  const long = await receive(t, `{"a":1 "${'x'.repeat(10_000)}"`)
+  t.true(long.error!.message.length < 200)
+})
+
+test('it takes what JSON.parse takes, and nothing else', async (t) => {
+  const decode = (text: string): unknown => {
+    const values: unknown[] = []
+    const decoder = new ValueDecoder(['$'], { maxLength: 1e6, maxDepth: 64 }, (value) => value)
+    decoder.decode(Buffer.from(text), values)
+    decoder.end(values)
+    return values
+  }
+  const parse = (text: string): unknown => {
+    try {
+      return [JSON.parse(text)]
+    } catch {
+      return 'refused'
+    }
+  }
+  const mutated = fc
+    .tuple(
+      fc.jsonValue(),
+      fc.nat(),
+      fc.constantFrom('', ',', ':', '"', '{', ']', '\\', '-', '0', '.', 'e', '\u0001', 'tru', '+'),
+    )
+    .map(([value, at, piece]) => {
+      const text = JSON.stringify(value)
+      const cut = at % (text.length + 1)
+      return text.slice(0, cut) + piece + text.slice(cut + (at % 2))
+    })
+  fc.assert(
+    fc.property(mutated, (text) => {
+      let found: unknown
+      try {
+        found = decode(text)
+      } catch {
+        found = 'refused'
+      }
+      const wanted = parse(text)
+      // Several values in a row are several messages, and none is none.
+      if (wanted === 'refused' && Array.isArray(found) && found.length !== 1) return
+      t.deepEqual(found, wanted, text)
+    }),
+    { numRuns: 3000, seed: 7 },
+  )
+  t.pass()
+})
+
+test('bytes that are not UTF-8 end the connection, after the values before them', async (t) => {
+  const { messages, error } = await receive(t, Buffer.from([...Buffer.from('"ok�" "'), 0xff, 0x22]))
+  t.true(messages.length <= 1)
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+  const cut = await receive(t, [Buffer.from([0x22, 0xe2]), Buffer.from([0x28, 0xa1, 0x22])])
+  t.is(cut.error?.code, 'ERR_CIO_SYNTAX')
+})
+
+test('a key named __proto__ is a key of its value and changes no prototype', async (t) => {
+  const { messages } = await receive(t, '{"__proto__":{"polluted":true}}')
+  t.deepEqual(Object.keys(messages[0] as object), ['__proto__'])
+  t.is(({} as { polluted?: boolean }).polluted, undefined)
+  const seen: unknown[] = []
+  await receive(t, '{"__proto__":{"a":1},"b":2}', { top: { b: (value) => void seen.push(value) } })
+  t.deepEqual(seen, [2])
+})
+
+test('messages are validated, and typed by it', async (t) => {
+  const validate = z.object({ id: z.number() })
+  const app = new Cio().useConnection(jsonStream({ validate })).useConnection(async (ctx) => {
+    for await (const { id } of ctx.messages) t.is(id.toFixed(), '1')
+  })
+  const told = once(app, 'clientError')
+  const client = await dial(t, await serve(t, app))
+  client.end('{"id":1}{"id":"x"}')
+  t.is(((await told) as [CioError])[0].code, 'ERR_CIO_INVALID_MESSAGE')
+})
+
+test('a handler that throws ends the connection and is told by error', async (t) => {
+  const root = (): void => {
+    throw new Error('mine')
+  }
+  t.is((await receive(t, '1 2', { root })).error?.message, 'mine')
+})
+
+test('indent is how what is sent looks', async (t) => {
+  const app = new Cio()
+    .useConnection(jsonStream({ indent: 2 }))
+    .useConnection((ctx) => ctx.messages.send({ a: 1 }))
+  const client = await dial(t, await serve(t, app))
+  t.is(await readAll(client), '{\n  "a": 1\n}\n')
+})
+
+test('options of the wrong kind are refused when it is made', (t) => {
+  const code = { code: 'ERR_CIO_OPTION' }
+  t.throws(() => jsonStream({ top: { 'a.b': 1 as never } }), code)
+  t.throws(() => jsonStream({ paths: { 'items.*': () => {} } }), code)
+  t.throws(() => jsonStream({ paths: { '$..id': () => {} } }), code)
+  t.throws(() => jsonStream({ maxDepth: 0 }), code)
+  t.throws(() => jsonStream({ indent: 11 }), code)
+  t.throws(() => jsonStream({ root: () => {}, validate: z.string() }), code)
+  t.throws(() => jsonStream({ roots: () => {} } as never), code)
+})

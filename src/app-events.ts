@@ -1,5 +1,6 @@
 /** What an app tells, and which event an error is told by. */
 
+import { EventEmitter } from 'node:events'
 import type { ClientContext } from './client.ts'
 import type { Cio } from './cio.ts'
 import type { ConnectionContext } from './connection.ts'
@@ -35,6 +36,13 @@ export interface AppEvents {
    * connection.
    */
   error: [error: Error, ctx?: Context]
+  /** A client has come to its far end: connected and decorated. Again after each reconnect. */
+  connect: [ctx: ClientContext]
+  /**
+   * That connection of a client is over; with what broke it, if anything did. Whether there will
+   * be another is for `reconnect` to tell.
+   */
+  disconnect: [error: Error | undefined, ctx: ClientContext]
   /** A connection is over, and all its middleware have returned. Follows every `connection`. */
   close: [ctx: ConnectionContext]
 }
@@ -50,9 +58,20 @@ export function announce<Event extends keyof AppEvents>(
   try {
     ;(app.emit as (event: string, ...details: unknown[]) => boolean).call(app, event, ...details)
   } catch (thrown) {
-    if (event === 'error') console.error(thrown)
-    else tell(app, asError(thrown))
+    listenerFailed(app, event, thrown)
   }
+}
+
+/** An async listener that rejects is one that throws; by itself, Node would end the process. */
+export function catchRejections(app: Cio): void {
+  Object.defineProperty(app, EventEmitter.captureRejectionSymbol, {
+    value: (error: Error, event: unknown) => listenerFailed(app, event, error),
+  })
+}
+
+function listenerFailed(app: Cio, event: unknown, thrown: unknown): void {
+  if (event === 'error') console.error(thrown)
+  else tell(app, asError(thrown))
 }
 
 /** Tells of an error by the one event that its fault calls for. */

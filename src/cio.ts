@@ -4,11 +4,12 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { certs } from '../middleware/certs.ts'
-import type { AppEvents } from './app-events.ts'
+import { type AppEvents, catchRejections } from './app-events.ts'
 import { callSite } from './call-site.ts'
 import { type ConnectOptions, ClientContext, clientEnd, connect, runClient } from './client.ts'
 import { ConnectionContext, connectionEnd, runConnection } from './connection.ts'
 import type { CloseOptions, CloseResult } from './context.ts'
+import type { ConnectTarget } from './dial.ts'
 import { Inspection } from './inspect.ts'
 import type { Hints, Middleware } from './middleware.ts'
 import { optionError } from './option.ts'
@@ -68,7 +69,8 @@ export class Cio<
   readonly #streams = new Set<ConnectionContext | ClientContext>()
 
   constructor() {
-    super()
+    super({ captureRejections: true })
+    catchRejections(this)
     const { server, connection, client } = this.pipelines
     const step = { step: true, at: 'cio' }
     server.add(certs(), {}, step)
@@ -139,12 +141,14 @@ export class Cio<
   /**
    * Runs the client pipeline and resolves when it is connected.
    *
-   * @param target A port of this host, the path of a Unix socket, or options.
-   * @param options More options, for a port or a path.
-   * @throws what a middleware threw, or Node's error of connecting, before it was connected
+   * @param target A port of this host, the path of a Unix socket, options, or several targets that
+   *   are tried in turn.
+   * @param options More options, for a port, a path or several targets.
+   * @throws what a middleware threw, or Node's error of connecting, before it was connected;
+   *   `ERR_CIO_CONNECT` where none of several targets was
    */
   async connect(
-    target: number | string | ConnectOptions,
+    target: number | string | ConnectOptions | readonly ConnectTarget[],
     options: ConnectOptions = {},
   ): Promise<ClientContext & Client> {
     const ctx = new ClientContext(this, { ...options, ...place(target) })
@@ -197,6 +201,7 @@ export class Cio<
 
 /** What `listen()` and `connect()` take in place of options. */
 function place(target: number | string | object): object {
+  if (Array.isArray(target)) return { targets: target }
   if (typeof target === 'object') return target
   // As in Node: an environment variable's port is a port.
   const port = Number(target)

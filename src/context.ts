@@ -313,6 +313,13 @@ export abstract class StreamContext extends Context {
     this.#transport?.destroy()
   }
 
+  /** Forgets the stream and all beneath it. */
+  protected detach(): void {
+    this.#stream = undefined
+    this.#transport = undefined
+    this.socket = null
+  }
+
   protected override get forced(): number {
     return Number(this.#forced)
   }

@@ -1,0 +1,218 @@
+import debug from 'debug'
+import { announce } from '../src/app-events.ts'
+import { Backoff, type BackoffOptions, pause } from '../src/backoff.ts'
+import type { ClientContext } from '../src/client.ts'
+import { asError } from '../src/errors.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkCount, checkDuration, optionError } from '../src/option.ts'
+import { RetryBudget } from '../src/retry-budget.ts'
+import { Away } from './reconnect/away.ts'
+import { heals } from './reconnect/heals.ts'
+
+const log = debug('cio:reconnect')
+
+/** Options of {@link reconnect}. */
+export interface ReconnectOptions extends BackoffOptions {
+  /**
+   * How many tries follow one another without a stable connection. `Infinity` never gives up.
+   *
+   * @default Infinity
+   */
+  readonly retries?: number
+  /**
+   * Milliseconds before the first retry, before chance makes less of it.
+   *
+   * @default 500
+   */
+  readonly delay?: number
+  /**
+   * Milliseconds that no delay exceeds.
+   *
+   * @default 30_000
+   */
+  readonly maxDelay?: number
+  /**
+   * What each delay is the last one multiplied by; at least 1.
+   *
+   * @default 2
+   */
+  readonly factor?: number
+  /**
+   * The share of each delay that is left to chance, from 0 to 1. Less than 1 brings clients that
+   * were lost together back together.
+   *
+   * @default 1
+   */
+  readonly jitter?: number
+  /**
+   * Milliseconds that a connection has to last at its far end for retries and delay to start again.
+   *
+   * @default 5_000
+   */
+  readonly stable?: number
+  /**
+   * Bounds the retries of all that share it. Where it allows none, another delay passes.
+   *
+   * @default none
+   */
+  readonly budget?: RetryBudget
+  /**
+   * Whether to connect again after a loss that may heal. `error` is undefined where the server ended
+   * the connection in an orderly way.
+   *
+   * @default always
+   */
+  readonly when?: (error: Error | undefined, ctx: ClientContext) => boolean | Promise<boolean>
+  /**
+   * Milliseconds that `ctx.messages.send()` waits for the next connection while there is none. At 0
+   * it rejects at once, `Infinity` waits for ever.
+   *
+   * @default 0
+   */
+  readonly wait?: number
+  /**
+   * How many may wait so at a time.
+   *
+   * @default 1_000
+   */
+  readonly maxWaiting?: number
+}
+
+/** One retry, as the event `reconnect` tells it. */
+export interface Reconnect {
+  /** 1 for the first since a stable connection. */
+  readonly retry: number
+  /** Milliseconds that it waits before it. */
+  readonly delay: number
+  /** Why it has to; undefined where the server ended the connection in an orderly way. */
+  readonly error: Error | undefined
+}
+
+declare module '../src/app-events.ts' {
+  interface AppEvents {
+    /** A client was not connected, or is so no more, and `reconnect` will try again after a delay. */
+    reconnect: [retry: Reconnect, client: ClientContext]
+  }
+}
+
+/**
+ * Connects again, at first and after each loss, with growing and random delays.
+ *
+ * What stands inside it runs afresh on each connection; the client's context stays, with its
+ * `stream`, `socket`, `peer` and `messages` replaced. `connect()` resolves when it first arrives.
+ * The end of a handler that returns by itself, before the server has ended, is the end of it all.
+ *
+ * It gives up at once on what waiting does not heal: a certificate that is refused at either end, a
+ * mistake of the application, `close()`. It does not find out that a silent server is gone: for
+ * that, send something that has to be answered.
+ *
+ * While there is no connection, `ctx.messages` is a stand-in, whose `send()` rejects with
+ * `ERR_CIO_CLOSED`, or waits for the next one. Cio sends nothing twice: what was under way when a
+ * connection was lost may have arrived or not, and only the application can know.
+ *
+ * @pipelines client
+ * @order right before `connect`, after all else: what is inside it runs again with each connection
+ * @adds nothing; a stand-in for `ctx.messages` while there is no connection
+ * @rejects what the last try did, when it gives up; `ERR_CIO_CLOSED` (peer): `send()` without a
+ *   connection; `ERR_CIO_QUEUE_SIZE` (app): more than `maxWaiting` wait; `ERR_CIO_NO_MESSAGES`
+ *   (app): the stand-in is used, and there is no codec
+ * @throws `ERR_CIO_OPTION`: an option is out of its range
+ * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ *
+ * @example
+ * import { Cio, lines, reconnect } from 'cio'
+ *
+ * const server = await new Cio().useConnection((ctx) => ctx.stream.end('hello\n')).listen(0)
+ * const app = new Cio().useClient(reconnect({ delay: 100, retries: 3 })).useClient(lines())
+ * app.on('reconnect', ({ retry, delay }) => console.log(`retry ${retry} in ${delay} ms`))
+ *
+ * const client = await app.connect(server.port)
+ * console.log(await client.messages.next())
+ * await client.close()
+ * await server.close()
+ */
+export function reconnect(options: ReconnectOptions = {}): Middleware<ClientContext> {
+  const {
+    stable = 5_000,
+    budget,
+    when = () => true,
+    wait = 0,
+    maxWaiting = 1_000,
+    ...own
+  } = options
+  const backoff = new Backoff('reconnect', { ...defaults, ...own })
+  checkDuration('reconnect', 'stable', stable)
+  checkDuration('reconnect', 'wait', wait)
+  checkCount('reconnect', 'maxWaiting', maxWaiting)
+  if (typeof when !== 'function') throw optionError('reconnect', 'when', 'a function', when)
+  if (budget !== undefined && typeof budget.withdraw !== 'function') {
+    throw optionError('reconnect', 'budget', 'a RetryBudget', budget)
+  }
+
+  return defineMiddleware<ClientContext>(
+    { name: 'reconnect', repeats: true, before: 'connect', after: '*' },
+    async function reconnect(ctx, next) {
+      const holder = ctx as unknown as { messages: unknown }
+      const outer = holder.messages
+      const away = new Away(ctx, wait, maxWaiting)
+      holder.messages = away
+      let since = Infinity
+      const forget = ctx.onConnect(() => {
+        since = performance.now()
+        budget?.deposit()
+        away.flush()
+      })
+      // What is not yet at its far end when close() is called never will be.
+      const stop = (): void => {
+        if (!ctx.connected && since === Infinity) ctx.disconnect()
+      }
+      ctx.draining.addEventListener('abort', stop)
+
+      try {
+        for (let retry = 1; ; retry++) {
+          since = Infinity
+          const thrown = await next().then(() => undefined, asError)
+          const came = since < Infinity
+          if (ctx.isDraining && !ctx.isOver && !came) return
+          const error = thrown ?? ctx.broken
+          if (came && performance.now() - since >= stable) retry = 1
+
+          const done = ctx.isDraining || !heals(thrown, ctx) || retry > backoff.retries
+          if (done || !(await when(error, ctx))) {
+            if (thrown) throw thrown
+            return
+          }
+          ctx.detach()
+          if (!(await waited(ctx, retry, error))) return
+        }
+      } finally {
+        ctx.draining.removeEventListener('abort', stop)
+        forget()
+        away.flush(asError(ctx.draining.reason))
+        holder.messages = outer
+      }
+    },
+  )
+
+  /** Waits until it is time for a retry; false where it was closed meanwhile. */
+  async function waited(
+    ctx: ClientContext,
+    retry: number,
+    error: Error | undefined,
+  ): Promise<boolean> {
+    for (;;) {
+      const delay = backoff.delay(retry)
+      log('%d %s, retry %d in %d ms', ctx.id, error?.message ?? 'ended', retry, delay)
+      announce(ctx.app, 'reconnect', { retry, delay, error }, ctx)
+      try {
+        await pause(delay, ctx.draining)
+      } catch {
+        if (ctx.isOver) throw ctx.signal.reason
+        return false
+      }
+      if (!budget || budget.withdraw()) return true
+    }
+  }
+}
+
+const defaults = { retries: Infinity, delay: 500, maxDelay: 30_000, factor: 2, jitter: 1 } as const

@@ -21,7 +21,7 @@ type HttpListener = (request: IncomingMessage, response: ServerResponse) => unkn
 export interface HttpOptions extends ServerOptions {}
 
 /**
- * Answers HTTP requests on a connection, by Node's own server, which never listens.
+ * Answers HTTP requests on a connection, by Node's server, which never listens.
  *
  * Keep-alive, upgrades and pipelining are Node's, and so are its bounds: `headersTimeout`,
  * `requestTimeout`, `maxHeaderSize`. `keepAliveTimeout` needs a socket; where `ctx.stream` is a

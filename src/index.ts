@@ -94,6 +94,7 @@ export {
   type RpcFailure,
   type RpcOptions,
 } from '../middleware/rpc.ts'
+export { pipe, type ChooseTarget, type PipeOptions, type PipeTarget } from '../middleware/pipe.ts'
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
 export { transform, type MakeTransform, type TransformOptions } from '../middleware/transform.ts'
 export { wrap, type MakeCoder, type WrapOptions } from '../middleware/wrap.ts'

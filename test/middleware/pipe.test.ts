@@ -1,0 +1,316 @@
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { type Server, type Socket, createServer } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { connect, createServer as createTlsServer } from 'node:tls'
+import { Cio, type CioError, pipe } from '../../src/index.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
+import { dial, listenBare, serve } from '../support/serve.ts'
+import { deferred, open, socketPath, transports } from '../support/transports.ts'
+
+/** A target that answers the end of its input with all of it, and counts its connections. */
+function echoing(): Server {
+  return createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => {})
+    void whole(socket).then((text) => socket.end(`<${text}>`))
+  })
+}
+
+async function whole(stream: Duplex): Promise<string> {
+  let text = ''
+  stream.on('data', (chunk: Buffer) => (text += String(chunk)))
+  await once(stream, 'end')
+  return text
+}
+
+function pair(): ReturnType<typeof duplexPair> {
+  const streams = duplexPair()
+  for (const stream of streams) stream.on('error', () => {})
+  return streams
+}
+
+/** What an app tells of its connection, and what the connection is told. */
+function told(app: Cio): Promise<[event: string, error: CioError]> {
+  return new Promise((resolve) => {
+    app.once('clientError', (error) => resolve(['clientError', error as CioError]))
+    app.on('error', (error) => resolve(['error', error as CioError]))
+  })
+}
+
+/** Waits until the other side has left. */
+function gone(stream: Duplex): Promise<unknown> {
+  return new Promise((resolve) => stream.resume().once('end', resolve).once('close', resolve))
+}
+
+async function target(
+  t: ExecutionContext,
+  onConnection: (socket: Socket) => void,
+): Promise<number> {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    onConnection(socket)
+  })
+  return listenBare(t, server)
+}
+
+for (const transport of transports) {
+  test(`from ${transport}, a half-close reaches the target and the answer comes back`, async (t) => {
+    const port = await listenBare(t, echoing())
+    const client = await open(
+      t,
+      new Cio().useConnection(pipe({ port, host: '127.0.0.1' })),
+      transport,
+    )
+    client.write('one ')
+    client.end('two')
+    t.is(await whole(client), '<one two>')
+  })
+}
+
+test('a half-close of the target reaches the client, who may still speak', async (t) => {
+  const heard: Promise<string>[] = []
+  const port = await target(t, (socket) => {
+    socket.end('bye')
+    heard.push(whole(socket))
+  })
+  const client = await dial(t, await serve(t, new Cio().useConnection(pipe(port))))
+  t.is(await whole(client), 'bye')
+  client.end('late')
+  t.is(await heard[0], 'late')
+})
+
+test('the target may be the path of a Unix socket', async (t) => {
+  const at = socketPath(t)
+  const server = echoing().listen(at)
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const client = await dial(t, await serve(t, new Cio().useConnection(pipe(at))))
+  client.end('x')
+  t.is(await whole(client), '<x>')
+})
+
+test('TLS may end here, and begin here', async (t) => {
+  const upstream = createTlsServer({ ...loaded('server'), allowHalfOpen: true }, (socket) => {
+    void whole(socket).then((text) => socket.end(`<${text}>`))
+  })
+  const port = await listenBare(t, upstream)
+  const secured = { port, host: 'localhost', ca: path('root.crt') }
+  const plain = await dial(t, await serve(t, new Cio().useConnection(pipe(secured))))
+  plain.end('plain to TLS')
+  t.is(await whole(plain), '<plain to TLS>')
+
+  const both = await open(t, new Cio().useConnection(pipe(secured)), 'TLS 1.3')
+  both.end('TLS to TLS')
+  t.is(await whole(both), '<TLS to TLS>')
+})
+
+test('a target whose certificate is not trusted is not piped to', async (t) => {
+  const upstream = createTlsServer(loaded('server'), () => t.fail())
+  upstream.on('tlsClientError', () => {})
+  const port = await listenBare(t, upstream)
+  const app = new Cio().useConnection(pipe({ port, host: 'localhost', tls: true }))
+  const failure = told(app)
+  const client = await dial(t, await serve(t, app))
+  client.write('secret')
+  const [event, error] = await failure
+  t.is(event, 'error')
+  t.is(error.code, 'ERR_CIO_UPSTREAM')
+  t.is((error.cause as CioError).code, 'ERR_CIO_REJECTED')
+  await gone(client)
+})
+
+test('a function chooses by the context, and may wait', async (t) => {
+  const port = await listenBare(t, echoing())
+  const other = await target(t, (socket) => void socket.end('other'))
+  const app = new Cio().useConnection(
+    pipe(async ({ peer }) => {
+      await new Promise((resolve) => setImmediate(resolve))
+      return peer?.name === 'alice' ? { port, host: '127.0.0.1' } : other
+    }),
+  )
+  const server = await serve(t, app, {
+    ...identity('server'),
+    ca: path('root.crt'),
+    requestCert: true,
+    rejectUnauthorized: false,
+  })
+  const ca = contents('root.crt')
+  for (const [own, answer] of [
+    [loaded('alice'), '<hello>'],
+    [{}, 'other'],
+  ] as const) {
+    const options = { port: server.port, host: '127.0.0.1', ca, allowHalfOpen: true, ...own }
+    const client = connect(options)
+    t.teardown(() => client.destroy())
+    client.end('hello')
+    t.is(await whole(client), answer)
+  }
+})
+
+test('a function may make the connection: a stream, or a client of an app', async (t) => {
+  const [near, far] = pair()
+  const piped = await dial(t, await serve(t, new Cio().useConnection(pipe(() => near))))
+  piped.write('to the stream')
+  t.is(String((await once(far, 'data'))[0]), 'to the stream')
+  far.end()
+  await once(piped.resume(), 'end')
+  piped.end()
+
+  const port = await listenBare(t, echoing())
+  const upstream = new Cio()
+  const app = new Cio().useConnection(pipe(() => upstream.connect(port)))
+  const client = await dial(t, await serve(t, app))
+  client.end('x')
+  t.is(await whole(client), '<x>')
+})
+
+test('the header comes first, before a handshake too', async (t) => {
+  const heads: string[] = []
+  const secure = createTlsServer({ ...loaded('server'), allowHalfOpen: true }, (socket) => {
+    void whole(socket).then((text) => socket.end(`<${text}>`))
+  })
+  const port = await target(t, (socket) => {
+    socket.once('readable', () => {
+      heads.push(String(socket.read(6) as Buffer))
+      secure.emit('connection', socket)
+    })
+  })
+  const app = new Cio().useConnection(
+    pipe({ port, host: 'localhost', ca: path('root.crt') }, { header: () => 'PROXY\n' }),
+  )
+  const client = await dial(t, await serve(t, app))
+  client.end('x')
+  t.is(await whole(client), '<x>')
+  t.deepEqual(heads, ['PROXY\n'])
+})
+
+test('the header reaches a stream that a function made', async (t) => {
+  const [near, far] = pair()
+  const app = new Cio().useConnection(
+    pipe(() => near, { header: ({ remote }) => `from ${remote}\n` }),
+  )
+  await dial(t, await serve(t, app))
+  t.regex(String((await once(far, 'data'))[0]), /^from 127\.0\.0\.1:\d+\n$/)
+})
+
+test('a target that refuses ends the client and is told by error', async (t) => {
+  const unused = createServer()
+  const closed = await listenBare(t, unused)
+  unused.close()
+  await once(unused, 'close')
+  const app = new Cio().useConnection(pipe({ port: closed, host: '127.0.0.1' }))
+  const failure = told(app)
+  const client = await dial(t, await serve(t, app))
+  await gone(client)
+  const [event, error] = await failure
+  t.is(event, 'error')
+  t.is(error.code, 'ERR_CIO_UPSTREAM')
+  t.is((error.cause as NodeJS.ErrnoException).code, 'ECONNREFUSED')
+})
+
+test('a target that does not answer is given up after connectTimeout', async (t) => {
+  const silent = { host: 'target.test', port: 9, lookup: () => {} }
+  const app = new Cio().useConnection(pipe(silent, { connectTimeout: 50 }))
+  const failure = told(app)
+  await dial(t, await serve(t, app))
+  const [, error] = await failure
+  t.is(error.code, 'ERR_CIO_UPSTREAM')
+  t.is((error.cause as CioError).code, 'ERR_CIO_CONNECT_TIMEOUT')
+})
+
+test('a client that is destroyed while the target is looked up ends the attempt', async (t) => {
+  const { promise: asked, resolve } = deferred()
+  const silent = { host: 'target.test', port: 9, lookup: () => resolve() }
+  const app = new Cio().useConnection(pipe(silent, { connectTimeout: Infinity }))
+  app.on('error', (error) => t.fail(error.message))
+  const server = await serve(t, app)
+  await dial(t, server)
+  await asked
+  t.deepEqual(await server.close({ timeout: 0 }), { forced: 1 })
+})
+
+test('a reset of the target ends the client and is told by error', async (t) => {
+  const port = await target(t, (socket) => {
+    socket.write('x')
+    socket.once('data', () => socket.resetAndDestroy())
+  })
+  const app = new Cio().useConnection(pipe(port))
+  const failure = told(app)
+  const client = await dial(t, await serve(t, app))
+  await once(client, 'data')
+  client.write('y')
+  const [event, error] = await failure
+  t.is(event, 'error')
+  t.is(error.code, 'ERR_CIO_UPSTREAM')
+  await gone(client)
+})
+
+test('a reset of the client ends the target and is told by clientError', async (t) => {
+  const { promise: accepted, resolve } = deferred<Socket>()
+  const listening = await target(t, resolve)
+  const app = new Cio().useConnection(pipe(listening))
+  const failure = told(app)
+  const client = await dial(t, await serve(t, app))
+  client.write('x')
+  const socket = await accepted
+  socket.write('y')
+  await once(client, 'data')
+  const left = gone(socket)
+  client.resetAndDestroy()
+  const [event, error] = await failure
+  t.is(event, 'clientError')
+  t.is(error.code, 'ECONNRESET')
+  await left
+})
+
+test('what the target does not read is not read from the client', async (t) => {
+  const [near] = pair()
+  const client = await open(t, new Cio().useConnection(pipe(() => near)), 'memory')
+  let written = 0
+  const write = (): void => {
+    while (written < 64 * 1024 * 1024) {
+      written += 65536
+      if (!client.write(Buffer.alloc(65536))) return void client.once('drain', write)
+    }
+  }
+  write()
+  for (let turn = 0; turn < 200; turn++) await new Promise((done) => setImmediate(done))
+  t.true(written < 1024 * 1024, `${written}`)
+})
+
+test('megabytes pass both ways at once, unharmed', async (t) => {
+  const port = await target(t, (socket) => void socket.pipe(socket))
+  const client = await dial(t, await serve(t, new Cio().useConnection(pipe(port))))
+  const block = Buffer.alloc(1024 * 1024, 'cio')
+  for (let index = 0; index < 16; index++) client.write(block)
+  client.end()
+  let length = 0
+  client.on('data', (chunk: Buffer) => (length += chunk.length))
+  await once(client, 'end')
+  t.is(length, 16 * block.length)
+})
+
+test('a client that is destroyed at the deadline takes its target along', async (t) => {
+  const { promise: accepted, resolve } = deferred<Socket>()
+  const listening = await target(t, resolve)
+  const server = await serve(t, new Cio().useConnection(pipe(listening)))
+  await dial(t, server)
+  const left = gone(await accepted)
+  t.deepEqual(await server.close({ timeout: 0 }), { forced: 1 })
+  await left
+})
+
+test('targets and options of the wrong kind are refused', async (t) => {
+  const code = { code: 'ERR_CIO_OPTION' }
+  t.throws(() => pipe(undefined as never), code)
+  t.throws(() => pipe(''), code)
+  t.throws(() => pipe(1, { connectTimeout: -1 }), code)
+  t.throws(() => pipe(1, { header: 'PROXY' as never }), code)
+  t.throws(() => pipe(1, { timeout: 1 } as never), code)
+  const app = new Cio().useConnection(pipe((() => undefined) as never))
+  const failure = told(app)
+  await dial(t, await serve(t, app))
+  t.is((await failure)[1].code, 'ERR_CIO_OPTION')
+})

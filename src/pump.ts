@@ -1,5 +1,6 @@
 /** Reading beside what is inside: messages go to a handler while the pipeline runs on. */
 
+import { isPromise } from 'node:util/types'
 import type { StreamContext } from './context.ts'
 import { CioError, asError, isCioError } from './errors.ts'
 import { finish } from './finish.ts'
@@ -10,7 +11,7 @@ import type { Next } from './middleware.ts'
 export interface PumpOptions {
   /** The name of the middleware, for errors. */
   readonly owner: string
-  /** Takes one message. What it throws ends the connection. */
+  /** Takes one message; the next waits for its promise. What it throws ends the connection. */
   readonly take: (message: unknown) => unknown
   /** How much may be at work at once; nothing more is read until some of it is done. */
   readonly maxRunning: number
@@ -20,12 +21,12 @@ export interface PumpOptions {
   readonly ended?: () => void
   /** Called when the stream has closed, once. Without it, nobody is told. */
   readonly closed?: () => void
-  /** Says good-bye before the connection is destroyed. Without it, nothing is said. */
-  readonly farewell?: (error: Error) => Promise<unknown>
+  /** What to send before the connection is destroyed; undefined, or without it, nothing. */
+  readonly farewell?: (error: Error) => unknown
 }
 
-const ignore = (): void => {}
-const events = ['readable', 'end', 'close'] as const
+const farewellTimeout = 1_000
+const events = ['data', 'end', 'close'] as const
 
 /**
  * Hands the messages of a connection to a function, beside what is inside: for middleware that make
@@ -59,7 +60,6 @@ export class Pump {
   #failure: Error | undefined
   #leaving = false
   #over = false
-  #corked = false
   #waiting: (() => void)[] = []
 
   /** @throws `ERR_CIO_NO_MESSAGES` (app): no codec stands before its middleware */
@@ -83,8 +83,10 @@ export class Pump {
   /** Begins to read; does nothing when called again. */
   readonly start = (): void => {
     if (this.#reading || this.#over) return
-    // At once: the far end throws away what nobody waits for, and waits for who answers the end.
-    for (const event of events) this.#stream.on(event, this.stir)
+    // The far end throws away what nobody waits for, and does not wait where nobody hears the end.
+    // The messages let the stream flow when they are asked for.
+    for (const event of events) this.#stream.on(event, this.#heard)
+    this.#stream.pause()
     this.#stream.once('close', this.#closed)
     this.#reading = this.#read()
   }
@@ -110,13 +112,8 @@ export class Pump {
     if (this.#failure) throw this.#failure
   }
 
-  /** Sends a message as `ctx.messages` does; those of one turn go out together. */
+  /** Sends a message as `ctx.messages` does. */
   send(message: unknown): Promise<void> {
-    if (!this.#corked) {
-      this.#corked = true
-      this.#stream.cork()
-      process.nextTick(this.#uncork)
-    }
     return this.#messages.send(message)
   }
 
@@ -162,13 +159,12 @@ export class Pump {
     this.#failure = error
     this.#leaving = true
     const { farewell, ended } = this.#options
-    if (!farewell) return void this.#stream.destroy()
+    const last = farewell?.(error)
+    if (last === undefined) return void this.#stream.destroy()
     ended?.()
     this.#detach()
-    farewell(error)
-      .catch(ignore)
-      .finally(() => this.#stream.destroy())
-      .catch(ignore)
+    void this.send(last)
+    void finish(this.#stream, farewellTimeout)
   }
 
   get #busy(): boolean {
@@ -180,7 +176,7 @@ export class Pump {
       do {
         await this.#messages.each(this.#take)
         // While draining it returns early, and what is at work may wait for an answer.
-      } while (!this.#stream.readableEnded && this.#busy && (await this.#change()))
+      } while (!this.#stream.readableEnded && this.#busy && (await this.#arrival()))
     } catch (thrown) {
       this.fail(asError(thrown))
     }
@@ -197,8 +193,8 @@ export class Pump {
 
   readonly #take = (message: unknown): unknown => {
     if (this.#failure || this.#over) return undefined
-    this.#options.take(message)
-    return this.room()
+    const waiting = this.#options.take(message)
+    return isPromise(waiting) ? waiting : this.room()
   }
 
   async #vacant(): Promise<void> {
@@ -209,15 +205,28 @@ export class Pump {
     while (this.#running > 0) await this.#change()
   }
 
+  /** Waits for bytes without taking them. */
+  async #arrival(): Promise<true> {
+    const stream = this.#stream
+    const arrived = (): void => {
+      // Node tells of the end to who has read up to it.
+      if (stream.readableLength === 0) stream.read(0)
+      this.stir()
+    }
+    stream.on('readable', arrived)
+    await this.#change()
+    stream.off('readable', arrived)
+    return true
+  }
+
   #change(): Promise<true> {
     return new Promise((resolve) => this.#waiting.push(() => resolve(true)))
   }
 
   readonly #leave = (): void => void finish(this.#stream, Infinity)
 
-  readonly #uncork = (): void => {
-    this.#corked = false
-    this.#stream.uncork()
+  readonly #heard = (): void => {
+    if (this.#waiting.length > 0) this.stir()
   }
 
   readonly #closed = (): void => {
@@ -229,6 +238,6 @@ export class Pump {
   #detach(): void {
     if (!this.#reading) return
     this.#messages.release()
-    for (const event of events) this.#stream.off(event, this.stir)
+    for (const event of events) this.#stream.off(event, this.#heard)
   }
 }

@@ -1,0 +1,127 @@
+import { isUtf8 } from 'node:buffer'
+import type { StreamContext } from '../src/context.ts'
+import { CioError } from '../src/errors.ts'
+import { FrameDecoder, type Framing, syntaxError, tooLong } from '../src/framer.ts'
+import {
+  type MessagesContext,
+  type MessagesOptions,
+  defaultMaxLength,
+  messages,
+} from '../src/messages.ts'
+import type { Middleware } from '../src/middleware.ts'
+
+/** Options of {@link contentLength}. */
+export interface ContentLengthOptions<Message = unknown> extends MessagesOptions<Message> {}
+
+/** What {@link contentLength} adds. */
+export interface ContentLengthContext<Message = unknown> extends MessagesContext<
+  Message,
+  unknown
+> {}
+
+/**
+ * Makes messages of JSON that a `Content-Length` header announces.
+ *
+ * The base protocol of the Language Server and Debug Adapter Protocols, and of `vscode-jsonrpc`.
+ * Headers but `Content-Length` are passed over; the content has to be UTF-8.
+ *
+ * @pipelines connection, client
+ * @order after `secure`, before what reads `ctx.messages`
+ * @adds `ctx.messages`
+ * @rejects `ERR_CIO_SYNTAX` (peer): the header has no length or is longer than 4 KiB, the content
+ *   is not JSON or not UTF-8; `ERR_CIO_TRUNCATED` (peer): the input ends within a message;
+ *   `ERR_CIO_MESSAGE_TOO_LONG` (peer): the length is above `maxLength`; `ERR_CIO_INVALID_MESSAGE` (peer): it does not satisfy
+ *   `validate`; `ERR_CIO_ENCODE` (app): what is sent has no form in JSON
+ * @throws `ERR_CIO_OPTION`: an option is out of its range
+ * @see https://microsoft.github.io/language-server-protocol/specifications/base/0.9/specification/
+ *
+ * @example
+ * import { Cio, contentLength, rpc } from 'cio'
+ *
+ * const app = new Cio()
+ *   .useConnection(contentLength())
+ *   .useConnection(rpc({ methods: { initialize: () => ({ capabilities: {} }) } }))
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function contentLength<Message = unknown>(
+  options: ContentLengthOptions<Message> = {},
+): Middleware<StreamContext, ContentLengthContext<Message>> {
+  const { maxLength = defaultMaxLength } = options
+  return messages<Message, unknown>(
+    {
+      name: 'contentLength',
+      encoder: () => encode,
+      decoder: () => new FrameDecoder('contentLength', framing<Message>(maxLength)),
+    },
+    options,
+  )
+}
+
+const owner = 'contentLength'
+const headerEnd = Buffer.from('\r\n\r\n')
+const longestHeader = 4096
+
+function framing<In>(maxLength: number): Framing<In> {
+  return {
+    end(bytes, start, offset) {
+      const region = bytes.subarray(start, start + longestHeader)
+      const length = region.indexOf(headerEnd)
+      if (length >= 0) {
+        const content = contentSize(region.subarray(0, length), maxLength, offset + start)
+        return start + length + headerEnd.length + content
+      }
+      if (region.length < longestHeader) return bytes.length + 1
+      throw wrong('has a header that does not end', region, offset + start)
+    },
+    open(bytes, ends, into, offset) {
+      let start = 0
+      for (const end of ends) {
+        const content = bytes.indexOf(headerEnd, start) + headerEnd.length
+        into.push(parse(bytes.subarray(content, end), offset + start) as In)
+        start = end
+      }
+    },
+  }
+}
+
+function contentSize(header: Buffer, maxLength: number, at: number): number {
+  const lengths = header
+    .toString('latin1')
+    .split('\r\n')
+    .map((line) => /^content-length:[ \t]*(\d{1,15})[ \t]*$/i.exec(line)?.[1])
+    .filter((length) => length !== undefined)
+  // Two lengths would let two readers see two different messages.
+  if (lengths.length !== 1) throw wrong('has no one Content-Length', header, at)
+  const length = Number(lengths[0])
+  if (length > maxLength) throw tooLong(owner, maxLength)
+  return length
+}
+
+function parse(content: Buffer, at: number): unknown {
+  if (!isUtf8(content)) throw wrong('is not UTF-8', content, at)
+  try {
+    return JSON.parse(content.toString()) as unknown
+  } catch {
+    // V8's own message quotes what the peer sent as it is.
+    throw wrong('is not JSON', content, at)
+  }
+}
+
+function wrong(what: string, bytes: Buffer, at: number): CioError {
+  return syntaxError(owner, what, at, bytes.toString())
+}
+
+function encode(message: unknown): string {
+  let content: string | undefined
+  try {
+    content = JSON.stringify(message)
+  } catch (cause) {
+    const what = 'the message to send has no form in JSON'
+    throw new CioError('ERR_CIO_ENCODE', `${owner}: ${what}`, { cause })
+  }
+  if (content === undefined) {
+    throw new CioError('ERR_CIO_ENCODE', `${owner}: a ${typeof message} has no form in JSON`)
+  }
+  return `Content-Length: ${Buffer.byteLength(content)}\r\n\r\n${content}`
+}

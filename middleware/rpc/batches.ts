@@ -1,0 +1,62 @@
+/** Tells requests, responses and batches apart. */
+
+import type { Pump } from '../../src/pump.ts'
+import type { Calls } from './calls.ts'
+import type { Requests, Respond } from './requests.ts'
+import { type Received, type Response, failed, failures } from './wire.ts'
+
+/** What comes over one connection. */
+export class Batches {
+  readonly #pump: Pump
+  readonly #calls: Calls
+  readonly #requests: Requests
+  readonly #maxBatch: number
+
+  constructor(pump: Pump, calls: Calls, requests: Requests, maxBatch: number) {
+    this.#pump = pump
+    this.#calls = calls
+    this.#requests = requests
+    this.#maxBatch = maxBatch
+  }
+
+  /** Takes one message; a promise where a batch has to wait for room. */
+  take(message: unknown): Promise<void> | undefined {
+    if (Array.isArray(message)) return this.#batch(message)
+    if (!this.#answers(message)) this.#requests.take(asReceived(message))
+    return undefined
+  }
+
+  async #batch(members: readonly unknown[]): Promise<void> {
+    const requests = members.filter((member) => !this.#answers(member))
+    if (requests.length === 0 && members.length > 0) return
+    if (members.length === 0 || requests.length > this.#maxBatch) {
+      return this.#pump.send(failed(null, failures.invalidRequest))
+    }
+    const responses: Response[] = []
+    let left = requests.length
+    const respond: Respond = (response) => {
+      if (response) responses.push(response)
+      left -= 1
+      return left === 0 && responses.length > 0 ? this.#requests.send(responses) : undefined
+    }
+    for (const request of requests) {
+      this.#requests.take(asReceived(request), respond)
+      await this.#pump.room()
+    }
+  }
+
+  /** Takes a response to a call of ours. */
+  #answers(message: unknown): boolean {
+    const received = asReceived(message)
+    if (received.method !== undefined) return false
+    // An error without an id tells of a request of ours that the peer could not read.
+    if (received.id === null && received.error !== undefined) return true
+    return this.#calls.answer(received) || 'result' in received
+  }
+}
+
+const nothing: Received = Object.freeze({})
+
+function asReceived(message: unknown): Received {
+  return typeof message === 'object' && message !== null ? message : nothing
+}

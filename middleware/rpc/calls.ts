@@ -1,0 +1,128 @@
+/** The calling side: what is waited for, for how long, and what came of it. */
+
+import { CioError, asError } from '../../src/errors.ts'
+import { checkDuration } from '../../src/option.ts'
+import type { Pump } from '../../src/pump.ts'
+import { type Received, answeredError, cancelMethod } from './wire.ts'
+
+/** Options of a call. */
+export interface CallOptions {
+  /** Cancels the call: it rejects with the signal's reason, and the peer is told. */
+  readonly signal?: AbortSignal
+  /**
+   * Milliseconds to wait for the answer; then the call is cancelled. `Infinity` waits as long as
+   * the connection lasts.
+   *
+   * @default what `rpc` was given
+   */
+  readonly timeout?: number
+}
+
+/** The bounds of all calls of a connection. */
+export interface CallBounds {
+  readonly timeout: number
+  readonly maxCalls: number
+}
+
+interface Pending {
+  readonly method: string
+  readonly resolve: (result: unknown) => void
+  readonly reject: (error: unknown) => void
+  readonly timer: NodeJS.Timeout | undefined
+  readonly signal: AbortSignal | undefined
+  readonly abort: (() => void) | undefined
+}
+
+const ignore = (): void => {}
+
+/** The calls of one connection. */
+export class Calls {
+  readonly #pump: Pump
+  readonly #bounds: CallBounds
+  readonly #pending = new Map<unknown, Pending>()
+  #lastId = 0
+  #closed = false
+
+  constructor(pump: Pump, bounds: CallBounds) {
+    this.#pump = pump
+    this.#bounds = bounds
+  }
+
+  /** Whether an answer is awaited. */
+  get waiting(): boolean {
+    return this.#pending.size > 0
+  }
+
+  /** Sends a request; settles with its answer. */
+  call(method: string, params: unknown, options: CallOptions = {}): Promise<unknown> {
+    const { signal, timeout = this.#bounds.timeout } = options
+    if (options.timeout !== undefined) checkDuration('call', 'timeout', timeout)
+
+    const answer = new Promise<unknown>((resolve, reject) => {
+      const refusal = this.#refusal(method, signal)
+      if (refusal !== undefined) return reject(asError(refusal))
+      const id = ++this.#lastId
+      const expire = (): void => this.#cancel(id, timedOut(method, timeout))
+      const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
+      const abort = signal && (() => this.#cancel(id, asError(signal.reason)))
+      if (abort) signal.addEventListener('abort', abort)
+      this.#pending.set(id, { method, resolve, reject, timer, signal, abort })
+      this.#pump
+        .send({ jsonrpc: '2.0', id, method, params })
+        .catch((error: unknown) => this.#take(id)?.reject(error))
+    })
+    // Who does not wait for an answer must not find the process ended by a connection that is lost.
+    answer.catch(ignore)
+    return answer
+  }
+
+  /** Takes an answer; false if it is to no request of ours. Late ones are passed over. */
+  answer({ id, result, error }: Received): boolean {
+    const call = this.#take(id)
+    if (!call) return typeof id === 'number' && id <= this.#lastId
+    if (error === undefined || error === null) call.resolve(result)
+    else call.reject(answeredError(call.method, error))
+    return true
+  }
+
+  /** Rejects what is pending and all that is to come: no answer can come any more. */
+  close(): void {
+    this.#closed = true
+    for (const [id, { method }] of this.#pending) this.#take(id)?.reject(closed(method))
+  }
+
+  #refusal(method: string, signal: AbortSignal | undefined): unknown {
+    if (signal?.aborted) return signal.reason
+    if (this.#closed) return closed(method)
+    if (this.#pending.size < this.#bounds.maxCalls) return undefined
+    const many = `${this.#pending.size} calls wait for their answers, as many as \`maxCalls\` allows`
+    return new CioError('ERR_CIO_TOO_MANY_CALLS', `\`${method}\` was not called: ${many}`)
+  }
+
+  #cancel(id: number, reason: Error): void {
+    const call = this.#take(id)
+    if (!call) return
+    call.reject(reason)
+    void this.#pump.send({ jsonrpc: '2.0', method: cancelMethod, params: { id } })
+  }
+
+  #take(id: unknown): Pending | undefined {
+    const call = this.#pending.get(id)
+    if (!call) return undefined
+    this.#pending.delete(id)
+    clearTimeout(call.timer)
+    if (call.abort) call.signal?.removeEventListener('abort', call.abort)
+    if (this.#pending.size === 0) this.#pump.stir()
+    return call
+  }
+}
+
+function timedOut(method: string, timeout: number): CioError {
+  const message = `the peer did not answer \`${method}\` within ${timeout} ms`
+  return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'peer' })
+}
+
+function closed(method: string): CioError {
+  const message = `the connection was lost or ended before the peer answered \`${method}\``
+  return new CioError('ERR_CIO_CLOSED', message, { fault: 'peer' })
+}

@@ -1,0 +1,207 @@
+/** The called side: requests in, responses out. */
+
+import { tell } from '../../src/app-events.ts'
+import type { StreamContext } from '../../src/context.ts'
+import { CioError, asError, isCioError } from '../../src/errors.ts'
+import type { StandardSchema } from '../../src/messages.ts'
+import type { Pump } from '../../src/pump.ts'
+import {
+  type Id,
+  type Received,
+  type Response,
+  type RpcFailure,
+  cancelMethod,
+  failed,
+  failures,
+  rpcError,
+  rpcFailure,
+} from './wire.ts'
+
+/** A method as it is called, whatever the types say of it. */
+export type AnyMethod = (params: unknown, request: RpcRequest) => unknown
+
+/** A method, and the schema that its parameters must satisfy. */
+export interface Procedure {
+  readonly method: AnyMethod
+  readonly schema: StandardSchema<unknown> | undefined
+}
+
+/** One call of a method: what a method gets beside its parameters. */
+export class RpcRequest {
+  /** The connection that it came over. */
+  readonly ctx: StreamContext
+  readonly method: string
+  /** Undefined for a notification, which has no answer. */
+  readonly id: Id | undefined
+  #controller: AbortController | undefined
+  #reason: Error | undefined
+
+  constructor(ctx: StreamContext, method: string, id: Id | undefined) {
+    this.ctx = ctx
+    this.method = method
+    this.id = id
+  }
+
+  /** Aborts when the caller cancels, or the connection is lost. */
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController()
+      if (this.#reason) this.#controller.abort(this.#reason)
+    }
+    return this.#controller.signal
+  }
+
+  /** Whether `signal` has aborted; costs less than to ask for the signal. */
+  get cancelled(): boolean {
+    return this.#reason !== undefined
+  }
+
+  /** Aborts its signal: for the middleware that made it. */
+  abort(reason: Error): void {
+    this.#reason ??= reason
+    this.#controller?.abort(this.#reason)
+  }
+}
+
+/** Takes the response of one request, if it has one; a promise where that is sent. */
+export type Respond = (response: Response | undefined) => Promise<void> | undefined
+
+/** The requests of one connection. */
+export class Requests {
+  readonly #ctx: StreamContext
+  readonly #pump: Pump
+  readonly #procedures: ReadonlyMap<string, Procedure>
+  readonly #open = new Set<RpcRequest>()
+  #told = false
+
+  constructor(ctx: StreamContext, pump: Pump, procedures: ReadonlyMap<string, Procedure>) {
+    this.#ctx = ctx
+    this.#pump = pump
+    this.#procedures = procedures
+  }
+
+  /** Takes a request or notification, and answers it when its method is done. */
+  take(message: Received, respond: Respond = this.#respond): void {
+    const { jsonrpc, method, id, params } = message
+    // It keeps its place until its response is sent, so that who does not read is not read.
+    this.#pump.enter()
+    if (
+      jsonrpc !== '2.0' ||
+      typeof method !== 'string' ||
+      (id !== undefined && id !== null && !isId(id)) ||
+      (params !== undefined && (typeof params !== 'object' || params === null))
+    ) {
+      return this.#finish(respond, failed(isId(id) ? id : null, failures.invalidRequest))
+    }
+    const procedure = this.#procedures.get(method)
+    if (procedure && !this.#pump.leaving) {
+      return this.#run(procedure, new RpcRequest(this.#ctx, method, id), params, respond)
+    }
+    if (method === cancelMethod) this.#cancel(params)
+    const failure = procedure ? failures.closing : failures.unknownMethod
+    this.#finish(respond, id === undefined ? undefined : failed(id, failure))
+  }
+
+  /** Sends responses; what has no form in the codec becomes an internal error. */
+  send(responses: Response | readonly Response[]): Promise<void> {
+    return this.#pump.send(responses).catch((error: unknown) => {
+      if (!isCioError(error, 'ERR_CIO_ENCODE')) throw error
+      this.#tell(error)
+      return this.#pump.send(
+        'id' in responses
+          ? failed(responses.id, failures.internal)
+          : responses.map(({ id }) => failed(id, failures.internal)),
+      )
+    })
+  }
+
+  /** Aborts all that are at work: there is nobody left to answer. */
+  abort(): void {
+    const lost = new CioError('ERR_CIO_CLOSED', 'the caller is gone', { fault: 'peer' })
+    for (const request of this.#open) request.abort(lost)
+  }
+
+  #run(procedure: Procedure, request: RpcRequest, params: unknown, respond: Respond): void {
+    const { id } = request
+    const succeed = (result: unknown): void => {
+      this.#open.delete(request)
+      // JSON leaves out what is undefined, and a response without a result is none.
+      this.#finish(respond, id === undefined ? id : { jsonrpc: '2.0', id, result: result ?? null })
+    }
+    const fail = (thrown: unknown): void => {
+      this.#open.delete(request)
+      const failure = this.#failure(request, thrown)
+      this.#finish(respond, id === undefined ? id : failed(id, failure))
+    }
+    let result: unknown
+    try {
+      result = invoke(procedure, params, request)
+    } catch (thrown) {
+      return fail(thrown)
+    }
+    if (!isThenable(result)) return succeed(result)
+    this.#open.add(request)
+    result.then(succeed, fail)
+  }
+
+  #finish(respond: Respond, response: Response | undefined): void {
+    const sent = respond(response)
+    if (sent) sent.then(this.#left, this.#unsent)
+    else this.#pump.leave()
+  }
+
+  /** What the caller may know of an error; the rest is told to the application. */
+  #failure(request: RpcRequest, thrown: unknown): RpcFailure {
+    if (request.cancelled) return failures.cancelled
+    const error = asError(thrown)
+    // What another peer answered is not ours to pass on.
+    const passed = (error as CioError).fault === 'peer' ? undefined : rpcFailure(error)
+    if (passed) return passed
+    this.#tell(error)
+    return failures.internal
+  }
+
+  #tell(error: Error): void {
+    // Without a listener it is printed, and a caller could fill the log.
+    const { app } = this.#ctx
+    if (!this.#told || app.listenerCount('error') > 0) tell(app, error, this.#ctx)
+    this.#told = true
+  }
+
+  #cancel(params: unknown): void {
+    const { id } = (params ?? {}) as { readonly id?: unknown }
+    for (const request of this.#open) {
+      if (request.id !== id || id === undefined) continue
+      request.abort(new CioError('ERR_CIO_CANCELLED', 'the caller cancelled', { fault: 'peer' }))
+    }
+  }
+
+  readonly #respond: Respond = (response) => response && this.send(response)
+
+  readonly #left = (): void => this.#pump.leave()
+
+  readonly #unsent = (error: unknown): void => {
+    this.#pump.fail(asError(error))
+    this.#pump.leave()
+  }
+}
+
+function isId(id: unknown): id is string | number {
+  return typeof id === 'string' || typeof id === 'number'
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | undefined | null)?.then === 'function'
+}
+
+function invoke({ method, schema }: Procedure, params: unknown, request: RpcRequest): unknown {
+  if (!schema) return method(params, request)
+  const checked = schema['~standard'].validate(params)
+  return isThenable(checked) ? checked.then(run) : run(checked)
+
+  function run(result: Awaited<typeof checked>): unknown {
+    if (!result.issues) return method(result.value, request)
+    const issues = result.issues.map((issue) => issue.message)
+    throw rpcError(failures.invalidParams.code, failures.invalidParams.message, issues)
+  }
+}

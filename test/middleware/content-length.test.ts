@@ -1,0 +1,116 @@
+import test, { type ExecutionContext } from 'ava'
+import fc from 'fast-check'
+import { once } from 'node:events'
+import { Cio, type CioError, type ContentLengthOptions, contentLength } from '../../src/index.ts'
+import { codecContract } from '../contracts/codec.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+
+const framed = (content: string): Buffer =>
+  Buffer.from(`Content-Length: ${Buffer.byteLength(content)}\r\n\r\n${content}`)
+
+codecContract<unknown>(test, {
+  codec: contentLength,
+  arbitrary: fc
+    .jsonValue({ maxDepth: 2, noUnicodeString: false })
+    .map((value) => JSON.parse(JSON.stringify(value)) as unknown),
+  ofLength: (bytes) => 'x'.repeat(bytes - 2),
+  encode: (value) => framed(JSON.stringify(value)),
+  truncated: 'ERR_CIO_TRUNCATED',
+})
+
+/** What a server receives of an input, and the error if there was one. */
+async function receive(
+  t: ExecutionContext,
+  input: string | Buffer,
+  options: ContentLengthOptions = {},
+): Promise<{ messages: unknown[]; error: CioError | undefined }> {
+  const messages: unknown[] = []
+  let error: CioError | undefined
+  const app = new Cio().useConnection(contentLength(options)).useConnection(async (ctx) => {
+    for await (const message of ctx.messages) messages.push(message)
+  })
+  app.on('clientError', (told) => (error = told as CioError))
+  const server = await serve(t, app)
+  const closed = once(app, 'close')
+  const socket = await dial(t, server)
+  socket.end(input)
+  socket.resume()
+  await closed
+  return { messages, error }
+}
+
+test('other headers, any case and any order are taken', async (t) => {
+  const type = 'Content-Type: application/vscode-jsonrpc; charset=utf-8\r\n'
+  const input = `${type}content-length:1\r\n\r\n1CONTENT-LENGTH: \t 2 \r\n${type}\r\n22`
+  t.deepEqual(await receive(t, input), { messages: [1, 22], error: undefined })
+})
+
+test('the length counts bytes, not characters', async (t) => {
+  const { messages } = await receive(t, framed('"é€😀"'))
+  t.deepEqual(messages, ['é€😀'])
+})
+
+for (const [what, header] of Object.entries({
+  'no length': 'Content-Type: x',
+  'two lengths': 'Content-Length: 1\r\nContent-Length: 2',
+  'the same length twice': 'Content-Length: 1\r\nContent-Length: 1',
+  'a negative length': 'Content-Length: -1',
+  'a length in hexadecimal': 'Content-Length: 0x1',
+  'a length with a sign': 'Content-Length: +1',
+  'a length with more behind it': 'Content-Length: 1, 2',
+  'nothing at all': '',
+})) {
+  test(`a header with ${what} ends the connection`, async (t) => {
+    const { messages, error } = await receive(t, `Content-Length: 1\r\n\r\n1${header}\r\n\r\n22`)
+    t.deepEqual(messages, [1])
+    t.is(error?.code, 'ERR_CIO_SYNTAX')
+  })
+}
+
+test('a header that does not end is bounded', async (t) => {
+  const { error } = await receive(t, `X: ${'x'.repeat(5_000)}`)
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+})
+
+test('a length above maxLength ends the connection before its content', async (t) => {
+  const { error } = await receive(t, 'Content-Length: 999999999999999\r\n\r\n', { maxLength: 100 })
+  t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+})
+
+test('content that is not JSON or not UTF-8 is told with its offset, and escaped', async (t) => {
+  const before = framed('1')
+  for (const content of [Buffer.from('{\u001b[31m'), Buffer.from([0x22, 0xff, 0x22])]) {
+    const header = Buffer.from(`Content-Length: ${content.length}\r\n\r\n`)
+    const { messages, error } = await receive(t, Buffer.concat([before, header, content]))
+    t.deepEqual(messages, [1])
+    t.is(error?.code, 'ERR_CIO_SYNTAX')
+    t.regex(error!.message, new RegExp(`at byte ${before.length} is not`))
+    t.false(error!.message.includes('\u001b'))
+  }
+})
+
+test('content in a million pieces costs no more than its bytes', async (t) => {
+  // Quadratic work would take minutes.
+  const content = JSON.stringify('x'.repeat(200_000))
+  const app = new Cio().useConnection(contentLength()).useConnection(async (ctx) => {
+    for await (const message of ctx.messages) await ctx.messages.send(String(message).length)
+  })
+  const socket = await dial(t, await serve(t, app))
+  for (const byte of framed(content)) socket.write(Buffer.from([byte]))
+  socket.end()
+  t.is(await readAll(socket), framed('200000').toString())
+})
+
+test('what has no form in JSON is refused and the connection goes on', async (t) => {
+  const app = new Cio().useConnection(contentLength()).useConnection(async (ctx) => {
+    for (const message of [undefined, () => 1, 1n]) {
+      await t.throwsAsync(ctx.messages.send(message), { code: 'ERR_CIO_ENCODE' })
+    }
+    await ctx.messages.send('fine')
+  })
+  t.is(await readAll(await dial(t, await serve(t, app))), framed('"fine"').toString())
+})
+
+test('options out of range are refused', (t) => {
+  t.throws(() => contentLength({ maxLength: 0 }), { code: 'ERR_CIO_OPTION' })
+})

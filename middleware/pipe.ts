@@ -5,6 +5,7 @@ import type { ConnectOptions } from '../src/client.ts'
 import type { ConnectionContext } from '../src/connection.ts'
 import type { StreamContext } from '../src/context.ts'
 import { CioError, asError } from '../src/errors.ts'
+import { makeRoom } from '../src/layer.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkDuration, checkKnown, optionError } from '../src/option.ts'
 
@@ -82,6 +83,7 @@ export function pipe(
   return defineMiddleware<ConnectionContext>({ name: 'pipe' }, async function pipe(ctx) {
     const { stream } = ctx
     const { upstream, release } = await reach(ctx, target, { connectTimeout, header })
+    for (const side of [stream, upstream]) makeRoom(side)
     // Before those of pipeline(), which destroys one side by the error of the other.
     const lose = (cause?: Error): void => {
       if (!stream.destroyed) ctx.destroy(lost(ctx, cause))

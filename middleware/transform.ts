@@ -2,6 +2,7 @@ import { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
+import { makeRoom } from '../src/layer.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { optionError } from '../src/option.ts'
 
@@ -54,6 +55,7 @@ export function transform(...transforms: readonly TransformOptions[]): Middlewar
     { name: 'transform' },
     async function transform(ctx, next) {
       const { stream } = ctx
+      makeRoom(stream)
       const made = await Promise.all(sources.map((source) => make(source, ctx)))
       const passed = pipeline([stream, ...made.flat(), stream])
       // At once, so that a client is connected; the end of the stream ends both.

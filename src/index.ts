@@ -22,7 +22,7 @@ export {
 } from './framer.ts'
 export { framesOf, type Frames, type FramingOptions } from './framing.ts'
 export { judge, type ListOptions } from './judge.ts'
-export { Layer, type LayerOptions } from './layer.ts'
+export { Layer, makeRoom, type LayerOptions } from './layer.ts'
 export {
   Messages,
   defaultMaxLength,

@@ -53,6 +53,7 @@ export class Layer extends Duplex {
     this.#coders = [...decode, first, ...others]
     this.#encoders = [first, ...others]
     this.#buffered = buffered
+    makeRoom(beneath)
 
     // Before those of pipeline(), which destroys what is beneath by the same error.
     for (const coder of decode) {
@@ -135,6 +136,19 @@ export class Layer extends Duplex {
           })
     return this.#failure
   }
+}
+
+// What two of Node's pipelines add for `close`, the event that they add most to.
+const listenersOfPipelines = 8
+
+/**
+ * Raises the number of listeners above which Node warns of a leak, by what a stream gets that is
+ * in a pipeline for each direction.
+ */
+export function makeRoom(stream: Duplex): void {
+  const bound = stream.getMaxListeners()
+  // 0 is no bound.
+  if (bound > 0) stream.setMaxListeners(bound + listenersOfPipelines)
 }
 
 /** What zlib and its like have. */

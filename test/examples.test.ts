@@ -81,6 +81,20 @@ test('mutual-tls.ts greets alice and turns bob away', async (t) => {
   }
 })
 
+test('tls-proxy.ts passes on to a server without TLS what comes by TLS, and back', async (t) => {
+  const cwd = await mkdtemp(join(tmpdir(), 'cio-example-'))
+  t.teardown(() => rm(cwd, { recursive: true }))
+  await run(process.execPath, [...tsx, join(root, 'examples', 'certificates.ts'), 'certs'], { cwd })
+
+  const { port } = await start(t, 'tls-proxy', cwd)
+  const ca = await readFile(join(cwd, 'certs', 'ca.crt'))
+  const options = { host: 'localhost', port, ca, allowHalfOpen: true }
+  const socket = connectTls(options)
+  t.teardown(() => socket.destroy())
+  socket.end('hello\n')
+  t.is(await readAll(socket), 'you said hello\n')
+})
+
 test('demo.ts exits 0, and leaves no folder behind', async (t) => {
   const TMPDIR = await mkdtemp(join(tmpdir(), 'cio-example-'))
   t.teardown(() => rm(TMPDIR, { recursive: true }))

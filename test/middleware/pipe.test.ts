@@ -280,6 +280,23 @@ test('what the target does not read is not read from the client', async (t) => {
   t.true(written < 1024 * 1024, `${written}`)
 })
 
+test.serial('over TLS on both sides, Node warns of no leak of listeners', async (t) => {
+  const warnings: Error[] = []
+  const warn = (warning: Error): void => void warnings.push(warning)
+  process.on('warning', warn)
+  t.teardown(() => process.off('warning', warn))
+  const upstream = createTlsServer({ ...loaded('server'), allowHalfOpen: true }, (socket) => {
+    void whole(socket).then((text) => socket.end(`<${text}>`))
+  })
+  const port = await listenBare(t, upstream)
+  const app = new Cio().useConnection(pipe({ port, host: 'localhost', ca: path('root.crt') }))
+  const client = await open(t, app, 'TLS 1.3')
+  client.end('x')
+  t.is(await whole(client), '<x>')
+  await new Promise((told) => setImmediate(told))
+  t.deepEqual(warnings, [])
+})
+
 test('megabytes pass both ways at once, unharmed', async (t) => {
   const port = await target(t, (socket) => void socket.pipe(socket))
   const client = await dial(t, await serve(t, new Cio().useConnection(pipe(port))))

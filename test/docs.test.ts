@@ -35,6 +35,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const folder = join(root, 'build', `blocks-${process.pid}`)
 // Milliseconds for one program.
 const longest = 10_000
+const longestOfAll = 45_000
 const mostWorkers = 4
 
 const pages = await find('.', '.md')
@@ -97,6 +98,7 @@ Server.prototype.listen = function (options, ...rest) {
 
 const failures = {}
 let current
+process.on('disconnect', () => process.exit(1))
 process.on('uncaughtException', (error) => (failures[current] ??= error.stack))
 for (current of process.argv.slice(2)) {
   let timer
@@ -166,6 +168,7 @@ async function runAll(files: readonly string[]): Promise<Record<string, string>>
         execArgv: ['--import', import.meta.resolve('tsx')],
         env: { ...process.env, TSX_TSCONFIG_PATH: join(folder, 'tsconfig.json') },
         stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+        timeout: longestOfAll,
       })
       const exit = once(child, 'exit')
       const [told] = (await Promise.race([once(child, 'message'), exit])) as [unknown]

@@ -3,8 +3,15 @@
 import test from 'ava'
 import { readFile, readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import packageJson from '../package.json' with { type: 'json' }
 import { docComment, members, outdated, summaryOf } from '../docs/pages.ts'
 import * as cio from '../src/index.ts'
+
+const manifest: {
+  readonly dependencies: Record<string, string>
+  readonly peerDependencies?: Record<string, string>
+  readonly peerDependenciesMeta?: Record<string, { readonly optional?: boolean }>
+} = packageJson
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -16,39 +23,51 @@ const list = async (folder: string, ending: string): Promise<string[]> =>
 
 const middleware = await list('middleware', '.ts')
 const src = await list('src', '.ts')
+const houses = await Promise.all(
+  middleware.map(async (file) => {
+    const name = camelCase(file)
+    const module = (await import(`../middleware/${file}.ts`)) as Record<string, unknown>
+    return { file, name, source: await read(`middleware/${file}.ts`), factory: module[name] }
+  }),
+)
 
 /** Code lines that a file may have, comments stripped; and who may have more, and why. */
 const budgets = { src: 200, middleware: 150 }
 const overBudget: Record<string, { readonly lines: number; readonly why: string }> = {
+  'middleware/rpc/requests.ts': { lines: 165, why: 'one request from its arrival to its answer' },
   'src/context.ts': { lines: 220, why: 'the base of all contexts and of those with a stream' },
-  'src/messages.ts': { lines: 235, why: 'one object with two directions that share its state' },
 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
 const testedElsewhere: Record<string, string> = {
-  'app-events': 'which event tells of what is asserted wherever something goes wrong',
   certificate: 'test/secure.test.ts: resumed sessions',
-  context: 'what it holds is asserted by the tests of servers, connections and clients',
-  finish: 'test/connection.test.ts: the bound of a flush',
+  framing: 'test/middleware/frames.test.ts',
+  inbox: 'test/messages.test.ts',
   index: 'the list of its names is above',
-  judge: 'test/middleware/allow-list.test.ts',
-  pump: 'test/middleware/events.test.ts',
-  read: 'test/cio.test.ts: it is what `for await (… of ctx)` runs',
+  outbox: 'test/messages.test.ts',
   registration: 'test/pipeline.test.ts',
-  rule: 'test/middleware/allow-list.test.ts',
   run: 'test/server.test.ts: arriving, stopping, aborting',
   'server-name': 'test/secure.test.ts: whom a client asks for',
   'tls-server': 'test/secure.test.ts: its other half',
+  'retry-budget': 'test/middleware/reconnect.test.ts',
 }
 
-/** Optional options that have no default, because absent means absent. */
+/** What a factory has to be given to make something, where it is not a list. */
+const needs: Record<string, readonly unknown[]> = {
+  codec: [{ encode: String, decode: String }],
+  http: [() => {}],
+  websocket: [new cio.Cio()],
+}
+
+/** Optional options without a default, nor a word on what happens without them. */
 const withoutDefault: Record<string, readonly string[]> = {
   'middleware/certs.ts': ['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'],
+  'middleware/rpc/calls.ts': ['signal'],
   'src/cio.ts': ['socket'],
-  'src/client.ts': ['tls', 'signal'],
+  'src/client.ts': ['tls', 'signal', 'targets', 'createConnection'],
   'src/errors.ts': ['cause'],
   'src/messages.ts': ['validate'],
-  'src/pump.ts': ['expects', 'ended', 'closed'],
+  'src/pump.ts': ['farewell'],
   'src/server.ts': ['fd', 'signal'],
 }
 
@@ -65,37 +84,57 @@ const names = [
   'Cio',
   'CioError',
   'Events',
+  'FrameDecoder',
   'Layer',
   'LineDecoder',
   'Messages',
   'Pump',
   'Remainder',
+  'RetryBudget',
+  'Rpc',
+  'RpcRequest',
   'allowList',
   'announce',
+  'asError',
   'certs',
   'checkCount',
   'checkDuration',
   'checkKnown',
+  'codec',
   'compileRule',
+  'contentLength',
+  'contextOf',
   'defaultMaxLength',
   'defineMiddleware',
   'denyList',
   'events',
   'finish',
+  'frames',
+  'framesOf',
+  'http',
   'isCioError',
   'json',
   'judge',
   'lines',
   'loadCerts',
+  'makeRoom',
   'messages',
+  'openSocket',
   'optionError',
   'pause',
+  'pipe',
   'quote',
   'read',
+  'reconnect',
   'relisten',
+  'rpc',
+  'rpcError',
+  'rpcFailure',
   'syntaxError',
+  'tell',
   'tooLong',
   'transform',
+  'truncated',
   'wrap',
 ]
 
@@ -104,17 +143,24 @@ test('the public names are these', (t) => {
   t.deepEqual(Object.keys(cio).toSorted(), names)
 })
 
-for (const file of middleware) {
-  const name = camelCase(file)
-
+for (const { file, name, source, factory } of houses) {
   test(`${file} has its test, its page and its export`, async (t) => {
     t.true((await list('test/middleware', '.test.ts')).includes(file), 'a test')
     t.true((await list('docs/middleware', '.md')).includes(file), 'a page')
-    t.is(typeof (cio as Record<string, unknown>)[name], 'function', 'an export of its name')
+    t.is(typeof factory, 'function', 'an export of its name')
+
+    // One that needs a package of its own comes by its own path alone, for those who have it.
+    const parts = (await sources()).filter(([path]) => path.startsWith(`middleware/${file}/`))
+    const packages = packagesOf([source, ...parts.map(([, text]) => text)].join('\n'))
+    t.is((cio as Record<string, unknown>)[name], packages.length === 0 ? factory : undefined)
+    for (const one of packages) {
+      t.truthy(manifest.peerDependencies?.[one], `${one} is a peer dependency`)
+      t.true(manifest.peerDependenciesMeta?.[one]?.optional, `${one} is optional`)
+    }
   })
 
   test(`${file} has its doc comment, with its tags in order`, async (t) => {
-    const comment = docComment(await read(`middleware/${file}.ts`), `export function ${name}`)
+    const comment = docComment(source, `export function ${name}`)
     const summary = summaryOf(comment)
     t.true(summary.length > 0 && summary.length < longestSummary, summary)
 
@@ -132,22 +178,19 @@ for (const file of middleware) {
   })
 
   test(`${file} has one name: export, inner function and hint`, async (t) => {
-    const text = await read(`middleware/${file}.ts`)
-    const factory = (cio as Record<string, unknown>)[name] as (
-      ...given: unknown[]
-    ) => cio.Middleware
-    const made = factory(...(factory.length > 0 ? [[]] : []))
+    const make = factory as (...given: unknown[]) => cio.Middleware
+    const made = make(...(needs[name] ?? (make.length > 0 ? [[]] : [])))
     t.is(made.hints?.name, name)
     t.is(made.name, name)
     t.regex(
-      text,
+      source,
       new RegExp(`export (interface|type) ${name[0]!.toUpperCase()}${name.slice(1)}Options`),
     )
   })
 
   test(`${file} imports from src/ what a third party could import from cio`, async (t) => {
     const exported = await read('src/index.ts')
-    const imports = (await read(`middleware/${file}.ts`)).matchAll(
+    const imports = source.matchAll(
       /^import (?:type )?\{([^}]+)\} from '\.\.\/src\/([\w-]+)\.ts'/gm,
     )
     for (const [, names = '', from] of imports) {
@@ -177,7 +220,7 @@ test('every option says its default', async (t) => {
       // Other names of another option, and Node's own options, have theirs there.
       if (comment === '' || comment.includes('Another name of')) continue
       const exempt = withoutDefault[path]?.includes(name) ?? false
-      t.is(comment.includes('@default'), !exempt, `${name} of ${path}`)
+      t.true(exempt || /@default|\bWithout it\b/.test(comment), `${name} of ${path}`)
     }
   }
 })
@@ -284,6 +327,13 @@ async function sources(): Promise<[path: string, text: string][]> {
     ),
   )
   return Promise.all(found.flat().map(async (path) => [path, await read(path)] as [string, string]))
+}
+
+/** The packages that a middleware imports, but for those that every app has. */
+function packagesOf(source: string): string[] {
+  const imported = [...source.matchAll(/^import (?!type )[^']*'((?:@[\w-]+\/)?[\w-]+)/gm)]
+  const names = [...new Set(imported.map(([, name]) => name!))]
+  return names.filter((name) => name !== 'node' && !(name in manifest.dependencies))
 }
 
 /** The codes that a text names, but for those that only its examples have. */

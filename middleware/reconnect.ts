@@ -111,7 +111,8 @@ declare module '../src/app-events.ts' {
  * connection was lost may have arrived or not, and only the application can know.
  *
  * @pipelines client
- * @order right before `connect`, after all else: what is inside it runs again with each connection
+ * @order before `connect`; what comes after it, such as a proxy that is registered later, runs again
+ *   with each connection
  * @adds nothing; a stand-in for `ctx.messages` while there is no connection
  * @rejects what the last try did, when it gives up; `ERR_CIO_CLOSED` (peer): `send()` without a
  *   connection; `ERR_CIO_QUEUE_SIZE` (app): more than `maxWaiting` wait; `ERR_CIO_NO_MESSAGES`
@@ -150,7 +151,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
   }
 
   return defineMiddleware<ClientContext>(
-    { name: 'reconnect', repeats: true, before: 'connect', after: '*' },
+    { name: 'reconnect', repeats: true, before: 'connect' },
     async function reconnect(ctx, next) {
       const holder = ctx as unknown as { messages: unknown }
       const outer = holder.messages
@@ -188,7 +189,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
       } finally {
         ctx.draining.removeEventListener('abort', stop)
         forget()
-        away.flush(asError(ctx.draining.reason))
+        away.flush()
         holder.messages = outer
       }
     },

@@ -6,7 +6,7 @@ import type { Messages } from '../../src/messages.ts'
 
 type AnyMessages = Messages<unknown>
 type Result = IteratorResult<unknown, undefined>
-type Waiting = (error?: Error) => void
+type Waiting = () => void
 
 const ignore = (): void => {}
 
@@ -53,11 +53,11 @@ export class Away
 
   release(): void {}
 
-  /** Lets those who wait go on, in their order: there is a connection; or with the error. */
-  flush(error?: Error): void {
+  /** Lets those who wait go on, in their order: there is a connection, or there will be none. */
+  readonly flush = (): void => {
     const waiting = [...this.#waiting]
     this.#waiting.clear()
-    for (const go of waiting) go(error)
+    for (const go of waiting) go()
   }
 
   /** The messages of the next connection; undefined if there will be none. */
@@ -92,10 +92,10 @@ export class Away
       if (this.#ctx.connected) return act()
       if (wait === 0 || this.#ctx.isDraining) return reject(this.#gone(0))
       if (this.#waiting.size >= this.#maxWaiting) return reject(this.#full())
-      const go = (error?: Error): void => {
+      const go = (): void => {
         clearTimeout(timer)
-        if (error) reject(error)
-        else act()
+        if (this.#ctx.connected) act()
+        else reject(this.#gone(0))
       }
       const expire = (): void => {
         this.#waiting.delete(go)

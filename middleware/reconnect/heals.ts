@@ -27,9 +27,12 @@ const ofTheNetwork = new Set([
 /** How a handler sees that its connection has been closed. */
 const ofTheEnd = new Set(['ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE', 'EPIPE'])
 
-/** The alerts by which a server says that it does not accept who we are. */
+/**
+ * The alerts by which a server says that it does not accept who we are. In TLS 1.2 a failure of the
+ * handshake is how it says that a certificate is missing.
+ */
 const refusal =
-  /ALERT_(BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_(REVOKED|EXPIRED|UNKNOWN|REQUIRED)|NO_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|UNKNOWN_PSK_IDENTITY)$/
+  /ALERT_(BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_(REVOKED|EXPIRED|UNKNOWN|REQUIRED)|NO_CERTIFICATE|HANDSHAKE_FAILURE|UNKNOWN_CA|ACCESS_DENIED|UNKNOWN_PSK_IDENTITY)$/
 
 /** Whether a try that ended, by this error if by any, may go better when it is made again. */
 export function heals(thrown: Error | undefined, ctx: ClientContext): boolean {

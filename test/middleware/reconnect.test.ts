@@ -1,0 +1,606 @@
+import test, { type ExecutionContext } from 'ava'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { type Server, type Socket, createServer } from 'node:net'
+import { createInterface } from 'node:readline'
+import { createServer as createTlsServer } from 'node:tls'
+import {
+  Cio,
+  type CioError,
+  type ClientContext,
+  type ConnectOptions,
+  type Messages,
+  type ReconnectOptions,
+  RetryBudget,
+  json,
+  lines,
+  openSocket,
+  reconnect,
+} from '../../src/index.ts'
+import { retryContract } from '../contracts/retry.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { listenBare, serve } from '../support/serve.ts'
+import { deferred, heard, socketPath } from '../support/transports.ts'
+
+const host = '127.0.0.1'
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code
+}
+
+/** A delay that the test would time out on: it has to be cut short, or not to be begun. */
+const forever = { delay: 2 ** 30, maxDelay: Infinity, jitter: 0 }
+
+retryContract({
+  name: 'reconnect',
+  heals: () => Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' }),
+  register: (app, options, attempt) => {
+    app.useClient(reconnect(options)).useClient(
+      (_ctx, next) => {
+        attempt()
+        return next()
+      },
+      { name: 'attempt', after: 'reconnect', before: 'connect' },
+    )
+  },
+  listen: (app, listener) => void app.on('reconnect', listener),
+  run: async (t, app, signal) => {
+    const port = await listenBare(t, createServer())
+    t.teardown(() => app.close({ timeout: 0 }))
+    return app.connect({ host, port, ...(signal && { signal }) })
+  },
+})
+
+/** A bare server that hands out its connections, and can drop them. */
+interface Bare {
+  readonly port: number
+  readonly server: Server
+  /** The next connection. */
+  readonly accepted: () => Promise<Socket>
+}
+
+async function bare(t: ExecutionContext, server: Server = createServer()): Promise<Bare> {
+  const sockets: Socket[] = []
+  const waiting: ((socket: Socket) => void)[] = []
+  server.on('connection', (socket) => {
+    socket.on('error', () => {})
+    socket.resume()
+    t.teardown(() => socket.destroy())
+    const wake = waiting.shift()
+    if (wake) wake(socket)
+    else sockets.push(socket)
+  })
+  const port = await listenBare(t, server)
+  const accepted = (): Promise<Socket> => {
+    const socket = sockets.shift()
+    return socket ? Promise.resolve(socket) : new Promise((resolve) => waiting.push(resolve))
+  }
+  return { port, server, accepted }
+}
+
+/** A client over lines that reconnects, and is gone with the test. */
+function client(t: ExecutionContext, options: ReconnectOptions = {}) {
+  const app = new Cio().useClient(reconnect({ delay: 1, ...options })).useClient(lines())
+  t.teardown(() => app.close({ timeout: 0 }))
+  return app
+}
+
+const losses = {
+  'ended in an orderly way': (socket: Socket) => socket.end(),
+  reset: (socket: Socket) => socket.resetAndDestroy(),
+}
+
+for (const [how, lose] of Object.entries(losses)) {
+  test(`a connection that is ${how} is followed by another, on the same context`, async (t) => {
+    const { port, accepted } = await bare(t)
+    const app = client(t)
+    const ctx = await app.connect({ host, port })
+    const [stream, socket, messages] = [ctx.stream, ctx.socket, ctx.messages]
+    const told = heard(app, 'reconnect')
+    const back = heard(app, 'connect')
+    lose(await accepted())
+    const [{ retry, error }] = await told
+    t.is(retry, 1)
+    t.is(codeOf(error), how === 'reset' ? 'ECONNRESET' : undefined)
+    t.is((await back)[0], ctx)
+    t.not(ctx.stream, stream)
+    t.not(ctx.socket, socket)
+    t.not(ctx.messages, messages)
+    t.is(ctx.broken, undefined)
+    t.true(ctx.connected)
+
+    const far = await accepted()
+    await ctx.messages.send('hello')
+    t.is(String(await once(far, 'data')), 'hello\n')
+    await ctx.close()
+    t.is(ctx.broken, undefined)
+  })
+}
+
+test('connect() resolves at the first arrival, however many tries it takes', async (t) => {
+  const path = socketPath(t)
+  const app = client(t)
+  const server = createServer()
+  t.teardown(() => server.close())
+  app.on('reconnect', ({ retry, error }) => {
+    t.is(codeOf(error), 'ENOENT')
+    if (retry === 4) server.listen(path)
+  })
+  const ctx = await app.connect(path)
+  t.true(ctx.connected)
+})
+
+test('connect, disconnect and reconnect tell of a life in its order', async (t) => {
+  const { port, accepted, server } = await bare(t)
+  const app = client(t, { retries: 1 })
+  const told: string[] = []
+  app.on('connect', () => told.push('connect'))
+  app.on('disconnect', (error) => told.push(`disconnect ${codeOf(error)}`))
+  app.on('reconnect', ({ retry }) => told.push(`reconnect ${retry}`))
+  app.on('clientError', (error) => told.push(`gave up ${codeOf(error)}`))
+  const ctx = await app.connect({ host, port })
+  const back = heard(app, 'connect')
+  ;(await accepted()).resetAndDestroy()
+  await back
+  server.close()
+  ;(await accepted()).end()
+  await ctx.closed
+  t.deepEqual(told, [
+    'connect',
+    'disconnect ECONNRESET',
+    'reconnect 1',
+    'connect',
+    'disconnect undefined',
+  ])
+})
+
+test('when the tries of a client that was connected are used up, clientError tells why', async (t) => {
+  const { port, accepted, server } = await bare(t)
+  const app = client(t, { retries: 2, stable: 0 })
+  const ctx = await app.connect({ host, port })
+  const told = heard(app, 'clientError')
+  app.on('error', () => t.fail())
+  server.close()
+  ;(await accepted()).resetAndDestroy()
+  await ctx.closed
+  const [error] = await told
+  t.is(codeOf(error), 'ECONNREFUSED')
+})
+
+test('what stands inside runs afresh each time, what stands outside once', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t)
+  let [outside, inside, left] = [0, 0, 0]
+  app
+    .useClient((_ctx, next) => ((outside += 1), next()), { name: 'outside', before: 'reconnect' })
+    .useClient(async function inner(_ctx, next) {
+      inside += 1
+      try {
+        await next()
+      } finally {
+        left += 1
+      }
+    })
+  await app.connect({ host, port })
+  for (let loss = 1; loss <= 3; loss++) {
+    const back = heard(app, 'connect')
+    ;(await accepted()).end()
+    await back
+    t.deepEqual([outside, inside, left], [1, loss + 1, loss])
+  }
+  t.deepEqual(app.pipelines.client.names.slice(0, 4), ['certs', 'outside', 'reconnect', 'connect'])
+})
+
+test('retries go on counting until a connection has been stable', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, { stable: 2 ** 30 })
+  const counted: number[] = []
+  app.on('reconnect', ({ retry }) => counted.push(retry))
+  await app.connect({ host, port })
+  for (let loss = 1; loss <= 3; loss++) {
+    const back = heard(app, 'connect')
+    ;(await accepted()).end()
+    await back
+  }
+  t.deepEqual(counted, [1, 2, 3])
+})
+
+test('retries begin again after a connection that has been stable', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, { stable: 20 })
+  const counted: number[] = []
+  app.on('reconnect', ({ retry }) => counted.push(retry))
+  await app.connect({ host, port })
+  for (const lasts of [0, 0, 40, 0]) {
+    const back = heard(app, 'connect')
+    const socket = await accepted()
+    // Nothing tells of time that passes but time.
+    if (lasts > 0) await new Promise((resolve) => setTimeout(resolve, lasts))
+    socket.end()
+    await back
+  }
+  t.is(counted[2], 1)
+})
+
+test('a handler that is done before the server is ends it all', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, forever)
+  app.on('reconnect', () => t.fail())
+  app.useClient(async ({ messages }) => {
+    await messages.next()
+  })
+  const done = app.connect({ host, port })
+  ;(await accepted()).write('enough\n')
+  const ctx = await done
+  await ctx.closed
+  t.is(ctx.broken, undefined)
+})
+
+test('a handler that reads to the end is run again on the next connection', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, { retries: 3 })
+  const read: string[] = []
+  app.useClient(async ({ messages }) => {
+    for await (const line of messages) read.push(line)
+  })
+  const done = app.connect({ host, port })
+  for (const word of ['one', 'two', 'three', 'four']) (await accepted()).end(`${word}\n`)
+  await done
+  t.deepEqual(read, ['one', 'two', 'three', 'four'])
+})
+
+test('when decides, of an orderly end too', async (t) => {
+  const { port, accepted } = await bare(t)
+  const asked: unknown[] = []
+  const app = client(t, {
+    when: async (error, ctx) => {
+      asked.push([codeOf(error), ctx.id])
+      return error !== undefined
+    },
+  })
+  const ctx = await app.connect({ host, port })
+  const back = heard(app, 'connect')
+  ;(await accepted()).resetAndDestroy()
+  await back
+  ;(await accepted()).end()
+  await ctx.closed
+  t.deepEqual(asked, [
+    ['ECONNRESET', ctx.id],
+    [undefined, ctx.id],
+  ])
+})
+
+test('an error of a handler ends it at once, though its code is of the network', async (t) => {
+  const { port } = await bare(t)
+  for (const code of ['ECONNREFUSED', 'ECONNRESET', 'ERR_OWN']) {
+    const app = client(t, forever)
+    const mine = Object.assign(new Error('a database'), { code })
+    app.on('reconnect', () => t.fail())
+    app.useClient(() => {
+      throw mine
+    })
+    t.is(await t.throwsAsync(app.connect({ host, port })), mine)
+  }
+})
+
+test('what a peer sent that is not of the codec is followed by another connection', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = new Cio().useClient(reconnect({ delay: 1 })).useClient(json())
+  t.teardown(() => app.close({ timeout: 0 }))
+  app.useClient(async ({ messages }) => {
+    for await (const message of messages) t.is(message, 1)
+  })
+  const told = heard(app, 'reconnect')
+  void app.connect({ host, port }).catch(() => {})
+  ;(await accepted()).write('1\n{\n')
+  const [{ error }] = await told
+  t.is((error as CioError).code, 'ERR_CIO_SYNTAX')
+  await accepted()
+})
+
+test('a certificate that we refuse is not asked for again', async (t) => {
+  const { port } = await bare(t, createTlsServer(loaded('server')))
+  const app = client(t, forever)
+  app.on('reconnect', () => t.fail())
+  await t.throwsAsync(app.connect({ host: 'localhost', family: 4, port, tls: true }), {
+    code: 'ERR_CIO_REJECTED',
+  })
+})
+
+/** A server of OpenSSL's, which refuses by an alert whom it does not trust; Node's only hangs up. */
+async function strict(t: ExecutionContext, ...options: string[]): Promise<number> {
+  const { key, cert } = identity('server')
+  const own = ['-key', key, '-cert', cert, '-CAfile', path('root.crt')]
+  const verify = ['-Verify', '1', '-verify_return_error', '-accept', '127.0.0.1:0']
+  const child = spawn('openssl', ['s_server', ...own, ...verify, ...options], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  })
+  t.teardown(() => child.kill())
+  for await (const line of createInterface(child.stdout)) {
+    const [, port] = /^ACCEPT .*:(\d+)$/.exec(line) ?? []
+    if (port !== undefined) return Number(port)
+  }
+  throw new Error('openssl s_server does not listen')
+}
+
+for (const version of ['tls1_2', 'tls1_3']) {
+  for (const [what, own] of [
+    ['a missing certificate', {}],
+    ['a certificate of another CA', identity('otherCa')],
+    ['an expired certificate', { key: path('expired.key'), cert: path('expired.crt') }],
+  ] as const) {
+    test(`a server that refuses ${what} is not asked again (${version})`, async (t) => {
+      const port = await strict(t, `-${version}`)
+      const app = client(t, forever)
+      app.on('reconnect', () => void app.close())
+      app.on('clientError', () => {})
+      const gone = heard(app, 'disconnect')
+      const material = Object.fromEntries(
+        Object.entries(own).map(([name, file]) => [name, readFileSync(file)]),
+      )
+      // Not by `certs`, which refuses what has expired before a server can.
+      app.pipelines.client.disable('certs')
+      const options = { host: 'localhost', family: 4, port, ca: contents('root.crt'), ...material }
+      // TLS 1.3 lets a client go on before the server has seen its certificate.
+      const error = await app.connect(options).then(
+        () => gone.then(([lost]) => lost),
+        ({ cause }: CioError) => cause,
+      )
+      t.regex(String(codeOf(error)), /ALERT/)
+    })
+  }
+}
+
+test('close() while it is away ends it at once, and nothing went wrong', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, forever)
+  app.on('error', () => t.fail())
+  app.on('clientError', () => t.fail())
+  const ctx = await app.connect({ host, port })
+  const away = heard(app, 'reconnect')
+  ;(await accepted()).resetAndDestroy()
+  await away
+  t.deepEqual(await ctx.close(), { forced: 0 })
+  t.is((ctx.signal.reason as CioError).code, 'ERR_CIO_CLOSED')
+})
+
+test('close() in the midst of a new handshake ends it at once', async (t) => {
+  const server = createTlsServer(loaded('server'))
+  const { port, accepted } = await bare(t, server)
+  const app = client(t)
+  app.on('error', () => t.fail())
+  app.on('clientError', () => t.fail())
+  const ctx = await app.connect({ host: 'localhost', family: 4, port, ca: path('root.crt') })
+  // From here on it accepts, and never shakes hands.
+  const mute = server.listeners('connection')
+  server.removeAllListeners('connection')
+  const asked = deferred()
+  server.on('connection', (socket: Socket) => {
+    t.teardown(() => socket.destroy())
+    socket.once('data', () => asked.resolve())
+  })
+  t.true(mute.length > 0)
+  ;(await accepted()).destroy()
+  await asked.promise
+  t.deepEqual(await ctx.close(), { forced: 0 })
+})
+
+test('destroy() by the application is no loss', async (t) => {
+  const { port } = await bare(t)
+  const app = client(t, forever)
+  app.on('reconnect', () => t.fail())
+  const reason = new Error('mine')
+  const told = heard(app, 'error')
+  const ctx = await app.connect({ host, port })
+  ctx.destroy(reason)
+  await ctx.closed
+  t.is((await told)[0], reason)
+})
+
+test('a signal that aborts later closes the client, wherever it is', async (t) => {
+  const { port, accepted } = await bare(t)
+  const controller = new AbortController()
+  const app = client(t, forever)
+  const ctx = await app.connect({ host, port, signal: controller.signal })
+  const away = heard(app, 'reconnect')
+  ;(await accepted()).end()
+  await away
+  controller.abort()
+  await ctx.closed
+  t.pass()
+})
+
+test('a budget that is spent holds back the retries of all that share it', async (t) => {
+  // Enough for 3 retries, and nothing comes back before the test is over.
+  const budget = new RetryBudget({ ttl: 100_000, minPerSecond: 0.03, ratio: 0 })
+  const tries = new Map<Cio, number>()
+  const spent = deferred()
+  const options: ConnectOptions = {
+    createConnection: () => {
+      throw Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
+    },
+  }
+  const apps = [client(t, { budget, factor: 1 }), client(t, { budget, factor: 1 })]
+  const ended = apps.map((app) => {
+    // Told again and again, the retry stays the same.
+    let last = 0
+    let same = 0
+    app.on('reconnect', ({ retry }) => {
+      same = retry === last ? same + 1 : 0
+      last = retry
+      tries.set(app, retry - 1)
+      if (same === 20) spent.resolve()
+    })
+    return t.throwsAsync(app.connect({ port: 1, ...options }), { code: 'ERR_CIO_CLOSED' })
+  })
+  await spent.promise
+  t.is(
+    [...tries.values()].reduce((sum, one) => sum + one),
+    3,
+  )
+  await Promise.all(apps.map((app) => app.close()))
+  await Promise.all(ended)
+})
+
+test('each arrival puts something into the budget', async (t) => {
+  const budget = new RetryBudget({ ttl: 100_000, minPerSecond: 0, ratio: 1 })
+  const { port, accepted } = await bare(t)
+  const app = client(t, { budget })
+  await app.connect({ host, port })
+  for (let loss = 1; loss <= 5; loss++) {
+    const back = heard(app, 'connect')
+    t.is(budget.balance, 1)
+    ;(await accepted()).end()
+    await back
+  }
+})
+
+test('send() while away rejects at once, and so do sendMany() and end()', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, forever)
+  const ctx = await app.connect({ host, port })
+  const away = heard(app, 'reconnect')
+  ;(await accepted()).end()
+  await away
+  const closed = { code: 'ERR_CIO_CLOSED' }
+  const error = await t.throwsAsync<CioError>(ctx.messages.send('lost'), closed)
+  t.is(error.fault, 'peer')
+  await t.throwsAsync(ctx.messages.sendMany(['lost']), closed)
+  await t.throwsAsync(ctx.messages.end(), closed)
+  // Nobody waits for it, and the process lives.
+  void ctx.messages.send('lost')
+})
+
+test('between a loss and the retry too, send() rejects and throws nothing else', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, forever)
+  const ctx = await app.connect({ host, port })
+  const sent: Promise<unknown>[] = []
+  const sendAgain = (): void => {
+    sent.push(
+      ctx.messages.send('x').then(
+        () => 'sent',
+        ({ code }: CioError) => code,
+      ),
+    )
+  }
+  app.on('disconnect', sendAgain)
+  app.useClient(() => {})
+  ctx.stream.on('close', sendAgain)
+  ctx.stream.on('end', sendAgain)
+  const away = heard(app, 'reconnect')
+  ;(await accepted()).resetAndDestroy()
+  await away
+  sendAgain()
+  t.deepEqual(new Set(await Promise.all(sent)), new Set(['ERR_CIO_CLOSED']))
+})
+
+test('send() that may wait goes out on the next connection, in its order and once', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, { wait: 60_000 })
+  const ctx = await app.connect({ host, port })
+  const away = heard(app, 'reconnect')
+  ;(await accepted()).end()
+  await away
+  const sent = [ctx.messages.send('1'), ctx.messages.sendMany(['2', '3']), ctx.messages.send('4')]
+  app.once('connect', () => sent.push(ctx.messages.send('5')))
+  const back = heard(app, 'connect')
+  const far = await accepted()
+  let text = ''
+  far.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  await back
+  await Promise.all(sent)
+  await ctx.close()
+  if (!far.readableEnded) await once(far, 'end')
+  t.is(text, '1\n2\n3\n4\n5\n')
+})
+
+test('send() that has waited long enough rejects, and is not sent later', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, { ...forever, wait: 5 })
+  const ctx = await app.connect({ host, port })
+  const away = heard(app, 'reconnect')
+  ;(await accepted()).end()
+  await away
+  const error = await t.throwsAsync(ctx.messages.send('late'), { code: 'ERR_CIO_CLOSED' })
+  t.regex(error.message, /within 5 ms/)
+})
+
+test('so many may wait, and no more', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t, { ...forever, wait: Infinity, maxWaiting: 2 })
+  const ctx = await app.connect({ host, port })
+  const away = heard(app, 'reconnect')
+  ;(await accepted()).end()
+  await away
+  const waiting = [ctx.messages.send('1'), ctx.messages.send('2')]
+  await t.throwsAsync(ctx.messages.send('3'), { code: 'ERR_CIO_QUEUE_SIZE' })
+  await ctx.close()
+  for (const send of waiting) await t.throwsAsync(send, { code: 'ERR_CIO_CLOSED' })
+})
+
+test('reading while away waits for the next connection, and ends with the client', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t)
+  const ctx = await app.connect({ host, port })
+  const first = heard(app, 'reconnect')
+  ;(await accepted()).end()
+  await first
+  const next = ctx.messages.next()
+  ;(await accepted()).write('hello\n')
+  t.deepEqual(await next, { done: false, value: 'hello' })
+
+  const { port: other, accepted: acceptedThere } = await bare(t)
+  const lost = client(t, forever)
+  const gone = await lost.connect({ host, port: other })
+  const away = heard(lost, 'reconnect')
+  ;(await acceptedThere()).end()
+  await away
+  const [read, each] = [gone.messages.next(), gone.messages.each(() => {})]
+  await gone.close()
+  t.deepEqual(await read, { done: true, value: undefined })
+  await each
+})
+
+test('messages without a codec are refused as such', async (t) => {
+  const { port } = await bare(t)
+  const app = new Cio().useClient(reconnect(forever))
+  t.teardown(() => app.close({ timeout: 0 }))
+  const ctx: ClientContext & { messages?: Messages<string> } = await app.connect({ host, port })
+  await t.throwsAsync(ctx.messages!.send('hello'), { code: 'ERR_CIO_NO_MESSAGES' })
+})
+
+test('over TLS the peer is the one of the connection that is there', async (t) => {
+  const names = ['server', 'server2']
+  const server = new Cio().useConnection((_ctx, next) => next())
+  const apps = await Promise.all(names.map((name) => serve(t, server, identity(name))))
+  let at = 0
+  const app = client(t)
+  const ctx = await app.connect({
+    host: 'localhost',
+    ca: path('root.crt'),
+    checkServerIdentity: () => undefined,
+    targets: [{ host, port: apps[at]!.port }],
+    createConnection: (options, signal) => openSocket({ ...options, port: apps[at]!.port }, signal),
+  })
+  t.is(ctx.peer?.name, 'localhost')
+  at = 1
+  const back = heard(app, 'connect')
+  await apps[0]!.close({ timeout: 0 })
+  await back
+  t.is(ctx.peer?.name, 'second')
+})
+
+for (const options of [
+  { stable: -1 },
+  { wait: -1 },
+  { maxWaiting: -1 },
+  { when: true },
+  { budget: 5 },
+]) {
+  const [[option, value]] = Object.entries(options) as [[string, unknown]]
+  test(`${option} of ${String(value)} is refused when it is made`, (t) => {
+    t.throws(() => reconnect(options as ReconnectOptions), { code: 'ERR_CIO_OPTION' })
+  })
+}

@@ -1,0 +1,766 @@
+import test, { type ExecutionContext } from 'ava'
+import { expectTypeOf } from 'expect-type'
+import jayson from 'jayson'
+import { once } from 'node:events'
+import { type Socket, connect as connectNet, createServer } from 'node:net'
+import {
+  CancellationTokenSource,
+  type MessageConnection,
+  ResponseError,
+  createMessageConnection,
+} from 'vscode-jsonrpc/node'
+import {
+  Cio,
+  type CioError,
+  type RpcContext,
+  type RpcOptions,
+  type RpcRequest,
+  type StandardSchema,
+  type StreamContext,
+  contentLength,
+  json,
+  lines,
+  rpc,
+  rpcError,
+  rpcFailure,
+} from '../../src/index.ts'
+import { dial, listenBare, readAll, serve } from '../support/serve.ts'
+import { deferred, open, transports } from '../support/transports.ts'
+
+interface Arithmetic {
+  add(params: [a: number, b: number]): number
+  subtract(params: { minuend: number; subtrahend: number }): number
+  divide(params: [number, number]): number
+  now(): string
+  forever(params: [name: string]): never
+}
+
+interface Seen {
+  readonly running: Map<string, RpcRequest>
+  readonly started: (name: string) => Promise<RpcRequest>
+}
+
+/** The methods that most tests call. */
+function arithmetic(): Required<RpcOptions<Arithmetic>>['methods'] & Seen {
+  const running = new Map<string, RpcRequest>()
+  const waiting = new Map<string, (request: RpcRequest) => void>()
+  return {
+    running,
+    started: (name) => new Promise((resolve) => waiting.set(name, resolve)),
+    add: ([a, b]) => a + b,
+    subtract: async ({ minuend, subtrahend }) => minuend - subtrahend,
+    divide([a, b]) {
+      if (b === 0) throw rpcError(1, 'division by zero', { a })
+      return a / b
+    },
+    now: () => 'now',
+    forever([name], request) {
+      running.set(name, request)
+      waiting.get(name)?.(request)
+      return new Promise((_resolve, reject) => {
+        request.signal.addEventListener('abort', () => reject(request.signal.reason))
+      })
+    },
+  }
+}
+
+function server(options: RpcOptions<Arithmetic> = {}) {
+  const { running: _running, started: _started, ...methods } = arithmetic()
+  return new Cio().useConnection(json()).useConnection(rpc<{}, Arithmetic>({ methods, ...options }))
+}
+
+/** What an app tells of errors. */
+function faults(app: Pick<Cio, 'on'>): { event: string; error: CioError }[] {
+  const told: { event: string; error: CioError }[] = []
+  for (const event of ['error', 'clientError', 'reject'] as const) {
+    app.on(event, (error: Error) => told.push({ event, error: error as CioError }))
+  }
+  return told
+}
+
+/** Sends lines to a server and half-closes; the answers, parsed. */
+async function ask(
+  t: ExecutionContext,
+  app: Parameters<typeof serve>[1],
+  ...messages: unknown[]
+): Promise<unknown[]> {
+  const socket = await dial(t, await serve(t, app))
+  socket.end(
+    messages
+      .map((message) => `${typeof message === 'string' ? message : JSON.stringify(message)}\n`)
+      .join(''),
+  )
+  const text = await readAll(socket)
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as unknown)
+}
+
+const request = (id: unknown, method: string, params?: unknown): unknown => ({
+  jsonrpc: '2.0',
+  id,
+  method,
+  params,
+})
+const answered = (id: unknown, result: unknown): unknown => ({ jsonrpc: '2.0', id, result })
+const refused = (id: unknown, code: number, message: string, data?: unknown): unknown => ({
+  jsonrpc: '2.0',
+  id,
+  error: { code, message, ...(data !== undefined && { data }) },
+})
+
+for (const transport of transports) {
+  test(`requests are answered over ${transport}, after a half-close too`, async (t) => {
+    const far = await open(t, server(), transport)
+    far.write(`${JSON.stringify(request(1, 'add', [1, 2]))}\n`)
+    far.end(`${JSON.stringify(request('b', 'subtract', { minuend: 5, subtrahend: 3 }))}\n`)
+    const text = await readAll(far)
+    t.deepEqual(
+      text
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as unknown),
+      [answered(1, 3), answered('b', 2)],
+    )
+  })
+}
+
+async function pair(
+  t: ExecutionContext,
+  { near = {}, far = {} }: { near?: object; far?: RpcOptions } = {},
+) {
+  const served = arithmetic()
+  const { running: _running, started: _started, ...methods } = served
+  const contexts: (StreamContext & RpcContext<{ hello(params: [string]): string }>)[] = []
+  const app = new Cio()
+    .useConnection(json())
+    .useConnection(rpc<{ hello(params: [string]): string }, Arithmetic>({ methods, ...near }))
+    .useConnection(async (ctx, next) => {
+      contexts.push(ctx)
+      await next()
+    })
+    .useClient(json())
+    .useClient(
+      rpc<Arithmetic & { missing(): void; toString(): void }>({
+        methods: { hello: ([name]: [string]) => `hello ${name}` },
+        ...far,
+      }),
+    )
+  const { port } = await serve(t, app)
+  const client = await app.connect(port)
+  return { app, client, served, contexts }
+}
+
+test('both sides call each other', async (t) => {
+  const { client, contexts } = await pair(t)
+  t.is(await client.rpc.call('add', [1, 2]), 3)
+  t.is(await client.rpc.call('now'), 'now')
+  t.is(await contexts[0]!.rpc.call('hello', ['you']), 'hello you')
+  await client.close()
+})
+
+test('many calls under way at once get each its own answer', async (t) => {
+  const { client } = await pair(t)
+  const sums = await Promise.all(
+    Array.from({ length: 1_000 }, (_, index) => client.rpc.call('add', [index, 1])),
+  )
+  t.deepEqual(
+    sums,
+    Array.from({ length: 1_000 }, (_, index) => index + 1),
+  )
+})
+
+test('what a method throws by rpcError reaches its caller with code, message and data', async (t) => {
+  const { app, client } = await pair(t)
+  const told = faults(app)
+  const error = await t.throwsAsync(client.rpc.call('divide', [1, 0]), { code: 'ERR_CIO_RPC' })
+  t.deepEqual(rpcFailure(error), { code: 1, message: 'division by zero', data: { a: 1 } })
+  t.is(rpcFailure(new Error('other')), undefined)
+  t.deepEqual(told, [])
+})
+
+test('what else a method throws is told to the application and not to the caller', async (t) => {
+  for (const method of [
+    () => {
+      throw new Error('secret')
+    },
+    () => Promise.reject(new Error('secret')),
+    () => 1n,
+  ]) {
+    const app = new Cio().useConnection(json()).useConnection(rpc({ methods: { method } }))
+    const told = faults(app)
+    const answers = await ask(t, app, request(1, 'method'), request(2, 'method'))
+    t.deepEqual(answers, [
+      refused(1, -32_603, 'Internal error'),
+      refused(2, -32_603, 'Internal error'),
+    ])
+    t.deepEqual(
+      told.map(({ event }) => event),
+      ['error', 'error'],
+    )
+  }
+})
+
+test('an error that another peer answered is not passed on', async (t) => {
+  const { client } = await pair(t, {
+    far: {
+      methods: {
+        hello: () => {
+          throw rpcError(7, 'secret')
+        },
+      },
+    },
+    near: {
+      methods: {
+        add: ([_a]: unknown[], { ctx }: RpcRequest) =>
+          (ctx as unknown as RpcContext).rpc.call('hello', ['x']),
+      },
+    },
+  })
+  faults(client.app)
+  const error = await t.throwsAsync(client.rpc.call('add', [1, 2]))
+  t.is(rpcFailure(error)?.code, -32_603)
+})
+
+test('malformed messages get the codes of the specification', async (t) => {
+  const invalid = refused(null, -32_600, 'Invalid Request')
+  t.deepEqual(
+    await ask(
+      t,
+      server(),
+      1,
+      null,
+      'null',
+      '"text"',
+      {},
+      { jsonrpc: '2.0' },
+      { jsonrpc: '2.0', method: 5, id: null },
+      { jsonrpc: '1.0', method: 'add', params: [1, 2], id: 1 },
+      { jsonrpc: '2.0', method: 'add', params: 'x', id: 2 },
+      { jsonrpc: '2.0', method: 'add', params: [1, 2], id: {} },
+      request(3, 'missing'),
+      request(null, 'add', [1, 1]),
+    ),
+    [
+      ...Array<unknown>(7).fill(invalid),
+      refused(1, -32_600, 'Invalid Request'),
+      refused(2, -32_600, 'Invalid Request'),
+      invalid,
+      refused(3, -32_601, 'Method not found'),
+      answered(null, 2),
+    ],
+  )
+})
+
+test('what is not JSON is answered with -32700 before the connection ends', async (t) => {
+  const app = server()
+  const told = faults(app)
+  const answers = await ask(t, app, request(1, 'add', [1, 2]), '{"jsonrpc": "2.0", "met', '[1]')
+  t.deepEqual(answers, [answered(1, 3), refused(null, -32_700, 'Parse error')])
+  t.deepEqual(
+    told.map(({ event, error }) => [event, error.code]),
+    [['clientError', 'ERR_CIO_SYNTAX']],
+  )
+})
+
+test('inherited names cannot be called', async (t) => {
+  const names = ['toString', 'constructor', '__proto__', 'hasOwnProperty', 'valueOf']
+  const service = Object.create({ inherited: () => 'reached' }) as Record<string, () => string>
+  service['own'] = () => 'own'
+  const app = new Cio().useConnection(json()).useConnection(rpc({ methods: service }))
+  const answers = await ask(
+    t,
+    app,
+    ...[...names, 'inherited'].map((name) => request(1, name, [])),
+    request(2, 'own'),
+  )
+  t.deepEqual(answers, [
+    ...Array<unknown>(6).fill(refused(1, -32_601, 'Method not found')),
+    answered(2, 'own'),
+  ])
+})
+
+test('notifications run their method and are never answered', async (t) => {
+  const seen: unknown[] = []
+  const app = new Cio().useConnection(json()).useConnection(
+    rpc({
+      methods: {
+        note: (params: unknown, { id }: RpcRequest) => seen.push([params, id]),
+        fail: () => {
+          throw rpcError(1, 'mine')
+        },
+      },
+    }),
+  )
+  const answers = await ask(
+    t,
+    app,
+    request(undefined, 'note', ['x']),
+    request(undefined, 'missing'),
+    request(undefined, 'fail'),
+    request(undefined, '$/cancelRequest'),
+    request(undefined, '$/cancelRequest', { id: 5 }),
+    request(1, 'note'),
+  )
+  t.deepEqual(answers, [answered(1, 2)])
+  t.deepEqual(seen, [
+    [['x'], undefined],
+    [undefined, 1],
+  ])
+})
+
+test('notify sends what has no answer', async (t) => {
+  const heard = deferred<unknown>()
+  const { client } = await pair(t, { near: { methods: { now: (p: unknown) => heard.resolve(p) } } })
+  await client.rpc.notify('now')
+  t.is(await heard.promise, undefined)
+})
+
+test('a batch is answered by one array, without its notifications', async (t) => {
+  const [answers, ...rest] = await ask(
+    t,
+    server({ maxRequests: 1 }),
+    [
+      request(1, 'add', [1, 2]),
+      request(undefined, 'add', [1, 2]),
+      request(2, 'missing'),
+      5,
+      request(3, 'subtract', { minuend: 2, subtrahend: 1 }),
+    ],
+    [request(undefined, 'now')],
+  )
+  t.deepEqual(
+    new Set(answers as unknown[]),
+    new Set([
+      answered(1, 3),
+      refused(2, -32_601, 'Method not found'),
+      refused(null, -32_600, 'Invalid Request'),
+      answered(3, 1),
+    ]),
+  )
+  t.deepEqual(rest, [])
+})
+
+test('an empty batch and one above maxBatch are invalid', async (t) => {
+  const invalid = refused(null, -32_600, 'Invalid Request')
+  const three = [1, 2, 3].map((id) => request(id, 'now'))
+  t.deepEqual(await ask(t, server({ maxBatch: 2 }), [], three, three.slice(1)), [
+    invalid,
+    invalid,
+    [answered(2, 'now'), answered(3, 'now')],
+  ])
+})
+
+test('a batch with a result that has no form in JSON is answered all the same', async (t) => {
+  const methods = { big: () => 1n, small: () => 1 }
+  const app = new Cio().useConnection(json()).useConnection(rpc({ methods }))
+  const told = faults(app)
+  t.deepEqual(await ask(t, app, [request(1, 'small'), request(2, 'big')]), [
+    [refused(1, -32_603, 'Internal error'), refused(2, -32_603, 'Internal error')],
+  ])
+  t.is(told[0]?.error.code, 'ERR_CIO_ENCODE')
+})
+
+test('parameters that do not satisfy their schema are answered with -32602', async (t) => {
+  const pairOfNumbers: StandardSchema<[a: number, b: number]> = {
+    '~standard': {
+      version: 1,
+      vendor: 'test',
+      validate: (value) =>
+        Array.isArray(value) && value.every((one) => typeof one === 'number')
+          ? { value: value as [number, number] }
+          : { issues: [{ message: 'not two numbers' }] },
+    },
+  }
+  t.deepEqual(
+    await ask(
+      t,
+      server({ params: { add: pairOfNumbers } }),
+      request(1, 'add', ['1', 2]),
+      request(2, 'add', [1, 2]),
+    ),
+    [refused(1, -32_602, 'Invalid params', ['not two numbers']), answered(2, 3)],
+  )
+})
+
+test('an abort at the caller reaches the signal at the callee', async (t) => {
+  const { client, served } = await pair(t)
+  const aborting = new AbortController()
+  const started = served.started('a')
+  const call = client.rpc.call('forever', ['a'], { signal: aborting.signal })
+  const { signal } = await started
+  const aborted = once(signal, 'abort')
+  aborting.abort(new Error('enough'))
+  await t.throwsAsync(call, { message: 'enough' })
+  await aborted
+  t.is((signal.reason as CioError).code, 'ERR_CIO_CANCELLED')
+  // Its late answer disturbs nobody.
+  t.is(await client.rpc.call('add', [1, 1]), 2)
+})
+
+test('a call with a signal that has aborted is not sent', async (t) => {
+  const { client, served } = await pair(t)
+  const signal = AbortSignal.abort(new Error('before'))
+  await t.throwsAsync(client.rpc.call('forever', ['a'], { signal }), { message: 'before' })
+  await client.rpc.call('now')
+  t.is(served.running.size, 0)
+})
+
+test('a call without an answer in time rejects, and is cancelled at the callee', async (t) => {
+  const { client, served } = await pair(t)
+  const started = served.started('late')
+  const call = client.rpc.call('forever', ['late'], { timeout: 50 })
+  const error = await t.throwsAsync(call, { code: 'ERR_CIO_CALL_TIMEOUT' })
+  t.regex(error.message, /`forever` within 50 ms/)
+  const { signal } = await started
+  if (!signal.aborted) await once(signal, 'abort')
+  t.is((signal.reason as CioError).code, 'ERR_CIO_CANCELLED')
+})
+
+test('pending calls reject when the connection is lost, and their methods are aborted', async (t) => {
+  const { app, client, served } = await pair(t)
+  faults(app)
+  const started = served.started('lost')
+  const call = client.rpc.call('forever', ['lost'], { timeout: Infinity })
+  const { signal } = await started
+  const aborted = once(signal, 'abort')
+  client.socket!.resetAndDestroy()
+  await t.throwsAsync(call, { code: 'ERR_CIO_CLOSED' })
+  await t.throwsAsync(client.rpc?.call('now') ?? call, { code: 'ERR_CIO_CLOSED' })
+  await aborted
+})
+
+test('pending calls reject when the peer half-closes, and nobody who does not wait is harmed', async (t) => {
+  const port = await listenBare(
+    t,
+    createServer((socket) => socket.resume().end()),
+  )
+  const app = new Cio().useClient(json()).useClient(rpc())
+  const client = await app.connect(port)
+  void client.rpc.call('nobody waits for this')
+  await t.throwsAsync(client.rpc.call('x'), { code: 'ERR_CIO_CLOSED' })
+  await client.closed
+})
+
+test('no more than maxCalls wait for their answers', async (t) => {
+  const { client } = await pair(t, { far: { maxCalls: 2 } })
+  const aborting = new AbortController()
+  const { signal } = aborting
+  const calls = ['a', 'b'].map((name) => client.rpc.call('forever', [name], { signal }))
+  await t.throwsAsync(client.rpc.call('now'), { code: 'ERR_CIO_TOO_MANY_CALLS' })
+  aborting.abort()
+  await Promise.allSettled(calls)
+  t.is(await client.rpc.call('now'), 'now')
+})
+
+test('no more than maxRequests are at work, and the peer has to wait', async (t) => {
+  let running = 0
+  let most = 0
+  const work = async (): Promise<void> => {
+    most = Math.max(most, ++running)
+    await new Promise((resolve) => setImmediate(resolve))
+    running--
+  }
+  const app = new Cio()
+    .useConnection(json())
+    .useConnection(rpc({ methods: { work }, maxRequests: 3 }))
+  const single = Array.from({ length: 30 }, (_, id) => request(id, 'work'))
+  const answers = await ask(t, app, ...single, single.slice(0, 20))
+  t.is(answers.length, 31)
+  t.is(most, 3)
+})
+
+test('a peer that asks and does not read is not read any more', async (t) => {
+  let called = 0
+  const big = 'x'.repeat(100_000)
+  const methods = { big: () => (called++, big) }
+  const app = new Cio().useConnection(json()).useConnection(rpc({ methods, maxRequests: 10 }))
+  const told = faults(app)
+  const socket = await dial(t, await serve(t, app))
+  // Far more than what the kernel's buffers hold.
+  const all = 400
+  for (let id = 0; id < all; id++) socket.write(`${JSON.stringify(request(id, 'big'))}\n`)
+  await new Promise((resolve) => socket.write('', resolve))
+  let before = -1
+  while (before !== called) {
+    before = called
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  t.true(called < all / 2, `${called}`)
+  socket.end()
+  t.is((await readAll(socket)).split('\n').length - 1, all)
+  t.deepEqual(told, [])
+})
+
+test('close() of a client waits for the calls under way', async (t) => {
+  const gate = deferred()
+  const begun = deferred()
+  const { client } = await pair(t, {
+    near: { methods: { now: async () => (begun.resolve(), await gate.promise, 'now') } },
+  })
+  const call = client.rpc.call('now')
+  await begun.promise
+  const closed = client.close({ timeout: 10_000 })
+  gate.resolve()
+  t.is(await call, 'now')
+  t.deepEqual(await closed, { forced: 0 })
+})
+
+test('a server that drains finishes what is at work, asks what that needs, and refuses the rest', async (t) => {
+  const begun = deferred()
+  const app = new Cio().useConnection(json()).useConnection(
+    rpc({
+      methods: {
+        slow: async (_params: unknown, { ctx }: RpcRequest) => {
+          begun.resolve()
+          await once(ctx.draining, 'abort')
+          return (ctx as unknown as RpcContext).rpc.call('name')
+        },
+      },
+    }),
+  )
+  const socket = await dial(t, await serve(t, app))
+  socket.write(`${JSON.stringify(request(1, 'slow'))}\n`)
+  await begun.promise
+  const closed = app.close({ timeout: 10_000 })
+  socket.write(`${JSON.stringify(request(2, 'slow'))}\n`)
+  const heard: unknown[] = []
+  for await (const chunk of socket) {
+    for (const line of String(chunk).trim().split('\n')) {
+      const message = JSON.parse(line) as { id: unknown; method?: string }
+      heard.push(message)
+      if (message.method) socket.write(`${JSON.stringify(answered(message.id, 'peer'))}\n`)
+    }
+  }
+  t.deepEqual(await closed, { forced: 0 })
+  t.deepEqual(
+    new Set(heard),
+    new Set([
+      { jsonrpc: '2.0', id: 1, method: 'name' },
+      refused(2, -32_000, 'Server error: closing'),
+      answered(1, 'peer'),
+    ]),
+  )
+})
+
+test('a method that fails without a listener for error is printed once a connection', async (t) => {
+  const printed: unknown[] = []
+  const print = console.error
+  console.error = (error: unknown) => printed.push((error as Error).message)
+  t.teardown(() => (console.error = print))
+  const methods = {
+    fail: () => {
+      throw new Error('printed once')
+    },
+  }
+  const app = new Cio().useConnection(json()).useConnection(rpc({ methods }))
+  await ask(t, app, request(1, 'fail'), request(2, 'fail'))
+  t.deepEqual(printed.filter((message) => message === 'printed once').length, 1)
+})
+
+test('a jayson client is answered, with results, errors, batches and notifications', async (t) => {
+  const { port } = await serve(t, server())
+  const client = jayson.Client.tcp({ port, host: '127.0.0.1' })
+  const call = (method: string, params: object): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      client.request(method, params, (error: unknown, answer: unknown) =>
+        error ? reject(new Error(JSON.stringify(error))) : resolve(answer),
+      )
+    })
+  const like = (answer: unknown): unknown => ({ ...(answer as object), id: 0 })
+  t.deepEqual(like(await call('add', [1, 2])), answered(0, 3))
+  t.deepEqual(like(await call('missing', [])), refused(0, -32_601, 'Method not found'))
+  t.deepEqual(like(await call('divide', [1, 0])), refused(0, 1, 'division by zero', { a: 1 }))
+  const batch = [client.request('add', [1, 2], 1), client.request('now', [], 2)]
+  const answers = await new Promise((resolve, reject) => {
+    client.request(batch as never, (error: unknown, answer: unknown) =>
+      error ? reject(new Error(JSON.stringify(error))) : resolve(answer),
+    )
+  })
+  t.deepEqual(answers, [answered(1, 3), answered(2, 'now')])
+  await new Promise((resolve) => client.request('now', [], null as never, resolve))
+})
+
+test('a jayson server answers a Cio client', async (t) => {
+  const methods = {
+    add: ([a, b]: [number, number], done: (error: unknown, sum?: number) => void) =>
+      done(null, a + b),
+    fail: (_params: unknown, done: (error: unknown) => void) =>
+      done({ code: 9, message: 'no', data: [1] }),
+  }
+  const port = await listenBare(t, new jayson.Server(methods).tcp())
+  const app = new Cio()
+    .useClient(json())
+    .useClient(rpc<{ add(params: [number, number]): number; fail(): void; missing(): void }>())
+  const client = await app.connect(port)
+  const sums = await Promise.all([1, 2, 3].map((n) => client.rpc.call('add', [n, n])))
+  t.deepEqual(sums, [2, 4, 6])
+  const failed = await t.throwsAsync(client.rpc.call('fail', undefined))
+  t.deepEqual(rpcFailure(failed), { code: 9, message: 'no', data: [1] })
+  t.is(rpcFailure(await t.throwsAsync(client.rpc.call('missing')))?.code, -32_601)
+  await client.close()
+})
+
+/** What vscode-jsonrpc makes of a socket. */
+function code(t: ExecutionContext, socket: Socket): MessageConnection {
+  const connection = createMessageConnection(socket, socket)
+  t.teardown(() => connection.dispose())
+  connection.onError(() => {})
+  return connection
+}
+
+test('a vscode-jsonrpc client and a Cio server call and cancel each other', async (t) => {
+  const served = arithmetic()
+  const { running: _running, started: _started, ...methods } = served
+  const contexts: RpcContext<{ ask(params: [string]): string; wait(): void }>[] = []
+  const app = new Cio()
+    .useConnection(contentLength())
+    .useConnection(rpc<{ ask(params: [string]): string; wait(): void }, Arithmetic>({ methods }))
+    .useConnection(async (ctx, next) => {
+      contexts.push(ctx)
+      await next()
+    })
+  const socket = await dial(t, await serve(t, app))
+  const client = code(t, socket)
+  client.onRequest('ask', (text: string) => `${text}é?`)
+  const waiting = deferred()
+  const cancelled = deferred()
+  client.onRequest('wait', (token) => {
+    waiting.resolve()
+    return new Promise((resolve) => {
+      token.onCancellationRequested(() => {
+        cancelled.resolve()
+        resolve(null)
+      })
+    })
+  })
+  client.listen()
+  t.is(await client.sendRequest('add', 1, 2), 3)
+  t.is(await client.sendRequest('subtract', { minuend: 5, subtrahend: 1 }), 4)
+  const failed = await t.throwsAsync(client.sendRequest('divide', 1, 0), {
+    instanceOf: ResponseError,
+  })
+  t.deepEqual((failed as ResponseError<unknown>).toJson(), {
+    code: 1,
+    message: 'division by zero',
+    data: { a: 1 },
+  })
+  await t.throwsAsync(client.sendRequest('missing'), { code: -32_601 } as never)
+
+  const source = new CancellationTokenSource()
+  const started = served.started('x')
+  const forever = client.sendRequest('forever', 'x', source.token)
+  await started
+  source.cancel()
+  await t.throwsAsync(forever, { code: -32_800 } as never)
+
+  const [ctx] = contexts
+  t.is(await ctx!.rpc.call('ask', ['who']), 'whoé?')
+  const aborting = new AbortController()
+  const wait = ctx!.rpc.call('wait', undefined, { signal: aborting.signal })
+  await waiting.promise
+  aborting.abort(new Error('enough'))
+  await t.throwsAsync(wait, { message: 'enough' })
+  await cancelled.promise
+})
+
+test('a Cio client and a vscode-jsonrpc server call each other', async (t) => {
+  const noted = deferred<unknown>()
+  const port = await listenBare(
+    t,
+    createServer((socket) => {
+      const server = code(t, socket)
+      server.onRequest('add', (a: number, b: number) => a + b)
+      server.onRequest('twice', async (text: string) => {
+        return `${text} ${await server.sendRequest<string>('hello', text)}`
+      })
+      server.onNotification('note', (value: unknown) => noted.resolve(value))
+      server.listen()
+    }),
+  )
+  interface Remote {
+    add(params: [number, number]): number
+    twice(params: [string]): string
+    note(params: { deep: number[] }): void
+    missing(): void
+  }
+  const app = new Cio()
+    .useClient(contentLength())
+    .useClient(rpc<Remote>({ methods: { hello: ([name]: [string]) => `hello ${name}` } }))
+  const client = await app.connect(port)
+  t.is(await client.rpc.call('add', [1, 2]), 3)
+  t.is(await client.rpc.call('twice', ['é']), 'é hello é')
+  await client.rpc.notify('note', { deep: [1] })
+  t.deepEqual(await noted.promise, { deep: [1] })
+  t.is(rpcFailure(await t.throwsAsync(client.rpc.call('missing')))?.code, -32_601)
+  await client.close()
+})
+
+test('what a connection listens with is gone when it is over', async (t) => {
+  const { client } = await pair(t)
+  await client.rpc.call('now')
+  const { stream } = client
+  await client.close()
+  t.is(stream.listenerCount('readable') + stream.listenerCount('removeListener'), 0)
+  t.is((client as Partial<RpcContext>).rpc, undefined)
+})
+
+test('options that are unknown or out of range are refused', (t) => {
+  for (const options of [
+    { maxCalls: 0 },
+    { maxRequests: 0 },
+    { maxBatch: 0 },
+    { timeout: -1 },
+    { method: {} },
+    { methods: { add: 5 } },
+    { methods: { '$/cancelRequest': () => {} } },
+    { methods: { 'rpc.x': () => {} } },
+    { params: { add: {} } },
+  ]) {
+    t.throws(() => rpc(options as RpcOptions), { code: 'ERR_CIO_OPTION' })
+  }
+})
+
+test('a call that is timed wrongly is refused', async (t) => {
+  const { client } = await pair(t)
+  t.throws(() => client.rpc.call('now', undefined, { timeout: -1 }), { code: 'ERR_CIO_OPTION' })
+})
+
+test('a server without any method notices that the peer has left', async (t) => {
+  const app = new Cio().useConnection(json()).useConnection(rpc())
+  const closed = once(app, 'close')
+  const { port } = await serve(t, app)
+  const socket = connectNet(port, '127.0.0.1')
+  await once(socket, 'connect')
+  socket.end()
+  await closed
+  t.pass()
+})
+
+test('calls are typed by an interface, and methods by theirs', (t) => {
+  const attach = async (): Promise<void> => {
+    // @ts-expect-error: nothing has added messages
+    new Cio().useConnection(rpc())
+    // @ts-expect-error: lines take no objects
+    new Cio().useConnection(lines()).useConnection(rpc())
+
+    const app = new Cio().useClient(json()).useClient(rpc<Arithmetic>())
+    const { rpc: typed } = await app.connect(1)
+    expectTypeOf(typed.call('add', [1, 2])).toEqualTypeOf<Promise<number>>()
+    expectTypeOf(typed.call('now')).toEqualTypeOf<Promise<string>>()
+    // @ts-expect-error: no such method
+    void typed.call('multiply', [1, 2])
+    // @ts-expect-error: its parameters are missing
+    void typed.call('add')
+    // @ts-expect-error: not its parameters
+    void typed.call('add', ['1', 2])
+    // @ts-expect-error: not all methods of the interface
+    rpc<{}, Arithmetic>({ methods: { now: () => 'now' } })
+    rpc<{}, { now(): string }>({
+      // @ts-expect-error: not its result
+      methods: { now: () => 5 },
+    })
+  }
+  t.is(typeof attach, 'function')
+})

@@ -50,10 +50,10 @@ export interface CborOptions<Message = unknown> extends MessagesOptions<Message>
 export interface CborContext<Message = unknown> extends MessagesContext<Message, unknown> {}
 
 /** String bundles and packed values: a few bytes of either can ask for a lot of work. */
-const never = new Set([0xdff9, 51])
+const never = [0xdff9, 51]
 /** What may be cyclic. */
-const cloned = new Set([28, 29])
-const records = new Set([0xdfff, 0xdffe, 105])
+const cloned = [28, 29]
+const records = [0xdfff, 0xdffe, 105]
 /** What a record is taken to cost besides its keys, in bytes. */
 const recordOverhead = 64
 const shownBytes = 16
@@ -110,10 +110,11 @@ export function cbor<Message = unknown>(
   const limits: Limits = {
     maxLength,
     maxDepth,
-    refuses: (tag) =>
-      never.has(tag) ||
-      (!given.structuredClone && cloned.has(tag)) ||
-      (!useRecords && records.has(tag)),
+    refused: new Set([
+      ...never,
+      ...(given.structuredClone ? [] : cloned),
+      ...(useRecords ? [] : records),
+    ]),
   }
   return messages<Message, unknown>(
     {

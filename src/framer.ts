@@ -5,7 +5,6 @@ import { CioError, quote } from './errors.ts'
 import type { Decoder } from './messages.ts'
 
 const lineFeed = 0x0a
-const carriageReturn = 0x0d
 const leastCapacity = 1024
 const empty = Buffer.alloc(0)
 
@@ -98,17 +97,18 @@ export class LineDecoder<In> implements Decoder<In> {
   #lines(region: Buffer, into: In[]): void {
     if (!isUtf8(region)) return this.#oneByOne(region, into)
 
-    const lines = region.toString().split('\n')
+    const text = region.toString()
+    const lines = text.split('\n')
     // In UTF-8, a UTF-16 unit takes three bytes at most.
-    const shortest = this.#maxLength / 3
+    const plain = text.length <= this.#maxLength / 3 && !text.includes('\r')
     let index = 0
     // Worked out when it is asked for, which is once, for an error.
     const at = (): number =>
       this.#offset + Buffer.byteLength(lines.slice(0, index).join('\n')) + (index > 0 ? 1 : 0)
     for (; index < lines.length; index++) {
-      const line = lines[index]!
-      if (line.length > shortest && this.#isTooLong(line)) throw this.#tooLong()
-      this.#push(line, at, into)
+      const line = plain ? lines[index]! : this.#checked(lines[index]!)
+      const message = this.#parse(line, at)
+      if (message !== undefined) into.push(message)
     }
     this.#offset += region.length + 1
   }
@@ -119,26 +119,26 @@ export class LineDecoder<In> implements Decoder<In> {
       const feed = region.indexOf(lineFeed, start)
       const end = feed < 0 ? region.length : feed
       const bytes = region.subarray(start, end)
-      const length = bytes.at(-1) === carriageReturn ? bytes.length - 1 : bytes.length
-      if (length > this.#maxLength) throw this.#tooLong()
       const at = (): number => this.#offset
-      if (!isUtf8(bytes)) throw syntaxError(this.#owner, 'is not UTF-8', at(), bytes.toString())
-      this.#push(bytes.toString(), at, into)
+      if (!isUtf8(bytes)) {
+        // The line that is too long is told as such, whatever is in it.
+        if (bytes.length > this.#maxLength + 1) throw this.#tooLong()
+        throw syntaxError(this.#owner, 'is not UTF-8', at(), bytes.toString())
+      }
+      const message = this.#parse(this.#checked(bytes.toString()), at)
+      if (message !== undefined) into.push(message)
       this.#offset += bytes.length + 1
       start = end + 1
     }
   }
 
-  #isTooLong(line: string): boolean {
-    const length = Buffer.byteLength(line)
-    return (line.endsWith('\r') ? length - 1 : length) > this.#maxLength
-  }
-
-  #push(line: string, at: () => number, into: In[]): void {
-    const last = line.length - 1
-    const ends = line.charCodeAt(last) === carriageReturn
-    const message = this.#parse(ends ? line.slice(0, last) : line, at)
-    if (message !== undefined) into.push(message)
+  /** The line without its carriage return, if it is not too long. */
+  #checked(line: string): string {
+    const content = line.endsWith('\r') ? line.slice(0, -1) : line
+    if (content.length > this.#maxLength / 3 && Buffer.byteLength(content) > this.#maxLength) {
+      throw this.#tooLong()
+    }
+    return content
   }
 
   #tooLong(): CioError {

@@ -53,7 +53,8 @@ export class Inbox<In> {
   /** Calls, at once or later, with true when there is a message, with false if there will be none. */
   wait(call: (some: boolean) => void): void {
     this.#waiting.push(call)
-    if (this.#waiting.length === 1) this.#pull()
+    if (this.#waiting.length > 1 || this.#flows) return
+    this.#pull()
   }
 
   /** Stops listening to the stream. */
@@ -66,6 +67,19 @@ export class Inbox<In> {
     stream.off('close', this.#pull)
     this.#ctx.draining.removeEventListener('abort', this.#idle)
     stream.pause()
+  }
+
+  /** Whether what there is comes by itself: the ordinary case, so it is asked first. */
+  get #flows(): boolean {
+    const stream = this.#stream
+    return (
+      this.#listening &&
+      this.ready === 0 &&
+      !this.#over &&
+      stream.readableFlowing === true &&
+      !stream.destroyed &&
+      !this.#ctx.isDraining
+    )
   }
 
   /** Serves those who wait, from what is there; lets the stream flow for those who are left. */

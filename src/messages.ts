@@ -6,7 +6,7 @@ import type { Remainder } from './framer.ts'
 import { Inbox } from './inbox.ts'
 import { type Middleware, defineMiddleware } from './middleware.ts'
 import { checkCount } from './option.ts'
-import { Outbox } from './outbox.ts'
+import { Outbox, nothing } from './outbox.ts'
 
 /** Turns bytes into messages, for one connection. */
 export interface Decoder<In> {
@@ -137,10 +137,10 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   async each(handler: (message: In) => unknown): Promise<void> {
     const inbox = this.#inbox
     for (;;) {
-      while (inbox.ready > 0) {
-        const message = this.#take()
-        const returned = handler(message instanceof Promise ? await message : message)
-        if (isThenable(returned)) await returned
+      const pending = this.#hand(handler)
+      if (pending) {
+        await pending
+        continue
       }
       const some = await new Promise<boolean>((resolve) => inbox.wait(resolve))
       if (some) continue
@@ -180,6 +180,18 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   release(): void {
     this.#outbox.flush()
     this.#inbox.release()
+  }
+
+  /** Hands over what is there, up to what has to be awaited. Apart, so that it is compiled early. */
+  #hand(handler: (message: In) => unknown): PromiseLike<unknown> | undefined {
+    const inbox = this.#inbox
+    while (inbox.ready > 0) {
+      const message = this.#take()
+      if (message instanceof Promise) return message.then(handler)
+      const returned = handler(message)
+      if (returned !== nothing && isThenable(returned)) return returned
+    }
+    return undefined
   }
 
   #result(): IteratorResult<In, undefined> | Promise<IteratorResult<In, undefined>> {

@@ -3,7 +3,8 @@
 import type { StreamContext } from './context.ts'
 import { CioError, asError } from './errors.ts'
 
-const nothing = Promise.resolve()
+/** What a send fulfils with that has to wait for nothing; always the same, so that it is known. */
+export const nothing: Promise<void> = Promise.resolve()
 const ignore = (): void => {}
 
 /** The error of who uses a connection that is gone. */

@@ -6,14 +6,13 @@ import { syntaxError, tooLong } from '../../src/framer.ts'
 export interface Limits {
   readonly maxLength: number
   readonly maxDepth: number
-  readonly refuses: (tag: number) => boolean
+  readonly refused: ReadonlySet<number>
 }
 
 const owner = 'cbor'
 const shownBytes = 16
 const two32 = 2 ** 32
 const recordTags = new Set([0xdfff, 0xdffe, 105])
-const bigintTags = new Set([2, 3])
 // cbor-x makes a bigint byte by byte, in time that grows with the square of its length.
 const longestBigint = 1024
 
@@ -27,7 +26,8 @@ export class Boundaries {
   /** Items still to come at the innermost level, `Infinity` up to a break, and around it. */
   #left = 1
   readonly #outer: number[] = []
-  #tag = 0
+  /** The tag right before, or -1. */
+  #tag = -1
 
   constructor(limits: Limits) {
     this.#limits = limits
@@ -40,6 +40,7 @@ export class Boundaries {
     if (end <= bytes.length) {
       this.#seen = 0
       this.#left = 1
+      this.#tag = -1
     }
     return end
   }
@@ -49,13 +50,15 @@ export class Boundaries {
     let at = start + this.#seen
     let left = this.#left
     let items = 0
+    let tag = this.#tag
     for (;;) {
       while (left === 0 && outer.length > 0) left = outer.pop()!
-      this.#seen = at - start
-      this.#left = left
-      if (left === 0) return at
+      if (left === 0) return this.#pause(at - start, left, at)
       // Each that is to come takes a byte at least.
-      if (at >= bytes.length) return at + (left === Infinity ? 1 : left)
+      if (at >= bytes.length) {
+        this.#tag = tag
+        return this.#pause(at - start, left, at + (left === Infinity ? 1 : left))
+      }
 
       const token = bytes[at]!
       const major = token >> 5
@@ -76,12 +79,15 @@ export class Boundaries {
         } else {
           if (low > 27) throw this.#malformed('has a reserved length', bytes, start, offset)
           header = 1 + 2 ** (low - 24)
-          if (at + header > bytes.length) return at + header
+          if (at + header > bytes.length) {
+            this.#tag = tag
+            return this.#pause(at - start, left, at + header)
+          }
           argument =
             low === 24
               ? bytes[at + 1]!
               : low === 25
-                ? bytes.readUInt16BE(at + 1)
+                ? (bytes[at + 1]! << 8) | bytes[at + 2]!
                 : low === 26
                   ? bytes.readUInt32BE(at + 1)
                   : bytes.readUInt32BE(at + 1) * two32 + bytes.readUInt32BE(at + 5)
@@ -90,7 +96,7 @@ export class Boundaries {
       at += header
       items = 0
       if (major === 2 || major === 3) {
-        if (major === 2 && argument > longestBigint && bigintTags.has(this.#tag)) {
+        if (major === 2 && argument > longestBigint && (tag === 2 || tag === 3)) {
           throw this.#malformed('has too long a bigint', bytes, start, offset)
         }
         at += argument
@@ -99,13 +105,13 @@ export class Boundaries {
       } else if (major === 5) {
         items = argument * 2
       } else if (major === 6) {
-        if (this.#limits.refuses(argument)) {
+        if (this.#limits.refused.has(argument)) {
           throw this.#malformed(`has tag ${argument}`, bytes, start, offset)
         }
-        if (recordTags.has(argument)) this.defined = true
+        if (argument <= 0xdfff && recordTags.has(argument)) this.defined = true
         items = 1
       }
-      this.#tag = major === 6 ? argument : -1
+      tag = major === 6 ? argument : -1
       left -= 1
       if (items > 0) {
         outer.push(left)
@@ -116,6 +122,13 @@ export class Boundaries {
         }
       }
     }
+  }
+
+  /** Keeps the place; `needed` is how far the value reaches at least. */
+  #pause(seen: number, left: number, needed: number): number {
+    this.#seen = seen
+    this.#left = left
+    return needed
   }
 
   #malformed(what: string, bytes: Buffer, start: number, offset: number): Error {

@@ -54,11 +54,9 @@ export class Boundaries {
     let items = 0
     for (;;) {
       while (left === 0 && outer.length > 0) left = outer.pop()!
-      this.#seen = at - start
-      this.#left = left
-      if (left === 0) return at
+      if (left === 0) return this.#pause(at - start, left, at)
       // Each that is to come takes a byte at least.
-      if (at >= bytes.length) return at + left
+      if (at >= bytes.length) return this.#pause(at - start, left, at + left)
 
       const token = bytes[at]!
       items = 0
@@ -79,7 +77,7 @@ export class Boundaries {
         const header = headers[token - 0xc0]!
         if (header === 0)
           throw this.#malformed('has a byte that begins no value', bytes, start, offset)
-        if (at + header > bytes.length) return at + header
+        if (at + header > bytes.length) return this.#pause(at - start, left, at + header)
         switch (token) {
           case 0xc4:
           case 0xd9:
@@ -87,20 +85,20 @@ export class Boundaries {
             break
           case 0xc5:
           case 0xda:
-            at += bytes.readUInt16BE(at + 1)
+            at += (bytes[at + 1]! << 8) | bytes[at + 2]!
             break
           case 0xc6:
           case 0xdb:
             at += bytes.readUInt32BE(at + 1)
             break
           case 0xdc:
-            items = bytes.readUInt16BE(at + 1)
+            items = (bytes[at + 1]! << 8) | bytes[at + 2]!
             break
           case 0xdd:
             items = bytes.readUInt32BE(at + 1)
             break
           case 0xde:
-            items = bytes.readUInt16BE(at + 1) * 2
+            items = ((bytes[at + 1]! << 8) | bytes[at + 2]!) * 2
             break
           case 0xdf:
             items = bytes.readUInt32BE(at + 1) * 2
@@ -119,7 +117,7 @@ export class Boundaries {
             const isRecord = bytes[at + 1] === recordType && this.#limits.records
             if (isRecord && token === 0xd4) {
               const keys = this.#keys(bytes, at + 3, start, offset)
-              if (keys.from > bytes.length) return keys.from
+              if (keys.from > bytes.length) return this.#pause(at - start, left, keys.from)
               this.#records[bytes[at + 2]! & 0x3f] = keys.count
               this.defined = true
               items = keys.count * 2
@@ -158,6 +156,13 @@ export class Boundaries {
     if (width === 0) throw this.#malformed('has a record without keys', bytes, start, offset)
     const from = at + 1 + width
     return { count: from > bytes.length ? 0 : bytes.readUIntBE(at + 1, width), from }
+  }
+
+  /** Keeps the place; `needed` is how far the value reaches at least. */
+  #pause(seen: number, left: number, needed: number): number {
+    this.#seen = seen
+    this.#left = left
+    return needed
   }
 
   #malformed(what: string, bytes: Buffer, start: number, offset: number): Error {

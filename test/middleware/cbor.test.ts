@@ -264,6 +264,14 @@ for (const [name, [bytes, code]] of Object.entries(hostile)) {
   })
 }
 
+test('long bytes after a bigint that was cut are no bigint', async (t) => {
+  const long = Buffer.alloc(2_000, 1)
+  const rest = Buffer.concat([Buffer.from([0x41, 5]), Buffer.from(plain.encode(long))])
+  const { messages, error } = await receive(t, [Buffer.from([0xc2]), rest])
+  t.is(error, undefined)
+  t.deepEqual(messages, [5n, long])
+})
+
 test('what comes before something malformed is delivered, and its offset told', async (t) => {
   const { messages, error } = await receive(t, [Buffer.from([1, 2, 0x61, 0x61, 0x1c])])
   t.deepEqual(messages, [1, 2, 'a'])

@@ -1,0 +1,106 @@
+/** One side of `codecs.ts`, in a process of its own: receives, sends or answers messages. */
+
+import { DecoderStream, EncoderStream } from 'cbor-x'
+import { PackrStream, UnpackrStream } from 'msgpackr'
+import { type Socket, createServer } from 'node:net'
+import type { Duplex, Transform } from 'node:stream'
+import split2 from 'split2'
+import { cbor } from '../middleware/cbor.ts'
+import { msgpack } from '../middleware/msgpack.ts'
+import { Cio, type Messages, json, lines } from '../src/index.ts'
+import { type CodecSettings, message } from './codecs.ts'
+
+const settings = JSON.parse(process.argv[2] ?? '{}') as CodecSettings
+const { codec, way, side, count } = settings
+const host = '127.0.0.1'
+const counted = (received: number): void => {
+  if (received !== count) throw new Error(`${received} of ${count} came`)
+}
+
+process.on('disconnect', () => process.exit())
+process.on('message', () => {
+  const { user, system } = process.cpuUsage()
+  process.send!(user + system)
+})
+process.send!(await (side === 'peer' ? listenPeer() : listenCio()))
+
+async function listenCio(): Promise<number> {
+  const codecs = { lines, json, msgpack, cbor } as const
+  // All of them are used alike; the types of their messages are of no interest here.
+  const made = (codecs[codec] as typeof json)()
+  const app = new Cio().useConnection(made).useConnection(async ({ messages }) => run(messages))
+  const server = await app.listen({ host, port: 0 })
+  return server.port
+}
+
+async function run(messages: Messages<unknown, unknown>): Promise<void> {
+  let received = 0
+  if (way === 'each') await messages.each(() => void received++)
+  else if (way === 'iterate') for await (const _ of messages) received++
+  else if (way === 'answer') {
+    await messages.each((one) => {
+      received++
+      return messages.send(one)
+    })
+  } else {
+    for (; received < count; received++) await messages.send(message(codec, received))
+  }
+  counted(received)
+  await messages.end()
+}
+
+async function listenPeer(): Promise<number> {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    void (way === 'send' ? sendByHand(socket) : receiveByHand(socket))
+  })
+  await new Promise<void>((resolve) => server.listen(0, host, resolve))
+  const address = server.address()
+  return typeof address === 'object' ? (address?.port ?? 0) : 0
+}
+
+function decoder(): Transform {
+  if (codec === 'msgpack') return new UnpackrStream()
+  if (codec === 'cbor') return new DecoderStream()
+  return split2()
+}
+
+/** What is written for a message: by hand for text, by the package's own stream otherwise. */
+function encoder(socket: Socket): { writable: Duplex; form: (one: unknown) => unknown } {
+  if (codec === 'lines') return { writable: socket, form: (one) => `${one as string}\n` }
+  if (codec === 'json') return { writable: socket, form: (one) => `${JSON.stringify(one)}\n` }
+  const stream = codec === 'msgpack' ? new PackrStream() : new EncoderStream()
+  stream.pipe(socket)
+  return { writable: stream, form: (one) => one }
+}
+
+async function receiveByHand(socket: Socket): Promise<void> {
+  const source = socket.pipe(decoder())
+  const parse: (one: string) => unknown =
+    codec === 'json' ? (one: string) => JSON.parse(one) as unknown : (one: string) => one
+  let received = 0
+  if (way === 'iterate') {
+    for await (const one of source) {
+      parse(one as string)
+      received++
+    }
+  } else {
+    const answer = way === 'answer' ? encoder(socket) : undefined
+    source.on('data', (one: string) => {
+      const parsed = parse(one)
+      received++
+      if (answer) answer.writable.write(answer.form(parsed))
+    })
+    await new Promise((resolve) => source.on('end', resolve))
+  }
+  counted(received)
+  socket.end()
+}
+
+async function sendByHand(socket: Socket): Promise<void> {
+  const { writable, form } = encoder(socket)
+  for (let sent = 0; sent < count; sent++) {
+    if (writable.write(form(message(codec, sent)))) continue
+    await new Promise((resolve) => writable.once('drain', resolve))
+  }
+  writable.end()
+}

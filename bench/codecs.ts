@@ -1,0 +1,148 @@
+/** What does a message cost, against split2 and JSON by hand, msgpackr's and cbor-x's own streams? */
+
+import { Encoder } from 'cbor-x'
+import { Packr } from 'msgpackr'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+/** What one server does, given as its argument. */
+export interface CodecSettings {
+  readonly codec: 'lines' | 'json' | 'msgpack' | 'cbor'
+  /** Receives all, by events or by iteration; receives and answers; or sends all. */
+  readonly way: 'each' | 'iterate' | 'answer' | 'send'
+  readonly side: 'peer' | 'cio'
+  readonly count: number
+}
+
+const target = 1
+const piece = 64 * 1024
+const peers = { lines: 'split2', json: 'split2 + JSON', msgpack: 'msgpackr', cbor: 'cbor-x' }
+const texts = Array.from({ length: 16 }, (_, index) => `temperature of room ${index}, in kelvin`)
+
+/** The same messages for all: about a hundred bytes, as telemetry is. */
+export function message(codec: CodecSettings['codec'], index: number): unknown {
+  const value = { id: index, at: 1_700_000_000 + index, name: texts[index % 16], value: index / 8 }
+  return codec === 'lines' ? JSON.stringify(value) : value
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main()
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      launches: { type: 'string', default: '3' },
+      rounds: { type: 'string', default: '11' },
+      count: { type: 'string', default: '50000' },
+    },
+  })
+  // No bench outlives it, whatever hangs.
+  setTimeout(() => process.exit(1), 10 * 60_000).unref()
+  for (const codec of ['lines', 'json', 'msgpack', 'cbor'] as const) {
+    for (const way of ['each', 'iterate', 'send', 'answer'] as const) {
+      const title = `${codec} ${way}`
+      if (!positionals.every((word) => title.includes(word))) continue
+      // One at a time and waited for, it is a round trip each.
+      const count = way === 'answer' ? Number(values.count) / 10 : Number(values.count)
+      await compare({ codec, way, count }, Number(values.launches), Number(values.rounds))
+    }
+  }
+}
+
+async function compare(
+  settings: Omit<CodecSettings, 'side'>,
+  launches: number,
+  rounds: number,
+): Promise<void> {
+  const { codec, way, count } = settings
+  const bytes = encodeAll(settings)
+  const costs = { peer: [] as number[], cio: [] as number[] }
+  for (let launch = 0; launch < launches; launch++) {
+    const sides = [
+      ['peer', await start({ ...settings, side: 'peer' })],
+      ['cio', await start({ ...settings, side: 'cio' })],
+    ] as const
+    // The first rounds warm up and are not counted.
+    for (let round = -1; round <= rounds; round++) {
+      for (const [name, server] of round % 2 ? sides : sides.toReversed()) {
+        const before = await server.cpu()
+        await load(server.port, way, bytes)
+        const after = await server.cpu()
+        if (round > 0) costs[name].push((1_000 * (after - before)) / count)
+      }
+    }
+    for (const [, server] of sides) server.stop()
+  }
+  const [peer, cio] = [median(costs.peer), median(costs.cio)]
+  const pairs = median(costs.cio.map((cost, index) => cost / costs.peer[index]!))
+  const figures = `${peers[codec]} ${peer.toFixed(0)} ns, cio ${cio.toFixed(0)} ns a message`
+  const ratio = cio / peer
+  const verdict = ratio <= target ? 'met' : 'missed'
+  console.log(
+    `${`${codec} ${way}`.padEnd(16)} ${figures.padEnd(50)} ratio ${ratio.toFixed(2)} (pairs ${pairs.toFixed(2)}), target ${target.toFixed(2)}: ${verdict}`,
+  )
+}
+
+interface Server {
+  readonly port: number
+  cpu(): Promise<number>
+  stop(): void
+}
+
+async function start(settings: CodecSettings): Promise<Server> {
+  const file = `codec-server${extname(import.meta.url)}`
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [JSON.stringify(settings)])
+  const [port] = (await once(child, 'message')) as [number]
+  const cpu = async (): Promise<number> => {
+    child.send('cpu')
+    const [spent] = (await once(child, 'message')) as [number]
+    return spent
+  }
+  return { port, cpu, stop: () => child.disconnect() }
+}
+
+/** All messages, in pieces: large ones, or one a message where each is answered. */
+function encodeAll({ codec, way, count }: Omit<CodecSettings, 'side'>): Buffer[] {
+  if (way === 'send') return []
+  const packr = new Packr({ sequential: true })
+  const encoder = new Encoder({ sequential: true })
+  const encoded = Array.from({ length: count }, (_, index) => {
+    const one = message(codec, index)
+    if (codec === 'msgpack') return Buffer.from(packr.pack(one))
+    if (codec === 'cbor') return Buffer.from(encoder.encode(one))
+    return Buffer.from(codec === 'lines' ? `${one as string}\n` : `${JSON.stringify(one)}\n`)
+  })
+  if (way === 'answer') return encoded
+  const all = Buffer.concat(encoded)
+  const pieces: Buffer[] = []
+  for (let at = 0; at < all.length; at += piece) pieces.push(all.subarray(at, at + piece))
+  return pieces
+}
+
+async function load(port: number, way: CodecSettings['way'], pieces: Buffer[]): Promise<void> {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
+  await once(socket, 'connect')
+  const closed = once(socket, 'close')
+  if (way === 'answer') {
+    let next = 0
+    const ask = (): unknown => (next < pieces.length ? socket.write(pieces[next++]!) : socket.end())
+    socket.on('data', ask)
+    ask()
+  } else {
+    socket.resume()
+    for (const one of pieces) if (!socket.write(one)) await once(socket, 'drain')
+    if (way !== 'send') socket.end()
+    else socket.on('end', () => socket.end())
+  }
+  await closed
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const half = sorted.length / 2
+  return (sorted[Math.floor(half)]! + sorted[Math.ceil(half) - 1]!) / 2
+}

@@ -32,16 +32,20 @@ export type Methods<Interface> = {
   ) => Returned<Interface[Name]> | PromiseLike<Returned<Interface[Name]>>
 }
 
+/** Schemas of the parameters of some of them. */
+export type Schemas<Interface> = {
+  readonly [Name in keyof Interface]?: StandardSchema<Checked<Interface[Name]>>
+}
+
 /** Options of {@link rpc}. */
 export interface RpcOptions<Local = OwnMethods> {
   /**
-   * What the peer may call: own properties of this object, and nothing that they inherit.
-   *
-   * @default {}
+   * What the peer may call: own properties of this object, and nothing that they inherit. Without it,
+   * nothing.
    */
   readonly methods?: Methods<Local>
   /** Schemas of parameters, by the names of methods. Without it, methods get what the peer sent. */
-  readonly params?: { readonly [Name in keyof Local]?: StandardSchema<Checked<Local[Name]>> }
+  readonly params?: Schemas<Local>
   /**
    * Milliseconds to wait for an answer, where a call does not say. `Infinity` waits as long as the
    * connection lasts.

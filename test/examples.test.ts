@@ -42,6 +42,32 @@ test('chat.ts passes lines on to everybody else', async (t) => {
   t.is(await ann.next(), '* bob left')
 })
 
+test('rpc.ts answers requests by JSON-RPC, and asks who calls', async (t) => {
+  const { port, line } = await start(t, 'rpc')
+  const socket = await dial(t, port)
+  const heard = createInterface(socket)[Symbol.asyncIterator]()
+  const next = async (): Promise<unknown> => JSON.parse(String((await heard.next()).value))
+  t.deepEqual(await next(), { jsonrpc: '2.0', id: 1, method: 'whoAreYou' })
+  socket.write('{"jsonrpc":"2.0","id":1,"result":"ann"}\n')
+  t.regex(await line(/came from/), /^ann came from 127\.0\.0\.1:\d+$/)
+  socket.write('{"jsonrpc":"2.0","id":7,"method":"add","params":[1,2]}\n')
+  t.deepEqual(await next(), { jsonrpc: '2.0', id: 7, result: 3 })
+  socket.write('{"jsonrpc":"2.0","id":8,"method":"divide","params":[1,0]}\n')
+  t.deepEqual(await next(), {
+    jsonrpc: '2.0',
+    id: 8,
+    error: { code: 1, message: 'division by zero' },
+  })
+  socket.write('{"jsonrpc":"2.0","id":9,"method":"wait","params":[60000]}\n')
+  socket.write('{"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":9}}\n')
+  t.deepEqual(await next(), {
+    jsonrpc: '2.0',
+    id: 9,
+    error: { code: -32_800, message: 'Request cancelled' },
+  })
+  socket.end()
+})
+
 test('koa.ts answers HTTP requests by Koa', async (t) => {
   const { port, line } = await start(t, 'koa')
   const response = await fetch(`http://127.0.0.1:${port}/here`, {

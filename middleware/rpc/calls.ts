@@ -28,7 +28,9 @@ interface Pending {
   readonly method: string
   readonly resolve: (result: unknown) => void
   readonly reject: (error: unknown) => void
-  readonly timer: NodeJS.Timeout | undefined
+  /** When it is late, by `performance.now()`. */
+  readonly due: number
+  readonly timeout: number
   readonly signal: AbortSignal | undefined
   readonly abort: (() => void) | undefined
 }
@@ -42,6 +44,9 @@ export class Calls {
   readonly #pending = new Map<unknown, Pending>()
   #lastId = 0
   #closed = false
+  /** One for all calls: setting and clearing one for each would cost more than all else. */
+  #timer: NodeJS.Timeout | undefined
+  #nextDue = Infinity
 
   constructor(pump: Pump, bounds: CallBounds) {
     this.#pump = pump
@@ -62,11 +67,11 @@ export class Calls {
       const refusal = this.#refusal(method, signal)
       if (refusal !== undefined) return reject(asError(refusal))
       const id = ++this.#lastId
-      const expire = (): void => this.#cancel(id, timedOut(method, timeout))
-      const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
+      const due = performance.now() + timeout
+      if (due < this.#nextDue) this.#watch(due)
       const abort = signal && (() => this.#cancel(id, asError(signal.reason)))
       if (abort) signal.addEventListener('abort', abort)
-      this.#pending.set(id, { method, resolve, reject, timer, signal, abort })
+      this.#pending.set(id, { method, resolve, reject, due, timeout, signal, abort })
       this.#pump
         .send({ jsonrpc: '2.0', id, method, params })
         .catch((error: unknown) => this.#take(id)?.reject(error))
@@ -88,6 +93,7 @@ export class Calls {
   /** Rejects what is pending and all that is to come: no answer can come any more. */
   close(): void {
     this.#closed = true
+    clearTimeout(this.#timer)
     for (const [id, { method }] of this.#pending) this.#take(id)?.reject(closed(method))
   }
 
@@ -99,7 +105,23 @@ export class Calls {
     return new CioError('ERR_CIO_TOO_MANY_CALLS', `\`${method}\` was not called: ${many}`)
   }
 
-  #cancel(id: number, reason: Error): void {
+  #watch(due: number): void {
+    clearTimeout(this.#timer)
+    this.#nextDue = due
+    if (due < Infinity) this.#timer = setTimeout(this.#expire, due - performance.now())
+  }
+
+  readonly #expire = (): void => {
+    const now = performance.now()
+    let next = Infinity
+    for (const [id, { method, due, timeout }] of this.#pending) {
+      if (due > now) next = Math.min(next, due)
+      else this.#cancel(id, timedOut(method, timeout))
+    }
+    this.#watch(next)
+  }
+
+  #cancel(id: unknown, reason: Error): void {
     const call = this.#take(id)
     if (!call) return
     call.reject(reason)
@@ -110,7 +132,6 @@ export class Calls {
     const call = this.#pending.get(id)
     if (!call) return undefined
     this.#pending.delete(id)
-    clearTimeout(call.timer)
     if (call.abort) call.signal?.removeEventListener('abort', call.abort)
     if (this.#pending.size === 0) this.#pump.stir()
     return call

@@ -92,8 +92,6 @@ export function wrap(options: WrapOptions): Middleware<StreamContext> {
     // Together: each side may have to send something for the other's decoder.
     const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
     const layer = new Layer(beneath, { decode: decoders, encode: encoders, buffered })
-    // Who is inside sees the consequence alone; this is what the run is to end by.
-    layer.on('error', () => layer.failure && ctx.destroy(layer.failure))
     ctx.stream = layer
     try {
       await next()
@@ -102,7 +100,6 @@ export function wrap(options: WrapOptions): Middleware<StreamContext> {
       layer.destroy()
       ctx.stream = beneath
     }
-    if (layer.failure) throw layer.failure
   })
 }
 

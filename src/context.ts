@@ -4,12 +4,13 @@ import type { X509Certificate } from 'node:crypto'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import { type Endpoint, formatEndpoint, remoteEndpoint } from './address.ts'
 import { tell } from './app-events.ts'
 import { presentedCertificate } from './certificate.ts'
 import type { Cio } from './cio.ts'
 import { CioError } from './errors.ts'
 import { checkDuration } from './option.ts'
-import { Peer, canonicalAddress } from './peer.ts'
+import { Peer } from './peer.ts'
 import { read } from './read.ts'
 
 /** Why a signal aborts where nothing went wrong. */
@@ -214,13 +215,20 @@ export abstract class StreamContext extends Context {
    * The net or TLS socket beneath the stream; null where there is none, as on an in-memory pair.
    */
   socket: Socket | null = null
+  /**
+   * Whom the other side speaks for, where a sender that is trusted has said so, such as a load
+   * balancer by `proxyProtocol`. Null where it speaks for itself.
+   */
+  origin: Endpoint | null = null
 
   #stream: Duplex | undefined
+  #brokenLayer: Error | undefined
   #transport: Duplex | undefined
   #ownEnds = 0
   #forced = false
   #peer: Peer | null = null
   #peerSocket: Socket | null = null
+  #lent: Socket | undefined
 
   constructor(app: Cio, id: number) {
     super(app)
@@ -243,6 +251,8 @@ export abstract class StreamContext extends Context {
 
   set stream(stream: Duplex) {
     if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
+    // What broke a layer is what broke the connection, also when the layer is gone.
+    this.#brokenLayer ??= this.#stream?.errored ?? undefined
     this.#ownEnds = stream.listenerCount('end')
     this.#stream = stream
   }
@@ -278,12 +288,20 @@ export abstract class StreamContext extends Context {
     return this.socket instanceof TLSSocket
   }
 
-  /** The other side as `address:port`, for messages. */
+  /**
+   * The IP address that counts, for limits, for lists by address and for logs, in canonical form:
+   * that of `origin`, or else the socket's own. Null where there is none, as on a Unix socket.
+   */
+  get address(): string | null {
+    return (this.origin ?? remoteEndpoint(this.socket))?.address ?? null
+  }
+
+  /** The other side as `address:port`, for messages; and whom it speaks for, if for another. */
   get remote(): string {
-    const { remoteAddress, remotePort } = this.socket ?? {}
-    if (remoteAddress === undefined) return this.socket ? 'a local socket' : 'a stream'
-    const address = canonicalAddress(remoteAddress)
-    return address.includes(':') ? `[${address}]:${remotePort}` : `${address}:${remotePort}`
+    const { socket, origin } = this
+    const own = remoteEndpoint(socket)
+    const sender = own ? formatEndpoint(own) : socket ? 'a local socket' : 'a stream'
+    return origin ? `${formatEndpoint(origin)} by way of ${sender}` : sender
   }
 
   /**
@@ -291,7 +309,8 @@ export abstract class StreamContext extends Context {
    * while nothing did.
    */
   get broken(): Error | undefined {
-    return this.destroyedWith ?? this.#stream?.errored ?? this.#transport?.errored ?? undefined
+    const error = this.destroyedWith ?? this.#brokenLayer ?? this.#stream?.errored
+    return error ?? this.#transport?.errored ?? undefined
   }
 
   /** Whether somebody listens for the end of input who could still answer it. */
@@ -309,14 +328,21 @@ export abstract class StreamContext extends Context {
   /** Destroys the stream and all beneath it, and leaves the run as it is. */
   disconnect(reason?: Error): void {
     this.#stream?.destroy(reason)
-    this.socket?.destroy()
+    if (this.socket !== this.#lent) this.socket?.destroy()
     this.#transport?.destroy()
+  }
+
+  /** Shows a socket that somebody else owns, and destroys: other streams may be in it. */
+  protected borrow(socket: Socket): void {
+    this.socket = socket
+    this.#lent = socket
   }
 
   /** Forgets the stream and all beneath it. */
   protected detach(): void {
     this.#stream = undefined
     this.#transport = undefined
+    this.#brokenLayer = undefined
     this.socket = null
   }
 

@@ -212,11 +212,14 @@ test('while draining, idle connections are closed and a response says so', async
 test('a response whose head was sent before the drain is finished, then its connection closed', async (t) => {
   const answer = deferred()
   const app = new Cio().useConnection(
-    http(async (_incoming, response) => {
-      response.write('first')
-      await answer.promise
-      response.end('last')
-    }),
+    http(
+      async (_incoming, response) => {
+        response.write('first')
+        await answer.promise
+        response.end('last')
+      },
+      { keepAliveTimeout: 60_000 },
+    ),
   )
   const server = await serve(t, app)
   const client = await dial(t, server)

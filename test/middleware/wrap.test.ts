@@ -12,7 +12,7 @@ import {
   createInflate,
   gzipSync,
 } from 'node:zlib'
-import { Cio, Layer, isCioError, lines, read, wrap } from '../../src/index.ts'
+import { Cio, CioError, Layer, isCioError, lines, read, wrap } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { readAll, serve } from '../support/serve.ts'
 import { open, transports } from '../support/transports.ts'
@@ -148,7 +148,11 @@ test('what does not decode is told by clientError, whatever the handler is at', 
   for (const handler of [
     async (ctx: { stream: Parameters<typeof read>[0] }) => readAll(read(ctx.stream)),
     async (_: object, next: () => Promise<void>) => next(),
-    async (ctx: { closed: Promise<void>; signal: AbortSignal }) => once(ctx.signal, 'abort'),
+    async ({ signal }: { signal: AbortSignal }) => once(signal, 'abort'),
+    async ({ signal }: { signal: AbortSignal }) => {
+      await once(signal, 'abort')
+      throw new CioError('ERR_CIO_CLOSED', 'the consequence, not the cause')
+    },
   ]) {
     const app = new Cio().useConnection(gzip()).useConnection(handler)
     const told = failure(app)

@@ -1,5 +1,6 @@
 /** The public names, nothing else. */
 
+export { formatEndpoint, localEndpoint, remoteEndpoint, type Endpoint } from './address.ts'
 export { announce, tell, type AppEvents } from './app-events.ts'
 export { Backoff, pause, type BackoffOptions } from './backoff.ts'
 export { Cio, type HandleOptions, type Pipelines } from './cio.ts'
@@ -34,8 +35,9 @@ export {
   type StandardSchema,
 } from './messages.ts'
 export { defineMiddleware, type Hints, type Middleware, type Next } from './middleware.ts'
+export { compileNetworks, type Networks } from './networks.ts'
 export { checkCount, checkDuration, checkKnown, optionError } from './option.ts'
-export type { Peer, PeerNames } from './peer.ts'
+export { canonicalAddress, type Peer, type PeerNames } from './peer.ts'
 export type { Pipeline, PipelineEntry, Selector } from './pipeline.ts'
 export type { Registrable } from './registration.ts'
 export { Pump, type PumpOptions } from './pump.ts'

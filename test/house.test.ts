@@ -35,7 +35,7 @@ const houses = await Promise.all(
 const budgets = { src: 200, middleware: 150 }
 const overBudget: Record<string, { readonly lines: number; readonly why: string }> = {
   'middleware/rpc/requests.ts': { lines: 165, why: 'one request from its arrival to its answer' },
-  'src/context.ts': { lines: 220, why: 'the base of all contexts and of those with a stream' },
+  'src/context.ts': { lines: 235, why: 'the base of all contexts and of those with a stream' },
 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
@@ -96,11 +96,13 @@ const names = [
   'allowList',
   'announce',
   'asError',
+  'canonicalAddress',
   'certs',
   'checkCount',
   'checkDuration',
   'checkKnown',
   'codec',
+  'compileNetworks',
   'compileRule',
   'contentLength',
   'contextOf',
@@ -109,6 +111,7 @@ const names = [
   'denyList',
   'events',
   'finish',
+  'formatEndpoint',
   'frames',
   'framesOf',
   'http',
@@ -117,6 +120,7 @@ const names = [
   'judge',
   'lines',
   'loadCerts',
+  'localEndpoint',
   'makeRoom',
   'messages',
   'openSocket',
@@ -127,6 +131,7 @@ const names = [
   'read',
   'reconnect',
   'relisten',
+  'remoteEndpoint',
   'rpc',
   'rpcError',
   'rpcFailure',

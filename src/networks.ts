@@ -24,7 +24,8 @@ export function compileNetworks(
   option: string,
   networks: readonly string[],
 ): Networks {
-  const list = new BlockList()
+  // One would find IPv4 addresses in networks of IPv6.
+  const lists = { ipv4: new BlockList(), ipv6: new BlockList() }
   if (!Array.isArray(networks)) {
     throw optionError(owner, option, 'an array of addresses and networks', networks)
   }
@@ -33,12 +34,14 @@ export function compileNetworks(
     if (address === undefined || bits === undefined) {
       throw optionError(owner, option, 'addresses and networks, such as 10.0.0.0/8', network)
     }
-    list.addSubnet(address, bits, familyOf(address))
+    const family = familyOf(address)
+    lists[family].addSubnet(address, bits, family)
   }
   return (address) => {
     if (address === null || isIP(address) === 0) return false
     const canonical = canonicalAddress(address)
-    return list.check(canonical, familyOf(canonical))
+    const family = familyOf(canonical)
+    return lists[family].check(canonical, family)
   }
 }
 

@@ -82,7 +82,7 @@ export function pipe(
 
   return defineMiddleware<ConnectionContext>({ name: 'pipe' }, async function pipe(ctx) {
     const { stream } = ctx
-    const { upstream, release } = await reach(ctx, target, { connectTimeout, header })
+    const upstream = await reach(ctx, target, { connectTimeout, header })
     for (const side of [stream, upstream]) makeRoom(side)
     // Before those of pipeline(), which destroys one side by the error of the other.
     const lose = (cause?: Error): void => {
@@ -90,34 +90,26 @@ export function pipe(
     }
     upstream.on('error', lose)
     upstream.once('close', () => upstream.readableEnded || lose())
-    try {
-      const both = [pipeline(stream, upstream), pipeline(upstream, stream)]
-      const failed = (await Promise.allSettled(both)).find(({ status }) => status === 'rejected')
-      if (failed) throw ctx.broken ?? (failed as PromiseRejectedResult).reason
-    } finally {
-      release()
-    }
+    const both = [pipeline(stream, upstream), pipeline(upstream, stream)]
+    const failed = (await Promise.allSettled(both)).find(({ status }) => status === 'rejected')
+    if (failed) throw ctx.broken ?? (failed as PromiseRejectedResult).reason
   })
-}
-
-interface Reached {
-  readonly upstream: Duplex
-  /** Lets go of it, if it is not over. */
-  readonly release: () => void
 }
 
 async function reach(
   ctx: ConnectionContext,
   wanted: PipeTarget | ChooseTarget,
   { connectTimeout, header }: { connectTimeout: number; header: PipeOptions['header'] },
-): Promise<Reached> {
+): Promise<Duplex> {
   try {
     const bytes = header?.(ctx)
     const target = typeof wanted === 'function' ? await wanted(ctx) : wanted
     checkTarget(target)
-    if (isDuplex(target)) return await greet(target, bytes)
-    if (isContext(target)) return await greet(target.stream, bytes)
-    return await dial(ctx, target, { connectTimeout, bytes })
+    if (!isDuplex(target) && !isContext(target))
+      return await dial(ctx, target, { connectTimeout, bytes })
+    const upstream = isDuplex(target) ? target : target.stream
+    if (bytes !== undefined) upstream.write(bytes)
+    return upstream
   } catch (thrown) {
     if (ctx.isOver) throw ctx.signal.reason
     const cause = asError(thrown)
@@ -130,16 +122,11 @@ async function reach(
   }
 }
 
-async function greet(upstream: Duplex, bytes: Uint8Array | string | undefined): Promise<Reached> {
-  if (bytes !== undefined) upstream.write(bytes)
-  return { upstream, release: () => void upstream.destroy() }
-}
-
 async function dial(
   ctx: ConnectionContext,
   target: number | string | ConnectOptions,
   { connectTimeout, bytes }: { connectTimeout: number; bytes: Uint8Array | string | undefined },
-): Promise<Reached> {
+): Promise<Duplex> {
   const app = new Cio()
   // What fails is told once, by the run of the connection that it is for.
   app.on('error', () => {})
@@ -155,10 +142,7 @@ async function dial(
     )
   }
   const client = await app.connect(target, { connectTimeout, signal: ctx.signal })
-  const release = (): void => {
-    if (!client.isOver) client.destroy()
-  }
-  return { upstream: client.stream, release }
+  return client.stream
 }
 
 function lost({ remote }: StreamContext, cause: Error | undefined): CioError {

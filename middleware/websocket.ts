@@ -46,9 +46,10 @@ const defaultMaxPayload = 1024 * 1024
  * Makes each WebSocket client a connection of an app.
  *
  * The messages are the bytes of its `ctx.stream`: a message received is a chunk, a string written
- * is a text message, and bytes are a binary one. Where one ends says nothing, so put a codec on
- * top; `lines()` and `json()` make each a message. The app may be the one that this is registered
- * on: a WebSocket's own connection then passes it by, and reaches what is registered after it.
+ * is a text message, and bytes are a binary one. Where a message ends says nothing: what a codec
+ * sends in one turn travels as one. So both sides need a codec, such as a line feed after each
+ * line. The app may be the one that this is registered on: a WebSocket's own connection then passes
+ * it by, and reaches what is registered after it.
  *
  * A WebSocket has no half-close: who ends is gone. `ctx.socket` and `ctx.peer` are those of the
  * connection beneath, which `requestOf(ctx)` knows the upgrade of: its path, its headers.

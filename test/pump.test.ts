@@ -104,6 +104,8 @@ test('what is at work when what is inside returns is waited for', async (t) => {
   const closed = once(returns, 'close')
   const socket = await dial(t, await serve(t, returns))
   socket.write('1\n')
+  t.is(await readAll(socket), '')
+  socket.end()
   await closed
   t.deepEqual(order, ['inside', 'work'])
 })

@@ -96,6 +96,13 @@ test('what is at work when what is inside returns is waited for', async (t) => {
       pump.track(gate.promise.then(() => order.push('work')))
     }),
   )
+  returns.useConnection(
+    async (_ctx, next) => {
+      await next()
+      order.push('outside')
+    },
+    { before: 'pumping' },
+  )
   returns.useConnection(async () => {
     await begun.promise
     order.push('inside')
@@ -107,7 +114,7 @@ test('what is at work when what is inside returns is waited for', async (t) => {
   t.is(await readAll(socket), '')
   socket.end()
   await closed
-  t.deepEqual(order, ['inside', 'work'])
+  t.deepEqual(order, ['inside', 'work', 'outside'])
 })
 
 test('what is inside fails with its own error, after the work that it cut off', async (t) => {

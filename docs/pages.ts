@@ -31,7 +31,7 @@ const families: Record<string, readonly string[]> = {
   Layers: ['wrap', 'transform', 'multiplex'],
   'Other protocols': ['http', 'websocket', 'pipe'],
   Conversations: ['events', 'rpc'],
-  Clients: ['reconnect'],
+  Clients: ['reconnect', 'socks5', 'http-connect'],
 }
 
 interface Page {

@@ -1,6 +1,6 @@
 import debug from 'debug'
 import { announce } from '../src/app-events.ts'
-import { Backoff, type BackoffOptions, pause } from '../src/backoff.ts'
+import { Backoff, pause } from '../src/backoff.ts'
 import type { ClientContext } from '../src/client.ts'
 import { asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
@@ -12,7 +12,7 @@ import { heals } from './reconnect/heals.ts'
 const log = debug('cio:reconnect')
 
 /** Options of {@link reconnect}. */
-export interface ReconnectOptions extends BackoffOptions {
+export interface ReconnectOptions {
   /**
    * How many tries follow one another without a stable connection. `Infinity` never gives up.
    *

@@ -36,7 +36,7 @@ export {
 } from './messages.ts'
 export { defineMiddleware, type Hints, type Middleware, type Next } from './middleware.ts'
 export { compileNetworks, type Networks } from './networks.ts'
-export { checkCount, checkDuration, checkKnown, optionError } from './option.ts'
+export { checkCount, checkDuration, checkKnown, longestTimer, optionError } from './option.ts'
 export { canonicalAddress, type Peer, type PeerNames } from './peer.ts'
 export type { Pipeline, PipelineEntry, Selector } from './pipeline.ts'
 export type { Registrable } from './registration.ts'
@@ -78,6 +78,7 @@ export {
   type EventsOptions,
 } from '../middleware/events.ts'
 export { frames, type FramesContext, type FramesOptions } from '../middleware/frames.ts'
+export { httpConnect, type HttpConnectOptions, type ProxyTls } from '../middleware/http-connect.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export { lines, type LinesContext, type LinesOptions } from '../middleware/lines.ts'
 export { reconnect, type Reconnect, type ReconnectOptions } from '../middleware/reconnect.ts'

@@ -1,0 +1,215 @@
+import debug from 'debug'
+import { request } from 'node:http'
+import { isIP } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type ConnectionOptions as NodeTlsOptions, connect as connectTls } from 'node:tls'
+import type { ClientContext, ConnectOptions } from '../src/client.ts'
+import { openSocket } from '../src/dial.ts'
+import { CioError, asError, quote } from '../src/errors.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkCount, checkKnown, optionError } from '../src/option.ts'
+import { type CertsOptions, loadCerts } from './certs.ts'
+
+const log = debug('cio:httpConnect')
+
+/** Options of TLS to a proxy: certificates as `certs` takes them, and Node's. */
+export interface ProxyTls
+  extends CertsOptions, Omit<NodeTlsOptions, keyof CertsOptions | 'socket'> {}
+
+/** Options of {@link httpConnect}. */
+export interface HttpConnectOptions {
+  /**
+   * The proxy's name or address.
+   *
+   * @default 'localhost'
+   */
+  readonly host?: string
+  /**
+   * The proxy's port.
+   *
+   * @default 8080
+   */
+  readonly port?: number
+  /**
+   * Speaks TLS with the proxy: `true`, or options of its own. Without it, the proxy's name and
+   * password can be read on the way.
+   *
+   * @default false
+   */
+  readonly tls?: boolean | ProxyTls
+  /**
+   * Whom to log in as, by basic authentication; without a colon.
+   *
+   * @default none
+   */
+  readonly username?: string
+  /**
+   * The password. It appears in no error and no log.
+   *
+   * @default none
+   */
+  readonly password?: string
+  /**
+   * More headers for the proxy.
+   *
+   * @default none
+   */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+interface Proxy extends HttpConnectOptions {
+  readonly host: string
+  readonly port: number
+}
+
+const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
+
+/**
+ * Connects through an HTTP proxy, by `CONNECT`.
+ *
+ * The proxy resolves host names. TLS goes through it from end to end, and `secure` checks the host
+ * that was asked for; TLS to the proxy itself is another one, below it, and its certificate is never
+ * `ctx.peer`. Many proxies connect to port 443 alone. `connectTimeout` bounds the proxy and what is
+ * behind it together.
+ *
+ * A second one, or a `socks5`, that is registered after it is reached through it.
+ *
+ * @pipelines client
+ * @order before `connect`
+ * @adds nothing; puts `createConnection` into `ctx.options`
+ * @rejects `ERR_CIO_PROXY` (peer): the proxy does not connect, and says why, or speaks no HTTP;
+ *   `ERR_CIO_PROXY_AUTH` (app): it does not let us in; `ERR_CIO_REJECTED` (peer): its certificate
+ *   is not accepted; Node's error: it cannot be reached
+ * @throws `ERR_CIO_OPTION`: an option is unknown, or not what it should be
+ * @see RFC 9110, section 9.3.6
+ *
+ * @example
+ * import { Cio, httpConnect } from 'cio'
+ *
+ * const app = new Cio().useClient(httpConnect({ host: 'localhost', port: 8080 }))
+ * app.on('connect', (ctx) => console.log(`connected to ${ctx.remote}`))
+ */
+export function httpConnect(options: HttpConnectOptions = {}): Middleware<ClientContext> {
+  const { host = 'localhost', port = 8080, username } = options
+  checkKnown('httpConnect', options, known)
+  if (typeof host !== 'string' || host === '') {
+    throw optionError('httpConnect', 'host', 'a name', host)
+  }
+  checkCount('httpConnect', 'port', port, 1)
+  if (username !== undefined && (typeof username !== 'string' || username.includes(':'))) {
+    throw optionError('httpConnect', 'username', 'a string without a colon', username)
+  }
+  const proxy = { ...options, host, port }
+
+  return defineMiddleware<ClientContext>(
+    { name: 'httpConnect', before: 'connect' },
+    async function httpConnect(ctx, next) {
+      const outer = ctx.options
+      const { createConnection: reach = openSocket } = outer
+      const createConnection = async (
+        target: ConnectOptions,
+        signal: AbortSignal,
+      ): Promise<Duplex> => {
+        const { path: _, ...rest } = target
+        const raw = await reach({ ...rest, host, port }, signal)
+        const abort = (): void => void raw.destroy()
+        signal.addEventListener('abort', abort)
+        try {
+          const stream = proxy.tls ? await secured(raw, proxy) : raw
+          log('%d asks for %s:%d', ctx.id, target.host, target.port)
+          return await tunnel(stream, target, proxy)
+        } catch (error) {
+          raw.destroy()
+          throw signal.aborted ? asError(signal.reason) : error
+        } finally {
+          signal.removeEventListener('abort', abort)
+        }
+      }
+      ctx.options = { ...outer, createConnection }
+      try {
+        await next()
+      } finally {
+        ctx.options = outer
+      }
+    },
+  )
+}
+
+async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex> {
+  const options = typeof tls === 'object' ? tls : {}
+  const material = await loadCerts(options)
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({
+      ...(isIP(host) === 0 ? { servername: host } : { host }),
+      ...(options as object),
+      ...(material as object),
+      socket: raw,
+      // Node's types of `tls.connect` leave it out.
+      ...({ allowHalfOpen: true } as object),
+    })
+    socket.on('error', (cause) => {
+      raw.destroy()
+      const refused = Boolean(socket.authorizationError)
+      reject(
+        new CioError(
+          refused ? 'ERR_CIO_REJECTED' : 'ERR_CIO_PROXY',
+          refused
+            ? `the certificate of the HTTP proxy ${host}:${port} is not accepted: ${cause.message}`
+            : `the handshake with the HTTP proxy ${host}:${port} failed: ${cause.message}`,
+          { fault: 'peer', cause },
+        ),
+      )
+    })
+    socket.once('close', () => reject(failed({ host, port }, 'it closed the connection')))
+    socket.once('secureConnect', () => resolve(socket))
+  })
+}
+
+function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<Duplex> {
+  const { host = 'localhost', port = 0 } = target
+  const authority = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
+  const { username, password = '' } = proxy
+  const basic = Buffer.from(`${username}:${password}`).toString('base64')
+  return new Promise((resolve, reject) => {
+    const asking = request({
+      method: 'CONNECT',
+      path: authority,
+      headers: {
+        ...proxy.headers,
+        host: authority,
+        ...(username !== undefined && { 'proxy-authorization': `Basic ${basic}` }),
+      },
+      createConnection: () => stream,
+    })
+    asking.once('error', (cause) => reject(failed(proxy, cause.message, authority, cause)))
+    asking.once('connect', ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
+      if (statusCode >= 200 && statusCode < 300) {
+        if (head.length > 0) stream.unshift(head)
+        return resolve(stream)
+      }
+      const why = `it answers ${statusCode} ${quote(statusMessage)}`
+      reject(statusCode === 407 ? notLetIn(proxy, why) : failed(proxy, why, authority))
+    })
+    asking.end()
+  })
+}
+
+function notLetIn({ host, port }: Proxy, why: string): CioError {
+  return new CioError(
+    'ERR_CIO_PROXY_AUTH',
+    `the HTTP proxy ${host}:${port} does not let us in: ${why}; check \`username\` and \`password\``,
+  )
+}
+
+function failed(
+  { host, port }: { readonly host: string; readonly port: number },
+  why: string,
+  target = 'anything',
+  cause?: Error,
+): CioError {
+  return new CioError(
+    'ERR_CIO_PROXY',
+    `the HTTP proxy ${host}:${port} did not connect to ${target}: ${why}`,
+    { fault: 'peer', cause },
+  )
+}

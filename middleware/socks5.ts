@@ -1,0 +1,178 @@
+import debug from 'debug'
+import type { Duplex } from 'node:stream'
+import { domainToASCII } from 'node:url'
+import { SocksClient } from 'socks'
+import type { ClientContext, ConnectOptions } from '../src/client.ts'
+import { openSocket } from '../src/dial.ts'
+import { CioError, asError } from '../src/errors.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkCount, checkKnown, longestTimer, optionError } from '../src/option.ts'
+
+const log = debug('cio:socks5')
+
+/** Options of {@link socks5}. */
+export interface Socks5Options {
+  /**
+   * The proxy's name or address.
+   *
+   * @default 'localhost'
+   */
+  readonly host?: string
+  /**
+   * The proxy's port.
+   *
+   * @default 1080
+   */
+  readonly port?: number
+  /**
+   * Whom to log in as; at most 255 bytes.
+   *
+   * @default none: it asks to be let in without
+   */
+  readonly username?: string
+  /**
+   * The password; at most 255 bytes. It appears in no error and no log.
+   *
+   * @default none
+   */
+  readonly password?: string
+}
+
+const known = ['host', 'port', 'username', 'password']
+const longest = 255
+
+/**
+ * Connects through a SOCKS5 proxy.
+ *
+ * The proxy resolves host names, so that those of its network can be reached, and ours does not see
+ * them. TLS goes through it from end to end, and `secure` checks the host that was asked for. The
+ * password goes to the proxy as it is: use `httpConnect` with TLS where that is too little.
+ * `connectTimeout` bounds the proxy and what is behind it together.
+ *
+ * A second one, or an `httpConnect`, that is registered after it is reached through it.
+ *
+ * @pipelines client
+ * @order before `connect`
+ * @adds nothing; puts `createConnection` into `ctx.options`
+ * @rejects `ERR_CIO_PROXY` (peer): the proxy does not connect, and says why;
+ *   `ERR_CIO_PROXY_AUTH` (app): it does not let us in; Node's error: it cannot be reached
+ * @throws `ERR_CIO_OPTION`: an option is unknown, or not what it should be
+ * @see RFC 1928 and RFC 1929
+ *
+ * @example
+ * import { Cio } from 'cio'
+ * import { socks5 } from 'cio/socks5'
+ *
+ * const app = new Cio().useClient(socks5({ host: 'localhost', port: 1080 }))
+ * app.on('connect', (ctx) => console.log(`connected to ${ctx.remote}`))
+ */
+export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
+  const { host = 'localhost', port = 1080 } = options
+  checkKnown('socks5', options, known)
+  if (typeof host !== 'string' || host === '') throw optionError('socks5', 'host', 'a name', host)
+  checkCount('socks5', 'port', port, 1)
+  for (const name of ['username', 'password'] as const) {
+    const value: unknown = options[name] ?? 'absent'
+    const size = typeof value === 'string' ? Buffer.byteLength(value) : 0
+    if (size >= 1 && size <= longest) continue
+    // Without the value.
+    throw new CioError('ERR_CIO_OPTION', `socks5: \`${name}\` has to have 1 to ${longest} bytes`)
+  }
+
+  return defineMiddleware<ClientContext>(
+    { name: 'socks5', before: 'connect' },
+    async function socks5(ctx, next) {
+      const outer = ctx.options
+      const { createConnection: reach = openSocket } = outer
+      const createConnection = async (
+        target: ConnectOptions,
+        signal: AbortSignal,
+      ): Promise<Duplex> => {
+        const { path: _, ...rest } = target
+        const stream = await reach({ ...rest, host, port }, signal)
+        log('%d asks for %s:%d', ctx.id, target.host, target.port)
+        return negotiate(stream, target, signal, { ...options, host, port })
+      }
+      ctx.options = { ...outer, createConnection }
+      try {
+        await next()
+      } finally {
+        ctx.options = outer
+      }
+    },
+  )
+}
+
+async function negotiate(
+  stream: Duplex,
+  { host = 'localhost', port = 0, connectTimeout = longestTimer }: ConnectOptions,
+  signal: AbortSignal,
+  proxy: Socks5Options & { readonly host: string; readonly port: number },
+): Promise<Duplex> {
+  const abort = (): void => void stream.destroy()
+  signal.addEventListener('abort', abort)
+  // The library waits for it to close, and it is half-open.
+  stream.once('end', abort)
+  try {
+    await SocksClient.createConnection({
+      command: 'connect',
+      // Its length counts characters, and is sent as bytes.
+      destination: { host: domainToASCII(host) || host, port },
+      existing_socket: stream,
+      timeout: Math.max(1, Math.min(connectTimeout, longestTimer)),
+      proxy: {
+        type: 5,
+        host: proxy.host,
+        port: proxy.port,
+        ...(proxy.username !== undefined && { userId: proxy.username }),
+        ...(proxy.password !== undefined && { password: proxy.password }),
+      },
+    })
+    stream.off('end', abort)
+    await untouched(stream)
+    return stream
+  } catch (thrown) {
+    stream.destroy()
+    if (signal.aborted) throw asError(signal.reason)
+    throw refused(asError(thrown).message, proxy, `${host}:${port}`)
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/**
+ * The library lets the stream flow right after it has connected, and what a server says first would
+ * be lost. It is kept, and the stream left as nobody had read it yet.
+ */
+async function untouched(stream: Duplex): Promise<void> {
+  const early: Buffer[] = []
+  const keep = (chunk: Buffer): void => void early.push(chunk)
+  const hold = (): void => {}
+  // With a listener for `readable`, it does not flow.
+  stream.on('readable', hold)
+  stream.on('data', keep)
+  await new Promise((resolve) => setImmediate(resolve))
+  stream.off('data', keep)
+  stream.off('readable', hold)
+  if (early.length > 0) stream.unshift(Buffer.concat(early))
+  // Node looks at who is left in its next turn.
+  await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** Not with the library's error as its cause: that has the password. */
+function refused(
+  why: string,
+  { host, port }: { readonly host: string; readonly port: number },
+  target: string,
+): CioError {
+  const proxy = `the SOCKS5 proxy ${host}:${port}`
+  if (/authentication/i.test(why)) {
+    return new CioError(
+      'ERR_CIO_PROXY_AUTH',
+      `${proxy} does not let us in: ${why}; check \`username\` and \`password\``,
+    )
+  }
+  return new CioError('ERR_CIO_PROXY', `${proxy} did not connect to ${target}: ${why}`, {
+    fault: 'peer',
+  })
+}

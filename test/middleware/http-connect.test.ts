@@ -1,0 +1,82 @@
+import test from 'ava'
+import { createServer } from 'node:net'
+import { Cio, httpConnect } from '../../src/index.ts'
+import { identity, path } from '../support/certificates.ts'
+import { proxyContract } from '../contracts/proxy.ts'
+import { httpProxy } from '../support/proxies.ts'
+import { listenBare, readAll, serve } from '../support/serve.ts'
+
+proxyContract({
+  name: 'httpConnect',
+  make: httpConnect,
+  proxy: (t, login) => httpProxy(t, login ? { login } : {}),
+  early: (word) => `HTTP/1.1 200 OK\r\n\r\n${word}`,
+})
+
+const hello = (): Cio =>
+  new Cio().useConnection((ctx) => void ctx.stream.end(`hello ${ctx.peer?.name}`))
+
+test('over TLS to the proxy a plain connection has no peer, and one over TLS has its own', async (t) => {
+  const proxy = await httpProxy(t, { tls: true })
+  const { port } = await serve(t, hello())
+  const { port: secure } = await serve(t, hello(), {
+    ...identity('server2'),
+    ca: path('root.crt'),
+    requestCert: true,
+  })
+  const tls = { ca: path('root.crt'), servername: 'localhost' }
+  const app = new Cio().useClient(httpConnect({ host: proxy.host, port: proxy.port, tls }))
+  t.teardown(() => app.close({ timeout: 0 }))
+
+  const plain = await app.connect({ host: '127.0.0.1', port })
+  t.is(plain.peer, null)
+  t.false(plain.encrypted)
+  t.is(await readAll(plain), 'hello undefined')
+
+  const own = { ...identity('alice'), ca: path('root.crt') }
+  const ctx = await app.connect({ host: 'localhost', port: secure, ...own })
+  t.is(ctx.peer?.name, 'second')
+  t.is(await readAll(ctx), 'hello alice')
+})
+
+test('a proxy whose certificate is not trusted, or for another name, is sent nothing', async (t) => {
+  const proxy = await httpProxy(t, { tls: true })
+  for (const tls of [true, { ca: path('root.crt'), servername: 'elsewhere.test' }]) {
+    const app = new Cio().useClient(
+      httpConnect({ host: proxy.host, port: proxy.port, tls, username: 'alice', password: 'x' }),
+    )
+    await t.throwsAsync(app.connect({ port: 1 }), { code: 'ERR_CIO_REJECTED' })
+  }
+  t.deepEqual(proxy.asked, [])
+})
+
+test('a proxy that does not speak TLS where it is to is told as such', async (t) => {
+  const proxy = await httpProxy(t)
+  const app = new Cio().useClient(httpConnect({ host: proxy.host, port: proxy.port, tls: true }))
+  await t.throwsAsync(app.connect({ port: 1 }), { code: 'ERR_CIO_PROXY' })
+})
+
+test('headers of one’s own are sent, and what the proxy answers is quoted', async (t) => {
+  let request = ''
+  const server = createServer((socket) => {
+    socket.on('data', (chunk: Buffer) => {
+      request += chunk.toString()
+      socket.end('HTTP/1.1 403 \x1b[31mno way\r\n\r\n')
+    })
+  })
+  const port = await listenBare(t, server)
+  const app = new Cio().useClient(
+    httpConnect({ host: '127.0.0.1', port, headers: { 'x-team': 'blue' } }),
+  )
+  const error = await t.throwsAsync(app.connect({ host: '::1', port: 25 }), {
+    code: 'ERR_CIO_PROXY',
+  })
+  t.regex(request, /^CONNECT \[::1\]:25 HTTP\/1\.1\r\n/)
+  t.regex(request, /\r\nx-team: blue\r\n/)
+  t.regex(request, /\r\nhost: \[::1\]:25\r\n/i)
+  t.false(error.message.includes('\x1b'))
+})
+
+test('a username with a colon is refused', (t) => {
+  t.throws(() => httpConnect({ username: 'a:b' }), { code: 'ERR_CIO_OPTION' })
+})

@@ -1,0 +1,39 @@
+import test from 'ava'
+import { Cio, type CioError } from '../../src/index.ts'
+import { socks5 } from '../../middleware/socks5.ts'
+import { proxyContract } from '../contracts/proxy.ts'
+import { httpConnect } from '../../middleware/http-connect.ts'
+import { httpProxy, socksProxy } from '../support/proxies.ts'
+import { readAll, serve } from '../support/serve.ts'
+
+proxyContract({
+  name: 'socks5',
+  make: socks5,
+  proxy: socksProxy,
+  early: (word) => `\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x01${word}`,
+})
+
+test('an HTTP proxy is reached through a SOCKS5 proxy', async (t) => {
+  const { port } = await serve(
+    t,
+    new Cio().useConnection((ctx) => void ctx.stream.end('far')),
+  )
+  const outer = await socksProxy(t)
+  const inner = await httpProxy(t)
+  const app = new Cio()
+    .useClient(socks5({ host: outer.host, port: outer.port }))
+    .useClient(httpConnect({ host: inner.host, port: inner.port }))
+  t.teardown(() => app.close({ timeout: 0 }))
+  t.is(await readAll(await app.connect({ host: '127.0.0.1', port })), 'far')
+  t.deepEqual(inner.asked, [`127.0.0.1:${port}`])
+})
+
+for (const option of ['username', 'password']) {
+  test(`a ${option} that does not fit into the protocol is refused, and not shown`, (t) => {
+    const value = '☃'.repeat(86)
+    const error = t.throws<CioError>(() => socks5({ username: 'a', [option]: value }), {
+      code: 'ERR_CIO_OPTION',
+    })
+    t.false(error.message.includes('☃'))
+  })
+}

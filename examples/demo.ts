@@ -47,7 +47,7 @@ async function demo(): Promise<void> {
   assert.deepEqual(app.pipelines.server.names, ['certs', 'relisten', 'listen'])
   assert.deepEqual(app.pipelines.connection.names, ['secure', 'allowList', 'echo'])
 
-  const server = await app.listen({ port: 0, host: '127.0.0.1', requestCert: true })
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
   say(`3. The server listens on port ${server.port}`)
 
   say('4. alice connects')

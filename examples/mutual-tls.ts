@@ -16,5 +16,5 @@ const app = new Cio()
 
 app.on('reject', (error) => console.log(error.message))
 
-const server = await app.listen(process.env.PORT ?? 7004, { requestCert: true })
+const server = await app.listen(process.env.PORT ?? 7004)
 console.log(`mutual TLS on port ${server.port}`)

@@ -3,8 +3,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createServer, connect as connectNet } from 'node:net'
-import { Cio, type CioError, type ServerContext } from '../src/index.ts'
-import { identity } from './support/certificates.ts'
+import { Cio, type CioError, type ServerContext, allowList } from '../src/index.ts'
+import { identity, path } from './support/certificates.ts'
 import { dial, readAll, serve } from './support/serve.ts'
 import { deferred, dialOver, networks, open, optionsOf, socketPath } from './support/transports.ts'
 
@@ -499,4 +499,18 @@ test('the connections of a server are its own, and are gone when close tells of 
   socket.end()
   await one.close()
   t.deepEqual(sizes, [0])
+})
+
+test('a CA given to a server asks for certificates, unless it is told not to', async (t) => {
+  const ask = new Cio().useConnection(allowList(['alice'])).useConnection((ctx) => {
+    ctx.stream.write(`hello ${ctx.peer?.name}`)
+  })
+  const options = { ...identity('server'), ca: path('root.crt') }
+  const server = await serve(t, ask, options)
+  const visitor = { host: 'localhost', port: server.port, ca: path('root.crt') }
+  const client = await new Cio().connect({ ...visitor, ...identity('alice') })
+  t.teardown(() => client.close({ timeout: 0 }))
+  t.is(await readAll(client), 'hello alice')
+  const open = await serve(t, new Cio(), { ...options, requestCert: false })
+  t.false(open.options.requestCert)
 })

@@ -13,6 +13,7 @@ import {
   json,
   lines,
 } from '../../src/index.ts'
+import { msgpack } from '../../middleware/msgpack.ts'
 import { dial, listenBare, readAll, serve } from '../support/serve.ts'
 import { deferred, open, transports } from '../support/transports.ts'
 
@@ -116,6 +117,22 @@ test('a Cio client and a duplex-emitter server hear each other', async (t) => {
   t.deepEqual(sums, [3, 7])
   await client.events.emit('bye')
   await client.closed
+})
+
+test('events go both ways over msgpack', async (t) => {
+  const app = new Cio()
+    .useConnection(msgpack())
+    .useConnection(events<Asked, Told>())
+    .useConnection(async (ctx, next) => {
+      ctx.events.on('add', (a, b) => ctx.events.emit('sum', a + b))
+      await next()
+    })
+    .useClient(msgpack())
+    .useClient(events<Told, Asked>())
+  const client = await app.connect((await serve(t, app)).port)
+  const sum = new Promise((resolve) => client.events.on('sum', resolve))
+  await client.events.emit('add', 20, 22)
+  t.is(await sum, 42)
 })
 
 test('events that come with the first bytes reach listeners attached before any await', async (t) => {

@@ -24,6 +24,8 @@ import {
   rpcError,
   rpcFailure,
 } from '../../src/index.ts'
+import { cbor } from '../../middleware/cbor.ts'
+import { msgpack } from '../../middleware/msgpack.ts'
 import { dial, listenBare, readAll, serve } from '../support/serve.ts'
 import { deferred, open, transports } from '../support/transports.ts'
 
@@ -159,6 +161,30 @@ test('both sides call each other', async (t) => {
   t.is(await contexts[0]!.rpc.call('hello', ['you']), 'hello you')
   await client.close()
 })
+
+for (const [name, codec] of Object.entries({ msgpack, cbor })) {
+  test(`requests go both ways over ${name}`, async (t) => {
+    const app = new Cio()
+      .useConnection(codec())
+      .useConnection(
+        rpc<{ name(): string }, { greet(params: [string]): string }>({
+          methods: {
+            greet: async ([word], { ctx }) =>
+              `${word} ${String(await (ctx as unknown as RpcContext).rpc.call('name'))}`,
+          },
+        }),
+      )
+      .useClient(codec())
+      .useClient(
+        rpc<{ greet(params: [string]): string; missing(): void }>({
+          methods: { name: () => 'you' },
+        }),
+      )
+    const client = await app.connect((await serve(t, app)).port)
+    t.is(await client.rpc.call('greet', ['hello']), 'hello you')
+    t.is(rpcFailure(await t.throwsAsync(client.rpc.call('missing')))?.code, -32_601)
+  })
+}
 
 test('many calls under way at once get each its own answer', async (t) => {
   const { client } = await pair(t)

@@ -20,7 +20,7 @@ import {
 } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { deferred, open, transports } from '../support/transports.ts'
+import { deferred, networks, open, transports } from '../support/transports.ts'
 
 const hello = (_request: unknown, response: { end(text: string): void }): void => {
   response.end('hello')
@@ -154,6 +154,27 @@ test('over a layer, requests are answered and know their context', async (t) => 
   t.regex(await until(layer, /id \d+/), /id \d+/)
   layer.destroy()
 })
+
+for (const transport of networks) {
+  test(`over ${transport}, what a middleware has read and put back is part of the request`, async (t) => {
+    const app = new Cio()
+      .useConnection(
+        async function sniff({ stream }, next) {
+          await once(stream, 'readable')
+          const bytes = stream.read() as Buffer
+          stream.unshift(bytes)
+          await next()
+        },
+        { after: 'secure' },
+      )
+      .useConnection(http((asked, response) => void response.end(asked.url)))
+    const client = (await open(t, app, transport)) as Socket
+    client.write('GET /first')
+    await new Promise((resolve) => setImmediate(resolve))
+    client.write('/second HTTP/1.1\r\nHost: x\r\n\r\n')
+    t.regex(await until(client, /second$/), /\/first\/second$/)
+  })
+}
 
 test('a request that came by another server has no context', async (t) => {
   t.is(

@@ -1,0 +1,192 @@
+// npx tsc -p bench/tsconfig.json && node build/bench/rpc.js
+//
+// Round trips a second, of `events` and `rpc` beside the packages that they talk to: one after
+// another, and with a hundred under way.
+
+import createDuplexEmitter from 'duplex-emitter'
+import jayson from 'jayson'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import split2 from 'split2'
+import { createMessageConnection } from 'vscode-jsonrpc/node'
+import { Cio, contentLength, events, json, rpc } from '../src/index.ts'
+import type { Library } from './rpc-server.ts'
+
+const { values } = parseArgs({
+  options: {
+    launches: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '15' },
+    calls: { type: 'string', default: '5000' },
+  },
+})
+const launches = Number(values.launches)
+const rounds = Number(values.rounds)
+const calls = Number(values.calls)
+
+const host = '127.0.0.1'
+const warmUp = 5
+const target = 1.5
+// jayson's client makes a connection for each call: no more of them than there are ports.
+const fewer = 20
+// No bench outlives it, whatever hangs.
+setTimeout(() => process.exit(1), 10 * 60_000).unref()
+
+/** One who adds by asking a server. */
+type Add = (a: number, b: number) => Promise<number>
+
+interface Remote {
+  add(params: [number, number]): number
+}
+
+const clients: Record<Library, (port: number) => Add | Promise<Add>> = {
+  async 'net by hand'(port) {
+    const socket = connect({ port, host, noDelay: true })
+    await once(socket, 'connect')
+    const { ask, answer } = asking()
+    socket.pipe(split2(JSON.parse)).on('data', ([id, sum]: [number, number]) => answer(id, sum))
+    return (a, b) => ask((id) => void socket.write(`${JSON.stringify([id, a, b])}\n`))
+  },
+  async 'cio events'(port) {
+    const app = new Cio().useClient(json()).useClient(events())
+    const { events: emitter } = await app.connect({ port, host })
+    const { ask, answer } = asking()
+    emitter.on('sum', (id, sum) => answer(id as number, sum as number))
+    return (a, b) => ask((id) => void emitter.emit('add', id, a, b))
+  },
+  async 'duplex-emitter'(port) {
+    const socket = connect({ port, host, noDelay: true })
+    await once(socket, 'connect')
+    const emitter = createDuplexEmitter(socket)
+    const { ask, answer } = asking()
+    emitter.on('sum', answer)
+    return (a, b) => ask((id) => void emitter.emit('add', id, a, b))
+  },
+  async 'cio rpc'(port) {
+    const app = new Cio().useClient(json()).useClient(rpc<Remote>())
+    const client = await app.connect({ port, host })
+    return (a, b) => client.rpc.call('add', [a, b])
+  },
+  async 'cio rpc, Content-Length'(port) {
+    const app = new Cio().useClient(contentLength()).useClient(rpc<Remote>())
+    const client = await app.connect({ port, host })
+    return (a, b) => client.rpc.call('add', [a, b])
+  },
+  jayson(port) {
+    const client = jayson.Client.tcp({ port, host })
+    return (a, b) =>
+      new Promise((resolve, reject) => {
+        client.request('add', [a, b], (error: unknown, answer: { result: number }) =>
+          error ? reject(new Error(JSON.stringify(error))) : resolve(answer.result),
+        )
+      })
+  },
+  async 'vscode-jsonrpc'(port) {
+    const socket = connect({ port, host, noDelay: true })
+    await once(socket, 'connect')
+    const connection = createMessageConnection(socket, socket)
+    connection.listen()
+    return (a, b) => connection.sendRequest<number>('add', a, b)
+  },
+}
+
+/** Each of Cio's, and the packages that it is measured against. */
+const questions: readonly (readonly [ours: Library, theirs: Library])[] = [
+  ['cio events', 'duplex-emitter'],
+  ['cio rpc', 'jayson'],
+  ['cio rpc', 'vscode-jsonrpc'],
+  ['cio rpc, Content-Length', 'vscode-jsonrpc'],
+  ['cio rpc', 'duplex-emitter'],
+  ['cio events', 'net by hand'],
+  ['cio rpc', 'net by hand'],
+]
+
+const libraries = Object.keys(clients) as Library[]
+
+for (const underWay of [1, 100]) {
+  const rates = new Map(libraries.map((library) => [library, [] as number[]]))
+  for (let launch = 0; launch < launches; launch++) {
+    const sides = await Promise.all(libraries.map(start))
+    for (let round = 0; round < warmUp + rounds; round++) {
+      for (const { library, add } of round % 2 ? sides : sides.toReversed()) {
+        const rate = await measure(add, library === 'jayson' ? calls / fewer : calls, underWay)
+        if (round >= warmUp) rates.get(library)!.push(rate)
+      }
+    }
+    for (const { stop } of sides) stop()
+  }
+  report(underWay, rates)
+}
+process.exit()
+
+/** What duplex-emitter and `events` leave to their users: to know which answer is to what. */
+function asking() {
+  const waiting = new Map<number, (sum: number) => void>()
+  let last = 0
+  return {
+    ask: (send: (id: number) => void): Promise<number> => {
+      return new Promise((resolve) => {
+        waiting.set(++last, resolve)
+        send(last)
+      })
+    },
+    answer: (id: number, sum: number): void => {
+      waiting.get(id)?.(sum)
+      waiting.delete(id)
+    },
+  }
+}
+
+async function start(library: Library) {
+  const file = fileURLToPath(new URL(`rpc-server${extname(import.meta.url)}`, import.meta.url))
+  const child = fork(file, [library])
+  const [port] = (await once(child, 'message')) as [number]
+  return { library, add: await clients[library](port), stop: () => child.disconnect() }
+}
+
+/** Round trips a second. */
+async function measure(add: Add, count: number, underWay: number): Promise<number> {
+  let left = count
+  const one = async (): Promise<void> => {
+    while (left-- > 0) {
+      const a = left
+      if ((await add(a, 1)) !== a + 1) throw new Error('a wrong sum')
+    }
+  }
+  const begun = performance.now()
+  await Promise.all(Array.from({ length: underWay }, one))
+  return (count / (performance.now() - begun)) * 1000
+}
+
+function report(underWay: number, rates: ReadonlyMap<Library, readonly number[]>): void {
+  console.log(
+    `${underWay} under way (round trips a second, ${launches} launches of ${rounds} rounds)`,
+  )
+  for (const [library, measured] of rates) {
+    const [low, middle, high] = [0, 0.5, 1].map((at) => Math.round(quantile(measured, at)))
+    console.log(`  ${library.padEnd(24)} median ${middle}, min ${low}, max ${high}`)
+  }
+  for (const [ours, theirs] of questions) {
+    const [mine, others] = [rates.get(ours)!, rates.get(theirs)!]
+    const ratio = quantile(mine, 0.5) / quantile(others, 0.5)
+    const pairs = mine.map((rate, index) => rate / others[index]!)
+    const [low, high] = [0.25, 0.75].map((at) => quantile(pairs, at).toFixed(2))
+    const met = ratio >= target ? 'met' : 'missed'
+    // What nothing can be faster than has no target.
+    const verdict = theirs === 'net by hand' ? 'the floor' : `target ${target}: ${met}`
+    console.log(
+      `  ${ours} / ${theirs}: ${ratio.toFixed(2)} of medians; ${verdict}; pairs, middle half ${low} to ${high}`,
+    )
+  }
+}
+
+function quantile(values: readonly number[], at: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const place = (sorted.length - 1) * at
+  const below = sorted[Math.floor(place)] ?? 0
+  const above = sorted[Math.ceil(place)] ?? 0
+  return below + (above - below) * (place % 1)
+}

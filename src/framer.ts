@@ -82,22 +82,31 @@ export class LineDecoder<In> implements Decoder<In> {
 
   decode(chunk: Buffer, into: In[]): void {
     const end = chunk.lastIndexOf(lineFeed)
-    if (end >= 0) this.#lines(this.remainder.take(chunk.subarray(0, end)), into)
+    const whole = end >= 0 && end === chunk.length - 1
+    // The ordinary case for short conversations: it needs no views.
+    if (whole && this.remainder.length === 0) return this.#lines(chunk, end, into)
+    if (end >= 0) {
+      const region = this.remainder.take(chunk.subarray(0, end))
+      this.#lines(region, region.length, into)
+    }
+    if (whole) return
     const rest = end >= 0 ? chunk.subarray(end + 1) : chunk
-    if (rest.length === 0) return
     // The last byte may be a carriage return, which does not count.
     if (this.remainder.length + rest.length > this.#maxLength + 1) throw this.#tooLong()
     this.remainder.append(rest)
   }
 
   end(into: In[]): void {
-    if (this.remainder.length > 0) this.#lines(this.remainder.take(empty), into)
+    if (this.remainder.length === 0) return
+    const rest = this.remainder.take(empty)
+    this.#lines(rest, rest.length, into)
   }
 
-  #lines(region: Buffer, into: In[]): void {
-    if (!isUtf8(region)) return this.#oneByOne(region, into)
+  /** The lines of what comes before `end`, which is that of the bytes or the line feed there. */
+  #lines(bytes: Buffer, end: number, into: In[]): void {
+    if (!isUtf8(bytes)) return this.#oneByOne(bytes.subarray(0, end), into)
 
-    const text = region.toString()
+    const text = bytes.toString('utf8', 0, end)
     const lines = text.split('\n')
     // In UTF-8, a UTF-16 unit takes three bytes at most.
     const plain = text.length <= this.#maxLength / 3 && !text.includes('\r')
@@ -110,7 +119,7 @@ export class LineDecoder<In> implements Decoder<In> {
       const message = this.#parse(line, at)
       if (message !== undefined) into.push(message)
     }
-    this.#offset += region.length + 1
+    this.#offset += end + 1
   }
 
   /** The slow way, for a region that is not UTF-8 somewhere. */

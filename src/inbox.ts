@@ -135,6 +135,8 @@ export class Inbox<In> {
     if (this.#over) return
     this.#over = true
     this.#decode(undefined)
+    // Those who end the connection wait for who could still answer to go, and look after this turn.
+    if (this.#listening) setImmediate(() => this.release())
   }
 
   /** While draining, between messages is the end. */

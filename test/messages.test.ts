@@ -1,7 +1,8 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { Cio, type CioError, json } from '../src/index.ts'
+import { Cio, type CioError, json, lines } from '../src/index.ts'
 import { dial, readAll, serve } from './support/serve.ts'
+import { heard, open, transports } from './support/transports.ts'
 
 test('send waits while the peer does not read, and goes on when it does', async (t) => {
   const block = 'x'.repeat(100_000)
@@ -150,3 +151,16 @@ test('the stream has no listener of a codec left when its middleware returns', a
   socket.write('1\n')
   t.is(await readAll(socket), '"done"\n')
 })
+
+for (const transport of transports) {
+  test(`who reads beside next() is done at the end of input, and so is the connection: ${transport}`, async (t) => {
+    const app = new Cio().useConnection(lines()).useConnection(async ({ messages }, next) => {
+      await Promise.all([messages.each((line) => messages.send(line)), next()])
+    })
+    const closed = heard(app, 'close')
+    const client = await open(t, app, transport)
+    client.end('one\ntwo\n')
+    t.is(await readAll(client), 'one\ntwo\n')
+    await closed
+  })
+}

@@ -6,11 +6,12 @@ import { checkCount, checkDuration, checkKnown, optionError } from '../src/optio
 import { Pump } from '../src/pump.ts'
 import { Batches } from './rpc/batches.ts'
 import { type CallOptions, Calls } from './rpc/calls.ts'
-import { type AnyMethod, type Procedure, Requests, type RpcRequest } from './rpc/requests.ts'
+import type { RpcRequest } from './rpc/request.ts'
+import { type AnyMethod, type Procedure, Requests } from './rpc/requests.ts'
 import { type Response, cancelMethod, failed, failures } from './rpc/wire.ts'
 
 export type { CallOptions } from './rpc/calls.ts'
-export { RpcRequest } from './rpc/requests.ts'
+export { RpcRequest } from './rpc/request.ts'
 export { type RpcFailure, rpcError, rpcFailure } from './rpc/wire.ts'
 
 /** Any method that a peer may have. */

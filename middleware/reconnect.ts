@@ -190,7 +190,8 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
         ctx.draining.removeEventListener('abort', stop)
         forget()
         away.flush()
-        holder.messages = outer
+        // Who still holds the client is told by it that it is over.
+        holder.messages = outer ?? away
       }
     },
   )

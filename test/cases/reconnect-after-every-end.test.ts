@@ -100,7 +100,8 @@ test('a server that stops listening for a while loses and doubles nothing', asyn
 function refusedOnce({ app }: Sender): Promise<void> {
   return new Promise((resolve) => {
     app.on('reconnect', function listen({ error }) {
-      if ((error as NodeJS.ErrnoException | undefined)?.code !== 'ECONNREFUSED') return
+      const why: NodeJS.ErrnoException | undefined = error
+      if (why?.code !== 'ECONNREFUSED') return
       app.off('reconnect', listen)
       resolve()
     })

@@ -35,7 +35,7 @@ export class Sender {
   #ctx: Talking | undefined
   #acknowledged = (): void => {}
 
-  constructor(t: ExecutionContext, options: ReconnectOptions = {}) {
+  constructor(t: Pick<ExecutionContext, 'teardown'>, options: ReconnectOptions = {}) {
     this.app = new Cio()
       .useClient(reconnect({ delay: 2, factor: 1.2, maxDelay: 50, ...options }))
       .useClient(json<Acknowledged>())
@@ -92,7 +92,7 @@ export class Receiver {
         if (number > (this.dealt.at(-1) ?? 0)) this.dealt.push(number)
         await messages.send({ seen: this.dealt.at(-1)! })
       }
-    }) as unknown as Cio
+    })
     this.app.on('clientError', () => {})
     t.teardown(() => this.app.close({ timeout: 0 }))
   }

@@ -1,0 +1,73 @@
+/**
+ * A server comes back with another certificate, again and again.
+ *
+ * One that is trusted is the ordinary renewal, and the client goes on, with the identity of the
+ * server that is there now. One that is not is somebody else, or a mistake: the client must stop at
+ * once, send nothing to it, and still know what it has not got through.
+ */
+
+import test from 'ava'
+import { createServer } from 'node:tls'
+import type { CioError } from '../../src/index.ts'
+import { identity, loaded, path } from '../support/certificates.ts'
+import { Receiver, Sender, assertNoneLost } from '../support/numbers.ts'
+import { heard } from '../support/transports.ts'
+
+const rounds = 12
+const host = '127.0.0.1'
+
+test('a server that renews its certificate loses and doubles nothing', async (t) => {
+  const [sender, receiver] = [new Sender(t), new Receiver(t)]
+  let server = await receiver.app.listen({ host, port: 0, ...identity('server') })
+  const { port } = server
+  const ctx = await sender.connect({ host: 'localhost', family: 4, port, ca: path('root.crt') })
+  for (let round = 1; round <= rounds; round++) {
+    sender.post(50)
+    const back = heard(sender.app, 'connect')
+    await server.close({ timeout: 0 })
+    sender.post(50)
+    const own = identity(round % 2 === 0 ? 'server' : 'server2')
+    server = await receiver.app.listen({ host, port, ...own })
+    await back
+    t.is(ctx.peer?.name, round % 2 === 0 ? 'localhost' : 'second')
+  }
+  await sender.settled()
+  assertNoneLost(t, sender, receiver)
+})
+
+for (const [what, name] of [
+  ['of another CA', 'serverOther'],
+  ['that has expired', 'serverExpired'],
+  ['that is no server’s', 'serverForClients'],
+] as const) {
+  test(`a server that comes back with a certificate ${what} is sent nothing, and not tried again`, async (t) => {
+    const [sender, receiver] = [new Sender(t), new Receiver(t)]
+    const server = await receiver.app.listen({ host, port: 0, ...identity('server') })
+    const { port } = server
+    const ctx = await sender.connect({ host: 'localhost', family: 4, port, ca: path('root.crt') })
+    sender.post(10)
+    await sender.settled()
+
+    let heardBytes = 0
+    const other = createServer(loaded(name), (socket) => {
+      socket.on('error', () => {})
+      socket.on('data', (chunk: Buffer) => (heardBytes += chunk.length))
+    })
+    other.on('tlsClientError', () => {})
+    t.teardown(() => other.close())
+    const rejected = heard(sender.app, 'reject')
+    await server.close({ timeout: 0 })
+    sender.post(10)
+    other.listen(port, host)
+    const [error] = await rejected
+    t.is((error as CioError).code, 'ERR_CIO_REJECTED')
+    await ctx.closed
+    sender.post(10)
+    t.is(heardBytes, 0)
+    t.deepEqual(
+      sender.unacknowledged.map(({ number }) => number),
+      Array.from({ length: 20 }, (_, index) => 11 + index),
+    )
+    t.is(receiver.dealt.at(-1), 10)
+  })
+}

@@ -1,7 +1,7 @@
 // npx tsx examples/chat.ts
 //
 // A chat: the first line is one's name, every other line goes to everybody else. Join it with
-// `socat - TCP:localhost:7001`, twice.
+// `socat - TCP:localhost:7001`, or with examples/chat-client.ts, which comes back.
 
 import { Cio, type Messages, lines } from '../src/index.ts'
 

@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
-import { type Socket, connect } from 'node:net'
+import { type Server, type Socket, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -15,11 +15,17 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const tsx = ['--import', import.meta.resolve('tsx')]
 const run = promisify(execFile)
 
-/** A running example: the port that it says it is on, and what else it says. */
-interface Example {
-  readonly port: number
+/** A running example, and what it says. */
+interface Launched {
+  readonly child: ChildProcess
   readonly said: readonly string[]
   readonly line: (pattern: RegExp) => Promise<string>
+}
+
+/** One that listens: the port that it says it is on. */
+interface Example extends Launched {
+  readonly port: number
+  readonly stop: () => Promise<void>
 }
 
 test('echo.ts says back what it hears', async (t) => {
@@ -66,6 +72,31 @@ test('rpc.ts answers requests by JSON-RPC, and asks who calls', async (t) => {
     error: { code: -32_800, message: 'Request cancelled' },
   })
   socket.end()
+})
+
+test('chat-client.ts comes back when the chat does, and says what was typed meanwhile', async (t) => {
+  const chat = await start(t, 'chat')
+  const bob = launch(t, 'chat-client', { words: ['bob'], port: chat.port })
+  await bob.line(/^welcome, bob$/)
+  const ann = await enter(t, chat.port, 'ann')
+  await bob.line(/^\* ann came/)
+  bob.child.stdin?.write('hi\n')
+  t.is(await ann.next(), 'bob: hi')
+
+  await chat.stop()
+  await bob.line(/^\(away, retry 1/)
+  bob.child.stdin?.write('are you there?\n')
+  await bob.line(/^\(away, retry 2/)
+  // In place of the chat, to hear what comes first.
+  const [socket] = (await once(await listenOn(t, chat.port), 'connection')) as [Socket]
+  t.teardown(() => socket.destroy())
+  socket.write('who are you?\n')
+  const heard = createInterface(socket)[Symbol.asyncIterator]()
+  t.is((await heard.next()).value, 'bob')
+  t.is((await heard.next()).value, 'are you there?')
+  bob.child.stdin?.end()
+  await once(bob.child, 'exit')
+  t.is(bob.child.exitCode, 0)
 })
 
 test('koa.ts answers HTTP requests by Koa', async (t) => {
@@ -151,10 +182,21 @@ test('every example begins with its command, and is in the table', async (t) => 
 
 /** Starts an example on a free port, and waits until it names the port. */
 async function start(t: ExecutionContext, name: string, cwd: string = root): Promise<Example> {
-  const child = spawn(process.execPath, [...tsx, join(root, 'examples', `${name}.ts`)], {
+  const example = launch(t, name, { cwd })
+  const [port] = /\d+$/.exec(await example.line(/ on port \d+$/)) ?? []
+  return { ...example, port: Number(port), stop: () => stop(example.child) }
+}
+
+function launch(
+  t: ExecutionContext,
+  name: string,
+  { words = [], cwd = root, port = 0 }: { words?: string[]; cwd?: string; port?: number },
+): Launched {
+  const file = join(root, 'examples', `${name}.ts`)
+  const child = spawn(process.execPath, [...tsx, file, ...words], {
     cwd,
-    env: { ...process.env, PORT: '0' },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, PORT: String(port) },
+    stdio: ['pipe', 'pipe', 'inherit'],
   })
   t.teardown(() => stop(child))
   const said: string[] = []
@@ -176,8 +218,15 @@ async function start(t: ExecutionContext, name: string, cwd: string = root): Pro
       )
       look()
     })
-  const [port] = /\d+$/.exec(await line(/ on port \d+$/)) ?? []
-  return { port: Number(port), said, line }
+  return { child, said, line }
+}
+
+async function listenOn(t: ExecutionContext, port: number): Promise<Server> {
+  const server = createServer()
+  t.teardown(() => server.close())
+  server.listen(port)
+  await once(server, 'listening')
+  return server
 }
 
 async function stop(child: ChildProcess): Promise<void> {

@@ -1,0 +1,33 @@
+// npx tsx examples/chat-client.ts ann
+//
+// A client of examples/chat.ts that comes back: stop the chat and start it again, and go on talking.
+// What is typed while nobody listens waits for at most a minute, and is said on the next connection.
+
+import { createInterface } from 'node:readline'
+import { Cio, isCioError, lines, reconnect } from '../src/index.ts'
+
+const [name = `guest-${process.pid}`] = process.argv.slice(2)
+
+const app = new Cio()
+  .useClient(reconnect({ delay: 200, maxDelay: 5_000, wait: 60_000 }))
+  .useClient(lines())
+  .useClient(async function enter({ messages }, next) {
+    // On each connection afresh: the chat knows nobody when it has been started again.
+    await messages.next() // who are you?
+    await messages.send(name)
+    await Promise.all([messages.each((line) => console.log(line)), next()])
+  })
+
+app.on('reconnect', ({ retry, delay }) => {
+  console.log(`(away, retry ${retry} in ${Math.round(delay)} ms)`)
+})
+
+const client = await app.connect({ host: 'localhost', port: Number(process.env.PORT ?? 7001) })
+
+for await (const line of createInterface(process.stdin)) {
+  client.messages.send(line).catch((error: unknown) => {
+    if (!isCioError(error)) throw error
+    console.log(`(not sent: ${line})`)
+  })
+}
+await client.close()

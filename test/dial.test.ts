@@ -88,8 +88,10 @@ test('a random order begins with each, and tries every target once', async (t) =
     }
     const options = { order: 'random', createConnection } as const
     await t.throwsAsync(client(t).connect(targets, options), { code: 'ERR_CIO_CONNECT' })
-    t.deepEqual(new Set(tried), new Set([1, 2, 3]))
-    t.is(tried.length, 3)
+    t.deepEqual(
+      tried.toSorted((a, b) => a - b),
+      [1, 2, 3],
+    )
     orders.add(tried.join())
   }
   t.is(orders.size, 6)

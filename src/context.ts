@@ -245,7 +245,7 @@ export abstract class StreamContext extends Context {
     if (this.#stream) return this.#stream
     throw new CioError(
       'ERR_CIO_NOT_CONNECTED',
-      `\`${this.reached}\` reads ctx.stream, which is there from the \`connect\` step on; register it after \`connect\``,
+      `\`${this.reached}\` reads ctx.stream, which is there from the \`connect\` step on, while there is a connection; register it after \`connect\``,
     )
   }
 

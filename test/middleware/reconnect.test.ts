@@ -13,6 +13,7 @@ import {
   type Messages,
   type ReconnectOptions,
   RetryBudget,
+  allowList,
   json,
   lines,
   openSocket,
@@ -189,7 +190,7 @@ test('what stands inside runs afresh each time, what stands outside once', async
     await back
     t.deepEqual([outside, inside, left], [1, loss + 1, loss])
   }
-  t.deepEqual(app.pipelines.client.names.slice(0, 4), ['certs', 'outside', 'reconnect', 'connect'])
+  t.deepEqual(app.pipelines.client.names.slice(0, 4), ['outside', 'reconnect', 'certs', 'connect'])
 })
 
 test('retries go on counting until a connection has been stable', async (t) => {
@@ -308,6 +309,27 @@ test('a certificate that we refuse is not asked for again', async (t) => {
   })
 })
 
+test('a server that allowList turns away is not tried again', async (t) => {
+  const server = await serve(
+    t,
+    new Cio().useConnection((_ctx, next) => next()),
+    identity('server'),
+  )
+  const app = client(t, forever).useClient(allowList(['second']))
+  app.on('reconnect', () => t.fail())
+  const options = { host: 'localhost', family: 4, port: server.port, ca: path('root.crt') }
+  await t.throwsAsync(app.connect(options), { code: 'ERR_CIO_REJECTED' })
+})
+
+test('who still holds a client that is over is told so', async (t) => {
+  const { port } = await bare(t)
+  const app = client(t, { wait: 60_000 })
+  const ctx = await app.connect({ host, port })
+  await ctx.close()
+  await t.throwsAsync(ctx.messages.send('late'), { code: 'ERR_CIO_CLOSED' })
+  t.deepEqual(await ctx.messages.next(), { done: true, value: undefined })
+})
+
 /** A server of OpenSSL's, which refuses by an alert whom it does not trust; Node's only hangs up. */
 async function strict(t: ExecutionContext, ...options: string[]): Promise<number> {
   const { key, cert } = identity('server')
@@ -333,7 +355,7 @@ for (const version of ['tls1_2', 'tls1_3']) {
     test(`a server that refuses ${what} is not asked again (${version})`, async (t) => {
       const port = await strict(t, `-${version}`)
       const app = client(t, forever)
-      app.on('reconnect', () => void app.close())
+      app.on('reconnect', () => t.fail())
       app.on('clientError', () => {})
       const gone = heard(app, 'disconnect')
       const material = Object.fromEntries(
@@ -344,7 +366,10 @@ for (const version of ['tls1_2', 'tls1_3']) {
       const options = { host: 'localhost', family: 4, port, ca: contents('root.crt'), ...material }
       // TLS 1.3 lets a client go on before the server has seen its certificate.
       const error = await app.connect(options).then(
-        () => gone.then(([lost]) => lost),
+        async (ctx) => {
+          await ctx.closed
+          return (await gone)[0]
+        },
         ({ cause }: CioError) => cause,
       )
       t.regex(String(codeOf(error)), /ALERT/)
@@ -468,6 +493,7 @@ test('send() while away rejects at once, and so do sendMany() and end()', async 
   t.is(error.fault, 'peer')
   await t.throwsAsync(ctx.messages.sendMany(['lost']), closed)
   await t.throwsAsync(ctx.messages.end(), closed)
+  t.throws(() => ctx.stream, { code: 'ERR_CIO_NOT_CONNECTED' })
   // Nobody waits for it, and the process lives.
   void ctx.messages.send('lost')
 })

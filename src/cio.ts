@@ -34,8 +34,17 @@ export interface Pipelines {
 
 /** Options of `app.handle()`. */
 export interface HandleOptions {
-  /** The socket beneath the stream, if there is one: `ctx.socket` and `ctx.peer` come from it. */
+  /**
+   * The socket beneath the stream, if there is one: `ctx.socket` and `ctx.peer` come from it. It
+   * stays its owner's: what ends the connection destroys the stream, and not the socket.
+   */
   readonly socket?: Socket
+  /**
+   * What is put on the context before its pipeline begins.
+   *
+   * @default nothing
+   */
+  readonly adds?: object
 }
 
 /**
@@ -161,11 +170,12 @@ export class Cio<
    * Runs the connection pipeline over a Duplex, and returns its context; `ctx.closed` fulfils when
    * it is over.
    */
-  handle(stream: Duplex, { socket }: HandleOptions = {}): ConnectionContext & Connection {
+  handle(stream: Duplex, { socket, adds }: HandleOptions = {}): ConnectionContext & Connection {
     if (typeof stream?.pipe !== 'function') {
       throw optionError('handle', 'stream', 'a Duplex', stream)
     }
     const ctx = new ConnectionContext(this, null, stream, socket)
+    Object.assign(ctx, adds)
     this.#track(ctx)
     void runConnection(ctx, flushTimeout)
     return ctx as ConnectionContext & Connection

@@ -41,7 +41,7 @@ export class ConnectionContext extends StreamContext {
     super(app, nextId())
     this.server = server
     this.transport = transport
-    if (socket) this.socket = socket
+    if (socket) this.borrow(socket)
   }
 
   override get signal(): AbortSignal {

@@ -81,6 +81,17 @@ export { frames, type FramesContext, type FramesOptions } from '../middleware/fr
 export { httpConnect, type HttpConnectOptions, type ProxyTls } from '../middleware/http-connect.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export { lines, type LinesContext, type LinesOptions } from '../middleware/lines.ts'
+export {
+  multiplex,
+  type Mux,
+  type MuxHeaders,
+  type Muxed,
+  type MuxedContext,
+  type MultiplexContext,
+  type MultiplexOptions,
+  type PingOptions,
+  type Rate,
+} from '../middleware/multiplex.ts'
 export { reconnect, type Reconnect, type ReconnectOptions } from '../middleware/reconnect.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'
 export {

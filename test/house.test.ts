@@ -56,6 +56,7 @@ const testedElsewhere: Record<string, string> = {
 const needs: Record<string, readonly unknown[]> = {
   codec: [{ encode: String, decode: String }],
   http: [() => {}],
+  multiplex: [new cio.Cio()],
   websocket: [new cio.Cio()],
 }
 

@@ -1,0 +1,176 @@
+// npx tsc -p bench/tsconfig.json && node build/bench/multiplex.js
+//
+// Many streams in one connection: bytes a second over eight of them at once, and short streams a
+// second, by `multiplex`, by other libraries, and by a connection for each stream.
+
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { type Channel, libraries } from './multiplex-libraries.ts'
+
+const { values } = parseArgs({
+  options: {
+    launches: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '7' },
+    only: { type: 'string', default: '' },
+  },
+})
+const launches = Number(values.launches)
+const rounds = Number(values.rounds)
+const names = Object.keys(libraries).filter((name) => name.includes(values.only))
+
+const warmUp = 2
+const sizeLength = 4
+const roundTimeout = 10_000
+const mebibyte = 1024 * 1024
+const chunk = Buffer.alloc(64 * 1024)
+// Some of them fail by throwing where nobody can catch it.
+process.on('uncaughtException', () => {})
+// No bench outlives it, whatever hangs.
+setTimeout(() => process.exit(1), 10 * 60_000).unref()
+
+interface Work {
+  readonly title: string
+  readonly per: string
+  /** Bytes of a stream, streams, and how many of them at once. */
+  readonly size: number
+  readonly count: number
+  readonly atOnce: number
+  readonly units: number
+}
+
+const works: readonly Work[] = [
+  {
+    title: 'bytes, 8 streams at once',
+    per: 'MiB',
+    size: 4 * mebibyte,
+    count: 8,
+    atOnce: 8,
+    units: 32,
+  },
+  {
+    title: 'streams of 16 bytes, 50 at once',
+    per: 'stream',
+    size: 16,
+    count: 500,
+    atOnce: 50,
+    units: 500,
+  },
+]
+
+interface Sample {
+  /** Units a second. */
+  readonly rate: number
+  /** Microseconds of processor time a unit, of both sides together. */
+  readonly cost: number
+}
+
+interface Side {
+  readonly name: string
+  readonly open: () => Channel | Promise<Channel>
+  cpu(): Promise<number>
+  stop(this: void): void
+}
+
+for (const work of works) {
+  const samples = new Map(names.map((name) => [name, [] as Sample[]]))
+  const failed = new Set<string>()
+  for (let launch = 0; launch < launches; launch++) {
+    const sides: Side[] = []
+    for (const name of names) if (!failed.has(name)) sides.push(await start(name))
+    for (let round = 0; round < warmUp + rounds; round++) {
+      for (const side of round % 2 ? sides : sides.toReversed()) {
+        if (failed.has(side.name)) continue
+        try {
+          const sample = await measure(side, work)
+          if (round >= warmUp) samples.get(side.name)!.push(sample)
+        } catch (error) {
+          if (process.env['DEBUG']) console.log(side.name, error)
+          failed.add(side.name)
+        }
+      }
+    }
+    for (const { stop } of sides) stop()
+  }
+  report(work, samples, failed)
+}
+process.exit()
+
+async function start(name: string): Promise<Side> {
+  const file = fileURLToPath(
+    new URL(`multiplex-server${extname(import.meta.url)}`, import.meta.url),
+  )
+  const child = fork(file, [name])
+  const [port] = (await once(child, 'message')) as [number]
+  const open = await libraries[name]!.connect(port)
+  return {
+    name,
+    open,
+    async cpu() {
+      child.send('cpu')
+      const [{ user, system }] = (await once(child, 'message')) as [NodeJS.CpuUsage]
+      return user + system
+    },
+    stop: () => child.disconnect(),
+  }
+}
+
+async function measure(side: Side, { size, count, atOnce, units }: Work): Promise<Sample> {
+  const before = await side.cpu()
+  const own = process.cpuUsage()
+  const begun = performance.now()
+  let left = count
+  const one = async (): Promise<void> => {
+    while (left-- > 0) await send(await side.open(), size)
+  }
+  await inTime(Promise.all(Array.from({ length: atOnce }, one)))
+  const seconds = (performance.now() - begun) / 1000
+  const { user, system } = process.cpuUsage(own)
+  const cpu = (await side.cpu()) - before + user + system
+  return { rate: units / seconds, cost: cpu / units }
+}
+
+/** Sends a stream and waits for the answer. */
+async function send(channel: Channel, size: number): Promise<void> {
+  const answered = new Promise<void>((resolve) => channel.receive(() => resolve()))
+  const head = Buffer.alloc(Math.min(size, chunk.length))
+  head.writeUInt32BE(Math.max(size, sizeLength))
+  await channel.send(head)
+  for (let sent = head.length; sent < size; sent += chunk.length) await channel.send(chunk)
+  await answered
+  channel.end()
+}
+
+function inTime(work: Promise<unknown>): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error('it hangs')), roundTimeout)
+  })
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+}
+
+function report({ title, per }: Work, samples: Map<string, Sample[]>, failed: Set<string>): void {
+  console.log(`${title} (${launches} launches of ${rounds} rounds)`)
+  const ours = samples.get('cio') ?? []
+  for (const [name, measured] of samples) {
+    if (failed.has(name)) {
+      console.log(`  ${name.padEnd(22)} hangs or fails`)
+      continue
+    }
+    const rates = measured.map(({ rate }) => rate)
+    const [rate, cost] = [median(rates), median(measured.map(({ cost }) => cost))]
+    const range = `${Math.round(Math.min(...rates))} to ${Math.round(Math.max(...rates))}`
+    const ratio = (median(ours.map(({ rate }) => rate)) / rate).toFixed(2)
+    console.log(
+      `  ${name.padEnd(22)} ${rate.toFixed(0).padStart(6)} ${per}/s (${range}), ${cost.toFixed(0)} µs CPU a ${per}; cio / it: ${ratio}`,
+    )
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = Math.floor(sorted.length / 2)
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}

@@ -1,0 +1,209 @@
+import type { Duplex } from 'node:stream'
+import type { Cio } from '../src/cio.ts'
+import type { ConnectionContext } from '../src/connection.ts'
+import type { StreamContext } from '../src/context.ts'
+import { CioError, asError } from '../src/errors.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkCount, checkDuration, checkKnown, optionError } from '../src/option.ts'
+import { type Mux, type MuxHeaders, type PingOptions, muxOf } from './multiplex/mux.ts'
+import type { Rate } from './multiplex/rules.ts'
+import { Session } from './multiplex/session.ts'
+import { longestOpening } from './multiplex/opening.ts'
+import { initialWindow, largest } from './multiplex/wire.ts'
+
+export type { Mux, MuxHeaders, PingOptions, Rate }
+
+/** Options of {@link multiplex}. */
+export interface MultiplexOptions {
+  /**
+   * Whether this end is the one that numbers its streams odd; of two ends, one has to be. To be
+   * given where both are connections, as on an in-memory pair.
+   *
+   * @default true of a client, false of a connection
+   */
+  readonly initiator?: boolean
+  /**
+   * Streams that may be open at once, for each side. What the peer opens beyond them is refused; a
+   * stream of its counts until what it has started is over. `Infinity` has no bound.
+   *
+   * @default 256
+   */
+  readonly maxStreams?: number
+  /**
+   * Streams that were asked for and are not taken yet, for each side. `open()` waits where there
+   * are so many. `Infinity` has no bound.
+   *
+   * @default 128
+   */
+  readonly maxPending?: number
+  /**
+   * Bytes of a stream's name and headers, as JSON; at most 65_535.
+   *
+   * @default 16_384
+   */
+  readonly maxHeadersSize?: number
+  /**
+   * Bytes of a stream that wait for whoever reads it, before the peer has to stop; at least those
+   * of the protocol, 262_144. A connection may hold so many for each stream.
+   *
+   * @default 262_144
+   */
+  readonly window?: number
+  /**
+   * Pings, resets, streams beyond the bounds and frames that say nothing: `count` of them in `per`
+   * milliseconds. Beyond it the connection ends. A `count` of `Infinity` has no bound.
+   *
+   * @default { count: 1_000, per: 10_000 }
+   */
+  readonly controlRate?: Rate
+}
+
+/** What {@link multiplex} adds. */
+export interface MultiplexContext {
+  mux: Mux
+}
+
+/** What is on the context of a stream that the peer has opened, or that `mux.handle()` runs. */
+export interface MuxedContext {
+  readonly muxed: Muxed
+}
+
+/** How a stream was opened. */
+export interface Muxed {
+  /** What the side that opened it calls it. A claim, as all that a peer sends. */
+  readonly name: string
+  /** What that side says besides. Without a prototype. */
+  readonly headers: MuxHeaders
+  /** The context of the connection that the stream is in. */
+  readonly parent: StreamContext
+}
+
+/**
+ * Makes many streams of one connection, each a connection of the given app.
+ *
+ * Either side opens streams, by `ctx.mux.open()`; the app of the other takes them. Each has its own
+ * flow control, half-close and reset: one that is not read stops no other. Its context has `muxed`,
+ * with its name and headers, and the `socket` and verified `peer` of the connection beneath.
+ *
+ * While draining, and when what comes after has returned, both sides open no more streams, those
+ * that are open finish, and then the connection ends. When it dies, all of them end by an error.
+ *
+ * The wire is yamux; a stream begins with its name and headers, as JSON after its length in two
+ * bytes. It reads and writes `ctx.stream` until its end: nobody else may.
+ *
+ * @pipelines connection, client
+ * @order last, or before what opens streams
+ * @adds `ctx.mux`
+ * @rejects `ERR_CIO_MULTIPLEX` (peer): what came is not the protocol; `ERR_CIO_FLOOD` (peer): more
+ *   than `controlRate`, or answers that are not read. Of a stream: `ERR_CIO_STREAM_RESET` (peer),
+ *   `ERR_CIO_STREAM_REFUSED` (peer), `ERR_CIO_CLOSED` (peer): the connection is gone
+ * @throws `ERR_CIO_OPTION`: the app has no connections, an option is unknown or out of its range
+ * @see https://github.com/hashicorp/yamux/blob/master/spec.md
+ *
+ * @example
+ * import { Cio, lines, multiplex, type MuxedContext } from 'cio'
+ *
+ * const shout = new Cio<MuxedContext>()
+ *   .useConnection(lines())
+ *   .useConnection((ctx) =>
+ *     ctx.messages.each((line) => ctx.messages.send(`${ctx.muxed.name}: ${line.toUpperCase()}`)),
+ *   )
+ *
+ * const app = new Cio().useConnection(multiplex(shout)).useClient(multiplex(shout))
+ * const server = await app.listen(0)
+ * const client = await app.connect(server.port)
+ * const stream = await client.mux.open('greeting', { language: 'en' })
+ * stream.end('hello\n')
+ * for await (const chunk of stream) console.log(String(chunk)) // greeting: HELLO
+ * await client.close()
+ * await server.close()
+ */
+export function multiplex(
+  app: Pick<Cio, 'handle'>,
+  options: MultiplexOptions = {},
+): Middleware<StreamContext, MultiplexContext> {
+  const {
+    maxStreams = 256,
+    maxPending = 128,
+    maxHeadersSize = 16_384,
+    window = initialWindow,
+    controlRate = { count: 1_000, per: 10_000 },
+  } = options
+  const { initiator } = options
+  const known = ['initiator', 'maxStreams', 'maxPending', 'maxHeadersSize', 'window', 'controlRate']
+  checkKnown('multiplex', options, known)
+  if (typeof app?.handle !== 'function') throw optionError('multiplex', 'app', 'a Cio app', app)
+  if (initiator !== undefined && typeof initiator !== 'boolean') {
+    throw optionError('multiplex', 'initiator', 'true or false', initiator)
+  }
+  checkCount('multiplex', 'maxStreams', maxStreams)
+  checkCount('multiplex', 'maxPending', maxPending, 1)
+  checkRange('maxHeadersSize', maxHeadersSize, 0, longestOpening)
+  checkRange('window', window, initialWindow, largest)
+  checkCount('multiplex', 'controlRate.count', controlRate?.count)
+  checkDuration('multiplex', 'controlRate.per', controlRate?.per)
+
+  return defineMiddleware<StreamContext, MultiplexContext>(
+    { name: 'multiplex' },
+    async function multiplex(ctx, next) {
+      const runs = new Set<ConnectionContext>()
+      const run = <Connection extends object>(
+        to: Pick<Cio<Connection>, 'handle'>,
+        stream: Duplex,
+        opening: Omit<Muxed, 'parent'>,
+      ): ConnectionContext & Connection => {
+        const adds: MuxedContext = { muxed: { ...opening, parent: ctx } }
+        const made = to.handle(stream, { adds, ...(ctx.socket && { socket: ctx.socket }) })
+        runs.add(made)
+        void made.closed.then(() => runs.delete(made))
+        if (ctx.isDraining) made.drain()
+        return made
+      }
+      const session = new Session(ctx.stream, {
+        initiator: initiator ?? !('server' in ctx),
+        maxStreams,
+        maxPending,
+        maxHeadersSize,
+        window,
+        controlRate,
+        remote: ctx.remote,
+        accept: (stream, opening) => run(app, stream, opening).closed,
+        fail: (error) => ctx.destroy(error),
+      })
+
+      const leave = async (): Promise<void> => {
+        session.leave()
+        for (const one of runs) one.drain()
+        await session.idle()
+        // What comes after may be waiting for the end.
+        ctx.stream.end()
+      }
+      const drain = (): void => void leave()
+      const outer = ctx.mux
+      ctx.mux = muxOf(session, run)
+      ctx.draining.addEventListener('abort', drain)
+      if (ctx.isDraining) drain()
+      try {
+        await next()
+        await leave()
+      } catch (thrown) {
+        session.lose(lost(ctx, asError(thrown)))
+        throw thrown
+      } finally {
+        ctx.draining.removeEventListener('abort', drain)
+        session.stop()
+        ctx.mux = outer
+      }
+    },
+  )
+}
+
+function lost({ remote }: StreamContext, cause: Error): CioError {
+  const message = `the connection to ${remote}, which the stream was in, has failed`
+  return new CioError('ERR_CIO_CLOSED', message, { cause })
+}
+
+function checkRange(option: string, value: unknown, least: number, most: number): void {
+  if (Number.isInteger(value) && Number(value) >= least && Number(value) <= most) return
+  throw optionError('multiplex', option, `a whole number from ${least} to ${most}`, value)
+}

@@ -1,0 +1,66 @@
+/** How many streams this side may open, and how many of them may wait to be taken. */
+
+import { CioError } from '../../src/errors.ts'
+
+/** The bounds of a {@link Gate}. */
+export interface GateOptions {
+  readonly maxStreams: number
+  readonly maxPending: number
+  /** The peer, for messages. */
+  readonly remote: string
+  /** Throws where no stream may be opened any more. */
+  check(this: void): void
+}
+
+/** Lets streams be opened, or makes them wait. */
+export class Gate {
+  readonly #options: GateOptions
+  readonly #waiting = new Set<() => void>()
+  #open = 0
+  #pending = 0
+
+  constructor(options: GateOptions) {
+    this.#options = options
+  }
+
+  /** Fulfils when a stream may be opened, and counts it. */
+  async enter(): Promise<void> {
+    const { maxStreams, maxPending, remote, check } = this.#options
+    check()
+    if (this.#open >= maxStreams) {
+      const message = `${this.#open} streams to ${remote} are open, which is \`maxStreams\`; end some before opening more`
+      throw new CioError('ERR_CIO_TOO_MANY_STREAMS', message)
+    }
+    this.#open++
+    try {
+      while (this.#pending >= maxPending) {
+        await new Promise<void>((resolve) => this.#waiting.add(resolve))
+        check()
+      }
+    } catch (error) {
+      this.#open--
+      throw error
+    }
+    this.#pending++
+  }
+
+  /** A stream was taken by the peer, or turned away. */
+  taken(): void {
+    this.#pending--
+    const [next] = this.#waiting
+    if (!next) return
+    this.#waiting.delete(next)
+    next()
+  }
+
+  /** A stream is over. */
+  leave(): void {
+    this.#open--
+  }
+
+  /** Those who wait have to look again whether they may go on at all. */
+  wake(): void {
+    for (const resolve of this.#waiting) resolve()
+    this.#waiting.clear()
+  }
+}

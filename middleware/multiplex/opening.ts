@@ -1,0 +1,95 @@
+/** How a stream of `multiplex` begins: with its name and headers. */
+
+import { CioError, quote } from '../../src/errors.ts'
+
+/** Bytes of the longest opening, whose length is written in two. */
+export const longestOpening: number = 2 ** 16 - 1
+const lengthSize = 2
+
+/** What a stream begins with: the first bytes of whoever opens it. */
+export interface Opening {
+  readonly name: string
+  /** Without a prototype, so that a peer's names are just names. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** An opening that has come. */
+export interface Opened {
+  readonly opening: Opening
+  /** Its bytes. */
+  readonly size: number
+  /** What came after it. */
+  readonly rest: Buffer
+}
+
+/**
+ * Writes an opening: its length in two bytes, and JSON.
+ *
+ * @param max Bytes of the JSON.
+ * @throws `ERR_CIO_HEADERS_SIZE` (app): it has more
+ */
+export function writeOpening({ name, headers }: Opening, max: number): Buffer {
+  const json = JSON.stringify([name, headers])
+  const size = Buffer.byteLength(json)
+  if (size > max) {
+    const message = `the name and headers of a stream have ${size} bytes, more than the ${max} of \`maxHeadersSize\``
+    throw new CioError('ERR_CIO_HEADERS_SIZE', message)
+  }
+  const bytes = Buffer.allocUnsafe(lengthSize + size)
+  bytes.writeUInt16BE(size)
+  bytes.write(json, lengthSize)
+  return bytes
+}
+
+/** Puts together an opening from pieces. */
+export class OpeningReader {
+  readonly #max: number
+  #bytes: Buffer = Buffer.alloc(0)
+
+  /** @param max Bytes of the JSON. */
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  /**
+   * Takes a piece; undefined until all is there.
+   *
+   * @throws `ERR_CIO_MULTIPLEX` (peer): it is not of its form
+   */
+  take(piece: Buffer): Opened | 'too long' | undefined {
+    this.#bytes =
+      this.#bytes.length === 0 ? Buffer.from(piece) : Buffer.concat([this.#bytes, piece])
+    if (this.#bytes.length < lengthSize) return undefined
+    const end = lengthSize + this.#bytes.readUInt16BE(0)
+    if (end - lengthSize > this.#max) return 'too long'
+    if (this.#bytes.length < end) return undefined
+    const opening = parse(this.#bytes.subarray(lengthSize, end))
+    return { opening, size: end, rest: this.#bytes.subarray(end) }
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function parse(bytes: Buffer): Opening {
+  let value: unknown
+  try {
+    value = JSON.parse(utf8.decode(bytes))
+  } catch (cause) {
+    throw malformed(bytes, cause)
+  }
+  const [name, headers = {}] = Array.isArray(value) ? (value as unknown[]) : []
+  if (typeof name !== 'string' || !isHeaders(headers)) throw malformed(bytes)
+  const own = Object.assign(Object.create(null) as Record<string, string>, headers)
+  return { name, headers: Object.freeze(own) }
+}
+
+/** Whether it is an object of texts. */
+export function isHeaders(value: unknown): value is Readonly<Record<string, string>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  return Object.values(value).every((one) => typeof one === 'string')
+}
+
+function malformed(bytes: Buffer, cause?: unknown): CioError {
+  const message = `a stream does not begin with a name and headers, but with ${quote(bytes.toString('latin1'))}`
+  return new CioError('ERR_CIO_MULTIPLEX', message, { fault: 'peer', cause })
+}

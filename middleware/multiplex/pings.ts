@@ -1,0 +1,52 @@
+/** The pings that are under way. */
+
+import { CioError } from '../../src/errors.ts'
+import { largest } from './wire.ts'
+
+/** Asks, and measures how long the answer takes. */
+export class Pings {
+  readonly #waiting = new Map<number, (answer: number | CioError) => void>()
+  readonly #send: (id: number) => void
+  readonly #remote: string
+  #next = 0
+  #lost: CioError | undefined
+
+  constructor(remote: string, send: (id: number) => void) {
+    this.#remote = remote
+    this.#send = send
+  }
+
+  /** Milliseconds there and back. */
+  ping(timeout: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      if (this.#lost) return reject(this.#lost)
+      const id = this.#next
+      this.#next = id === largest ? 0 : id + 1
+      const begun = performance.now()
+      const expire = (): void => {
+        const message = `${this.#remote} did not answer a ping within ${timeout} ms`
+        settle(new CioError('ERR_CIO_PING_TIMEOUT', message, { fault: 'peer' }))
+      }
+      const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
+      const settle = (answer: number | CioError): void => {
+        clearTimeout(timer)
+        this.#waiting.delete(id)
+        if (typeof answer === 'number') resolve(answer - begun)
+        else reject(answer)
+      }
+      this.#waiting.set(id, settle)
+      this.#send(id)
+    })
+  }
+
+  /** An answer has come. One that nobody waits for is passed over. */
+  answer(id: number): void {
+    this.#waiting.get(id)?.(performance.now())
+  }
+
+  /** No answers will come any more. */
+  lose(error: CioError): void {
+    this.#lost = error
+    for (const settle of this.#waiting.values()) settle(error)
+  }
+}

@@ -1,0 +1,195 @@
+/** The state of a multiplexed connection. */
+
+import type { Duplex } from 'node:stream'
+import { CioError } from '../../src/errors.ts'
+import { Gate } from './gate.ts'
+import { type Opening, writeOpening } from './opening.ts'
+import { Outgoing } from './outgoing.ts'
+import { Pings } from './pings.ts'
+import { Receiver } from './receiver.ts'
+import { type Bounds, Rules } from './rules.ts'
+import { type Carrier, MuxStream } from './stream.ts'
+import { Flag, Reason, Type, initialWindow, largest } from './wire.ts'
+
+/** The bounds of a session, and who is told of what. */
+export interface SessionOptions extends Bounds {
+  /** Whether this side's streams have odd numbers. */
+  readonly initiator: boolean
+  /** Takes a stream that the peer has opened; fulfils when all that it started is over. */
+  accept(this: void, stream: MuxStream, opening: Opening): Promise<void>
+  /** The peer has broken the rules: its connection has to go. */
+  fail(this: void, error: CioError): void
+}
+
+/** All streams of one connection. */
+export class Session implements Carrier {
+  readonly options: SessionOptions
+  readonly out: Outgoing
+  readonly pings: Pings
+  readonly streams: Map<number, MuxStream> = new Map()
+  readonly rules: Rules
+  /** Why there are no streams any more. */
+  lost: CioError | undefined
+  isLeaving = false
+  peerIsLeaving = false
+
+  readonly #transport: Duplex
+  readonly #receiver: Receiver
+  readonly #gate: Gate
+  readonly #idle = new Set<() => void>()
+  #nextId: number
+
+  constructor(transport: Duplex, options: SessionOptions) {
+    this.options = options
+    this.rules = new Rules(options)
+    this.out = new Outgoing(transport)
+    this.pings = new Pings(options.remote, (id) => this.out.send(Type.ping, Flag.syn, 0, id))
+    this.#transport = transport
+    this.#receiver = new Receiver(this)
+    this.#gate = new Gate({ ...options, check: () => this.#check() })
+    this.#nextId = options.initiator ? 1 : 2
+    transport.on('data', this.#take)
+    transport.on('end', this.#end)
+    transport.on('close', this.#close)
+  }
+
+  /** Opens a stream. Waits while the peer has not taken `maxPending` others. */
+  async open(opening: Opening): Promise<MuxStream> {
+    const { maxHeadersSize, window } = this.options
+    const bytes = writeOpening(opening, maxHeadersSize)
+    await this.#gate.enter()
+    const stream = new MuxStream(this.#nextId, window, this)
+    this.#nextId += 2
+    this.streams.set(stream.id, stream)
+    // Apart from the payload: implementations differ in whether they read one here.
+    this.out.send(Type.window, Flag.syn, stream.id, window - initialWindow)
+    stream.sendWindow -= bytes.length
+    this.out.send(Type.data, 0, stream.id, bytes.length, bytes)
+    return stream
+  }
+
+  /** Takes no new streams from here on, of either side. */
+  leave(): void {
+    if (this.isLeaving) return
+    this.isLeaving = true
+    this.out.send(Type.goAway, 0, 0, Reason.ordinary)
+    this.#receiver.refuseOpenings()
+    this.#gate.wake()
+  }
+
+  /** The peer takes no new streams from here on. */
+  peerLeaves(): void {
+    this.peerIsLeaving = true
+    this.#gate.wake()
+  }
+
+  /** Fulfils when no stream is open, and what the peer's have started is over. */
+  async idle(): Promise<void> {
+    while (!this.#isIdle()) await new Promise<void>((resolve) => this.#idle.add(resolve))
+  }
+
+  /** Somebody may have waited for this. */
+  wakeIdle(): void {
+    if (!this.#isIdle()) return
+    for (const resolve of this.#idle) resolve()
+    this.#idle.clear()
+  }
+
+  /** Ends all streams by an error; the connection is not touched. */
+  lose(error: CioError): void {
+    if (this.lost) return
+    this.lost = error
+    this.#gate.wake()
+    this.pings.lose(error)
+    for (const stream of this.streams.values()) {
+      stream.isReset = true
+      stream.destroy(error)
+    }
+  }
+
+  /** Ends the connection of a peer that has broken the rules. */
+  fail(error: CioError): void {
+    this.out.send(Type.goAway, 0, 0, Reason.protocol)
+    this.out.stop()
+    this.lose(error)
+    this.options.fail(error)
+  }
+
+  /** Leaves the stream beneath as it was. */
+  stop(): void {
+    this.#transport.off('data', this.#take)
+    this.#transport.off('end', this.#end)
+    this.#transport.off('close', this.#close)
+    this.#close()
+    this.out.stop()
+  }
+
+  /** Whether a stream has a number of this side. */
+  readonly isOwn = (id: number): boolean => id % 2 === this.#nextId % 2
+
+  /** Whether this side has opened a stream. */
+  readonly hasOpened = (id: number): boolean => id < this.#nextId
+
+  /** The peer has taken a stream. */
+  taken(stream: MuxStream): void {
+    if (stream.isAccepted || !this.isOwn(stream.id)) return
+    stream.isAccepted = true
+    this.#gate.taken()
+  }
+
+  schedule(stream: MuxStream): void {
+    if (!this.lost && stream.isReady) this.out.schedule(stream)
+  }
+
+  grant(stream: MuxStream, bytes: number): void {
+    if (this.lost || stream.isReset) return
+    stream.receiveWindow += bytes
+    this.out.send(Type.window, 0, stream.id, bytes)
+  }
+
+  finish(stream: MuxStream): void {
+    stream.hasFinished = true
+    this.out.send(Type.window, Flag.fin, stream.id, 0)
+  }
+
+  forget(stream: MuxStream): void {
+    this.out.forget(stream)
+    if (!this.streams.delete(stream.id)) return
+    const isOver = stream.isReset || (stream.hasFinished && stream.peerHasFinished)
+    if (!isOver) this.out.send(Type.window, Flag.rst, stream.id, 0)
+    this.#receiver.forget(stream.id)
+    if (this.isOwn(stream.id)) {
+      this.taken(stream)
+      this.#gate.leave()
+    }
+    this.wakeIdle()
+  }
+
+  readonly #take = (chunk: Buffer): void => {
+    if (!this.lost) this.#receiver.take(chunk)
+  }
+
+  readonly #end = (): void => {
+    this.#close()
+    // Nothing can be asked or answered any more.
+    this.#transport.end()
+  }
+
+  readonly #close = (): void => {
+    this.lose(this.rules.gone(this.#transport.errored))
+  }
+
+  #isIdle(): boolean {
+    return this.streams.size === 0 && !this.#receiver.isBusy
+  }
+
+  #check(): void {
+    const { remote } = this.options
+    if (this.lost) throw this.lost
+    if (this.isLeaving) throw new CioError('ERR_CIO_CLOSING', 'no streams are opened any more')
+    // Numbers are not used twice.
+    if (!this.peerIsLeaving && this.#nextId <= largest) return
+    const message = `the connection to ${remote} takes no new streams; connect again`
+    throw new CioError('ERR_CIO_GOING_AWAY', message, { fault: 'peer' })
+  }
+}

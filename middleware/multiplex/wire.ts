@@ -1,0 +1,108 @@
+/** The frames of `multiplex`: yamux. */
+
+/** What kind of frame it is. */
+export const Type = { data: 0, window: 1, ping: 2, goAway: 3 } as const
+/** What else a frame says. */
+export const Flag = { syn: 1, ack: 2, fin: 4, rst: 8 } as const
+/** Why somebody goes away. */
+export const Reason = { ordinary: 0, protocol: 1, internal: 2 } as const
+
+/** Bytes of a frame's header. */
+export const headerSize = 12
+/** The window of every stream when it begins: both sides take it for granted. */
+export const initialWindow: number = 256 * 1024
+/** The largest number in a header: of a stream, of a window. */
+export const largest: number = 2 ** 32 - 1
+/** The header of a frame. Without a payload, `length` is a number that means something else. */
+export interface Header {
+  readonly type: number
+  readonly flags: number
+  readonly id: number
+  readonly length: number
+}
+
+/** Writes a frame's header into `target`, which has room for it. */
+export function writeHeader(
+  target: Buffer,
+  type: number,
+  flags: number,
+  id: number,
+  length: number,
+): void {
+  target.writeUInt16BE(type, 0)
+  target.writeUInt16BE(flags, 2)
+  target.writeUInt32BE(id, 4)
+  target.writeUInt32BE(length, 8)
+}
+
+/** What takes frames as they come: a payload in the pieces that it came in. */
+export interface FrameSink {
+  frame(header: Header): void
+  /** A piece of the last frame's payload, of a chunk that has `of` bytes. */
+  piece(id: number, bytes: Buffer, of: number): void
+  /** The end of the last frame's payload. */
+  done(header: Header): void
+}
+
+/** Cuts what comes into frames, however it is cut. */
+export class Frames {
+  readonly #sink: FrameSink
+  readonly #partial = Buffer.alloc(headerSize)
+  #have = 0
+  #header: Header | undefined
+  #left = 0
+
+  constructor(sink: FrameSink) {
+    this.#sink = sink
+  }
+
+  /** Takes a chunk. */
+  take(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length;) {
+      if (this.#header) at = this.#takePayload(this.#header, chunk, at)
+      else at = this.#takeHeader(chunk, at)
+    }
+  }
+
+  #takePayload(header: Header, chunk: Buffer, at: number): number {
+    const end = Math.min(at + this.#left, chunk.length)
+    this.#left -= end - at
+    this.#sink.piece(header.id, chunk.subarray(at, end), chunk.length)
+    if (this.#left === 0) {
+      this.#header = undefined
+      this.#sink.done(header)
+    }
+    return end
+  }
+
+  #takeHeader(chunk: Buffer, at: number): number {
+    if (this.#have === 0 && chunk.length - at >= headerSize) {
+      this.#begin(chunk, at)
+      return at + headerSize
+    }
+    const end = Math.min(at + headerSize - this.#have, chunk.length)
+    this.#have += chunk.copy(this.#partial, this.#have, at, end)
+    if (this.#have === headerSize) {
+      this.#have = 0
+      this.#begin(this.#partial, 0)
+    }
+    return end
+  }
+
+  #begin(bytes: Buffer, at: number): void {
+    // The version, which is 0, and the type.
+    const type = bytes.readUInt16BE(at)
+    const flags = bytes.readUInt16BE(at + 2)
+    const header = {
+      type,
+      flags,
+      id: bytes.readUInt32BE(at + 4),
+      length: bytes.readUInt32BE(at + 8),
+    }
+    this.#sink.frame(header)
+    if (type !== Type.data) return
+    if (header.length === 0) return this.#sink.done(header)
+    this.#header = header
+    this.#left = header.length
+  }
+}

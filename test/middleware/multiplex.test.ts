@@ -1,0 +1,820 @@
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import {
+  Cio,
+  type CioError,
+  type ClientContext,
+  type ConnectionContext,
+  type EventsContext,
+  type Mux,
+  type Muxed,
+  type MuxedContext,
+  type MultiplexContext,
+  type MultiplexOptions,
+  type RpcContext,
+  events,
+  isCioError,
+  json,
+  multiplex,
+  rpc,
+  wrap,
+} from '../../src/index.ts'
+import { path, identity } from '../support/certificates.ts'
+import { libp2pMuxer } from '../support/libp2p.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+import { type Transport, deferred, heard, optionsOf, transports } from '../support/transports.ts'
+import { type Frame, Peer, frame, opening } from '../support/yamux.ts'
+
+/** An app whose streams come back as they are, but for those that have another handler. */
+function echoing(
+  handlers: Record<string, (ctx: ConnectionContext & MuxedContext) => unknown> = {},
+): Cio<MuxedContext> {
+  return new Cio<MuxedContext>().useConnection(async (ctx) => {
+    const handler = handlers[ctx.muxed.name]
+    if (handler) await handler(ctx)
+    else await echo(ctx)
+  })
+}
+
+async function echo(ctx: ConnectionContext): Promise<void> {
+  for await (const chunk of ctx) {
+    if (!ctx.stream.write(chunk)) await once(ctx.stream, 'drain')
+  }
+}
+
+interface Ends {
+  /** The end that connected, and its context. */
+  readonly client: ClientContext | ConnectionContext
+  readonly near: Mux
+  /** The end that accepted. */
+  readonly server: ConnectionContext
+  readonly far: Mux
+  /** Closes what listens. */
+  readonly close: () => Promise<unknown>
+}
+
+/** Both ends of a connection, multiplexed. */
+async function ends(
+  t: ExecutionContext,
+  transport: Transport,
+  {
+    app = echoing(),
+    clientApp = echoing(),
+    options = {},
+    clientOptions = options,
+  }: {
+    readonly app?: Pick<Cio, 'handle'>
+    readonly clientApp?: Pick<Cio, 'handle'>
+    readonly options?: MultiplexOptions
+    readonly clientOptions?: MultiplexOptions
+  } = {},
+): Promise<Ends> {
+  const accepted = deferred<ConnectionContext & MultiplexContext>()
+  const server = new Cio().useConnection(multiplex(app, options)).useConnection((ctx, next) => {
+    accepted.resolve(ctx)
+    return next()
+  })
+  t.teardown(() => server.close({ timeout: 0 }))
+
+  let client: (ClientContext | ConnectionContext) & MultiplexContext
+  if (transport === 'memory') {
+    const [one, other] = duplexPair()
+    const clients = new Cio().useConnection(
+      multiplex(clientApp, { ...clientOptions, initiator: true }),
+    )
+    t.teardown(() => clients.close({ timeout: 0 }))
+    client = clients.handle(one)
+    server.handle(other)
+  } else {
+    const clients = new Cio().useClient(multiplex(clientApp, clientOptions))
+    t.teardown(() => clients.close({ timeout: 0 }))
+    const listening = optionsOf(t, transport)
+    const { port } = await server.listen(listening)
+    const place =
+      listening.path === undefined ? { port, host: '127.0.0.1' } : { path: listening.path }
+    const tls = transport.startsWith('TLS')
+      ? {
+          ca: path('root.crt'),
+          servername: 'localhost',
+          maxVersion: transport === 'TLS 1.2' ? ('TLSv1.2' as const) : ('TLSv1.3' as const),
+        }
+      : {}
+    client = await clients.connect({ ...place, ...tls })
+  }
+  const ctx = await accepted.promise
+  return {
+    client,
+    near: client.mux,
+    server: ctx,
+    far: ctx.mux,
+    close: () => server.close(),
+  }
+}
+
+/** The error that a stream, or whatever it is, ends by. */
+async function failure(stream: Duplex): Promise<string | undefined> {
+  if (!stream.closed) await new Promise((resolve) => stream.once('close', resolve))
+  return (stream.errored as CioError | null)?.code
+}
+
+const codeOf = async (promise: Promise<unknown>): Promise<string | undefined> => {
+  try {
+    await promise
+    return undefined
+  } catch (error) {
+    return (error as CioError).code
+  }
+}
+
+for (const transport of transports) {
+  test(`over ${transport}, either side opens streams to the other's app`, async (t) => {
+    const seen: Omit<Muxed, 'parent'>[] = []
+    const told = echoing({
+      told({ muxed, stream }) {
+        seen.push({ name: muxed.name, headers: { ...muxed.headers } })
+        stream.end('heard')
+      },
+    })
+    const { near, far } = await ends(t, transport, { app: told, clientApp: told })
+    for (const mux of [near, far]) {
+      const stream = await mux.open('told', { language: 'en', '': 'é' })
+      t.is(await readAll(stream), 'heard')
+      const echo = await mux.open('echo')
+      echo.end('back')
+      t.is(await readAll(echo), 'back')
+    }
+    t.is(seen.length, 2)
+    t.deepEqual(
+      seen,
+      Array.from(seen, () => ({ name: 'told', headers: { language: 'en', '': 'é' } })),
+    )
+  })
+
+  test(`over ${transport}, many streams carry much at once, each its own`, async (t) => {
+    const { near, far } = await ends(t, transport)
+    const size = 1024 * 1024
+    const exchange = async (mux: Mux, byte: number): Promise<void> => {
+      const stream = await mux.open('echo')
+      const sent = Buffer.alloc(size, byte)
+      stream.end(sent)
+      const chunks: Buffer[] = []
+      for await (const chunk of stream) chunks.push(chunk as Buffer)
+      t.true(Buffer.concat(chunks).equals(sent), `stream ${byte}`)
+    }
+    await Promise.all([1, 2, 3, 4].flatMap((i) => [exchange(near, i), exchange(far, 10 + i)]))
+    t.is(near.size + far.size, 0)
+  })
+
+  test(`over ${transport}, a stream that is not read stops no other`, async (t) => {
+    const stalled = deferred<Duplex>()
+    const app = echoing({
+      stalled: async (ctx) => {
+        stalled.resolve(ctx.stream)
+        await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve))
+      },
+    })
+    const { near } = await ends(t, transport, { app })
+    const stuck = await near.open('stalled')
+    const all = Buffer.alloc(2 * 1024 * 1024)
+    stuck.write(all)
+    const unread = await stalled.promise
+
+    const echo = await near.open('echo')
+    echo.end(all)
+    let received = 0
+    for await (const chunk of echo) received += (chunk as Buffer).length
+    t.is(received, all.length)
+    t.is(stuck.writableLength, all.length, 'it has not been sent')
+
+    // It goes on when it is read.
+    let read = 0
+    unread.on('data', (chunk: Buffer) => (read += chunk.length))
+    await once(stuck, 'drain')
+    while (read < all.length) await once(unread, 'data')
+    t.is(read, all.length)
+  })
+
+  test(`over ${transport}, the answer to a half-closed stream arrives late`, async (t) => {
+    const app = echoing({
+      late: async (ctx) => {
+        const asked = await readAll(ctx)
+        await new Promise((resolve) => setImmediate(resolve))
+        ctx.stream.end(`${asked}!`)
+      },
+    })
+    const { near } = await ends(t, transport, { app })
+    const stream = await near.open('late')
+    stream.end('asked')
+    t.is(await readAll(stream), 'asked!')
+  })
+
+  test(`over ${transport}, a reset ends its own stream alone, at both ends`, async (t) => {
+    const reset = deferred<string | undefined>()
+    const app = echoing({
+      reset: async (ctx) => {
+        ctx.stream.write('here')
+        reset.resolve(await failure(ctx.stream))
+      },
+    })
+    const { near } = await ends(t, transport, { app })
+    const other = await near.open('echo')
+    const stream = await near.open('reset')
+    await once(stream, 'data')
+    stream.destroy()
+    t.is(await reset.promise, 'ERR_CIO_STREAM_RESET')
+    other.end('alive')
+    t.is(await readAll(other), 'alive')
+  })
+
+  test(`over ${transport}, a handler that throws ends its own stream alone`, async (t) => {
+    const app = echoing({
+      broken: () => {
+        throw new Error('a mistake')
+      },
+    })
+    const told = heard(app, 'error')
+    const { near } = await ends(t, transport, { app })
+    const other = await near.open('echo')
+    t.is(await failure(await near.open('broken')), 'ERR_CIO_STREAM_RESET')
+    t.is((await told)[0].message, 'a mistake')
+    other.end('alive')
+    t.is(await readAll(other), 'alive')
+  })
+
+  test(`over ${transport}, a ping says how long a round trip takes`, async (t) => {
+    const { near, far } = await ends(t, transport)
+    for (const mux of [near, far]) {
+      const [one, other] = await Promise.all([mux.ping(), mux.ping({ timeout: Infinity })])
+      t.true(one > 0 && one < 10_000 && other > 0)
+    }
+  })
+
+  test(`over ${transport}, close() lets open streams finish and takes no new ones`, async (t) => {
+    const begun = deferred()
+    const draining = deferred()
+    const app = echoing({
+      last: async (ctx) => {
+        begun.resolve()
+        ctx.draining.addEventListener('abort', () => draining.resolve())
+        for await (const chunk of ctx) ctx.stream.write(chunk)
+      },
+    })
+    const { near, client, server } = await ends(t, transport, { app })
+    const stream = await near.open('last')
+    await begun.promise
+    const closing = server.close()
+    await draining.promise
+    // Its GoAway was sent before.
+    await near.ping()
+    t.true(near.isGoingAway)
+    t.is(await codeOf(near.open('echo')), 'ERR_CIO_GOING_AWAY')
+    t.is(near.size, 1)
+    stream.end('finished')
+    t.is(await readAll(stream), 'finished')
+    t.deepEqual(await closing, { forced: 0 })
+    await client.closed
+    t.is(await codeOf(near.open('echo')), 'ERR_CIO_CLOSED')
+    t.is(await codeOf(near.ping()), 'ERR_CIO_CLOSED')
+  })
+
+  test(`over ${transport}, all streams end by an error when the connection dies`, async (t) => {
+    const codes = deferred<string | undefined>()
+    const app = echoing({
+      victim: async (ctx) => {
+        ctx.stream.write('here')
+        codes.resolve(await failure(ctx.stream))
+      },
+    })
+    const { near, far, server } = await ends(t, transport, { app })
+    const stream = await near.open('victim')
+    await once(stream, 'data')
+    const ping = codeOf(near.ping({ timeout: Infinity }))
+    server.destroy()
+    t.is(await codes.promise, 'ERR_CIO_CLOSED')
+    t.is(await failure(stream), 'ERR_CIO_CLOSED')
+    t.true([undefined, 'ERR_CIO_CLOSED'].includes(await ping))
+    t.is(near.size + far.size, 0)
+  })
+}
+
+test('over mutual TLS, a stream has the verified peer of its connection', async (t) => {
+  const app = echoing({
+    who: (ctx) => ctx.stream.end(`${ctx.peer?.name} ${ctx.encrypted} ${ctx.remote}`),
+  })
+  const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
+  const server = await serve(t, new Cio().useConnection(multiplex(app)), mutual)
+  const clients = new Cio().useClient(multiplex(app))
+  t.teardown(() => clients.close({ timeout: 0 }))
+  const client = await clients.connect({
+    port: server.port,
+    host: '127.0.0.1',
+    servername: 'localhost',
+    ca: path('root.crt'),
+    ...identity('alice'),
+  })
+  t.regex(await readAll(await client.mux.open('who')), /^alice true 127\.0\.0\.1:\d+$/)
+})
+
+test('json, events and rpc speak within a stream, at both ends of it', async (t) => {
+  const app = echoing()
+  const server = new Cio<MuxedContext>()
+    .useConnection(json())
+    .useConnection(events())
+    .useConnection(async ({ events }, next) => {
+      events.on('add', (a, b) => events.emit('sum', Number(a) + Number(b)))
+      await next()
+    })
+  const { near } = await ends(t, 'tcp', { app: server })
+  const sum = deferred<unknown>()
+  const client = new Cio()
+    .useConnection(json())
+    .useConnection(events())
+    .useConnection(async (ctx: ConnectionContext & EventsContext, next) => {
+      ctx.events.on('sum', (value) => sum.resolve(value))
+      void ctx.events.emit('add', 1, 2)
+      await next()
+    })
+  const ctx = await near.handle(client, 'sums')
+  t.is(await sum.promise, 3)
+  await ctx.close()
+
+  const methods = { add: ([a, b]: [number, number]) => a + b }
+  const callee = new Cio().useConnection(json()).useConnection(rpc({ methods }))
+  const rpcEnds = await ends(t, 'tcp', { app: callee, clientApp: app })
+  const answer = deferred<unknown>()
+  const caller = new Cio()
+    .useConnection(json())
+    .useConnection(rpc<{ add(params: [number, number]): number }>())
+    .useConnection(
+      async (ctx: ConnectionContext & RpcContext<{ add(params: [number, number]): number }>) => {
+        answer.resolve(await ctx.rpc.call('add', [3, 4]))
+      },
+    )
+  const call = await rpcEnds.near.handle(caller, 'calls', { trace: '1' })
+  t.is(await answer.promise, 7)
+  await call.closed
+  t.is(rpcEnds.near.size, 0)
+})
+
+test('what handle() runs has the name and headers it was opened by', async (t) => {
+  const seen = deferred<Muxed>()
+  const app = new Cio<MuxedContext>().useConnection((ctx) => seen.resolve(ctx.muxed))
+  const { near, client } = await ends(t, 'tcp')
+  await near.handle(app, 'mine', { a: 'b' })
+  const { name, headers, parent } = await seen.promise
+  t.is(name, 'mine')
+  t.deepEqual(headers, { a: 'b' })
+  t.is(parent, client)
+})
+
+test('a multiplexed connection may be a layer, and hold another', async (t) => {
+  const innermost = echoing()
+  const nested = new Cio().useConnection(multiplex(innermost))
+  const { near } = await ends(t, 'tcp', { app: nested })
+  const mux = deferred<Mux>()
+  const opener = new Cio()
+    .useConnection(multiplex(innermost, { initiator: true }))
+    .useConnection((ctx, next) => {
+      mux.resolve(ctx.mux)
+      return next()
+    })
+  await near.handle(opener, 'nested')
+  const stream = await (await mux.promise).open('echo')
+  stream.end('deep')
+  t.is(await readAll(stream), 'deep')
+
+  const { createGzip, createGunzip } = await import('node:zlib')
+  const zip = wrap({ encode: () => createGzip(), decode: () => createGunzip() })
+  const zipped = new Cio().useConnection(zip).useConnection(multiplex(innermost))
+  const server = await serve(t, zipped)
+  const clients = new Cio().useClient(zip).useClient(multiplex(innermost))
+  t.teardown(() => clients.close({ timeout: 0 }))
+  const client = await clients.connect({ port: server.port, host: '127.0.0.1' })
+  const beneath = await client.mux.open('echo')
+  beneath.end('zipped')
+  t.is(await readAll(beneath), 'zipped')
+})
+
+test('a wider window lets more through before it is read', async (t) => {
+  const window = 1024 * 1024
+  const app = echoing({ stalled: (ctx) => once(ctx.stream, 'close') })
+  const { near } = await ends(t, 'tcp', { app, options: { window } })
+  const stream = await near.open('stalled')
+  await new Promise<void>((resolve) =>
+    stream.write(Buffer.alloc(window - 64 * 1024), () => resolve()),
+  )
+  stream.write(Buffer.alloc(window))
+  await near.ping()
+  t.is(stream.writableLength, window, 'the second was not sent')
+})
+
+test('open() is refused beyond maxStreams, and goes on when one has ended', async (t) => {
+  const { near } = await ends(t, 'tcp', { options: { maxStreams: 2 } })
+  const first = await near.open('echo')
+  await near.open('echo')
+  t.is(await codeOf(near.open('echo')), 'ERR_CIO_TOO_MANY_STREAMS')
+  first.end('x')
+  await readAll(first)
+  await failure(first)
+  const third = await near.open('echo')
+  third.end('y')
+  t.is(await readAll(third), 'y')
+})
+
+test('a peer that opens more than maxStreams has the rest refused, and no more', async (t) => {
+  const { near } = await ends(t, 'tcp', {
+    options: { maxStreams: 2 },
+    clientOptions: { maxStreams: 10 },
+  })
+  const streams = [await near.open('echo'), await near.open('echo'), await near.open('echo')]
+  t.is(await failure(streams[2]!), 'ERR_CIO_STREAM_REFUSED')
+  streams[0]!.end('alive')
+  t.is(await readAll(streams[0]!), 'alive')
+})
+
+test('open() waits while maxPending streams are not taken', async (t) => {
+  const { near } = await ends(t, 'tcp', { options: { maxPending: 2 } })
+  let opened = 0
+  const all = Array.from({ length: 5 }, async () => {
+    const stream = await near.open('echo')
+    opened++
+    return stream
+  })
+  await Promise.all(all.slice(0, 2))
+  t.is(opened, 2)
+  await Promise.all(all)
+  t.is(near.size, 5)
+})
+
+test('a name and headers that are too long are refused, by either side', async (t) => {
+  const small = { maxHeadersSize: 100 }
+  const { near } = await ends(t, 'tcp', { options: small, clientOptions: {} })
+  t.is(await failure(await near.open('x'.repeat(200))), 'ERR_CIO_STREAM_REFUSED')
+  const other = await ends(t, 'tcp', { options: {}, clientOptions: small })
+  t.is(await codeOf(other.near.open('echo', { a: 'x'.repeat(200) })), 'ERR_CIO_HEADERS_SIZE')
+})
+
+test('open() takes a text and an object of texts', async (t) => {
+  const { near } = await ends(t, 'memory')
+  t.is(await codeOf(near.open(1 as unknown as string)), 'ERR_CIO_OPTION')
+  t.is(await codeOf(near.open('x', { a: 1 } as unknown as {})), 'ERR_CIO_OPTION')
+  t.is(await codeOf(near.ping({ timeout: -1 })), 'ERR_CIO_OPTION')
+})
+
+test('after its own goAway() a side opens no more, and the open streams go on', async (t) => {
+  const { near, far } = await ends(t, 'tcp')
+  const stream = await near.open('echo')
+  near.goAway()
+  t.is(await codeOf(near.open('echo')), 'ERR_CIO_CLOSING')
+  stream.end('on')
+  t.is(await readAll(stream), 'on')
+  await far.ping()
+  t.is(await codeOf(far.open('echo')), 'ERR_CIO_GOING_AWAY')
+})
+
+test('a handler that returns ends the connection once the streams are done', async (t) => {
+  const app = echoing()
+  const opened = deferred<Duplex>()
+  const server = new Cio().useConnection(multiplex(app)).useConnection(async (ctx) => {
+    opened.resolve(await ctx.mux.open('echo'))
+  })
+  const { port } = await serve(t, server)
+  const clients = new Cio().useClient(multiplex(app))
+  t.teardown(() => clients.close({ timeout: 0 }))
+  const client = await clients.connect({ port, host: '127.0.0.1' })
+  const stream = await opened.promise
+  stream.end('still')
+  t.is(await readAll(stream), 'still')
+  await client.closed
+})
+
+test('a listener that throws ends its own stream alone', async (t) => {
+  const { near } = await ends(t, 'tcp')
+  const stream = await near.open('echo')
+  stream.on('data', () => {
+    throw new Error('a mistake')
+  })
+  stream.write('x')
+  await new Promise((resolve) => stream.once('close', resolve))
+  t.is(stream.errored?.message, 'a mistake')
+  const other = await near.open('echo')
+  other.end('alive')
+  t.is(await readAll(other), 'alive')
+})
+
+test('a stream of @libp2p/yamux is a connection, and it takes ours', async (t) => {
+  const app = echoing({ named: (ctx) => ctx.stream.end(JSON.stringify(ctx.muxed.headers)) })
+  const mux = deferred<Mux>()
+  const server = new Cio().useConnection(multiplex(app)).useConnection((ctx, next) => {
+    mux.resolve(ctx.mux)
+    return next()
+  })
+  const muxer = libp2pMuxer(await dial(t, await serve(t, server)), 'outbound')
+
+  const stream = await muxer.createStream()
+  stream.send(opening(0, 'named', { a: 'b' }).payload!)
+  void stream.close()
+  const chunks: Uint8Array[] = []
+  for await (const chunk of stream) chunks.push(chunk.subarray())
+  t.is(Buffer.concat(chunks).toString(), '{"a":"b"}')
+
+  // More than a window, both ways, so that both grant more.
+  const size = 1024 * 1024
+  const echo = await muxer.createStream()
+  let received = 0
+  const all = new Promise<void>((resolve) => {
+    echo.addEventListener('message', ({ data }) => {
+      received += data.byteLength
+      if (received === size) resolve()
+    })
+  })
+  echo.send(opening(0, 'echo').payload!)
+  for (let sent = 0; sent < size; sent += 32 * 1024) {
+    if (!echo.send(Buffer.alloc(32 * 1024))) await echo.onDrain()
+  }
+  await all
+  t.is(received, size)
+  echo.abort(new Error('enough'))
+
+  const taken = deferred<string>()
+  muxer.addEventListener('stream', ({ detail }) => {
+    detail.addEventListener('message', ({ data }) => {
+      taken.resolve(Buffer.from(data.subarray()).subarray(2).toString())
+      detail.send(Buffer.from('from libp2p'))
+      void detail.close()
+    })
+  })
+  const ours = await (await mux.promise).open('ours', { c: 'd' })
+  ours.end()
+  t.is(await readAll(ours), 'from libp2p')
+  t.is(await taken.promise, '["ours",{"c":"d"}]')
+  t.true((await (await mux.promise).ping()) > 0)
+})
+
+// What follows is a peer that speaks the wire by hand.
+
+/** An app to be attacked, a peer that attacks, and how that ends. */
+async function attacked(
+  t: ExecutionContext,
+  options: MultiplexOptions = {},
+  inner: Cio<MuxedContext> = echoing(),
+): Promise<{ peer: Peer; socket: Socket; port: number; ended: Promise<string> }> {
+  const app = new Cio().useConnection(multiplex(inner, options))
+  const ended = new Promise<string>((resolve) => {
+    app.on('clientError', (error) => resolve((error as CioError).code))
+    app.on('reject', (error) => resolve((error as CioError).code))
+    app.on('error', (error) => resolve(`app: ${String(error)}`))
+  })
+  const server = await serve(t, app)
+  const socket = await dial(t, server)
+  return { peer: new Peer(socket), socket, port: server.port, ended }
+}
+
+/** A well-behaved client of the same server is none the worse. */
+async function others(t: ExecutionContext, port: number): Promise<void> {
+  const clients = new Cio().useClient(multiplex(new Cio()))
+  t.teardown(() => clients.close({ timeout: 0 }))
+  const { mux } = await clients.connect({ port, host: '127.0.0.1' })
+  const stream = await mux.open('echo')
+  stream.end('alive')
+  t.is(await readAll(stream), 'alive')
+}
+
+const wrong: Record<string, readonly Frame[]> = {
+  'another version': [{ version: 1, type: 0, flags: 1, id: 1 }],
+  'a type that is unknown': [{ type: 9, flags: 0, id: 1 }],
+  'data for the connection': [{ type: 0, flags: 0, id: 0, payload: Buffer.from('x') }],
+  'data for a stream that was never opened': [
+    { type: 0, flags: 0, id: 7, payload: Buffer.from('x') },
+  ],
+  'a stream with a number of the other side': [{ type: 1, flags: 1, id: 2 }],
+  'a stream for the second time': [
+    { type: 1, flags: 1, id: 1 },
+    { type: 1, flags: 1, id: 1 },
+  ],
+  'more than the window': [
+    { type: 1, flags: 1, id: 1 },
+    opening(1, 'stalled'),
+    { type: 0, flags: 0, id: 1, payload: Buffer.alloc(300 * 1024) },
+  ],
+  'a window that is too large': [
+    { type: 1, flags: 1, id: 1 },
+    { type: 1, flags: 0, id: 1, length: 2 ** 32 - 1 },
+    { type: 1, flags: 0, id: 1, length: 2 ** 32 - 1 },
+  ],
+  'more after the end': [
+    { type: 1, flags: 1, id: 1 },
+    opening(1, 'stalled'),
+    { type: 1, flags: 4, id: 1 },
+    { type: 0, flags: 0, id: 1, payload: Buffer.from('x') },
+  ],
+  'an opening that is not JSON': [
+    { type: 1, flags: 1, id: 1 },
+    { type: 0, flags: 0, id: 1, payload: Buffer.from('\0\x03{{{') },
+  ],
+  'an opening that is not UTF-8': [
+    { type: 1, flags: 1, id: 1 },
+    { type: 0, flags: 0, id: 1, payload: Buffer.from([0, 5, 0x5b, 0x22, 0xff, 0x22, 0x5d]) },
+  ],
+  'an opening without a name': [
+    { type: 1, flags: 1, id: 1 },
+    { type: 0, flags: 0, id: 1, payload: Buffer.from('\0\x02[]') },
+  ],
+  'a header that is no text': [
+    { type: 1, flags: 1, id: 1 },
+    { type: 0, flags: 0, id: 1, payload: Buffer.from('\0\x0c["x",{"a":1}') },
+  ],
+  'a complaint': [{ type: 3, flags: 0, id: 0, length: 1 }],
+}
+
+const stalling = (): Cio<MuxedContext> =>
+  echoing({ stalled: (ctx) => new Promise((done) => ctx.signal.addEventListener('abort', done)) })
+
+for (const [what, frames] of Object.entries(wrong)) {
+  test(`${what} ends the connection that it came by, and no other`, async (t) => {
+    const { peer, socket, port, ended } = await attacked(t, {}, stalling())
+    for (const one of frames) peer.send(one)
+    t.is(await ended, 'ERR_CIO_MULTIPLEX')
+    if (!socket.readableEnded && !socket.closed) {
+      await new Promise((resolve) => socket.once('end', resolve).once('close', resolve))
+    }
+    await others(t, port)
+  })
+}
+
+const floods: Record<string, (peer: Peer, i: number) => void> = {
+  pings: (peer, i) => peer.send({ type: 2, flags: 1, id: 0, length: i }),
+  'rapid resets': (peer, i) => {
+    peer.send({ type: 1, flags: 1, id: 2 * i + 1 })
+    peer.send(opening(2 * i + 1, 'stalled'))
+    peer.send({ type: 1, flags: 8, id: 2 * i + 1 })
+  },
+  'streams without an opening': (peer, i) => peer.send({ type: 1, flags: 1, id: 2 * i + 1 }),
+  'streams beyond the bound': (peer, i) => {
+    peer.send({ type: 1, flags: 1, id: 2 * i + 1 })
+    peer.send(opening(2 * i + 1, 'stalled'))
+  },
+  'streams that end before they begin': (peer, i) => {
+    peer.send({ type: 1, flags: 1 | 4, id: 2 * i + 1 })
+  },
+  'empty frames': (peer, i) => {
+    if (i === 0) peer.send({ type: 1, flags: 1, id: 1 })
+    peer.send({ type: 0, flags: 0, id: 1 })
+  },
+  'windows of nothing': (peer, i) => {
+    if (i === 0) peer.send({ type: 1, flags: 1, id: 1 })
+    peer.send({ type: 1, flags: 0, id: 1 })
+  },
+  goodbyes: (peer) => peer.send({ type: 3, flags: 0, id: 0 }),
+}
+
+for (const [what, flood] of Object.entries(floods)) {
+  test(`a flood of ${what} ends the connection that it came by, and no other`, async (t) => {
+    let running = 0
+    let most = 0
+    const inner = echoing({
+      stalled: async (ctx) => {
+        most = Math.max(most, ++running)
+        await new Promise((done) => ctx.signal.addEventListener('abort', done))
+        running--
+      },
+    })
+    const { peer, port, ended } = await attacked(t, { maxStreams: 50 }, inner)
+    for (let i = 0; i < 5_000; i++) flood(peer, i)
+    t.is(await ended, 'ERR_CIO_FLOOD')
+    t.true(most <= 50, `${most} handlers at once`)
+    await others(t, port)
+  })
+}
+
+test('a stream that is reset counts until its handler has returned', async (t) => {
+  const release = deferred()
+  let running = 0
+  const inner = echoing({
+    slow: async () => {
+      running++
+      await release.promise
+    },
+  })
+  const { peer } = await attacked(t, { maxStreams: 3 }, inner)
+  for (let i = 0; i < 20; i++) {
+    peer.send({ type: 1, flags: 1, id: 2 * i + 1 })
+    peer.send(opening(2 * i + 1, 'slow'))
+    peer.send({ type: 1, flags: 8, id: 2 * i + 1 })
+  }
+  await peer.ping()
+  t.is(running, 3)
+  release.resolve()
+})
+
+test('a peer that asks and does not read is bounded', async (t) => {
+  const { peer, socket, ended } = await attacked(t, {
+    controlRate: { count: Infinity, per: 1_000 },
+  })
+  socket.pause()
+  const pings = Buffer.concat(
+    Array.from({ length: 20_000 }, (_, i) => frame({ type: 2, flags: 1, id: 0, length: i })),
+  )
+  while (!socket.destroyed) {
+    if (!peer.write(pings)) await Promise.race([once(socket, 'drain').catch(() => {}), ended])
+    if (await Promise.race([ended, Promise.resolve(undefined)])) break
+  }
+  t.is(await ended, 'ERR_CIO_FLOOD')
+})
+
+test('a peer that does not read stops the streams to it, and a close() ends it', async (t) => {
+  const sent = deferred<Duplex>()
+  const inner = echoing({
+    flood: async (ctx) => {
+      sent.resolve(ctx.stream)
+      while (!ctx.stream.destroyed) {
+        if (!ctx.stream.write(Buffer.alloc(64 * 1024))) await once(ctx.stream, 'drain')
+      }
+    },
+  })
+  const app = new Cio().useConnection(multiplex(inner))
+  const server = await serve(t, app)
+  const socket = await dial(t, server)
+  socket.pause()
+  const peer = new Peer(socket)
+  peer.send({ type: 1, flags: 1, id: 1 })
+  peer.send(opening(1, 'flood'))
+  // It says that it has room for all.
+  peer.send({ type: 1, flags: 0, id: 1, length: 2 ** 31 })
+  const stream = await sent.promise
+  t.true(stream.writableLength <= 128 * 1024)
+  t.deepEqual(await server.close({ timeout: 100 }), { forced: 1 })
+})
+
+test('options are checked when the middleware is made', (t) => {
+  const app = new Cio()
+  const bad: unknown[] = [
+    { maxStreams: -1 },
+    { maxPending: 0 },
+    { maxHeadersSize: 65_536 },
+    { window: 1_000 },
+    { window: Infinity },
+    { controlRate: 5 },
+    { controlRate: { count: 1, per: -1 } },
+    { initiator: 'yes' },
+    { unknown: 1 },
+  ]
+  for (const options of bad) {
+    const error = t.throws(() => multiplex(app, options as MultiplexOptions))
+    t.true(isCioError(error, 'ERR_CIO_OPTION'), JSON.stringify(options))
+  }
+  const error = t.throws(() => multiplex({} as Cio))
+  t.true(isCioError(error, 'ERR_CIO_OPTION'))
+})
+
+test('its context is restored when it is over', async (t) => {
+  const before = deferred<[unknown, number]>()
+  const app = new Cio()
+    .useConnection(async (ctx, next) => {
+      const listeners = ctx.stream.listenerCount('data')
+      await next()
+      before.resolve([
+        (ctx as Partial<MultiplexContext>).mux,
+        ctx.stream.listenerCount('data') - listeners,
+      ])
+    })
+    .useConnection(multiplex(echoing()))
+  const socket = await dial(t, await serve(t, app))
+  socket.end()
+  t.deepEqual(await before.promise, [undefined, 0])
+})
+
+test('a peer that leaves in the middle of a frame ends the streams, and tells nothing else', async (t) => {
+  const code = deferred<string | undefined>()
+  const inner = echoing({
+    cut: async (ctx) => code.resolve(await failure(ctx.stream)),
+  })
+  const { peer, socket } = await attacked(t, {}, inner)
+  peer.send({ type: 1, flags: 1, id: 1 })
+  peer.send(opening(1, 'cut'))
+  peer.write(frame({ type: 0, flags: 0, id: 1, payload: Buffer.alloc(100) }).subarray(0, 50))
+  socket.end()
+  t.is(await code.promise, 'ERR_CIO_CLOSED')
+})
+
+test('the same, however it is cut', async (t) => {
+  for (const size of [1, 2, 3, 5, 7, 11, 13, 29]) {
+    const { peer } = await attacked(t)
+    const all = Buffer.concat([
+      frame({ type: 1, flags: 1, id: 1 }),
+      frame(opening(1, 'echo', { a: 'é' })),
+      frame({ type: 0, flags: 0, id: 1, payload: Buffer.from('hello, ') }),
+      frame({ type: 2, flags: 1, id: 0, length: 77 }),
+      frame({ type: 0, flags: 4, id: 1, payload: Buffer.from('world') }),
+    ])
+    for (let at = 0; at < all.length; at += size) {
+      peer.write(all.subarray(at, at + size))
+      // Each comes by itself.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    t.is(await peer.textOf(1), 'hello, world')
+  }
+})

@@ -251,6 +251,26 @@ test('a handler that reads to the end is run again on the next connection', asyn
   t.deepEqual(read, ['one', 'two', 'three', 'four'])
 })
 
+test('a connection that a watcher ends is followed by another, also under a handler that reads', async (t) => {
+  const { port, accepted } = await bare(t)
+  const running = deferred<ClientContext>()
+  const app = new Cio().useClient(reconnect({ delay: 1 })).useClient(async (ctx) => {
+    running.resolve(ctx)
+    for await (const _ of ctx);
+  })
+  t.teardown(() => app.close({ timeout: 0 }))
+  const done = app.connect({ host, port })
+  await accepted()
+  const told = heard(app, 'reconnect')
+  ;(await running.promise).disconnect()
+  const [{ error }] = await told
+  t.is(codeOf(error), 'ERR_STREAM_PREMATURE_CLOSE')
+  await accepted()
+  const refused = t.throwsAsync(done, { code: 'ERR_CIO_CLOSED' })
+  await app.close()
+  await refused
+})
+
 test('when decides, of an orderly end too', async (t) => {
   const { port, accepted } = await bare(t)
   const asked: unknown[] = []
@@ -544,13 +564,15 @@ test('send() that may wait goes out on the next connection, in its order and onc
 
 test('send() that has waited long enough rejects, and is not sent later', async (t) => {
   const { port, accepted } = await bare(t)
-  const app = client(t, { ...forever, wait: 5 })
+  const app = client(t, { ...forever, wait: 5, maxWaiting: 1 })
   const ctx = await app.connect({ host, port })
   const away = heard(app, 'reconnect')
   ;(await accepted()).end()
   await away
   const error = await t.throwsAsync(ctx.messages.send('late'), { code: 'ERR_CIO_CLOSED' })
   t.regex(error.message, /within 5 ms/)
+  // It has given its place free.
+  await t.throwsAsync(ctx.messages.send('late'), { code: 'ERR_CIO_CLOSED' })
 })
 
 test('so many may wait, and no more', async (t) => {

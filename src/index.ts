@@ -92,6 +92,21 @@ export {
   type PingOptions,
   type Rate,
 } from '../middleware/multiplex.ts'
+export {
+  proxyProtocol,
+  type Proxied,
+  type ProxiedSsl,
+  type ProxyProtocolContext,
+  type ProxyProtocolOptions,
+  type ProxyTlv,
+} from '../middleware/proxy-protocol.ts'
+export {
+  proxyHeader,
+  sendProxyProtocol,
+  type ProxyHeader,
+  type ProxyHeaderOptions,
+  type SendProxyProtocolOptions,
+} from '../middleware/send-proxy-protocol.ts'
 export { reconnect, type Reconnect, type ReconnectOptions } from '../middleware/reconnect.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'
 export {

@@ -57,6 +57,7 @@ const needs: Record<string, readonly unknown[]> = {
   codec: [{ encode: String, decode: String }],
   http: [() => {}],
   multiplex: [new cio.Cio()],
+  proxyProtocol: [{ trusted: [] }],
   websocket: [new cio.Cio()],
 }
 
@@ -128,6 +129,8 @@ const names = [
   'optionError',
   'pause',
   'pipe',
+  'proxyHeader',
+  'proxyProtocol',
   'quote',
   'read',
   'reconnect',
@@ -136,6 +139,7 @@ const names = [
   'rpc',
   'rpcError',
   'rpcFailure',
+  'sendProxyProtocol',
   'syntaxError',
   'tell',
   'tooLong',

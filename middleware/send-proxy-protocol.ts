@@ -1,0 +1,131 @@
+import { localEndpoint, remoteEndpoint } from '../src/address.ts'
+import type { ClientContext } from '../src/client.ts'
+import type { StreamContext } from '../src/context.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkKnown, optionError } from '../src/option.ts'
+import { type ProxyHeader, encodeV1, encodeV2 } from './send-proxy-protocol/encode.ts'
+import { relayed } from './send-proxy-protocol/relayed.ts'
+
+export type { ProxyHeader } from './send-proxy-protocol/encode.ts'
+
+/** Options of {@link proxyHeader}. */
+export interface ProxyHeaderOptions {
+  /**
+   * 1 is a line of text, and has IP addresses and ports alone; 2 has all there is to say.
+   *
+   * @default 2
+   */
+  readonly version?: 1 | 2
+  /**
+   * Adds a checksum, which receivers that know it verify. Of version 2 alone.
+   *
+   * @default false
+   */
+  readonly crc32c?: boolean
+}
+
+/** Options of {@link sendProxyProtocol}. */
+export interface SendProxyProtocolOptions extends ProxyHeaderOptions {
+  /**
+   * What the header says, a function that makes it, or the context of the connection to relay.
+   *
+   * @default the two ends of the client's own connection
+   */
+  readonly header?: ProxyHeader | StreamContext | ((ctx: ClientContext) => ProxyHeader)
+}
+
+/**
+ * Sends a PROXY header first, which says for whom a client connects.
+ *
+ * The header goes out before a TLS handshake. Send it only to who expects it: to anybody else it is
+ * a syntax error.
+ *
+ * @pipelines client
+ * @order after `connect`, before `secure`
+ * @adds nothing
+ * @rejects `ERR_CIO_OPTION` (app): what the header is to say has no form in it
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
+ * @see https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt section 2
+ *
+ * @example
+ * import { Cio, proxyProtocol, sendProxyProtocol } from 'cio'
+ *
+ * const app = new Cio()
+ *   .useConnection(proxyProtocol({ trusted: ['127.0.0.1'] }))
+ *   .useConnection((ctx) => ctx.stream.write(`hello ${ctx.address}\n`))
+ * const server = await app.listen({ host: '127.0.0.1' })
+ *
+ * const source = { address: '192.0.2.7', port: 40_000 }
+ * const destination = { address: '192.0.2.1', port: 443 }
+ * const client = await new Cio()
+ *   .useClient(sendProxyProtocol({ header: { source, destination } }))
+ *   .connect({ host: '127.0.0.1', port: server.port })
+ * for await (const chunk of client) console.log(String(chunk)) // hello 192.0.2.7
+ * await server.close()
+ */
+export function sendProxyProtocol(
+  options: SendProxyProtocolOptions = {},
+): Middleware<ClientContext> {
+  checkKnown('sendProxyProtocol', options, ['version', 'crc32c', 'header'])
+  const { header = ownEnds, ...encoding } = options
+  checkEncoding('sendProxyProtocol', encoding)
+  if (header === null || (typeof header !== 'object' && typeof header !== 'function')) {
+    throw optionError('sendProxyProtocol', 'header', 'an object or a function', header)
+  }
+
+  return defineMiddleware<ClientContext>(
+    { name: 'sendProxyProtocol', after: 'connect', before: 'secure' },
+    async function sendProxyProtocol(ctx, next) {
+      const { stream } = ctx
+      const says = typeof header === 'function' ? header(ctx) : header
+      const bytes = proxyHeader(says, encoding)
+      await new Promise<void>((resolve, reject) => {
+        stream.write(bytes, (error) => (error ? reject(error) : resolve()))
+      })
+      return next()
+    },
+  )
+}
+
+/**
+ * The bytes of a PROXY header: of what it is to say, or of the connection to relay.
+ *
+ * Of a connection it says whom it comes from, whom a trusted sender has named, and by which TLS; a
+ * common name only if it was verified. Without addresses, such as of a Unix socket, it says that
+ * there are none.
+ *
+ * @throws `ERR_CIO_OPTION`: an option is out of its range, or what it is to say has no form
+ *
+ * @example
+ * import { Cio, pipe, proxyHeader } from 'cio'
+ *
+ * const app = new Cio()
+ *   .useConnection(pipe({ host: '10.0.0.2', port: 8_080 }, { header: (ctx) => proxyHeader(ctx) }))
+ */
+export function proxyHeader(
+  of: ProxyHeader | StreamContext,
+  options: ProxyHeaderOptions = {},
+): Buffer {
+  checkKnown('proxyHeader', options, ['version', 'crc32c'])
+  const { version, crc32c } = checkEncoding('proxyHeader', options)
+  if (typeof of !== 'object' || of === null) {
+    throw optionError('proxyHeader', 'of', 'an object or a context', of)
+  }
+  const header = isContext(of) ? relayed(of) : of
+  return version === 1 ? encodeV1(header) : encodeV2(header, crc32c)
+}
+
+function checkEncoding(owner: string, options: ProxyHeaderOptions): Required<ProxyHeaderOptions> {
+  const { version = 2, crc32c = false } = options
+  if (version !== 1 && version !== 2) throw optionError(owner, 'version', '1 or 2', version)
+  if (typeof crc32c !== 'boolean') throw optionError(owner, 'crc32c', 'true or false', crc32c)
+  return { version, crc32c }
+}
+
+function ownEnds({ socket }: ClientContext): ProxyHeader {
+  return { source: localEndpoint(socket), destination: remoteEndpoint(socket) }
+}
+
+function isContext(of: ProxyHeader | StreamContext): of is StreamContext {
+  return 'stream' in of && 'closed' in of
+}

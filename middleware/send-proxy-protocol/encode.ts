@@ -1,0 +1,189 @@
+/** Headers of the PROXY protocol, as bytes. */
+
+import { isIPv4, isIPv6 } from 'node:net'
+import type { Endpoint } from '../../src/address.ts'
+import { optionError } from '../../src/option.ts'
+import { canonicalAddress } from '../../src/peer.ts'
+import { crc32c } from '../proxy-protocol/crc32c.ts'
+import {
+  type Proxied,
+  type ProxiedSsl,
+  longestUniqueId,
+  signature,
+  sslFlags,
+  tlvTypes,
+} from '../proxy-protocol/proxied.ts'
+
+/** What a header is to say. Without both ends, it says that there are none. */
+export interface ProxyHeader extends Partial<
+  Omit<Proxied, 'version' | 'family' | 'ssl' | 'crc32c'>
+> {
+  readonly ssl?: Partial<Omit<ProxiedSsl, 'claimedCn' | 'tlvs'>> | null
+}
+
+const owner = 'proxyHeader'
+const versionAndCommand = { local: 0x20, proxy: 0x21 } as const
+const families = { IPv4: 0x10, IPv6: 0x20, Unix: 0x30 } as const
+const protocols = { stream: 0x1, datagram: 0x2 } as const
+const unixSize = 108
+const longestRest = 0xffff
+
+interface Ends {
+  readonly family: keyof typeof families
+  readonly source: Endpoint
+  readonly destination: Endpoint
+}
+
+/**
+ * The bytes of a header of version 1: the addresses alone, of IP and streams.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function encodeV1(header: ProxyHeader): Buffer {
+  const ends = endsOf(header)
+  const local = header.command === 'local' || header.protocol === 'datagram'
+  if (!ends || local || ends.family === 'Unix') return Buffer.from('PROXY UNKNOWN\r\n')
+  const { family, source, destination } = ends
+  const addresses = `${written(source, family)} ${written(destination, family)}`
+  const protocol = family === 'IPv4' ? 'TCP4' : 'TCP6'
+  return Buffer.from(`PROXY ${protocol} ${addresses} ${source.port} ${destination.port}\r\n`)
+}
+
+/**
+ * The bytes of a header of version 2. Without addresses, it says nothing else either.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function encodeV2(header: ProxyHeader, checksum: boolean): Buffer {
+  const { command = 'proxy', protocol = 'stream' } = header
+  if (!Object.hasOwn(versionAndCommand, command)) {
+    throw optionError(owner, 'command', `'proxy' or 'local'`, command)
+  }
+  if (protocol !== null && !Object.hasOwn(protocols, protocol)) {
+    throw optionError(owner, 'protocol', `'stream', 'datagram' or null`, protocol)
+  }
+  const ends = command === 'local' ? null : endsOf(header)
+  const kind = ends && protocol ? families[ends.family] | protocols[protocol] : 0
+  const parts = [...(kind !== 0 ? addressesOf(ends!) : []), ...(kind !== 0 ? tlvsOf(header) : [])]
+  if (checksum) parts.push(tlv(tlvTypes.crc32c, Buffer.alloc(4)))
+  const rest = Buffer.concat(parts)
+  if (rest.length > longestRest) {
+    throw optionError(owner, 'header', `at most ${longestRest} bytes`, rest.length)
+  }
+  const bytes = Buffer.concat([
+    signature,
+    Buffer.from([versionAndCommand[command], kind, rest.length >> 8, rest.length & 0xff]),
+    rest,
+  ])
+  if (checksum) bytes.writeUInt32BE(crc32c(bytes), bytes.length - 4)
+  return bytes
+}
+
+/** Both ends, and a family that has both: IPv4 beside IPv6 is written as IPv6. */
+function endsOf({ source, destination }: ProxyHeader): Ends | null {
+  if (!source || !destination) return null
+  const ends = [checked('source', source), checked('destination', destination)] as const
+  const all = ends.map(({ address }) => familyOf(address))
+  const unix = all.filter((family) => family === 'Unix').length
+  if (unix === 1) throw optionError(owner, 'destination', 'an address, as the source', destination)
+  const family = unix > 0 ? 'Unix' : all.includes('IPv6') ? 'IPv6' : 'IPv4'
+  return { family, source: ends[0], destination: ends[1] }
+}
+
+function checked(name: string, { address, port }: Endpoint): Endpoint {
+  const known = typeof address === 'string' && (isPath(address) || familyOf(address) !== 'Unix')
+  if (!known) throw optionError(owner, `${name}.address`, 'an IP address or a path', address)
+  if (!Number.isInteger(port) || port < 0 || port > 0xffff) {
+    throw optionError(owner, `${name}.port`, 'a port', port)
+  }
+  return { address: canonicalAddress(address), port }
+}
+
+function familyOf(address: string): Ends['family'] {
+  if (isIPv4(address)) return 'IPv4'
+  return isIPv6(address) ? 'IPv6' : 'Unix'
+}
+
+/** An absolute path, one of the abstract namespace, or that of a socket without a name. */
+function isPath(address: string): boolean {
+  return /^[/\0]|^$/.test(address) && Buffer.byteLength(address) <= unixSize
+}
+
+function written({ address }: Endpoint, family: Ends['family']): string {
+  return family === 'IPv6' && isIPv4(address) ? `::ffff:${address}` : address
+}
+
+function addressesOf({ family, source, destination }: Ends): Buffer[] {
+  const ends = [source, destination]
+  if (family === 'Unix') {
+    return ends.map(({ address }) => {
+      const path = Buffer.alloc(unixSize)
+      path.write(address)
+      return path
+    })
+  }
+  const addresses = ends.map((end) => ipBytes(written(end, family)))
+  return [...addresses, ...ends.map(({ port }) => Buffer.from([port >> 8, port & 0xff]))]
+}
+
+function ipBytes(address: string): Buffer {
+  if (isIPv4(address)) return Buffer.from(address.split('.').map(Number))
+  // The last two groups may be written as IPv4.
+  const hex = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...parts: string[]) => {
+    const [a = 0, b = 0, c = 0, d = 0] = parts.slice(0, 4).map(Number)
+    return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`
+  })
+  const [before, after] = hex.split('::').map((half) => half.split(':').filter(Boolean))
+  const missing = 8 - before!.length - (after?.length ?? 0)
+  const groups = [...before!, ...Array.from({ length: missing }, () => '0'), ...(after ?? [])]
+  return Buffer.from(groups.map((group) => group.padStart(4, '0')).join(''), 'hex')
+}
+
+function tlvsOf({ alpn, authority, uniqueId, ssl, netns, tlvs = [] }: ProxyHeader): Buffer[] {
+  if (uniqueId && uniqueId.length > longestUniqueId) {
+    throw optionError(owner, 'uniqueId', `at most ${longestUniqueId} bytes`, uniqueId.length)
+  }
+  const named = new Set<number>(Object.values(tlvTypes))
+  return [
+    ...text(tlvTypes.alpn, alpn),
+    ...text(tlvTypes.authority, authority),
+    ...(uniqueId ? [tlv(tlvTypes.uniqueId, uniqueId)] : []),
+    ...(ssl ? [tlv(tlvTypes.ssl, sslOf(ssl))] : []),
+    ...text(tlvTypes.netns, netns),
+    // Those of a header that came have the named ones among them.
+    ...tlvs.filter(({ type }) => !named.has(type)).map(({ type, value }) => tlv(type, value)),
+  ]
+}
+
+function sslOf(ssl: NonNullable<ProxyHeader['ssl']>): Buffer {
+  const { ssl: byTls = true, certConn = false, certSess = false } = ssl.client ?? {}
+  const head = Buffer.alloc(5)
+  head.writeUInt8(
+    (byTls ? sslFlags.ssl : 0) |
+      (certConn ? sslFlags.certConn : 0) |
+      (certSess ? sslFlags.certSess : 0),
+  )
+  head.writeUInt32BE(ssl.verify ?? 1, 1)
+  return Buffer.concat([
+    head,
+    ...text(tlvTypes.sslVersion, ssl.version),
+    ...text(tlvTypes.sslCn, ssl.cn),
+    ...text(tlvTypes.sslCipher, ssl.cipher),
+    ...text(tlvTypes.sslSigAlg, ssl.sigAlg),
+    ...text(tlvTypes.sslKeyAlg, ssl.keyAlg),
+  ])
+}
+
+function text(type: number, value: string | null | undefined): Buffer[] {
+  if (value === undefined || value === null) return []
+  if (typeof value === 'string' && !value.includes('\0')) return [tlv(type, Buffer.from(value))]
+  throw optionError(owner, 'header', 'of texts without a NUL', value)
+}
+
+function tlv(type: number, value: Uint8Array): Buffer {
+  if (!Number.isInteger(type) || type < 0 || type > 0xff || !(value instanceof Uint8Array)) {
+    throw optionError(owner, 'tlvs', 'types from 0 to 255, with values of bytes', type)
+  }
+  const head = Buffer.from([type, value.length >> 8, value.length & 0xff])
+  return Buffer.concat([head, value])
+}

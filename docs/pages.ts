@@ -17,7 +17,8 @@ const end = '<!-- end -->'
 const families: Record<string, readonly string[]> = {
   'Certificates and TLS': ['certs'],
   'Who may come in': ['allow-list', 'deny-list'],
-  Listening: ['relisten'],
+  Listening: ['relisten', 'drain'],
+  Limits: ['limit', 'timeout'],
   'Framing and codecs': [
     'lines',
     'json',

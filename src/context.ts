@@ -57,6 +57,13 @@ export interface CloseOptions {
    * @default 15_000
    */
   readonly timeout?: number
+  /**
+   * Milliseconds over which a server spreads asking its connections to finish, so that their peers
+   * do not all come back at once; at most `timeout`.
+   *
+   * @default 0
+   */
+  readonly window?: number
 }
 
 /** What `close()` fulfils with. */

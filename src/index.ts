@@ -69,6 +69,7 @@ export {
 } from '../middleware/content-length.ts'
 export { codec, type CodecContext, type CodecOptions } from '../middleware/codec.ts'
 export { denyList, type DenyListOptions } from '../middleware/deny-list.ts'
+export { drain, type Drain, type Drained, type DrainOptions } from '../middleware/drain.ts'
 export {
   Events,
   events,

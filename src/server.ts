@@ -20,12 +20,13 @@ import { announce, tell } from './app-events.ts'
 import type { CertsOptions } from '../middleware/certs.ts'
 import type { Cio } from './cio.ts'
 import { ConnectionContext, runConnection } from './connection.ts'
-import { Context, closeTimeout } from './context.ts'
+import { type CloseOptions, type CloseResult, Context, closeTimeout } from './context.ts'
 import { CioError, asError } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
 import { arrive, run, stopped } from './run.ts'
 import { createTlsServer } from './tls-server.ts'
+import { checkWindow, drainInWaves } from './wave.ts'
 
 const log = debug('cio:server')
 
@@ -76,6 +77,8 @@ export class ServerContext extends Context {
 
   readonly #connections = new Set<ConnectionContext>()
   #emptied = (): void => {}
+  #stopWaves = (): void => {}
+  #window = 0
   #forced = 0
 
   constructor(app: Cio, options: ListenOptions) {
@@ -99,6 +102,20 @@ export class ServerContext extends Context {
     return typeof address === 'object' ? (address?.port ?? 0) : 0
   }
 
+  /**
+   * Stops accepting, asks the connections to finish, spread over `window`, destroys what is left at
+   * the deadline, and fulfils when all middleware have returned.
+   *
+   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration, or `window` is not one within it
+   */
+  override async close(options: CloseOptions = {}): Promise<CloseResult> {
+    const { timeout = closeTimeout, window = 0 } = options
+    checkDuration('close', 'timeout', timeout)
+    checkWindow('close', window, timeout)
+    this.#window = window
+    return super.close(options)
+  }
+
   /** Asks to finish: stops accepting and drains the connections. Before it listens, it is over. */
   override drain(reason?: Error): void {
     if (this.arrived || this.isOver) this.#stop(reason)
@@ -116,12 +133,13 @@ export class ServerContext extends Context {
     super.drain(reason)
     if (this.server?.listening) this.server.close()
     for (const connection of this.#connections) {
-      connection.drain(reason)
       // It has been accepted and has not said a word of its handshake: nothing is lost.
       if (this.tls && !connection.encrypted && connection.socket?.bytesRead === 0) {
         connection.destroy()
       }
     }
+    this.#stopWaves()
+    this.#stopWaves = drainInWaves(this.#connections, this.#window, reason)
     this.#checkEmptied()
   }
 
@@ -161,7 +179,9 @@ export class ServerContext extends Context {
   }
 
   #checkEmptied(): void {
-    if (this.isDraining && this.#connections.size === 0) this.#emptied()
+    if (!this.isDraining || this.#connections.size > 0) return
+    this.#stopWaves()
+    this.#emptied()
   }
 
   protected override get forced(): number {

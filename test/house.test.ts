@@ -35,7 +35,7 @@ const houses = await Promise.all(
 const budgets = { src: 200, middleware: 150 }
 const overBudget: Record<string, { readonly lines: number; readonly why: string }> = {
   'middleware/rpc/requests.ts': { lines: 165, why: 'one request from its arrival to its answer' },
-  'src/context.ts': { lines: 235, why: 'the base of all contexts and of those with a stream' },
+  'src/context.ts': { lines: 240, why: 'the base of all contexts and of those with a stream' },
 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
@@ -111,6 +111,7 @@ const names = [
   'defaultMaxLength',
   'defineMiddleware',
   'denyList',
+  'drain',
   'events',
   'finish',
   'formatEndpoint',

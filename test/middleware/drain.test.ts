@@ -1,0 +1,112 @@
+import test from 'ava'
+import { once } from 'node:events'
+import { Cio, drain, lines } from '../../src/index.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+
+// The process of the tests is not to end; real signals are in test/cases/signal-during-drain.test.ts.
+const stay = { exitTimeout: Infinity }
+const send = (signal: NodeJS.Signals): boolean => process.emit(signal, signal)
+
+test('it listens for its signals once, however many servers there are, and until the last has closed', async (t) => {
+  const signal = 'SIGUSR2'
+  const app = new Cio().useServer(drain({ ...stay, signals: [signal] }))
+  const before = process.listenerCount(signal)
+  const [first, second] = [await serve(t, app), await serve(t, app)]
+  t.is(process.listenerCount(signal), before + 1)
+  await first.close()
+  t.is(process.listenerCount(signal), before + 1)
+  await second.close()
+  t.is(process.listenerCount(signal), before)
+})
+
+test('one signal drains all servers, and each is told of', async (t) => {
+  const signal = 'SIGXCPU'
+  const app = new Cio().useServer(drain({ ...stay, signals: [signal] }))
+  const servers = [await serve(t, app), await serve(t, app)]
+  const told: unknown[] = []
+  app.on('drain', (one, server) => told.push(one, servers.indexOf(server)))
+  app.on('drained', ({ forced, duration }) => t.true(forced === 0 && duration >= 0))
+  send(signal)
+  await Promise.all(servers.map(({ closed }) => closed))
+  t.deepEqual(told, [{ signal, forced: false }, 0, { signal, forced: false }, 1])
+  t.plan(3)
+})
+
+test('what stands outside it, and the signals, wait for its server as for any other', async (t) => {
+  const signal = 'SIGXFSZ'
+  const order: string[] = []
+  const app = new Cio()
+    .useServer(async function outside(_ctx, next) {
+      await next()
+      order.push('outside')
+      t.is(process.listenerCount(signal), 1, 'a second signal would still be heard')
+    })
+    .useServer(drain({ ...stay, signals: [signal] }))
+    .useServer(async function inside(_ctx, next) {
+      await next()
+      order.push('inside')
+    })
+    .useConnection(async (ctx) => {
+      for await (const chunk of ctx) ctx.stream.write(chunk)
+      order.push('connection')
+    })
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  const drained = once(app, 'drained')
+  send(signal)
+  await new Promise((resolve) => server.draining.addEventListener('abort', resolve))
+  client.end('last')
+  t.is(await readAll(client), 'last')
+  await drained
+  t.deepEqual(order, ['connection', 'inside', 'outside'])
+})
+
+test('a middleware says its goodbye before the codec has ended its loop', async (t) => {
+  const signal = 'SIGPROF'
+  const app = new Cio()
+    .useServer(drain({ ...stay, signals: [signal] }))
+    .useConnection(lines())
+    .useConnection(async function goodbye(ctx, next) {
+      const say = (): void => void (ctx.isOver || ctx.messages.send('421 closing'))
+      ctx.draining.addEventListener('abort', say)
+      await next()
+    })
+    .useConnection(async (ctx) => {
+      for await (const line of ctx.messages) await ctx.messages.send(line)
+    })
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  client.write('hello\n')
+  t.is(String((await once(client, 'data'))[0]), 'hello\n')
+  const drained = once(app, 'drained')
+  send(signal)
+  t.is(await readAll(client), '421 closing\n')
+  await drained
+})
+
+test('a signal before the server listens ends the run', async (t) => {
+  const signal = 'SIGVTALRM'
+  const app = new Cio().useServer(drain({ ...stay, signals: [signal] })).useServer(async (ctx) => {
+    send(signal)
+    await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve))
+  })
+  await t.throwsAsync(serve(t, app), { code: 'ERR_CIO_CLOSED' })
+  await app.close()
+  t.is(process.listenerCount(signal), 0)
+})
+
+test('options out of their range are refused when it is made', (t) => {
+  const wrong: object[] = [
+    { timeout: -1 },
+    { window: Infinity },
+    { timeout: 1_000, window: 1_001 },
+    { exitTimeout: '5' },
+    { signals: [] },
+    { signals: 'SIGTERM' },
+    { signals: ['SIGKILL'] },
+    { signals: ['SIGTREM'] },
+    { singals: ['SIGTERM'] },
+  ]
+  for (const options of wrong) t.throws(() => drain(options), { code: 'ERR_CIO_OPTION' })
+  t.throws(() => drain({ window: 20_000 }), { message: /`window`.*20000/ })
+})

@@ -1,0 +1,64 @@
+/** Programs of the tests in processes of their own, which say what happens by lines of JSON. */
+
+import type { ExecutionContext } from 'ava'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+/** A line that a program has printed. */
+export interface Line {
+  readonly event: string
+  readonly [detail: string]: unknown
+}
+
+/** How a process has ended. */
+export interface End {
+  readonly code: number | null
+  readonly signal: string | null
+  /** All that it has printed. */
+  readonly lines: readonly Line[]
+}
+
+export class Program {
+  readonly child: ChildProcess
+  readonly ended: Promise<End>
+  readonly lines: Line[] = []
+  #stir = (): void => {}
+
+  constructor(t: ExecutionContext, fixture: string, order: object, before: readonly string[] = []) {
+    const script = fileURLToPath(new URL(`../fixtures/${fixture}`, import.meta.url))
+    const [command, ...parameters] = [
+      ...before,
+      process.execPath,
+      '--import',
+      'tsx',
+      script,
+      JSON.stringify(order),
+    ]
+    this.child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => this.child.kill('SIGKILL'))
+    createInterface(this.child.stdout!).on('line', (line) => {
+      this.lines.push(JSON.parse(line) as Line)
+      this.#stir()
+    })
+    this.ended = once(this.child, 'close').then(([code, signal]) => {
+      this.#stir()
+      return { code: code as number | null, signal: signal as string | null, lines: this.lines }
+    })
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal)
+  }
+
+  /** Waits until it has printed an event, so many times. */
+  async until(event: string, times = 1): Promise<Line> {
+    for (;;) {
+      const found = this.lines.filter((line) => line.event === event)
+      if (found.length >= times) return found[times - 1]!
+      if (this.child.exitCode !== null) throw new Error(`it ended without \`${event}\``)
+      await new Promise<void>((resolve) => (this.#stir = resolve))
+    }
+  }
+}

@@ -105,6 +105,7 @@ export function proxyProtocol(
         if (log.enabled) log('%d %s v%d, %s', ctx.id, proxied.command, proxied.version, ctx.remote)
         return next()
       }
+      if (wasReset(ctx)) throw headerError('a sender was gone before it could be asked who it is')
       if (required) throw refusal(ctx, 'it is not among the trusted senders')
       const stop = watch(ctx)
       try {
@@ -126,6 +127,14 @@ function compileTrust(trusted: readonly string[]): (ctx: ConnectionContext) => b
     if (address === null) return unix && typeof server?.address === 'string'
     return isTrusted(address)
   }
+}
+
+/**
+ * Whether it comes by TCP and has no address any more: a health check, which resets at once. It has
+ * sent a header maybe, and would come in as nobody.
+ */
+function wasReset({ address, server }: ConnectionContext): boolean {
+  return address === null && typeof (server?.address ?? '') === 'object'
 }
 
 /** Reads a header, and puts back what came with it. */

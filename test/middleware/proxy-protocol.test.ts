@@ -304,6 +304,24 @@ for (const beginning of ['PROXX TCP4', 'P', 'PROXY', '\r\n\r\n\0\r\nQUIT', '\r\n
   })
 }
 
+test('what has come before an untrusted stream is handed over is looked at, and kept', async (t) => {
+  for (const [first, answer] of [
+    [v1, ''],
+    [v2, ''],
+    [Buffer.from('hello'), 'null: hello'],
+  ] as const) {
+    const { app, told } = echo({ trusted: untrusted })
+    const [near, far] = duplexPair()
+    for (const stream of [near, far]) stream.on('error', () => {})
+    far.end(first)
+    t.is(near.readableLength, first.length)
+    const ctx = app.handle(near)
+    t.is(await readAll(far).catch(() => ''), answer)
+    await ctx.closed
+    t.deepEqual(codes(told).reject, answer === '' ? ['ERR_CIO_REJECTED'] : [])
+  }
+})
+
 test('nobody waits for an untrusted sender to speak', async (t) => {
   const app = new Cio()
   app.useConnection(proxyProtocol({ trusted: untrusted })).useConnection(async (ctx) => {

@@ -44,6 +44,15 @@ test('of several targets the first that answers is connected to', async (t) => {
   t.is(await readAll(ctx), 'second')
 })
 
+test('the options have the target that was chosen, while it is connected to', async (t) => {
+  const port = await named(t, 'there')
+  const ctx = await client(t).connect([{ host, port }], { path: '/nowhere', port: 1 })
+  t.like(ctx.options, { host, port })
+  t.is(await readAll(ctx), 'there')
+  await ctx.closed
+  t.like(ctx.options, { path: '/nowhere', port: 1 })
+})
+
 test('a Unix socket and a port can be targets of one client', async (t) => {
   const socket = socketPath(t)
   const app = client(t).useConnection((ctx) => void ctx.stream.end('unix'))

@@ -57,8 +57,10 @@ export function proxyContract({ name, make, proxy, early }: Proxying): void {
     const ctx = await client(t, await proxy(t)).connect({ host, port })
     ctx.stream.write('hello')
     t.is(await readAll(ctx), 'hello from undefined')
+    t.is(typeof ctx.options.createConnection, 'function')
     await ctx.closed
     t.is(ctx.broken, undefined)
+    t.is(ctx.options.createConnection, undefined)
   })
 
   test(`${name}: a name is resolved by the proxy`, async (t) => {

@@ -271,6 +271,45 @@ test('a connection that a watcher ends is followed by another, also under a hand
   await refused
 })
 
+test('the event tells why a connection was lost, not how a handler found out', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t).useClient(async ({ messages }) => {
+    for (;;) await messages.send('x'.repeat(100_000))
+  })
+  const refused = t.throwsAsync(app.connect({ host, port }), { code: 'ERR_CIO_CLOSED' })
+  const told = heard(app, 'reconnect')
+  const far = await accepted()
+  // The handler is at work; before, the reset would be one of connecting.
+  await once(far, 'data')
+  far.resetAndDestroy()
+  t.is(codeOf((await told)[0].error), 'ECONNRESET')
+  await app.close()
+  await refused
+})
+
+test('close() while it connects again ends it at once, and nothing went wrong', async (t) => {
+  const { port, accepted } = await bare(t)
+  const app = client(t)
+  app.on('error', () => t.fail())
+  app.on('clientError', () => t.fail())
+  const asked = deferred()
+  let times = 0
+  const ctx = await app.connect({
+    host,
+    port,
+    createConnection: (options, signal) => {
+      times += 1
+      if (times === 1) return openSocket(options, signal)
+      asked.resolve()
+      return new Promise(() => {})
+    },
+  })
+  ;(await accepted()).end()
+  await asked.promise
+  t.deepEqual(await ctx.close(), { forced: 0 })
+  t.is(ctx.broken, undefined)
+})
+
 test('when decides, of an orderly end too', async (t) => {
   const { port, accepted } = await bare(t)
   const asked: unknown[] = []

@@ -1,0 +1,158 @@
+/** A command: its options are declared once, and parsed, checked and explained from there. */
+
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { paint } from './terminal.ts'
+
+/** An option of a command. */
+export interface Option {
+  readonly type: 'boolean' | 'string'
+  readonly multiple?: boolean
+  readonly short?: string
+  /** What its value is called in the help: `file`. */
+  readonly value?: string
+  readonly says: string
+}
+
+type Options = Readonly<Record<string, Option>>
+
+/** What was given of the options. */
+export type Values<Declared extends Options> = {
+  readonly [Name in keyof Declared]?: Declared[Name] extends { type: 'boolean' }
+    ? boolean
+    : Declared[Name] extends { multiple: true }
+      ? string[]
+      : string
+}
+
+/** What `defineCommand` takes. */
+export interface Definition<Declared extends Options> {
+  readonly name: string
+  readonly says: string
+  /** What follows the name: `<host:port>`. */
+  readonly usage: string
+  readonly prose?: string
+  readonly options: Declared
+  readonly examples: readonly string[]
+  /** Returns the exit code. */
+  readonly run: (positionals: string[], values: Values<Declared>) => Promise<number>
+}
+
+/** A command, ready to run. */
+export interface Command {
+  readonly name: string
+  readonly says: string
+  readonly help: () => string
+  readonly run: (args: readonly string[]) => Promise<number>
+}
+
+/** The command line is wrong: exit code 2, and where to read on. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+const helpOption: Option = { type: 'boolean', short: 'h', says: 'says this' }
+
+/** Makes a command that parses its arguments, and has `--help`. */
+export function defineCommand<const Declared extends Options>(
+  definition: Definition<Declared>,
+): Command {
+  const options: Options = { ...definition.options, help: helpOption }
+  const help = (): string => helpOf(definition, options)
+  return {
+    name: definition.name,
+    says: definition.says,
+    help,
+    async run(args) {
+      const { positionals, values } = parse(args, options)
+      if (values.help === true) {
+        process.stdout.write(help())
+        return 0
+      }
+      return definition.run(positionals, values as Values<Declared>)
+    },
+  }
+}
+
+/** A count or a duration of the command line. */
+export function numberOf(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  if (/^\d+$/.test(text)) return Number(text)
+  throw new UsageError(`--${option} takes a whole number, not ${JSON.stringify(text)}`)
+}
+
+/** The one of the known words that is meant by an unknown one, as far as one can tell. */
+export function meant(word: string, known: readonly string[]): string {
+  const near = known
+    .map((one) => ({ one, distance: distance(word, one) }))
+    .toSorted((a, b) => a.distance - b.distance)[0]
+  return near && near.distance <= 2 ? `; did you mean ${near.one}?` : ''
+}
+
+function parse(
+  args: readonly string[],
+  options: Options,
+): { positionals: string[]; values: Record<string, unknown> } {
+  // What Node's parser does not know it would refuse.
+  const config = Object.fromEntries(
+    Object.entries(options).map(([name, { type, multiple = false, short }]) => {
+      return [name, { type, multiple, ...(short !== undefined && { short }) }]
+    }),
+  ) as NonNullable<ParseArgsConfig['options']>
+  try {
+    return parseArgs({ args: [...args], options: config, allowPositionals: true })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const [, unknown] = /^Unknown option '([^']+)'/.exec(message) ?? []
+    if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' && unknown !== undefined) {
+      const known = Object.keys(options).map((name) => `--${name}`)
+      throw new UsageError(`there is no option ${unknown}${meant(unknown, known)}`)
+    }
+    if (!code?.startsWith('ERR_PARSE_ARGS')) throw error
+    throw new UsageError(message.split('\n').join(' '))
+  }
+}
+
+function helpOf(
+  { name, says, usage, prose, examples }: Omit<Definition<Options>, 'options' | 'run'>,
+  options: Options,
+): string {
+  const rows = Object.entries(options).map(([option, { short, value, multiple, says }]) => {
+    const names = `${short === undefined ? '    ' : `-${short}, `}--${option}`
+    const given = value === undefined ? names : `${names} <${value}>`
+    return [given, multiple ? `${says}; may be given more than once` : says] as const
+  })
+  const title = (text: string): string => paint('bold', text, process.stdout)
+  return [
+    `${title(`cio ${name}`)}: ${says}`,
+    '',
+    `${title('Usage')}: cio ${name} ${usage}`,
+    ...(prose === undefined ? [] : ['', prose]),
+    '',
+    title('Options'),
+    ...table(rows),
+    '',
+    title('Examples'),
+    ...examples.map((example) => `  ${example}`),
+    '',
+  ].join('\n')
+}
+
+/** Two columns. */
+export function table(rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.max(...rows.map(([first]) => first.length))
+  return rows.map(([first, second]) => `  ${first.padEnd(width)}  ${second}`)
+}
+
+/** Letters to add, leave out or replace. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, at) => at)
+  for (const [line, letter] of from.split('').entries()) {
+    const next = [line + 1]
+    for (const [at, other] of to.split('').entries()) {
+      const replaced = row[at]! + Number(letter !== other)
+      next.push(Math.min(replaced, row[at + 1]! + 1, next[at]! + 1))
+    }
+    row = next
+  }
+  return row.at(-1)!
+}

@@ -1,0 +1,392 @@
+/** The command line as its users meet it: child processes, pipes, and a terminal. */
+
+import test, { type ExecutionContext } from 'ava'
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import manifest from '../package.json' with { type: 'json' }
+import { UsageError } from '../cli/command.ts'
+import { placeFrom } from '../cli/place.ts'
+import { Cio, allowList, certs, json } from '../src/index.ts'
+import { identity, path as certificate } from './support/certificates.ts'
+import { dial, readAll, serve } from './support/serve.ts'
+
+const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
+const cio = new URL('../src/index.ts', import.meta.url).href
+const modules = fileURLToPath(new URL('../node_modules', import.meta.url))
+const node = ['--import', import.meta.resolve('tsx'), main]
+const escape = String.fromCodePoint(27)
+
+interface Result {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
+
+const echo = (): Cio =>
+  new Cio().useConnection(async ({ stream }, next) => {
+    stream.pipe(stream)
+    await next()
+  })
+
+const mutual = { ...identity('server'), ca: certificate('root.crt') }
+
+test('without a command, it names them and exits 2', async (t) => {
+  const { code, out, err } = await run(t, [])
+  t.is(code, 2)
+  t.is(out, '')
+  t.regex(err, /inspect, certs, connect, listen/)
+})
+
+test('a command that is misspelt is recognised', async (t) => {
+  const { code, err } = await run(t, ['conect'])
+  t.is(code, 2)
+  t.regex(err, /did you mean connect\?/)
+})
+
+test('an option that is misspelt is recognised', async (t) => {
+  const { code, err } = await run(t, ['connect', '--cret', 'x'])
+  t.is(code, 2)
+  t.regex(err, /did you mean --cert\?/)
+  t.regex(err, /cio connect --help/)
+})
+
+test('--version says the version of the package', async (t) => {
+  t.deepEqual(await run(t, ['--version']), { code: 0, out: `${manifest.version}\n`, err: '' })
+})
+
+for (const command of ['inspect', 'certs', 'connect', 'listen']) {
+  test(`cio ${command} --help has its usage and examples, and no colours in a pipe`, async (t) => {
+    const { code, out } = await run(t, [command, '--help'])
+    t.is(code, 0)
+    t.regex(out, new RegExp(`Usage: cio ${command} `))
+    t.regex(out, new RegExp(`Examples\n  cio ${command} `))
+    t.false(out.includes(escape))
+  })
+}
+
+test('inspect prints the order of a TypeScript app, and why', async (t) => {
+  const folder = await project(t, {
+    'app.ts': `import { Cio, lines } from '${cio}'
+      console.log('not for the table')
+      export const app: Cio = new Cio()
+      app.useConnection(function late(ctx, next) { return next() })
+      app.useConnection(function early(ctx, next) { return next() }, { before: 'secure' })`,
+  })
+  const { code, out } = await run(t, ['inspect', 'app.ts'], { cwd: folder })
+  t.is(code, 0)
+  t.regex(out, /^server\n/)
+  t.regex(out, /early +before `secure`/)
+  t.notRegex(out, /not for the table/)
+
+  const asJson = await run(t, ['inspect', 'app.ts', '--json'], { cwd: folder })
+  const { connection } = JSON.parse(asJson.out) as { connection: { name: string }[] }
+  t.deepEqual(
+    connection.map(({ name }) => name),
+    ['early', 'secure', 'late'],
+  )
+})
+
+test('inspect leaves the port of an app that listens to whoever has it', async (t) => {
+  const server = await serve(t, echo())
+  const folder = await project(t, {
+    'app.mjs': `import { Cio } from '${cio}'
+      const app = new Cio()
+      await app.listen({ port: ${server.port}, host: '127.0.0.1' })
+      export default app`,
+  })
+  t.is((await run(t, ['inspect', 'app.mjs'], { cwd: folder })).code, 0)
+})
+
+test('inspect names the exports that would do', async (t) => {
+  const folder = await project(t, {
+    'app.mjs': `import { Cio } from '${cio}'\nexport const one = new Cio()`,
+  })
+  const { code, err } = await run(t, ['inspect', 'app.mjs'], { cwd: folder })
+  t.is(code, 1)
+  t.regex(err, /--export one/)
+  const chosen = await run(t, ['inspect', 'app.mjs', '--export', 'one'], { cwd: folder })
+  t.is(chosen.code, 0)
+})
+
+test('inspect says which file cannot be imported, and why', async (t) => {
+  const folder = await project(t, { 'app.mjs': `throw new Error('no luck today')` })
+  const { code, err } = await run(t, ['inspect', 'app.mjs'], { cwd: folder })
+  t.is(code, 1)
+  t.regex(err, /app\.mjs could not be imported: no luck today/)
+})
+
+test('certs makes certificates by which a server knows its client, and keeps them', async (t) => {
+  const folder = await project(t, {})
+  const { code, out } = await run(t, ['certs', 'alice', '--host', 'localhost'], { cwd: folder })
+  t.is(code, 0)
+  t.regex(out, /made {2}certs\/ca\.crt[^]*made {2}certs\/alice\.crt/)
+  const file = (name: string): string => join(folder, 'certs', name)
+  t.is((await stat(file('ca.key'))).mode & 0o777, 0o600)
+  t.is(await readFile(file('.gitignore'), 'utf8'), '*\n')
+
+  const app = echo()
+    .useServer(certs({ key: file('server.key'), cert: file('server.crt'), ca: file('ca.crt') }))
+    .useConnection(allowList(['alice']), { before: '*', after: 'secure' })
+  const { port } = await serve(t, app, { requestCert: true })
+  const credentials = ['--key', file('alice.key'), '--cert', file('alice.crt')]
+  const spoken = await run(t, ['connect', `${port}`, ...credentials, '--ca', file('ca.crt')], {
+    input: 'hello',
+  })
+  t.deepEqual(spoken, { code: 0, out: 'hello', err: '' })
+
+  const before = await readFile(file('alice.crt'), 'utf8')
+  const again = await run(t, ['certs', 'alice', 'bob'], { cwd: folder })
+  t.regex(again.out, /kept {2}certs\/alice\.crt[^]*made {2}certs\/bob\.crt/)
+  t.is(await readFile(file('alice.crt'), 'utf8'), before)
+  const ca = new X509Certificate(await readFile(file('ca.crt')))
+  t.true(new X509Certificate(await readFile(file('bob.crt'))).verify(ca.publicKey))
+})
+
+test('certs takes no name that is a path, and writes nothing then', async (t) => {
+  const folder = await project(t, {})
+  for (const name of ['../alice', 'server']) {
+    t.is((await run(t, ['certs', name], { cwd: folder })).code, 2, name)
+  }
+  t.deepEqual(await readdir(folder), ['node_modules'])
+})
+
+test('connect sends its input, half-closes, and prints the whole answer', async (t) => {
+  const app = new Cio().useConnection(async (ctx) => {
+    let heard = ''
+    for await (const chunk of ctx) heard += chunk.toString()
+    ctx.stream.write(heard.toUpperCase().repeat(1_000))
+  })
+  const { port } = await serve(t, app)
+  const { code, out } = await run(t, ['connect', `127.0.0.1:${port}`], { input: 'hello\n' })
+  t.is(code, 0)
+  t.is(out, 'HELLO\n'.repeat(1_000))
+})
+
+test('connect passes bytes as they are, whatever they are', async (t) => {
+  const { port } = await serve(t, echo())
+  const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, at) => (at * 7) % 256))
+  const child = start(t, ['connect', `${port}`])
+  child.stdin.end(bytes)
+  const chunks: Buffer[] = []
+  for await (const chunk of child.stdout) chunks.push(chunk as Buffer)
+  t.true(Buffer.concat(chunks).equals(bytes))
+})
+
+test('connect ends when the other side does, though its input is still open', async (t) => {
+  const { port } = await serve(
+    t,
+    new Cio().useConnection(({ stream }) => void stream.write('bye\n')),
+  )
+  const child = start(t, ['connect', `${port}`])
+  t.is(await readAll(child.stdout), 'bye\n')
+  const [code] = (await once(child, 'close')) as [number]
+  t.is(code, 0)
+})
+
+test('connect --verbose says by TLS with whom, and by --insecure that nobody verified it', async (t) => {
+  const app = echo()
+  const { port } = await serve(t, app, mutual)
+  const { key, cert } = identity('alice')
+  const credentials = ['--key', key, '--cert', cert, '--verbose']
+  const target = `localhost:${port}`
+  const ca = certificate('root.crt')
+  const verified = await run(t, ['connect', target, ...credentials, '--ca', ca], { input: 'x' })
+  t.is(verified.out, 'x')
+  t.regex(verified.err, /TLSv1\.3.*, verified\n/)
+
+  const insecure = await run(t, ['connect', target, ...credentials, '-k'], { input: 'x' })
+  t.is(insecure.out, 'x')
+  t.regex(insecure.err, /NOT verified/)
+
+  const distrusted = await run(t, ['connect', target, ...credentials, '--tls'], { input: 'x' })
+  t.is(distrusted.code, 1)
+  t.regex(distrusted.err, /--ca/)
+})
+
+test('connect says what to do where nobody listens, and exits 1', async (t) => {
+  const server = await serve(t, echo())
+  const { port } = server
+  await server.close()
+  const { code, out, err } = await run(t, ['connect', `127.0.0.1:${port}`])
+  t.is(code, 1)
+  t.is(out, '')
+  t.regex(err, /ECONNREFUSED[^]*is something listening there\?/)
+})
+
+test('connect --format json checks what it sends, and prints a value a line', async (t) => {
+  const app = new Cio().useConnection(json<number[]>()).useConnection(async ({ messages }) => {
+    for await (const numbers of messages) {
+      await messages.send({ sum: numbers.reduce((sum, one) => sum + one, 0) })
+    }
+  })
+  const { port } = await serve(t, app)
+  const args = ['connect', `${port}`, '--format', 'json']
+  const { code, out } = await run(t, args, { input: '[1, 2]\n\n[3]' })
+  t.is(code, 0)
+  t.is(out, '{"sum":3}\n{"sum":3}\n')
+
+  const wrong = await run(t, args, { input: '[1]\n[2' })
+  t.is(wrong.code, 2)
+  t.regex(wrong.err, /line 2 of the input: it is not JSON/)
+})
+
+test('connect --format lines makes control characters of the peer visible', async (t) => {
+  const { port } = await serve(
+    t,
+    new Cio().useConnection(({ stream }) => void stream.write(`${escape}[2Jhi\n`)),
+  )
+  const { out } = await run(t, ['connect', `${port}`, '--format', 'lines'])
+  t.is(out, '\\x1b[2Jhi\n')
+})
+
+test('connect --format hex reads digits, and writes such as it reads', async (t) => {
+  const { port } = await serve(t, echo())
+  const args = ['connect', `${port}`, '--format', 'hex']
+  t.is((await run(t, args, { input: '00 ff\n0a0b\n' })).out.replace(/\s/g, ''), '00ff0a0b')
+  t.is((await run(t, args, { input: '0' })).code, 2)
+})
+
+test('connect --wait gives up on a server that never ends', async (t) => {
+  const app = new Cio().useConnection(async ({ stream, signal }) => {
+    stream.write('so far')
+    await once(signal, 'abort')
+  })
+  const { port } = await serve(t, app)
+  const { code, out, err } = await run(t, ['connect', `${port}`, '--wait', '50'])
+  t.is(code, 1)
+  t.is(out, 'so far')
+  t.regex(err, /nothing came for 50 ms/)
+})
+
+test('connect on a terminal has colours, and NO_COLOR takes them away', async (t) => {
+  const command = [process.execPath, ...node, 'connect', '--help'].map(quoted).join(' ')
+  for (const [NO_COLOR, coloured] of [
+    ['', true],
+    ['1', false],
+  ] as const) {
+    const env = { ...process.env, NO_COLOR, TERM: 'xterm' }
+    const out = execFileSync('script', ['-qec', command, '/dev/null'], {
+      env,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).toString()
+    t.is(out.includes(`${escape}[1m`), coloured)
+    t.regex(out, /Usage/)
+  }
+})
+
+test('listen --echo says back what each client says, until it is stopped', async (t) => {
+  const { child, port } = await listening(t, ['0', '--echo'])
+  for (const word of ['one', 'two']) {
+    const socket = await dial(t, { port })
+    socket.end(word)
+    t.is(await readAll(socket), word)
+  }
+  t.is(child.exitCode, null)
+})
+
+test('listen talks with one client, turns others away, and ends with it', async (t) => {
+  const { child, port } = await listening(t, ['0'])
+  const socket = await dial(t, { port })
+  socket.write('from the client')
+  await once(child.stdout, 'data')
+  const other = await dial(t, { port })
+  t.is(await readAll(other), '')
+  child.stdin.end('from the listener')
+  socket.end()
+  t.is(await readAll(socket), 'from the listener')
+  const [code] = (await once(child, 'close')) as [number]
+  t.is(code, 0)
+})
+
+test('listen lets in by certificate, and by name', async (t) => {
+  const server = identity('server')
+  const ca = ['--ca', certificate('root.crt')]
+  const args = ['0', '--echo', '--key', server.key, '--cert', server.cert, ...ca]
+  const { child, port } = await listening(t, [...args, '--allow', 'alice'])
+  const told = readAll(child.stderr)
+  const speak = async (name: string): Promise<string> => {
+    const { key, cert } = identity(name)
+    const target = ['connect', `localhost:${port}`, '--key', key, '--cert', cert, ...ca]
+    return (await run(t, target, { input: name })).out
+  }
+  t.is(await speak('alice'), 'alice')
+  t.is(await speak('mallory'), '')
+  child.kill()
+  t.regex(await told, /"mallory".* was turned away by `allowList`/)
+})
+
+test('listen refuses options that would protect nothing', async (t) => {
+  t.is((await run(t, ['listen', '0', '--allow', 'alice'])).code, 2)
+  t.is((await run(t, ['listen', '0', '--ca', certificate('root.crt')])).code, 2)
+})
+
+test('an address is a host and a port, a port, or a path', (t) => {
+  const local = (text: string) => placeFrom(text, 'localhost', 1)
+  t.deepEqual(local('example.com:80'), { host: 'example.com', port: 80 })
+  t.deepEqual(local('[::1]:80'), { host: '::1', port: 80 })
+  t.deepEqual(local(':80'), { host: 'localhost', port: 80 })
+  t.deepEqual(local('80'), { host: 'localhost', port: 80 })
+  t.deepEqual(local('./app.sock'), { path: './app.sock' })
+  for (const text of ['localhost', 'localhost:70000', '::1:80', 'localhost:0', '', 'a:b:1']) {
+    t.throws(() => local(text), { instanceOf: UsageError }, text)
+  }
+})
+
+/** A folder that has the packages of this one. */
+async function project(
+  t: ExecutionContext,
+  files: Readonly<Record<string, string>>,
+): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'cio-cli-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  await symlink(modules, join(folder, 'node_modules'))
+  for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text)
+  return folder
+}
+
+async function run(
+  t: ExecutionContext,
+  args: readonly string[],
+  { input = '', cwd }: { input?: string; cwd?: string } = {},
+): Promise<Result> {
+  const child = start(t, args, cwd)
+  const closed = once(child, 'close')
+  child.stdin.end(input)
+  const [out, err, [code]] = await Promise.all([
+    readAll(child.stdout),
+    readAll(child.stderr),
+    closed as Promise<[number | null]>,
+  ])
+  return { code, out, err }
+}
+
+function start(
+  t: ExecutionContext,
+  args: readonly string[],
+  cwd?: string,
+): ChildProcessWithoutNullStreams {
+  const child = spawn(process.execPath, [...node, ...args], {
+    cwd,
+    env: { ...process.env, DEBUG: '', NO_COLOR: '', FORCE_COLOR: '' },
+  })
+  t.teardown(() => void child.kill())
+  // It may have ended before it has read all.
+  child.stdin.on('error', () => {})
+  return child
+}
+
+async function listening(t: ExecutionContext, args: readonly string[]) {
+  const child = start(t, ['listen', ...args])
+  let said = ''
+  while (!said.includes('\n')) said += String((await once(child.stderr, 'data'))[0])
+  return { child, port: Number(/^listening on .*:(\d+)$/m.exec(said)?.[1]) }
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`
+}

@@ -49,7 +49,6 @@ const testedElsewhere: Record<string, string> = {
   run: 'test/server.test.ts: arriving, stopping, aborting',
   'server-name': 'test/secure.test.ts: whom a client asks for',
   'tls-server': 'test/secure.test.ts: its other half',
-  'retry-budget': 'test/middleware/reconnect.test.ts',
 }
 
 /** What a factory has to be given to make something, where it is not a list. */
@@ -118,12 +117,14 @@ const names = [
   'frames',
   'framesOf',
   'http',
+  'httpConnect',
   'isCioError',
   'json',
   'judge',
   'lines',
   'loadCerts',
   'localEndpoint',
+  'longestTimer',
   'makeRoom',
   'messages',
   'openSocket',

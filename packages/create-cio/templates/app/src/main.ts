@@ -1,0 +1,13 @@
+/** Listens, and stops in an orderly way when it is told to. */
+
+import { app } from './app.ts'
+
+const server = await app.listen({
+  port: Number(process.env.PORT ?? 7000),
+  host: process.env.HOST ?? '127.0.0.1',
+})
+console.log(`listening on port ${server.port}`)
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void app.close())
+}

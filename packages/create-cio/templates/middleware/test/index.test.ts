@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Cio } from 'cio'
+import * as package_ from '../src/index.ts'
+import { __camel__ } from '../src/index.ts'
+
+test('it numbers the connections in their order', async () => {
+  const app = new Cio()
+    .useConnection(__camel__({ first: 7 }))
+    .useConnection(({ stream, visit }) => void stream.write(String(visit)))
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  for (const expected of ['7', '8']) {
+    const client = await new Cio().connect({ port: server.port, host: '127.0.0.1' })
+    let heard = ''
+    for await (const chunk of client) heard += chunk.toString()
+    assert.equal(heard, expected)
+    await client.close()
+  }
+  await app.close()
+})
+
+test('it refuses what is no option', () => {
+  assert.throws(() => __camel__({ first: -1 }), { code: 'ERR_CIO_OPTION' })
+  // @ts-expect-error it is misspelt
+  assert.throws(() => __camel__({ frist: 1 }), { code: 'ERR_CIO_OPTION' })
+})
+
+test('it has one name: export, default export and hint', () => {
+  assert.equal(package_.default, __camel__)
+  assert.equal(__camel__().hints?.name, '__camel__')
+})

@@ -26,7 +26,8 @@ export async function load(name: string): Promise<Middleware<never>> {
   return made as Middleware<never>
 }
 
-function isMiddleware(exported: Function): exported is Middleware<never> {
+/** Whether a function is a middleware, as against a factory of one. */
+export function isMiddleware(exported: Function): exported is Middleware<never> {
   // A handler that never calls `next()` takes one parameter; called as a factory it would run.
   const least = exported instanceof AsyncFunction ? 1 : 2
   return exported.length >= least || Object.hasOwn(exported, 'hints')

@@ -12,9 +12,9 @@ import {
   type ListenOptions as NodeListenOptions,
   type Server,
   type ServerOpts,
-  type Socket,
   createServer,
 } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Server as TlsServer, TlsOptions } from 'node:tls'
 import { announce, tell } from './app-events.ts'
 import type { CertsOptions } from '../middleware/certs.ts'
@@ -45,6 +45,13 @@ export interface ListenOptions
     CertsOptions {
   /** A descriptor that listens already, such as 3, the first that systemd hands over. */
   readonly fd?: number
+  /**
+   * Whether to listen. Without, the server runs all the same, over what `accept()` is given: sockets
+   * that another process has accepted, or the streams of a test.
+   *
+   * @default true
+   */
+  readonly bind?: boolean
   /**
    * Milliseconds for a whole TLS handshake; then the connection is destroyed. `Infinity` waits
    * for ever.
@@ -143,12 +150,13 @@ export class ServerContext extends Context {
     this.#checkEmptied()
   }
 
-  /** Runs a socket as a connection of this server. */
-  accept(socket: Socket): void {
-    const ctx = new ConnectionContext(this.app, this, socket)
+  /** Runs a socket, or any other Duplex, as a connection of this server. */
+  accept(stream: Duplex): ConnectionContext {
+    const ctx = new ConnectionContext(this.app, this, stream)
     this.#connections.add(ctx)
     if (this.isDraining) ctx.drain()
     void runConnection(ctx, this.options.flushTimeout ?? flushTimeout)
+    return ctx
   }
 
   /** Forgets a connection that is over. */
@@ -229,17 +237,21 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   await ctx.app.pipelines.connection.compose()
   ctx.tls = createTlsServer(ctx.options)
 
-  const options = { noDelay: true, ...ctx.options, allowHalfOpen: true }
-  const server = createServer(options, (socket) => ctx.accept(socket))
-  ctx.server = server
-  await listening(server, ctx)
-  log('listens on %o', ctx.address)
-  server.on('error', (error) => tell(ctx.app, error, ctx))
+  if (ctx.options.bind !== false) await open(ctx)
   try {
     await next()
   } finally {
     await ctx.empty()
   }
+}
+
+async function open(ctx: ServerContext): Promise<void> {
+  const options = { noDelay: true, ...ctx.options, allowHalfOpen: true }
+  const server = createServer(options, (socket) => void ctx.accept(socket))
+  ctx.server = server
+  await listening(server, ctx)
+  log('listens on %o', ctx.address)
+  server.on('error', (error) => tell(ctx.app, error, ctx))
 }
 
 function listening(server: Server, { options, signal: ours }: ServerContext): Promise<void> {

@@ -60,9 +60,19 @@ export function withoutRenegotiation({
   return secureOptions | constants.SSL_OP_NO_RENEGOTIATION
 }
 
-/** Node keeps the socket beneath a TLS socket here, and nowhere that is documented. */
+interface Beneath {
+  readonly _parent: Duplex | null
+  readonly _handle: { readonly _parentWrap?: { readonly stream: Duplex } } | null
+}
+
+/**
+ * Node keeps the socket beneath a TLS socket here, and nowhere that is documented; a Duplex that is
+ * no socket, in what Node wraps it in.
+ */
 function rawOf(socket: TLSSocket): Duplex {
-  return (socket as unknown as { _parent: Duplex })._parent
+  const { _parent: parent, _handle: handle } = socket as unknown as Beneath
+  // A key that no handshake has, where it is gone: the raw socket's `close` tells of that.
+  return parent ?? handle?._parentWrap?.stream ?? socket
 }
 
 /** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */

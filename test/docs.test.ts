@@ -65,7 +65,11 @@ test.before('writes the blocks down', () => {
         rootDir: '../..',
         isolatedDeclarations: false,
         declaration: false,
-        paths: { cio: ['../../src/index.ts'], 'cio/*': ['../../middleware/*.ts'] },
+        paths: {
+          cio: ['../../src/index.ts'],
+          'cio/testing': ['../../src/testing.ts'],
+          'cio/*': ['../../middleware/*.ts'],
+        },
       },
       include: ['*.ts'],
     }),

@@ -1,0 +1,25 @@
+/** `cio/testing`: what helps to test applications and middleware. Needs no test runner. */
+
+export { duplexPair, type DuplexEnd } from './testing/duplex-pair.ts'
+export { fragment, type FragmentOptions } from './testing/fragment.ts'
+export {
+  testApp,
+  type TestApp,
+  type TestAppOptions,
+  type TestConnection,
+} from './testing/test-app.ts'
+export { chaos, type ChaosOptions } from './testing/chaos.ts'
+export {
+  testCertificates,
+  type TestCertificates,
+  type TestClientIdentity,
+  type TestIdentity,
+} from './testing/test-certificates.ts'
+export {
+  conforms,
+  type Conformance,
+  type Conforming,
+  type ConformsOptions,
+} from './testing/conforms.ts'
+export type { End } from './testing/scene.ts'
+export type { MiddlewarePromise } from './testing/watch.ts'

@@ -9,6 +9,7 @@ export type { ConnectionContext } from './connection.ts'
 export { openSocket, type ConnectTarget, type CreateConnection } from './dial.ts'
 export type { CloseOptions, CloseResult, Context, StreamContext } from './context.ts'
 export { CioError, asError, isCioError, quote, type CioErrorOptions, type Fault } from './errors.ts'
+export { checkDismissal, dismiss, type Dismissal, type DismissOptions } from './dismiss.ts'
 export { finish } from './finish.ts'
 export type { Inspection } from './inspect.ts'
 export {
@@ -52,6 +53,7 @@ export {
   type Who,
 } from './rule.ts'
 export type { ListenOptions, ServerContext } from './server.ts'
+export { TokenBucket, checkRate, type Rate } from './token-bucket.ts'
 
 export { allowList, type AllowListOptions } from '../middleware/allow-list.ts'
 export {
@@ -81,6 +83,14 @@ export {
 export { frames, type FramesContext, type FramesOptions } from '../middleware/frames.ts'
 export { httpConnect, type HttpConnectOptions, type ProxyTls } from '../middleware/http-connect.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
+export {
+  limit,
+  type Limit,
+  type LimitCounts,
+  type LimitOptions,
+  type LimitReason,
+  type LimitRefusal,
+} from '../middleware/limit.ts'
 export { lines, type LinesContext, type LinesOptions } from '../middleware/lines.ts'
 export {
   multiplex,
@@ -91,7 +101,6 @@ export {
   type MultiplexContext,
   type MultiplexOptions,
   type PingOptions,
-  type Rate,
 } from '../middleware/multiplex.ts'
 export {
   proxyProtocol,
@@ -126,5 +135,6 @@ export {
 } from '../middleware/rpc.ts'
 export { pipe, type ChooseTarget, type PipeOptions, type PipeTarget } from '../middleware/pipe.ts'
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
+export { timeout, type TimeoutOptions } from '../middleware/timeout.ts'
 export { transform, type MakeTransform, type TransformOptions } from '../middleware/transform.ts'
 export { wrap, type MakeCoder, type WrapOptions } from '../middleware/wrap.ts'

@@ -98,7 +98,11 @@ function serverHandshake(
         socket.allowHalfOpen = true
         resolve(socket)
       },
-      reject: (cause) => fail(handshakeError(ctx.remote, whyFailed(cause), cause)),
+      reject: (cause) => {
+        // Node tells of what this side destroyed it by as if the peer had failed.
+        if (ctx.isOver) fail(asError(ctx.signal.reason))
+        else fail(handshakeError(ctx.remote, whyFailed(cause), cause))
+      },
     })
     // A peer that leaves in the middle has to be noticed; the TLS socket takes this over.
     raw.allowHalfOpen = false

@@ -1,0 +1,242 @@
+import { announce } from '../src/app-events.ts'
+import type { ConnectionContext } from '../src/connection.ts'
+import { CioError } from '../src/errors.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkCount, checkDuration, checkKnown } from '../src/option.ts'
+import { type Rate, checkRate } from '../src/token-bucket.ts'
+import { networkOf } from './limit/address.ts'
+import { Gate, type Cap } from './limit/gate.ts'
+import { Handshakes } from './limit/handshakes.ts'
+
+/** Options of {@link limit}. */
+export interface LimitOptions {
+  /**
+   * Connections that may be there at once. `Infinity` has no bound.
+   *
+   * @default 10_000
+   */
+  readonly connections?: number
+  /**
+   * Connections of one address that may be there at once, those that wait included. An IPv6 address
+   * is its /64. `Infinity` has no bound.
+   *
+   * @default 1_000
+   */
+  readonly perAddress?: number
+  /**
+   * New connections: `count` of them in `per` milliseconds, all at once or spread over it.
+   *
+   * @default { count: Infinity, per: 1_000 }
+   */
+  readonly rate?: Rate
+  /**
+   * New connections of one address: `count` of them in `per` milliseconds.
+   *
+   * @default { count: Infinity, per: 1_000 }
+   */
+  readonly ratePerAddress?: Rate
+  /**
+   * TLS handshakes that may be under way at once; the others wait in the order in which they came.
+   * `Infinity` has no bound.
+   *
+   * @default 50
+   */
+  readonly handshakes?: number
+  /**
+   * Milliseconds that a connection waits for its handshake to begin; `handshakeTimeout` begins after
+   * it. `Infinity` waits for ever.
+   *
+   * @default 10_000
+   */
+  readonly handshakeWaitTimeout?: number
+  /**
+   * Milliseconds that a connection over `connections` or `rate` waits for its turn; 0 refuses it at
+   * once, `Infinity` waits for ever. One that is over a bound by address never waits.
+   *
+   * @default 0
+   */
+  readonly waitTimeout?: number
+  /**
+   * Connections that may wait, in each of the two lines. `Infinity` has no bound.
+   *
+   * @default 10_000
+   */
+  readonly maxWaiting?: number
+  /**
+   * Addresses that `ratePerAddress` remembers; beyond them, those that were seen longest ago are
+   * forgotten.
+   *
+   * @default 100_000
+   */
+  readonly maxAddresses?: number
+}
+
+/** The option of {@link limit} that a connection was over. */
+export type LimitReason = Cap | 'handshakes'
+
+/** A connection that was refused, as the event `limit` tells it. */
+export interface LimitRefusal {
+  readonly reason: LimitReason
+  /** What it was counted as: an IPv4 address, or the /64 of an IPv6 address; null where it has none. */
+  readonly address: string | null
+  /** Whether it had waited for its turn. */
+  readonly waited: boolean
+}
+
+/** What {@link limit} counts. */
+export interface LimitCounts {
+  /** Connections that are there, without those that wait to be let in. */
+  readonly connections: number
+  /** Addresses that they come from. */
+  readonly addresses: number
+  /** Handshakes that are under way. */
+  readonly handshakes: number
+  /** Connections that wait to be let in. */
+  readonly waiting: number
+  /** Connections that wait for their handshake to begin. */
+  readonly handshakesWaiting: number
+  /** Connections that were refused so far, by reason. */
+  readonly refused: Readonly<Record<LimitReason, number>>
+}
+
+/** The middleware, with its counts. */
+export interface Limit extends Middleware<ConnectionContext> {
+  readonly counts: LimitCounts
+}
+
+declare module '../src/app-events.ts' {
+  interface AppEvents {
+    /** `limit` has refused a connection; `reject` tells of the same. */
+    limit: [refusal: LimitRefusal, ctx: ConnectionContext]
+  }
+}
+
+/**
+ * Bounds connections, how fast they come, and the handshakes under way.
+ *
+ * What is over a bound is closed, or waits for its turn if `waitTimeout` says so. Handshakes always
+ * wait: a thousand clients that come back at once are let in one after the other, and the
+ * connections that live are served in between. A handshake whose peer is silent does not count while
+ * others wait for it.
+ *
+ * The address is `ctx.address`: behind a proxy that is trusted, the one that `proxyProtocol` was
+ * told. Without it, all that come by one proxy are one address. What has none, such as a Unix
+ * socket, is bounded in all and not by address. All servers whose app has the middleware share
+ * its bounds.
+ *
+ * @pipelines connection
+ * @order before `secure`, after `proxyProtocol`
+ * @adds nothing to `ctx`; the middleware itself has `counts`
+ * @rejects `ERR_CIO_REJECTED` (peer): it is over a bound, told by `reject`, and by `limit` with the
+ *   reason
+ * @throws `ERR_CIO_OPTION`: an option is out of its range
+ *
+ * @example
+ * import { Cio, limit } from 'cio'
+ *
+ * const bounds = limit({ connections: 5_000, ratePerAddress: { count: 20, per: 1_000 } })
+ * const app = new Cio().useConnection(bounds)
+ * app.on('limit', ({ reason, address }) => console.warn(`${address}: ${reason}`))
+ * console.log(bounds.counts.refused.ratePerAddress) // 0
+ */
+export function limit(options: LimitOptions = {}): Limit {
+  const bounds = checked(options)
+  const gate = new Gate(bounds)
+  const handshakes = new Handshakes(
+    bounds.handshakes,
+    bounds.maxWaiting,
+    bounds.handshakeWaitTimeout,
+  )
+  const refused = { connections: 0, perAddress: 0, rate: 0, ratePerAddress: 0, handshakes: 0 }
+
+  const refuse = (ctx: ConnectionContext, refusal: LimitRefusal): CioError<'ERR_CIO_REJECTED'> => {
+    refused[refusal.reason]++
+    announce(ctx.app, 'limit', refusal, ctx)
+    const message = `${ctx.remote} was turned away by \`limit\`: ${inWords(refusal)}`
+    return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+  }
+
+  const middleware = defineMiddleware<ConnectionContext>(
+    { name: 'limit', after: 'proxyProtocol', before: 'secure' },
+    async function limit(ctx, next) {
+      // Now: it is forgotten with the socket.
+      const { address: whole, transport } = ctx
+      const address = whole === null ? null : networkOf(whole)
+      const entered = gate.enter(address ?? undefined, transport!)
+      const verdict = await entered
+      if (verdict === 'gone') return
+      if (verdict !== 'in') {
+        throw refuse(ctx, { reason: verdict, address, waited: entered instanceof Promise })
+      }
+      try {
+        if (bounds.handshakes < Infinity && ctx.server?.tls) {
+          const turn = handshakes.enter(ctx)
+          const ending = await turn
+          if (ending === 'gone') return
+          if (ending === 'late') {
+            throw refuse(ctx, { reason: 'handshakes', address, waited: turn instanceof Promise })
+          }
+        }
+        await next()
+      } finally {
+        handshakes.leave(ctx)
+        gate.leave(address ?? undefined)
+      }
+    },
+  )
+  return Object.assign(middleware, {
+    counts: {
+      get connections() {
+        return gate.count
+      },
+      get addresses() {
+        return gate.addresses
+      },
+      get handshakes() {
+        return handshakes.count
+      },
+      get waiting() {
+        return gate.waiting
+      },
+      get handshakesWaiting() {
+        return handshakes.waiting
+      },
+      get refused() {
+        return { ...refused }
+      },
+    },
+  })
+}
+
+const unbounded: Rate = { count: Infinity, per: 1_000 }
+
+function checked(options: LimitOptions): Required<LimitOptions> {
+  const {
+    connections = 10_000,
+    perAddress = 1_000,
+    rate = unbounded,
+    ratePerAddress = unbounded,
+    handshakes = 50,
+    handshakeWaitTimeout = 10_000,
+    waitTimeout = 0,
+    maxWaiting = 10_000,
+    maxAddresses = 100_000,
+  } = options
+  const counts = { connections, perAddress, handshakes, maxWaiting, maxAddresses }
+  const durations = { handshakeWaitTimeout, waitTimeout }
+  const rates = { rate, ratePerAddress }
+  checkKnown('limit', options, Object.keys({ ...counts, ...durations, ...rates }))
+  for (const [option, count] of Object.entries(counts)) {
+    checkCount('limit', option, count, option === 'maxWaiting' ? 0 : 1)
+  }
+  for (const [option, duration] of Object.entries(durations)) {
+    checkDuration('limit', option, duration)
+  }
+  for (const [option, value] of Object.entries(rates)) checkRate('limit', option, value)
+  return { ...counts, ...durations, ...rates }
+}
+
+function inWords({ reason, address, waited }: LimitRefusal): string {
+  const by = reason === 'perAddress' || reason === 'ratePerAddress' ? ` (${address})` : ''
+  return `over \`${reason}\`${by}${waited ? ', and had waited for its turn' : ''}`
+}

@@ -1,0 +1,88 @@
+/** A budget of handshakes: so many at once, the rest wait in line. */
+
+import type { Cio } from '../../src/cio.ts'
+import type { StreamContext } from '../../src/context.ts'
+import { type Ending, Line } from './line.ts'
+
+/** Milliseconds between two looks at who makes progress, while somebody waits. */
+const stallInterval = 100
+
+/**
+ * Handshakes that are under way.
+ *
+ * One stops to count when it is done, when its connection is gone, or, while others wait, when its
+ * peer has not sent a byte for a while: such a one costs nothing, and a few hundred peers that begin
+ * a handshake and fall silent could otherwise keep everybody out.
+ */
+export class Handshakes {
+  readonly #most: number
+  readonly #mostWaiting: number
+  readonly #line: Line
+  /** With what had been read at the last look; undefined until the first. */
+  readonly #under = new Map<StreamContext, number | undefined>()
+  readonly #apps = new WeakSet<Cio>()
+  #timer: NodeJS.Timeout | undefined
+
+  /** @param timeout Milliseconds that one waits in line */
+  constructor(most: number, mostWaiting: number, timeout: number) {
+    this.#most = most
+    this.#mostWaiting = mostWaiting
+    this.#line = new Line(timeout)
+  }
+
+  /** How many are under way. */
+  get count(): number {
+    return this.#under.size
+  }
+
+  /** How many wait. */
+  get waiting(): number {
+    return this.#line.length
+  }
+
+  /** Waits for one's turn; from then on it counts. Late at once where too many wait. */
+  enter(ctx: StreamContext): Promise<Ending> | Ending {
+    this.#listen(ctx.app)
+    if (this.#under.size < this.#most) {
+      this.#under.set(ctx, undefined)
+      return 'turn'
+    }
+    if (this.#line.length >= this.#mostWaiting) return 'late'
+    this.#timer ??= setInterval(() => this.#look(), stallInterval)
+    return this.#line.join(ctx.transport!, () => this.#under.set(ctx, undefined))
+  }
+
+  /** It is done, or gone: the next one may begin. */
+  leave(ctx: StreamContext): void {
+    if (!this.#under.delete(ctx)) return
+    this.#line.call()
+    if (this.#line.length === 0) this.#rest()
+  }
+
+  /** One listener for all connections of an app. */
+  #listen(app: Cio): void {
+    if (this.#apps.has(app)) return
+    this.#apps.add(app)
+    app.on('secure', (ctx) => this.leave(ctx))
+  }
+
+  #look(): void {
+    // Once around the loop, in case it was this side that stood still: what has come is read by then.
+    setImmediate(() => {
+      // As they are now: those whose turn comes meanwhile have had no time to make progress.
+      const under = [...this.#under]
+      for (const [ctx, before] of under) {
+        if (this.#line.length === 0) break
+        const read = ctx.socket?.bytesRead ?? 0
+        if (read === before) this.leave(ctx)
+        else if (this.#under.has(ctx)) this.#under.set(ctx, read)
+      }
+      if (this.#line.length === 0) this.#rest()
+    })
+  }
+
+  #rest(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+}

@@ -1,0 +1,359 @@
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { type Socket, connect as connectNet } from 'node:net'
+import {
+  Cio,
+  type ConnectionContext,
+  type LimitOptions,
+  type LimitRefusal,
+  type Limit,
+  type ListenOptions,
+  type ServerContext,
+  limit,
+} from '../../src/index.ts'
+import { identity } from '../support/certificates.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+import { dialOver, heard, socketPath } from '../support/transports.ts'
+
+interface Bounded {
+  readonly app: Cio
+  readonly bounds: Limit
+  readonly server: ServerContext
+  /** Why somebody was refused, as the event told it. */
+  readonly refusals: LimitRefusal[]
+  /** What `reject` told. */
+  readonly rejections: Error[]
+}
+
+/** A server that greets who is let in, and keeps the connection until the peer ends it. */
+async function bounded(
+  t: ExecutionContext,
+  options: LimitOptions,
+  listening: ListenOptions = {},
+): Promise<Bounded> {
+  const bounds = limit(options)
+  const app = new Cio().useConnection(bounds).useConnection(async (ctx) => {
+    ctx.stream.write('hello')
+    for await (const chunk of ctx) ctx.stream.write(chunk)
+  })
+  const refusals: LimitRefusal[] = []
+  const rejections: Error[] = []
+  app.on('limit', (refusal) => refusals.push(refusal))
+  app.on('reject', (error) => rejections.push(error))
+  app.on('clientError', () => {})
+  app.on('error', (error) => t.fail(error.stack))
+  const server = await serve(t, app, listening)
+  return { app, bounds, server, refusals, rejections }
+}
+
+/** Connects and waits for the greeting. */
+async function enter(t: ExecutionContext, server: ServerContext): Promise<Socket> {
+  const socket = await dial(t, server)
+  await once(socket, 'data')
+  return socket
+}
+
+/** Connects, and waits until the other side hangs up; what it said until then. */
+async function refused(t: ExecutionContext, server: ServerContext): Promise<string> {
+  const socket = await dial(t, server)
+  let said = ''
+  socket.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  socket.on('end', () => socket.end())
+  await new Promise((resolve) => socket.once('close', resolve))
+  return said
+}
+
+/** Connects from another address of the loopback network. */
+async function enterFrom(t: ExecutionContext, port: number, localAddress: string): Promise<Socket> {
+  const socket = connectNet({ port, host: '127.0.0.1', localAddress })
+  t.teardown(() => socket.destroy())
+  socket.on('error', () => {})
+  await once(socket, 'data')
+  return socket
+}
+
+/** Connects, and waits until the pipeline of the server's side has begun. */
+async function arrive(t: ExecutionContext, app: Cio, server: ServerContext): Promise<Socket> {
+  const accepted = heard(app, 'connection')
+  const socket = await dial(t, server)
+  await accepted
+  await new Promise(setImmediate)
+  return socket
+}
+
+/** Leaves, and waits until the server's side is over. */
+async function leave(app: Cio, socket: Socket): Promise<void> {
+  const over = heard(app, 'close')
+  socket.destroy()
+  await over
+}
+
+const nothing = { connections: 0, perAddress: 0, rate: 0, ratePerAddress: 0, handshakes: 0 }
+const idle = { connections: 0, addresses: 0, handshakes: 0, waiting: 0, handshakesWaiting: 0 }
+
+test('a connection over the cap is refused at once, told and counted', async (t) => {
+  const { bounds, server, refusals, rejections } = await bounded(t, { connections: 2 })
+  await enter(t, server)
+  await enter(t, server)
+  t.is(await refused(t, server), '')
+  t.deepEqual(refusals, [{ reason: 'connections', address: '127.0.0.1', waited: false }])
+  t.deepEqual(bounds.counts, {
+    ...idle,
+    connections: 2,
+    addresses: 1,
+    refused: { ...nothing, connections: 1 },
+  })
+  t.is(rejections.length, 1)
+  t.like(rejections[0], { code: 'ERR_CIO_REJECTED', fault: 'peer' })
+  t.regex(
+    rejections[0]!.message,
+    /^127\.0\.0\.1:\d+ was turned away by `limit`: over `connections`/,
+  )
+})
+
+test('a connection that leaves makes room for another', async (t) => {
+  const { app, server, refusals } = await bounded(t, { connections: 1 })
+  await leave(app, await enter(t, server))
+  await enter(t, server)
+  t.deepEqual(refusals, [])
+})
+
+test('a connection over the cap waits, and enters when another leaves', async (t) => {
+  const { app, bounds, server } = await bounded(t, { connections: 2, waitTimeout: 30_000 })
+  const first = await enter(t, server)
+  await enter(t, server)
+  const third = await arrive(t, app, server)
+  t.like(bounds.counts, { connections: 2, waiting: 1 })
+  first.destroy()
+  t.is(String((await once(third, 'data'))[0]), 'hello')
+  t.like(bounds.counts, { connections: 2, waiting: 0, refused: nothing })
+})
+
+test('those who wait enter in the order in which they came', async (t) => {
+  const { app, server } = await bounded(t, { connections: 1, waitTimeout: 30_000 })
+  let inside = await enter(t, server)
+  const order: number[] = []
+  const waiting: Socket[] = []
+  for (let index = 0; index < 5; index++) {
+    const socket = await arrive(t, app, server)
+    socket.once('data', () => order.push(index))
+    waiting.push(socket)
+  }
+  for (const next of waiting) {
+    const greeted = once(next, 'data')
+    inside.destroy()
+    await greeted
+    inside = next
+  }
+  t.deepEqual(order, [0, 1, 2, 3, 4])
+})
+
+test('who has waited too long is refused', async (t) => {
+  const { bounds, server, refusals } = await bounded(t, { connections: 1, waitTimeout: 50 })
+  await enter(t, server)
+  const both = await Promise.all([refused(t, server), refused(t, server)])
+  t.deepEqual(both, ['', ''])
+  const refusal = { reason: 'connections', address: '127.0.0.1', waited: true }
+  t.deepEqual(refusals, [refusal, refusal])
+  t.like(bounds.counts, { connections: 1, waiting: 0 })
+})
+
+test('one more than may wait is refused at once', async (t) => {
+  const options = { connections: 1, waitTimeout: 30_000, maxWaiting: 1 }
+  const { app, bounds, server, refusals } = await bounded(t, options)
+  await enter(t, server)
+  await arrive(t, app, server)
+  t.is(await refused(t, server), '')
+  t.deepEqual(refusals, [{ reason: 'connections', address: '127.0.0.1', waited: false }])
+  t.is(bounds.counts.waiting, 1)
+})
+
+test('who leaves while it waits leaves no trace', async (t) => {
+  const { app, bounds, server } = await bounded(t, { connections: 1, waitTimeout: 30_000 })
+  const first = await enter(t, server)
+  const second = await arrive(t, app, server)
+  const over = heard(app, 'close')
+  second.resetAndDestroy()
+  await over
+  t.like(bounds.counts, { connections: 1, waiting: 0, addresses: 1 })
+  await leave(app, first)
+  t.deepEqual(bounds.counts, { ...idle, refused: nothing })
+})
+
+test('close() does not wait for those who wait in line longer than for others', async (t) => {
+  const { app, bounds, server } = await bounded(t, { connections: 1, waitTimeout: Infinity })
+  await enter(t, server)
+  await arrive(t, app, server)
+  t.deepEqual(await server.close({ timeout: 50 }), { forced: 2 })
+  t.deepEqual(bounds.counts, { ...idle, refused: nothing })
+})
+
+test('an address over its cap is refused while another enters', async (t) => {
+  const { bounds, server, refusals } = await bounded(t, { perAddress: 1, waitTimeout: 30_000 })
+  await enter(t, server)
+  t.is(await refused(t, server), '')
+  await enterFrom(t, server.port, '127.0.0.2')
+  t.deepEqual(refusals, [{ reason: 'perAddress', address: '127.0.0.1', waited: false }])
+  t.like(bounds.counts, { connections: 2, addresses: 2 })
+})
+
+test('one address cannot fill the line', async (t) => {
+  const options = { connections: 1, perAddress: 2, waitTimeout: 30_000 }
+  const { app, bounds, server, refusals } = await bounded(t, options)
+  await enter(t, server)
+  await arrive(t, app, server)
+  t.is(await refused(t, server), '')
+  t.like(refusals, [{ reason: 'perAddress' }])
+  t.is(bounds.counts.waiting, 1)
+})
+
+test('the address that counts is the one that a proxy has told', async (t) => {
+  const bounds = limit({ perAddress: 1 })
+  let client = 0
+  const app = new Cio().useConnection(bounds).useConnection(async function greet(ctx) {
+    ctx.stream.write('hello')
+    for await (const chunk of ctx) ctx.stream.write(chunk)
+  })
+  app.useConnection(function proxyProtocol(ctx: ConnectionContext, next) {
+    // Two clients of one network, and one of another.
+    const address = ['2001:db8::1', '2001:db8::2', '2001:db8:1::1'][client++]!
+    ctx.origin = { address, port: 1 }
+    return next()
+  })
+  const refusals: LimitRefusal[] = []
+  app.on('limit', (refusal) => refusals.push(refusal))
+  const server = await serve(t, app)
+  await enter(t, server)
+  t.is(await refused(t, server), '')
+  await enter(t, server)
+  t.deepEqual(refusals, [{ reason: 'perAddress', address: '2001:db8:0:0::/64', waited: false }])
+})
+
+test('connections beyond the rate are refused', async (t) => {
+  const { app, server, refusals } = await bounded(t, { rate: { count: 2, per: 3_600_000 } })
+  await leave(app, await enter(t, server))
+  await leave(app, await enter(t, server))
+  t.is(await refused(t, server), '')
+  t.like(refusals, [{ reason: 'rate', waited: false }])
+})
+
+test('a connection beyond the rate waits for its turn, where it may', async (t) => {
+  const { bounds, server } = await bounded(t, {
+    rate: { count: 1, per: 200 },
+    waitTimeout: 30_000,
+  })
+  await enter(t, server)
+  const start = performance.now()
+  await enter(t, server)
+  await enter(t, server)
+  t.true(performance.now() - start > 200)
+  t.like(bounds.counts, { connections: 3, waiting: 0, refused: nothing })
+})
+
+test('connections of an address beyond its rate are refused, and others enter', async (t) => {
+  const ratePerAddress = { count: 1, per: 3_600_000 }
+  const { server, refusals } = await bounded(t, { ratePerAddress, waitTimeout: 30_000 })
+  await enter(t, server)
+  t.is(await refused(t, server), '')
+  await enterFrom(t, server.port, '127.0.0.2')
+  t.like(refusals, [{ reason: 'ratePerAddress', address: '127.0.0.1' }])
+})
+
+test('what has no address is not bounded by address', async (t) => {
+  const options = { perAddress: 1, ratePerAddress: { count: 1, per: 3_600_000 }, connections: 2 }
+  const bounds = limit(options)
+  const app = new Cio().useConnection(bounds).useConnection(async (ctx) => {
+    ctx.stream.write('hello')
+    for await (const chunk of ctx) ctx.stream.write(chunk)
+  })
+  const path = socketPath(t)
+  t.teardown(() => app.close({ timeout: 0 }))
+  await app.listen(path)
+  for (let index = 0; index < 2; index++) {
+    const socket = connectNet(path)
+    t.teardown(() => socket.destroy())
+    await once(socket, 'data')
+  }
+  const refusal = heard(app, 'limit')
+  const third = connectNet(path)
+  third.on('error', () => {})
+  t.deepEqual((await refusal)[0], { reason: 'connections', address: null, waited: false })
+  t.like(bounds.counts, { connections: 2, addresses: 0 })
+})
+
+test('a handshake waits while others are under way', async (t) => {
+  const { app, bounds, server } = await bounded(t, { handshakes: 1 }, identity('server'))
+  const silent = await arrive(t, app, server)
+  const second = heard(app, 'connection')
+  const client = dialOver(t, 'TLS 1.3', server)
+  await second
+  await new Promise(setImmediate)
+  t.like(bounds.counts, { handshakes: 1, handshakesWaiting: 1, connections: 2 })
+  silent.destroy()
+  const secure = await client
+  t.is(String((await once(secure, 'data'))[0]), 'hello')
+  t.like(bounds.counts, { handshakes: 0, handshakesWaiting: 0 })
+})
+
+test('a peer that falls silent in its handshake does not keep others from theirs', async (t) => {
+  const { bounds, server } = await bounded(t, { handshakes: 2 }, identity('server'))
+  for (const words of ['', '\x16', '\x16\x03\x01', '']) (await dial(t, server)).write(words)
+  const client = await dialOver(t, 'TLS 1.2', server)
+  client.end('good')
+  t.is(await readAll(client), 'hellogood')
+  // They are still there.
+  t.is(bounds.counts.refused.handshakes, 0)
+  t.true(bounds.counts.connections >= 4)
+})
+
+test('who has waited too long for its handshake is refused', async (t) => {
+  const options = { handshakes: 1, handshakeWaitTimeout: 20 }
+  const { app, bounds, server, refusals } = await bounded(t, options, identity('server'))
+  await arrive(t, app, server)
+  t.is(await refused(t, server), '')
+  t.deepEqual(refusals, [{ reason: 'handshakes', address: '127.0.0.1', waited: true }])
+  t.like(bounds.counts, { connections: 1, handshakes: 1, handshakesWaiting: 0 })
+})
+
+test('one more handshake than may wait is refused at once', async (t) => {
+  const options = { handshakes: 1, maxWaiting: 0 }
+  const { app, server, refusals } = await bounded(t, options, identity('server'))
+  await arrive(t, app, server)
+  t.is(await refused(t, server), '')
+  t.deepEqual(refusals, [{ reason: 'handshakes', address: '127.0.0.1', waited: false }])
+})
+
+test('a plain server has no handshakes to wait for', async (t) => {
+  const { bounds, server } = await bounded(t, { handshakes: 1, maxWaiting: 0 })
+  await enter(t, server)
+  await enter(t, server)
+  t.like(bounds.counts, { handshakes: 0, refused: nothing })
+})
+
+test('a connection that lives takes no slot of the handshakes', async (t) => {
+  const { bounds, server } = await bounded(t, { handshakes: 1, maxWaiting: 0 }, identity('server'))
+  for (let index = 0; index < 3; index++) {
+    const client = await dialOver(t, 'TLS 1.3', server)
+    t.is(String((await once(client, 'data'))[0]), 'hello')
+  }
+  t.like(bounds.counts, { connections: 3, handshakes: 0 })
+})
+
+test('bounds are shared by the servers of all apps that have the middleware', async (t) => {
+  const { bounds, server } = await bounded(t, { connections: 1 })
+  const other = await serve(t, new Cio().useConnection(bounds))
+  await enter(t, server)
+  t.is(await refused(t, other), '')
+})
+
+for (const [title, options] of [
+  ['no connections', { connections: 0 }],
+  ['half a connection', { connections: 1.5 }],
+  ['a negative wait', { waitTimeout: -1 }],
+  ['a bare number for a rate', { rate: 10 }],
+  ['a misspelt option', { perAdress: 10 }],
+] as const) {
+  test(`${title} is no option`, (t) => {
+    t.throws(() => limit(options as LimitOptions), { code: 'ERR_CIO_OPTION' })
+  })
+}

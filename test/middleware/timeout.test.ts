@@ -1,0 +1,296 @@
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { type Server, type Socket, createServer } from 'node:net'
+import type { Duplex } from 'node:stream'
+import {
+  Cio,
+  type CioError,
+  type ConnectionContext,
+  type TimeoutOptions,
+  reconnect,
+  timeout,
+} from '../../src/index.ts'
+import { identity, path } from '../support/certificates.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
+import { dial, listenBare, serve } from '../support/serve.ts'
+import { dialOver, heard, open, transports } from '../support/transports.ts'
+
+const off = { handshake: Infinity, first: Infinity, idle: Infinity, write: Infinity }
+const big = 16 * 1024 * 1024
+
+/** An echo within bounds of time; what is not given is off. */
+function echo(options: TimeoutOptions): Cio {
+  return new Cio().useConnection(timeout({ ...off, ...options })).useConnection(async (ctx) => {
+    for await (const chunk of ctx) ctx.stream.write(chunk)
+  })
+}
+
+/** The code that a connection of an app is told to have ended by. */
+async function told(app: Cio): Promise<string> {
+  const [error] = await heard(app, 'clientError')
+  return (error as CioError).code
+}
+
+function closed(stream: Duplex): Promise<void> {
+  stream.on('error', () => {})
+  stream.resume()
+  return new Promise((resolve) => {
+    if (stream.destroyed) return resolve()
+    stream.once('end', () => stream.end())
+    stream.once('close', () => resolve())
+  })
+}
+
+/** Answers each answer with another byte, for so many milliseconds. */
+async function chat(stream: Duplex, time: number): Promise<void> {
+  const start = performance.now()
+  while (performance.now() - start < time) {
+    stream.write('.')
+    await once(stream, 'data')
+  }
+}
+
+for (const transport of transports) {
+  test(`a peer that is silent from the start is cut off over ${transport}`, async (t) => {
+    const app = echo({ first: 100 })
+    const code = told(app)
+    const over = heard(app, 'close')
+    const client = await open(t, app, transport)
+    client.resume()
+    t.is(await code, 'ERR_CIO_FIRST_BYTE')
+    const [ctx] = await over
+    t.like(ctx.signal.reason, { code: 'ERR_CIO_FIRST_BYTE', fault: 'peer' })
+  })
+
+  test(`a connection that falls silent is cut off over ${transport}`, async (t) => {
+    const app = echo({ first: 10_000, idle: 100 })
+    const code = told(app)
+    const client = await open(t, app, transport)
+    client.write('hello')
+    client.resume()
+    t.is(await code, 'ERR_CIO_IDLE')
+  })
+
+  test(`a peer that does not read what waits for it is cut off over ${transport}`, async (t) => {
+    const app = new Cio()
+      .useConnection(timeout({ ...off, write: 150 }))
+      .useConnection(async (ctx, next) => {
+        ctx.stream.write(Buffer.alloc(big))
+        await next()
+      })
+    const code = told(app)
+    const client = await open(t, app, transport)
+    client.on('error', () => {})
+    client.pause()
+    t.is(await code, 'ERR_CIO_WRITE_TIMEOUT')
+  })
+
+  test(`a connection that is in use is not idle over ${transport}`, async (t) => {
+    const app = echo({ first: 400, idle: 400, write: 400 })
+    app.on('clientError', (error) => t.fail(error.message))
+    const client = await open(t, app, transport)
+    await chat(client, 1_000)
+    const over = heard(app, 'close')
+    client.end()
+    client.resume()
+    await over
+    t.pass()
+  })
+}
+
+test('a peer that says nothing after its handshake is cut off by `first`', async (t) => {
+  const app = echo({ first: 150 })
+  const secured = heard(app, 'secure')
+  const code = told(app)
+  const server = await serve(t, app, identity('server'))
+  const client = await dialOver(t, 'TLS 1.3', server)
+  client.resume()
+  await secured
+  t.is(await code, 'ERR_CIO_FIRST_BYTE')
+})
+
+test('a handshake that is not done in time is cut off, however much is said in it', async (t) => {
+  const app = echo({ handshake: 200 })
+  const code = told(app)
+  const server = await serve(t, app, identity('server'))
+  const client = await dial(t, server)
+  // A record of 512 bytes, a hello of 508, and of that a byte now and then.
+  client.write(Buffer.from('1603010200010001fc0303', 'hex'))
+  const drip = setInterval(() => client.write('\x01'), 20)
+  t.teardown(() => clearInterval(drip))
+  t.is(await code, 'ERR_CIO_HANDSHAKE_TIMEOUT')
+})
+
+test('a slow loris that sends a byte now and then lives until its lifetime, and no longer', async (t) => {
+  const app = echo({ first: 2_000, idle: 2_000, lifetime: 300, drainTimeout: 50 })
+  const codes: string[] = []
+  app.on('clientError', (error) => codes.push((error as CioError).code))
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  const drip = setInterval(() => client.write('x'), 20)
+  t.teardown(() => clearInterval(drip))
+  await closed(client)
+  t.deepEqual(codes, ['ERR_CIO_LIFETIME'])
+})
+
+test('a connection that is too old is asked to finish, and may', async (t) => {
+  const app = new Cio()
+    .useConnection(timeout({ ...off, lifetime: 100, drainTimeout: 30_000 }))
+    .useConnection(async (ctx) => {
+      await once(ctx.draining, 'abort')
+      ctx.stream.write('goodbye')
+    })
+  const codes: string[] = []
+  app.on('clientError', (error) => codes.push((error as CioError).code))
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  let said = ''
+  client.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const over = heard(app, 'close')
+  await closed(client)
+  t.is(said, 'goodbye')
+  const [ctx] = await over
+  t.deepEqual(codes, ['ERR_CIO_LIFETIME'])
+  t.like(ctx.draining.reason, { code: 'ERR_CIO_CLOSING' })
+  t.like((ctx.draining.reason as CioError).cause, { code: 'ERR_CIO_LIFETIME' })
+})
+
+test('a message names the peer and the time', async (t) => {
+  const app = echo({ idle: 50 })
+  const server = await serve(t, app)
+  const failed = heard(app, 'clientError')
+  await dial(t, server)
+  const [error] = await failed
+  t.regex(error.message, /^127\.0\.0\.1:\d+ .* 50 ms$/)
+})
+
+test('what an echo holds for a peer that never reads is bounded', async (t) => {
+  const app = new Cio()
+    .useConnection(timeout({ ...off, write: 400 }))
+    .useConnection(async (ctx, next) => {
+      ctx.stream.pipe(ctx.stream)
+      await next()
+    })
+  let contextOf: ConnectionContext | undefined
+  app.on('connection', (ctx) => (contextOf = ctx))
+  const code = told(app)
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  client.pause()
+  const block = Buffer.alloc(256 * 1024)
+  let most = 0
+  const flood = (): void => {
+    if (client.destroyed) return
+    const stream = contextOf?.stream
+    most = Math.max(most, (stream?.readableLength ?? 0) + (stream?.writableLength ?? 0))
+    client.write(block, flood)
+  }
+  flood()
+  t.is(await code, 'ERR_CIO_WRITE_TIMEOUT')
+  t.true(most <= 1024 * 1024, String(most))
+})
+
+/** A bare server that keeps what it accepts. */
+async function keeper(t: ExecutionContext, accept: (socket: Socket) => void): Promise<number> {
+  const server: Server = createServer((socket) => {
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    accept(socket)
+  })
+  return listenBare(t, server)
+}
+
+test('a client whose server falls silent ends', async (t) => {
+  const port = await keeper(t, (socket) => socket.resume())
+  const app = new Cio().useClient(timeout({ ...off, idle: 100 }))
+  const code = told(app)
+  const client = await app.connect({ host: '127.0.0.1', port })
+  await client.closed
+  t.is(await code, 'ERR_CIO_IDLE')
+})
+
+test('a client does not have to hear from its server, unless it is asked for', async (t) => {
+  const port = await keeper(t, (socket) => socket.resume())
+  const patient = new Cio().useClient(timeout({ idle: 150 }))
+  const patience = told(patient)
+  await patient.connect({ host: '127.0.0.1', port })
+  t.is(await patience, 'ERR_CIO_IDLE')
+
+  const impatient = new Cio().useClient(timeout({ first: 100, idle: 60_000 }))
+  const impatience = told(impatient)
+  await impatient.connect({ host: '127.0.0.1', port })
+  t.is(await impatience, 'ERR_CIO_FIRST_BYTE')
+})
+
+test('a client over TLS counts what is said inside alone', async (t) => {
+  const server = await serve(t, new Cio(), identity('server'))
+  const app = new Cio().useClient(timeout({ ...off, first: 150 }))
+  const code = told(app)
+  const options = { host: '127.0.0.1', servername: 'localhost', ca: path('root.crt') }
+  await app.connect({ ...options, port: server.port })
+  t.is(await code, 'ERR_CIO_FIRST_BYTE')
+})
+
+test('reconnect makes another connection in place of one that fell silent', async (t) => {
+  let accepted = 0
+  const port = await keeper(t, (socket) => {
+    socket.resume()
+    accepted++
+  })
+  const app = new Cio()
+    .useClient(reconnect({ delay: 1, retries: 5 }))
+    .useClient(timeout({ ...off, idle: 100 }))
+  app.on('clientError', () => {})
+  const again = new Promise<void>((resolve) => {
+    let connects = 0
+    app.on('connect', () => {
+      if (++connects === 3) resolve()
+    })
+  })
+  t.teardown(() => app.close({ timeout: 0 }))
+  await app.connect({ host: '127.0.0.1', port })
+  await again
+  t.true(accepted >= 3)
+})
+
+test('a stream without a socket is left as it was', async (t) => {
+  const [near, far] = duplexPair()
+  const before = Object.getOwnPropertyNames(near)
+  let within: string[] = []
+  const app = new Cio().useConnection(timeout()).useConnection((ctx) => {
+    within = Object.getOwnPropertyNames(ctx.stream)
+  })
+  far.resume()
+  const ctx = app.handle(near)
+  far.end()
+  await ctx.closed
+  t.true(within.includes('push'))
+  t.deepEqual(
+    ['push', '_write', '_writev'].filter((name) => Object.hasOwn(near, name)),
+    ['push', '_write', '_writev'].filter((name) => before.includes(name)),
+  )
+})
+
+test.serial('no timer is left when a connection is over', async (t) => {
+  const timers = (): number =>
+    process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+  const app = echo({ first: 1_000_000, idle: 1_000_000, lifetime: 1_000_000 })
+  const [near, far] = duplexPair()
+  const before = timers()
+  const ctx = app.handle(near)
+  t.is(timers(), before + 1)
+  far.resume()
+  far.end()
+  await ctx.closed
+  t.is(timers(), before)
+})
+
+for (const [title, options] of [
+  ['a time of nothing', { idle: 0 }],
+  ['a negative time', { write: -1 }],
+  ['a misspelt option', { ilde: 5 }],
+] as const) {
+  test(`${title} is no option`, (t) => {
+    t.throws(() => timeout(options as TimeoutOptions), { code: 'ERR_CIO_OPTION' })
+  })
+}

@@ -42,3 +42,5 @@ export function allowList(who: Who, options: AllowListOptions = {}): Middleware<
     },
   )
 }
+
+export { allowList as default }

@@ -195,3 +195,5 @@ class Items<In> implements Framing<In> {
     if (length > this.#limits.maxLength) throw tooLong('cbor', this.#limits.maxLength)
   }
 }
+
+export { cbor as default }

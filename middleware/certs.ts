@@ -165,3 +165,5 @@ function secret(
     ? content
     : { [name]: content, ...(passphrase !== undefined && { passphrase }) }
 }
+
+export { certs as default }

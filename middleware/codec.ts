@@ -88,3 +88,5 @@ export function codec<Decoded, Out = Decoded, In = Decoded>(
     options,
   )
 }
+
+export { codec as default }

@@ -125,3 +125,5 @@ function encode(message: unknown): string {
   }
   return `Content-Length: ${Buffer.byteLength(content)}\r\n\r\n${content}`
 }
+
+export { contentLength as default }

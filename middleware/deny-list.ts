@@ -36,3 +36,5 @@ export function denyList(who: Who, options: DenyListOptions = {}): Middleware<St
     },
   )
 }
+
+export { denyList as default }

@@ -176,3 +176,5 @@ function checkSignals(signals: readonly NodeJS.Signals[]): void {
     }
   }
 }
+
+export { drain as default }

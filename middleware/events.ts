@@ -204,3 +204,5 @@ function dispatch(
     if (isPromise(done)) pump.track(done)
   }
 }
+
+export { events as default }

@@ -66,3 +66,5 @@ export function frames<Message = Buffer>(
     options,
   )
 }
+
+export { frames as default }

@@ -213,3 +213,5 @@ function failed(
     { fault: 'peer', cause },
   )
 }
+
+export { httpConnect as default }

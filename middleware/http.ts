@@ -172,3 +172,5 @@ function notHttp({ remote }: StreamContext, cause: NodeJS.ErrnoException): CioEr
     cause,
   })
 }
+
+export { http as default }

@@ -199,3 +199,5 @@ function encode(message: unknown, indent: number): string {
   if (text !== undefined) return `${text}\n`
   throw new CioError('ERR_CIO_ENCODE', `jsonStream: a ${typeof message} has no form in JSON`)
 }
+
+export { jsonStream as default }

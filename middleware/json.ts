@@ -74,3 +74,5 @@ function encodeJson(message: unknown): string {
   if (text !== undefined) return `${text}\n`
   throw new CioError('ERR_CIO_ENCODE', `json: a ${typeof message} has no form in JSON`)
 }
+
+export { json as default }

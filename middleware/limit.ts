@@ -240,3 +240,5 @@ function inWords({ reason, address, waited }: LimitRefusal): string {
   const by = reason === 'perAddress' || reason === 'ratePerAddress' ? ` (${address})` : ''
   return `over \`${reason}\`${by}${waited ? ', and had waited for its turn' : ''}`
 }
+
+export { limit as default }

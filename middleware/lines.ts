@@ -56,3 +56,5 @@ function encodeLine(line: string): string {
   const what = typeof line === 'string' ? 'has a line feed in it' : `is a ${typeof line}`
   throw new CioError('ERR_CIO_ENCODE', `lines: the line to send ${what}`)
 }
+
+export { lines as default }

@@ -185,3 +185,5 @@ class Values<In> implements Framing<In> {
     if (length > this.#limits.maxLength) throw tooLong('msgpack', this.#limits.maxLength)
   }
 }
+
+export { msgpack as default }

@@ -207,3 +207,5 @@ function checkRange(option: string, value: unknown, least: number, most: number)
   if (Number.isInteger(value) && Number(value) >= least && Number(value) <= most) return
   throw optionError('multiplex', option, `a whole number from ${least} to ${most}`, value)
 }
+
+export { multiplex as default }

@@ -165,3 +165,5 @@ function isDuplex(target: PipeTarget): target is Duplex {
 function isContext(target: PipeTarget): target is StreamContext {
   return typeof target === 'object' && 'stream' in target && 'closed' in target
 }
+
+export { pipe as default }

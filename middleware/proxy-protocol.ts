@@ -226,3 +226,5 @@ function late(remote: string, timeout: number): CioError {
   const message = `the PROXY header of ${remote} did not come within ${timeout} ms`
   return new CioError('ERR_CIO_PROXY_HEADER_TIMEOUT', message, { fault: 'peer' })
 }
+
+export { proxyProtocol as default }

@@ -218,3 +218,5 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
 }
 
 const defaults = { retries: Infinity, delay: 500, maxDelay: 30_000, factor: 2, jitter: 1 } as const
+
+export { reconnect as default }

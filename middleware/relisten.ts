@@ -66,3 +66,5 @@ export function relisten(options: RelistenOptions = {}): Middleware<ServerContex
     },
   )
 }
+
+export { relisten as default }

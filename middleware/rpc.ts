@@ -215,3 +215,5 @@ function farewell(error: Error): Response | undefined {
   if (isCioError(error, 'ERR_CIO_SYNTAX')) return failed(null, failures.parse)
   return (error as CioError).fault === 'peer' ? failed(null, failures.invalidRequest) : undefined
 }
+
+export { rpc as default }

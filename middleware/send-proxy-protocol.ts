@@ -129,3 +129,5 @@ function ownEnds({ socket }: ClientContext): ProxyHeader {
 function isContext(of: ProxyHeader | StreamContext): of is StreamContext {
   return 'stream' in of && 'closed' in of
 }
+
+export { sendProxyProtocol as default }

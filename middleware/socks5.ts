@@ -176,3 +176,5 @@ function refused(
     fault: 'peer',
   })
 }
+
+export { socks5 as default }

@@ -161,3 +161,5 @@ const stories: Record<keyof Bounds, readonly [code: string, what: string]> = {
   write: ['ERR_CIO_WRITE_TIMEOUT', 'has read nothing of what waits for it for'],
   lifetime: ['ERR_CIO_LIFETIME', 'has been here for'],
 }
+
+export { timeout as default }

@@ -94,3 +94,5 @@ function isDuplex(value: unknown): value is Duplex {
   const { pipe, write } = (value ?? {}) as Partial<Duplex>
   return typeof pipe === 'function' && typeof write === 'function'
 }
+
+export { transform as default }

@@ -190,3 +190,5 @@ function listed(origins: unknown): OriginPredicate {
   const wanted = new Set(origins.map((one) => one.toLowerCase()))
   return (origin) => wanted.has(origin.toLowerCase())
 }
+
+export { websocket as default }

@@ -120,3 +120,5 @@ function notRead({ remote }: StreamContext, flushTimeout: number): CioError {
     { fault: 'peer' },
   )
 }
+
+export { wrap as default }

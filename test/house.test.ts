@@ -27,7 +27,8 @@ const houses = await Promise.all(
   middleware.map(async (file) => {
     const name = camelCase(file)
     const module = (await import(`../middleware/${file}.ts`)) as Record<string, unknown>
-    return { file, name, source: await read(`middleware/${file}.ts`), factory: module[name] }
+    const source = await read(`middleware/${file}.ts`)
+    return { file, name, source, factory: module[name], byDefault: module.default }
   }),
 )
 
@@ -163,11 +164,12 @@ test('the public names are these', (t) => {
   t.deepEqual(Object.keys(cio).toSorted(), names)
 })
 
-for (const { file, name, source, factory } of houses) {
+for (const { file, name, source, factory, byDefault } of houses) {
   test(`${file} has its test, its page and its export`, async (t) => {
     t.true((await list('test/middleware', '.test.ts')).includes(file), 'a test')
     t.true((await list('docs/middleware', '.md')).includes(file), 'a page')
     t.is(typeof factory, 'function', 'an export of its name')
+    t.is(byDefault, factory, 'the same as its default export, for those who give its path')
 
     // One that needs a package of its own comes by its own path alone, for those who have it.
     const parts = (await sources()).filter(([path]) => path.startsWith(`middleware/${file}/`))

@@ -15,8 +15,8 @@ const end = '<!-- end -->'
 
 /** What the tables group by. A middleware that is in none of these comes last. */
 const families: Record<string, readonly string[]> = {
-  'Certificates and TLS': ['certs'],
-  'Who may come in': ['allow-list', 'deny-list'],
+  'Certificates and TLS': ['certs', 'tickets'],
+  'Who may come in': ['allow-list', 'deny-list', 'expire'],
   Listening: ['relisten', 'drain'],
   Limits: ['limit', 'timeout'],
   'Framing and codecs': [
@@ -120,7 +120,10 @@ function read(path: string, source: string, all: string): Page {
 
 /** The options of an interface and of those that it extends. */
 function optionsOf(name: string, all: string): Option[] {
-  const found = new RegExp(`interface ${name}\\b([^{]*)\\{([^]*?)\\}\\n`).exec(`${all}\n`)
+  // An option's default may have braces of its own.
+  const found = new RegExp(`interface ${name}\\b([^{]*)\\{(?:\\}|([^]*?)\\n\\})\\n`).exec(
+    `${all}\n`,
+  )
   if (!found) return []
   const [, heritage = '', body = ''] = found
   const inherited = [...heritage.matchAll(/\b(\w+Options)\b/g)].flatMap(([, parent = '']) =>

@@ -1,6 +1,7 @@
+import { Admission, type List } from '../src/admission.ts'
 import type { StreamContext } from '../src/context.ts'
-import { type ListOptions, judge } from '../src/judge.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import type { ListOptions } from '../src/judge.ts'
+import { defineMiddleware } from '../src/middleware.ts'
 import type { Who } from '../src/rule.ts'
 
 /** Options of {@link allowList}. */
@@ -31,16 +32,16 @@ export interface AllowListOptions extends ListOptions {}
  *   .useConnection(allowList(['alice', /^sensor-\d+$/, { uri: 'spiffe://acme/gateway' }]))
  * app.on('reject', (error) => console.warn(error.message))
  */
-export function allowList(who: Who, options: AllowListOptions = {}): Middleware<StreamContext> {
-  const check = judge('allowList', who, true, options)
+export function allowList(who: Who, options: AllowListOptions = {}): List {
+  const list = new Admission('allowList', who, true, options)
 
-  return defineMiddleware<StreamContext>(
+  const middleware = defineMiddleware<StreamContext>(
     { name: 'allowList', after: 'secure' },
-    async function allowList(ctx, next) {
-      await check(ctx)
-      return next()
+    function allowList(ctx, next) {
+      return list.admit(ctx, next)
     },
   )
+  return Object.assign(middleware, { update: (changed?: Who) => list.update(changed) })
 }
 
 export { allowList as default }

@@ -1,32 +1,25 @@
-import type { SecureContextOptions } from 'node:tls'
+import debug from 'debug'
+import { constants } from 'node:os'
+import { tell } from '../src/app-events.ts'
 import type { ClientContext } from '../src/client.ts'
-import { CioError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkKnown } from '../src/option.ts'
+import type { Context } from '../src/context.ts'
+import { type DismissOptions, checkDismissal } from '../src/dismiss.ts'
+import { CioError, asError } from '../src/errors.ts'
+import { type Middleware, type Next, defineMiddleware } from '../src/middleware.ts'
+import { checkDuration, checkKnown, optionError } from '../src/option.ts'
+import { canonicalName } from '../src/server-names.ts'
 import type { ServerContext } from '../src/server.ts'
-import {
-  checkCrl,
-  checkDates,
-  checkKinds,
-  checkPairs,
-  checkParameters,
-  checkPfx,
-  parseCertificates,
-  parseKey,
-} from './certs/check.ts'
-import {
-  type CertSource,
-  type KeySources,
-  type Sources,
-  checkPassphrase,
-  load,
-  loadAll,
-} from './certs/source.ts'
+import { type CertsMaterial, loadCerts } from './certs/material.ts'
+import { type CertSource, type KeySources, type Sources, pathsOf } from './certs/source.ts'
+import { FileWatch } from './certs/watch.ts'
 
+export { type CertsMaterial, loadCerts } from './certs/material.ts'
 export type { CertSource, KeySource } from './certs/source.ts'
 
-/** Options of {@link certs}. Paths are relative to the working directory. */
-export interface CertsOptions {
+const log = debug('cio:certs')
+
+/** Keys, certificates, and who is trusted. Paths are relative to the working directory. */
+export interface CertFilesOptions {
   /** Private keys, in PEM. */
   readonly key?: KeySources
   /** Certificates, in PEM, each followed by its intermediates; one for each key. */
@@ -49,99 +42,167 @@ export interface CertsOptions {
   readonly root?: Sources
 }
 
-/** The material of a TLS context, read and checked, under Node's names. */
-export type CertsMaterial = Pick<
-  SecureContextOptions,
-  'key' | 'cert' | 'ca' | 'pfx' | 'crl' | 'dhparam' | 'passphrase'
->
+/** Options of {@link certs}. All but the files are for servers. */
+export interface CertsOptions extends CertFilesOptions, DismissOptions {
+  /**
+   * Keys and certificates by the host name that a client asks for. `*.example` is for one label in
+   * place of the star; an exact name goes before it. What has no `ca` of its own trusts whom the
+   * server trusts.
+   */
+  readonly sni?: Readonly<Record<string, CertFilesOptions>>
+  /**
+   * Refuses who asks for a name that `sni` does not have, or for none, in place of presenting the
+   * certificate of the server.
+   *
+   * @default false
+   */
+  readonly strictSni?: boolean
+  /**
+   * Looks whether a file has changed, and reloads: every second, or every so many milliseconds.
+   *
+   * @default false
+   */
+  readonly watch?: boolean | number
+  /** A signal of the operating system that reloads, such as `'SIGHUP'`. */
+  readonly reloadSignal?: NodeJS.Signals
+}
 
 const aliases = { private: 'key', public: 'cert', root: 'ca' } as const
 const names = ['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'] as const
+const dismissal = ['onChange', 'drainTimeout'] as const
+const live = ['sni', 'strictSni', 'watch', 'reloadSignal', ...dismissal] as const
+const defaultInterval = 1_000
 
 /**
  * Loads and checks keys and certificates, for a server or a client.
  *
  * Cio has one of these in both pipelines already, for what is given to `listen()` and `connect()`;
  * a registered one takes its place, and what is given there goes before what is given here. All is
- * read once, before listening and connecting, and whatever is wrong is found then: a file that
- * cannot be read, or is not what it should be, a key that does not belong to its certificate, a
+ * read before listening, and before each connecting, and whatever is wrong is found then: a file
+ * that cannot be read, or is not what it should be, a key that does not belong to its certificate, a
  * certificate that has expired or is not yet valid. Passphrases appear in no error and no log.
  *
+ * While a server runs, `server.reload()`, `watch` and `reloadSignal` read all of it anew, and put
+ * it in place without losing a connection or a handshake. Where something is wrong, the old ones
+ * stay, and `error` tells. A client that connects again reads anew too, and keeps the old ones in
+ * the same way.
+ *
  * @pipelines server, client
- * @order first; it takes the place of the step of the same name
+ * @order first; it takes the place of the step of the same name. On a client that reconnects, inside
+ *   `reconnect`
  * @adds nothing; puts the contents of files into `ctx.options`
  * @rejects `ERR_CIO_CERTIFICATE` (app): something is wrong; names the option and the file
- * @throws `ERR_CIO_OPTION`: an option is unknown, or given under both its names
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or given under both its names
+ * @see RFC 6066, section 3, for `sni`
  *
  * @example
  * import { Cio, certs } from 'cio'
  *
  * const app = new Cio()
- *   .useServer(certs({ key: 'server.key', cert: 'server.crt', ca: 'ca.crt' }))
+ *   .useServer(certs({ key: 'server.key', cert: 'server.crt', ca: 'ca.crt', watch: true }))
  *   .useClient(certs({ key: 'alice.key', cert: 'alice.crt', ca: 'ca.crt' }))
  */
 export function certs(options: CertsOptions = {}): Middleware<ServerContext | ClientContext> {
-  checkKnown('certs', options, [...names, ...Object.keys(aliases)])
+  checkKnown('certs', options, [...names, ...Object.keys(aliases), ...live])
   const given = rename(options)
+  checkLive(given)
+  const before = new WeakMap<Context, CertsOptions>()
 
   return defineMiddleware<ServerContext | ClientContext>(
-    { name: 'certs' },
+    { name: 'certs', after: 'reconnect' },
     async function certs(ctx, next) {
-      const sources = { ...given, ...rename(ctx.options) }
-      const renamed: object = { private: undefined, public: undefined, root: undefined }
-      const material = await loadCerts(sources)
-      ctx.options = { ...ctx.options, ...renamed, ...material } as typeof ctx.options
+      const known = before.get(ctx)
+      const sources = known ?? { ...given, ...rename(ctx.options) }
+      before.set(ctx, sources)
+      if ('configure' in ctx) return serve(ctx, sources, next)
+
+      try {
+        ctx.options = withMaterial(ctx.options, await loadCerts(sources))
+      } catch (thrown) {
+        if (!known) throw thrown
+        tell(ctx.app, asError(thrown), ctx)
+      }
       return next()
     },
   )
 }
 
-/**
- * Reads and checks what {@link certs} is given.
- *
- * @throws `ERR_CIO_CERTIFICATE`, and `ERR_CIO_OPTION` for a value of no kind that is known
- */
-export async function loadCerts(sources: CertsOptions): Promise<CertsMaterial> {
-  const { passphrase, dhparam } = sources
-  checkPassphrase(passphrase)
-  const [key, cert, ca, pfx, crl] = await Promise.all([
-    loadAll('key', sources.key),
-    loadAll('cert', sources.cert),
-    loadAll('ca', sources.ca),
-    loadAll('pfx', sources.pfx),
-    loadAll('crl', sources.crl),
-  ])
-  const dh = dhparam === undefined || dhparam === 'auto' ? dhparam : await load('dhparam', dhparam)
+async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Promise<void> {
+  checkLive(sources)
+  const { watch = false, reloadSignal, sni = {} } = sources
+  const all = [sources, ...Object.values(sni)]
+  const interval = watch === true ? defaultInterval : watch
+  const files = interval === false ? undefined : new FileWatch(all.flatMap(pathsOf), interval)
+  await files?.look()
+  const forget = await ctx.configure(async (options) => {
+    const named = Object.entries(sni).map(async ([name, one]) => [
+      name,
+      await loadCerts(rename(one)),
+    ])
+    const { strictSni, onChange, drainTimeout } = sources
+    const own = { strictSni, onChange, drainTimeout }
+    const given = Object.entries(own).filter(([, value]) => value !== undefined)
+    return {
+      ...withMaterial(options, await loadCerts(sources)),
+      ...(sources.sni && { sni: Object.fromEntries(await Promise.all(named)) as typeof sni }),
+      ...Object.fromEntries(given),
+    }
+  })
 
-  const keys = key.map((one) => parseKey(one, one.passphrase ?? passphrase))
-  const chains = cert.map((one) => parseCertificates('cert', one))
-  const leaves = chains.map(([leaf]) => leaf!)
-  checkPairs(key, keys, cert, chains)
-  checkKinds(cert, leaves)
-  for (const [index, leaf] of leaves.entries()) checkDates('cert', cert[index]!, leaf)
-  for (const one of ca) parseCertificates('ca', one)
-  for (const one of pfx) checkPfx(one, one.passphrase ?? passphrase)
-  for (const one of crl) checkCrl(one)
-  if (typeof dh === 'object') checkParameters(dh)
+  const reload = async (quietly = false): Promise<boolean> => {
+    try {
+      await ctx.reload()
+      return true
+    } catch (thrown) {
+      log('not reloaded: %s', asError(thrown).message)
+      if (!quietly && !ctx.isOver) tell(ctx.app, asError(thrown), ctx)
+      return false
+    }
+  }
+  const signalled = (): void => void reload()
+  if (reloadSignal) process.on(reloadSignal, signalled)
+  files?.start(reload)
+  try {
+    return await next()
+  } finally {
+    files?.stop()
+    if (reloadSignal) process.off(reloadSignal, signalled)
+    forget()
+  }
+}
 
-  return {
-    ...(key.length > 0 && {
-      key: key.map(({ content, passphrase: own }) => secret('pem', content, own)),
-    }),
-    ...(cert.length > 0 && { cert: cert.map(({ content }) => content) }),
-    ...(ca.length > 0 && { ca: ca.map(({ content }) => content) }),
-    ...(pfx.length > 0 && {
-      pfx: pfx.map(({ content, passphrase: own }) => secret('buf', content, own)),
-    }),
-    ...(crl.length > 0 && { crl: crl.map(({ content }) => content) }),
-    ...(dh !== undefined && { dhparam: typeof dh === 'string' ? dh : dh.content }),
-    ...(passphrase !== undefined && { passphrase }),
-  } as CertsMaterial
+function withMaterial<Options extends object>(options: Options, material: CertsMaterial): Options {
+  return { ...options, private: undefined, public: undefined, root: undefined, ...material }
+}
+
+function checkLive(options: CertsOptions): void {
+  const { sni = {}, watch, reloadSignal } = options
+  checkDismissal('certs', options)
+  if (typeof watch !== 'boolean' && watch !== undefined) {
+    checkDuration('certs', 'watch', watch)
+    if (watch < 1 || watch === Infinity) {
+      throw optionError('certs', 'watch', 'a boolean, or finite milliseconds from 1', watch)
+    }
+  }
+  if (reloadSignal !== undefined && !Object.hasOwn(constants.signals, reloadSignal)) {
+    throw optionError('certs', 'reloadSignal', 'the name of a signal', reloadSignal)
+  }
+  const known = new Set<string>()
+  for (const [name, one] of Object.entries(sni)) {
+    const canonical = canonicalName(name)
+    if (canonical === undefined || known.has(canonical)) {
+      throw optionError('certs', 'sni', 'host names, or `*.` and a host name, once each', name)
+    }
+    known.add(canonical)
+    checkKnown(`certs: \`sni\` of \`${name}\``, one, [...names, ...Object.keys(aliases)])
+    rename(one)
+  }
 }
 
 function rename(options: CertsOptions): CertsOptions {
   const renamed: Record<string, unknown> = {}
-  for (const name of names) if (options[name] !== undefined) renamed[name] = options[name]
+  for (const name of [...names, ...live])
+    if (options[name] !== undefined) renamed[name] = options[name]
   for (const [alias, name] of Object.entries(aliases)) {
     const value = options[alias as keyof typeof aliases]
     if (value === undefined) continue
@@ -154,16 +215,6 @@ function rename(options: CertsOptions): CertsOptions {
     renamed[name] = value
   }
   return renamed
-}
-
-function secret(
-  name: 'pem' | 'buf',
-  content: Buffer,
-  passphrase: string | undefined,
-): object | Buffer {
-  return passphrase === undefined && name === 'pem'
-    ? content
-    : { [name]: content, ...(passphrase !== undefined && { passphrase }) }
 }
 
 export { certs as default }

@@ -1,6 +1,7 @@
+import { Admission, type List } from '../src/admission.ts'
 import type { StreamContext } from '../src/context.ts'
-import { type ListOptions, judge } from '../src/judge.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import type { ListOptions } from '../src/judge.ts'
+import { defineMiddleware } from '../src/middleware.ts'
 import type { Who } from '../src/rule.ts'
 
 /** Options of {@link denyList}. */
@@ -25,16 +26,16 @@ export interface DenyListOptions extends ListOptions {}
  *
  * const app = new Cio().useConnection(denyList(['mallory', { ou: 'interns', dns: /\.test$/ }]))
  */
-export function denyList(who: Who, options: DenyListOptions = {}): Middleware<StreamContext> {
-  const check = judge('denyList', who, false, options)
+export function denyList(who: Who, options: DenyListOptions = {}): List {
+  const list = new Admission('denyList', who, false, options)
 
-  return defineMiddleware<StreamContext>(
+  const middleware = defineMiddleware<StreamContext>(
     { name: 'denyList', after: 'secure' },
-    async function denyList(ctx, next) {
-      await check(ctx)
-      return next()
+    function denyList(ctx, next) {
+      return list.admit(ctx, next)
     },
   )
+  return Object.assign(middleware, { update: (changed?: Who) => list.update(changed) })
 }
 
 export { denyList as default }

@@ -21,6 +21,10 @@ export interface AppEvents {
   connection: [ctx: ConnectionContext]
   /** A handshake is done, and the certificate is as it has to be. At either end. */
   secure: [ctx: ConnectionContext | ClientContext]
+  /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */
+  reload: [server: ServerContext]
+  /** A list with `report` has let somebody in whom it would have turned away, by this error. */
+  report: [error: Error, ctx: StreamContext]
   /**
    * Somebody was turned away: by a list, or for a certificate that is not trusted
    * (`ERR_CIO_REJECTED`). Worth a line in the log each: a name that is missing in a list shows here.

@@ -2,6 +2,7 @@
 
 import { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
+import { element, sequence } from './der.ts'
 
 const presented = new WeakMap<TLSSocket, X509Certificate>()
 const servers = new WeakMap<TLSSocket, Buffer>()
@@ -38,7 +39,6 @@ function resumedCertificate(socket: TLSSocket): X509Certificate | undefined {
   }
 }
 
-const sequence = 0x30
 // SSL_SESSION_ASN1 of OpenSSL (ssl/ssl_asn1.c): `peer`, explicitly tagged [3].
 const peer = 0xa3
 
@@ -57,19 +57,4 @@ function certificateOf(session: Buffer): X509Certificate | undefined {
     start = session.indexOf(sequence, start + 1)
   }
   return undefined
-}
-
-/** Where the contents of a DER element are; undefined if none begins there. */
-function element(
-  der: Buffer,
-  at: number,
-): { readonly tag: number; readonly start: number; readonly end: number } | undefined {
-  const tag = der[at]
-  const first = der[at + 1]
-  if (tag === undefined || first === undefined) return undefined
-  const long = first > 0x80 ? first - 0x80 : 0
-  const start = at + 2 + long
-  if (long > 4 || start > der.length) return undefined
-  const end = start + (long > 0 ? der.readUIntBE(at + 2, long) : first)
-  return end > der.length ? undefined : { tag, start, end }
 }

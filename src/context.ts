@@ -303,6 +303,11 @@ export abstract class StreamContext extends Context {
     return (this.origin ?? remoteEndpoint(this.socket))?.address ?? null
   }
 
+  /** The protocol that both sides agreed on by ALPN; null where they did on none. */
+  get alpnProtocol(): string | null {
+    return (this.socket instanceof TLSSocket && this.socket.alpnProtocol) || null
+  }
+
   /** The other side as `address:port`, for messages; and whom it speaks for, if for another. */
   get remote(): string {
     const { socket, origin } = this

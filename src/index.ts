@@ -1,6 +1,7 @@
 /** The public names, nothing else. */
 
 export { formatEndpoint, localEndpoint, remoteEndpoint, type Endpoint } from './address.ts'
+export { Admission, type List } from './admission.ts'
 export { announce, tell, type AppEvents } from './app-events.ts'
 export { Backoff, pause, type BackoffOptions } from './backoff.ts'
 export { Cio, type HandleOptions, type Pipelines } from './cio.ts'
@@ -23,7 +24,7 @@ export {
   type ParseLine,
 } from './framer.ts'
 export { framesOf, type Frames, type FramingOptions } from './framing.ts'
-export { judge, type ListOptions } from './judge.ts'
+export { judge, type Judge, type ListOptions } from './judge.ts'
 export { Layer, makeRoom, type LayerOptions } from './layer.ts'
 export {
   Messages,
@@ -43,6 +44,7 @@ export type { Pipeline, PipelineEntry, Selector } from './pipeline.ts'
 export type { Registrable } from './registration.ts'
 export { Pump, type PumpOptions } from './pump.ts'
 export { read } from './read.ts'
+export type { Load } from './reload.ts'
 export { RetryBudget, type RetryBudgetOptions } from './retry-budget.ts'
 export {
   compileRule,
@@ -52,13 +54,16 @@ export {
   type Rule,
   type Who,
 } from './rule.ts'
+export { canonicalName } from './server-names.ts'
 export type { ListenOptions, ServerContext } from './server.ts'
 export { TokenBucket, checkRate, type Rate } from './token-bucket.ts'
+export { trustHash } from './trust.ts'
 
 export { allowList, type AllowListOptions } from '../middleware/allow-list.ts'
 export {
   certs,
   loadCerts,
+  type CertFilesOptions,
   type CertSource,
   type CertsMaterial,
   type CertsOptions,
@@ -80,6 +85,7 @@ export {
   type EventsContext,
   type EventsOptions,
 } from '../middleware/events.ts'
+export { expire, type ExpireOptions } from '../middleware/expire.ts'
 export { frames, type FramesContext, type FramesOptions } from '../middleware/frames.ts'
 export { httpConnect, type HttpConnectOptions, type ProxyTls } from '../middleware/http-connect.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
@@ -135,6 +141,7 @@ export {
 } from '../middleware/rpc.ts'
 export { pipe, type ChooseTarget, type PipeOptions, type PipeTarget } from '../middleware/pipe.ts'
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
+export { tickets, type TicketsOptions } from '../middleware/tickets.ts'
 export { timeout, type TimeoutOptions } from '../middleware/timeout.ts'
 export { transform, type MakeTransform, type TransformOptions } from '../middleware/transform.ts'
 export { wrap, type MakeCoder, type WrapOptions } from '../middleware/wrap.ts'

@@ -2,9 +2,10 @@
 
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
-import { tell } from './app-events.ts'
+import { announce, tell } from './app-events.ts'
 import { presentedCertificate } from './certificate.ts'
 import type { StreamContext } from './context.ts'
+import { type DismissOptions, checkDismissal } from './dismiss.ts'
 import { CioError, asError, quote } from './errors.ts'
 import { finish } from './finish.ts'
 import { checkDuration, checkKnown, optionError } from './option.ts'
@@ -12,7 +13,14 @@ import type { Peer } from './peer.ts'
 import { type Rule, type Who, compileRule } from './rule.ts'
 
 /** Options that `allowList` and `denyList` share. */
-export interface ListOptions {
+export interface ListOptions extends DismissOptions {
+  /**
+   * Lets everybody in, and tells by `report` whom it would have turned away: to try a list out
+   * before it bites.
+   *
+   * @default false
+   */
+  readonly report?: boolean
   /**
    * Says goodbye to who is turned away: writes to `ctx.stream`, which is ended and flushed when
    * the function has returned. `peer` is null where there is no verified identity.
@@ -31,38 +39,53 @@ export interface ListOptions {
 
 const defaultTimeout = 10_000
 
+/** The check of a list. */
+export interface Judge {
+  /**
+   * Throws `ERR_CIO_REJECTED` (peer) where the peer is not let in, once `reject` has said goodbye.
+   * With `report` it tells, and does not throw.
+   */
+  (ctx: StreamContext): Promise<void>
+  /** The error of a peer that is not let in, as things are now; says no goodbye. */
+  readonly verdict: (ctx: StreamContext) => Promise<CioError | undefined>
+}
+
 /**
  * Makes the check of a list: it throws unless the peer has a verified identity without a defect,
  * and the rule `who` says `admits` of it.
  *
- * The check throws `ERR_CIO_REJECTED` (peer), once `reject` has said goodbye.
- *
  * @throws `ERR_CIO_OPTION`
  */
-export function judge(
-  owner: string,
-  who: Who,
-  admits: boolean,
-  options: ListOptions,
-): (ctx: StreamContext) => Promise<void> {
-  const { timeout = defaultTimeout, reject } = options
-  checkKnown(owner, options, ['reject', 'timeout'])
+export function judge(owner: string, who: Who, admits: boolean, options: ListOptions): Judge {
+  const { timeout = defaultTimeout, reject, report = false } = options
+  checkKnown(owner, options, ['reject', 'timeout', 'report', 'onChange', 'drainTimeout'])
   checkDuration(owner, 'timeout', timeout)
+  checkDismissal(owner, options)
   if (reject !== undefined && typeof reject !== 'function') {
     throw optionError(owner, 'reject', 'a function', reject)
   }
+  if (typeof report !== 'boolean') throw optionError(owner, 'report', 'true or false', report)
   const rule = compileRule(owner, who)
   const log = debug(`cio:${owner}`)
 
-  return async function judge(ctx) {
+  return Object.assign(check, { verdict })
+
+  async function check(ctx: StreamContext): Promise<void> {
+    const error = await verdict(ctx)
+    if (!error) return
+    if (report) return announce(ctx.app, 'report', error, ctx)
+    if (reject) await sayGoodbye(owner, ctx, reject, timeout)
+    throw error
+  }
+
+  async function verdict(ctx: StreamContext): Promise<CioError | undefined> {
     const refused = await refusal(ctx, rule, admits, timeout)
     const { peer, remote } = ctx
     const name = peer?.name == null ? '' : ` (${quote(peer.name)})`
     if (log.enabled) log('%d%s: %s', ctx.id, name, refused?.message ?? 'comes in')
-    if (!refused) return
-    if (reject) await sayGoodbye(owner, ctx, reject, timeout)
+    if (!refused) return undefined
     const message = `${remote}${name} was turned away by \`${owner}\`: ${refused.message}`
-    throw new CioError('ERR_CIO_REJECTED', message, { fault: 'peer', cause: refused.cause })
+    return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer', cause: refused.cause })
   }
 }
 

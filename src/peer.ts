@@ -1,6 +1,6 @@
 /** A verified certificate as an identity. */
 
-import type { X509Certificate } from 'node:crypto'
+import { type X509Certificate, createHash } from 'node:crypto'
 import { SocketAddress, isIPv4, isIPv6 } from 'node:net'
 
 /** Subject alternative names by kind, as the certificate has them; addresses in canonical form. */
@@ -51,6 +51,12 @@ export class Peer {
   /** SHA-256 of the certificate, in upper-case pairs with colons, as Node has it. */
   get fingerprint256(): string {
     return this.certificate.fingerprint256
+  }
+
+  /** The public key as a pin: `sha256/` and the base64 of the SHA-256 of its SubjectPublicKeyInfo. */
+  get spki(): string {
+    const der = this.certificate.publicKey.export({ type: 'spki', format: 'der' })
+    return `sha256/${createHash('sha256').update(der).digest('base64')}`
   }
 
   /** In upper-case hexadecimal, as Node has it. */

@@ -30,6 +30,11 @@ export interface PeerFields {
   readonly ip?: Match
   /** SHA-256 of the certificate, 64 hexadecimal digits in any case, with or without colons. */
   readonly fingerprint?: Match
+  /**
+   * The public key, whichever certificate it is in: `sha256/` and the base64 of the SHA-256 of its
+   * SubjectPublicKeyInfo. The certificate has to be verified all the same.
+   */
+  readonly spki?: Match
 }
 
 /** Who: a common name, a pattern for it, a predicate, fields, or an array of these. */
@@ -76,6 +81,18 @@ const fields: Readonly<Record<keyof PeerFields, Field>> = {
     },
     anyCase: true,
   },
+  spki: {
+    of: ({ spki }) => [spki],
+    normalise: asIs,
+    form: { is: isPin, rule: '`sha256/` and 44 characters of base64' },
+  },
+}
+
+function isPin(text: string): boolean {
+  const base64 = text.startsWith('sha256/') ? text.slice('sha256/'.length) : ''
+  const digest = Buffer.from(base64, 'base64')
+  // As it is written in one way only, other spellings would never match.
+  return digest.length === 32 && digest.toString('base64') === base64
 }
 
 /**

@@ -22,9 +22,10 @@ import type { StreamContext } from './context.ts'
 import { CioError, asError, quote } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
+import { distrust } from './reload.ts'
 import type { ListenOptions } from './server.ts'
 import { checkResumed, nameCheck, serverRefused } from './server-name.ts'
-import { handshakes, withoutRenegotiation } from './tls-server.ts'
+import { handshakes, namesOf, withoutRenegotiation } from './tls-server.ts'
 
 const log = debug('cio:secure')
 const defaultHandshakeTimeout = 10_000
@@ -43,6 +44,7 @@ async function secureWith(
   next: Next,
 ): Promise<void> {
   const { remote } = ctx
+  const names = namesOf(server)
   const socket = await serverHandshake(ctx, server, options)
   putOnTop(ctx, socket)
   // Its session tickets are still to be sent, and Node would leave them and the end half done.
@@ -51,6 +53,9 @@ async function secureWith(
   const { requestCert, rejectUnauthorized } = options
   if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket))
     throw refusal(ctx)
+  // What it was verified by may have changed in the middle of the handshake.
+  const unwelcome = names === namesOf(server) ? undefined : distrust(ctx, namesOf(server))
+  if (unwelcome) throw unwelcome
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
   announce(ctx.app, 'secure', ctx)
   return next()

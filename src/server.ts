@@ -24,6 +24,7 @@ import { type CloseOptions, type CloseResult, Context, closeTimeout } from './co
 import { CioError, asError } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
+import { type Load, Reloads } from './reload.ts'
 import { arrive, run, stopped } from './run.ts'
 import { createTlsServer } from './tls-server.ts'
 import { checkWindow, drainInWaves } from './wave.ts'
@@ -83,6 +84,7 @@ export class ServerContext extends Context {
   tls: TlsServer | null = null
 
   readonly #connections = new Set<ConnectionContext>()
+  readonly #reloads = new Reloads(this)
   #emptied = (): void => {}
   #stopWaves = (): void => {}
   #window = 0
@@ -91,6 +93,25 @@ export class ServerContext extends Context {
   constructor(app: Cio, options: ListenOptions) {
     super(app)
     this.options = options
+  }
+
+  /**
+   * Makes options of those there are, now and again with each `reload()`: for middleware that read
+   * something which may change while the server runs. Returns what forgets it.
+   */
+  configure(load: Load): Promise<() => void> {
+    return this.#reloads.add(load)
+  }
+
+  /**
+   * Reads keys, certificates, CAs and revocation lists anew, checks them as at the start, and puts
+   * them in place; no connection and no handshake is lost. Where something is wrong, all stays as
+   * it was. Connections whose peer is not trusted any more are dealt with as `onChange` says.
+   *
+   * @throws `ERR_CIO_CERTIFICATE`: something is wrong; names the option and the file
+   */
+  reload(): Promise<void> {
+    return this.#reloads.run()
   }
 
   /** The connections that are there, from their accept to their end. */
@@ -235,6 +256,9 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   checkDuration('listen', 'flushTimeout', ctx.options.flushTimeout ?? flushTimeout)
   // Fails here, not at the first connection.
   await ctx.app.pipelines.connection.compose()
+  // Whom to trust is said in order to be asked for: without, the first program would let in nobody.
+  const { ca, requestCert = ca !== undefined } = ctx.options
+  ctx.options = { ...ctx.options, requestCert }
   ctx.tls = createTlsServer(ctx.options)
 
   if (ctx.options.bind !== false) await open(ctx)

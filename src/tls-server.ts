@@ -2,10 +2,12 @@
 
 import { constants, createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { type Server, type TLSSocket, createServer } from 'node:tls'
+import { type Server, type TLSSocket, type TlsOptions, createServer } from 'node:tls'
 import { CioError } from './errors.ts'
 import { checkDuration, longestTimer } from './option.ts'
+import { ServerNames, namesDiffer } from './server-names.ts'
 import type { ListenOptions } from './server.ts'
+import { trustHash } from './trust.ts'
 
 /** Where the outcome of a handshake on a raw socket goes. */
 export interface Handshake {
@@ -25,29 +27,68 @@ export function createTlsServer(options: ListenOptions): Server | null {
   checkDuration('listen', 'handshakeTimeout', options.handshakeTimeout ?? Infinity)
   if (!hasIdentity(options)) return null
 
-  const server = createServer({
-    sessionIdContext: sessionContext(options),
-    ...(options as object),
-    secureOptions: withoutRenegotiation(options),
+  const settings = settingsOf(options)
+  const server: Server = createServer({
+    ...options,
+    ...settings,
+    ...(options.sni && {
+      SNICallback: (name, done) => namesOf(server).find(name, done),
+    }),
     rejectUnauthorized: false,
     // Ours is a deadline; Node's starts again with every byte, and closes nothing.
     handshakeTimeout: longestTimer,
-  })
+  } as TlsOptions)
+  names.set(server, new ServerNames(options, settings.sessionIdContext))
   server.on('secureConnection', (socket) => handshakes.get(rawOf(socket))?.resolve(socket))
   server.on('tlsClientError', (error, socket) => handshakes.get(rawOf(socket))?.reject(error))
   return server
 }
 
 /**
- * Node's own default, and who is trusted: a ticket from before a revocation, or from a server with
- * the same `ticketKeys` that trusts others, is not taken for a certificate that was verified here.
+ * Puts other keys, certificates and CAs in place of those that a server has; connections that are
+ * open keep theirs. Where it throws, nothing has changed.
  */
-function sessionContext({ ca, crl }: ListenOptions): string {
-  const hash = createHash('sha256').update(process.argv.join(' '))
-  for (const list of [ca, crl]) {
-    hash.update('\0')
-    for (const one of [list].flat()) if (one !== undefined) hash.update(String(one))
+export function swapCertificates(server: Server, options: ListenOptions): void {
+  const settings = settingsOf(options)
+  const next = new ServerNames(options, settings.sessionIdContext)
+  // What cannot be read fails here, while nothing has changed.
+  if (options.requestCert) next.trustOf(undefined)
+  // All of it: what is left out falls back to Node's defaults, `ca` to the public roots.
+  server.setSecureContext({ ...options, ...settings } as TlsOptions)
+  names.set(server, next)
+}
+
+const names = new WeakMap<Server, ServerNames>()
+
+/** The names of a server, as they are now: another object after each swap. */
+export function namesOf(server: Server): ServerNames {
+  return names.get(server)!
+}
+
+interface Settings {
+  readonly sessionIdContext: string
+  readonly secureOptions: number
+}
+
+/** What Cio decides about a context, whatever the options say. */
+function settingsOf(options: ListenOptions): Settings {
+  const noTickets = namesDiffer(options) ? constants.SSL_OP_NO_TICKET : 0
+  return {
+    sessionIdContext: sessionContext(options),
+    secureOptions: withoutRenegotiation(options) | noTickets,
+    // Who asks for no name gets none, either.
+    ...(options.strictSni && { key: undefined, cert: undefined, pfx: undefined }),
   }
+}
+
+/**
+ * What is given or Node's own default, and who is trusted: a ticket from before a revocation, or
+ * from a server with the same `ticketKeys` that trusts others, is not taken for a certificate that
+ * was verified here.
+ */
+function sessionContext(options: ListenOptions): string {
+  const { sessionIdContext = process.argv.join(' ') } = options
+  const hash = createHash('sha256').update(sessionIdContext).update(trustHash(options))
   return hash.digest('hex').slice(0, 32)
 }
 
@@ -77,10 +118,10 @@ function rawOf(socket: TLSSocket): Duplex {
 
 /** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */
 function hasIdentity(options: ListenOptions): boolean {
-  const { key, cert, pfx, SNICallback, pskCallback } = options
-  if ((key && cert) || pfx || SNICallback || pskCallback) return true
+  const { key, cert, pfx, sni, SNICallback, pskCallback } = options
+  if ((key && cert) || pfx || sni || SNICallback || pskCallback) return true
 
-  const wishes = ['requestCert', 'rejectUnauthorized', 'ca', 'crl', 'key', 'cert'] as const
+  const wishes = ['ca', 'crl', 'requestCert', 'rejectUnauthorized', 'key', 'cert'] as const
   const wish = wishes.find((name) => options[name] !== undefined && options[name] !== false)
   if (wish === undefined) return false
   throw new CioError(

@@ -42,7 +42,9 @@ const overBudget: Record<string, { readonly lines: number; readonly why: string 
 /** Files of `src/` whose test has another name, or that need none; and why. */
 const testedElsewhere: Record<string, string> = {
   certificate: 'test/secure.test.ts: resumed sessions',
-  dismiss: 'test/middleware/timeout.test.ts: lifetime',
+  der: 'test/trust.test.ts: revocation lists, cut at every byte',
+  dismiss: 'test/admission.test.ts, test/reload.test.ts',
+  'revocation-list': 'test/trust.test.ts: it is half of it',
   framing: 'test/middleware/frames.test.ts',
   inbox: 'test/messages.test.ts',
   index: 'the list of its names is above',
@@ -57,6 +59,7 @@ const testedElsewhere: Record<string, string> = {
 const needs: Record<string, readonly unknown[]> = {
   codec: [{ encode: String, decode: String }],
   http: [() => {}],
+  tickets: [{ secret: 'x'.repeat(32) }],
   multiplex: [new cio.Cio()],
   proxyProtocol: [{ trusted: [] }],
   websocket: [new cio.Cio()],
@@ -64,7 +67,10 @@ const needs: Record<string, readonly unknown[]> = {
 
 /** Optional options without a default, nor a word on what happens without them. */
 const withoutDefault: Record<string, readonly string[]> = {
-  'middleware/certs.ts': ['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'],
+  'middleware/certs.ts': [
+    ...['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'],
+    ...['sni', 'reloadSignal'],
+  ],
   'middleware/rpc/calls.ts': ['signal'],
   'src/cio.ts': ['socket'],
   'src/client.ts': ['tls', 'signal', 'targets', 'createConnection'],
@@ -83,6 +89,7 @@ const longestSummary = 80
 
 /** What `import … from 'cio'` can name, types aside. */
 const names = [
+  'Admission',
   'Backoff',
   'Cio',
   'CioError',
@@ -101,6 +108,7 @@ const names = [
   'announce',
   'asError',
   'canonicalAddress',
+  'canonicalName',
   'certs',
   'checkCount',
   'checkDismissal',
@@ -118,6 +126,7 @@ const names = [
   'dismiss',
   'drain',
   'events',
+  'expire',
   'finish',
   'formatEndpoint',
   'frames',
@@ -152,10 +161,12 @@ const names = [
   'sendProxyProtocol',
   'syntaxError',
   'tell',
+  'tickets',
   'timeout',
   'tooLong',
   'transform',
   'truncated',
+  'trustHash',
   'wrap',
 ]
 

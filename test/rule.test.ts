@@ -1,9 +1,10 @@
 import test, { type ExecutionContext } from 'ava'
-import { X509Certificate } from 'node:crypto'
+import { execFileSync } from 'node:child_process'
+import { X509Certificate, createHash } from 'node:crypto'
 import type { StreamContext } from '../src/index.ts'
 import { Peer } from '../src/peer.ts'
 import { type Who, compileRule } from '../src/rule.ts'
-import { contents } from './support/certificates.ts'
+import { contents, path } from './support/certificates.ts'
 
 const ctx = {} as StreamContext
 
@@ -168,4 +169,46 @@ test('a value that no certificate can have is refused', (t) => {
   refuses(t, { fingerprint: 'AA'.repeat(20) })
   refuses(t, { fingerprint: `${fingerprint256}0` })
   refuses(t, { fingerprint: [fingerprint256, 'sha256:x'] })
+})
+
+test('a pin of the public key holds for that key, in any certificate, and for no other', async (t) => {
+  const alice = peer('alice')
+  const der = alice.certificate.publicKey.export({ type: 'spki', format: 'der' })
+  const digest = createHash('sha256').update(der).digest('base64')
+  const other = `sha256/${createHash('sha256').update('other').digest('base64')}`
+  t.is(alice.spki, `sha256/${digest}`)
+  t.true(await says({ spki: `sha256/${digest}` }))
+  t.true(await says({ spki: [other, `sha256/${digest}`] }))
+  t.false(await says({ spki: other }))
+  t.false(await says({ spki: `sha256/${digest}`, cn: 'somebody else' }))
+})
+
+test('a pin is what openssl makes of the certificate', (t) => {
+  const script =
+    'openssl x509 -in "$0" -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64'
+  for (const name of ['alice', 'serverRsa', 'serverEd25519']) {
+    const pin = execFileSync('sh', ['-c', script, path(`${name}.crt`)])
+      .toString()
+      .trim()
+    t.is(new Peer(new X509Certificate(contents(`${name}.crt`))).spki, `sha256/${pin}`)
+  }
+})
+
+test('a pin that no key can have is refused', (t) => {
+  const digest = createHash('sha256').update('key').digest('base64')
+  for (const spki of [
+    digest,
+    `sha1/${digest}`,
+    `sha256:${digest}`,
+    `SHA256/${digest}`,
+    `sha256/${digest.slice(1)}`,
+    `sha256/${digest}=`,
+    `sha256/${digest.slice(0, -1)}`,
+    `sha256/${Buffer.from(digest, 'base64').toString('hex')}`,
+    'sha256/',
+    '',
+    [`sha256/${digest}`, 'sha256/x'],
+  ]) {
+    refuses(t, { spki }, /base64/)
+  }
 })

@@ -86,3 +86,25 @@ async function readFrom(option: string, path: string): Promise<Loaded> {
 export function broken(option: string, from: string, what: string, cause?: unknown): CioError {
   return new CioError('ERR_CIO_CERTIFICATE', `certs: \`${option}\` (${from}) ${what}`, { cause })
 }
+
+/** The files that sources are read from. */
+export function pathsOf(sources: object): string[] {
+  const all = Object.entries(sources).filter(([option]) => fileOptions.has(option))
+  return all.flatMap(([, value]) =>
+    ([value].flat() as unknown[]).flatMap((source) => {
+      const { pem, buf } = source as KeySource
+      const path = pathOf(pem ?? buf ?? (source as CertSource))
+      return path === undefined ? [] : [path]
+    }),
+  )
+}
+
+const older = ['private', 'public', 'root']
+const fileOptions = new Set([...older, 'key', 'cert', 'ca', 'pfx', 'crl', 'dhparam'])
+
+/** Where a source is to be read from; undefined if it is there already, or is nothing to be read. */
+function pathOf(source: CertSource): string | undefined {
+  if (source instanceof URL) return fileURLToPath(source)
+  if (typeof source !== 'string' || notPath.test(source)) return undefined
+  return source.startsWith('file:') ? fileURLToPath(source) : resolve(source)
+}

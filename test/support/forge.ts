@@ -8,6 +8,8 @@ const commonName = '550403'
 const unit = '55040b'
 const strings = { utf8: 0x0c, t61: 0x14, ia5: 0x16, bmp: 0x1e } as const
 
+const day = 24 * 60 * 60 * 1_000
+
 type Attribute = readonly [oid: string, type: keyof typeof strings, value: string]
 
 function der(tag: number, ...parts: readonly Buffer[]): Buffer {
@@ -43,10 +45,10 @@ function forge(
   file: string,
   subject: readonly Attribute[],
   alternativeNames: readonly Buffer[] = [],
+  until: number = Date.now() + 10 * day,
 ): void {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const ecdsaWithSha256 = sequence(oid('2a8648ce3d040302'))
-  const day = 24 * 60 * 60 * 1_000
   const extensions = [extension('551d25', sequence(oid('2b06010505070302')))]
   if (alternativeNames.length > 0) {
     extensions.push(extension('551d11', sequence(...alternativeNames)))
@@ -56,7 +58,7 @@ function forge(
     der(0x02, Buffer.from([0x40]), randomBytes(8)),
     ecdsaWithSha256,
     distinguishedName([[commonName, 'utf8', 'root']]),
-    sequence(utcTime(Date.now() - day), utcTime(Date.now() + 10 * day)),
+    sequence(utcTime(Date.now() - day), utcTime(until)),
     distinguishedName(subject),
     publicKey.export({ type: 'spki', format: 'der' }),
     der(0xa3, sequence(...extensions)),
@@ -100,4 +102,12 @@ export function forgeAll(directory: string): void {
       dns('bob'),
     ],
   )
+}
+
+/**
+ * A client certificate of the CA `root`, and its key, that expires at a time of one's own, in whole
+ * seconds. Written to `directory`, which has the key of the CA.
+ */
+export function forgeUntil(directory: string, file: string, until: number): void {
+  forge(directory, file, [[commonName, 'utf8', 'alice']], [], until)
 }

@@ -1,0 +1,74 @@
+/** What `certs` gives to Node: read, and checked. */
+
+import type { SecureContextOptions } from 'node:tls'
+import type { CertFilesOptions } from '../certs.ts'
+import {
+  checkCrl,
+  checkDates,
+  checkKinds,
+  checkPairs,
+  checkParameters,
+  checkPfx,
+  parseCertificates,
+  parseKey,
+} from './check.ts'
+import { checkPassphrase, load, loadAll } from './source.ts'
+
+/** The material of a TLS context, read and checked, under Node's names. */
+export type CertsMaterial = Pick<
+  SecureContextOptions,
+  'key' | 'cert' | 'ca' | 'pfx' | 'crl' | 'dhparam' | 'passphrase'
+>
+
+/**
+ * Reads and checks what `certs` is given.
+ *
+ * @throws `ERR_CIO_CERTIFICATE`, and `ERR_CIO_OPTION` for a value of no kind that is known
+ */
+export async function loadCerts(sources: CertFilesOptions): Promise<CertsMaterial> {
+  const { passphrase, dhparam } = sources
+  checkPassphrase(passphrase)
+  const [key, cert, ca, pfx, crl] = await Promise.all([
+    loadAll('key', sources.key),
+    loadAll('cert', sources.cert),
+    loadAll('ca', sources.ca),
+    loadAll('pfx', sources.pfx),
+    loadAll('crl', sources.crl),
+  ])
+  const dh = dhparam === undefined || dhparam === 'auto' ? dhparam : await load('dhparam', dhparam)
+
+  const keys = key.map((one) => parseKey(one, one.passphrase ?? passphrase))
+  const chains = cert.map((one) => parseCertificates('cert', one))
+  const leaves = chains.map(([leaf]) => leaf!)
+  checkPairs(key, keys, cert, chains)
+  checkKinds(cert, leaves)
+  for (const [index, leaf] of leaves.entries()) checkDates('cert', cert[index]!, leaf)
+  for (const one of ca) parseCertificates('ca', one)
+  for (const one of pfx) checkPfx(one, one.passphrase ?? passphrase)
+  for (const one of crl) checkCrl(one)
+  if (typeof dh === 'object') checkParameters(dh)
+
+  return {
+    ...(key.length > 0 && {
+      key: key.map(({ content, passphrase: own }) => secret('pem', content, own)),
+    }),
+    ...(cert.length > 0 && { cert: cert.map(({ content }) => content) }),
+    ...(ca.length > 0 && { ca: ca.map(({ content }) => content) }),
+    ...(pfx.length > 0 && {
+      pfx: pfx.map(({ content, passphrase: own }) => secret('buf', content, own)),
+    }),
+    ...(crl.length > 0 && { crl: crl.map(({ content }) => content) }),
+    ...(dh !== undefined && { dhparam: typeof dh === 'string' ? dh : dh.content }),
+    ...(passphrase !== undefined && { passphrase }),
+  } as CertsMaterial
+}
+
+function secret(
+  name: 'pem' | 'buf',
+  content: Buffer,
+  passphrase: string | undefined,
+): object | Buffer {
+  return passphrase === undefined && name === 'pem'
+    ? content
+    : { [name]: content, ...(passphrase !== undefined && { passphrase }) }
+}

@@ -1,0 +1,80 @@
+import debug from 'debug'
+import type { StreamContext } from '../src/context.ts'
+import { type DismissOptions, checkDismissal, dismiss } from '../src/dismiss.ts'
+import { CioError, quote } from '../src/errors.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkDuration, checkKnown, longestTimer } from '../src/option.ts'
+import type { Peer } from '../src/peer.ts'
+
+const log = debug('cio:expire')
+
+/** Options of {@link expire}. */
+export interface ExpireOptions extends DismissOptions {
+  /**
+   * Milliseconds before the end of the certificate at which the connection is dealt with.
+   *
+   * @default 0
+   */
+  readonly early?: number
+}
+
+/**
+ * Ends a connection when the certificate of its peer expires.
+ *
+ * A handshake looks at the dates of a certificate once, and a connection may outlive it by years.
+ * Here it is asked to finish at that moment, and cut at the deadline. It is about the certificate
+ * that was presented, not about those of its CAs. Who has no verified identity is left alone.
+ *
+ * A session that is resumed carries the certificate of its full handshake, which may have expired
+ * meanwhile: such a connection ends at once.
+ *
+ * @pipelines connection, client
+ * @order after `secure`
+ * @adds nothing
+ * @rejects `ERR_CIO_EXPIRED` (peer): its certificate has expired, told by `clientError`
+ * @throws `ERR_CIO_OPTION`: an option is out of its range
+ *
+ * @example
+ * import { Cio, expire } from 'cio'
+ *
+ * const app = new Cio().useConnection(expire({ early: 60_000, drainTimeout: 30_000 }))
+ */
+export function expire(options: ExpireOptions = {}): Middleware<StreamContext> {
+  const { early = 0 } = options
+  checkKnown('expire', options, ['early', 'onChange', 'drainTimeout'])
+  checkDismissal('expire', options)
+  checkDuration('expire', 'early', early)
+
+  return defineMiddleware<StreamContext>(
+    { name: 'expire', after: 'secure' },
+    async function expire(ctx, next) {
+      const { peer } = ctx
+      if (!peer) return next()
+      const end = peer.validTo.getTime() - early
+      let timer: NodeJS.Timeout | undefined
+      const wait = (): void => {
+        const left = end - Date.now()
+        if (left > 0) timer = setTimeout(wait, Math.min(left, longestTimer))
+        else {
+          if (log.enabled) log('%d %s', ctx.id, peer.validTo.toISOString())
+          dismiss(ctx, expired(ctx, peer), options)
+        }
+      }
+      if (end <= Date.now() && options.onChange !== 'keep') throw expired(ctx, peer)
+      wait()
+      try {
+        return await next()
+      } finally {
+        clearTimeout(timer)
+      }
+    },
+  )
+}
+
+function expired({ remote }: StreamContext, { name, validTo }: Peer): CioError {
+  const who = name === null ? remote : `${remote} (${quote(name)})`
+  const message = `the certificate of ${who} is of use until ${validTo.toISOString()}, and its connection ends with it`
+  return new CioError('ERR_CIO_EXPIRED', message, { fault: 'peer' })
+}
+
+export { expire as default }

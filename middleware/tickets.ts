@@ -1,0 +1,112 @@
+import { hkdfSync } from 'node:crypto'
+import { CioError } from '../src/errors.ts'
+import { type Middleware, defineMiddleware } from '../src/middleware.ts'
+import { checkDuration, checkKnown, longestTimer, optionError } from '../src/option.ts'
+import type { ListenOptions, ServerContext } from '../src/server.ts'
+import { trustHash } from '../src/trust.ts'
+
+/** Options of {@link tickets}. */
+export interface TicketsOptions {
+  /**
+   * What all processes that resume each other's sessions share, and nobody else knows: at least 32
+   * random bytes, or a text of at least 32 characters.
+   */
+  readonly secret: string | Buffer
+  /**
+   * Milliseconds between one key and the next, by the clock, so that all processes change together.
+   * `Infinity` never changes it.
+   *
+   * @default 43_200_000
+   */
+  readonly rotate?: number
+}
+
+const leastSecret = 32
+const keySize = 48
+const contextSize = 16
+
+/**
+ * Resumes TLS sessions across processes, while they trust the same.
+ *
+ * The key of session tickets is derived (HKDF) from a secret, who is trusted (the contents of `ca`
+ * and `crl`), and the time. So a session resumes at any process with the same secret and the same
+ * trust, and at none any more once that has changed: who is revoked meets a full handshake. Plain
+ * `ticketKeys` of Node's, kept over a change of `ca`, would let them in.
+ *
+ * Node holds one key and not the one before, so a session from before a rotation is not resumed:
+ * that costs a full handshake, and fails nothing. Tickets are off, whatever is said here, where the
+ * names of `sni` trust differently, or with `strictSni`.
+ *
+ * @pipelines server
+ * @order after `certs`, whose `ca` and `crl` it needs; before `listen`
+ * @adds nothing; puts `ticketKeys` and `sessionIdContext` into `ctx.options`
+ * @rejects nothing
+ * @throws `ERR_CIO_OPTION`: `secret` is too short, or an option is out of its range
+ * @see RFC 5077, section 5.5, RFC 5869
+ *
+ * @example
+ * import { randomBytes } from 'node:crypto'
+ * import { Cio, tickets } from 'cio'
+ *
+ * const secret = process.env.TICKET_SECRET ?? randomBytes(32)
+ * const app = new Cio().useServer(tickets({ secret }))
+ */
+export function tickets(options: TicketsOptions): Middleware<ServerContext> {
+  const { secret, rotate = 12 * 60 * 60 * 1_000 } = checkSecret(options)
+  checkDuration('tickets', 'rotate', rotate)
+  if (rotate === 0) throw optionError('tickets', 'rotate', 'more than 0 ms', rotate)
+
+  return defineMiddleware<ServerContext>(
+    { name: 'tickets', after: 'certs', before: 'listen' },
+    async function tickets(ctx, next) {
+      let timer: NodeJS.Timeout | undefined
+      const turn = (): void => {
+        if (rotate === Infinity) return
+        // A timer may fire a little early.
+        const left = Math.min(rotate - (Date.now() % rotate) + 1, longestTimer)
+        timer = setTimeout(() => {
+          ctx.options = { ...ctx.options, ...keys(ctx.options) }
+          ctx.tls?.setTicketKeys(ctx.options.ticketKeys!)
+          turn()
+        }, left)
+      }
+      const forget = await ctx.configure((given) => ({ ...given, ...keys(given) }))
+      turn()
+      try {
+        return await next()
+      } finally {
+        clearTimeout(timer)
+        forget()
+      }
+    },
+  )
+
+  function keys(given: ListenOptions): { ticketKeys: Buffer; sessionIdContext: string } {
+    const epoch = rotate === Infinity ? 0 : Math.floor(Date.now() / rotate)
+    const derive = (label: string, size: number): Buffer => {
+      const info = Buffer.concat([Buffer.from(`cio ${label} `), trustHash(given)])
+      return Buffer.from(hkdfSync('sha256', secret, `${rotate} ${epoch}`, info, size))
+    }
+    return {
+      ticketKeys: derive('ticket keys', keySize),
+      // Of the secret alone: what else counts is in the keys, and mixed in by the server.
+      sessionIdContext: Buffer.from(
+        hkdfSync('sha256', secret, '', 'cio session context', contextSize),
+      ).toString('hex'),
+    }
+  }
+}
+
+/** The secret is in no message. */
+function checkSecret(options: TicketsOptions): TicketsOptions {
+  checkKnown('tickets', options ?? {}, ['secret', 'rotate'])
+  const { secret } = options ?? {}
+  const valid = typeof secret === 'string' || Buffer.isBuffer(secret)
+  if (valid && secret.length >= leastSecret) return options
+  throw new CioError(
+    'ERR_CIO_OPTION',
+    `tickets: expected \`secret\` to be a string or Buffer of at least ${leastSecret}, got ${valid ? `one of ${secret.length}` : `a value of type ${typeof secret}`}`,
+  )
+}
+
+export { tickets as default }

@@ -1,0 +1,50 @@
+/**
+ * Who is on a revocation list. Node checks lists in handshakes alone; this is for connections that
+ * are open. The lists are one's own, and OpenSSL has read them: their signatures and dates are for
+ * it to judge.
+ */
+
+import type { X509Certificate } from 'node:crypto'
+import { children, integer, integerOf, nameOf, sequence } from './der.ts'
+
+const block = /-----BEGIN X509 CRL-----([^-]*)-----END X509 CRL-----/g
+
+/** The certificates that some lists revoke. */
+export class Revoked {
+  readonly #serialsByIssuer = new Map<string, Set<string>>()
+
+  /** @throws where a list in PEM cannot be read */
+  constructor(lists: readonly string[]) {
+    for (const list of lists) {
+      for (const [, base64] of list.matchAll(block)) this.#add(Buffer.from(base64!, 'base64'))
+    }
+  }
+
+  has({ raw }: X509Certificate): boolean {
+    if (this.#serialsByIssuer.size === 0) return false
+    const [whole] = children(raw)
+    const [body] = children(raw, whole)
+    const fields = children(raw, body)
+    // Version, in a tag of its own, is left out where it is 1.
+    const at = fields.findIndex(({ tag }) => tag === integer)
+    const serial = integerOf(raw, fields[at]!)
+    return this.#serialsByIssuer.get(nameOf(raw, fields[at + 2]!))?.has(serial) ?? false
+  }
+
+  /** CertificateList of RFC 5280, section 5.1. */
+  #add(der: Buffer): void {
+    const [whole] = children(der)
+    const [body] = children(der, whole)
+    const fields = children(der, body).filter(({ tag }) => tag !== integer)
+    const [, issuer, , ...rest] = fields
+    if (!issuer) throw new Error('a revocation list has no issuer')
+    const name = nameOf(der, issuer)
+    const serials = this.#serialsByIssuer.get(name) ?? new Set()
+    this.#serialsByIssuer.set(name, serials)
+    const entries = rest.find(({ tag }) => tag === sequence)
+    for (const entry of entries ? children(der, entries) : []) {
+      const [serial] = children(der, entry)
+      if (serial?.tag === integer) serials.add(integerOf(der, serial))
+    }
+  }
+}

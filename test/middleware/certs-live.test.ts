@@ -1,0 +1,214 @@
+/** What `certs` does while a server runs, and on a client that connects again. */
+
+import test, { type ExecutionContext } from 'ava'
+import { execFile } from 'node:child_process'
+import { readdirSync, unlinkSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { type CertsOptions, Cio, certs, reconnect } from '../../src/index.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { LiveFiles, presented } from '../support/live-files.ts'
+import { serve } from '../support/serve.ts'
+import { greet, listenTo } from '../support/tls.ts'
+import { heard } from '../support/transports.ts'
+
+const watch = 20
+
+async function open(t: ExecutionContext, files: LiveFiles, options: CertsOptions = {}) {
+  const { key, cert } = files
+  const app = new Cio().useServer(certs({ key, cert, watch, ...options })).useConnection(greet)
+  return { app, told: listenTo(app), server: await serve(t, app) }
+}
+
+for (const [what, way] of [
+  ['written in place', 'inPlace'],
+  ['replaced by a rename', 'byRename'],
+  ['replaced by another link, as in Kubernetes,', 'byLink'],
+] as const) {
+  test(`a pair that is ${what} is taken up, more than once`, async (t) => {
+    const files = new LiveFiles(t)
+    files[way]('server')
+    const { app, told, server } = await open(t, files)
+    t.is(await presented(t, server), 'localhost')
+    for (const [name, shown] of [
+      ['server2', 'second'],
+      ['server', 'localhost'],
+      ['server2', 'second'],
+    ] as const) {
+      const reloaded = heard(app, 'reload')
+      files[way](name)
+      await reloaded
+      t.is(await presented(t, server), shown)
+    }
+    t.deepEqual(told.error, [])
+  })
+}
+
+test('a key and its certificate may come one long after the other', async (t) => {
+  const files = new LiveFiles(t)
+  files.inPlace('server')
+  const { app, told, server } = await open(t, files)
+  const complained = heard(app, 'error')
+  files.put('key', 'server2.key')
+  const [error] = await complained
+  t.like(error, { code: 'ERR_CIO_CERTIFICATE' })
+  t.is(await presented(t, server), 'localhost')
+  const reloaded = heard(app, 'reload')
+  files.put('cert', 'server2.crt')
+  await reloaded
+  t.is(await presented(t, server), 'second')
+  t.is(told.error.length, 1)
+})
+
+test('a broken file is told once, and the next good one is taken up', async (t) => {
+  const files = new LiveFiles(t)
+  files.inPlace('server')
+  const { app, told, server } = await open(t, files)
+  for (const breakIt of [
+    () => writeFile(files.cert, 'garbage'),
+    () => writeFile(files.cert, ''),
+    () => writeFile(files.cert, contents('server2.crt').subarray(0, 300)),
+    async () => unlinkSync(files.cert),
+  ]) {
+    const before = told.error.length
+    const complained = heard(app, 'error')
+    await breakIt()
+    await complained
+    await new Promise((resolve) => setTimeout(resolve, 5 * watch))
+    t.is(told.error.length, before + 1)
+    t.is(await presented(t, server), 'localhost')
+  }
+  const reloaded = heard(app, 'reload')
+  files.inPlace('server2')
+  await reloaded
+  t.is(await presented(t, server), 'second')
+})
+
+test('a file that is written slowly is not taken up before it stands still', async (t) => {
+  const files = new LiveFiles(t)
+  files.inPlace('server')
+  files.put('ca', 'root.crt')
+  const { app, told, server } = await open(t, files, { ca: files.ca, watch: 300 })
+  const bundle = Buffer.concat([contents('other.crt'), contents('root.crt')])
+  // Half of it is a bundle too, of the wrong CA.
+  const reloaded = heard(app, 'reload')
+  for (let length = 0; length < bundle.length; length += 400) {
+    await writeFile(files.ca, bundle.subarray(0, length + 400))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  await reloaded
+  t.deepEqual((server.options as { ca: Buffer[] }).ca, [bundle])
+  t.deepEqual(told.error, [])
+})
+
+test('watching is for options of listen as well', async (t) => {
+  const files = new LiveFiles(t)
+  files.inPlace('server')
+  const app = new Cio().useConnection(greet)
+  const server = await serve(t, app, { key: files.key, cert: files.cert, watch })
+  const reloaded = heard(app, 'reload')
+  files.inPlace('server2')
+  await reloaded
+  t.is(await presented(t, server), 'second')
+})
+
+test('what stands still is not read again', async (t) => {
+  const files = new LiveFiles(t)
+  files.inPlace('server')
+  const { app } = await open(t, files)
+  app.on('reload', () => t.fail())
+  await new Promise((resolve) => setTimeout(resolve, 10 * watch))
+  t.pass()
+})
+
+test.serial('a signal reloads, and is not listened to once the server is closed', async (t) => {
+  const files = new LiveFiles(t)
+  files.inPlace('server')
+  const before = process.listenerCount('SIGHUP')
+  const { app, server, told } = await open(t, files, { watch: false, reloadSignal: 'SIGHUP' })
+  t.is(process.listenerCount('SIGHUP'), before + 1)
+  files.inPlace('server2')
+  const reloaded = heard(app, 'reload')
+  // Not by kill(): a worker thread of AVA's receives no signals.
+  process.emit('SIGHUP', 'SIGHUP')
+  await reloaded
+  t.is(await presented(t, server), 'second')
+
+  const complained = heard(app, 'error')
+  files.put('cert', 'garbage.pem')
+  process.emit('SIGHUP', 'SIGHUP')
+  await complained
+  t.is(await presented(t, server), 'second')
+  t.is(told.error.length, 1)
+  await server.close()
+  t.is(process.listenerCount('SIGHUP'), before)
+})
+
+test('a hundred reloads leave no descriptor, timer or listener behind, and little memory', async (t) => {
+  const program = fileURLToPath(new URL('../fixtures/hundred-reloads.ts', import.meta.url))
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--expose-gc', '--import=tsx', program],
+    { env: { ...process.env, KEY: path('server.key'), CERT: path('server.crt') } },
+  )
+  const { descriptors, timers, listeners, heap } = JSON.parse(stdout) as Record<string, number>
+  t.deepEqual({ descriptors, timers, listeners }, { descriptors: 0, timers: 0, listeners: 0 })
+  t.true(heap! < 3 * 1024 * 1024, `${heap} bytes`)
+  t.true(readdirSync('/proc/self/fd').length > 0)
+})
+
+// On a client.
+
+test('a client presents its new certificate when it connects again, in a loop too', async (t) => {
+  const files = new LiveFiles(t)
+  files.inPlace('alice')
+  const app = new Cio().useConnection(greet)
+  const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
+  const server = await serve(t, app, mutual)
+  const names: (string | null | undefined)[] = []
+  app.on('secure', (ctx) => names.push(ctx.peer?.name))
+
+  const { key, cert } = files
+  const client = new Cio()
+    .useClient(certs({ key, cert, ca: path('root.crt') }))
+    .useClient(reconnect({ delay: 10, factor: 1, stable: 0 }))
+    .useClient((ctx, next) => (ctx.stream.resume(), next()))
+  t.teardown(() => client.close({ timeout: 0 }))
+  const told = listenTo(client)
+  let secured = heard(app, 'secure')
+  await client.connect({ host: '127.0.0.1', port: server.port })
+  await secured
+  files.inPlace('bob')
+  secured = heard(app, 'secure')
+  await secured
+  while (names.at(-1) !== 'bob') await heard(app, 'secure')
+  t.is(names[0], 'alice')
+
+  // A broken one keeps the last that was good, and the client.
+  const complained = heard(client, 'error')
+  files.put('cert', 'garbage.pem')
+  await complained
+  await heard(app, 'secure')
+  t.is(names.at(-1), 'bob')
+  t.like(told.error[0], { code: 'ERR_CIO_CERTIFICATE' })
+})
+
+test('options that are out of their range are refused when certs is made', (t) => {
+  for (const options of [
+    { watch: 0 },
+    { watch: Infinity },
+    { watch: 'yes' },
+    { reloadSignal: 'HUP' },
+    { onChange: 'stop' },
+    { drainTimeout: -1 },
+  ]) {
+    t.throws(() => certs(options as CertsOptions), { code: 'ERR_CIO_OPTION' })
+  }
+  t.truthy(loaded('server'))
+})
+
+test('a mistake in the options of listen fails before anything listens', async (t) => {
+  const options = { ...identity('server'), watch: -1 }
+  await t.throwsAsync(serve(t, new Cio(), options), { code: 'ERR_CIO_OPTION' })
+})

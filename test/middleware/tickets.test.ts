@@ -1,0 +1,125 @@
+import test, { type ExecutionContext } from 'ava'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { type ListenOptions, Cio, tickets } from '../../src/index.ts'
+import type { Order } from '../fixtures/tickets-server.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { LiveFiles } from '../support/live-files.ts'
+import { serve } from '../support/serve.ts'
+import { greet, openSession, visit } from '../support/tls.ts'
+
+const secret = 'a secret that all processes share'
+const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
+const script = fileURLToPath(new URL('../fixtures/tickets-server.ts', import.meta.url))
+
+/** A server in another process, with other arguments. */
+async function elsewhere(t: ExecutionContext, order: Partial<Order>): Promise<{ port: number }> {
+  const child = fork(script, ['other'], { execArgv: ['--import', 'tsx'] })
+  t.teardown(() => child.kill())
+  child.send({ secret, listen: mutual, ...order })
+  const [port] = (await once(child, 'message')) as [number]
+  return { port }
+}
+
+async function here(t: ExecutionContext, options: ListenOptions = mutual, rotate = Infinity) {
+  const app = new Cio().useServer(tickets({ secret, rotate })).useConnection(greet)
+  return serve(t, app, options)
+}
+
+for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+  const alice = { ...loaded('alice'), maxVersion: version }
+  const revoked = { ...loaded('revoked'), maxVersion: version }
+
+  test(`a session resumes in another process, with its identity and in both directions (${version})`, async (t) => {
+    const server = await here(t)
+    const other = await elsewhere(t, {})
+    const session = await openSession(t, server, alice)
+    t.like(await visit(t, other, { ...alice, session }), { said: 'hello alice', resumed: true })
+    const back = await openSession(t, other, alice)
+    t.like(await visit(t, server, { ...alice, session: back }), {
+      said: 'hello alice',
+      resumed: true,
+    })
+  })
+
+  test(`who was revoked in another process does not resume there (${version})`, async (t) => {
+    const server = await here(t, { ...mutual, crl: path('empty.crl') })
+    const session = await openSession(t, server, revoked)
+    const same = await elsewhere(t, { listen: { ...mutual, crl: path('empty.crl') } })
+    t.like(await visit(t, same, { ...revoked, session }), { said: 'hello alice', resumed: true })
+    const other = await elsewhere(t, { listen: { ...mutual, crl: path('revoked.crl') } })
+    t.like(await visit(t, other, { ...revoked, session }), { said: '', resumed: false })
+  })
+
+  test(`who was taken off the list of another process resumes, and is turned away (${version})`, async (t) => {
+    const session = await openSession(t, await here(t), alice)
+    const other = await elsewhere(t, { who: 'bob' })
+    t.like(await visit(t, other, { ...alice, session }), { said: '', resumed: true })
+  })
+
+  test(`a session of a CA that another process does not trust does not resume there (${version})`, async (t) => {
+    const session = await openSession(t, await here(t), alice)
+    const other = await elsewhere(t, { listen: { ...mutual, ca: path('other.crt') } })
+    t.like(await visit(t, other, { ...alice, session }), { said: '', resumed: false })
+  })
+
+  test(`another secret resumes nothing, and lets in by a full handshake (${version})`, async (t) => {
+    const session = await openSession(t, await here(t), alice)
+    const other = await elsewhere(t, { secret: `${secret}, or another` })
+    t.like(await visit(t, other, { ...alice, session }), { said: 'hello alice', resumed: false })
+  })
+
+  test(`a reload keeps sessions while trust stays, and ends them when it changes (${version})`, async (t) => {
+    const files = new LiveFiles(t)
+    files.put('crl', 'empty.crl')
+    files.inPlace('server')
+    const server = await here(t, { ...mutual, key: files.key, cert: files.cert, crl: files.crl })
+    const session = await openSession(t, server, revoked)
+    files.inPlace('server2')
+    await server.reload()
+    t.true((await visit(t, server, { ...revoked, session })).resumed)
+    files.put('crl', 'revoked.crl')
+    await server.reload()
+    t.like(await visit(t, server, { ...revoked, session }), { said: '', resumed: false })
+  })
+
+  test(`a session without a certificate is nobody where one is asked for (${version})`, async (t) => {
+    const lax = await here(t, { ...mutual, requestCert: false })
+    const session = await openSession(t, lax, alice)
+    t.is((await visit(t, await here(t), { ...alice, session })).said, '')
+  })
+}
+
+test('a rotation ends the sessions of the time before, and fails nothing', async (t) => {
+  const rotate = 300
+  const server = await here(t, mutual, rotate)
+  const keys = () => Buffer.from(server.tls!.getTicketKeys()).toString('hex')
+  const alice = loaded('alice')
+  const session = await openSession(t, server, alice)
+  const before = keys()
+  // Until the clock is past the next multiple: what the middleware itself waits for.
+  while (keys() === before) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.like(await visit(t, server, { ...alice, session }), { said: 'hello alice', resumed: false })
+})
+
+test('the timer of the rotation ends with the server', async (t) => {
+  const server = await here(t, mutual, 50)
+  await server.close()
+  const keys = server.options.ticketKeys
+  await new Promise((resolve) => setTimeout(resolve, 120))
+  t.is(server.options.ticketKeys, keys)
+})
+
+test('a secret is text or bytes, long enough, and in no message', (t) => {
+  for (const bad of ['too short', Buffer.alloc(31), 32, undefined, null, {}]) {
+    const error = t.throws(() => tickets({ secret: bad as string }), { code: 'ERR_CIO_OPTION' })
+    t.false(error.message.includes('too short'))
+  }
+  t.throws(() => tickets(undefined as never), { code: 'ERR_CIO_OPTION' })
+  t.throws(() => tickets({ secret, rotate: 0 }), { code: 'ERR_CIO_OPTION' })
+  t.throws(() => tickets({ secret, rotate: -1 }), { code: 'ERR_CIO_OPTION' })
+  t.throws(() => tickets({ secret, keep: 2 } as never), { code: 'ERR_CIO_OPTION' })
+  t.notThrows(() => tickets({ secret: Buffer.alloc(32) }))
+  t.truthy(contents('alice.crt'))
+})

@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import { connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { haproxy } from './support/haproxy.ts'
 import { readAll } from './support/serve.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -150,6 +151,22 @@ test('tls-proxy.ts passes on to a server without TLS what comes by TLS, and back
   t.teardown(() => socket.destroy())
   socket.end('hello\n')
   t.is(await readAll(socket), 'you said hello\n')
+})
+
+test('behind-haproxy.ts greets clients by the address that HAProxy tells', async (t) => {
+  const { port, line } = await start(t, 'behind-haproxy')
+  const socket = await dial(t, port)
+  socket.end('PROXY TCP4 192.0.2.7 192.0.2.1 40000 443\r\nhi')
+  t.is(await readAll(socket), 'hello 192.0.2.7, who came to 192.0.2.1\n')
+
+  const balancer = await haproxy(t, { server: 'send-proxy-v2', to: port })
+  const client = await dial(t, balancer.port)
+  t.is(await readAll(client), 'hello 127.0.0.1, who came to 127.0.0.1\n')
+
+  const stranger = await dial(t, port)
+  stranger.write('hi\n')
+  await readAll(stranger).catch(() => '')
+  t.regex(await line(/malformed/), /^127\.0\.0\.1:\d+ sent a malformed PROXY header: it is none$/)
 })
 
 test('demo.ts exits 0, and leaves no folder behind', async (t) => {

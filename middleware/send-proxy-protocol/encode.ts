@@ -1,9 +1,6 @@
 /** Headers of the PROXY protocol, as bytes. */
 
-import { isIPv4, isIPv6 } from 'node:net'
-import type { Endpoint } from '../../src/address.ts'
 import { optionError } from '../../src/option.ts'
-import { canonicalAddress } from '../../src/peer.ts'
 import { crc32c } from '../proxy-protocol/crc32c.ts'
 import {
   type Proxied,
@@ -13,6 +10,7 @@ import {
   sslFlags,
   tlvTypes,
 } from '../proxy-protocol/proxied.ts'
+import { addressesOf, endsOf, owner, written } from './ends.ts'
 
 /** What a header is to say. Without both ends, it says that there are none. */
 export interface ProxyHeader extends Partial<
@@ -21,18 +19,10 @@ export interface ProxyHeader extends Partial<
   readonly ssl?: Partial<Omit<ProxiedSsl, 'claimedCn' | 'tlvs'>> | null
 }
 
-const owner = 'proxyHeader'
 const versionAndCommand = { local: 0x20, proxy: 0x21 } as const
 const families = { IPv4: 0x10, IPv6: 0x20, Unix: 0x30 } as const
 const protocols = { stream: 0x1, datagram: 0x2 } as const
-const unixSize = 108
 const longestRest = 0xffff
-
-interface Ends {
-  readonly family: keyof typeof families
-  readonly source: Endpoint
-  readonly destination: Endpoint
-}
 
 /**
  * The bytes of a header of version 1: the addresses alone, of IP and streams.
@@ -77,66 +67,6 @@ export function encodeV2(header: ProxyHeader, checksum: boolean): Buffer {
   ])
   if (checksum) bytes.writeUInt32BE(crc32c(bytes), bytes.length - 4)
   return bytes
-}
-
-/** Both ends, and a family that has both: IPv4 beside IPv6 is written as IPv6. */
-function endsOf({ source, destination }: ProxyHeader): Ends | null {
-  if (!source || !destination) return null
-  const ends = [checked('source', source), checked('destination', destination)] as const
-  const all = ends.map(({ address }) => familyOf(address))
-  const unix = all.filter((family) => family === 'Unix').length
-  if (unix === 1) throw optionError(owner, 'destination', 'an address, as the source', destination)
-  const family = unix > 0 ? 'Unix' : all.includes('IPv6') ? 'IPv6' : 'IPv4'
-  return { family, source: ends[0], destination: ends[1] }
-}
-
-function checked(name: string, { address, port }: Endpoint): Endpoint {
-  const known = typeof address === 'string' && (isPath(address) || familyOf(address) !== 'Unix')
-  if (!known) throw optionError(owner, `${name}.address`, 'an IP address or a path', address)
-  if (!Number.isInteger(port) || port < 0 || port > 0xffff) {
-    throw optionError(owner, `${name}.port`, 'a port', port)
-  }
-  return { address: canonicalAddress(address), port }
-}
-
-function familyOf(address: string): Ends['family'] {
-  if (isIPv4(address)) return 'IPv4'
-  return isIPv6(address) ? 'IPv6' : 'Unix'
-}
-
-/** An absolute path, one of the abstract namespace, or that of a socket without a name. */
-function isPath(address: string): boolean {
-  return /^[/\0]|^$/.test(address) && Buffer.byteLength(address) <= unixSize
-}
-
-function written({ address }: Endpoint, family: Ends['family']): string {
-  return family === 'IPv6' && isIPv4(address) ? `::ffff:${address}` : address
-}
-
-function addressesOf({ family, source, destination }: Ends): Buffer[] {
-  const ends = [source, destination]
-  if (family === 'Unix') {
-    return ends.map(({ address }) => {
-      const path = Buffer.alloc(unixSize)
-      path.write(address)
-      return path
-    })
-  }
-  const addresses = ends.map((end) => ipBytes(written(end, family)))
-  return [...addresses, ...ends.map(({ port }) => Buffer.from([port >> 8, port & 0xff]))]
-}
-
-function ipBytes(address: string): Buffer {
-  if (isIPv4(address)) return Buffer.from(address.split('.').map(Number))
-  // The last two groups may be written as IPv4.
-  const hex = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...parts: string[]) => {
-    const [a = 0, b = 0, c = 0, d = 0] = parts.slice(0, 4).map(Number)
-    return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`
-  })
-  const [before, after] = hex.split('::').map((half) => half.split(':').filter(Boolean))
-  const missing = 8 - before!.length - (after?.length ?? 0)
-  const groups = [...before!, ...Array.from({ length: missing }, () => '0'), ...(after ?? [])]
-  return Buffer.from(groups.map((group) => group.padStart(4, '0')).join(''), 'hex')
 }
 
 function tlvsOf({ alpn, authority, uniqueId, ssl, netns, tlvs = [] }: ProxyHeader): Buffer[] {

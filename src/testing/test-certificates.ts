@@ -62,7 +62,7 @@ const made = new Map<string, Promise<TestCertificates<string>>>()
  *
  * @example
  * import assert from 'node:assert/strict'
- * import { Cio, allowList } from 'cio'
+ * import { Cio, allowList, isCioError } from 'cio'
  * import { testApp, testCertificates } from 'cio/testing'
  *
  * const { server, clients, bad } = await testCertificates('alice')
@@ -74,7 +74,7 @@ const made = new Map<string, Promise<TestCertificates<string>>>()
  * assert.equal(run.ctx.peer?.name, 'alice')
  *
  * const { closed } = await run.connect(bad.expired)
- * assert.equal((await closed)?.code, 'ERR_CIO_REJECTED')
+ * assert(isCioError(await closed, 'ERR_CIO_REJECTED'))
  */
 export function testCertificates<Name extends string = 'alice' | 'bob'>(
   ...names: readonly Name[]

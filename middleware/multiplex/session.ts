@@ -2,7 +2,7 @@
 
 import type { Duplex } from 'node:stream'
 import { CioError } from '../../src/errors.ts'
-import { Gate } from './gate.ts'
+import { Quota } from './quota.ts'
 import { type Opening, writeOpening } from './opening.ts'
 import { Outgoing } from './outgoing.ts'
 import { Pings } from './pings.ts'
@@ -35,7 +35,7 @@ export class Session implements Carrier {
 
   readonly #transport: Duplex
   readonly #receiver: Receiver
-  readonly #gate: Gate
+  readonly #quota: Quota
   readonly #idle = new Set<() => void>()
   #nextId: number
 
@@ -46,7 +46,7 @@ export class Session implements Carrier {
     this.pings = new Pings(options.remote, (id) => this.out.send(Type.ping, Flag.syn, 0, id))
     this.#transport = transport
     this.#receiver = new Receiver(this)
-    this.#gate = new Gate({ ...options, check: () => this.#check() })
+    this.#quota = new Quota({ ...options, check: () => this.#check() })
     this.#nextId = options.initiator ? 1 : 2
     transport.on('data', this.#take)
     transport.on('end', this.#end)
@@ -57,7 +57,7 @@ export class Session implements Carrier {
   async open(opening: Opening): Promise<MuxStream> {
     const { maxHeadersSize, window } = this.options
     const bytes = writeOpening(opening, maxHeadersSize)
-    await this.#gate.enter()
+    await this.#quota.enter()
     const stream = new MuxStream(this.#nextId, window, this)
     this.#nextId += 2
     this.streams.set(stream.id, stream)
@@ -74,13 +74,13 @@ export class Session implements Carrier {
     this.isLeaving = true
     this.out.send(Type.goAway, 0, 0, Reason.ordinary)
     this.#receiver.refuseOpenings()
-    this.#gate.wake()
+    this.#quota.wake()
   }
 
   /** The peer takes no new streams from here on. */
   peerLeaves(): void {
     this.peerIsLeaving = true
-    this.#gate.wake()
+    this.#quota.wake()
   }
 
   /** Fulfils when no stream is open, and what the peer's have started is over. */
@@ -99,7 +99,7 @@ export class Session implements Carrier {
   lose(error: CioError): void {
     if (this.lost) return
     this.lost = error
-    this.#gate.wake()
+    this.#quota.wake()
     this.pings.lose(error)
     for (const stream of this.streams.values()) {
       stream.isReset = true
@@ -134,7 +134,7 @@ export class Session implements Carrier {
   taken(stream: MuxStream): void {
     if (stream.isAccepted || !this.isOwn(stream.id)) return
     stream.isAccepted = true
-    this.#gate.taken()
+    this.#quota.taken()
   }
 
   schedule(stream: MuxStream): void {
@@ -160,7 +160,7 @@ export class Session implements Carrier {
     this.#receiver.forget(stream.id)
     if (this.isOwn(stream.id)) {
       this.taken(stream)
-      this.#gate.leave()
+      this.#quota.leave()
     }
     this.wakeIdle()
   }

@@ -26,6 +26,7 @@ import { libp2pMuxer } from '../support/libp2p.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { type Transport, deferred, heard, optionsOf, transports } from '../support/transports.ts'
+import { Backlog } from '../../middleware/multiplex/backlog.ts'
 import { type Frame, Peer, frame, opening } from '../support/yamux.ts'
 
 /** An app whose streams come back as they are, but for those that have another handler. */
@@ -817,4 +818,27 @@ test('the same, however it is cut', async (t) => {
     }
     t.is(await peer.textOf(1), 'hello, world')
   }
+})
+
+test('single bytes that are not read hold no more memory than their number', (t) => {
+  const backlog = new Backlog()
+  const pieces = 40_000
+  // Each is a part of a chunk of its own, as a socket hands them out.
+  for (let i = 0; i < pieces; i++) backlog.add(Buffer.alloc(1_024, i).subarray(7, 8), 1_024)
+  const blocks = backlog.drain()
+  const all = Buffer.concat(blocks)
+  t.is(all.length, pieces)
+  t.true(all.every((byte, i) => byte === i % 256))
+  const held = blocks.reduce((sum, { buffer }) => sum + buffer.byteLength, 0)
+  t.true(held < pieces + 16 * 1_024, `${held} bytes`)
+  t.true(backlog.isEmpty)
+
+  // What is most of its chunk is not copied.
+  const large = Buffer.alloc(64 * 1_024)
+  backlog.add(Buffer.from('first'), 5)
+  backlog.add(large, large.length)
+  t.deepEqual(
+    backlog.drain().map(({ length }) => length),
+    [5, large.length],
+  )
 })

@@ -2,8 +2,8 @@
 
 import { CioError } from '../../src/errors.ts'
 
-/** The bounds of a {@link Gate}. */
-export interface GateOptions {
+/** The bounds of a {@link Quota}. */
+export interface QuotaOptions {
   readonly maxStreams: number
   readonly maxPending: number
   /** The peer, for messages. */
@@ -13,13 +13,13 @@ export interface GateOptions {
 }
 
 /** Lets streams be opened, or makes them wait. */
-export class Gate {
-  readonly #options: GateOptions
+export class Quota {
+  readonly #options: QuotaOptions
   readonly #waiting = new Set<() => void>()
   #open = 0
   #pending = 0
 
-  constructor(options: GateOptions) {
+  constructor(options: QuotaOptions) {
     this.#options = options
   }
 

@@ -53,6 +53,11 @@ export class Layer extends Duplex {
     this.#coders = [...decode, first, ...others]
     this.#encoders = [first, ...others]
     this.#buffered = buffered
+    if (beneath.destroyed) {
+      // Newer versions of Node throw in the middle of a pipeline() with it.
+      this.destroy(new CioError('ERR_CIO_CLOSED', 'the stream beneath was closed before'))
+      return
+    }
     makeRoom(beneath)
 
     // Before those of pipeline(), which destroys what is beneath by the same error.

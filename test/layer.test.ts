@@ -164,3 +164,14 @@ test('what the peer does not read is not encoded', async (t) => {
     length += chunk.length
   t.is(length, 64 * 1024 * 1024)
 })
+
+test('over a stream that has closed, it is closed by an error of its own', async (t) => {
+  const [near] = pair()
+  near.destroy()
+  await once(near, 'close')
+  // On newer versions, Node's pipeline() throws here, and leaves errors that nobody handles.
+  const layer = new Layer(near, { decode: [createGunzip()], encode: [createGzip()] })
+  const [error] = (await once(layer, 'error')) as [Error]
+  t.true(isCioError(error, 'ERR_CIO_CLOSED'))
+  t.true(layer.destroyed)
+})

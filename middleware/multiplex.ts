@@ -4,14 +4,14 @@ import type { ConnectionContext } from '../src/connection.ts'
 import type { StreamContext } from '../src/context.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkCount, checkDuration, checkKnown, optionError } from '../src/option.ts'
+import { checkCount, checkKnown, optionError } from '../src/option.ts'
+import { type Rate, checkRate } from '../src/token-bucket.ts'
 import { type Mux, type MuxHeaders, type PingOptions, muxOf } from './multiplex/mux.ts'
-import type { Rate } from './multiplex/rules.ts'
 import { Session } from './multiplex/session.ts'
 import { longestOpening } from './multiplex/opening.ts'
 import { initialWindow, largest } from './multiplex/wire.ts'
 
-export type { Mux, MuxHeaders, PingOptions, Rate }
+export type { Mux, MuxHeaders, PingOptions }
 
 /** Options of {@link multiplex}. */
 export interface MultiplexOptions {
@@ -140,8 +140,7 @@ export function multiplex(
   checkCount('multiplex', 'maxPending', maxPending, 1)
   checkRange('maxHeadersSize', maxHeadersSize, 0, longestOpening)
   checkRange('window', window, initialWindow, largest)
-  checkCount('multiplex', 'controlRate.count', controlRate?.count)
-  checkDuration('multiplex', 'controlRate.per', controlRate?.per)
+  checkRate('multiplex', 'controlRate', controlRate)
 
   return defineMiddleware<StreamContext, MultiplexContext>(
     { name: 'multiplex' },

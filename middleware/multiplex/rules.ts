@@ -1,13 +1,7 @@
 /** What a peer may do, and the errors that end what it does beyond that. */
 
 import { CioError } from '../../src/errors.ts'
-
-/** So many in so long. */
-export interface Rate {
-  readonly count: number
-  /** Milliseconds. */
-  readonly per: number
-}
+import { type Rate, TokenBucket } from '../../src/token-bucket.ts'
 
 /** The bounds of a multiplexed connection. */
 export interface Bounds {
@@ -23,28 +17,20 @@ export interface Bounds {
 /** Makes errors of what a peer does, and has a budget for what brings nothing. */
 export class Rules {
   readonly #remote: string
-  readonly #rate: Rate
-  #left: number
-  #at = performance.now()
+  readonly #budget: TokenBucket
 
   constructor({ remote, controlRate }: Bounds) {
     this.#remote = remote
-    this.#rate = controlRate
-    this.#left = controlRate.count
+    this.#budget = new TokenBucket(controlRate)
   }
 
   /**
-   * Takes one from a budget that fills by `count` in `per`, and holds no more than that.
+   * Takes one from the budget.
    *
    * @throws `ERR_CIO_FLOOD` (peer): nothing is left
    */
   spend(what: string): void {
-    const { count, per } = this.#rate
-    if (count === Infinity) return
-    const now = performance.now()
-    this.#left = Math.min(count, this.#left + ((now - this.#at) / per) * count)
-    this.#at = now
-    if (--this.#left < 0) throw this.flood(`floods us by ${what}`)
+    if (!this.#budget.take()) throw this.flood(`floods us by ${what}`)
   }
 
   /** Too much has come. */

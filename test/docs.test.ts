@@ -250,7 +250,7 @@ async function find(under: string, ending: string): Promise<string[]> {
   const found = await Promise.all(
     entries.map(async (entry) => {
       const path = relative('.', join(under, entry.name))
-      if (/^(node_modules|dist|build|templates|\.git)$/.test(entry.name)) return []
+      if (/^(node_modules|dist|build|templates|api|\.git)$/.test(entry.name)) return []
       if (entry.isDirectory()) return find(path, ending)
       return entry.name.endsWith(ending) && !entry.name.startsWith('.') ? [path] : []
     }),

@@ -550,3 +550,22 @@ for (const option of ['listen', 'connect'] as const) {
     await t.throwsAsync(run, { code: 'ERR_CIO_OPTION' })
   })
 }
+
+test('the protocol that was agreed on by ALPN is ctx.alpnProtocol, at both ends', async (t) => {
+  const seen: (string | null)[] = []
+  const app = new Cio().useConnection((ctx) => {
+    seen.push(ctx.alpnProtocol)
+    ctx.stream.end()
+  })
+  const server = await serve(t, app, { ...identity('server'), ALPNProtocols: ['mqtt', 'chat'] })
+  const options = { ...root, port: server.port }
+  const chat = await client(t).connect({ ...options, ALPNProtocols: ['chat'] })
+  t.is(chat.alpnProtocol, 'chat')
+  const none = await client(t).connect(options)
+  t.is(none.alpnProtocol, null)
+  const plain = await serve(t, app)
+  const bareClient = await client(t).connect({ host: '127.0.0.1', port: plain.port })
+  t.is(bareClient.alpnProtocol, null)
+  await Promise.all([server.close(), plain.close()])
+  t.deepEqual(seen, ['chat', null, null])
+})

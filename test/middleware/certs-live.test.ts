@@ -2,7 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { execFile } from 'node:child_process'
-import { readdirSync, unlinkSync } from 'node:fs'
+import { unlinkSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -153,9 +153,8 @@ test('a hundred reloads leave no descriptor, timer or listener behind, and littl
     { env: { ...process.env, KEY: path('server.key'), CERT: path('server.crt') } },
   )
   const { descriptors, timers, listeners, heap } = JSON.parse(stdout) as Record<string, number>
-  t.deepEqual({ descriptors, timers, listeners }, { descriptors: 0, timers: 0, listeners: 0 })
+  for (const left of [descriptors, timers, listeners]) t.true(left! <= 0, stdout)
   t.true(heap! < 3 * 1024 * 1024, `${heap} bytes`)
-  t.true(readdirSync('/proc/self/fd').length > 0)
 })
 
 // On a client.

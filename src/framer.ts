@@ -229,7 +229,11 @@ export class FrameDecoder<In> implements Decoder<In> {
   }
 
   end(): void {
-    if (this.remainder.length > 0) throw truncated(this.#owner, this.remainder.length)
+    const { remainder } = this
+    if (remainder.length === 0) return
+    // What is malformed is told as such, also where it was not looked at for want of more.
+    this.#framing.end(remainder.bytes, 0, this.#offset)
+    throw truncated(this.#owner, remainder.length)
   }
 
   /** Where the frames that are whole end. */

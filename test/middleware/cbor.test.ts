@@ -302,6 +302,12 @@ test('random bytes end in items or in an error of the peer, however they are cut
   )
 })
 
+test('what is malformed is told as such, also where the input ends before more of it was due', async (t) => {
+  // An array of 40 items, the first of which has a reserved length.
+  const { error } = await receive(t, [Buffer.from([0x98, 40]), Buffer.from([0x1c])])
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+})
+
 test('records without end do not fill the memory, whatever their numbers', async (t) => {
   const key = 'k'.repeat(30_000)
   const definitions = Array.from({ length: 60 }, (_, id) =>

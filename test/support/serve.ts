@@ -22,10 +22,7 @@ export async function serve<S extends object>(
 }
 
 /** A bare socket, connected, that is destroyed with the test. Its errors are of no interest. */
-export async function dial(
-  t: ExecutionContext,
-  server: { port: number },
-): Promise<Socket> {
+export async function dial(t: ExecutionContext, server: { port: number }): Promise<Socket> {
   const socket = connectNet({ port: server.port, host: '127.0.0.1', allowHalfOpen: true })
   t.teardown(() => socket.destroy())
   socket.on('error', () => {})

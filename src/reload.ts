@@ -62,7 +62,9 @@ async function judgeAgain(server: ServerContext, names: ServerNames): Promise<vo
   const { onChange } = server.options
   if (onChange === 'keep') return
   let judged = 0
-  for (const ctx of [...server.connections]) {
+  // A copy: it waits in between, and more may come than go.
+  const connections = [...server.connections]
+  for (const ctx of connections) {
     if (ctx.isOver) continue
     const error = distrust(ctx, names)
     if (error) dismiss(ctx, error, server.options)

@@ -67,8 +67,15 @@ const needs: Record<string, readonly unknown[]> = {
 /** Optional options without a default, nor a word on what happens without them. */
 const withoutDefault: Record<string, readonly string[]> = {
   'middleware/certs.ts': [
-    ...['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'],
-    ...['sni', 'reloadSignal'],
+    'key',
+    'cert',
+    'ca',
+    'pfx',
+    'crl',
+    'dhparam',
+    'passphrase',
+    'sni',
+    'reloadSignal',
   ],
   'middleware/rpc/calls.ts': ['signal'],
   'src/cio.ts': ['socket'],

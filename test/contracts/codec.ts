@@ -48,8 +48,8 @@ export function codecContract<Message extends Out, Out = Message>(
     let code: string | undefined
     app.on('clientError', (error) => (code = (error as NodeJS.ErrnoException).code))
     const server = await serve(t, app)
-    const closed = once(app, 'close')
     const socket = await dial(t, server)
+    const closed = once(socket, 'close')
     socket.setNoDelay(true)
     for (const chunk of chunks) {
       if (chunk.length > 0) socket.write(chunk)
@@ -59,7 +59,7 @@ export function codecContract<Message extends Out, Out = Message>(
     socket.end()
     socket.resume()
     await closed
-    await app.close({ timeout: 0 })
+    await app.close()
     return { messages, code }
   }
 

@@ -1,7 +1,6 @@
 /** What every codec keeps to; called by the test of each. */
 
 import type { ExecutionContext, TestFn } from 'ava'
-import { once } from 'node:events'
 import fc from 'fast-check'
 import { Cio, type Middleware, type MessagesContext, type StreamContext } from '../../src/index.ts'
 import { dial, serve } from '../support/serve.ts'
@@ -49,7 +48,7 @@ export function codecContract<Message extends Out, Out = Message>(
     app.on('clientError', (error) => (code = (error as NodeJS.ErrnoException).code))
     const server = await serve(t, app)
     const socket = await dial(t, server)
-    const closed = once(socket, 'close')
+    const closed = new Promise((resolve) => socket.once('close', resolve))
     socket.setNoDelay(true)
     for (const chunk of chunks) {
       if (chunk.length > 0) socket.write(chunk)

@@ -1,6 +1,7 @@
 /** What an app tells, and which event an error is told by. */
 
 import { EventEmitter } from 'node:events'
+import type { Overload } from './acceptor.ts'
 import type { ClientContext } from './client.ts'
 import type { Cio } from './cio.ts'
 import type { ConnectionContext } from './connection.ts'
@@ -17,6 +18,11 @@ import type { ServerContext } from './server.ts'
 export interface AppEvents {
   /** A server listens. */
   listening: [server: ServerContext]
+  /**
+   * A server runs short of descriptors and does not listen until there are more. Once in five
+   * seconds at most.
+   */
+  overload: [overload: Overload, server: ServerContext]
   /** A connection was accepted; nothing has been read from it. */
   connection: [ctx: ConnectionContext]
   /** A handshake is done, and the certificate is as it has to be. At either end. */

@@ -1,5 +1,6 @@
 /** The public names, nothing else. */
 
+export type { Overload } from './acceptor.ts'
 export { formatEndpoint, localEndpoint, remoteEndpoint, type Endpoint } from './address.ts'
 export { Admission, type List } from './admission.ts'
 export { announce, tell, type AppEvents } from './app-events.ts'

@@ -12,16 +12,16 @@ import {
   type ListenOptions as NodeListenOptions,
   type Server,
   type ServerOpts,
-  createServer,
 } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Server as TlsServer, TlsOptions } from 'node:tls'
-import { announce, tell } from './app-events.ts'
+import { Acceptor } from './acceptor.ts'
+import { announce } from './app-events.ts'
 import type { CertsOptions } from '../middleware/certs.ts'
 import type { Cio } from './cio.ts'
 import { ConnectionContext, runConnection } from './connection.ts'
 import { type CloseOptions, type CloseResult, Context, closeTimeout } from './context.ts'
-import { CioError, asError } from './errors.ts'
+import { CioError } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
 import { type Load, Reloads } from './reload.ts'
@@ -67,6 +67,14 @@ export interface ListenOptions
    * @default 30_000
    */
   readonly flushTimeout?: number
+  /**
+   * Descriptors that are left for others than clients, such as files and connections to elsewhere.
+   * When fewer are free, the server does not listen for a second or more, and `overload` tells. 0
+   * goes on to the last one; what comes after it is accepted and closed by Node, and nobody knows.
+   *
+   * @default 16
+   */
+  readonly reservedDescriptors?: number
   /** Ends the server when it aborts: at once before it listens, by `close()` after. */
   readonly signal?: AbortSignal
 }
@@ -85,6 +93,7 @@ export class ServerContext extends Context {
 
   readonly #connections = new Set<ConnectionContext>()
   readonly #reloads = new Reloads(this)
+  #acceptor: Acceptor | undefined
   #emptied = (): void => {}
   #stopWaves = (): void => {}
   #window = 0
@@ -159,7 +168,7 @@ export class ServerContext extends Context {
 
   #stop(reason?: Error): void {
     super.drain(reason)
-    if (this.server?.listening) this.server.close()
+    this.#acceptor?.close()
     for (const connection of this.#connections) {
       // It has been accepted and has not said a word of its handshake: nothing is lost.
       if (this.tls && !connection.encrypted && connection.socket?.bytesRead === 0) {
@@ -169,6 +178,34 @@ export class ServerContext extends Context {
     this.#stopWaves()
     this.#stopWaves = drainInWaves(this.#connections, this.#window, reason)
     this.#checkEmptied()
+  }
+
+  /**
+   * Stops accepting, and leaves the connections alone. It does so by closing the listening socket,
+   * since Node has no other way: who connects is refused, and who is in the backlog is reset.
+   * Does nothing before it listens, or without `bind`.
+   *
+   * @throws `ERR_CIO_PAUSE`: it listens on a descriptor that it was given
+   */
+  pause(): void {
+    this.#acceptor?.pause()
+  }
+
+  /**
+   * Accepts again, at the same address. Does nothing if it does, or while it is closing.
+   *
+   * @throws Node's error of listening: somebody else may have taken the address
+   */
+  async resume(): Promise<void> {
+    await this.#acceptor?.resume()
+  }
+
+  /** Begins to accept: for the `listen` step. */
+  async open(): Promise<void> {
+    if (this.options.bind === false) return
+    this.#acceptor = new Acceptor(this)
+    this.server = this.#acceptor.server
+    await this.#acceptor.open()
   }
 
   /** Runs a socket, or any other Duplex, as a connection of this server. */
@@ -261,41 +298,10 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   ctx.options = { ...ctx.options, requestCert }
   ctx.tls = createTlsServer(ctx.options)
 
-  if (ctx.options.bind !== false) await open(ctx)
+  await ctx.open()
   try {
     await next()
   } finally {
     await ctx.empty()
   }
-}
-
-async function open(ctx: ServerContext): Promise<void> {
-  const options = { noDelay: true, ...ctx.options, allowHalfOpen: true }
-  const server = createServer(options, (socket) => void ctx.accept(socket))
-  ctx.server = server
-  await listening(server, ctx)
-  log('listens on %o', ctx.address)
-  server.on('error', (error) => tell(ctx.app, error, ctx))
-}
-
-function listening(server: Server, { options, signal: ours }: ServerContext): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const fail = (error: Error): void => {
-      ours.removeEventListener('abort', abort)
-      reject(error)
-    }
-    const abort = (): void => fail(asError(ours.reason))
-    ours.throwIfAborted()
-    ours.addEventListener('abort', abort)
-    server.on('error', fail)
-    const { port, path, fd } = options
-    const anywhere = port === undefined && path === undefined && fd === undefined
-    server.listen({ ...options, ...(anywhere && { port: 0 }), signal: undefined }, () => {
-      // A host's name may have been looked up meanwhile.
-      if (ours.aborted) server.close()
-      ours.removeEventListener('abort', abort)
-      server.off('error', fail)
-      resolve()
-    })
-  })
 }

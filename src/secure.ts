@@ -43,13 +43,17 @@ async function secureWith(
   options: ListenOptions,
   next: Next,
 ): Promise<void> {
-  const { remote } = ctx
+  const raw = ctx.socket
   const names = namesOf(server)
   const socket = await serverHandshake(ctx, server, options)
   putOnTop(ctx, socket)
   // Its session tickets are still to be sent, and Node would leave them and the end half done.
   if (socket.getProtocol() === 'TLSv1.3') await new Promise(setImmediate)
-  if (socket.destroyed) throw whyClosed(ctx, remote, socket.errored)
+  if (socket.destroyed) {
+    // Which still knows whose it was.
+    ctx.socket = raw
+    throw whyClosed(ctx, ctx.remote, socket.errored)
+  }
   const { requestCert, rejectUnauthorized } = options
   if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket))
     throw refusal(ctx)

@@ -16,7 +16,7 @@ export interface Handshake {
 }
 
 /** The handshakes that are under way, by the socket beneath. */
-export const handshakes: WeakMap<Duplex, Handshake> = new WeakMap()
+export const handshakes: Map<Duplex, Handshake> = new Map()
 
 /**
  * The server that does the handshakes, or null where the options ask for none.

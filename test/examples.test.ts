@@ -9,6 +9,8 @@ import { createInterface } from 'node:readline'
 import { connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { msgpack } from '../middleware/msgpack.ts'
+import { Cio, certs } from '../src/index.ts'
 import { haproxy } from './support/haproxy.ts'
 import { readAll } from './support/serve.ts'
 
@@ -151,6 +153,47 @@ test('tls-proxy.ts passes on to a server without TLS what comes by TLS, and back
   t.teardown(() => socket.destroy())
   socket.end('hello\n')
   t.is(await readAll(socket), 'you said hello\n')
+})
+
+test('gateway.ts takes telemetry and commands to and from devices with certificates', async (t) => {
+  const cwd = await mkdtemp(join(tmpdir(), 'cio-example-'))
+  t.teardown(() => rm(cwd, { recursive: true }))
+  const names = ['sensor-1', 'console', 'mallory']
+  const file = join(root, 'examples', 'certificates.ts')
+  await run(process.execPath, [...tsx, file, 'certs', ...names], { cwd })
+  const { port, line } = await start(t, 'gateway', cwd)
+
+  const come = async (name: string) => {
+    const folder = join(cwd, 'certs')
+    const app = new Cio()
+      .useClient(certs({ key: join(folder, `${name}.key`), cert: join(folder, `${name}.crt`) }))
+      .useClient(msgpack({ useRecords: false }))
+    t.teardown(() => app.close({ timeout: 0 }))
+    return app.connect({ host: 'localhost', port, ca: join(folder, 'ca.crt') })
+  }
+  const operator = await come('console')
+  await line(/^console is here$/)
+  await operator.messages.send({ to: 'sensor-1', command: 'report' })
+  t.deepEqual((await operator.messages.next()).value, { error: 'sensor-1 is not here' })
+
+  const sensor = await come('sensor-1')
+  await line(/^sensor-1 is here$/)
+  await operator.messages.send({ to: 'sensor-1', command: 'report' })
+  t.deepEqual((await sensor.messages.next()).value, { to: 'sensor-1', command: 'report' })
+  await sensor.messages.send({ temperature: 21 })
+  t.deepEqual((await operator.messages.next()).value, { from: 'sensor-1', temperature: 21 })
+  // A device gives no commands.
+  await sensor.messages.send({ to: 'console', command: 'obey' })
+  t.deepEqual((await operator.messages.next()).value, {
+    from: 'sensor-1',
+    to: 'console',
+    command: 'obey',
+  })
+  await sensor.close()
+  await line(/^sensor-1 is gone$/)
+
+  await come('mallory')
+  t.regex(await line(/turned away/), /\("mallory"\) was turned away by `allowList`/)
 })
 
 test('behind-haproxy.ts greets clients by the address that HAProxy tells', async (t) => {

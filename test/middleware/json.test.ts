@@ -1,6 +1,9 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { once } from 'node:events'
+import { createRequire } from 'node:module'
+import type { Duplex } from 'node:stream'
+import split2 from 'split2'
 import { Cio, json, type CioError, type JsonOptions } from '../../src/index.ts'
 import { codecContract } from '../contracts/codec.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
@@ -14,6 +17,12 @@ codecContract<unknown>(test, {
   encode: (value) => Buffer.from(`${JSON.stringify(value)}\n`),
   truncated: 'ERR_CIO_SYNTAX',
 })
+
+// It has no types.
+const jsonDuplexStream = createRequire(import.meta.url)('json-duplex-stream') as () => {
+  in: Duplex
+  out: Duplex
+}
 
 interface Outcome {
   readonly messages: unknown[]
@@ -89,4 +98,32 @@ test('what has no form in JSON is refused and the connection goes on', async (t)
   })
   const server = await serve(t, app)
   t.is(await readAll(await dial(t, server)), '"fine"\n')
+})
+
+test('what json-duplex-stream writes is read, and the other way round', async (t) => {
+  const app = new Cio().useConnection(json()).useConnection(async (ctx) => {
+    for await (const message of ctx.messages) await ctx.messages.send({ echo: message })
+  })
+  const server = await serve(t, app)
+  const socket = await dial(t, server)
+  const peer = jsonDuplexStream()
+  const heard: unknown[] = []
+  socket.pipe(peer.in).on('data', (message: unknown) => heard.push(message))
+  peer.out.pipe(socket)
+  const ended = once(peer.in, 'end')
+  for (const message of [{ one: 1 }, ['zwei ☃'], 'three']) peer.out.write(message)
+  peer.out.end()
+  await ended
+  t.deepEqual(heard, [{ echo: { one: 1 } }, { echo: ['zwei ☃'] }, { echo: 'three' }])
+})
+
+test('what is sent is read by split2', async (t) => {
+  const app = new Cio().useConnection(json()).useConnection(async (ctx) => {
+    await ctx.messages.sendMany([{ one: 1 }, ['zwei ☃'], null])
+  })
+  const server = await serve(t, app)
+  const socket = await dial(t, server)
+  const heard: string[] = []
+  for await (const line of socket.pipe(split2())) heard.push(String(line))
+  t.deepEqual(heard, ['{"one":1}', '["zwei ☃"]', 'null'])
 })

@@ -61,10 +61,10 @@ test('a server that runs out of descriptors keeps some, tells, lives, and recove
   }
   t.true(served.length > 4 && served.length < limit - 16, `${served.length} were served`)
   t.like(await program.until('overload'), { limit, listens: false })
-  for (const client of served) t.is(await ask(client, 'read'), 'node')
+  for (const client of served) t.regex((await ask(client, 'read')) ?? '', /^node/)
 
   for (const client of served) client.destroy()
-  t.is(await ask(await comeIn(t, port), 'read'), 'node')
+  t.regex((await ask(await comeIn(t, port), 'read')) ?? '', /^node/)
   t.is(program.lines.filter(({ event }) => event === 'error').length, 0)
 })
 

@@ -30,7 +30,14 @@ const families: Record<string, readonly string[]> = {
     'json-stream',
   ],
   Layers: ['wrap', 'transform', 'multiplex'],
-  'Other protocols': ['http', 'websocket', 'pipe', 'proxy-protocol', 'send-proxy-protocol'],
+  'Other protocols': [
+    'route',
+    'http',
+    'websocket',
+    'pipe',
+    'proxy-protocol',
+    'send-proxy-protocol',
+  ],
   Conversations: ['events', 'rpc'],
   Clients: ['reconnect', 'socks5', 'http-connect'],
 }

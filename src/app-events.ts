@@ -25,6 +25,8 @@ export interface AppEvents {
   overload: [overload: Overload, server: ServerContext]
   /** A connection was accepted; nothing has been read from it. */
   connection: [ctx: ConnectionContext]
+  /** A connection goes on without a handshake of its server's: a middleware has decided so. */
+  plain: [ctx: ConnectionContext]
   /** A handshake is done, and the certificate is as it has to be. At either end. */
   secure: [ctx: ConnectionContext | ClientContext]
   /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */

@@ -35,6 +35,7 @@ export function nextId(): number {
 export class ConnectionContext extends StreamContext {
   /** The server that accepted it; null for what was given to `app.handle()`. */
   readonly server: ServerContext | null
+  #plain = false
   #closes = false
 
   constructor(app: Cio, server: ServerContext | null, transport: Duplex, socket?: Socket) {
@@ -42,6 +43,18 @@ export class ConnectionContext extends StreamContext {
     this.server = server
     this.transport = transport
     if (socket) this.borrow(socket)
+  }
+
+  /** Whether it goes on without TLS where its server has it, as far as `secure` is concerned. */
+  get isPlain(): boolean {
+    return this.#plain
+  }
+
+  /** Lets `secure` make no handshake, where it would: for a middleware before it that knows better. */
+  goPlain(): void {
+    if (this.#plain || !this.server?.tls) return
+    this.#plain = true
+    announce(this.app, 'plain', this)
   }
 
   override get signal(): AbortSignal {

@@ -40,6 +40,7 @@ export {
 export { defineMiddleware, type Hints, type Middleware, type Next } from './middleware.ts'
 export { compileNetworks, type Networks } from './networks.ts'
 export { checkCount, checkDuration, checkKnown, longestTimer, optionError } from './option.ts'
+export { Peek, type PeekOptions } from './peek.ts'
 export { canonicalAddress, type Peer, type PeerNames } from './peer.ts'
 export type { Pipeline, PipelineEntry, Selector } from './pipeline.ts'
 export type { Registrable } from './registration.ts'
@@ -144,5 +145,14 @@ export { pipe, type ChooseTarget, type PipeOptions, type PipeTarget } from '../m
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
 export { tickets, type TicketsOptions } from '../middleware/tickets.ts'
 export { timeout, type TimeoutOptions } from '../middleware/timeout.ts'
+export {
+  route,
+  type ClientHello,
+  type Route,
+  type RouteConditions,
+  type RouteContext,
+  type RouteOptions,
+  type RouteTarget,
+} from '../middleware/route.ts'
 export { transform, type MakeTransform, type TransformOptions } from '../middleware/transform.ts'
 export { wrap, type MakeCoder, type WrapOptions } from '../middleware/wrap.ts'

@@ -34,7 +34,7 @@ const defaultHandshakeTimeout = 10_000
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
   const { server } = ctx
   // Not async: nothing of it is left to wait in a plain connection.
-  return server?.tls ? secureWith(ctx, server.tls, server.options, next) : next()
+  return server?.tls && !ctx.isPlain ? secureWith(ctx, server.tls, server.options, next) : next()
 }
 
 async function secureWith(

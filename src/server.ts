@@ -171,9 +171,8 @@ export class ServerContext extends Context {
     this.#acceptor?.close()
     for (const connection of this.#connections) {
       // It has been accepted and has not said a word of its handshake: nothing is lost.
-      if (this.tls && !connection.encrypted && connection.socket?.bytesRead === 0) {
-        connection.destroy()
-      }
+      const { encrypted, isPlain, socket } = connection
+      if (this.tls && !isPlain && !encrypted && socket?.bytesRead === 0) connection.destroy()
     }
     this.#stopWaves()
     this.#stopWaves = drainInWaves(this.#connections, this.#window, reason)

@@ -64,6 +64,7 @@ export class Handshakes {
     if (this.#apps.has(app)) return
     this.#apps.add(app)
     app.on('secure', (ctx) => this.leave(ctx))
+    app.on('plain', (ctx) => this.leave(ctx))
   }
 
   #look(): void {

@@ -1,0 +1,218 @@
+import debug from 'debug'
+import { Cio, type Pipelines } from '../src/cio.ts'
+import type { ConnectionContext } from '../src/connection.ts'
+import { CioError } from '../src/errors.ts'
+import { type Middleware, type Next, defineMiddleware } from '../src/middleware.ts'
+import { checkCount, checkDuration, checkKnown, optionError } from '../src/option.ts'
+import { Peek } from '../src/peek.ts'
+import type { ClientHello } from './route/client-hello.ts'
+import {
+  type Condition,
+  type RouteConditions,
+  compileConditions,
+  helloOf,
+} from './route/conditions.ts'
+
+export type { ClientHello } from './route/client-hello.ts'
+export type { RouteConditions } from './route/conditions.ts'
+
+/**
+ * Where a connection goes: on in this pipeline (`'next'`), to a middleware or several of them, which
+ * have it to its end, or through the connection pipeline of another app.
+ */
+export type RouteTarget =
+  | 'next'
+  | Middleware<ConnectionContext>
+  | readonly Middleware<ConnectionContext>[]
+  | { readonly pipelines: Pipelines }
+
+/** One route. */
+export interface Route {
+  /**
+   * What has to hold: conditions, all of them, or a function that says so.
+   *
+   * @default nothing: what comes to it takes it
+   */
+  readonly when?:
+    RouteConditions | ((ctx: ConnectionContext & RouteContext) => boolean | Promise<boolean>)
+  readonly to: RouteTarget
+  /**
+   * Lets it go on without TLS where the server has TLS. Only middleware given here never make a
+   * handshake, so that it says nothing for them.
+   *
+   * @default false
+   */
+  readonly plain?: boolean
+}
+
+/** Options of {@link route}. */
+export interface RouteOptions {
+  /**
+   * Milliseconds for the bytes to come that it takes to choose; then what needs more of them does
+   * not hold. `Infinity` waits for ever.
+   *
+   * @default 5_000
+   */
+  readonly timeout?: number
+  /**
+   * Bytes that are looked at, at most; then what needs more of them does not hold.
+   *
+   * @default 16_384
+   */
+  readonly maxSize?: number
+}
+
+/** What {@link route} adds. */
+export interface RouteContext {
+  /**
+   * What the client asks for by TLS, as far as that was looked at; nothing of it is verified. Null
+   * where it was not, or there is none.
+   */
+  clientHello: ClientHello | null
+}
+
+interface Compiled {
+  readonly condition: Condition
+  readonly decides: ((ctx: ConnectionContext & RouteContext) => unknown) | undefined
+  readonly go: (ctx: ConnectionContext, next: Next) => Promise<void>
+}
+
+const log = debug('cio:route')
+const defaultTimeout = 5_000
+const defaultMaxSize = 16_384
+
+/**
+ * Sends a connection one way or another, by its address or its first bytes.
+ *
+ * The first route whose conditions hold is taken. One that needs more bytes holds up those after it,
+ * and those alone: what is decided without bytes, by address or by a function, is decided at once,
+ * also for a client that waits for the server to speak. What was looked at is put back, and nothing
+ * stays in between. Who takes no route is turned away.
+ *
+ * It stands before TLS, so that the choice is by what the client claims in its first message: enough
+ * to pass a connection on as it is, by `pipe`, not to let somebody in. On a server with TLS, `'next'`
+ * and other apps make the handshake; with `plain` they do not, and `ctx.peer` is null.
+ *
+ * @pipelines connection
+ * @order before `secure`, after `proxyProtocol`; behind TLS by the hints `{ before: [], after: 'secure' }`
+ * @adds `ctx.clientHello`, or null
+ * @rejects `ERR_CIO_NO_ROUTE` (peer): no route is meant for it
+ * @throws `ERR_CIO_OPTION`: a route or an option is of the wrong kind or out of its range
+ * @see RFC 8446, section 4.1.2; RFC 6066, section 3, for `sni`; RFC 7301, section 3.1, for `alpn`
+ *
+ * @example
+ * import { Cio, pipe, route } from 'cio'
+ *
+ * const admin = new Cio().useConnection((ctx) => ctx.stream.write('hello admin\n'))
+ *
+ * const app = new Cio().useConnection(
+ *   route([
+ *     { when: { address: ['10.0.0.0/8'] }, to: admin },
+ *     { when: { sni: '*.example.com' }, to: pipe(8443) },
+ *     { when: { http: true }, to: pipe(8080) },
+ *     { when: { bytes: /^SSH-2/ }, to: pipe(22) },
+ *   ]),
+ * )
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function route(
+  routes: readonly Route[],
+  options: RouteOptions = {},
+): Middleware<ConnectionContext, RouteContext> {
+  checkKnown('route', options, ['timeout', 'maxSize'])
+  const { timeout = defaultTimeout, maxSize = defaultMaxSize } = options
+  checkDuration('route', 'timeout', timeout)
+  checkCount('route', 'maxSize', maxSize, 1)
+  if (!Array.isArray(routes)) throw optionError('route', 'routes', 'a list of routes', routes)
+  const compiled = routes.map(compileRoute)
+
+  return defineMiddleware<ConnectionContext, RouteContext>(
+    { name: 'route', before: 'secure' },
+    async function route(ctx, next) {
+      ctx.clientHello = null
+      const peek = new Peek(ctx.stream, { maxSize, timeout })
+      let chosen: number
+      try {
+        chosen = await choose(ctx, compiled, peek)
+      } finally {
+        peek.release()
+      }
+      if (ctx.isOver || ctx.stream.destroyed) return
+      if (log.enabled) log('%d %s takes route %d', ctx.id, ctx.remote, chosen)
+      const { go } = compiled[chosen] ?? {}
+      if (!go) throw noRoute(ctx, peek.bytes.length)
+      await go(ctx, next)
+    },
+  )
+}
+
+/** The index of the first route that holds, or -1. */
+async function choose(
+  ctx: ConnectionContext & RouteContext,
+  routes: readonly Compiled[],
+  peek: Peek,
+): Promise<number> {
+  for (const [index, { condition, decides }] of routes.entries()) {
+    let holds: boolean | undefined
+    while ((holds = condition({ ctx, bytes: peek.bytes, isOver: peek.isOver })) === undefined) {
+      await peek.more()
+    }
+    if (!holds) continue
+    ctx.clientHello = helloOf({ ctx, bytes: peek.bytes }) ?? null
+    if (!decides || (await decides(ctx)) === true) return index
+  }
+  return -1
+}
+
+function compileRoute(route: Route): Compiled {
+  if (typeof route !== 'object' || route === null) {
+    throw optionError('route', 'routes', 'a list of routes', route)
+  }
+  checkKnown('route: a route', route, ['when', 'to', 'plain'])
+  const { when = {}, to, plain = false } = route
+  if (typeof plain !== 'boolean') throw optionError('route', 'plain', 'true or false', plain)
+  if (typeof when !== 'function' && (typeof when !== 'object' || when === null)) {
+    throw optionError('route', 'when', 'conditions or a function', when)
+  }
+  return {
+    condition: typeof when === 'function' ? () => true : compileConditions(when),
+    decides: typeof when === 'function' ? when : undefined,
+    go: compileTarget(to, plain),
+  }
+}
+
+function compileTarget(to: RouteTarget, plain: boolean): Compiled['go'] {
+  if (to === 'next') {
+    return (ctx, next) => {
+      if (plain) ctx.goPlain()
+      return next()
+    }
+  }
+  const rule = "'next', a middleware, a list of them or an app"
+  if (typeof to === 'object' && to !== null && 'pipelines' in to) return through(to, plain)
+  const all = (Array.isArray(to) ? to : [to]) as readonly Middleware<ConnectionContext>[]
+  if (all.length === 0) throw optionError('route', 'to', rule, to)
+  const app = new Cio()
+  app.pipelines.connection.remove('secure')
+  for (const one of all) {
+    if (typeof one !== 'function') throw optionError('route', 'to', rule, one)
+    app.useConnection(one)
+  }
+  return through(app, true)
+}
+
+function through({ pipelines }: { readonly pipelines: Pipelines }, plain: boolean): Compiled['go'] {
+  return async (ctx) => {
+    if (plain) ctx.goPlain()
+    const run = await pipelines.connection.compose()
+    await run(ctx)
+  }
+}
+
+function noRoute(ctx: ConnectionContext, size: number): CioError {
+  const message = `no route of \`route\` is meant for ${ctx.remote}, of which ${size} bytes were looked at; a last route without \`when\` takes all that is left`
+  return new CioError('ERR_CIO_NO_ROUTE', message, { fault: 'peer' })
+}
+
+export { route as default }

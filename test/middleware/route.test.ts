@@ -1,0 +1,413 @@
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { type Socket, connect as connectNet } from 'node:net'
+import { type ConnectionOptions, type TLSSocket, connect } from 'node:tls'
+import {
+  type ConnectionContext,
+  type Route,
+  type RouteOptions,
+  Cio,
+  allowList,
+  limit,
+  lines,
+  pipe,
+  proxyProtocol,
+  route,
+} from '../../src/index.ts'
+import { contents, identity } from '../support/certificates.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+import { listenTo } from '../support/tls.ts'
+import { heard } from '../support/transports.ts'
+
+/** Says its name and what it reads. */
+const named = (name: string) =>
+  async function named(ctx: ConnectionContext): Promise<void> {
+    ctx.stream.write(`${name}: `)
+    for await (const chunk of ctx) ctx.stream.write(chunk)
+  }
+
+const routing = (routes: readonly Route[], options?: RouteOptions): Cio<object> =>
+  new Cio().useConnection(route(routes, options))
+
+/** What a server says to somebody who says this and ends. */
+async function say(t: ExecutionContext, server: { port: number }, text: string): Promise<string> {
+  const client = await dial(t, server)
+  client.end(text)
+  return readAll(client).catch((error: NodeJS.ErrnoException) => error.code ?? '')
+}
+
+async function secure(
+  t: ExecutionContext,
+  server: { port: number },
+  options: ConnectionOptions = {},
+): Promise<TLSSocket> {
+  const ca = contents('root.crt')
+  const { port } = server
+  const socket = connect({ port, host: '127.0.0.1', servername: 'localhost', ca, ...options })
+  t.teardown(() => socket.destroy())
+  socket.on('error', () => {})
+  await once(socket, 'secureConnect')
+  return socket
+}
+
+async function saySecurely(
+  t: ExecutionContext,
+  server: { port: number },
+  text: string,
+  options?: ConnectionOptions,
+): Promise<string> {
+  const socket = await secure(t, server, options)
+  socket.end(text)
+  return readAll(socket)
+}
+
+const byBytes: readonly Route[] = [
+  { when: { http: true }, to: named('http') },
+  { when: { bytes: /^SSH-\d/ }, to: named('ssh') },
+  { when: { bytes: Uint8Array.of(5, 1) }, to: named('socks') },
+  { when: { bytes: 'HELLO' }, to: named('hello') },
+  { to: named('other') },
+]
+
+const inputs: readonly (readonly [input: string, taken: string])[] = [
+  ['GET / HTTP/1.1\r\n\r\n', 'http'],
+  [`GET /${'long'.repeat(1_000)} HTTP/1.1\r\n\r\n`, 'http'],
+  ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'http'],
+  ['GET /\r\n', 'other'],
+  ['EHLO example.com\r\n', 'other'],
+  ['SSH-2.0-OpenSSH\r\n', 'ssh'],
+  ['SSH-x\r\n', 'other'],
+  ['SSH-\r\nSSH-2', 'other'],
+  ['\x05\x01\0', 'socks'],
+  ['\x05\x02\0', 'other'],
+  ['HELLO', 'hello'],
+  ['HELL', 'other'],
+  ['', 'other'],
+]
+
+for (const [input, taken] of inputs) {
+  test(`${JSON.stringify(input.slice(0, 24))} takes the route of ${taken}, whole`, async (t) => {
+    t.is(await say(t, await serve(t, routing(byBytes)), input), `${taken}: ${input}`)
+  })
+}
+
+test('the route is the same for one byte at a time', async (t) => {
+  const server = await serve(t, routing(byBytes))
+  await Promise.all(
+    inputs.map(async ([input, taken]) => {
+      if (input.length > 100) return
+      const client = await dial(t, server)
+      client.setNoDelay(true)
+      const answer = readAll(client)
+      for (const byte of input) {
+        await new Promise((written) => client.write(byte, written))
+        await new Promise(setImmediate)
+      }
+      client.end()
+      t.is(await answer, `${taken}: ${input}`)
+    }),
+  )
+})
+
+test('plain and TLS clients come to one app on one port', async (t) => {
+  const app = new Cio()
+    .useConnection(
+      route([
+        { when: { tls: true }, to: 'next' },
+        { to: 'next', plain: true },
+      ]),
+    )
+    .useConnection(async (ctx) => {
+      ctx.stream.write(`${ctx.encrypted} ${ctx.peer?.name ?? 'nobody'} `)
+      for await (const chunk of ctx) ctx.stream.write(chunk)
+    })
+  const server = await serve(t, app, { ...identity('server'), ca: contents('root.crt') })
+  t.is(await say(t, server, 'hi'), 'false nobody hi')
+  const alice = { key: contents('alice.key'), cert: contents('alice.crt') }
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    t.is(await saySecurely(t, server, 'hi', { ...alice, maxVersion }), 'true alice hi')
+  }
+})
+
+test('a list turns away who came without TLS', async (t) => {
+  const app = new Cio()
+    .useConnection(
+      route([
+        { when: { tls: true }, to: 'next' },
+        { to: 'next', plain: true },
+      ]),
+    )
+    .useConnection(allowList(['alice']))
+    .useConnection(named('in'))
+  const told = listenTo(app)
+  const server = await serve(t, app, { ...identity('server'), ca: contents('root.crt') })
+  await say(t, server, 'hi')
+  t.like(told.reject[0], { code: 'ERR_CIO_REJECTED' })
+})
+
+test('without `plain`, who speaks no TLS does not get past a server with TLS', async (t) => {
+  const other = new Cio().useConnection(named('other'))
+  for (const to of ['next', other] as const) {
+    const app = routing([{ when: { sni: 'nobody' }, to: named('nobody') }, { to }])
+    app.useConnection(named('in'))
+    const told = listenTo(app)
+    const server = await serve(t, app, identity('server'))
+    const answer = await say(t, server, 'GET / HTTP/1.1\r\n\r\n')
+    t.notRegex(answer, /in|other/)
+    t.like(told.clientError[0], { code: 'ERR_CIO_HANDSHAKE' })
+  }
+})
+
+test('TLS is passed on as it is, by name, and ends where the name leads', async (t) => {
+  const behind = await serve(t, new Cio().useConnection(named('behind')), identity('server'))
+  const app = routing([
+    { when: { sni: ['other.test', 'LOCALHOST'] }, to: pipe(behind.port) },
+    { when: { sni: '*.test' }, to: 'next' },
+  ])
+  app.useConnection(named('here'))
+  const server = await serve(t, app, identity('server'))
+  t.is(await saySecurely(t, server, 'hi', { servername: 'localhost' }), 'behind: hi')
+  const here = { servername: 'one.test', checkServerIdentity: () => undefined }
+  t.is(await saySecurely(t, server, 'hi', here), 'here: hi')
+  const told = listenTo(app)
+  for (const servername of ['two.one.test', '']) {
+    await t.throwsAsync(secure(t, server, { ...here, servername }))
+  }
+  t.deepEqual(
+    told.clientError.map((error) => (error as { code?: string }).code),
+    ['ERR_CIO_NO_ROUTE', 'ERR_CIO_NO_ROUTE'],
+  )
+})
+
+test('a first message of TLS in one-byte segments is passed on', async (t) => {
+  const behind = await serve(t, new Cio().useConnection(named('behind')), identity('server'))
+  const server = await serve(t, routing([{ when: { sni: 'localhost' }, to: pipe(behind.port) }]))
+  // A relay that takes its time.
+  const relay = new Cio().useConnection(async (ctx, next) => {
+    const upstream = await dial(t, server)
+    upstream.setNoDelay(true).pipe(ctx.stream)
+    let slow = true
+    ctx.stream.on('data', (chunk: Buffer) => {
+      for (const byte of slow ? chunk : []) upstream.write(Uint8Array.of(byte))
+      if (!slow) upstream.write(chunk)
+      slow = false
+    })
+    ctx.stream.on('end', () => upstream.end())
+    await next()
+  })
+  t.is(await saySecurely(t, await serve(t, relay), 'hi'), 'behind: hi')
+})
+
+test('the protocol that a client offers chooses, and the middleware know what it asks for', async (t) => {
+  const hellos: unknown[] = []
+  const app = new Cio()
+    .useConnection(route([{ when: { alpn: ['mqtt', 'h2'] }, to: 'next' }]))
+    .useConnection((ctx) => void hellos.push(ctx.clientHello))
+  const server = await serve(t, app, { ...identity('server'), ALPNProtocols: ['h2'] })
+  await saySecurely(t, server, '', { ALPNProtocols: ['h2', 'http/1.1'] })
+  t.deepEqual(hellos, [{ servername: 'localhost', alpn: ['h2', 'http/1.1'] }])
+  await t.throwsAsync(secure(t, server, { ALPNProtocols: ['http/1.1'] }))
+  await t.throwsAsync(secure(t, server))
+})
+
+test('behind `secure` it goes by what the handshake has come to', async (t) => {
+  const app = new Cio().useConnection(
+    route([
+      { when: { tls: true, alpn: 'h2', sni: 'localhost' }, to: named('h2') },
+      { when: { bytes: 'HELLO' }, to: named('hello') },
+    ]),
+    { before: [], after: 'secure' },
+  )
+  const server = await serve(t, app, { ...identity('server'), ALPNProtocols: ['h2'] })
+  t.is(await saySecurely(t, server, 'hi', { ALPNProtocols: ['h2'] }), 'h2: hi')
+  t.is(await saySecurely(t, server, 'HELLO'), 'hello: HELLO')
+})
+
+test('another app has its own pipeline, on the same context, with TLS of the server that listens', async (t) => {
+  const other = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+    for await (const line of ctx.messages) {
+      await ctx.messages.send(`${line} ${ctx.encrypted} ${ctx.server?.port === server.port}`)
+    }
+  })
+  const app = routing([{ to: other }])
+  const [secured, closed] = [heard(app, 'secure'), heard(app, 'close')]
+  const server = await serve(t, app, identity('server'))
+  t.is(await saySecurely(t, server, 'hi\n'), 'hi true true\n')
+  await secured
+  await closed
+  t.is(server.connections.size, 0)
+})
+
+test('several middleware have it to its end, in their order', async (t) => {
+  const app = routing([
+    {
+      to: [
+        async function first(ctx, next) {
+          ctx.stream.write('first ')
+          await next()
+        },
+        named('second'),
+      ],
+    },
+  ])
+  app.useConnection(() => t.fail('it went on'))
+  t.is(await say(t, await serve(t, app), 'hi'), 'first second: hi')
+})
+
+test('a server that speaks first does not wait for bytes where none are needed', async (t) => {
+  const routes: Route[] = [
+    { when: { address: ['10.0.0.0/8'], bytes: 'x' }, to: named('never') },
+    { when: ({ address }) => address === '127.0.0.1', to: named('greeting') },
+    { when: { http: true }, to: named('http') },
+  ]
+  const server = await serve(t, routing(routes, { timeout: Infinity }))
+  const client = await dial(t, server)
+  t.is(String((await once(client, 'data'))[0]), 'greeting: ')
+})
+
+test('who says nothing in time takes the route that needs no bytes, and nothing cuts it later', async (t) => {
+  const routes: Route[] = [{ when: { http: true }, to: named('http') }, { to: named('greeting') }]
+  const server = await serve(t, routing(routes, { timeout: 30 }))
+  const client = await dial(t, server)
+  t.is(String((await once(client, 'data'))[0]), 'greeting: ')
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  client.write('still here')
+  t.is(String((await once(client, 'data'))[0]), 'still here')
+})
+
+test('who takes no route is turned away, and told as its own fault', async (t) => {
+  const app = routing([{ when: { tls: true }, to: 'next' }])
+  const told = listenTo(app)
+  const server = await serve(t, app)
+  await say(t, server, 'hi')
+  t.like(told.clientError[0], { code: 'ERR_CIO_NO_ROUTE' })
+  t.regex(told.clientError[0]!.message, /127\.0\.0\.1.*2 bytes/)
+})
+
+test('no more is looked at than `maxSize`', async (t) => {
+  const routes: Route[] = [{ when: { bytes: /never/ }, to: named('never') }, { to: named('other') }]
+  const server = await serve(t, routing(routes, { maxSize: 64, timeout: Infinity }))
+  const client = await dial(t, server)
+  client.write('x'.repeat(64))
+  t.true(String((await once(client, 'data'))[0]).startsWith('other: '))
+})
+
+test('a function that throws is the fault of the application, and only true is true', async (t) => {
+  const routes = [
+    { when: (() => 'yes') as unknown as () => boolean, to: named('never') },
+    {
+      when: async () => {
+        await new Promise(setImmediate)
+        throw new Error('out of order')
+      },
+      to: named('never'),
+    },
+  ]
+  const app = routing(routes)
+  const told = listenTo(app)
+  await say(t, await serve(t, app), 'hi')
+  t.is(told.error[0]?.message, 'out of order')
+})
+
+test('a reset while it looks is no fault of anybody here', async (t) => {
+  const app = routing(byBytes)
+  const told = listenTo(app)
+  const server = await serve(t, app)
+  for (const beginning of ['', 'HEL']) {
+    const [client, closed] = [await dial(t, server), once(app, 'close')]
+    if (beginning) await new Promise((written) => client.write(beginning, written))
+    client.resetAndDestroy()
+    await closed
+  }
+  t.deepEqual(told.error, [])
+})
+
+test('the address of the client counts, not that of its balancer', async (t) => {
+  const app = new Cio()
+    .useConnection(
+      route([{ when: { address: ['192.0.2.0/24'] }, to: named('client') }, { to: named('other') }]),
+    )
+    .useConnection(proxyProtocol({ trusted: ['127.0.0.1'] }))
+  const server = await serve(t, app)
+  t.is(await say(t, server, 'PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nhi'), 'client: hi')
+  t.is(await say(t, server, 'PROXY TCP4 198.51.100.1 192.0.2.2 1 2\r\nhi'), 'other: hi')
+})
+
+test('behind a PROXY header, with TLS in the same segment, the name is found', async (t) => {
+  const app = new Cio()
+    .useConnection(proxyProtocol({ trusted: ['127.0.0.1'] }))
+    .useConnection(route([{ when: { sni: 'localhost' }, to: 'next' }]))
+    .useConnection(named('in'))
+  const server = await serve(t, app, identity('server'))
+  const raw = await dial(t, server)
+  raw.cork()
+  raw.write('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n')
+  const client = connect({ socket: raw, servername: 'localhost', ca: contents('root.crt') })
+  raw.uncork()
+  await once(client, 'secureConnect')
+  client.end('hi')
+  t.is(await readAll(client), 'in: hi')
+})
+
+test('who is passed on without a handshake gives the handshake budget back', async (t) => {
+  const app = new Cio()
+    .useConnection(limit({ handshakes: 1 }))
+    .useConnection(route([{ when: { bytes: 'HELLO' }, to: named('hello') }, { to: 'next' }]))
+    .useConnection(named('in'))
+  const server = await serve(t, app, identity('server'))
+  const staying: Socket[] = []
+  for (let index = 0; index < 3; index++) {
+    const client = await dial(t, server)
+    client.write('HELLO')
+    await once(client, 'data')
+    staying.push(client)
+  }
+  t.is(await saySecurely(t, server, 'hi'), 'in: hi')
+  t.true(staying.every(({ destroyed }) => !destroyed))
+})
+
+test('a greeting that has had no answer is not cut off by a close', async (t) => {
+  const app = routing([{ to: 'next', plain: true }])
+  app.useConnection(async ({ stream, draining }) => {
+    stream.write('220 hello\n')
+    await new Promise((resolve) => draining.addEventListener('abort', resolve))
+    stream.write('421 bye\n')
+  })
+  const server = await serve(t, app, identity('server'))
+  const client = connectNet(server.port, '127.0.0.1')
+  t.teardown(() => client.destroy())
+  t.is(String((await once(client, 'data'))[0]), '220 hello\n')
+  const closed = server.close()
+  t.is(await readAll(client), '421 bye\n')
+  t.deepEqual(await closed, { forced: 0 })
+})
+
+test('what is wrong with a route is told when it is made', (t) => {
+  const to = 'next'
+  const wrong: unknown[] = [
+    'next',
+    [null],
+    [{ when: {} }],
+    [{ to: 'secure' }],
+    [{ to: [] }],
+    [{ to: [7] }],
+    [{ to, when: 'tls' }],
+    [{ to, when: { tls: 'yes' } }],
+    [{ to, when: { sni: '' } }],
+    [{ to, when: { sni: 'a b' } }],
+    [{ to, when: { alpn: [7] } }],
+    [{ to, when: { bytes: '' } }],
+    [{ to, when: { bytes: 7 } }],
+    [{ to, when: { address: '10.0.0.0/8' } }],
+    [{ to, when: { host: 'a' } }],
+    [{ to, plain: 1 }],
+    [{ to, tls: true }],
+  ]
+  for (const routes of wrong) {
+    t.throws(() => route(routes as Route[]), { code: 'ERR_CIO_OPTION' }, JSON.stringify(routes))
+  }
+  for (const options of [{ timeout: -1 }, { maxSize: 0 }, { size: 1 }] as object[]) {
+    t.throws(() => route([], options), { code: 'ERR_CIO_OPTION' })
+  }
+  t.throws(() => route([{ to, when: { sni: 'a b' } }]), { message: /`sni`.*a b/ })
+})

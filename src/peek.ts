@@ -82,9 +82,11 @@ export class Peek {
   }
 
   readonly #read = (): void => {
-    const piece = this.#stream.read() as Buffer | null
     const before = this.#bytes.length
-    if (piece) this.#bytes = before === 0 ? piece : Buffer.concat([this.#bytes, piece])
+    const pieces = [this.#bytes]
+    // Newer Node hands out one piece at a time.
+    for (let piece; (piece = this.#stream.read() as Buffer | null);) pieces.push(piece)
+    if (pieces.length > 1) this.#bytes = Buffer.concat(pieces)
     // Put back before it has told of its end, after which nothing can be.
     if (hasEnded(this.#stream)) return this.release()
     if (this.#bytes.length >= this.#maxSize) return this.#finish()

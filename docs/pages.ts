@@ -15,7 +15,7 @@ const end = '<!-- end -->'
 
 /** What the tables group by. A middleware that is in none of these comes last. */
 const families: Record<string, readonly string[]> = {
-  'Certificates and TLS': ['certs', 'tickets'],
+  'Certificates and TLS': ['certs', 'tickets', 'start-tls'],
   'Who may come in': ['allow-list', 'deny-list', 'expire'],
   Listening: ['relisten', 'drain'],
   Limits: ['limit', 'timeout'],

@@ -35,7 +35,6 @@ export function nextId(): number {
 export class ConnectionContext extends StreamContext {
   /** The server that accepted it; null for what was given to `app.handle()`. */
   readonly server: ServerContext | null
-  #plain = false
   #closes = false
 
   constructor(app: Cio, server: ServerContext | null, transport: Duplex, socket?: Socket) {
@@ -45,15 +44,9 @@ export class ConnectionContext extends StreamContext {
     if (socket) this.borrow(socket)
   }
 
-  /** Whether it goes on without TLS where its server has it, as far as `secure` is concerned. */
-  get isPlain(): boolean {
-    return this.#plain
-  }
-
-  /** Lets `secure` make no handshake, where it would: for a middleware before it that knows better. */
-  goPlain(): void {
-    if (this.#plain || !this.server?.tls) return
-    this.#plain = true
+  override goPlain(): void {
+    if (this.isPlain || !this.server?.tls) return
+    super.goPlain()
     announce(this.app, 'plain', this)
   }
 

@@ -228,6 +228,9 @@ export abstract class StreamContext extends Context {
    */
   origin: Endpoint | null = null
 
+  /** Whether it goes on without TLS, as far as `secure` is concerned; see `goPlain()`. */
+  isPlain = false
+
   #stream: Duplex | undefined
   #brokenLayer: Error | undefined
   #transport: Duplex | undefined
@@ -293,6 +296,11 @@ export abstract class StreamContext extends Context {
   /** Whether there is TLS beneath the stream. */
   get encrypted(): boolean {
     return this.socket instanceof TLSSocket
+  }
+
+  /** Lets `secure` make no handshake, where it would: for a middleware before it that knows better. */
+  goPlain(): void {
+    this.isPlain = true
   }
 
   /**

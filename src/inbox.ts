@@ -13,7 +13,7 @@ import { gone } from './outbox.ts'
  */
 export class Inbox<In> {
   readonly #ctx: StreamContext
-  readonly #stream: StreamContext['stream']
+  #stream: StreamContext['stream']
   readonly #decoder: Decoder<In>
   #batch: In[] = []
   #at = 0
@@ -33,6 +33,11 @@ export class Inbox<In> {
   /** How many messages can be taken without waiting. */
   get ready(): number {
     return this.#batch.length - this.#at
+  }
+
+  /** Whether something has come that nobody has taken, a message or a part of one. */
+  get hasMore(): boolean {
+    return this.ready > 0 || this.#decoder.remainder.length > 0
   }
 
   /** Whether others wait already. */
@@ -67,6 +72,12 @@ export class Inbox<In> {
     stream.off('close', this.#pull)
     this.#ctx.draining.removeEventListener('abort', this.#idle)
     stream.pause()
+  }
+
+  /** Reads from another stream from now on. */
+  moveTo(stream: StreamContext['stream']): void {
+    this.release()
+    this.#stream = stream
   }
 
   /** Whether what there is comes by itself: the ordinary case, so it is asked first. */

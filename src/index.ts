@@ -56,6 +56,7 @@ export {
   type Rule,
   type Who,
 } from './rule.ts'
+export { handshake } from './secure.ts'
 export { canonicalName } from './server-names.ts'
 export type { ListenOptions, ServerContext } from './server.ts'
 export { TokenBucket, checkRate, type Rate } from './token-bucket.ts'
@@ -143,6 +144,7 @@ export {
 } from '../middleware/rpc.ts'
 export { pipe, type ChooseTarget, type PipeOptions, type PipeTarget } from '../middleware/pipe.ts'
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
+export { startTls, type StartTlsContext, type StartTlsOptions } from '../middleware/start-tls.ts'
 export { tickets, type TicketsOptions } from '../middleware/tickets.ts'
 export { timeout, type TimeoutOptions } from '../middleware/timeout.ts'
 export {

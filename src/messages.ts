@@ -182,6 +182,25 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     this.#inbox.release()
   }
 
+  /** Whether something has come that nobody has taken, a message or a part of one. */
+  get hasMore(): boolean {
+    return this.#inbox.hasMore
+  }
+
+  /** Whether somebody waits for a message. */
+  get isAwaited(): boolean {
+    return this.#inbox.isAwaited
+  }
+
+  /**
+   * Reads and writes another stream from now on, such as the one that TLS has made of the first:
+   * for who changes it in the midst of a conversation. Nobody may be waiting.
+   */
+  moveTo(stream: StreamContext['stream']): void {
+    this.#outbox.moveTo(stream)
+    this.#inbox.moveTo(stream)
+  }
+
   /** Hands over what is there, up to what has to be awaited. Apart, so that it is compiled early. */
   #hand(handler: (message: In) => unknown): PromiseLike<unknown> | undefined {
     const inbox = this.#inbox

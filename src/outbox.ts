@@ -23,7 +23,7 @@ export function gone(ctx: StreamContext): CioError {
  */
 export class Outbox<Out> {
   readonly #ctx: StreamContext
-  readonly #stream: StreamContext['stream']
+  #stream: StreamContext['stream']
   readonly #encode: (message: Out) => string | Uint8Array
   readonly #maxQueueSize: number
   #corked = false
@@ -75,6 +75,13 @@ export class Outbox<Out> {
     this.#stream.uncork()
   }
 
+  /** Writes to another stream from now on. */
+  moveTo(stream: StreamContext['stream']): void {
+    this.flush()
+    this.#stream = stream
+    this.#drain = undefined
+  }
+
   /** Whether it may be followed by more at once. */
   #write(message: Out): boolean {
     const stream = this.#stream
@@ -105,7 +112,7 @@ export class Outbox<Out> {
       const settle = (): void => {
         stream.off('drain', settle)
         stream.off('close', settle)
-        this.#drain = undefined
+        if (this.#drain === drain) this.#drain = undefined
         if (stream.destroyed) reject(gone(this.#ctx))
         else resolve()
       }

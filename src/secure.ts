@@ -20,6 +20,7 @@ import type { ClientContext } from './client.ts'
 import type { ConnectionContext } from './connection.ts'
 import type { StreamContext } from './context.ts'
 import { CioError, asError, quote } from './errors.ts'
+import { handshakeError, handshakeTimedOut, whyClosed, whyFailed } from './handshake-error.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
 import { distrust } from './reload.ts'
@@ -34,14 +35,34 @@ const defaultHandshakeTimeout = 10_000
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
   const { server } = ctx
   // Not async: nothing of it is left to wait in a plain connection.
-  return server?.tls && !ctx.isPlain ? secureWith(ctx, server.tls, server.options, next) : next()
+  return server?.tls && !ctx.isPlain ? handshake(ctx).then(next) : next()
 }
 
-async function secureWith(
+/**
+ * Makes TLS of the stream, as the `secure` step does, with the options of `listen()` or `connect()`:
+ * for a middleware that does it later. Who the peer is was verified, or it throws.
+ *
+ * @throws `ERR_CIO_HANDSHAKE` (peer), `ERR_CIO_HANDSHAKE_TIMEOUT` (peer), `ERR_CIO_REJECTED` (peer)
+ * @throws `ERR_CIO_CERTIFICATE` (app): there is nothing for a server to prove itself by
+ */
+export async function handshake(ctx: StreamContext): Promise<void> {
+  if (isClient(ctx)) return handshakeOfClient(ctx)
+  const { server } = ctx as ConnectionContext
+  if (server?.tls) return handshakeOfServer(ctx as ConnectionContext, server.tls, server.options)
+  throw new CioError(
+    'ERR_CIO_CERTIFICATE',
+    `a handshake with ${ctx.remote} takes a certificate, and the server has none; give \`key\` and \`cert\` to \`listen\``,
+  )
+}
+
+function isClient(ctx: StreamContext): ctx is ClientContext {
+  return 'options' in ctx
+}
+
+async function handshakeOfServer(
   ctx: ConnectionContext,
   server: Server,
   options: ListenOptions,
-  next: Next,
 ): Promise<void> {
   const raw = ctx.socket
   const names = namesOf(server)
@@ -62,7 +83,6 @@ async function secureWith(
   if (unwelcome) throw unwelcome
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
   announce(ctx.app, 'secure', ctx)
-  return next()
 }
 
 /** Not put back afterwards: the end of the TLS socket is the end of the one beneath. */
@@ -144,29 +164,6 @@ function whoIs({ peer }: StreamContext): string {
   return peer ? quote(peer.name ?? 'a peer without a name') : 'no peer'
 }
 
-/** Why a socket closed in the middle: what this side closed it for, or that the other side did. */
-function whyClosed(ctx: StreamContext, remote: string, cause: Error | null): Error {
-  if (ctx.isOver) return asError(ctx.signal.reason)
-  return handshakeError(remote, 'it closed the connection', cause)
-}
-
-function handshakeError(remote: string, what: string, cause: Error | null): CioError {
-  return new CioError('ERR_CIO_HANDSHAKE', `the handshake with ${remote} failed: ${what}`, {
-    fault: 'peer',
-    cause: cause ?? undefined,
-  })
-}
-
-/** OpenSSL's reason, without the place in its source that comes before it. */
-function whyFailed(error: Error): string {
-  return (error as { reason?: string }).reason ?? error.message
-}
-
-function handshakeTimedOut(remote: string, timeout: number): CioError {
-  const message = `the handshake with ${remote} was not done within ${timeout} ms`
-  return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'peer' })
-}
-
 // Any of these asks for TLS.
 const clientWishes = [
   'ca',
@@ -190,14 +187,16 @@ const clientWishes = [
 export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
   const { options } = ctx
   const wanted = options.tls ?? clientWishes.some((name) => options[name] !== undefined)
-  if (!wanted) return next()
+  if (wanted && !ctx.isPlain) await handshake(ctx)
+  return next()
+}
 
+async function handshakeOfClient(ctx: ClientContext): Promise<void> {
   const socket = await clientHandshake(ctx)
   putOnTop(ctx, socket)
   if (socket.isSessionReused()) checkResumed(ctx, socket)
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
   announce(ctx.app, 'secure', ctx)
-  return next()
 }
 
 function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {

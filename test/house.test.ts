@@ -35,7 +35,7 @@ const houses = await Promise.all(
 /** Code lines that a file may have, comments stripped; and who may have more, and why. */
 const budgets = { src: 200, middleware: 150 }
 const overBudget: Record<string, { readonly lines: number; readonly why: string }> = {
-  'src/context.ts': { lines: 240, why: 'the base of all contexts and of those with a stream' },
+  'src/context.ts': { lines: 245, why: 'the base of all contexts and of those with a stream' },
 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
@@ -45,6 +45,7 @@ const testedElsewhere: Record<string, string> = {
   dismiss: 'test/admission.test.ts, test/reload.test.ts',
   'revocation-list': 'test/trust.test.ts: it is half of it',
   framing: 'test/middleware/frames.test.ts',
+  'handshake-error': 'test/secure.test.ts: how handshakes fail',
   inbox: 'test/messages.test.ts',
   index: 'the list of its names is above',
   outbox: 'test/messages.test.ts',
@@ -138,6 +139,7 @@ const names = [
   'formatEndpoint',
   'frames',
   'framesOf',
+  'handshake',
   'http',
   'httpConnect',
   'isCioError',
@@ -167,6 +169,7 @@ const names = [
   'rpcError',
   'rpcFailure',
   'sendProxyProtocol',
+  'startTls',
   'syntaxError',
   'tell',
   'tickets',

@@ -53,6 +53,16 @@ export class Away
 
   release(): void {}
 
+  get hasMore(): boolean {
+    return false
+  }
+
+  get isAwaited(): boolean {
+    return false
+  }
+
+  moveTo(): void {}
+
   /** Lets those who wait go on, in their order: there is a connection, or there will be none. */
   readonly flush = (): void => {
     const waiting = [...this.#waiting]

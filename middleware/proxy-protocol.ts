@@ -6,7 +6,7 @@ import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { type Networks, compileNetworks } from '../src/networks.ts'
 import { checkCount, checkDuration, checkKnown, optionError } from '../src/option.ts'
-import { Gathering, beginsHeader } from './proxy-protocol/header.ts'
+import { type Gathered, Gathering, beginsHeader } from './proxy-protocol/header.ts'
 import type { Proxied } from './proxy-protocol/proxied.ts'
 
 export type { Proxied, ProxiedSsl, ProxyTlv } from './proxy-protocol/proxied.ts'
@@ -152,11 +152,17 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
       settle()
       reject(error)
     }
+    // Newer Node hands out one piece at a time, and tells once of all that have come.
+    const take = (): Gathered | undefined => {
+      for (;;) {
+        const piece = stream.read() as Buffer | null
+        const gathered = piece === null ? undefined : gathering.take(piece)
+        if (gathered || piece === null) return gathered
+      }
+    }
     const read = (): void => {
-      const piece = stream.read() as Buffer | null
-      if (piece === null) return
       try {
-        const gathered = gathering.take(piece)
+        const gathered = take()
         if (!gathered) return
         settle()
         // At once: an end that has come as well is told in a moment, if nothing is left to read.
@@ -205,7 +211,9 @@ function watch(ctx: ConnectionContext): () => void {
   const look: Duplex['push'] = (chunk, encoding) => !isHeader(chunk) && push(chunk, encoding)
   stream.push = look
   if (stream.readableLength > 0) {
-    const came = stream.read() as Buffer
+    const pieces: Buffer[] = []
+    for (let piece; (piece = stream.read() as Buffer | null) !== null;) pieces.push(piece)
+    const came = Buffer.concat(pieces)
     if (!isHeader(came)) stream.unshift(came)
   }
   return stop

@@ -274,8 +274,10 @@ const trials: Record<string, Trial | string> = {
       if (value !== connection * 2) throw new Error(String(value))
     },
   },
+  route: 'it decides by address or by first bytes, and needs routes: its own test',
   'send-proxy-protocol': 'what it needs at the other end is proxyProtocol: its own test',
   socks5: 'it stands before there is a connection, and needs a proxy',
+  'start-tls': 'it needs the certificates of a server: its own test',
   tickets: 'it is of the server',
   timeout: {},
   transform: { given: [() => new PassThrough()], ...oneWay },

@@ -203,12 +203,12 @@ test('a sender of one byte after the other does not get more time', async (t) =>
 })
 
 test('the time of a header that has come is over with it', async (t) => {
-  const { app, told } = echo(50)
+  const { app, told } = echo(1_000)
   const server = await serve(t, app)
   const socket = await dial(t, server)
   socket.write(headers[1])
   const ctx = await arrived(server, headers[1].length)
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await new Promise((resolve) => setTimeout(resolve, 1_100))
   t.false(ctx.isOver)
   socket.end('late')
   t.is(await readAll(socket), '192.0.2.7: late')

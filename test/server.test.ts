@@ -16,7 +16,10 @@ const hello = (): Cio =>
 /** A handler that stays until its connection is told to finish. */
 const patient = (): Cio =>
   new Cio().useConnection(async function patient(ctx) {
-    await new Promise((resolve) => ctx.draining.addEventListener('abort', resolve))
+    const { draining } = ctx
+    if (!draining.aborted) {
+      await new Promise((resolve) => draining.addEventListener('abort', resolve))
+    }
     ctx.stream.write('bye')
   })
 

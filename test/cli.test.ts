@@ -257,10 +257,10 @@ test('connect --wait gives up on a server that never ends', async (t) => {
     await once(signal, 'abort')
   })
   const { port } = await serve(t, app)
-  const { code, out, err } = await run(t, ['connect', `${port}`, '--wait', '50'])
+  const { code, out, err } = await run(t, ['connect', `${port}`, '--wait', '2000'])
   t.is(code, 1)
   t.is(out, 'so far')
-  t.regex(err, /nothing came for 50 ms/)
+  t.regex(err, /nothing came for 2000 ms/)
 })
 
 test('connect on a terminal has colours, and NO_COLOR takes them away', async (t) => {

@@ -6,7 +6,7 @@ import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { type Networks, compileNetworks } from '../src/networks.ts'
 import { checkCount, checkDuration, checkKnown, optionError } from '../src/option.ts'
-import { type Gathered, Gathering, beginsHeader } from './proxy-protocol/header.ts'
+import { Gathering, beginsHeader } from './proxy-protocol/header.ts'
 import type { Proxied } from './proxy-protocol/proxied.ts'
 
 export type { Proxied, ProxiedSsl, ProxyTlv } from './proxy-protocol/proxied.ts'
@@ -152,17 +152,9 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
       settle()
       reject(error)
     }
-    // Newer Node hands out one piece at a time, and tells once of all that have come.
-    const take = (): Gathered | undefined => {
-      for (;;) {
-        const piece = stream.read() as Buffer | null
-        const gathered = piece === null ? undefined : gathering.take(piece)
-        if (gathered || piece === null) return gathered
-      }
-    }
     const read = (): void => {
       try {
-        const gathered = take()
+        const gathered = gathering.takeFrom(stream)
         if (!gathered) return
         settle()
         // At once: an end that has come as well is told in a moment, if nothing is left to read.

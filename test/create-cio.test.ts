@@ -88,6 +88,7 @@ test('nothing of the templates is left to fill in, and no file is left out', asy
     for (const file of files.filter((one) => one.isFile())) {
       const text = await readFile(join(file.parentPath, file.name), 'utf8')
       t.notRegex(text, /__\w+__/, file.name)
+      if (file.name === 'README.md') t.regex(text, new RegExp(`^# \`left-${template}\`\n`))
     }
   }
 })

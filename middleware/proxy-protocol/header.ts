@@ -1,5 +1,6 @@
 /** A header of either version, from the pieces that it comes in. */
 
+import type { Readable } from 'node:stream'
 import { type ParsedHeader, malformed, signature, word } from './proxied.ts'
 import { parseV1 } from './v1.ts'
 import { parseV2 } from './v2.ts'
@@ -58,6 +59,15 @@ export class Gathering {
     }
     this.#needed = parsed
     return undefined
+  }
+
+  /** All that has come: newer Node hands out a piece at a time, and tells once of all of them. */
+  takeFrom(stream: Readable): Gathered | undefined {
+    for (;;) {
+      const piece = stream.read() as Buffer | null
+      const gathered = piece === null ? undefined : this.take(piece)
+      if (gathered || piece === null) return gathered
+    }
   }
 }
 

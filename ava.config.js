@@ -3,5 +3,7 @@ export default {
   extensions: { ts: 'module' },
   nodeArguments: ['--import=tsx', '--no-warnings=ExperimentalWarning'],
   workerThreads: false,
-  timeout: '60s',
+  // Of silence from all tests together. No test sets its own by `t.timeout`: AVA would then overlook
+  // for as long that another one hangs, and not look again.
+  timeout: '120s',
 }

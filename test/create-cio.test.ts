@@ -15,7 +15,7 @@ import scaffold from '../packages/create-cio/package.json' with { type: 'json' }
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const run = promisify(execFile)
-// Milliseconds for one program; the tests have as much for all of theirs.
+/** Milliseconds for one program. */
 const longest = 100_000
 const install = ['install', '--prefer-offline', '--no-audit', '--no-fund', '--no-progress']
 
@@ -54,7 +54,6 @@ test.before('packs Cio and create-cio', async () => {
 test.after.always(() => rm(folder, { recursive: true, force: true }))
 
 test('an app passes its own tests, and its order can be looked at', async (t) => {
-  t.timeout(longest)
   const app = await create('greeter')
   await run('npm', [...install, tarball], { cwd: app, timeout: longest })
   t.regex(await npm(app, 'test'), /# pass 1\n[^]*# fail 0\n/)
@@ -62,7 +61,6 @@ test('an app passes its own tests, and its order can be looked at', async (t) =>
 })
 
 test('a middleware package passes its own tests, publint and attw', async (t) => {
-  t.timeout(longest)
   const made = await create('cio-visit-count')
   await run('npm', [...install, '--save-dev', tarball], { cwd: made, timeout: longest })
   t.regex(await npm(made, 'test'), /# pass 3\n[^]*# fail 0\n/)

@@ -59,6 +59,9 @@ export class ValueDecoder<In> implements Decoder<In> {
 
   constructor(paths: readonly string[], bounds: Bounds, found: Found<In>) {
     this.#bounds = bounds
+    // The parser's own would drop U+FEFF wherever a piece of a text begins with it.
+    const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+    Object.assign(this.#tokenizer['bufferedString'], { decoder })
     this.#parser = new TokenParser({ paths: [...paths], keepStack: false, separator: '' })
     this.#parser.onValue = ({ value, key, stack }: ParsedElementInfo) => {
       const keys = stack.length === 0 ? [] : [...stack.slice(1).map((outer) => outer.key!), key!]

@@ -80,8 +80,8 @@ export function codecContract<Message extends Out, Out = Message>(
         await client.messages.end()
         const back: Message[] = []
         for await (const message of client.messages) back.push(message)
-        t.deepEqual(back, messages)
         await app.close({ timeout: 0 })
+        t.deepEqual(back, messages)
       }),
       { numRuns: 25 },
     )

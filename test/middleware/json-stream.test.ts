@@ -53,6 +53,16 @@ async function receive(
   return { messages, error }
 }
 
+test('U+FEFF within a text is part of it, wherever the input is cut', async (t) => {
+  const value = { '\ufeffkey': '\ufefftext', after: '\n\ufeff\ufeff' }
+  const bytes = Buffer.from(JSON.stringify(value))
+  for (let cut = 0; cut <= bytes.length; cut++) {
+    const { messages, error } = await receive(t, [bytes.subarray(0, cut), bytes.subarray(cut)])
+    t.is(error, undefined)
+    t.deepEqual(messages, [value])
+  }
+})
+
 const pretty = (value: unknown): string => JSON.stringify(value, undefined, 2)
 
 test('values follow each other with or without space between, over any number of lines', async (t) => {

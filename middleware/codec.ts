@@ -1,4 +1,3 @@
-import type { StreamContext } from '../src/context.ts'
 import { CioError, isCioError } from '../src/errors.ts'
 import { FrameDecoder, syntaxError } from '../src/framer.ts'
 import { type FramingOptions, framesOf } from '../src/framing.ts'
@@ -10,6 +9,7 @@ import {
 } from '../src/messages.ts'
 import type { Middleware } from '../src/middleware.ts'
 import { optionError } from '../src/option.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 /** Options of {@link codec}. */
 export interface CodecOptions<Decoded, Out, In = Decoded>

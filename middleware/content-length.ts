@@ -1,5 +1,4 @@
 import { isUtf8 } from 'node:buffer'
-import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
 import { FrameDecoder, type Framing, syntaxError, tooLong } from '../src/framer.ts'
 import {
@@ -9,6 +8,7 @@ import {
   messages,
 } from '../src/messages.ts'
 import type { Middleware } from '../src/middleware.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 /** Options of {@link contentLength}. */
 export interface ContentLengthOptions<Message = unknown> extends MessagesOptions<Message> {}

@@ -1,8 +1,8 @@
 import { Admission, type List } from '../src/admission.ts'
-import type { StreamContext } from '../src/context.ts'
 import type { ListOptions } from '../src/judge.ts'
 import { defineMiddleware } from '../src/middleware.ts'
 import type { Who } from '../src/rule.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 /** Options of {@link denyList}. */
 export interface DenyListOptions extends ListOptions {}

@@ -1,10 +1,10 @@
 import { isPromise } from 'node:util/types'
-import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkCount, checkKnown } from '../src/option.ts'
 import { Pump } from '../src/pump.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 /** Options of {@link events}. */
 export interface EventsOptions {

@@ -1,4 +1,3 @@
-import type { StreamContext } from '../src/context.ts'
 import { FrameDecoder } from '../src/framer.ts'
 import { type FramingOptions, framesOf } from '../src/framing.ts'
 import {
@@ -8,6 +7,7 @@ import {
   messages,
 } from '../src/messages.ts'
 import type { Middleware } from '../src/middleware.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 /** Options of {@link frames}. */
 export interface FramesOptions<Message = Buffer> extends FramingOptions, MessagesOptions<Message> {}

@@ -7,10 +7,10 @@ import {
 } from 'node:http'
 import { Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
-import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { optionError } from '../src/option.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 /** What answers requests: a function as Koa's `callback()`, an Express app, or an `http.Server`. */
 export type HttpHandler = HttpListener | Server

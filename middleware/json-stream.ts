@@ -1,4 +1,3 @@
-import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
 import {
   type MessagesContext,
@@ -9,6 +8,7 @@ import {
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkCount, checkKnown, optionError } from '../src/option.ts'
 import { Pump } from '../src/pump.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 import { ValueDecoder } from './json-stream/decoder.ts'
 
 /** Takes a value; the next one waits for its promise. What it throws ends the connection. */

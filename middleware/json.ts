@@ -1,4 +1,3 @@
-import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
 import { LineDecoder, type ParseLine, syntaxError } from '../src/framer.ts'
 import {
@@ -8,6 +7,7 @@ import {
   messages,
 } from '../src/messages.ts'
 import type { Middleware } from '../src/middleware.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 /** Options of {@link json}. */
 export interface JsonOptions<Message = unknown> extends MessagesOptions<Message> {}

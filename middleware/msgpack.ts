@@ -1,5 +1,4 @@
 import { type Options as MsgpackrOptions, Packr, Unpackr } from 'msgpackr'
-import type { StreamContext } from '../src/context.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { FrameDecoder, type Framing, syntaxError, tooLong } from '../src/framer.ts'
 import {
@@ -10,6 +9,7 @@ import {
 } from '../src/messages.ts'
 import type { Middleware } from '../src/middleware.ts'
 import { checkCount } from '../src/option.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 import { Boundaries, type Limits } from './msgpack/boundaries.ts'
 import { followers } from './msgpack/extensions.ts'
 

@@ -1,8 +1,8 @@
 import { localEndpoint, remoteEndpoint } from '../src/address.ts'
 import type { ClientContext } from '../src/client.ts'
-import type { StreamContext } from '../src/context.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkKnown, optionError } from '../src/option.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 import { type ProxyHeader, encodeV1, encodeV2 } from './send-proxy-protocol/encode.ts'
 import { relayed } from './send-proxy-protocol/relayed.ts'
 

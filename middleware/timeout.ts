@@ -1,9 +1,9 @@
 import type { ConnectionContext } from '../src/connection.ts'
-import type { StreamContext } from '../src/context.ts'
 import { dismiss } from '../src/dismiss.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkDuration, checkKnown, longestTimer, optionError } from '../src/option.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 import { meter } from './timeout/traffic.ts'
 import { type Bounds, Watch } from './timeout/watch.ts'
 

@@ -1,10 +1,10 @@
 import { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
 import { makeRoom } from '../src/layer.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { optionError } from '../src/option.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 /** Makes the transforms of one connection. */
 export type MakeTransform = (

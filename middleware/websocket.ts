@@ -2,10 +2,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer, createWebSocketStream } from 'ws'
 import type { HandleOptions } from '../src/cio.ts'
-import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkCount, checkKnown, optionError } from '../src/option.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
 
 /** Decides about the `Origin` that a browser sends. */

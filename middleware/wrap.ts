@@ -1,10 +1,10 @@
 import type { Duplex } from 'node:stream'
-import type { StreamContext } from '../src/context.ts'
 import { CioError } from '../src/errors.ts'
 import { finish } from '../src/finish.ts'
 import { Layer } from '../src/layer.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkDuration, checkKnown, optionError } from '../src/option.ts'
+import type { StreamContext } from '../src/stream-context.ts'
 
 type Coders = Duplex | readonly Duplex[]
 

@@ -1,11 +1,11 @@
 /** Who has come past a list, and whether they may stay when it changes. */
 
 import { announce } from './app-events.ts'
-import type { StreamContext } from './context.ts'
 import { dismiss } from './dismiss.ts'
 import { type Judge, type ListOptions, judge } from './judge.ts'
 import type { Middleware, Next } from './middleware.ts'
 import type { Who } from './rule.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /** A list that can change while connections are open. */
 export interface List extends Middleware<StreamContext> {

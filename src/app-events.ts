@@ -5,9 +5,10 @@ import type { Overload } from './acceptor.ts'
 import type { ClientContext } from './client.ts'
 import type { Cio } from './cio.ts'
 import type { ConnectionContext } from './connection.ts'
-import type { Context, StreamContext } from './context.ts'
+import type { Context } from './context.ts'
 import { asError, isCioError } from './errors.ts'
 import type { ServerContext } from './server.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /**
  * The events of an app, with their arguments.

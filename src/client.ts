@@ -7,13 +7,13 @@ import type { CertsOptions } from '../middleware/certs.ts'
 import { announce, outcome } from './app-events.ts'
 import type { Cio } from './cio.ts'
 import { conclude, finished, nextId } from './connection.ts'
-import { StreamContext } from './context.ts'
 import { type ConnectTarget, type CreateConnection, dial, placeOf } from './dial.ts'
 import { CioError, asError } from './errors.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
 import { arrive, run, stopped } from './run.ts'
 import { flushTimeout } from './server.ts'
+import { StreamContext } from './stream-context.ts'
 
 const log = debug('cio:client')
 

@@ -18,10 +18,10 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { announce, outcome, tell } from './app-events.ts'
 import type { Cio } from './cio.ts'
-import { StreamContext } from './context.ts'
 import { CioError, asError } from './errors.ts'
 import { finish } from './finish.ts'
 import type { ServerContext } from './server.ts'
+import { StreamContext } from './stream-context.ts'
 
 const log = debug('cio:connection')
 let lastId = 0

@@ -1,9 +1,10 @@
 /** Sends away who has been let in: what lists, reloads and expiry share. */
 
 import { tell } from './app-events.ts'
-import { type StreamContext, closeTimeout } from './context.ts'
+import { closeTimeout } from './context.ts'
 import { CioError } from './errors.ts'
 import { checkDuration, optionError } from './option.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /** What becomes of a connection whose peer would not be let in any more. */
 export type Dismissal = 'drain' | 'destroy' | 'keep'

@@ -1,7 +1,7 @@
 /** What went wrong with a handshake, in words. */
 
-import type { StreamContext } from './context.ts'
 import { CioError, asError } from './errors.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /** Why a socket closed in the middle: what this side closed it for, or that the other side did. */
 export function whyClosed(ctx: StreamContext, remote: string, cause: Error | null): Error {

@@ -1,9 +1,9 @@
 /** Receiving: chunks are decoded in batches, when somebody waits for a message. */
 
-import type { StreamContext } from './context.ts'
 import { asError } from './errors.ts'
 import type { Decoder } from './messages.ts'
 import { gone } from './outbox.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /**
  * The messages of one connection that have been decoded and not taken.

@@ -4,13 +4,13 @@ import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
 import { announce, tell } from './app-events.ts'
 import { presentedCertificate } from './certificate.ts'
-import type { StreamContext } from './context.ts'
 import { type DismissOptions, checkDismissal } from './dismiss.ts'
 import { CioError, asError, quote } from './errors.ts'
 import { finish } from './finish.ts'
 import { checkDuration, checkKnown, optionError } from './option.ts'
 import type { Peer } from './peer.ts'
 import { type Rule, type Who, compileRule } from './rule.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /** Options that `allowList` and `denyList` share. */
 export interface ListOptions extends DismissOptions {

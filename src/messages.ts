@@ -1,12 +1,12 @@
 /** `ctx.messages`: the decoded layer above the stream, whatever the codec. */
 
-import type { StreamContext } from './context.ts'
 import { CioError, asError, quote } from './errors.ts'
 import type { Remainder } from './framer.ts'
 import { Inbox } from './inbox.ts'
 import { type Middleware, defineMiddleware } from './middleware.ts'
 import { checkCount } from './option.ts'
 import { Outbox, nothing } from './outbox.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /** Turns bytes into messages, for one connection. */
 export interface Decoder<In> {

@@ -1,7 +1,7 @@
 /** Sending: gathered, bounded, and with a promise where it has to wait. */
 
-import type { StreamContext } from './context.ts'
 import { CioError, asError } from './errors.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /** What a send fulfils with that has to wait for nothing; always the same, so that it is known. */
 export const nothing: Promise<void> = Promise.resolve()

@@ -1,11 +1,11 @@
 /** Reading beside what is inside: messages go to a handler while the pipeline runs on. */
 
 import { isPromise } from 'node:util/types'
-import type { StreamContext } from './context.ts'
 import { CioError, asError, isCioError } from './errors.ts'
 import { finish } from './finish.ts'
 import type { Messages, MessagesContext } from './messages.ts'
 import type { Next } from './middleware.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /** What a {@link Pump} does with a connection. */
 export interface PumpOptions {

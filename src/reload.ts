@@ -4,11 +4,11 @@ import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
 import { announce } from './app-events.ts'
 import { presentedCertificate } from './certificate.ts'
-import type { StreamContext } from './context.ts'
 import { dismiss } from './dismiss.ts'
 import { CioError, quote } from './errors.ts'
 import type { ServerNames } from './server-names.ts'
 import type { ListenOptions, ServerContext } from './server.ts'
+import type { StreamContext } from './stream-context.ts'
 import { namesOf, swapCertificates } from './tls-server.ts'
 
 const log = debug('cio:server')

@@ -1,10 +1,10 @@
 /** Rules about who somebody is: what lists are made of. */
 
 import { isIP } from 'node:net'
-import type { StreamContext } from './context.ts'
 import { CioError } from './errors.ts'
 import { optionError } from './option.ts'
 import { type Peer, canonicalAddress } from './peer.ts'
+import type { StreamContext } from './stream-context.ts'
 
 /** A text that must be equal, a pattern, or several of these, one of which must hold. */
 export type Match = string | RegExp | readonly (string | RegExp)[]

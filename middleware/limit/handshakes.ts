@@ -1,7 +1,7 @@
 /** A budget of handshakes: so many at once, the rest wait in line. */
 
 import type { Cio } from '../../src/cio.ts'
-import type { StreamContext } from '../../src/context.ts'
+import type { StreamContext } from '../../src/stream-context.ts'
 import { type Ending, Line } from './line.ts'
 
 /** Milliseconds between two looks at who makes progress, while somebody waits. */

@@ -1,10 +1,10 @@
 /** The called side: requests in, responses out. */
 
 import { tell } from '../../src/app-events.ts'
-import type { StreamContext } from '../../src/context.ts'
 import { CioError, asError, isCioError } from '../../src/errors.ts'
 import type { StandardSchema } from '../../src/messages.ts'
 import type { Pump } from '../../src/pump.ts'
+import type { StreamContext } from '../../src/stream-context.ts'
 import { RpcRequest } from './request.ts'
 import {
   type Received,

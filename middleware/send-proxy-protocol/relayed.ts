@@ -2,7 +2,7 @@
 
 import { TLSSocket } from 'node:tls'
 import { localEndpoint, remoteEndpoint } from '../../src/address.ts'
-import type { StreamContext } from '../../src/context.ts'
+import type { StreamContext } from '../../src/stream-context.ts'
 import type { Proxied } from '../proxy-protocol/proxied.ts'
 import type { ProxyHeader } from './encode.ts'
 

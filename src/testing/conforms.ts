@@ -2,12 +2,12 @@
 
 import type { Cio } from '../cio.ts'
 import type { ConnectOptions } from '../client.ts'
-import type { StreamContext } from '../context.ts'
 import { CioError } from '../errors.ts'
 import { isMiddleware } from '../load.ts'
 import type { Middleware, Next } from '../middleware.ts'
 import { checkDuration, checkKnown, optionError } from '../option.ts'
 import type { ListenOptions } from '../server.ts'
+import type { StreamContext } from '../stream-context.ts'
 import type { End } from './scene.ts'
 import { Trial } from './trial.ts'
 import { type MiddlewarePromise, nameOf } from './watch.ts'

@@ -2,10 +2,10 @@
 
 import { Cio } from '../cio.ts'
 import type { ConnectOptions } from '../client.ts'
-import type { StreamContext } from '../context.ts'
 import { asError } from '../errors.ts'
 import type { Middleware, Next } from '../middleware.ts'
 import type { ListenOptions } from '../server.ts'
+import type { StreamContext } from '../stream-context.ts'
 import { type DuplexEnd, duplexPair } from './duplex-pair.ts'
 
 /** Which pipeline the middleware is in. */

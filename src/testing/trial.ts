@@ -1,10 +1,10 @@
 /** The scenes that a middleware is tried in. */
 
 import { isDeepStrictEqual } from 'node:util'
-import type { StreamContext } from '../context.ts'
 import { isCioError } from '../errors.ts'
 import type { Middleware } from '../middleware.ts'
 import { read } from '../read.ts'
+import type { StreamContext } from '../stream-context.ts'
 import type { ConformsOptions } from './conforms.ts'
 import { type End, type Outcome, type Scene, type Stage, play } from './scene.ts'
 import { Traces } from './traces.ts'

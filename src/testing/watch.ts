@@ -1,8 +1,8 @@
 /** A middleware, and somebody who watches how it keeps to its part. */
 
 import type { Duplex } from 'node:stream'
-import type { StreamContext } from '../context.ts'
 import { type Middleware, type Next, defineMiddleware } from '../middleware.ts'
+import type { StreamContext } from '../stream-context.ts'
 import { countListeners, more } from './traces.ts'
 
 /** What a good middleware keeps to. */

@@ -301,8 +301,14 @@ test('a head that does not come to its end is cut off after headersTimeout', asy
   const app = new Cio().useConnection(http(hello, options))
   const told = once(app, 'clientError')
   const client = await dial(t, await serve(t, app))
+  // Node destroys what it has answered: with bytes unread, on a slow machine, that is a reset.
+  client.on('error', () => {})
+  let said = ''
+  client.on('data', (chunk: Buffer) => (said += String(chunk)))
+  const over = new Promise((resolve) => client.once('end', resolve).once('close', resolve))
   client.write('GET / HTTP/1.1\r\nX-Slow: ')
-  t.regex(await readAll(client), /^HTTP\/1.1 408 /)
+  await over
+  t.regex(said, /^HTTP\/1.1 408 /)
   t.true(isCioError(((await told) as [Error])[0], 'ERR_CIO_HTTP'))
 })
 

@@ -104,9 +104,25 @@ export function openSocket(options: ConnectOptions, signal: AbortSignal): Promis
     socket.once('error', fail)
     socket.once('connect', () => {
       settle()
-      resolve(socket)
+      if (!isItsOwnPeer(socket)) return resolve(socket)
+      reject(nobodyThere(socket))
+      socket.destroy()
     })
   })
+}
+
+/**
+ * Where nobody listens on a port of those that the kernel gives to clients, it gives that port to
+ * one that connects there, sooner or later, and connects it to itself.
+ */
+function isItsOwnPeer({ localPort, remotePort, localAddress, remoteAddress }: Socket): boolean {
+  return localPort !== undefined && localPort === remotePort && localAddress === remoteAddress
+}
+
+function nobodyThere({ remoteAddress, remotePort }: Socket): Error {
+  const place = placeOf({ host: remoteAddress!, port: remotePort! })
+  const message = `connect ECONNREFUSED ${place}: nobody listens there, and the connection was made to itself`
+  return Object.assign(new Error(message), { code: 'ECONNREFUSED', syscall: 'connect' })
 }
 
 function dialOne(options: ConnectOptions, ours: AbortSignal): Promise<Duplex> {

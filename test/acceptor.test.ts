@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { Cio } from '../src/index.ts'
+import { ownPort } from './support/ports.ts'
 import { dial, readAll, serve } from './support/serve.ts'
 import { heard, socketPath } from './support/transports.ts'
 
@@ -13,7 +14,7 @@ const echo = (): Cio =>
 
 test('pause() refuses who comes, leaves who is there, and resume() accepts at the same port', async (t) => {
   const app = echo()
-  const server = await serve(t, app)
+  const server = await serve(t, app, { port: await ownPort() })
   const { port } = server
   const accepted = heard(app, 'connection')
   const before = await dial(t, server)
@@ -34,7 +35,7 @@ test('pause() refuses who comes, leaves who is there, and resume() accepts at th
 })
 
 test('pause() and resume() may be called as often as one likes, and the last call holds', async (t) => {
-  const server = await serve(t, echo(), { host: 'localhost' })
+  const server = await serve(t, echo(), { host: 'localhost', port: await ownPort() })
   server.pause()
   server.pause()
   const resumed = [server.resume(), server.resume()]
@@ -63,7 +64,7 @@ test('a Unix socket is gone while it pauses, and there again after', async (t) =
 test('resume() rejects where somebody else has taken the address, and may be tried again', async (t) => {
   const app = echo()
   app.on('error', () => t.fail('it was told twice'))
-  const server = await serve(t, app)
+  const server = await serve(t, app, { port: await ownPort() })
   const { port } = server
   server.pause()
   const other = createServer().listen(port, '127.0.0.1')

@@ -13,6 +13,7 @@ import { UsageError } from '../cli/command.ts'
 import { placeFrom } from '../cli/place.ts'
 import { Cio, allowList, certs, json } from '../src/index.ts'
 import { identity, path as certificate } from './support/certificates.ts'
+import { ownPort } from './support/ports.ts'
 import { dial, readAll, serve } from './support/serve.ts'
 
 const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
@@ -209,10 +210,7 @@ test('connect --verbose says by TLS with whom, and by --insecure that nobody ver
 })
 
 test('connect says what to do where nobody listens, and exits 1', async (t) => {
-  const server = await serve(t, echo())
-  const { port } = server
-  await server.close()
-  const { code, out, err } = await run(t, ['connect', `127.0.0.1:${port}`])
+  const { code, out, err } = await run(t, ['connect', `127.0.0.1:${await ownPort()}`])
   t.is(code, 1)
   t.is(out, '')
   t.regex(err, /ECONNREFUSED[^]*is something listening there\?/)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { type Socket, createServer } from 'node:net'
 import { Cio, type CioError, type ClientContext } from '../src/index.ts'
 import { identity, path as certificate } from './support/certificates.ts'
+import { ownPort } from './support/ports.ts'
 import { listenBare, readAll, serve } from './support/serve.ts'
 import { type Transport, deferred, heard, optionsOf } from './support/transports.ts'
 
@@ -127,21 +128,13 @@ test('connect rejects with Node’s error, and no event tells it again', async (
   const app = client(t)
   for (const event of ['error', 'clientError', 'reject'] as const)
     app.on(event, () => t.fail(event))
-  const { port, close } = await unused(t)
-  await close()
+  const port = await ownPort()
   await t.throwsAsync(app.connect({ host, port }), { code: 'ECONNREFUSED' })
   await t.throwsAsync(app.connect('/no/such/socket'), { code: 'ENOENT' })
   await t.throwsAsync(app.connect({ host, port: 70_000 }), { code: 'ERR_SOCKET_BAD_PORT' })
   await t.throwsAsync(app.connect({ host, port, connectTimeout: -1 }), { code: 'ERR_CIO_OPTION' })
   await t.throwsAsync(app.connect({ host, port, flushTimeout: -1 }), { code: 'ERR_CIO_OPTION' })
 })
-
-async function unused(
-  t: Parameters<typeof listenBare>[0],
-): Promise<{ port: number; close: () => Promise<unknown> }> {
-  const server = await serve(t, new Cio())
-  return { port: server.port, close: () => server.close() }
-}
 
 /** A look-up that never answers, so that a connection is never made. */
 const lookup = (): void => {}

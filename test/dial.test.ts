@@ -1,12 +1,12 @@
 import test, { type ExecutionContext } from 'ava'
-import { createServer } from 'node:net'
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import { Cio, type ConnectOptions, type CioError, openSocket } from '../src/index.ts'
 import { contents, identity, path } from './support/certificates.ts'
 import { duplexPair } from './support/duplex-pair.ts'
-import { listenBare, readAll, serve } from './support/serve.ts'
+import { ownPort } from './support/ports.ts'
+import { readAll, serve } from './support/serve.ts'
 import { deferred, socketPath } from './support/transports.ts'
 
 /** A server that says its name, and its port. */
@@ -15,15 +15,6 @@ async function named(t: ExecutionContext, name: string, options = {}): Promise<n
   app.on('clientError', () => {})
   app.on('error', () => {})
   return (await serve(t, app, options)).port
-}
-
-/** A port of the loopback address that nobody listens on. */
-async function refused(t: ExecutionContext): Promise<number> {
-  const server = createServer()
-  const port = await listenBare(t, server)
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 function client(t: ExecutionContext): Cio {
@@ -36,7 +27,7 @@ const host = '127.0.0.1'
 
 test('of several targets the first that answers is connected to', async (t) => {
   const targets = [
-    { host, port: await refused(t) },
+    { host, port: await ownPort() },
     { host, port: await named(t, 'second') },
     { host, port: await named(t, 'third') },
   ]
@@ -57,13 +48,13 @@ test('a Unix socket and a port can be targets of one client', async (t) => {
   const socket = socketPath(t)
   const app = client(t).useConnection((ctx) => void ctx.stream.end('unix'))
   await app.listen(socket)
-  const ctx = await client(t).connect([{ host, port: await refused(t) }, { path: socket }])
+  const ctx = await client(t).connect([{ host, port: await ownPort() }, { path: socket }])
   t.is(await readAll(ctx), 'unix')
   t.is(await readAll(await client(t).connect(socket)), 'unix')
 })
 
 test('where no target answers, the error names each, and has each cause', async (t) => {
-  const ports = [await refused(t), await refused(t)]
+  const ports = [await ownPort(), await ownPort()]
   const missing = socketPath(t)
   const targets = [...ports.map((port) => ({ host, port })), { path: missing }]
   const error = await t.throwsAsync<CioError>(client(t).connect(targets), {
@@ -80,9 +71,18 @@ test('where no target answers, the error names each, and has each cause', async 
 })
 
 test('the error of a single target is Node’s own', async (t) => {
-  const port = await refused(t)
+  const port = await ownPort()
   await t.throwsAsync(client(t).connect([{ host, port }]), { code: 'ECONNREFUSED' })
   await t.throwsAsync(client(t).connect({ host, port }), { code: 'ECONNREFUSED' })
+})
+
+test('a connection that the kernel makes to itself, where nobody listens, is refused', async (t) => {
+  const port = await ownPort()
+  const options = { host, port, localAddress: host, localPort: port }
+  const error = await t.throwsAsync<NodeJS.ErrnoException>(client(t).connect(options), {
+    code: 'ECONNREFUSED',
+  })
+  t.true(error.message.includes(`${host}:${port}`), error.message)
 })
 
 test('a random order begins with each, and tries every target once', async (t) => {
@@ -161,7 +161,7 @@ test('an error of the application is not the turn of the next target', async (t)
 
 test('the certificate has to be for the target that was chosen', async (t) => {
   const port = await named(t, 'secret', identity('server'))
-  const closed = await refused(t)
+  const closed = await ownPort()
   const ca = path('root.crt')
   const ctx = await client(t).connect(
     [
@@ -201,7 +201,7 @@ test('every address of a name is tried, and named where all fail', async (t) => 
   const options = { host: 'many.test', port, lookup, autoSelectFamily: true }
   t.is(await readAll(await client(t).connect(options)), 'third address')
 
-  const failing = { ...options, port: await refused(t) }
+  const failing = { ...options, port: await ownPort() }
   const error = await t.throwsAsync<NodeJS.ErrnoException>(client(t).connect(failing), {
     code: 'ECONNREFUSED',
   })
@@ -332,7 +332,7 @@ test('who was not connected is not told of', async (t) => {
   const app = client(t)
   app.on('connect', () => t.fail())
   app.on('disconnect', () => t.fail())
-  await t.throwsAsync(app.connect({ host, port: await refused(t) }), { code: 'ECONNREFUSED' })
+  await t.throwsAsync(app.connect({ host, port: await ownPort() }), { code: 'ECONNREFUSED' })
 })
 
 for (const options of [

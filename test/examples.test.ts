@@ -12,6 +12,7 @@ import { promisify } from 'node:util'
 import { msgpack } from '../middleware/msgpack.ts'
 import { Cio, certs } from '../src/index.ts'
 import { haproxy } from './support/haproxy.ts'
+import { ownPort } from './support/ports.ts'
 import { readAll } from './support/serve.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -78,7 +79,7 @@ test('rpc.ts answers requests by JSON-RPC, and asks who calls', async (t) => {
 })
 
 test('chat-client.ts comes back when the chat does, and says what was typed meanwhile', async (t) => {
-  const chat = await start(t, 'chat')
+  const chat = await start(t, 'chat', { port: await ownPort() })
   const bob = launch(t, 'chat-client', { words: ['bob'], port: chat.port })
   await bob.line(/^welcome, bob$/)
   const ann = await enter(t, chat.port, 'ann')
@@ -126,7 +127,7 @@ test('mutual-tls.ts greets alice and turns bob away', async (t) => {
   const { stdout } = await run(process.execPath, [...tsx, file, 'certs', 'alice', 'bob'], { cwd })
   t.is(stdout, 'certs has ca, server, alice, bob\n')
 
-  const { port, line } = await start(t, 'mutual-tls', cwd)
+  const { port, line } = await start(t, 'mutual-tls', { cwd })
   t.is(await greeting('alice'), 'hello alice\n')
   t.is(await greeting('bob'), '')
   t.regex(await line(/turned away/), /\("bob"\) was turned away by `allowList`/)
@@ -146,7 +147,7 @@ test('tls-proxy.ts passes on to a server without TLS what comes by TLS, and back
   t.teardown(() => rm(cwd, { recursive: true }))
   await run(process.execPath, [...tsx, join(root, 'examples', 'certificates.ts'), 'certs'], { cwd })
 
-  const { port } = await start(t, 'tls-proxy', cwd)
+  const { port } = await start(t, 'tls-proxy', { cwd })
   const ca = await readFile(join(cwd, 'certs', 'ca.crt'))
   const options = { host: 'localhost', port, ca, allowHalfOpen: true }
   const socket = connectTls(options)
@@ -161,7 +162,7 @@ test('gateway.ts takes telemetry and commands to and from devices with certifica
   const names = ['sensor-1', 'console', 'mallory']
   const file = join(root, 'examples', 'certificates.ts')
   await run(process.execPath, [...tsx, file, 'certs', ...names], { cwd })
-  const { port, line } = await start(t, 'gateway', cwd)
+  const { port, line } = await start(t, 'gateway', { cwd })
 
   const come = async (name: string) => {
     const folder = join(cwd, 'certs')
@@ -240,9 +241,13 @@ test('every example begins with its command, and is in the table', async (t) => 
   }
 })
 
-/** Starts an example on a free port, and waits until it names the port. */
-async function start(t: ExecutionContext, name: string, cwd: string = root): Promise<Example> {
-  const example = launch(t, name, { cwd })
+/** Starts an example on a free port, or on this one, and waits until it names the port. */
+async function start(
+  t: ExecutionContext,
+  name: string,
+  options: { cwd?: string; port?: number } = {},
+): Promise<Example> {
+  const example = launch(t, name, options)
   const [port] = /\d+$/.exec(await example.line(/ on port \d+$/)) ?? []
   return { ...example, port: Number(port), stop: () => stop(example.child) }
 }

@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { createServer, connect as connectNet } from 'node:net'
 import { Cio, type CioError, type ServerContext, allowList } from '../src/index.ts'
 import { identity, path } from './support/certificates.ts'
+import { ownPort } from './support/ports.ts'
 import { dial, readAll, serve } from './support/serve.ts'
 import { deferred, dialOver, networks, open, optionsOf, socketPath } from './support/transports.ts'
 
@@ -298,7 +299,7 @@ function counted(): { signal: AbortSignal; count: () => number } {
 // Closing
 
 test('close waits for the connections, which are asked to finish', async (t) => {
-  const server = await serve(t, patient())
+  const server = await serve(t, patient(), { port: await ownPort() })
   const opened = once(server.app, 'connection')
   const socket = await dial(t, server)
   await opened

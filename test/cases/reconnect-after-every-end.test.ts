@@ -12,6 +12,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { ConnectionContext } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { Receiver, Sender, assertNoneLost } from '../support/numbers.ts'
+import { ownPort } from '../support/ports.ts'
 import { heard } from '../support/transports.ts'
 
 const rounds = 10
@@ -78,7 +79,7 @@ for (const [transport, options, clientOptions] of [
 
 test('a server that stops listening for a while loses and doubles nothing', async (t) => {
   const [sender, receiver] = [new Sender(t), new Receiver(t)]
-  let server = await receiver.app.listen({ host: '127.0.0.1', port: 0 })
+  let server = await receiver.app.listen({ host: '127.0.0.1', port: await ownPort() })
   await sender.connect({ host: '127.0.0.1', port: server.port })
   for (let round = 1; round <= rounds; round++) {
     sender.post(50)

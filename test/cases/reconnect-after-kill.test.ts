@@ -10,6 +10,7 @@ import test from 'ava'
 import { once } from 'node:events'
 import { Sender, countTo } from '../support/numbers.ts'
 import { numbersFile, numbersIn, startNumbersServer } from '../support/numbers-server.ts'
+import { ownPort } from '../support/ports.ts'
 import { heard } from '../support/transports.ts'
 
 const rounds = 12
@@ -17,7 +18,7 @@ const rounds = 12
 test('a server that is killed and started again loses and doubles nothing', async (t) => {
   const file = numbersFile(t)
   const sender = new Sender(t)
-  let server = await startNumbersServer(t, file)
+  let server = await startNumbersServer(t, file, await ownPort())
   const ctx = await sender.connect({ host: '127.0.0.1', port: server.port })
   for (let round = 1; round <= rounds; round++) {
     sender.post(100)

@@ -11,6 +11,7 @@ import { createServer } from 'node:tls'
 import type { CioError } from '../../src/index.ts'
 import { identity, loaded, path } from '../support/certificates.ts'
 import { Receiver, Sender, assertNoneLost } from '../support/numbers.ts'
+import { ownPort } from '../support/ports.ts'
 import { heard } from '../support/transports.ts'
 
 const rounds = 12
@@ -18,7 +19,7 @@ const host = '127.0.0.1'
 
 test('a server that renews its certificate loses and doubles nothing', async (t) => {
   const [sender, receiver] = [new Sender(t), new Receiver(t)]
-  let server = await receiver.app.listen({ host, port: 0, ...identity('server') })
+  let server = await receiver.app.listen({ host, port: await ownPort(), ...identity('server') })
   const { port } = server
   const ctx = await sender.connect({ host: 'localhost', family: 4, port, ca: path('root.crt') })
   for (let round = 1; round <= rounds; round++) {
@@ -42,7 +43,7 @@ for (const [what, name] of [
 ] as const) {
   test(`a server that comes back with a certificate ${what} is sent nothing, and not tried again`, async (t) => {
     const [sender, receiver] = [new Sender(t), new Receiver(t)]
-    const server = await receiver.app.listen({ host, port: 0, ...identity('server') })
+    const server = await receiver.app.listen({ host, port: await ownPort(), ...identity('server') })
     const { port } = server
     const ctx = await sender.connect({ host: 'localhost', family: 4, port, ca: path('root.crt') })
     sender.post(10)

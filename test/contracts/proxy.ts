@@ -11,7 +11,8 @@ import {
   reconnect,
 } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
-import { type Proxy, freePort } from '../support/proxies.ts'
+import { ownPort } from '../support/ports.ts'
+import type { Proxy } from '../support/proxies.ts'
 import { listenBare, readAll, serve } from '../support/serve.ts'
 import { deferred } from '../support/transports.ts'
 
@@ -117,7 +118,7 @@ export function proxyContract({ name, make, proxy, early }: Proxying): void {
   }
 
   test(`${name}: what the proxy does not reach is told, with its name`, async (t) => {
-    const port = await freePort(t)
+    const port = await ownPort()
     const through = client(t, await proxy(t))
     const error = await t.throwsAsync<CioError>(through.connect({ host, port }), {
       code: 'ERR_CIO_PROXY',
@@ -130,7 +131,7 @@ export function proxyContract({ name, make, proxy, early }: Proxying): void {
   })
 
   test(`${name}: a proxy that is not there is Node’s own error`, async (t) => {
-    const port = await freePort(t)
+    const port = await ownPort()
     const error = await t.throwsAsync(client(t, { host, port }).connect({ host, port: 1 }), {
       code: 'ECONNREFUSED',
     })
@@ -140,7 +141,7 @@ export function proxyContract({ name, make, proxy, early }: Proxying): void {
   test(`${name}: several targets are tried through it`, async (t) => {
     const { port } = await serve(t, echo())
     const targets = [
-      { host, port: await freePort(t) },
+      { host, port: await ownPort() },
       { host, port },
     ]
     const ctx = await client(t, await proxy(t)).connect(targets)

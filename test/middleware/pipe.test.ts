@@ -6,6 +6,7 @@ import { connect, createServer as createTlsServer } from 'node:tls'
 import { Cio, type CioError, pipe } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
+import { ownPort } from '../support/ports.ts'
 import { dial, listenBare, serve } from '../support/serve.ts'
 import { deferred, open, socketPath, transports } from '../support/transports.ts'
 
@@ -196,11 +197,7 @@ test('the header reaches a stream that a function made', async (t) => {
 })
 
 test('a target that refuses ends the client and is told by error', async (t) => {
-  const unused = createServer()
-  const closed = await listenBare(t, unused)
-  unused.close()
-  await once(unused, 'close')
-  const app = new Cio().useConnection(pipe({ port: closed, host: '127.0.0.1' }))
+  const app = new Cio().useConnection(pipe({ port: await ownPort(), host: '127.0.0.1' }))
   const failure = told(app)
   const client = await dial(t, await serve(t, app))
   await gone(client)

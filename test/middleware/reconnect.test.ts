@@ -21,6 +21,7 @@ import {
 } from '../../src/index.ts'
 import { retryContract } from '../contracts/retry.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { ownPort } from '../support/ports.ts'
 import { listenBare, serve } from '../support/serve.ts'
 import { deferred, heard, socketPath } from '../support/transports.ts'
 
@@ -72,7 +73,7 @@ async function bare(t: ExecutionContext, server: Server = createServer()): Promi
     if (wake) wake(socket)
     else sockets.push(socket)
   })
-  const port = await listenBare(t, server)
+  const port = await listenBare(t, server, await ownPort())
   const accepted = (): Promise<Socket> => {
     const socket = sockets.shift()
     return socket ? Promise.resolve(socket) : new Promise((resolve) => waiting.push(resolve))

@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Cio, type Relisten, type RelistenOptions, relisten } from '../../src/index.ts'
 import { retryContract } from '../contracts/retry.ts'
+import { ownPort } from '../support/ports.ts'
 import { dial, listenBare, readAll, serve } from '../support/serve.ts'
 
 /** A port that a server of Node's listens on, and that server. */
 async function occupied(t: ExecutionContext): Promise<{ port: number; holder: Server }> {
   const holder = createServer()
-  return { port: await listenBare(t, holder), holder }
+  return { port: await listenBare(t, holder, await ownPort()), holder }
 }
 
 /** An app that relistens, and the retries that it tells of. */

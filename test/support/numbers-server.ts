@@ -17,19 +17,23 @@ export interface NumbersServer {
   readonly port: number
 }
 
-/** Starts it on a port, or on one that is free; with words before its command, if any. */
+/** Starts it on a port; with words before its command, if any. */
 export async function startNumbersServer(
   t: Pick<ExecutionContext, 'teardown'>,
   file: string,
-  port = 0,
+  port: number,
   before: readonly string[] = [],
 ): Promise<NumbersServer> {
   const words = [...before, process.execPath, program, file, String(port)]
   const child = spawn(words[0]!, words.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] })
   child.stdin.on('error', () => {})
   t.teardown(() => child.kill('SIGKILL'))
-  const [line] = (await once(createInterface(child.stdout), 'line')) as [string]
-  return { child, port: Number(line) }
+  const gone = once(child, 'exit').then(([code]) => {
+    throw new Error(`the server of numbers ended with ${code}, and did not listen on ${port}`)
+  })
+  await Promise.race([once(createInterface(child.stdout), 'line'), gone])
+  gone.catch(() => {})
+  return { child, port }
 }
 
 /** A file that it writes its numbers to. */

@@ -3,10 +3,10 @@
 import type { ExecutionContext } from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { type PrepareRequestFunctionOpts, Server as ProxyServer } from 'proxy-chain'
 import { contents } from './certificates.ts'
-import { listenBare } from './serve.ts'
+import { ownPort } from './ports.ts'
 
 /** Where a proxy listens, and what it was asked for. */
 export interface Proxy {
@@ -26,7 +26,7 @@ export async function socksProxy(
   const secret = login ? ['-u', login.username, '-P', login.password] : []
   for (let tries = 0; tries < mostTries; tries++) {
     // It cannot listen on any port and tell which: somebody else may be faster.
-    const port = await freePort(t)
+    const port = await ownPort()
     const child = spawn('microsocks', ['-i', host, '-p', String(port), ...secret], {
       stdio: 'ignore',
     })
@@ -67,15 +67,6 @@ export async function httpProxy(
   await server.listen()
   t.teardown(() => server.close(true))
   return { host, port: server.port, asked }
-}
-
-/** A port that nobody listens on. */
-export async function freePort(t: ExecutionContext): Promise<number> {
-  const server = createServer()
-  const port = await listenBare(t, server)
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function untilListening(port: number): Promise<boolean> {

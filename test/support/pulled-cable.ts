@@ -17,7 +17,7 @@ const silentAfter = 200
 const left: (() => unknown)[] = []
 const t = { teardown: (end: () => unknown): void => void left.push(end) }
 
-const server = await startNumbersServer(t, file, 0, ['unshare', '--net'])
+const server = await startNumbersServer(t, file, 7_000, ['unshare', '--net'])
 const far = (...words: string[]): unknown =>
   execFileSync('nsenter', ['-t', String(server.child.pid), '-n', 'ip', ...words])
 const near = (...words: string[]): unknown => execFileSync('ip', words)

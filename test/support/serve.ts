@@ -37,9 +37,9 @@ export async function readAll(stream: AsyncIterable<Buffer | string>): Promise<s
   return text
 }
 
-/** A bare server of Node's, listening on a free port, that closes with the test. */
-export async function listenBare(t: ExecutionContext, server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1')
+/** A bare server of Node's, listening on a free port, or on this one, that closes with the test. */
+export async function listenBare(t: ExecutionContext, server: Server, on = 0): Promise<number> {
+  server.listen(on, '127.0.0.1')
   t.teardown(() => server.close())
   await once(server, 'listening')
   const address = server.address()

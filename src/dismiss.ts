@@ -44,20 +44,23 @@ export function checkDismissal(owner: string, options: DismissOptions): void {
 
 /**
  * Sends away who is on a connection, and tells why by the event that the error calls for: at once
- * where it is asked to finish, with its end where it is cut.
+ * where it is asked to finish, with its end where it is cut. Who has been asked already is told of
+ * once for each code, and has the shortest of the times.
  */
 export function dismiss(ctx: StreamContext, error: CioError, options: DismissOptions = {}): void {
   const { onChange = 'drain', drainTimeout = closeTimeout } = options
-  if (ctx.isOver || onChange === 'keep' || dismissed.has(ctx)) return
-  dismissed.add(ctx)
+  if (ctx.isOver || onChange === 'keep') return
   if (onChange === 'destroy') return ctx.destroy(error)
 
-  tell(ctx.app, error, ctx)
+  const before = dismissals.get(ctx)
+  const until = Math.min(performance.now() + drainTimeout, before?.until ?? Infinity)
+  dismissals.set(ctx, { code: error.code, until })
+  if (before?.code !== error.code) tell(ctx.app, error, ctx)
   ctx.drain(new CioError('ERR_CIO_CLOSING', error.message, { cause: error }))
-  if (drainTimeout === Infinity) return
+  if (until === (before?.until ?? Infinity)) return
   // Why has been told.
   const deadline = setTimeout(() => ctx.destroy(), drainTimeout)
   void ctx.closed.then(() => clearTimeout(deadline))
 }
 
-const dismissed = new WeakSet<StreamContext>()
+const dismissals = new WeakMap<StreamContext, { readonly code: string; readonly until: number }>()

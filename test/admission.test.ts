@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import type { TLSSocket } from 'node:tls'
-import { type List, type ListOptions, Cio, allowList, denyList } from '../src/index.ts'
+import { type List, type ListOptions, Cio, allowList, denyList, timeout } from '../src/index.ts'
 import { identity, loaded, path } from './support/certificates.ts'
 import { enter } from './support/live-files.ts'
 import { readAll, serve } from './support/serve.ts'
@@ -153,6 +153,33 @@ test('the list of a client ends its connection to a server that is struck off', 
   await client.closed
   t.is((client.broken as Error & { code: string }).code, 'ERR_CIO_REJECTED')
 })
+
+for (const [how, options] of [
+  ['cut at once', { onChange: 'destroy' }],
+  ['cut at the deadline of the list', { drainTimeout: 20 }],
+] as const) {
+  test(`who has been asked to finish for another reason, and has for ever, is ${how}`, async (t) => {
+    const list = allowList('alice', options)
+    const app = new Cio()
+      .useConnection(timeout({ lifetime: 1, drainTimeout: Infinity }))
+      .useConnection(list)
+      .useConnection(async (ctx) => {
+        greet(ctx)
+        await once(ctx.signal, 'abort')
+      })
+    const told = listenTo(app)
+    const aged = heard(app, 'clientError')
+    const server = await serve(t, app, mutual)
+    const { socket } = await come(t, server, 'alice')
+    const [old, ctx] = await aged
+    t.like(old, { code: 'ERR_CIO_LIFETIME' })
+    await list.update('bob')
+    await ctx.closed
+    t.like(told.reject, [{ code: 'ERR_CIO_REJECTED' }])
+    t.is(told.reject.length, 1)
+    socket.destroy()
+  })
+}
 
 // The dry run.
 

@@ -192,6 +192,8 @@ export async function secureClient(ctx: ClientContext, next: Next): Promise<void
 }
 
 async function handshakeOfClient(ctx: ClientContext): Promise<void> {
+  // Node would wait for what has been told already.
+  if (ctx.stream.destroyed) throw whyClosed(ctx, ctx.remote, ctx.stream.errored)
   const socket = await clientHandshake(ctx)
   putOnTop(ctx, socket)
   if (socket.isSessionReused()) checkResumed(ctx, socket)

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
+import { type Socket, createServer as createNetServer } from 'node:net'
 import {
   type ConnectionOptions,
   type SecureVersion,
@@ -517,6 +517,26 @@ test('a client whose server hangs up in the handshake fails', async (t) => {
   await t.throwsAsync(client(t).connect({ ...root, port: server.port }), {
     code: 'ERR_CIO_HANDSHAKE',
   })
+})
+
+test('a client whose server is gone before the handshake does not wait for it', async (t) => {
+  const port = await listenBare(
+    t,
+    createNetServer((socket) => socket.once('data', () => socket.resetAndDestroy())),
+  )
+  const app = client(t).useClient(
+    async ({ stream }, next) => {
+      stream.write('x')
+      await new Promise((resolve) => stream.on('close', resolve))
+      await next()
+    },
+    { after: 'connect', before: 'secure' },
+  )
+  const error = await t.throwsAsync(app.connect({ ...root, port, handshakeTimeout: Infinity }), {
+    code: 'ERR_CIO_HANDSHAKE',
+    message: new RegExp(`127\\.0\\.0\\.1:${port}`),
+  })
+  t.like(error.cause, { code: 'ECONNRESET' })
 })
 
 test('a client whose server is silent gives up at the deadline of the handshake', async (t) => {

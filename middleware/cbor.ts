@@ -1,6 +1,5 @@
-import { type Options as CborxOptions, Decoder as CborDecoder, Encoder } from 'cbor-x'
-import { CioError, asError } from '../src/errors.ts'
-import { FrameDecoder, type Framing, syntaxError, tooLong } from '../src/framer.ts'
+import { type Options as CborxOptions, Decoder, Encoder } from 'cbor-x'
+import { FrameDecoder } from '../src/framer.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
@@ -10,7 +9,8 @@ import {
 import type { Middleware } from '../src/middleware.ts'
 import { checkCount } from '../src/option.ts'
 import type { StreamContext } from '../src/stream-context.ts'
-import { Boundaries, type Limits } from './cbor/boundaries.ts'
+import { statefulEncoder } from '../src/value-sequence.ts'
+import { Items } from './cbor/items.ts'
 
 /** The options of cbor-x that are passed on, with its own names and meanings. */
 type PassedOn = Pick<
@@ -53,10 +53,7 @@ export interface CborContext<Message = unknown> extends MessagesContext<Message,
 const never = [0xdff9, 51]
 /** What may be cyclic. */
 const cloned = [28, 29]
-const records = [0xdfff, 0xdffe, 105]
-/** What a record is taken to cost besides its keys, in bytes. */
-const recordOverhead = 64
-const shownBytes = 16
+const ofRecords = [0xdfff, 0xdffe, 105]
 
 /**
  * Makes messages of CBOR data items, by cbor-x.
@@ -107,93 +104,30 @@ export function cbor<Message = unknown>(
   } = options
   checkCount('cbor', 'maxDepth', maxDepth, 1)
   const given = { mapsAsObjects: true, ...passedOn, useRecords }
-  const limits: Limits = {
-    maxLength,
-    maxDepth,
-    refused: new Set([
-      ...never,
-      ...(given.structuredClone ? [] : cloned),
-      ...(useRecords ? [] : records),
-    ]),
-  }
+  const refused = new Set([
+    ...never,
+    ...(given.structuredClone ? [] : cloned),
+    ...(useRecords ? [] : ofRecords),
+  ])
   return messages<Message, unknown>(
     {
       name: 'cbor',
-      encoder: () => encoder(given),
-      decoder: () => new FrameDecoder<Message>('cbor', new Items<Message>(limits, given)),
+      encoder: () =>
+        statefulEncoder('cbor', () => {
+          // cbor-x writes to the options that it is given.
+          const encoder = new Encoder({ ...given, sequential: true })
+          return (message) => encoder.encode(message)
+        }),
+      decoder() {
+        const records: object[] = []
+        const decoder = new Decoder({ ...given, structures: records })
+        const decode = (region: Buffer): Message[] => decoder.decodeMultiple(region) as Message[]
+        const format = { owner: 'cbor', name: 'CBOR', maxLength, maxDepth, decode, records }
+        return new FrameDecoder('cbor', new Items(format, refused))
+      },
     },
     options,
   )
-}
-
-function encoder(given: CborxOptions): (message: unknown) => Buffer {
-  let own: Encoder | undefined
-  return (message) => {
-    // cbor-x writes to the options that it is given.
-    own ??= new Encoder({ ...given, sequential: true })
-    try {
-      return own.encode(message)
-    } catch (cause) {
-      // It may count on a record that was not sent; a new one starts by defining its own.
-      own = undefined
-      throw new CioError('ERR_CIO_ENCODE', 'cbor: the message to send has no form in it', { cause })
-    }
-  }
-}
-
-/** The items of one connection, with its records. */
-class Items<In> implements Framing<In> {
-  readonly #limits: Limits
-  readonly #boundaries: Boundaries
-  readonly #structures: object[] = []
-  readonly #decoder: CborDecoder
-
-  constructor(limits: Limits, given: CborxOptions) {
-    this.#limits = limits
-    this.#boundaries = new Boundaries(limits)
-    this.#decoder = new CborDecoder({ ...given, structures: this.#structures })
-  }
-
-  end(bytes: Buffer, start: number, offset: number): number {
-    return this.#boundaries.end(bytes, start, offset)
-  }
-
-  open(bytes: Buffer, ends: readonly number[], into: In[], offset: number): void {
-    const end = ends.at(-1)!
-    const region = end === bytes.length ? bytes : bytes.subarray(0, end)
-    let items: In[]
-    try {
-      items = this.#decoder.decodeMultiple(region) as In[]
-    } catch (thrown) {
-      const cause: Error & { values?: In[]; lastPosition?: number } = asError(thrown)
-      const { values: before = [], lastPosition = 0 } = cause
-      for (const item of before) into.push(item)
-      const shown = region.toString('hex', lastPosition, lastPosition + shownBytes)
-      throw syntaxError('cbor', 'is not CBOR', offset + lastPosition, shown, cause)
-    }
-    for (const item of items) into.push(item)
-    if (items.length !== ends.length) {
-      throw syntaxError('cbor', 'is ambiguous', offset, region.toString('hex', 0, shownBytes))
-    }
-    if (this.#boundaries.defined) this.#boundRecords(offset)
-  }
-
-  /** Records are kept as long as the connection lives, and a peer may number them as it likes. */
-  #boundRecords(offset: number): void {
-    this.#boundaries.defined = false
-    let length = 0
-    for (const keys of Object.values(this.#structures)) {
-      if (!Array.isArray(keys)) continue
-      length += recordOverhead
-      for (const key of keys as unknown[]) {
-        if (typeof key !== 'string') {
-          throw syntaxError('cbor', 'defines a record by what is not a string', offset, '')
-        }
-        length += key.length
-      }
-    }
-    if (length > this.#limits.maxLength) throw tooLong('cbor', this.#limits.maxLength)
-  }
 }
 
 export { cbor as default }

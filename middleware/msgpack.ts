@@ -1,6 +1,5 @@
 import { type Options as MsgpackrOptions, Packr, Unpackr } from 'msgpackr'
-import { CioError, asError } from '../src/errors.ts'
-import { FrameDecoder, type Framing, syntaxError, tooLong } from '../src/framer.ts'
+import { FrameDecoder } from '../src/framer.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
@@ -10,8 +9,9 @@ import {
 import type { Middleware } from '../src/middleware.ts'
 import { checkCount } from '../src/option.ts'
 import type { StreamContext } from '../src/stream-context.ts'
-import { Boundaries, type Limits } from './msgpack/boundaries.ts'
+import { statefulEncoder } from '../src/value-sequence.ts'
 import { followers } from './msgpack/extensions.ts'
+import { Values } from './msgpack/values.ts'
 
 /** The options of msgpackr that are passed on, with its own names and meanings. */
 type PassedOn = Pick<
@@ -51,10 +51,6 @@ export interface MsgpackOptions<Message = unknown> extends MessagesOptions<Messa
 
 /** What {@link msgpack} adds. */
 export interface MsgpackContext<Message = unknown> extends MessagesContext<Message, unknown> {}
-
-/** What a record is taken to cost besides its keys, in bytes. */
-const recordOverhead = 64
-const shownBytes = 16
 
 /**
  * Makes messages of MessagePack values, by msgpackr.
@@ -103,87 +99,36 @@ export function msgpack<Message = unknown>(
   } = options
   checkCount('msgpack', 'maxDepth', maxDepth, 1)
   const given = { mapsAsObjects: true, structuredClone: false, ...passedOn, useRecords }
-  const limits: Limits = {
-    maxLength,
-    maxDepth,
+  const read = {
     records: useRecords,
     follows: followers(given.moreTypes || given.structuredClone, given.structuredClone),
   }
   return messages<Message, unknown>(
     {
       name: 'msgpack',
-      encoder: () => encoder(given),
-      decoder: () => new FrameDecoder<Message>('msgpack', new Values<Message>(limits, given)),
+      encoder: () =>
+        statefulEncoder('msgpack', () => {
+          // msgpackr writes to the options that it is given.
+          const packr = new Packr({ ...given, sequential: true })
+          return (message) => packr.pack(message)
+        }),
+      decoder() {
+        const records: object[] = []
+        const unpackr = new Unpackr({ ...given, structures: records })
+        const decode = (region: Buffer): Message[] => unpackr.unpackMultiple(region) as Message[]
+        const format = {
+          owner: 'msgpack',
+          name: 'MessagePack',
+          maxLength,
+          maxDepth,
+          decode,
+          records,
+        }
+        return new FrameDecoder('msgpack', new Values(format, read))
+      },
     },
     options,
   )
-}
-
-function encoder(given: MsgpackrOptions): (message: unknown) => Buffer {
-  let packr: Packr | undefined
-  return (message) => {
-    // msgpackr writes to the options that it is given.
-    packr ??= new Packr({ ...given, sequential: true })
-    try {
-      return packr.pack(message)
-    } catch (cause) {
-      // It may count on a record that was not sent; a new one starts by defining its own.
-      packr = undefined
-      throw new CioError('ERR_CIO_ENCODE', 'msgpack: the message to send has no form in it', {
-        cause,
-      })
-    }
-  }
-}
-
-/** The values of one connection, with its records. */
-class Values<In> implements Framing<In> {
-  readonly #limits: Limits
-  readonly #boundaries: Boundaries
-  readonly #structures: object[] = []
-  readonly #unpackr: Unpackr
-
-  constructor(limits: Limits, given: MsgpackrOptions) {
-    this.#limits = limits
-    this.#boundaries = new Boundaries(limits)
-    this.#unpackr = new Unpackr({ ...given, structures: this.#structures })
-  }
-
-  end(bytes: Buffer, start: number, offset: number): number {
-    return this.#boundaries.end(bytes, start, offset)
-  }
-
-  open(bytes: Buffer, ends: readonly number[], into: In[], offset: number): void {
-    const end = ends.at(-1)!
-    const region = end === bytes.length ? bytes : bytes.subarray(0, end)
-    let values: In[]
-    try {
-      values = this.#unpackr.unpackMultiple(region) as In[]
-    } catch (thrown) {
-      const cause: Error & { values?: In[]; lastPosition?: number } = asError(thrown)
-      const { values: before = [], lastPosition = 0 } = cause
-      for (const value of before) into.push(value)
-      const shown = region.toString('hex', lastPosition, lastPosition + shownBytes)
-      throw syntaxError('msgpack', 'is not MessagePack', offset + lastPosition, shown, cause)
-    }
-    for (const value of values) into.push(value)
-    if (values.length !== ends.length) {
-      throw syntaxError('msgpack', 'is ambiguous', offset, region.toString('hex', 0, shownBytes))
-    }
-    if (this.#boundaries.defined) this.#boundRecords()
-  }
-
-  /** Records are kept as long as the connection lives. */
-  #boundRecords(): void {
-    this.#boundaries.defined = false
-    let length = 0
-    for (const keys of Object.values(this.#structures)) {
-      if (!Array.isArray(keys)) continue
-      length += recordOverhead
-      for (const key of keys as string[]) length += key.length
-    }
-    if (length > this.#limits.maxLength) throw tooLong('msgpack', this.#limits.maxLength)
-  }
 }
 
 export { msgpack as default }

@@ -62,6 +62,7 @@ export type { ListenOptions, ServerContext } from './server.ts'
 export type { StreamContext } from './stream-context.ts'
 export { TokenBucket, checkRate, type Rate } from './token-bucket.ts'
 export { trustHash } from './trust.ts'
+export { ValueSequence, statefulEncoder, type ValueFormat } from './value-sequence.ts'
 
 export { allowList, type AllowListOptions } from '../middleware/allow-list.ts'
 export {

@@ -1,62 +1,41 @@
-/** Where MessagePack values end, found without making them: bounded in length and depth. */
+/** Where MessagePack values end, found without making them. */
 
-import { syntaxError, tooLong } from '../../src/framer.ts'
+import { type ValueFormat, ValueSequence } from '../../src/value-sequence.ts'
 
-/** What is bounded, and which extensions are read. */
-export interface Limits {
-  readonly maxLength: number
-  readonly maxDepth: number
+/** What is read besides MessagePack's own. */
+export interface Read {
   /** How many values follow the bytes of an extension type, 0 or 1; undefined refuses it. */
   readonly follows: (type: number) => number | undefined
   readonly records: boolean
 }
 
-const owner = 'msgpack'
 const recordType = 0x72
-const shownBytes = 16
 /** Bytes before the content of 0xc0 to 0xdf, with the type of an extension; 0 for what is none. */
 const headers = [
   1, 0, 1, 1, 2, 3, 5, 3, 4, 6, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18, 2, 3, 5, 3, 5, 3, 5,
 ]
 
-/** Finds the ends of values one after another. It keeps its place in one that goes on. */
-export class Boundaries {
-  /** Whether a record was defined since this was last set to false. */
-  defined = false
-  readonly #limits: Limits
+/** The values of one connection. */
+export class Values<In> extends ValueSequence<In> {
+  readonly #read: Read
   /** How many keys the record of each id has. */
   readonly #records: (number | undefined)[] = []
-  /** How far the value was looked at, from its start. */
-  #seen = 0
-  /** Values still to come at the innermost level, and at those around it. */
-  #left = 1
-  readonly #outer: number[] = []
 
-  constructor(limits: Limits) {
-    this.#limits = limits
+  constructor(format: ValueFormat<In>, read: Read) {
+    super(format)
+    this.#read = read
   }
 
-  end(bytes: Buffer, start: number, offset: number): number {
-    const { maxLength } = this.#limits
-    const end = this.#scan(bytes, start, offset)
-    if (end - start > maxLength) throw tooLong(owner, maxLength)
-    if (end <= bytes.length) {
-      this.#seen = 0
-      this.#left = 1
-    }
-    return end
-  }
-
-  #scan(bytes: Buffer, start: number, offset: number): number {
-    const outer = this.#outer
-    let at = start + this.#seen
-    let left = this.#left
+  protected override scan(bytes: Buffer, start: number, offset: number): number {
+    const { outer } = this
+    let at = start + this.seen
+    let left = this.left
     let items = 0
     for (;;) {
       while (left === 0 && outer.length > 0) left = outer.pop()!
-      if (left === 0) return this.#pause(at - start, left, at)
+      if (left === 0) return this.pause(at - start, left, at)
       // Each that is to come takes a byte at least.
-      if (at >= bytes.length) return this.#pause(at - start, left, at + left)
+      if (at >= bytes.length) return this.pause(at - start, left, at + left)
 
       const token = bytes[at]!
       items = 0
@@ -76,8 +55,8 @@ export class Boundaries {
       } else {
         const header = headers[token - 0xc0]!
         if (header === 0)
-          throw this.#malformed('has a byte that begins no value', bytes, start, offset)
-        if (at + header > bytes.length) return this.#pause(at - start, left, at + header)
+          throw this.malformed('has a byte that begins no value', bytes, start, offset)
+        if (at + header > bytes.length) return this.pause(at - start, left, at + header)
         switch (token) {
           case 0xc4:
           case 0xd9:
@@ -114,10 +93,10 @@ export class Boundaries {
           case 0xd6:
           case 0xd7:
           case 0xd8: {
-            const isRecord = bytes[at + 1] === recordType && this.#limits.records
+            const isRecord = bytes[at + 1] === recordType && this.#read.records
             if (isRecord && token === 0xd4) {
               const keys = this.#keys(bytes, at + 3, start, offset)
-              if (keys.from > bytes.length) return this.#pause(at - start, left, keys.from)
+              if (keys.from > bytes.length) return this.pause(at - start, left, keys.from)
               this.#records[bytes[at + 2]! & 0x3f] = keys.count
               this.defined = true
               items = keys.count * 2
@@ -131,21 +110,14 @@ export class Boundaries {
         at += header
       }
       left -= 1
-      if (items > 0) {
-        outer.push(left)
-        left = items
-        if (outer.length > this.#limits.maxDepth) {
-          const what = `is nested deeper than \`maxDepth\`, ${this.#limits.maxDepth}`
-          throw this.#malformed(what, bytes, start, offset)
-        }
-      }
+      if (items > 0) left = this.enter(items, left, bytes, start, offset)
     }
   }
 
   #extension(bytes: Buffer, at: number, start: number, offset: number): number {
-    const items = this.#limits.follows(bytes[at]!)
+    const items = this.#read.follows(bytes[at]!)
     if (items !== undefined) return items
-    throw this.#malformed(`has an extension of type ${bytes.readInt8(at)}`, bytes, start, offset)
+    throw this.malformed(`has an extension of type ${bytes.readInt8(at)}`, bytes, start, offset)
   }
 
   /** The keys of a record definition: how many, and where they begin. */
@@ -153,20 +125,8 @@ export class Boundaries {
     const token = bytes[at] ?? 0xdc
     if (token >= 0x90 && token < 0xa0) return { count: token & 0x0f, from: at + 1 }
     const width = token === 0xdc ? 2 : token === 0xdd ? 4 : 0
-    if (width === 0) throw this.#malformed('has a record without keys', bytes, start, offset)
+    if (width === 0) throw this.malformed('has a record without keys', bytes, start, offset)
     const from = at + 1 + width
     return { count: from > bytes.length ? 0 : bytes.readUIntBE(at + 1, width), from }
-  }
-
-  /** Keeps the place; `needed` is how far the value reaches at least. */
-  #pause(seen: number, left: number, needed: number): number {
-    this.#seen = seen
-    this.#left = left
-    return needed
-  }
-
-  #malformed(what: string, bytes: Buffer, start: number, offset: number): Error {
-    const shown = bytes.toString('hex', start, start + shownBytes)
-    return syntaxError(owner, what, offset + start, shown)
   }
 }

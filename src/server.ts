@@ -293,7 +293,9 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   // Fails here, not at the first connection.
   await ctx.app.pipelines.connection.compose()
   // Whom to trust is said in order to be asked for: without, the first program would let in nobody.
-  const { ca, requestCert = ca !== undefined } = ctx.options
+  const { sni = {} } = ctx.options
+  const trusted = [ctx.options, ...Object.values(sni)].some(({ ca }) => ca !== undefined)
+  const { requestCert = trusted } = ctx.options
   ctx.options = { ...ctx.options, requestCert }
   ctx.tls = createTlsServer(ctx.options)
 

@@ -77,6 +77,16 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     t.is(await meet('localhost', 'alice'), 'hello alice')
   })
 
+  test(`a CA of a name alone asks for certificates, unless it is told not to (${version})`, async (t) => {
+    const sni = { 'a.test': { ...second, ca: path('other.crt') } }
+    const { server } = await open(t, { ...identity('server'), sni })
+    const client = { ...lax, maxVersion: version, servername: 'a.test' }
+    t.is((await visit(t, server, client)).said, '')
+    t.is((await visit(t, server, { ...client, ...loaded('otherCa') })).said, 'hello alice')
+    const lenient = await open(t, { ...identity('server'), sni, requestCert: false })
+    t.is((await visit(t, lenient.server, client)).said, 'hello nobody')
+  })
+
   // OpenSSL resumes a session under any name, and Node calls its certificate authorized.
   test(`a session of one name does not resume under the CA of another (${version})`, async (t) => {
     const { server } = await open(t, {

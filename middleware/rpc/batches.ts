@@ -51,7 +51,8 @@ export class Batches {
     if (received.method !== undefined) return false
     // An error without an id tells of a request of ours that the peer could not read.
     if (received.id === null && received.error !== undefined) return true
-    return this.#calls.answer(received) || 'result' in received
+    // To no call of ours, too: two peers that answered answers would never stop.
+    return this.#calls.answer(received) || 'result' in received || 'error' in received
   }
 }
 

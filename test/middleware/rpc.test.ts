@@ -279,6 +279,20 @@ test('malformed messages get the codes of the specification', async (t) => {
   )
 })
 
+test('what answers no call of ours is passed over, so that two peers never answer answers', async (t) => {
+  const error = { code: 1, message: 'no' }
+  const answers = await ask(
+    t,
+    server(),
+    { jsonrpc: '2.0', id: 'never', error },
+    { jsonrpc: '2.0', id: 99, error },
+    { jsonrpc: '2.0', id: 'never', result: 1 },
+    [{ jsonrpc: '2.0', id: 'never', error }],
+    request(1, 'add', [1, 2]),
+  )
+  t.deepEqual(answers, [answered(1, 3)])
+})
+
 test('what is not JSON is answered with -32700 before the connection ends', async (t) => {
   const app = server()
   const told = faults(app)

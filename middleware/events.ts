@@ -40,6 +40,8 @@ interface Entry {
 }
 
 const reserved = 'error'
+/** Far fewer than a call can have, which depends on the stack. */
+const maxArguments = 10_000
 
 /**
  * Makes events of messages, both ways: each is an array of a name and arguments.
@@ -57,8 +59,8 @@ const reserved = 'error'
  * @order after a codec, before the listeners
  * @adds `ctx.events`
  * @needs `ctx.messages` that take any value: `json`, `msgpack`, `contentLength`
- * @rejects `ERR_CIO_SYNTAX` (peer): a message is not an array that begins with a name;
- *   `ERR_CIO_EVENT_NAME` (app): the name is `error` or no string; `ERR_CIO_NO_MESSAGES` (app): no
+ * @rejects `ERR_CIO_SYNTAX` (peer): a message is not an array that begins with a name, or has more
+ *   than 10_000 arguments; `ERR_CIO_EVENT_NAME` (app): the name is `error` or no string; `ERR_CIO_NO_MESSAGES` (app): no
  *   codec stands before it; what a listener throws
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://www.npmjs.com/package/duplex-emitter
@@ -197,6 +199,10 @@ function dispatch(
     throw new CioError('ERR_CIO_SYNTAX', `events: ${ctx.remote} sent a message ${what}`, {
       fault: 'peer',
     })
+  }
+  if (message.length - 1 > maxArguments) {
+    const what = `an event of ${message.length - 1} arguments, more than ${maxArguments}`
+    throw new CioError('ERR_CIO_SYNTAX', `events: ${ctx.remote} sent ${what}`, { fault: 'peer' })
   }
   const [name, ...args] = message as [string, ...unknown[]]
   for (const listener of events.listeners(name)) {

@@ -323,6 +323,14 @@ for (const message of [{}, 'x', 5, null, [], [5], [['x']], [null]]) {
   })
 }
 
+test('an event of more arguments than a call can have is the fault of the peer', async (t) => {
+  const app = listening(({ events }) => events.on('x', () => {}))
+  const told = fault(app)
+  const socket = await speak(t, app, ['x', ...Array<number>(400_000).fill(0)])
+  t.is(await readAll(socket).catch(() => ''), '')
+  t.deepEqual(await told, { event: 'clientError', code: 'ERR_CIO_SYNTAX' })
+})
+
 test('no more listeners are at work than maxRunning, and the peer has to wait', async (t) => {
   let running = 0
   let most = 0

@@ -47,6 +47,9 @@ export class Reloads {
     let { options } = ctx
     for (const load of this.#loads) options = await load(options)
     if (ctx.isOver) throw ctx.signal.reason
+    const { requestCert } = ctx.options
+    // Settled by `listen`, maybe meanwhile: without it, nobody would have to show a certificate.
+    if (requestCert !== undefined) options = { ...options, requestCert }
     const { tls } = ctx
     const before = tls && namesOf(tls)
     if (tls) swapCertificates(tls, options)

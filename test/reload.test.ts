@@ -78,6 +78,30 @@ async function meet(t: ExecutionContext, server: { port: number }, name: string)
   return { socket, said }
 }
 
+test('certificates are asked for also where a reload began before it listened', async (t) => {
+  const { promise: listening, resolve: goOn } = deferred()
+  let slow = false
+  const app = new Cio().useConnection(greet)
+  let reloaded: Promise<void> | undefined
+  app.useServer(
+    async (ctx, next) => {
+      await ctx.configure(async (options) => {
+        if (slow) await listening
+        return options
+      })
+      slow = true
+      reloaded = ctx.reload()
+      await next()
+    },
+    { name: 'slow', after: 'certs', before: 'listen' },
+  )
+  const server = await serve(t, app, { ...identity('server'), ca: path('root.crt') })
+  goOn()
+  await reloaded
+  t.is((await visit(t, server, {})).said, '')
+  t.is((await visit(t, server, loaded('alice'))).said, 'hello alice')
+})
+
 test('another CA lets its clients in and those of the old one out', async (t) => {
   const { files, server, told } = await open(t)
   t.is((await meet(t, server, 'alice')).said, 'hello alice')

@@ -4,10 +4,10 @@ import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type ConnectionOptions as NodeTlsOptions, connect as connectTls } from 'node:tls'
 import type { ClientContext, ConnectOptions } from '../src/client.ts'
-import { openSocket } from '../src/dial.ts'
-import { CioError, asError, quote } from '../src/errors.ts'
+import { CioError, quote } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkCount, checkKnown, optionError } from '../src/option.ts'
+import { through } from '../src/through.ts'
 import { type CertsOptions, loadCerts } from './certs.ts'
 
 const log = debug('cio:httpConnect')
@@ -103,34 +103,12 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
 
   return defineMiddleware<ClientContext>(
     { name: 'httpConnect', before: 'connect' },
-    async function httpConnect(ctx, next) {
-      const outer = ctx.options
-      const { createConnection: reach = openSocket } = outer
-      const createConnection = async (
-        target: ConnectOptions,
-        signal: AbortSignal,
-      ): Promise<Duplex> => {
-        const { path: _, ...rest } = target
-        const raw = await reach({ ...rest, host, port }, signal)
-        const abort = (): void => void raw.destroy()
-        signal.addEventListener('abort', abort)
-        try {
-          const stream = proxy.tls ? await secured(raw, proxy) : raw
-          log('%d asks for %s:%d', ctx.id, target.host, target.port)
-          return await tunnel(stream, target, proxy)
-        } catch (error) {
-          raw.destroy()
-          throw signal.aborted ? asError(signal.reason) : error
-        } finally {
-          signal.removeEventListener('abort', abort)
-        }
-      }
-      ctx.options = { ...outer, createConnection }
-      try {
-        await next()
-      } finally {
-        ctx.options = outer
-      }
+    function httpConnect(ctx, next) {
+      return through(ctx, proxy, next, async (raw, target) => {
+        const stream = proxy.tls ? await secured(raw, proxy) : raw
+        log('%d asks for %s:%d', ctx.id, target.host, target.port)
+        return tunnel(stream, target, proxy)
+      })
     },
   )
 }

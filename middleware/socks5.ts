@@ -3,10 +3,10 @@ import type { Duplex } from 'node:stream'
 import { domainToASCII } from 'node:url'
 import { SocksClient } from 'socks'
 import type { ClientContext, ConnectOptions } from '../src/client.ts'
-import { openSocket } from '../src/dial.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkCount, checkKnown, longestTimer, optionError } from '../src/option.ts'
+import { through } from '../src/through.ts'
 
 const log = debug('cio:socks5')
 
@@ -81,24 +81,11 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
 
   return defineMiddleware<ClientContext>(
     { name: 'socks5', before: 'connect' },
-    async function socks5(ctx, next) {
-      const outer = ctx.options
-      const { createConnection: reach = openSocket } = outer
-      const createConnection = async (
-        target: ConnectOptions,
-        signal: AbortSignal,
-      ): Promise<Duplex> => {
-        const { path: _, ...rest } = target
-        const stream = await reach({ ...rest, host, port }, signal)
+    function socks5(ctx, next) {
+      return through(ctx, { host, port }, next, (stream, target) => {
         log('%d asks for %s:%d', ctx.id, target.host, target.port)
-        return negotiate(stream, target, signal, { ...options, host, port })
-      }
-      ctx.options = { ...outer, createConnection }
-      try {
-        await next()
-      } finally {
-        ctx.options = outer
-      }
+        return negotiate(stream, target, { ...options, host, port })
+      })
     },
   )
 }
@@ -106,13 +93,11 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
 async function negotiate(
   stream: Duplex,
   { host = 'localhost', port = 0, connectTimeout = longestTimer }: ConnectOptions,
-  signal: AbortSignal,
   proxy: Socks5Options & { readonly host: string; readonly port: number },
 ): Promise<Duplex> {
-  const abort = (): void => void stream.destroy()
-  signal.addEventListener('abort', abort)
   // The library waits for it to close, and it is half-open.
-  stream.once('end', abort)
+  const close = (): void => void stream.destroy()
+  stream.once('end', close)
   try {
     await SocksClient.createConnection({
       command: 'connect',
@@ -128,15 +113,11 @@ async function negotiate(
         ...(proxy.password !== undefined && { password: proxy.password }),
       },
     })
-    stream.off('end', abort)
+    stream.off('end', close)
     await untouched(stream)
     return stream
   } catch (thrown) {
-    stream.destroy()
-    if (signal.aborted) throw asError(signal.reason)
     throw refused(asError(thrown).message, proxy, `${host}:${port}`)
-  } finally {
-    signal.removeEventListener('abort', abort)
   }
 }
 

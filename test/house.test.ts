@@ -171,6 +171,7 @@ const names = [
   'statefulEncoder',
   'syntaxError',
   'tell',
+  'through',
   'tickets',
   'timeout',
   'tooLong',

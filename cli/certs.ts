@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { type Command, UsageError, defineCommand, numberOf } from './command.ts'
 import { exitCodes } from './failure.ts'
 import { find } from './find.ts'
-import { paint, progress } from './terminal.ts'
+import { note, paint, progress } from './terminal.ts'
 
 const defaultDays = 365
 const thisHost = ['localhost', '127.0.0.1', '::1']
@@ -42,7 +42,7 @@ for development, and stays out of git.`,
     clients.forEach(checkName)
     const { createCA, createCert } = await mkcert()
     await mkdir(folder, { recursive: true })
-    await writeFile(join(folder, '.gitignore'), '*\n')
+    await keepFromGit(join(folder, '.gitignore'))
     const hosts = (host ?? thisHost).flatMap((one) => (one === 'localhost' ? thisHost : [one]))
 
     const isThere = (name: string): boolean => !force && existsSync(join(folder, `${name}.crt`))
@@ -74,6 +74,14 @@ async function mkcert(): Promise<Mkcert> {
     return module.default ?? module
   }
   throw new Error('it needs the package mkcert: npm install --save-dev mkcert')
+}
+
+/** One that is there, as in the folder of a project, is somebody's own. */
+async function keepFromGit(file: string): Promise<void> {
+  const everything = '*\n'
+  if (!existsSync(file)) return writeFile(file, everything)
+  if ((await readFile(file, 'utf8')) === everything) return
+  note(`${file} is there already, and stays as it is: see to it that no key gets into git`)
 }
 
 function checkName(name: string): void {

@@ -20,7 +20,7 @@ const advice: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'say by --servername for whom its certificate is',
   ERR_SSL_WRONG_VERSION_NUMBER: 'does the other side speak TLS at all?',
   ERR_CIO_SYNTAX: 'try --format raw to see what comes',
-  ERR_CIO_TOO_LONG: 'try --format raw to see what comes',
+  ERR_CIO_MESSAGE_TOO_LONG: 'try --format raw to see what comes',
 }
 
 /** Prints an error to stderr, and returns the exit code. */

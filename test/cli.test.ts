@@ -148,6 +148,13 @@ test('certs makes certificates by which a server knows its client, and keeps the
   t.true(new X509Certificate(await readFile(file('bob.crt'))).verify(ca.publicKey))
 })
 
+test('certs leaves a .gitignore that is there as it is', async (t) => {
+  const folder = await project(t, { '.gitignore': 'node_modules\n' })
+  const { code } = await run(t, ['certs', 'alice', '--folder', '.'], { cwd: folder })
+  t.is(code, 0)
+  t.is(await readFile(join(folder, '.gitignore'), 'utf8'), 'node_modules\n')
+})
+
 test('certs takes no name that is a path, and writes nothing then', async (t) => {
   const folder = await project(t, {})
   for (const name of ['../alice', 'server']) {
@@ -241,6 +248,18 @@ test('connect --format lines makes control characters of the peer visible', asyn
   const { out } = await run(t, ['connect', `${port}`, '--format', 'lines'])
   t.is(out, '\\x1b[2Jhi\n')
 })
+
+for (const format of ['lines', 'json']) {
+  test(`connect --format ${format} says what shows a message that it cannot take`, async (t) => {
+    const { port } = await serve(
+      t,
+      new Cio().useConnection(({ stream }) => void stream.write(`${'}'.repeat(2 ** 20 + 1)}\n`)),
+    )
+    const { code, err } = await run(t, ['connect', `${port}`, '--format', format])
+    t.is(code, 1)
+    t.regex(err, /--format raw/)
+  })
+}
 
 test('connect --format hex reads digits, and writes such as it reads', async (t) => {
   const { port } = await serve(t, echo())

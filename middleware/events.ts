@@ -60,8 +60,8 @@ const maxArguments = 10_000
  * @adds `ctx.events`
  * @needs `ctx.messages` that take any value: `json`, `msgpack`, `contentLength`
  * @rejects `ERR_CIO_SYNTAX` (peer): a message is not an array that begins with a name, or has more
- *   than 10_000 arguments; `ERR_CIO_EVENT_NAME` (app): the name is `error` or no string; `ERR_CIO_NO_MESSAGES` (app): no
- *   codec stands before it; what a listener throws
+ *   than 10_000 arguments; `ERR_CIO_EVENT_NAME` (app): the name is `error` or no string;
+ *   `ERR_CIO_NO_MESSAGES` (app): no codec stands before it; what a listener throws
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://www.npmjs.com/package/duplex-emitter
  *

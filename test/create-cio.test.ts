@@ -5,7 +5,7 @@
 
 import test from 'ava'
 import { execFile } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readFile, readdir, rm, symlink } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -63,7 +63,7 @@ test('an app passes its own tests, and its order can be looked at', async (t) =>
 test('a middleware package passes its own tests, publint and attw', async (t) => {
   const made = await create('cio-visit-count')
   await run('npm', [...install, '--save-dev', tarball], { cwd: made, timeout: longest })
-  t.regex(await npm(made, 'test'), /# pass 3\n[^]*# fail 0\n/)
+  t.regex(await npm(made, 'test'), /# pass 4\n[^]*# fail 0\n/)
   await npm(made, 'run', 'build')
   t.regex(await npm(made, 'run', 'check'), /All good/)
 
@@ -73,6 +73,29 @@ test('a middleware package passes its own tests, publint and attw', async (t) =>
   t.deepEqual(peerDependencies, { cio: `^${manifest.version}` })
   const source = await readFile(join(made, 'src', 'index.ts'), 'utf8')
   t.regex(source, /export function visitCount\(/)
+})
+
+test('a test of a middleware package that fails says so, and does not stay', async (t) => {
+  const made = await create('cio-fails')
+  await run('npm', [...install, '--save-dev', tarball], { cwd: made, timeout: longest })
+  const source = join(made, 'src', 'index.ts')
+  const text = await readFile(source, 'utf8')
+  await writeFile(source, text.replace('let next = first', 'let next = first + 1'))
+  const failed = await t.throwsAsync<Error & { stdout: string }>(npm(made, 'test'), { code: 1 })
+  t.regex(failed?.stdout ?? '', /# fail 1\n/)
+})
+
+test('a middleware package is not released before it says where it is from', async (t) => {
+  const made = await create('cio-released')
+  const workflow = await readFile(join(made, '.github', 'workflows', 'release.yml'), 'utf8')
+  const [, check] = /- run: (.*repository\.url.*)/.exec(workflow) ?? []
+  const env = { ...process.env, GITHUB_REPOSITORY: 'ann/cio-released' }
+  const released = (): Promise<unknown> => run('sh', ['-c', check!], { cwd: made, env })
+  await t.throwsAsync(released(), { code: 1 })
+  const readme = await readFile(join(made, 'README.md'), 'utf8')
+  const [, set] = /`(npm pkg set [^`]*)`/.exec(readme) ?? []
+  await run('sh', ['-c', set!.replace('OWNER', 'ann')], { cwd: made })
+  await t.notThrowsAsync(released())
 })
 
 test('nothing of the templates is left to fill in, and no file is left out', async (t) => {

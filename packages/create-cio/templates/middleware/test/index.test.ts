@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Cio } from 'cio'
+import { conforms, testApp } from 'cio/testing'
 import * as package_ from '../src/index.ts'
 import { __camel__ } from '../src/index.ts'
 
@@ -8,15 +9,17 @@ test('it numbers the connections in their order', async () => {
   const app = new Cio()
     .useConnection(__camel__({ first: 7 }))
     .useConnection(({ stream, visit }) => void stream.write(String(visit)))
-  const server = await app.listen({ port: 0, host: '127.0.0.1' })
-  for (const expected of ['7', '8']) {
-    const client = await new Cio().connect({ port: server.port, host: '127.0.0.1' })
+  await using run = await testApp(app)
+  const connections = [run, await run.connect()]
+  for (const [at, { client }] of connections.entries()) {
     let heard = ''
     for await (const chunk of client) heard += chunk.toString()
-    assert.equal(heard, expected)
-    await client.close()
+    assert.equal(heard, String(7 + at))
   }
-  await app.close()
+})
+
+test('it keeps to what every middleware promises', async () => {
+  await conforms(() => __camel__())
 })
 
 test('it refuses what is no option', () => {

@@ -159,6 +159,13 @@ test('every relative link in the documentation leads somewhere', async (t) => {
   }
 })
 
+test('every page of the documentation is on its map, which is the list of the site too', async (t) => {
+  const map = await text('docs/README.md')
+  for (const page of pages.filter((one) => one.startsWith('docs/') && one !== 'docs/README.md')) {
+    t.true(map.includes(`](${relative('docs', page)})`), page)
+  }
+})
+
 /** Runs programs in a few processes: one for each would take ten times as long. */
 async function runAll(files: readonly string[]): Promise<Record<string, string>> {
   const workers = Math.min(availableParallelism(), mostWorkers)

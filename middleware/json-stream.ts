@@ -23,7 +23,8 @@ export interface JsonStreamOptions<Message = unknown> extends MessagesOptions<Me
    */
   readonly root?: JsonHandler
   /**
-   * Take what the objects of the root have under these keys; `*` is any key.
+   * Take what the objects of the root have under these keys; `*` is any key, and none has a full
+   * stop in it.
    *
    * @default nothing
    */
@@ -103,7 +104,10 @@ export function jsonStream<Message = unknown>(
 
   const handlers = [
     ...(root ? [handlerOf('root', '$', root)] : []),
-    ...Object.entries(top).map(([key, handler]) => handlerOf('top', `$.${key}`, handler)),
+    ...Object.entries(top).map(([key, handler]) => {
+      if (!key.includes('.')) return handlerOf('top', `$.${key}`, handler)
+      throw optionError('jsonStream', 'top', 'keys without dots; `paths` leads deeper', key)
+    }),
     ...Object.entries(paths).map(([path, handler]) => handlerOf('paths', path, handler)),
   ]
   const encoder = () => (message: unknown) => encode(message, indent)

@@ -295,6 +295,8 @@ test('indent is how what is sent looks', async (t) => {
 test('options of the wrong kind are refused when it is made', (t) => {
   const code = { code: 'ERR_CIO_OPTION' }
   t.throws(() => jsonStream({ top: { 'a.b': 1 as never } }), code)
+  // It would be the `b` of `a`.
+  t.throws(() => jsonStream({ top: { 'a.b': () => {} } }), code)
   t.throws(() => jsonStream({ paths: { 'items.*': () => {} } }), code)
   t.throws(() => jsonStream({ paths: { '$..id': () => {} } }), code)
   t.throws(() => jsonStream({ maxDepth: 0 }), code)

@@ -3,7 +3,8 @@
 import type { ExecutionContext, TestFn } from 'ava'
 import fc from 'fast-check'
 import { Cio, type Middleware, type MessagesContext, type StreamContext } from '../../src/index.ts'
-import { dial, serve } from '../support/serve.ts'
+import { type Received, receive } from '../support/receive.ts'
+import { serve } from '../support/serve.ts'
 
 /** A codec as its contract needs it. */
 export interface CodecSample<Message extends Out, Out = Message> {
@@ -20,10 +21,10 @@ export interface CodecSample<Message extends Out, Out = Message> {
   readonly truncated: string | undefined
 }
 
-interface Received<Message> {
-  readonly messages: Message[]
-  readonly code: string | undefined
-}
+/** Any message of JSON. */
+export const jsonValues: fc.Arbitrary<unknown> = fc
+  .jsonValue({ maxDepth: 2, noUnicodeString: false })
+  .map((value) => JSON.parse(JSON.stringify(value)) as unknown)
 
 /** Registers the contract's tests. */
 export function codecContract<Message extends Out, Out = Message>(
@@ -32,35 +33,12 @@ export function codecContract<Message extends Out, Out = Message>(
 ): void {
   const { codec, arbitrary, ofLength, encode } = sample
 
-  /** What a server receives of these chunks, and the code of the error if there was one. */
-  async function receive(
+  const received = (
     t: ExecutionContext,
     chunks: readonly Buffer[],
-    options: { maxLength?: number; way?: 'each' | 'iterate' } = {},
-  ): Promise<Received<Message>> {
-    const messages: Message[] = []
-    const { way = 'iterate', ...rest } = options
-    const app = new Cio().useConnection(codec(rest)).useConnection(async (ctx) => {
-      if (way === 'each') return ctx.messages.each((message) => messages.push(message))
-      for await (const message of ctx.messages) messages.push(message)
-    })
-    let code: string | undefined
-    app.on('clientError', (error) => (code = (error as NodeJS.ErrnoException).code))
-    const server = await serve(t, app)
-    const socket = await dial(t, server)
-    const closed = new Promise((resolve) => socket.once('close', resolve))
-    socket.setNoDelay(true)
-    for (const chunk of chunks) {
-      if (chunk.length > 0) socket.write(chunk)
-      // Lets each write become a segment of its own.
-      await new Promise((resolve) => setImmediate(resolve))
-    }
-    socket.end()
-    socket.resume()
-    await closed
-    await app.close()
-    return { messages, code }
-  }
+    options: { maxLength?: number } = {},
+    way?: 'each' | 'iterate',
+  ): Promise<Received<Message>> => receive(t, codec(options), chunks, way)
 
   const join = (messages: readonly Message[]): Buffer => Buffer.concat(messages.map(encode))
   const some = fc.sample(arbitrary, { numRuns: 6, seed: 1 })
@@ -91,11 +69,10 @@ export function codecContract<Message extends Out, Out = Message>(
     const bytes = join(some.slice(0, 3))
     for (const way of ['iterate', 'each'] as const) {
       for (let cut = 0; cut <= bytes.length; cut++) {
-        const { messages, code } = await receive(t, [bytes.subarray(0, cut), bytes.subarray(cut)], {
-          way,
-        })
+        const pieces = [bytes.subarray(0, cut), bytes.subarray(cut)]
+        const { messages, error } = await received(t, pieces, {}, way)
         t.deepEqual(messages, some.slice(0, 3))
-        t.is(code, undefined)
+        t.is(error, undefined)
       }
     }
   })
@@ -103,42 +80,42 @@ export function codecContract<Message extends Out, Out = Message>(
   test('messages are the same byte by byte', async (t) => {
     const bytes = join(some)
     const pieces = Array.from(bytes, (byte) => Buffer.from([byte]))
-    t.deepEqual((await receive(t, pieces)).messages, some)
+    t.deepEqual((await received(t, pieces)).messages, some)
   })
 
   test('many messages in one chunk all arrive, in order', async (t) => {
     const many = Array.from({ length: 2_000 }, (_, index) => some[index % some.length]!)
-    t.deepEqual((await receive(t, [join(many)])).messages, many)
+    t.deepEqual((await received(t, [join(many)])).messages, many)
   })
 
   test('a message of exactly maxLength is taken, one byte more ends the connection', async (t) => {
     const maxLength = 100
     const fits = ofLength(maxLength)
-    t.deepEqual(await receive(t, [encode(fits)], { maxLength }), {
+    t.deepEqual(await received(t, [encode(fits)], { maxLength }), {
       messages: [fits],
-      code: undefined,
+      error: undefined,
     })
     const before = ofLength(20)
-    const { messages, code } = await receive(
+    const { messages, error } = await received(
       t,
       [Buffer.concat([encode(before), encode(ofLength(maxLength + 1))])],
       { maxLength },
     )
     t.deepEqual(messages, [before])
-    t.is(code, 'ERR_CIO_MESSAGE_TOO_LONG')
+    t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
   })
 
   test('an endless message ends the connection at the bound', async (t) => {
     const endless = encode(ofLength(300_000)).subarray(0, 250_000)
-    const { messages, code } = await receive(t, [endless], { maxLength: 10_000 })
+    const { messages, error } = await received(t, [endless], { maxLength: 10_000 })
     t.deepEqual(messages, [])
-    t.is(code, 'ERR_CIO_MESSAGE_TOO_LONG')
+    t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
   })
 
   test('input that ends within a message does not vanish in silence', async (t) => {
     const bytes = join([some[0]!, ofLength(30)])
-    const { messages, code } = await receive(t, [bytes.subarray(0, -3)])
-    t.is(code, sample.truncated)
+    const { messages, error } = await received(t, [bytes.subarray(0, -3)])
+    t.is(error?.code, sample.truncated)
     t.is(messages.length, sample.truncated === undefined ? 2 : 1)
   })
 }

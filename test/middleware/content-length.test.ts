@@ -1,8 +1,7 @@
-import test, { type ExecutionContext } from 'ava'
-import fc from 'fast-check'
-import { once } from 'node:events'
-import { Cio, type CioError, type ContentLengthOptions, contentLength } from '../../src/index.ts'
-import { codecContract } from '../contracts/codec.ts'
+import test from 'ava'
+import { Cio, contentLength } from '../../src/index.ts'
+import { codecContract, jsonValues } from '../contracts/codec.ts'
+import { receive } from '../support/receive.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 
 const framed = (content: string): Buffer =>
@@ -10,43 +9,20 @@ const framed = (content: string): Buffer =>
 
 codecContract<unknown>(test, {
   codec: contentLength,
-  arbitrary: fc
-    .jsonValue({ maxDepth: 2, noUnicodeString: false })
-    .map((value) => JSON.parse(JSON.stringify(value)) as unknown),
+  arbitrary: jsonValues,
   ofLength: (bytes) => 'x'.repeat(bytes - 2),
   encode: (value) => framed(JSON.stringify(value)),
   truncated: 'ERR_CIO_TRUNCATED',
 })
 
-/** What a server receives of an input, and the error if there was one. */
-async function receive(
-  t: ExecutionContext,
-  input: string | Buffer,
-  options: ContentLengthOptions = {},
-): Promise<{ messages: unknown[]; error: CioError | undefined }> {
-  const messages: unknown[] = []
-  let error: CioError | undefined
-  const app = new Cio().useConnection(contentLength(options)).useConnection(async (ctx) => {
-    for await (const message of ctx.messages) messages.push(message)
-  })
-  app.on('clientError', (told) => (error = told as CioError))
-  const server = await serve(t, app)
-  const closed = once(app, 'close')
-  const socket = await dial(t, server)
-  socket.end(input)
-  socket.resume()
-  await closed
-  return { messages, error }
-}
-
 test('other headers, any case and any order are taken', async (t) => {
   const type = 'Content-Type: application/vscode-jsonrpc; charset=utf-8\r\n'
   const input = `${type}content-length:1\r\n\r\n1CONTENT-LENGTH: \t 2 \r\n${type}\r\n22`
-  t.deepEqual(await receive(t, input), { messages: [1, 22], error: undefined })
+  t.deepEqual(await receive(t, contentLength(), input), { messages: [1, 22], error: undefined })
 })
 
 test('the length counts bytes, not characters', async (t) => {
-  const { messages } = await receive(t, framed('"é€😀"'))
+  const { messages } = await receive(t, contentLength(), framed('"é€😀"'))
   t.deepEqual(messages, ['é€😀'])
 })
 
@@ -61,19 +37,27 @@ for (const [what, header] of Object.entries({
   'nothing at all': '',
 })) {
   test(`a header with ${what} ends the connection`, async (t) => {
-    const { messages, error } = await receive(t, `Content-Length: 1\r\n\r\n1${header}\r\n\r\n22`)
+    const { messages, error } = await receive(
+      t,
+      contentLength(),
+      `Content-Length: 1\r\n\r\n1${header}\r\n\r\n22`,
+    )
     t.deepEqual(messages, [1])
     t.is(error?.code, 'ERR_CIO_SYNTAX')
   })
 }
 
 test('a header that does not end is bounded', async (t) => {
-  const { error } = await receive(t, `X: ${'x'.repeat(5_000)}`)
+  const { error } = await receive(t, contentLength(), `X: ${'x'.repeat(5_000)}`)
   t.is(error?.code, 'ERR_CIO_SYNTAX')
 })
 
 test('a length above maxLength ends the connection before its content', async (t) => {
-  const { error } = await receive(t, 'Content-Length: 999999999999999\r\n\r\n', { maxLength: 100 })
+  const { error } = await receive(
+    t,
+    contentLength({ maxLength: 100 }),
+    'Content-Length: 999999999999999\r\n\r\n',
+  )
   t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
 })
 
@@ -81,7 +65,11 @@ test('content that is not JSON or not UTF-8 is told with its offset, and escaped
   const before = framed('1')
   for (const content of [Buffer.from('{\u001b[31m'), Buffer.from([0x22, 0xff, 0x22])]) {
     const header = Buffer.from(`Content-Length: ${content.length}\r\n\r\n`)
-    const { messages, error } = await receive(t, Buffer.concat([before, header, content]))
+    const { messages, error } = await receive(
+      t,
+      contentLength(),
+      Buffer.concat([before, header, content]),
+    )
     t.deepEqual(messages, [1])
     t.is(error?.code, 'ERR_CIO_SYNTAX')
     t.regex(error!.message, new RegExp(`at byte ${before.length} is not`))

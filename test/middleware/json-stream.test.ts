@@ -7,50 +7,35 @@ import { z } from 'zod'
 import { ValueDecoder } from '../../middleware/json-stream/decoder.ts'
 import { jsonStream, type JsonStreamOptions } from '../../middleware/json-stream.ts'
 import { Cio, type CioError } from '../../src/index.ts'
-import { codecContract } from '../contracts/codec.ts'
+import { codecContract, jsonValues } from '../contracts/codec.ts'
+import { type Input, type Received, feed } from '../support/receive.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
+import { listenTo } from '../support/tls.ts'
 
 codecContract<unknown>(test, {
   codec: jsonStream,
-  arbitrary: fc
-    .jsonValue({ maxDepth: 2, noUnicodeString: false })
-    .map((value) => JSON.parse(JSON.stringify(value)) as unknown),
+  arbitrary: jsonValues,
   ofLength: (bytes) => 'x'.repeat(bytes - 2),
   encode: (value) => Buffer.from(`${JSON.stringify(value, undefined, 2)}\n`),
   truncated: 'ERR_CIO_TRUNCATED',
 })
 
-interface Outcome {
-  readonly messages: unknown[]
-  readonly error: CioError | undefined
-}
-
-/** What a server makes of these chunks. Without handlers, its messages are collected. */
+/** What a server makes of this input. Without handlers, its messages are collected. */
 async function receive(
   t: ExecutionContext,
-  input: string | Buffer | readonly (string | Buffer)[],
+  input: Input,
   options: JsonStreamOptions = {},
-): Promise<Outcome> {
+): Promise<Received<unknown>> {
   const messages: unknown[] = []
-  let error: CioError | undefined
   const handled = options.root ?? options.top ?? options.paths
-  const app = new Cio().useConnection(jsonStream(options)).useConnection(async (ctx, next) => {
+  const app = new Cio()
+  app.useConnection(jsonStream(options)).useConnection(async (ctx, next) => {
     if (handled) return next()
     for await (const message of ctx.messages) messages.push(message)
   })
-  app.on('clientError', (told) => (error = told as CioError))
-  app.on('error', (told) => (error = told as CioError))
-  const server = await serve(t, app)
-  const closed = new Promise((resolve) => app.once('close', resolve))
-  const socket = await dial(t, server)
-  for (const chunk of Array.isArray(input) ? input : [input]) {
-    socket.write(chunk)
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-  socket.end()
-  socket.resume()
-  await closed
-  return { messages, error }
+  const told = listenTo(app)
+  await feed(t, app, input)
+  return { messages, error: (told.clientError[0] ?? told.error[0]) as CioError | undefined }
 }
 
 test('U+FEFF within a text is part of it, wherever the input is cut', async (t) => {

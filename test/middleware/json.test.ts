@@ -1,18 +1,16 @@
 import test from 'ava'
-import fc from 'fast-check'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import type { Duplex } from 'node:stream'
 import split2 from 'split2'
-import { Cio, json, type CioError, type JsonOptions } from '../../src/index.ts'
-import { codecContract } from '../contracts/codec.ts'
+import { Cio, json } from '../../src/index.ts'
+import { codecContract, jsonValues } from '../contracts/codec.ts'
+import { receive } from '../support/receive.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 
 codecContract<unknown>(test, {
   codec: json,
-  arbitrary: fc
-    .jsonValue({ maxDepth: 2, noUnicodeString: false })
-    .map((value) => JSON.parse(JSON.stringify(value)) as unknown),
+  arbitrary: jsonValues,
   ofLength: (bytes) => 'x'.repeat(bytes - 2),
   encode: (value) => Buffer.from(`${JSON.stringify(value)}\n`),
   truncated: 'ERR_CIO_SYNTAX',
@@ -24,33 +22,8 @@ const jsonDuplexStream = createRequire(import.meta.url)('json-duplex-stream') as
   out: Duplex
 }
 
-interface Outcome {
-  readonly messages: unknown[]
-  readonly error: CioError | undefined
-}
-
-async function receive<T>(
-  t: Parameters<typeof serve>[0],
-  input: string,
-  options: JsonOptions<T> = {},
-): Promise<Outcome> {
-  const messages: unknown[] = []
-  let error: CioError | undefined
-  const app = new Cio().useConnection(json(options)).useConnection(async (ctx) => {
-    for await (const message of ctx.messages) messages.push(message)
-  })
-  app.on('clientError', (told) => (error = told as CioError))
-  const server = await serve(t, app)
-  const closed = once(app, 'close')
-  const socket = await dial(t, server)
-  socket.end(input)
-  socket.resume()
-  await closed
-  return { messages, error }
-}
-
 test('a line that is not JSON is told with its offset in bytes, and escaped', async (t) => {
-  const { messages, error } = await receive(t, '"é"\n\n{"a":1}\n{"b":\u001b[31m}\n')
+  const { messages, error } = await receive(t, json(), '"é"\n\n{"a":1}\n{"b":\u001b[31m}\n')
   t.deepEqual(messages, ['é', { a: 1 }])
   t.is(error?.code, 'ERR_CIO_SYNTAX')
   t.regex(error!.message, /at byte 14 is not JSON/)
@@ -58,15 +31,15 @@ test('a line that is not JSON is told with its offset in bytes, and escaped', as
 })
 
 test('empty lines are passed over', async (t) => {
-  t.deepEqual((await receive(t, '\n1\r\n\r\n\n2\n')).messages, [1, 2])
+  t.deepEqual((await receive(t, json(), '\n1\r\n\r\n\n2\n')).messages, [1, 2])
 })
 
 test('an unterminated last line that is JSON is a message', async (t) => {
-  t.deepEqual((await receive(t, '1\n[2]')).messages, [1, [2]])
+  t.deepEqual((await receive(t, json(), '1\n[2]')).messages, [1, [2]])
 })
 
 test('a key named __proto__ stays a key of its value and changes no prototype', async (t) => {
-  const { messages } = await receive(t, '{"__proto__":{"polluted":true}}\n')
+  const { messages } = await receive(t, json(), '{"__proto__":{"polluted":true}}\n')
   const [value] = messages as [object]
   t.true(Object.hasOwn(value, '__proto__'))
   t.is(Object.getPrototypeOf(value), Object.prototype)
@@ -82,7 +55,7 @@ test('a message that does not satisfy the schema ends the connection, after thos
         typeof value === 'number' ? { value: value * 2 } : { issues: [{ message: 'no number' }] },
     },
   }
-  const { messages, error } = await receive(t, '1\n"two"\n3\n', { validate })
+  const { messages, error } = await receive(t, json({ validate }), '1\n"two"\n3\n')
   t.deepEqual(messages, [2])
   t.is(error?.code, 'ERR_CIO_INVALID_MESSAGE')
 })

@@ -1,8 +1,8 @@
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
-import { once } from 'node:events'
 import { Cio, lines } from '../../src/index.ts'
 import { codecContract } from '../contracts/codec.ts'
+import { receive } from '../support/receive.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 
 codecContract<string>(test, {
@@ -15,19 +15,10 @@ codecContract<string>(test, {
   truncated: undefined,
 })
 
-async function linesOf(t: Parameters<typeof serve>[0], input: Buffer | string): Promise<string[]> {
-  const received: string[] = []
-  const app = new Cio().useConnection(lines()).useConnection(async (ctx) => {
-    for await (const line of ctx.messages) received.push(line)
-  })
-  app.on('clientError', (error) => received.push(String((error as NodeJS.ErrnoException).code)))
-  const server = await serve(t, app)
-  const closed = once(app, 'close')
-  const socket = await dial(t, server)
-  socket.end(input)
-  socket.resume()
-  await closed
-  return received
+/** The lines that a server receives, and the code of what the peer did wrong in the end. */
+async function linesOf(t: ExecutionContext, input: Buffer | string): Promise<string[]> {
+  const { messages, error } = await receive(t, lines(), input)
+  return error ? [...messages, error.code] : messages
 }
 
 test('a carriage return before a line feed belongs to the end of the line, another does not', async (t) => {

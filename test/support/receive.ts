@@ -1,0 +1,58 @@
+/** What a server makes of bytes that are sent to it as they are. */
+
+import type { ExecutionContext } from 'ava'
+import {
+  Cio,
+  type CioError,
+  type MessagesContext,
+  type Middleware,
+  type StreamContext,
+} from '../../src/index.ts'
+import { dial, serve } from './serve.ts'
+import { listenTo } from './tls.ts'
+import { heard } from './transports.ts'
+
+/** One chunk, or several, each a segment of its own. */
+export type Input = string | Buffer | readonly (string | Buffer)[]
+
+/** What a server received, and what the peer did wrong in the end, if anything. */
+export interface Received<Message> {
+  readonly messages: Message[]
+  readonly error: CioError | undefined
+}
+
+/** Lets an app have one connection with this input and its end, and closes the app after it. */
+export async function feed(t: ExecutionContext, app: Cio, input: Input): Promise<void> {
+  const over = heard(app, 'close')
+  const server = await serve(t, app)
+  const socket = await dial(t, server)
+  socket.setNoDelay(true)
+  for (const chunk of [input].flat()) {
+    if (chunk.length > 0) socket.write(chunk)
+    // Lets each write become a segment of its own.
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  socket.end()
+  socket.resume()
+  await over
+  await app.close({ timeout: 0 })
+}
+
+/** The messages that a server receives by a codec, one by one or by `each()`. */
+export async function receive<In, Out>(
+  t: ExecutionContext,
+  codec: Middleware<StreamContext, MessagesContext<In, Out>>,
+  input: Input,
+  way: 'iterate' | 'each' = 'iterate',
+): Promise<Received<In>> {
+  const messages: In[] = []
+  const app = new Cio()
+  app.useConnection(codec).useConnection(async (ctx) => {
+    if (way === 'each') return ctx.messages.each((message) => messages.push(message))
+    for await (const message of ctx.messages) messages.push(message)
+  })
+  const told = listenTo(app)
+  await feed(t, app, input)
+  if (told.error.length > 0) throw told.error[0]
+  return { messages, error: told.clientError[0] as CioError | undefined }
+}

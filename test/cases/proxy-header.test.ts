@@ -11,7 +11,6 @@ import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
-import { connect as connectTls } from 'node:tls'
 import {
   Cio,
   type CioError,
@@ -21,10 +20,9 @@ import {
   proxyHeader,
   proxyProtocol,
 } from '../../src/index.ts'
-import { contents, identity } from '../support/certificates.ts'
-import { duplexPair } from '../support/duplex-pair.ts'
+import { identity } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { type Told, listenTo } from '../support/tls.ts'
+import { type Told, firstFlight, listenTo } from '../support/tls.ts'
 import { heard } from '../support/transports.ts'
 
 const source = { address: '192.0.2.7', port: 40_000 }
@@ -127,17 +125,12 @@ async function talkTls(
   cut: number,
 ): Promise<string> {
   const socket = await dial(t, server)
-  const [near, far] = duplexPair()
-  for (const stream of [near, far]) stream.on('error', () => {})
-  const secure = connectTls({ socket: near, ca: contents('root.crt'), servername: 'localhost' })
-  t.teardown(() => secure.destroy())
-  const [hello] = (await once(far, 'data')) as [Buffer]
+  const { secure, hello, goOn } = await firstFlight(t)
   const all = Buffer.concat([header, hello])
   socket.write(all.subarray(0, cut))
   await arrived(server, Math.min(cut, header.length))
   socket.write(all.subarray(cut))
-  far.pipe(socket).pipe(far)
-  await once(secure, 'secureConnect')
+  await goOn(socket)
   secure.end('hello')
   return readAll(secure)
 }

@@ -7,12 +7,11 @@
  */
 
 import test from 'ava'
-import { once } from 'node:events'
 import { type Socket, connect as connectNet } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { Cio, type ServerContext } from '../../src/index.ts'
 import { contents, identity } from '../support/certificates.ts'
-import { duplexPair } from '../support/duplex-pair.ts'
+import { firstFlight } from '../support/tls.ts'
 
 const connections = 1_000
 const atOnce = 50
@@ -23,16 +22,6 @@ const leavings: ((socket: Socket) => void)[] = [
   (socket) => socket.end(),
   (socket) => socket.resetAndDestroy(),
 ]
-
-/** The first flight of a handshake, to be cut at any byte. */
-async function clientHello(): Promise<Buffer> {
-  const [near, far] = duplexPair()
-  const secure = connectTls({ socket: near, ca: contents('root.crt'), servername: 'localhost' })
-  secure.on('error', () => {})
-  const [flight] = (await once(far, 'data')) as [Buffer]
-  secure.destroy()
-  return flight
-}
 
 /** One peer: comes this far, and leaves this way; fulfils when its socket has closed. */
 type Peer = (port: number, leave: (socket: Socket) => void, turn: number) => Promise<void>
@@ -153,7 +142,8 @@ for (const kind of ['plain', 'TLS'] as const) {
       const serverListeners = (): number =>
         server.server!.listenerCount('error') + (server.tls?.listenerCount('secureConnection') ?? 0)
       const ofServer = serverListeners()
-      const hello = await clientHello()
+      const { secure, hello } = await firstFlight(t)
+      secure.destroy()
       const peers: Peer[] = [
         beforeConnect,
         onConnect,

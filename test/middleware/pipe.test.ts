@@ -8,7 +8,7 @@ import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { ownPort } from '../support/ports.ts'
 import { dial, listenBare, serve } from '../support/serve.ts'
-import { deferred, open, socketPath, transports } from '../support/transports.ts'
+import { deferred, gone, open, socketPath, transports, writeUnread } from '../support/transports.ts'
 
 /** A target that answers the end of its input with all of it, and counts its connections. */
 function echoing(): Server {
@@ -37,11 +37,6 @@ function told(app: Cio): Promise<[event: string, error: CioError]> {
     app.once('clientError', (error) => resolve(['clientError', error as CioError]))
     app.on('error', (error) => resolve(['error', error as CioError]))
   })
-}
-
-/** Waits until the other side has left. */
-function gone(stream: Duplex): Promise<unknown> {
-  return new Promise((resolve) => stream.resume().once('end', resolve).once('close', resolve))
 }
 
 async function target(
@@ -265,15 +260,7 @@ test('a reset of the client ends the target and is told by clientError', async (
 test('what the target does not read is not read from the client', async (t) => {
   const [near] = pair()
   const client = await open(t, new Cio().useConnection(pipe(() => near)), 'memory')
-  let written = 0
-  const write = (): void => {
-    while (written < 64 * 1024 * 1024) {
-      written += 65536
-      if (!client.write(Buffer.alloc(65536))) return void client.once('drain', write)
-    }
-  }
-  write()
-  for (let turn = 0; turn < 200; turn++) await new Promise((done) => setImmediate(done))
+  const written = await writeUnread(client)
   t.true(written < 1024 * 1024, `${written}`)
 })
 

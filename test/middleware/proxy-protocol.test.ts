@@ -18,7 +18,7 @@ import {
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { type Told, listenTo } from '../support/tls.ts'
+import { type Told, firstFlight, listenTo } from '../support/tls.ts'
 import { heard, socketPath } from '../support/transports.ts'
 
 const trusted = ['127.0.0.0/8']
@@ -81,14 +81,9 @@ async function dialTls(
   header: Buffer,
 ): Promise<Duplex> {
   const socket = await dial(t, server)
-  const [near, far] = duplexPair()
-  for (const stream of [near, far]) stream.on('error', () => {})
-  const secure = connectTls({ socket: near, ca: contents('root.crt'), servername: 'localhost' })
-  t.teardown(() => secure.destroy())
-  const [hello] = (await once(far, 'data')) as [Buffer]
+  const { secure, hello, goOn } = await firstFlight(t)
   socket.write(Buffer.concat([header, hello]))
-  far.pipe(socket).pipe(far)
-  await once(secure, 'secureConnect')
+  await goOn(socket)
   secure.end('hello')
   return secure
 }

@@ -5,17 +5,12 @@ import { Duplex, Readable, Transform } from 'node:stream'
 import { createGunzip, createGzip, gunzipSync, gzipSync } from 'node:zlib'
 import { Cio, CioError, isCioError, transform } from '../../src/index.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { open, transports } from '../support/transports.ts'
+import { gone, open, transports, writeUnread } from '../support/transports.ts'
 
 const upperCase = () =>
   new Transform({
     transform: (chunk, _encoding, done) => done(null, String(chunk).toUpperCase()),
   })
-
-/** Waits until the other side has left. */
-function gone(stream: Duplex): Promise<unknown> {
-  return new Promise((resolve) => stream.resume().once('end', resolve).once('close', resolve))
-}
 
 const failing = (error: Error) => () =>
   new Transform({ transform: (_chunk, _encoding, done) => done(error) })
@@ -139,15 +134,7 @@ test('an error of what is inside it ends the connection', async (t) => {
 test('a peer that does not read is not read from', async (t) => {
   const app = new Cio().useConnection(transform(upperCase))
   const client = await open(t, app, 'memory')
-  let written = 0
-  const write = (): void => {
-    while (written < 64 * 1024 * 1024) {
-      written += 65536
-      if (!client.write(Buffer.alloc(65536))) return void client.once('drain', write)
-    }
-  }
-  write()
-  for (let turn = 0; turn < 200; turn++) await new Promise((done) => setImmediate(done))
+  const written = await writeUnread(client)
   t.true(written < 1024 * 1024, `${written}`)
 })
 

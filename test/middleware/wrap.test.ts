@@ -2,7 +2,7 @@ import test from 'ava'
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { type Duplex, Transform } from 'node:stream'
+import { Transform } from 'node:stream'
 import {
   createBrotliCompress,
   createBrotliDecompress,
@@ -15,14 +15,9 @@ import {
 import { Cio, CioError, Layer, isCioError, lines, read, wrap } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { open, transports } from '../support/transports.ts'
+import { gone, open, transports } from '../support/transports.ts'
 
 const gzip = () => wrap({ decode: () => createGunzip(), encode: () => createGzip() })
-
-/** Waits until the other side has left. */
-function gone(stream: Duplex): Promise<unknown> {
-  return new Promise((resolve) => stream.resume().once('end', resolve).once('close', resolve))
-}
 
 /** What an app tells of a connection that fails. */
 function failure(app: Cio): Promise<[event: string, error: Error]> {

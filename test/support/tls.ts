@@ -3,9 +3,11 @@
 import type { ExecutionContext } from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import type { Duplex } from 'node:stream'
 import { type ConnectionOptions, type TLSSocket, connect } from 'node:tls'
 import type { Cio, StreamContext } from '../../src/index.ts'
 import { contents, path } from './certificates.ts'
+import { duplexPair } from './duplex-pair.ts'
 import { readAll } from './serve.ts'
 
 /** What came of a visit, once the connection was gone. */
@@ -44,6 +46,30 @@ export async function visit(
   socket.on('error', (error: NodeJS.ErrnoException) => (code = error.code ?? error.message))
   if (!socket.destroyed) await new Promise((resolve) => socket.once('close', resolve))
   return { said, resumed, code }
+}
+
+/** A TLS client that connects to nothing: what it says first is sent by hand. */
+export interface FirstFlight {
+  readonly secure: TLSSocket
+  /** The ClientHello. */
+  readonly hello: Buffer
+  /** Goes on over a socket that the ClientHello was written to, until the handshake is done. */
+  readonly goOn: (socket: Duplex) => Promise<void>
+}
+
+/** A TLS client whose first flight may be cut, or come behind something else. */
+export async function firstFlight(t: ExecutionContext): Promise<FirstFlight> {
+  const [near, far] = duplexPair()
+  for (const stream of [near, far]) stream.on('error', () => {})
+  const secure = connect({ socket: near, ca: contents('root.crt'), servername: 'localhost' })
+  secure.on('error', () => {})
+  t.teardown(() => secure.destroy())
+  const [hello] = (await once(far, 'data')) as [Buffer]
+  const goOn = async (socket: Duplex): Promise<void> => {
+    far.pipe(socket).pipe(far)
+    await once(secure, 'secureConnect')
+  }
+  return { secure, hello, goOn }
 }
 
 /** A session of a handshake in full, to resume. */

@@ -93,6 +93,34 @@ export async function open(
   return dialOver(t, transport, listening.path === undefined ? { port } : { path: listening.path })
 }
 
+/** Waits until the other side has left. */
+export function gone(stream: Duplex): Promise<unknown> {
+  return new Promise((resolve) => stream.resume().once('end', resolve).once('close', resolve))
+}
+
+/** As much as a stream might take whose other side is not read. */
+export const tooMuch: number = 64 * 1024 * 1024
+const block = Buffer.alloc(65_536)
+const turns = 200
+
+/**
+ * Writes all of that, where it has to wait for it, and ends; how much was taken up to now, when
+ * there has been time for more.
+ */
+export async function writeUnread(stream: Duplex): Promise<number> {
+  let written = 0
+  const write = (): void => {
+    while (written < tooMuch) {
+      written += block.length
+      if (!stream.write(block)) return void stream.once('drain', write)
+    }
+    stream.end()
+  }
+  write()
+  for (let turn = 0; turn < turns; turn++) await new Promise((done) => setImmediate(done))
+  return written
+}
+
 /** A promise, and what settles it. */
 export interface Deferred<Value> {
   readonly promise: Promise<Value>

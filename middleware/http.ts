@@ -67,7 +67,8 @@ export function http(handler: HttpHandler, options?: HttpOptions): Middleware<St
   check?.call(server)
 
   return defineMiddleware<StreamContext>({ name: 'http' }, async function http(ctx, next) {
-    const { stream } = ctx
+    // Node forgets the address with the socket.
+    const { stream, remote } = ctx
     const exchange: Exchange = { ctx, responses: new Set(), upgraded: false, failure: undefined }
     exchanges.set(stream, exchange)
     watchUpgrades(server)
@@ -81,7 +82,7 @@ export function http(handler: HttpHandler, options?: HttpOptions): Middleware<St
       ctx.draining.removeEventListener('abort', drain)
     }
     if (exchange.failure) throw exchange.failure.reason
-    if (stream.errored && isRefusal(stream.errored)) throw notHttp(ctx, stream.errored)
+    if (stream.errored && isRefusal(stream.errored)) throw notHttp(remote, stream.errored)
   })
 }
 
@@ -165,7 +166,7 @@ function isRefusal(error: NodeJS.ErrnoException): boolean {
   return /^(HPE_|ERR_HTTP_REQUEST_TIMEOUT)/.test(error.code ?? '')
 }
 
-function notHttp({ remote }: StreamContext, cause: NodeJS.ErrnoException): CioError {
+function notHttp(remote: string, cause: NodeJS.ErrnoException): CioError {
   const what = cause.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'took too long' : 'is not HTTP'
   return new CioError('ERR_CIO_HTTP', `what ${remote} sent ${what} (${cause.code})`, {
     fault: 'peer',

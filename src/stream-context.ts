@@ -120,7 +120,9 @@ export abstract class StreamContext extends Context {
   get remote(): string {
     const { socket, origin } = this
     const own = remoteEndpoint(socket)
-    const sender = own ? formatEndpoint(own) : socket ? 'a local socket' : 'a stream'
+    // Node forgets the address with the socket, unless somebody has asked for it before.
+    const unnamed = socket?.destroyed ? 'a peer that is gone' : 'a local socket'
+    const sender = own ? formatEndpoint(own) : socket ? unnamed : 'a stream'
     return origin ? `${formatEndpoint(origin)} by way of ${sender}` : sender
   }
 

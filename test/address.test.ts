@@ -42,6 +42,14 @@ for (const [transport, name] of [
   })
 }
 
+test('a peer that is gone before it was named is not taken for one of this host', async (t) => {
+  const app = new Cio()
+  const closed = once(app, 'close')
+  ;(await dial(t, await serve(t, app))).destroy()
+  const [ctx] = (await closed) as [ConnectionContext]
+  t.is(ctx.remote, 'a peer that is gone')
+})
+
 test('an origin over a stream is named with it', (t) => {
   const ctx = new Cio().handle(duplexPair()[0])
   t.teardown(() => ctx.close({ timeout: 0 }))

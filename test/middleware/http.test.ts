@@ -293,7 +293,9 @@ test('what is not HTTP is answered by 400 and told by clientError', async (t) =>
   const client = await dial(t, await serve(t, app))
   client.write('\x16\x03\x01 this is no request\r\n\r\n')
   t.regex(await readAll(client), /^HTTP\/1.1 400 /)
-  t.true(isCioError(((await told) as [Error])[0], 'ERR_CIO_HTTP'))
+  const [error] = (await told) as [Error]
+  t.true(isCioError(error, 'ERR_CIO_HTTP'))
+  t.regex(error.message, /127\.0\.0\.1:\d+/)
 })
 
 test('a head that does not come to its end is cut off after headersTimeout', async (t) => {

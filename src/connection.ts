@@ -110,24 +110,29 @@ export function finished(ctx: StreamContext): Promise<void> {
   if (stream.destroyed || (stream.readableEnded && !ctx.answersEnd)) return Promise.resolve()
   return new Promise((resolve) => {
     const end = (): void => {
+      stream.off('end', end)
       if (!ctx.answersEnd) return resolve()
       const before = stream.listenerCount('end')
       process.nextTick(() => {
         // Who is gone by now, such as a pipe, has heard it and may answer late, and closes it then.
-        if (stream.listenerCount('end') === before) stream.on('removeListener', left)
+        if (stream.listenerCount('end') === before) whenUnanswered(ctx, stream, resolve)
       })
     }
-    // Who goes later, such as a loop that has read to the end, is done.
-    const left = (): void => {
-      if (ctx.answersEnd) return
-      stream.off('removeListener', left)
-      resolve()
-    }
+    // Not once(), in both: there is one of each, and a wrapper for each idle connection is heap.
     // First among its listeners: one that removes itself must still be counted.
-    stream.prependOnceListener('end', end)
-    // Not once(): there is one close, and a wrapper for each idle connection is heap.
+    stream.prependListener('end', end)
     stream.on('close', resolve)
   })
+}
+
+/** Calls when those who could answer the end have gone, such as a loop that has read up to it. */
+function whenUnanswered(ctx: StreamContext, stream: Duplex, call: () => void): void {
+  const left = (): void => {
+    if (ctx.answersEnd) return
+    stream.off('removeListener', left)
+    call()
+  }
+  stream.on('removeListener', left)
 }
 
 /**

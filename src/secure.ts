@@ -7,7 +7,8 @@
  */
 
 import debug from 'debug'
-import { isIP } from 'node:net'
+import { Socket, isIP } from 'node:net'
+import type { Duplex } from 'node:stream'
 import {
   type ConnectionOptions,
   type Server,
@@ -68,8 +69,7 @@ async function handshakeOfServer(
   const names = namesOf(server)
   const socket = await serverHandshake(ctx, server, options)
   putOnTop(ctx, socket)
-  // Its session tickets are still to be sent, and Node would leave them and the end half done.
-  if (socket.getProtocol() === 'TLSv1.3') await new Promise(setImmediate)
+  if (socket.getProtocol() === 'TLSv1.3') socket._final = endNextTurn
   if (socket.destroyed) {
     // Which still knows whose it was.
     ctx.socket = raw
@@ -85,12 +85,23 @@ async function handshakeOfServer(
   announce(ctx.app, 'secure', ctx)
 }
 
+/**
+ * Ends a socket in the next turn of the event loop. Right after the handshake its session tickets
+ * are still to be sent, and Node would leave them and the end half done.
+ */
+function endNextTurn(this: TLSSocket, done: (error?: Error | null) => void): void {
+  setImmediate(() => Socket.prototype._final.call(this, done))
+}
+
 /** Not put back afterwards: the end of the TLS socket is the end of the one beneath. */
 function putOnTop(ctx: StreamContext, socket: TLSSocket): void {
-  // Node tells of an alert of the peer, and leaves the socket as it is.
-  socket.on('error', (error) => socket.destroy(error))
   ctx.stream = socket
   ctx.socket = socket
+}
+
+/** Ends the handshake on a raw socket, if it is under way. */
+function giveUp(this: Duplex): void {
+  handshakes.get(this)?.close()
 }
 
 function serverHandshake(
@@ -104,7 +115,6 @@ function serverHandshake(
   return new Promise<TLSSocket>((resolve, reject) => {
     const settle = (): void => {
       clearTimeout(timer)
-      raw.off('close', close)
       handshakes.delete(raw)
     }
     const fail = (error: Error): void => {
@@ -118,9 +128,11 @@ function serverHandshake(
         : setTimeout(() => fail(handshakeTimedOut(ctx.remote, handshakeTimeout)), handshakeTimeout)
 
     if (raw.destroyed) return close()
-    // Before those that end the run because it closed.
-    raw.prependOnceListener('close', close)
+    // Before those that end the run because it closed. It stays: a socket whose listeners have come
+    // and gone holds more than one that has one more.
+    raw.prependListener('close', giveUp)
     handshakes.set(raw, {
+      close,
       resolve: (socket) => {
         settle()
         raw.allowHalfOpen = true

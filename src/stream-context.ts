@@ -12,7 +12,10 @@ import { CioError } from './errors.ts'
 import { Peer } from './peer.ts'
 import { read } from './read.ts'
 
-const ignore = (): void => {}
+/** A stream that tells of an error and lives on, as TLS does with an alert of the peer, is over too. */
+function destroyBy(this: Duplex, error: Error): void {
+  this.destroy(error)
+}
 
 /** What both have. A middleware that is written against it works at both ends. */
 export abstract class StreamContext extends Context {
@@ -60,7 +63,7 @@ export abstract class StreamContext extends Context {
   }
 
   set stream(stream: Duplex) {
-    if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
+    if (!stream.listeners('error').includes(destroyBy)) stream.on('error', destroyBy)
     // What broke a layer is what broke the connection, also when the layer is gone.
     this.#brokenLayer ??= this.#stream?.errored ?? undefined
     this.#ownEnds = stream.listenerCount('end')
@@ -75,7 +78,7 @@ export abstract class StreamContext extends Context {
   protected set transport(transport: Duplex) {
     this.#transport = transport
     this.socket = transport instanceof Socket ? transport : null
-    transport.on('error', ignore)
+    transport.on('error', destroyBy)
     this.#ownEnds = transport.listenerCount('end')
     this.#stream = transport
   }

@@ -11,6 +11,7 @@ import { trustHash } from './trust.ts'
 
 /** Where the outcome of a handshake on a raw socket goes. */
 export interface Handshake {
+  readonly close: () => void
   readonly resolve: (socket: TLSSocket) => void
   readonly reject: (error: Error) => void
 }

@@ -228,12 +228,12 @@ for (const transport of networks) {
     })
     app.on('error', (error) => t.fail(String(error)))
     const told = once(app, 'clientError')
-    const client = await open(t, app, transport, { flushTimeout: 50 })
+    const client = await open(t, app, transport, { flushTimeout: 500 })
     client.pause()
     const [error, ctx] = (await told) as [CioError, ConnectionContext]
     t.is(error.code, 'ERR_CIO_FLUSH_TIMEOUT')
     t.is(error.fault, 'peer')
-    t.regex(error.message, /127\.0\.0\.1:\d+ did not read the last \d+ bytes within 50 ms/)
+    t.regex(error.message, /127\.0\.0\.1:\d+ did not read the last \d+ bytes within 500 ms/)
     t.true(ctx.stream.destroyed)
   })
 }

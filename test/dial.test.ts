@@ -127,7 +127,7 @@ test('each target has connectTimeout for itself, and what comes late is destroye
       { host, port },
     ],
     {
-      connectTimeout: 50,
+      connectTimeout: 1_000,
       createConnection: (options, signal) =>
         options.port === 1 ? late.promise : openSocket(options, signal),
     },

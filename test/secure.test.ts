@@ -219,7 +219,7 @@ test('a client that stops after one byte is closed at the deadline', async (t) =
 test('bytes do not put off the deadline of the handshake', async (t) => {
   const hello = await clientHello(t)
   let sent = 0
-  const code = await failed(t, { handshakeTimeout: 200 }, async (_t, server) => {
+  const code = await failed(t, { handshakeTimeout: 1_000 }, async (_t, server) => {
     const socket = await dial(t, server)
     // All but the last byte, one by one, for as long as it is let.
     const dribble = setInterval(() => {
@@ -368,6 +368,16 @@ for (const version of ['-tls1_2', '-tls1_3']) {
     t.deepEqual([...told.clientError, ...told.error], [])
   })
 }
+
+test('a handler that ends the stream itself, right after the handshake, closes cleanly', async (t) => {
+  const app = new Cio().useConnection((ctx) => void ctx.stream.end('hello nobody'))
+  const told = listenTo(app)
+  const server = await serve(t, app, identity('server'))
+  const over = once(app, 'close')
+  t.is(await visitByOpenssl(t, server, '-tls1_3'), 'hello nobody')
+  await over
+  t.deepEqual([...told.clientError, ...told.error], [])
+})
 
 // Closing while handshakes are under way.
 

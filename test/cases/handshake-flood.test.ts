@@ -14,7 +14,7 @@ import { dialOver } from '../support/transports.ts'
 const silent = 1_900
 const garbage = 100
 // Long enough for all of them to be there at once, on a busy machine too.
-const handshakeTimeout = 8_000
+const handshakeTimeout = 12_000
 
 test('good clients get in during a flood of handshakes, which are all cut off', async (t) => {
   const app = new Cio().useConnection(async (ctx) => {

@@ -15,7 +15,7 @@ const silent = 300
 
 for (const kind of ['plain', 'TLS'] as const) {
   test(`peers that fall silent are all cut off on a ${kind} server, and one that speaks is not`, async (t) => {
-    const app = new Cio().useConnection(timeout({ idle: 800 })).useConnection(async (ctx) => {
+    const app = new Cio().useConnection(timeout({ idle: 1_500 })).useConnection(async (ctx) => {
       for await (const chunk of ctx) ctx.stream.write(chunk)
     })
     const codes = new Map<string, number>()

@@ -13,7 +13,7 @@ const peers = 50
 
 test('busy connections end at their lifetime: some by themselves, the deaf at the deadline', async (t) => {
   const app = new Cio()
-    .useConnection(timeout({ lifetime: 500, drainTimeout: 300 }))
+    .useConnection(timeout({ lifetime: 500, drainTimeout: 2_000 }))
     .useConnection(async function deaf(ctx, next) {
       if (ctx.id % 2 === 0) return next()
       for await (const chunk of ctx) ctx.stream.write(chunk)

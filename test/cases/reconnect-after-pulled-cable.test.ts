@@ -16,7 +16,7 @@ import { countTo } from '../support/numbers.ts'
 import { numbersFile, numbersIn } from '../support/numbers-server.ts'
 
 const rounds = 6
-const longest = 40_000
+const longest = 100_000
 const unshare = ['--map-root-user', '--net']
 const program = fileURLToPath(new URL('../support/pulled-cable.ts', import.meta.url))
 // Not on macOS, and not where containers forbid it.

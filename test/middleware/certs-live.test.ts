@@ -89,7 +89,7 @@ test('a file that is written slowly is not taken up before it stands still', asy
   const files = new LiveFiles(t)
   files.inPlace('server')
   files.put('ca', 'root.crt')
-  const { app, told, server } = await open(t, files, { ca: files.ca, watch: 300 })
+  const { app, told, server } = await open(t, files, { ca: files.ca, watch: 1_500 })
   const bundle = Buffer.concat([contents('other.crt'), contents('root.crt')])
   // Half of it is a bundle too, of the wrong CA.
   const reloaded = heard(app, 'reload')

@@ -196,8 +196,8 @@ test('a second time is refused before anything is sent, as the fault of who aske
 
 test('who falls silent after the go-ahead is cut off after `handshakeTimeout`', async (t) => {
   const { app, told } = mail()
-  const raw = await begun(t, await serve(t, app, { ...mutual, handshakeTimeout: 50 }))
   const closed = heard(app, 'close')
+  const raw = await begun(t, await serve(t, app, { ...mutual, handshakeTimeout: 500 }))
   t.is(await readAll(raw).catch(() => ''), '')
   await closed
   t.like(told.clientError[0], { code: 'ERR_CIO_HANDSHAKE_TIMEOUT' })

@@ -2,6 +2,7 @@ import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { type Server, type Socket, createServer } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   Cio,
   type CioError,
@@ -41,18 +42,19 @@ function closed(stream: Duplex): Promise<void> {
   })
 }
 
-/** Answers each answer with another byte, for so many milliseconds. */
+/** Answers each answer with another byte, now and then, for so many milliseconds. */
 async function chat(stream: Duplex, time: number): Promise<void> {
   const start = performance.now()
   while (performance.now() - start < time) {
     stream.write('.')
     await once(stream, 'data')
+    await delay(50)
   }
 }
 
 for (const transport of transports) {
   test(`a peer that is silent from the start is cut off over ${transport}`, async (t) => {
-    const app = echo({ first: 100 })
+    const app = echo({ first: 1_000 })
     const code = told(app)
     const over = heard(app, 'close')
     const client = await open(t, app, transport)
@@ -63,7 +65,7 @@ for (const transport of transports) {
   })
 
   test(`a connection that falls silent is cut off over ${transport}`, async (t) => {
-    const app = echo({ first: 10_000, idle: 100 })
+    const app = echo({ first: 30_000, idle: 1_000 })
     const code = told(app)
     const client = await open(t, app, transport)
     client.write('hello')
@@ -73,7 +75,7 @@ for (const transport of transports) {
 
   test(`a peer that does not read what waits for it is cut off over ${transport}`, async (t) => {
     const app = new Cio()
-      .useConnection(timeout({ ...off, write: 150 }))
+      .useConnection(timeout({ ...off, write: 1_000 }))
       .useConnection(async (ctx, next) => {
         ctx.stream.write(Buffer.alloc(big))
         await next()
@@ -86,10 +88,10 @@ for (const transport of transports) {
   })
 
   test(`a connection that is in use is not idle over ${transport}`, async (t) => {
-    const app = echo({ first: 400, idle: 400, write: 400 })
+    const app = echo({ first: 1_500, idle: 1_500, write: 1_500 })
     app.on('clientError', (error) => t.fail(error.message))
     const client = await open(t, app, transport)
-    await chat(client, 1_000)
+    await chat(client, 2_500)
     const over = heard(app, 'close')
     client.end()
     client.resume()

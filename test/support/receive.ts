@@ -1,11 +1,13 @@
 /** What a server makes of bytes that are sent to it as they are. */
 
 import type { ExecutionContext } from 'ava'
+import { setImmediate as turn } from 'node:timers/promises'
 import {
   Cio,
   type CioError,
   type MessagesContext,
   type Middleware,
+  type ServerContext,
   type StreamContext,
 } from '../../src/index.ts'
 import { dial, serve } from './serve.ts'
@@ -23,19 +25,28 @@ export interface Received<Message> {
 
 /** Lets an app have one connection with this input and its end, and closes the app after it. */
 export async function feed(t: ExecutionContext, app: Cio, input: Input): Promise<void> {
-  const over = heard(app, 'close')
+  let isOver = false
+  const over = heard(app, 'close').then(() => (isOver = true))
   const server = await serve(t, app)
   const socket = await dial(t, server)
   socket.setNoDelay(true)
+  let sent = 0
   for (const chunk of [input].flat()) {
+    // The kernel would make one of what comes before the server has read.
+    while (!isOver && bytesRead(server) < sent) await turn()
     if (chunk.length > 0) socket.write(chunk)
-    // Lets each write become a segment of its own.
-    await new Promise((resolve) => setImmediate(resolve))
+    sent += Buffer.byteLength(chunk)
   }
   socket.end()
   socket.resume()
   await over
   await app.close({ timeout: 0 })
+}
+
+/** Of the only connection there is. */
+function bytesRead({ connections }: ServerContext): number {
+  const [ctx] = connections
+  return ctx?.socket?.bytesRead ?? 0
 }
 
 /** The messages that a server receives by a codec, one by one or by `each()`. */

@@ -12,6 +12,7 @@ import {
   Cio,
   type EventsContext,
   type Middleware,
+  type MultiplexContext,
   type Next,
   type RpcContext,
   type StreamContext,
@@ -148,6 +149,23 @@ test('a handle, a listener on the stream and one on the process are told of', as
   t.regex(await broken(onStream), /listener of `pause` on ctx\.stream/)
 })
 
+test('a listener on the app for each connection is told of, one for all of them is not', async (t) => {
+  const each = (): Middleware<StreamContext> =>
+    async function each(ctx, next) {
+      ctx.app.on('close', () => {})
+      await next()
+    }
+  const known = new WeakSet<object>()
+  const once = (): Middleware<StreamContext> =>
+    async function once(ctx, next) {
+      if (!known.has(ctx.app)) ctx.app.on('close', () => {})
+      known.add(ctx.app)
+      await next()
+    }
+  t.regex(await broken(each), /leaves nothing behind: .* a listener of `close` on the app/)
+  t.is(await broken(once), '')
+})
+
 test('what nobody handles is told of, and does not end the process', async (t) => {
   // In a process of its own: a test runner would see it, too.
   const kit = new URL('../src/testing.ts', import.meta.url).href
@@ -258,7 +276,18 @@ const trials: Record<string, Trial | string> = {
   limit: { pipelines: ['connection'], counterpart: null },
   lines: {},
   msgpack: { values: [{ a: [1, 'ü'] }, null, 'x'] },
-  multiplex: 'it speaks from one app to another: test/middleware/multiplex.test.ts',
+  multiplex: {
+    given: [new Cio().useConnection(({ stream }, next) => (stream.pipe(stream), next()))],
+    answer: (_ctx, next) => next(),
+    talk: async (ctx, connection) => {
+      const stream = await (ctx as StreamContext & MultiplexContext).mux.open('echo')
+      stream.end(`connection ${connection}`)
+      let heard = ''
+      for await (const chunk of read(stream)) heard += chunk.toString()
+      ctx.stream.end()
+      if (heard !== `connection ${connection}`) throw new Error(heard)
+    },
+  },
   pipe: 'it connects to another server: test/middleware/pipe.test.ts',
   'proxy-protocol': 'it trusts by address, and a pair has none: its own test',
   reconnect: 'it stands before there is a connection: test/contracts has what it keeps',

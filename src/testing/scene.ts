@@ -7,6 +7,7 @@ import type { Middleware, Next } from '../middleware.ts'
 import type { ListenOptions } from '../server.ts'
 import type { StreamContext } from '../stream-context.ts'
 import { type DuplexEnd, duplexPair } from './duplex-pair.ts'
+import { countListeners } from './traces.ts'
 
 /** Which pipeline the middleware is in. */
 export type End = 'connection' | 'client'
@@ -42,6 +43,8 @@ export interface Outcome {
   readonly errors: readonly Error[]
   /** What the outside threw. */
   readonly outside: readonly Error[]
+  /** Events of the app that have a listener more for each connection, of several. */
+  readonly piled: readonly (string | symbol)[]
 }
 
 /** Plays a scene to its end. Never rejects. */
@@ -110,9 +113,15 @@ export async function play(stage: Stage, scene: Scene): Promise<Outcome> {
     await Promise.all(Array.from({ length: scene.connections ?? 1 }, one))
   }
 
+  const before = countListeners(ours)
   const over = await within(scene.timeout, run(), errors)
   await Promise.all([client.close({ timeout: 0 }), server.close({ timeout: 0 })])
-  return { bytes, over, errors: [...errors], outside: [...outside] }
+  const { connections = 1 } = scene
+  const grown = [...countListeners(ours)].filter(([event, count]) => {
+    return connections > 1 && count - (before.get(event) ?? 0) >= connections
+  })
+  const piled = grown.map(([event]) => event)
+  return { bytes, over, errors: [...errors], outside: [...outside], piled }
 }
 
 function tap(end: DuplexEnd, seen: (count: number) => void): void {

@@ -132,6 +132,10 @@ export class Trial {
     for (const thrown of stray) {
       this.#tell('survives the peer leaving', `nobody handled what was thrown: ${thrown}`)
     }
+    for (const event of outcome.piled) {
+      const what = `it left a listener of \`${String(event)}\` on the app for each connection`
+      this.#tell('leaves nothing behind', what)
+    }
     for (const promise of always) this.tried.add(promise)
     if (about) this.#judge(about, outcome, scene.cut !== undefined)
     return outcome
@@ -223,9 +227,12 @@ function has(error: unknown, wanted: unknown): boolean {
 
 const over = new Set(['ERR_CIO_CLOSED', 'ERR_CIO_CLOSING'])
 
-/** What the end of a connection may show itself as. */
+/**
+ * What the end of a connection may show itself as. `ECANCELED` is that of TLS over a stream that is
+ * no socket, in the midst of a write.
+ */
 function isOfThePeer(error: Error): boolean {
   if (isCioError(error)) return error.fault === 'peer' || over.has(error.code)
   const { code = '', name } = error as NodeJS.ErrnoException
-  return name === 'AbortError' || /^(ECONN|EPIPE|ERR_STREAM_|ERR_SSL_)/.test(code)
+  return name === 'AbortError' || /^(ECONN|ECANCELED|EPIPE|ERR_STREAM_|ERR_SSL_)/.test(code)
 }

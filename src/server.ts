@@ -207,11 +207,13 @@ export class ServerContext extends Context {
     await this.#acceptor.open()
   }
 
-  /** Runs a socket, or any other Duplex, as a connection of this server. */
+  /** Runs a socket, or any other Duplex, as a connection of this server; cut off if that is over. */
   accept(stream: Duplex): ConnectionContext {
     const ctx = new ConnectionContext(this.app, this, stream)
     this.#connections.add(ctx)
     if (this.isDraining) ctx.drain()
+    // Its middleware have returned, and with them what connections work with.
+    if (this.isOver) ctx.destroy()
     void runConnection(ctx, this.options.flushTimeout ?? flushTimeout)
     return ctx
   }

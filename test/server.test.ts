@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { createServer, connect as connectNet } from 'node:net'
 import { Cio, type CioError, type ServerContext, allowList } from '../src/index.ts'
 import { identity, path } from './support/certificates.ts'
+import { duplexPair } from './support/duplex-pair.ts'
 import { ownPort } from './support/ports.ts'
 import { dial, readAll, serve } from './support/serve.ts'
 import { deferred, dialOver, networks, open, optionsOf, socketPath } from './support/transports.ts'
@@ -452,6 +453,18 @@ for (const transport of networks) {
     t.deepEqual(await closing, { forced: 0 })
   })
 }
+
+test('what is given to a server that is over is cut off', async (t) => {
+  const app = new Cio().useConnection((_ctx, next) => next())
+  const server = await app.listen({ bind: false })
+  await server.close()
+  const [near, far] = duplexPair()
+  const ctx = server.accept(near)
+  t.true(ctx.isOver)
+  await ctx.closed
+  t.is(server.connections.size, 0)
+  far.destroy()
+})
 
 test('destroy of a server cuts its connections off, and is told by error', async (t) => {
   const app = stubborn()

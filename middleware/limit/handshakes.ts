@@ -59,12 +59,12 @@ export class Handshakes {
     if (this.#line.length === 0) this.#rest()
   }
 
-  /** One listener for all connections of an app. */
+  /** One listener for all connections of an app; the first, since one that throws is the last. */
   #listen(app: Cio): void {
     if (this.#apps.has(app)) return
     this.#apps.add(app)
-    app.on('secure', (ctx) => this.leave(ctx))
-    app.on('plain', (ctx) => this.leave(ctx))
+    app.prependListener('secure', (ctx) => this.leave(ctx))
+    app.prependListener('plain', (ctx) => this.leave(ctx))
   }
 
   #look(): void {

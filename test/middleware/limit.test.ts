@@ -339,6 +339,21 @@ test('a connection that lives takes no slot of the handshakes', async (t) => {
   t.like(bounds.counts, { connections: 3, handshakes: 0 })
 })
 
+test('a listener for `secure` that throws keeps no handshake in the count', async (t) => {
+  const bounds = limit({ handshakes: 1 })
+  const app = new Cio().useConnection(bounds).useConnection(async ({ stream }, next) => {
+    stream.write('hello')
+    await next()
+  })
+  app.on('error', () => {})
+  app.on('secure', () => {
+    throw new Error('on purpose')
+  })
+  const server = await serve(t, app, identity('server'))
+  await once(await dialOver(t, 'TLS 1.3', server), 'data')
+  t.like(bounds.counts, { connections: 1, handshakes: 0 })
+})
+
 test('bounds are shared by the servers of all apps that have the middleware', async (t) => {
   const { bounds, server } = await bounded(t, { connections: 1 })
   const other = await serve(t, new Cio().useConnection(bounds))

@@ -31,9 +31,10 @@ export async function feed(t: ExecutionContext, app: Cio, input: Input): Promise
   const socket = await dial(t, server)
   socket.setNoDelay(true)
   let sent = 0
+  const hasArrived = (): boolean => isOver || bytesRead(server) >= sent
   for (const chunk of [input].flat()) {
     // The kernel would make one of what comes before the server has read.
-    while (!isOver && bytesRead(server) < sent) await turn()
+    while (!hasArrived()) await turn()
     if (chunk.length > 0) socket.write(chunk)
     sent += Buffer.byteLength(chunk)
   }

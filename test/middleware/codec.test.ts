@@ -1,4 +1,5 @@
 import test from 'ava'
+import { type } from 'arktype'
 import { expectTypeOf } from 'expect-type'
 import fc from 'fast-check'
 import { once } from 'node:events'
@@ -94,12 +95,18 @@ test('an option that is missing is refused when it is made', (t) => {
 
 const withZod = z.object({ id: z.number(), name: z.string().default('nobody') })
 const withValibot = v.object({ id: v.number(), name: v.optional(v.string(), 'nobody') })
+const withArktype = type({ id: 'number', name: "string = 'nobody'" })
 const withAsync = v.pipeAsync(
   v.objectAsync({ id: v.number(), name: v.optional(v.string(), 'nobody') }),
   v.checkAsync(async ({ id }) => Promise.resolve(id < 100), 'id: too large'),
 )
 
-for (const [name, validate] of Object.entries({ withZod, withValibot, withAsync })) {
+for (const [name, validate] of Object.entries({
+  withZod,
+  withValibot,
+  withArktype,
+  withAsync,
+})) {
   test(`messages are typed by a schema and refused by it otherwise, ${name}`, async (t) => {
     for (const way of ['iterate', 'each'] as const) {
       const received: { id: number; name: string }[] = []

@@ -96,8 +96,9 @@ let underWay = 0
  *
  * const app = new Cio()
  *   .useServer(drain({ timeout: 10_000, window: 2_000 }))
- *   .useConnection(async (ctx) => {
- *     for await (const chunk of ctx) ctx.stream.write(chunk)
+ *   .useConnection(async ({ stream }, next) => {
+ *     stream.pipe(stream)
+ *     await next()
  *   })
  * app.on('drain', ({ signal }) => console.log(`${signal}: finishing`))
  */

@@ -72,8 +72,9 @@ export interface TimeoutOptions {
  *
  * const app = new Cio()
  *   .useConnection(timeout({ idle: 5 * 60_000, lifetime: 24 * 60 * 60_000 }))
- *   .useConnection(async (ctx) => {
- *     for await (const chunk of ctx) ctx.stream.write(chunk)
+ *   .useConnection(async ({ stream }, next) => {
+ *     stream.pipe(stream)
+ *     await next()
  *   })
  * const server = await app.listen(0)
  * await server.close()

@@ -57,8 +57,9 @@ export interface HandleOptions {
  * @example
  * import { Cio } from 'cio'
  *
- * const app = new Cio().useConnection(async (ctx) => {
- *   for await (const chunk of ctx) ctx.stream.write(chunk)
+ * const app = new Cio().useConnection(async ({ stream }, next) => {
+ *   stream.pipe(stream)
+ *   await next()
  * })
  * const server = await app.listen(0)
  * console.log(`an echo on port ${server.port}`)

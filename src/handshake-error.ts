@@ -1,6 +1,8 @@
 /** What went wrong with a handshake, in words. */
 
-import { CioError, asError } from './errors.ts'
+import type { TLSSocket } from 'node:tls'
+import { presentedCertificate } from './certificate.ts'
+import { CioError, asError, quote } from './errors.ts'
 import type { StreamContext } from './stream-context.ts'
 
 /** Why a socket closed in the middle: what this side closed it for, or that the other side did. */
@@ -24,4 +26,17 @@ export function whyFailed(error: Error): string {
 export function handshakeTimedOut(remote: string, timeout: number): CioError {
   const message = `the handshake with ${remote} was not done within ${timeout} ms`
   return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'peer' })
+}
+
+/** The error of a client without a certificate that is trusted. */
+export function clientRefused(ctx: StreamContext): CioError {
+  const socket = ctx.socket as TLSSocket
+  const certificate = presentedCertificate(socket)
+  const claim = certificate && `the subject it claims, unverified, is ${quote(certificate.subject)}`
+  // An Error by its declaration, a code in fact.
+  const verdict = String(socket.authorizationError)
+  const message = certificate
+    ? `${ctx.remote} was turned away by \`secure\`: its certificate is not trusted (${verdict}); ${claim}`
+    : `${ctx.remote} was turned away by \`secure\`: it presented no certificate`
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
 }

@@ -20,7 +20,13 @@ import { keepServerCertificate, presentedCertificate } from './certificate.ts'
 import type { ClientContext } from './client.ts'
 import type { ConnectionContext } from './connection.ts'
 import { CioError, asError, quote } from './errors.ts'
-import { handshakeError, handshakeTimedOut, whyClosed, whyFailed } from './handshake-error.ts'
+import {
+  clientRefused,
+  handshakeError,
+  handshakeTimedOut,
+  whyClosed,
+  whyFailed,
+} from './handshake-error.ts'
 import type { Next } from './middleware.ts'
 import { checkDuration } from './option.ts'
 import { distrust } from './reload.ts'
@@ -77,7 +83,7 @@ async function handshakeOfServer(
   }
   const { requestCert, rejectUnauthorized } = options
   if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket))
-    throw refusal(ctx)
+    throw clientRefused(ctx)
   // What it was verified by may have changed in the middle of the handshake.
   const unwelcome = names === namesOf(server) ? undefined : distrust(ctx, namesOf(server))
   if (unwelcome) throw unwelcome
@@ -158,18 +164,6 @@ function serverHandshake(
 function hasVerifiedCertificate(socket: TLSSocket): boolean {
   if (!socket.authorized) return false
   return !socket.isSessionReused() || presentedCertificate(socket) !== undefined
-}
-
-function refusal(ctx: StreamContext): CioError {
-  const socket = ctx.socket as TLSSocket
-  const certificate = presentedCertificate(socket)
-  const claim = certificate && `the subject it claims, unverified, is ${quote(certificate.subject)}`
-  // An Error by its declaration, a code in fact.
-  const verdict = String(socket.authorizationError)
-  const message = certificate
-    ? `${ctx.remote} was turned away by \`secure\`: its certificate is not trusted (${verdict}); ${claim}`
-    : `${ctx.remote} was turned away by \`secure\`: it presented no certificate`
-  return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
 }
 
 function whoIs({ peer }: StreamContext): string {

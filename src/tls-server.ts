@@ -117,12 +117,29 @@ function rawOf(socket: TLSSocket): Duplex {
   return parent ?? handle?._parentWrap?.stream ?? socket
 }
 
+// Any of these asks for TLS.
+const wishes = [
+  'ca',
+  'crl',
+  'requestCert',
+  'rejectUnauthorized',
+  'key',
+  'cert',
+  'sni',
+  'strictSni',
+  'dhparam',
+  'ALPNProtocols',
+  'minVersion',
+  'maxVersion',
+  'ciphers',
+] as const satisfies readonly (keyof ListenOptions)[]
+
 /** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */
 function hasIdentity(options: ListenOptions): boolean {
-  const { key, cert, pfx, sni, SNICallback, pskCallback } = options
-  if ((key && cert) || pfx || sni || SNICallback || pskCallback) return true
+  const { key, cert, pfx, sni = {}, SNICallback, pskCallback } = options
+  const named = Object.keys(sni).length > 0
+  if ((key && cert) || pfx || named || SNICallback || pskCallback) return true
 
-  const wishes = ['ca', 'crl', 'requestCert', 'rejectUnauthorized', 'key', 'cert'] as const
   const wish = wishes.find((name) => options[name] !== undefined && options[name] !== false)
   if (wish === undefined) return false
   throw new CioError(

@@ -122,6 +122,10 @@ for (const [wish, options] of Object.entries({
   requestCert: { requestCert: true },
   rejectUnauthorized: { rejectUnauthorized: true },
   ca: { ca: path('root.crt') },
+  sni: { sni: {} },
+  strictSni: { strictSni: true },
+  minVersion: { minVersion: 'TLSv1.3' as const },
+  ALPNProtocols: { ALPNProtocols: ['h2'] },
 })) {
   test(`listen refuses ${wish} without a certificate`, async (t) => {
     await t.throwsAsync(serve(t, new Cio(), options), {

@@ -184,8 +184,9 @@ function checkLive(options: CertsOptions): void {
       throw optionError('certs', 'watch', 'a boolean, or finite milliseconds from 1', watch)
     }
   }
-  if (reloadSignal !== undefined && !Object.hasOwn(constants.signals, reloadSignal)) {
-    throw optionError('certs', 'reloadSignal', 'the name of a signal', reloadSignal)
+  const uncaught = reloadSignal === 'SIGKILL' || reloadSignal === 'SIGSTOP'
+  if (reloadSignal && (uncaught || !Object.hasOwn(constants.signals, reloadSignal))) {
+    throw optionError('certs', 'reloadSignal', 'a signal that can be caught', reloadSignal)
   }
   const known = new Set<string>()
   for (const [name, one] of Object.entries(sni)) {

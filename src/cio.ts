@@ -12,7 +12,7 @@ import type { CloseOptions, CloseResult } from './context.ts'
 import type { ConnectTarget } from './dial.ts'
 import { Inspection } from './inspect.ts'
 import type { Hints, Middleware } from './middleware.ts'
-import { optionError } from './option.ts'
+import { checkSignal, optionError } from './option.ts'
 import { Pipeline } from './pipeline.ts'
 import type { Registrable } from './registration.ts'
 import { secureClient, secureConnection } from './secure.ts'
@@ -141,7 +141,9 @@ export class Cio<
     target: number | string | ListenOptions = {},
     options: ListenOptions = {},
   ): Promise<ServerContext & Server> {
-    const ctx = new ServerContext(this, { ...options, ...place(target) })
+    const given: ListenOptions = { ...options, ...place(target) }
+    checkSignal('listen', given.signal)
+    const ctx = new ServerContext(this, given)
     this.#servers.add(ctx)
     void ctx.closed.then(() => this.#servers.delete(ctx))
     await runServer(ctx)
@@ -161,7 +163,9 @@ export class Cio<
     target: number | string | ConnectOptions | readonly ConnectTarget[],
     options: ConnectOptions = {},
   ): Promise<ClientContext & Client> {
-    const ctx = new ClientContext(this, { ...options, ...place(target) })
+    const given: ConnectOptions = { ...options, ...place(target) }
+    checkSignal('connect', given.signal)
+    const ctx = new ClientContext(this, given)
     this.#track(ctx)
     await runClient(ctx)
     return ctx as ClientContext & Client

@@ -1,5 +1,7 @@
 /** What a middleware is, and what it may say about its place. */
 
+import { checkKnown } from './option.ts'
+
 /** Runs what is inside, and settles when that is done with the connection, server or client. */
 export type Next = () => Promise<void>
 
@@ -41,8 +43,19 @@ export interface Hints {
   readonly repeats?: boolean
 }
 
+/** The names of all hints. */
+export const hintNames: readonly string[] = [
+  'name',
+  'before',
+  'after',
+  'requires',
+  'repeats',
+] satisfies readonly (keyof Hints)[]
+
 /**
  * Puts its publisher's hints on a middleware.
+ *
+ * @throws `ERR_CIO_OPTION`: a hint is of no kind that is known
  *
  * @example
  * import { defineMiddleware, type StreamContext } from 'cio'
@@ -62,5 +75,6 @@ export function defineMiddleware<In extends object = object, Adds extends object
   hints: Hints,
   middleware: (ctx: In & Adds, next: Next) => unknown,
 ): Middleware<In, Adds> {
+  checkKnown('defineMiddleware', hints, hintNames)
   return Object.assign(middleware, { hints: Object.freeze({ ...hints }) })
 }

@@ -46,6 +46,17 @@ export function checkCount(owner: string, option: string, value: unknown, least 
 }
 
 /**
+ * Checks a signal that aborts, where there is one.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkSignal(owner: string, value: unknown): void {
+  const { addEventListener } = (value ?? {}) as Partial<AbortSignal>
+  if (value === undefined || typeof addEventListener === 'function') return
+  throw optionError(owner, 'signal', 'an AbortSignal', value)
+}
+
+/**
  * Refuses options that nobody reads, so that a slip of the pen is not a setting that is silently
  * off.
  *

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { Cio } from '../src/index.ts'
 import { type Hints, type Middleware, defineMiddleware } from '../src/middleware.ts'
 
 test('defineMiddleware gives back the function, with its name, and its hints on it', (t) => {
@@ -21,6 +22,13 @@ test('hints may have all fields or none', (t) => {
   const all: Hints = { name: 'a', before: ['b'], after: '*', requires: 'c', repeats: true }
   t.deepEqual(defineMiddleware(all, () => {}).hints, all)
   t.deepEqual(defineMiddleware({}, () => {}).hints, {})
+})
+
+test('a hint of no kind that is known is refused', (t) => {
+  const hints: object = { befor: 'secure' }
+  const expected = { code: 'ERR_CIO_OPTION', message: /`befor` is not an option/ }
+  t.throws(() => defineMiddleware(hints, () => {}), expected)
+  t.throws(() => new Cio().useConnection(() => {}, hints), expected)
 })
 
 test('a function with hints of its own is a middleware without defineMiddleware', (t) => {

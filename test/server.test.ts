@@ -210,6 +210,14 @@ test('the server’s middleware wait for the connections when one of them fails'
 
 // Signal
 
+test('a signal that is none is refused, and nothing is left to close', async (t) => {
+  const app = new Cio()
+  const signal = 1_000 as unknown as AbortSignal
+  await t.throwsAsync(app.listen(0, { signal }), { code: 'ERR_CIO_OPTION', message: /`signal`/ })
+  await t.throwsAsync(app.connect(1, { signal }), { code: 'ERR_CIO_OPTION', message: /`signal`/ })
+  t.deepEqual(await app.close(), { forced: 0 })
+})
+
 test('a signal that has aborted keeps everything from running', async (t) => {
   const reason = new Error('no')
   const app = new Cio().useServer(async (_, next) => {

@@ -199,6 +199,7 @@ test('options that are out of their range are refused when certs is made', (t) =
     { watch: Infinity },
     { watch: 'yes' },
     { reloadSignal: 'HUP' },
+    { reloadSignal: 'SIGKILL' },
     { onChange: 'stop' },
     { drainTimeout: -1 },
   ]) {

@@ -103,7 +103,8 @@ export function events<
     try {
       await pump.around(next)
     } finally {
-      ctx.events = outer
+      // Where it replaced nothing it stays, to tell who still holds the context that it is over.
+      ctx.events = outer ?? own
     }
   })
 }

@@ -179,7 +179,8 @@ export function multiplex(
       }
       const drain = (): void => void leave()
       const outer = ctx.mux
-      ctx.mux = muxOf(session, run)
+      const own = muxOf(session, run)
+      ctx.mux = own
       ctx.draining.addEventListener('abort', drain)
       if (ctx.isDraining) drain()
       try {
@@ -191,7 +192,8 @@ export function multiplex(
       } finally {
         ctx.draining.removeEventListener('abort', drain)
         session.stop()
-        ctx.mux = outer
+        // Where it replaced nothing it stays, to tell who still holds the context that it is over.
+        ctx.mux = outer ?? own
       }
     },
   )

@@ -147,12 +147,14 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
       const requests = new Requests(ctx, pump, procedures)
       const batches = new Batches(pump, calls, requests, maxBatch)
       const outer = ctx.rpc
-      ctx.rpc = new Rpc(pump, calls)
+      const own = new Rpc<Remote>(pump, calls)
+      ctx.rpc = own
       try {
         pump.start()
         await pump.around(next)
       } finally {
-        ctx.rpc = outer
+        // Where it replaced nothing it stays, to tell who still holds the context that it is over.
+        ctx.rpc = outer ?? own
       }
     },
   )

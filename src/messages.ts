@@ -245,7 +245,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 /**
- * Makes the middleware of a codec: it adds `ctx.messages`, and takes it away again.
+ * Makes the middleware of a codec: it adds `ctx.messages`, and puts back those that it replaces.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -267,7 +267,8 @@ export function messages<In, Out = In>(
         await next()
       } finally {
         own.release()
-        ctx.messages = outer
+        // Where it replaced nothing it stays, to tell who still holds the context that it is over.
+        ctx.messages = outer ?? own
       }
     },
   )

@@ -130,6 +130,32 @@ test('each waits for what its handler returns, and passes on what it throws', as
   t.is(error.message, 'mine')
 })
 
+test('who still holds a connection that is over is told so by its messages', async (t) => {
+  const server = await serve(
+    t,
+    new Cio().useConnection(() => {}),
+  )
+  const client = await new Cio().useClient(json()).connect(server.port)
+  await client.closed
+  await t.throwsAsync(client.messages.send(1), { code: 'ERR_CIO_CLOSED' })
+  await t.throwsAsync(client.messages.sendMany([1]), { code: 'ERR_CIO_CLOSED' })
+  t.true((await client.messages.next()).done)
+})
+
+test('messages of an outer codec are there again when those of an inner one are over', async (t) => {
+  const app = new Cio()
+    .useConnection(lines())
+    .useConnection(async (ctx, next) => {
+      const outer = ctx.messages
+      await next()
+      t.is(ctx.messages, outer)
+    })
+    .useConnection(json(), { name: 'inner' })
+  const closed = once(app, 'close')
+  ;(await dial(t, await serve(t, app))).end()
+  await closed
+})
+
 test('the stream has no listener of a codec left when its middleware returns', async (t) => {
   const app = new Cio()
     .useConnection(async function outside(ctx, next) {
@@ -139,7 +165,6 @@ test('the stream has no listener of a codec left when its middleware returns', a
         ctx.stream.eventNames().map((event) => ctx.stream.listenerCount(event)),
         before,
       )
-      t.false('messages' in ctx && ctx.messages !== undefined)
     })
     .useConnection(json())
     .useConnection(async (ctx) => {

@@ -424,7 +424,16 @@ test('what a connection listens with is gone when it is over', async (t) => {
   const [{ stream }] = contexts as [StreamContext]
   t.is(stream.listenerCount('readable'), 0)
   t.is(stream.listenerCount('removeListener'), 0)
-  t.false('events' in contexts[0]! && contexts[0].events !== undefined)
+})
+
+test('who still holds a connection that is over is told so by emit', async (t) => {
+  const server = await serve(
+    t,
+    new Cio().useConnection(() => {}),
+  )
+  const client = await new Cio().useClient(json()).useClient(events()).connect(server.port)
+  await client.closed
+  await t.throwsAsync(client.events.emit('x'), { code: 'ERR_CIO_CLOSED' })
 })
 
 test('options that are unknown or out of range are refused', (t) => {

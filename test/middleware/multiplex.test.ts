@@ -771,21 +771,29 @@ test('options are checked when the middleware is made', (t) => {
   t.true(isCioError(error, 'ERR_CIO_OPTION'))
 })
 
-test('its context is restored when it is over', async (t) => {
-  const before = deferred<[unknown, number]>()
+test('who still holds a connection that is over is told so by its mux', async (t) => {
+  const server = await serve(
+    t,
+    new Cio().useConnection(() => {}),
+  )
+  const client = await new Cio().useClient(multiplex(echoing())).connect(server.port)
+  await client.closed
+  await t.throwsAsync(client.mux.open('late'), { code: 'ERR_CIO_CLOSED' })
+  await t.throwsAsync(client.mux.ping(), { code: 'ERR_CIO_CLOSED' })
+})
+
+test('the stream has no listener of it left when it is over', async (t) => {
+  const before = deferred<number>()
   const app = new Cio()
     .useConnection(async (ctx, next) => {
       const listeners = ctx.stream.listenerCount('data')
       await next()
-      before.resolve([
-        (ctx as Partial<MultiplexContext>).mux,
-        ctx.stream.listenerCount('data') - listeners,
-      ])
+      before.resolve(ctx.stream.listenerCount('data') - listeners)
     })
     .useConnection(multiplex(echoing()))
   const socket = await dial(t, await serve(t, app))
   socket.end()
-  t.deepEqual(await before.promise, [undefined, 0])
+  t.is(await before.promise, 0)
 })
 
 test('a peer that leaves in the middle of a frame ends the streams, and tells nothing else', async (t) => {

@@ -20,6 +20,7 @@ import {
   contentLength,
   json,
   lines,
+  reconnect,
   rpc,
   rpcError,
   rpcFailure,
@@ -743,7 +744,30 @@ test('what a connection listens with is gone when it is over', async (t) => {
   const { stream } = client
   await client.close()
   t.is(stream.listenerCount('readable') + stream.listenerCount('removeListener'), 0)
-  t.is((client as Partial<RpcContext>).rpc, undefined)
+})
+
+test('who still holds a connection that is over is told so by its calls', async (t) => {
+  const { client } = await pair(t)
+  await client.close()
+  await t.throwsAsync(client.rpc.call('now'), { code: 'ERR_CIO_CLOSED' })
+  await t.throwsAsync(client.rpc.notify('now'), { code: 'ERR_CIO_CLOSED' })
+})
+
+test('a client that reconnects rejects calls while it is away, and calls again after', async (t) => {
+  const { connections, port } = await serve(t, server())
+  const app = new Cio()
+    .useClient(reconnect({ delay: 20 }))
+    .useClient(json())
+    .useClient(rpc<Arithmetic>())
+  const client = await app.connect(port)
+  t.teardown(() => client.close({ timeout: 0 }))
+  const away = once(app, 'disconnect')
+  const again = once(app, 'connect')
+  for (const connection of connections) connection.destroy()
+  await away
+  await t.throwsAsync(client.rpc.call('now'), { code: 'ERR_CIO_CLOSED' })
+  await again
+  t.is(await client.rpc.call('now'), 'now')
 })
 
 test('options that are unknown or out of range are refused', (t) => {

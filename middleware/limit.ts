@@ -116,8 +116,8 @@ declare module '../src/app-events.ts' {
  *
  * What is over a bound is closed, or waits for its turn if `waitTimeout` says so. Handshakes always
  * wait: a thousand clients that come back at once are let in one after the other, and the
- * connections that live are served in between. A handshake whose peer is silent does not count while
- * others wait for it.
+ * connections that live are served in between. A handshake whose peer is silent or slow does not
+ * count while others wait for it.
  *
  * The address is `ctx.address`: behind a proxy that is trusted, the one that `proxyProtocol` was
  * told. Without it, all that come by one proxy are one address. What has none, such as a Unix

@@ -6,20 +6,30 @@ import { type Ending, Line } from './line.ts'
 
 /** Milliseconds between two looks at who makes progress, while somebody waits. */
 const stallInterval = 100
+/** Looks after which a handshake does not count any more, whatever it sends. */
+const mostLooks = 5
+
+/** A handshake that counts: what had been read at the last look, and how many looks there were. */
+interface Progress {
+  readonly read: number | undefined
+  readonly looks: number
+}
+
+const begun: Progress = { read: undefined, looks: 0 }
 
 /**
  * Handshakes that are under way.
  *
  * One stops to count when it is done, when its connection is gone, or, while others wait, when its
- * peer has not sent a byte for a while: such a one costs nothing, and a few hundred peers that begin
- * a handshake and fall silent could otherwise keep everybody out.
+ * peer has not sent a byte for a while, or has not come to the end in five times that: such a one
+ * costs nothing, and a few hundred peers that begin a handshake and fall silent, or go on byte by
+ * byte, could otherwise keep everybody out.
  */
 export class Handshakes {
   readonly #most: number
   readonly #mostWaiting: number
   readonly #line: Line
-  /** With what had been read at the last look; undefined until the first. */
-  readonly #under = new Map<StreamContext, number | undefined>()
+  readonly #under = new Map<StreamContext, Progress>()
   readonly #apps = new WeakSet<Cio>()
   #timer: NodeJS.Timeout | undefined
 
@@ -44,12 +54,12 @@ export class Handshakes {
   enter(ctx: StreamContext): Promise<Ending> | Ending {
     this.#listen(ctx.app)
     if (this.#under.size < this.#most) {
-      this.#under.set(ctx, undefined)
+      this.#under.set(ctx, begun)
       return 'turn'
     }
     if (this.#line.length >= this.#mostWaiting) return 'late'
     this.#timer ??= setInterval(() => this.#look(), stallInterval)
-    return this.#line.join(ctx.transport!, () => this.#under.set(ctx, undefined))
+    return this.#line.join(ctx.transport!, () => this.#under.set(ctx, begun))
   }
 
   /** It is done, or gone: the next one may begin. */
@@ -75,8 +85,9 @@ export class Handshakes {
       for (const [ctx, before] of under) {
         if (this.#line.length === 0) break
         const read = ctx.socket?.bytesRead ?? 0
-        if (read === before) this.leave(ctx)
-        else if (this.#under.has(ctx)) this.#under.set(ctx, read)
+        const looks = before.looks + 1
+        if (read === before.read || looks > mostLooks) this.leave(ctx)
+        else if (this.#under.has(ctx)) this.#under.set(ctx, { read, looks })
       }
       if (this.#line.length === 0) this.#rest()
     })

@@ -339,6 +339,20 @@ test('a connection that lives takes no slot of the handshakes', async (t) => {
   t.like(bounds.counts, { connections: 3, handshakes: 0 })
 })
 
+test('who sends its handshake byte by byte does not keep others from theirs', async (t) => {
+  const listening = { ...identity('server'), handshakeTimeout: Infinity }
+  const options = { handshakes: 1, handshakeWaitTimeout: Infinity }
+  const { app, server } = await bounded(t, options, listening)
+  const slow = await arrive(t, app, server)
+  // A record of the greatest length, as far as its head says.
+  slow.write(Buffer.from('1603014000', 'hex'))
+  const dribble = setInterval(() => slow.write('x'), 10)
+  t.teardown(() => clearInterval(dribble))
+  const client = await dialOver(t, 'TLS 1.3', server)
+  t.is(String((await once(client, 'data'))[0]), 'hello')
+  t.false(slow.destroyed)
+})
+
 test('a listener for `secure` that throws keeps no handshake in the count', async (t) => {
   const bounds = limit({ handshakes: 1 })
   const app = new Cio().useConnection(bounds).useConnection(async ({ stream }, next) => {

@@ -15,7 +15,7 @@ import {
 import { Cio, CioError, Layer, isCioError, lines, read, wrap } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { gone, open, transports } from '../support/transports.ts'
+import { gone, heard, open, transports } from '../support/transports.ts'
 
 const gzip = () => wrap({ decode: () => createGunzip(), encode: () => createGzip() })
 
@@ -126,9 +126,11 @@ test('ctx.stream is the old one again when next() has settled', async (t) => {
     })
     .useConnection(gzip())
     .useConnection((ctx) => void seen.push(ctx.stream instanceof Layer))
+  // The client may see the end before that.
+  const over = heard(app, 'close')
   const client = await open(t, app, 'tcp')
   client.end()
-  await gone(client)
+  await over
   t.deepEqual(seen, [true, true])
 })
 

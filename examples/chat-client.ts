@@ -1,15 +1,16 @@
 // npx tsx examples/chat-client.ts ann
 //
 // A client of examples/chat.ts that comes back: stop the chat and start it again, and go on talking.
-// What is typed while nobody listens waits for at most a minute, and is said on the next connection.
+// What is typed while nobody listens waits, and is said on the next connection.
 
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { Cio, isCioError, lines, reconnect } from '../src/index.ts'
 
 const [name = `guest-${process.pid}`] = process.argv.slice(2)
 
 const app = new Cio()
-  .useClient(reconnect({ delay: 200, maxDelay: 5_000, wait: 60_000 }))
+  .useClient(reconnect({ delay: 200, maxDelay: 5_000 }))
   .useClient(lines())
   .useClient(async function enter({ messages }, next) {
     // On each connection afresh: the chat knows nobody when it has been started again.
@@ -24,8 +25,14 @@ app.on('reconnect', ({ retry, delay }) => {
 
 const client = await app.connect({ host: 'localhost', port: Number(process.env.PORT ?? 7001) })
 
+async function say(line: string): Promise<void> {
+  // While it enters there is a connection already, on which a line would be taken for the name.
+  if (!client.connected) await Promise.race([once(app, 'connect'), client.closed])
+  await client.messages.send(line)
+}
+
 for await (const line of createInterface(process.stdin)) {
-  client.messages.send(line).catch((error: unknown) => {
+  say(line).catch((error: unknown) => {
     if (!isCioError(error)) throw error
     console.log(`(not sent: ${line})`)
   })

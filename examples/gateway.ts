@@ -30,7 +30,8 @@ const app = new Cio()
       for await (const message of messages) {
         const isCommand = name === 'console' && 'command' in message
         const to = present.get(isCommand ? message.to : 'console')
-        if (to) await to.send(isCommand ? message : { from: name, ...message })
+        // Not awaited: one who does not read must not hold up the others, nor take them along.
+        if (to) void to.send(isCommand ? message : { from: name, ...message })
         else if (isCommand) await messages.send({ error: `${message.to} is not here` })
       }
     } finally {

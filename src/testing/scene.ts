@@ -43,8 +43,8 @@ export interface Outcome {
   readonly errors: readonly Error[]
   /** What the outside threw. */
   readonly outside: readonly Error[]
-  /** Events of the app that have a listener more for each connection, of several. */
-  readonly piled: readonly (string | symbol)[]
+  /** The listeners that each of several connections has left on the app, in words. */
+  readonly piled: readonly string[]
 }
 
 /** Plays a scene to its end. Never rejects. */
@@ -120,7 +120,9 @@ export async function play(stage: Stage, scene: Scene): Promise<Outcome> {
   const grown = [...countListeners(ours)].filter(([event, count]) => {
     return connections > 1 && count - (before.get(event) ?? 0) >= connections
   })
-  const piled = grown.map(([event]) => event)
+  const piled = grown.map(
+    ([event]) => `a listener of \`${String(event)}\` on the app for each connection`,
+  )
   return { bytes, over, errors: [...errors], outside: [...outside], piled }
 }
 

@@ -132,10 +132,7 @@ export class Trial {
     for (const thrown of stray) {
       this.#tell('survives the peer leaving', `nobody handled what was thrown: ${thrown}`)
     }
-    for (const event of outcome.piled) {
-      const what = `it left a listener of \`${String(event)}\` on the app for each connection`
-      this.#tell('leaves nothing behind', what)
-    }
+    for (const left of outcome.piled) this.#tell('leaves nothing behind', `it left ${left}`)
     for (const promise of always) this.tried.add(promise)
     if (about) this.#judge(about, outcome, scene.cut !== undefined)
     return outcome

@@ -240,8 +240,10 @@ test('what is no middleware and no hint does not compile', (t) => {
     // @ts-expect-error: a number is no middleware
     () => new Cio().useConnection(1),
   )
-  // @ts-expect-error: there is no such hint
-  new Cio().useConnection(lines(), { behind: 'secure' })
+  t.throws(
+    // @ts-expect-error: there is no such hint
+    () => new Cio().useConnection(lines(), { behind: 'secure' }),
+  )
   // @ts-expect-error: a name is a string
   const hints: Hints = { before: 1 }
   t.truthy(hints)

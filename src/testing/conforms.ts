@@ -75,7 +75,7 @@ export interface ConformsOptions {
   /**
    * Milliseconds for each scene to be over.
    *
-   * @default 2_000
+   * @default 10_000
    */
   readonly timeout?: number
 }
@@ -126,7 +126,7 @@ export async function conforms(
   middleware: Conforming,
   options: ConformsOptions = {},
 ): Promise<Conformance> {
-  const { pipelines = ['connection', 'client'], except = [], timeout = 2_000 } = options
+  const { pipelines = ['connection', 'client'], except = [], timeout = 10_000 } = options
   checkKnown('conforms', options, known)
   checkDuration('conforms', 'timeout', timeout)
   if (typeof middleware !== 'function') {

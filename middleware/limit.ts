@@ -1,3 +1,4 @@
+import debug from 'debug'
 import { announce } from '../src/app-events.ts'
 import type { ConnectionContext } from '../src/connection.ts'
 import { CioError } from '../src/errors.ts'
@@ -7,6 +8,8 @@ import { type Rate, checkRate } from '../src/token-bucket.ts'
 import { networkOf } from './limit/address.ts'
 import { Gate, type Cap } from './limit/gate.ts'
 import { Handshakes } from './limit/handshakes.ts'
+
+const log = debug('cio:limit')
 
 /** Options of {@link limit}. */
 export interface LimitOptions {
@@ -153,6 +156,7 @@ export function limit(options: LimitOptions = {}): Limit {
     refused[refusal.reason]++
     announce(ctx.app, 'limit', refusal, ctx)
     const message = `${ctx.remote} was turned away by \`limit\`: ${inWords(refusal)}`
+    log('%d %s', ctx.id, message)
     return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
   }
 

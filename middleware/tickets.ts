@@ -1,9 +1,12 @@
+import debug from 'debug'
 import { hkdfSync } from 'node:crypto'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/middleware.ts'
 import { checkDuration, checkKnown, longestTimer, optionError } from '../src/option.ts'
 import type { ListenOptions, ServerContext } from '../src/server.ts'
 import { trustHash } from '../src/trust.ts'
+
+const log = debug('cio:tickets')
 
 /** Options of {@link tickets}. */
 export interface TicketsOptions {
@@ -67,6 +70,7 @@ export function tickets(options: TicketsOptions): Middleware<ServerContext> {
         timer = setTimeout(() => {
           ctx.options = { ...ctx.options, ...keys(ctx.options) }
           ctx.tls?.setTicketKeys(ctx.options.ticketKeys!)
+          log('goes on with another key')
           turn()
         }, left)
       }

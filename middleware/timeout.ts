@@ -1,3 +1,4 @@
+import debug from 'debug'
 import type { ConnectionContext } from '../src/connection.ts'
 import { dismiss } from '../src/dismiss.ts'
 import { CioError } from '../src/errors.ts'
@@ -6,6 +7,8 @@ import { checkDuration, checkKnown, longestTimer, optionError } from '../src/opt
 import type { StreamContext } from '../src/stream-context.ts'
 import { meter } from './timeout/traffic.ts'
 import { type Bounds, Watch } from './timeout/watch.ts'
+
+const log = debug('cio:timeout')
 
 /** Options of {@link timeout}. */
 export interface TimeoutOptions {
@@ -97,6 +100,7 @@ export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext>
       const bounds = isConnection(ctx) ? given : ofClient
       const stop = watch(ctx, bounds, (overstepped) => {
         const error = errorOf(ctx, overstepped, bounds[overstepped])
+        log('%d %s', ctx.id, error.message)
         if (overstepped === 'lifetime') dismiss(ctx, error, { drainTimeout })
         // A client may make another connection; a connection has nothing to come back to.
         else if (isConnection(ctx)) ctx.destroy(error)

@@ -283,6 +283,15 @@ test('every error code has its row in docs/errors.md, and the reverse', async (t
   t.deepEqual(documented, [...new Set(documented)].toSorted(), 'in alphabetical order, once each')
 })
 
+test('every name of debug lines is in docs/app-events.md, and the reverse', async (t) => {
+  const used = (await sources()).flatMap(([, text]) => [...text.matchAll(/ debug\('(cio:\w+)'\)/g)])
+  // Those of the lists are made of their names.
+  const names = new Set([...used.map(([, name]) => name!), 'cio:allowList', 'cio:denyList'])
+  const page = await read('docs/app-events.md')
+  const told = [...page.matchAll(/`(cio:\w+)`/g)].map(([, name]) => name!)
+  t.deepEqual(told.toSorted(), [...names].toSorted())
+})
+
 test('every error code is told by a tag, or the core throws it', async (t) => {
   const all = await sources()
   const told = new Set(

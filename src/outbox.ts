@@ -62,7 +62,8 @@ export class Outbox<Out> {
   /** As `Messages` has it. */
   end(): Promise<void> {
     const stream = this.#stream
-    if (stream.destroyed && !stream.writableFinished) return Promise.reject(gone(this.#ctx))
+    if (stream.writableFinished) return Promise.resolve()
+    if (stream.destroyed) return Promise.reject(gone(this.#ctx))
     return new Promise((resolve, reject) => {
       stream.end((error?: Error | null) => (error ? reject(gone(this.#ctx)) : resolve()))
     })

@@ -46,11 +46,18 @@ test('sendMany and end come in their order after what was sent', async (t) => {
     void messages.send('one')
     void messages.sendMany(['two', 'three'])
     await messages.end()
+    // It has ended already, with all that was sent.
+    await t.notThrowsAsync(messages.end())
     await t.throwsAsync(messages.send('four'), { code: 'ERR_CIO_CLOSED' })
     await t.throwsAsync(messages.sendMany(['five']), { code: 'ERR_CIO_CLOSED' })
   })
+  app.on('error', (error) => t.fail(error.message))
   const server = await serve(t, app)
-  t.is(await readAll(await dial(t, server)), 'one\ntwo\nthree\n')
+  const over = once(app, 'close')
+  const client = await dial(t, server)
+  t.is(await readAll(client), 'one\ntwo\nthree\n')
+  client.end()
+  await over
 })
 
 test('sendMany waits for a slow peer, and takes messages as it can send them', async (t) => {

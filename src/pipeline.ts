@@ -11,6 +11,7 @@ import {
   type SettledHints,
   hintsOf,
   isCalled,
+  isNamed,
   nameOf,
   registration,
   sameName,
@@ -69,10 +70,10 @@ export class Pipeline<Ctx extends object & { reached: string }> {
   /**
    * Registers a middleware, as `useConnection` and its like do.
    *
-   * A name that one of Cio's own steps has replaces that step, in its place and with its hints,
-   * unless it has others.
+   * A `name` in its hints that one of Cio's own steps has replaces that step, in its place and with
+   * its hints, unless it has others.
    *
-   * @throws `ERR_CIO_DUPLICATE_NAME`: the name is taken
+   * @throws `ERR_CIO_DUPLICATE_NAME`: the name is taken, or its function has a step's name by chance
    * @throws `ERR_CIO_OPTION`: it is neither a function nor the name of a module
    */
   add(
@@ -176,6 +177,13 @@ export class Pipeline<Ctx extends object & { reached: string }> {
     const others = this.#registrations.filter((other) => other !== entry)
     const step = others.find((other) => other.step && sameName(other, entry))
     if (!step) return false
+    // A function that is called `secure` by chance would make a server without TLS.
+    if (!isNamed(entry)) {
+      throw new CioError(
+        'ERR_CIO_DUPLICATE_NAME',
+        `the function at ${entry.at} is called \`${nameOf(step)}\`, as a step of Cio is; say \`{ name: '${nameOf(step)}' }\` in its hints if it is to take the place of the step, or call it something else`,
+      )
+    }
     entry.defaults = step.hints
     this.#registrations = others.map((other) => (other === step ? entry : other))
     return true

@@ -57,6 +57,11 @@ export function nameOf(entry: Registration<never>): string {
   return hint(entry, 'name') ?? (functionName(entry) || entry.module) ?? anonymous
 }
 
+/** Whether its name was said, by whoever registered or published it, and is not just its function's. */
+export function isNamed(entry: Registration<never>): boolean {
+  return hint(entry, 'name') !== undefined
+}
+
 function functionName({ middleware }: Registration<never>): string | undefined {
   // JavaScript's own name for a default export that has none.
   return middleware?.name === 'default' ? undefined : middleware?.name

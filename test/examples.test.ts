@@ -194,7 +194,8 @@ test('gateway.ts takes telemetry and commands to and from devices with certifica
   })
   // Nobody reads at the console, which must not hold up a device.
   const note = 'x'.repeat(1_000)
-  await sensor.messages.sendMany(Array<unknown>(20_000).fill({ temperature: 21, note }))
+  const reading = { temperature: 21, note }
+  await sensor.messages.sendMany(Array.from({ length: 20_000 }, () => reading))
   await sensor.close()
   await line(/^sensor-1 is gone$/)
 

@@ -197,20 +197,31 @@ test('a name that a step has replaces the step in its place', async (t) => {
 test('a step that was replaced cannot be replaced by its name again', (t) => {
   const entries = pipeline()
   entries.add(named('certs'), {}, { step: true })
-  entries.add(named('certs'))
+  entries.add(named('certs'), { name: 'certs' })
   t.throws(() => entries.add(named('certs')), { code: 'ERR_CIO_DUPLICATE_NAME' })
+})
+
+test('a function that is called as a step is by chance does not replace it', async (t) => {
+  const entries = pipeline()
+  entries.add(named('secure'), {}, { step: true })
+  const error = t.throws(() => entries.add(named('secure'), {}, { at: 'app.ts:7' }), {
+    code: 'ERR_CIO_DUPLICATE_NAME',
+  })
+  t.regex(error.message, /app\.ts:7 .*`\{ name: 'secure' \}`/)
+  t.deepEqual(await trace(entries), ['secure', 'end'])
+  t.true(entryOf(entries, 'secure')?.step)
 })
 
 test('what replaces a step keeps its hints, unless it has others', async (t) => {
   const entries = pipeline()
   entries.add(named('listen'), { after: '*' }, { step: true })
-  entries.add(named('listen'))
+  entries.add(named('listen'), { name: 'listen' })
   entries.add(named('a'))
   t.deepEqual(await trace(entries), ['a', 'listen', 'end'])
 
   const others = pipeline()
   others.add(named('listen'), { after: '*' }, { step: true })
-  others.add(defineMiddleware<Trace>({ after: 'a' }, named('listen')))
+  others.add(defineMiddleware<Trace>({ name: 'listen', after: 'a' }, named('listen')))
   for (const name of ['a', 'b']) others.add(named(name))
   t.deepEqual(await trace(others), ['a', 'listen', 'b', 'end'])
 })
@@ -431,11 +442,18 @@ test('the hints of a module hold once it is loaded, and its registration overrid
 
 test('a module that brings the name of a step replaces the step', async (t) => {
   const entries = pipeline()
-  entries.add(named('esm'), {}, { step: true })
+  entries.add(named('hinted'), {}, { step: true })
   entries.add(named('a'))
-  entries.add(fixture('esm.mjs'))
-  t.deepEqual(await trace(entries), ['a', 'end'])
-  t.deepEqual(entries.names, ['esm', 'a'])
+  entries.add(fixture('hinted.mjs'), { before: [] })
+  t.deepEqual(await trace(entries), ['hinted'])
+  t.deepEqual(entries.names, ['hinted', 'a'])
+
+  const byChance = pipeline()
+  byChance.add(named('esm'), {}, { step: true })
+  byChance.add(fixture('esm.mjs'))
+  for (let compositions = 0; compositions < 2; compositions++) {
+    await t.throwsAsync(async () => byChance.compose(), { code: 'ERR_CIO_DUPLICATE_NAME' })
+  }
 })
 
 test('a module that brings a name that is taken fails each time it is composed', async (t) => {

@@ -55,6 +55,8 @@ export async function load(option: string, source: CertSource | KeySource): Prom
   if (Buffer.isBuffer(source)) return { content: source, from: 'as given' }
   if (source instanceof URL) return readFrom(option, fileURLToPath(source))
   if (typeof source === 'string') {
+    // As of a variable of the environment that is not set; as a path it would be this directory.
+    if (source === '') throw broken(option, 'as given', 'is an empty string')
     if (source.includes('-----BEGIN')) return { content: Buffer.from(source), from: 'as given' }
     // No path, and perhaps a key without its first line, so it is in no message either.
     if (notPath.test(source)) throw broken(option, 'as given', 'is neither a path nor in PEM')

@@ -382,6 +382,11 @@ const faults: Readonly<Record<string, Fault>> = {
     names: ['`pfx`', 'as given'],
     says: /missing or wrong/,
   },
+  'an empty string': {
+    options: { ...given, key: '' },
+    names: ['`key`', 'as given'],
+    says: /is an empty string/,
+  },
   'a key without its first line': {
     options: { ...given, key: pem('server.key').replace(/-----.*-----\n/, '') },
     names: ['`key`', 'as given'],

@@ -267,8 +267,10 @@ function launch(
   const child = spawn(process.execPath, [...tsx, file, ...words], {
     cwd,
     env: { ...process.env, PORT: String(port) },
-    stdio: ['pipe', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   })
+  // Not inherited: what is left behind would keep the end of the tests from being seen.
+  child.stderr.pipe(process.stderr, { end: false })
   t.teardown(() => stop(child))
   const said: string[] = []
   const waiting = new Set<() => void>()

@@ -20,6 +20,8 @@ export interface End {
   readonly lines: readonly Line[]
 }
 
+const withParent = new URL('../fixtures/with-parent.mjs', import.meta.url).href
+
 export class Program {
   readonly child: ChildProcess
   readonly ended: Promise<End>
@@ -32,11 +34,14 @@ export class Program {
       ...before,
       process.execPath,
       '--import',
+      withParent,
+      '--import',
       'tsx',
       script,
       JSON.stringify(order),
     ]
-    this.child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'inherit'] })
+    this.child = spawn(command, parameters, { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.child.stdin!.on('error', () => {})
     t.teardown(() => this.child.kill('SIGKILL'))
     createInterface(this.child.stdout!).on('line', (line) => {
       this.lines.push(JSON.parse(line) as Line)

@@ -88,7 +88,10 @@ export abstract class ValueSequence<In> implements Framing<In> {
    */
   protected abstract scan(bytes: Buffer, start: number, offset: number): number
 
-  /** Goes into a value with so many in it, of which it returns how many; `left` come after it. */
+  /**
+   * Goes into a value with so many in it, of which it returns how many; `left` come after it. Too
+   * many for `maxLength` are refused here, wherever the input was cut: each takes a byte at least.
+   */
   protected enter(
     items: number,
     left: number,
@@ -96,6 +99,8 @@ export abstract class ValueSequence<In> implements Framing<In> {
     start: number,
     offset: number,
   ): number {
+    const { owner } = this.#format
+    if (items >= this.#maxLength && items !== Infinity) throw tooLong(owner, this.#maxLength)
     this.outer.push(left)
     if (this.outer.length <= this.#maxDepth) return items
     const what = `is nested deeper than \`maxDepth\`, ${this.#maxDepth}`

@@ -19,7 +19,8 @@ class Toys extends ValueSequence<Value> {
     let { left } = this
     for (;;) {
       while (left === 0 && this.outer.length > 0) left = this.outer.pop()!
-      if (left === 0 || at >= bytes.length) return this.pause(at - start, left, at + left)
+      if (left === 0 || at >= bytes.length)
+        return this.pause(at - start, left, at + Math.min(left, 1))
       const token = bytes[at]!
       if (token === wrong) throw this.malformed('is wrong', bytes, start, offset)
       if (token === record) this.defined = true
@@ -107,7 +108,7 @@ test('a value that goes on is not looked at twice', (t) => {
     const part = new Proxy(counted, {
       get: (target, key) => (key === 'length' ? length : (Reflect.get(target, key) as unknown)),
     })
-    t.is(toys.end(part, 0, 0), bytes.length)
+    t.is(toys.end(part, 0, 0), length + 1)
   }
   t.is(toys.end(counted, 0, 0), bytes.length)
   t.is(looks, bytes.length)
@@ -117,6 +118,13 @@ test('a value that reaches beyond maxLength is refused before it is there', (t) 
   const options = { maxLength: 10 }
   t.is(decoded([[lists + 9, ...Array<number>(9).fill(1)]], options).error, undefined)
   t.is(decoded([[1], [lists + 10]], options).error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+})
+
+test('a value that promises too much is refused alike wherever the input is cut', (t) => {
+  const bytes = [lists + 10, lists + 1]
+  for (const chunks of [[bytes], [[lists + 10], [lists + 1]]]) {
+    t.is(decoded(chunks, { maxLength: 10 }).error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  }
 })
 
 test('values nested deeper than maxDepth are refused, also in pieces', (t) => {

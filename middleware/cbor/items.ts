@@ -31,10 +31,9 @@ export class Items<In> extends ValueSequence<In> {
         this.#tag = tag
         return this.pause(at - start, left, at)
       }
-      // Each that is to come takes a byte at least.
       if (at >= bytes.length) {
         this.#tag = tag
-        return this.pause(at - start, left, at + (left === Infinity ? 1 : left))
+        return this.pause(at - start, left, at + 1)
       }
 
       const token = bytes[at]!

@@ -34,8 +34,7 @@ export class Values<In> extends ValueSequence<In> {
     for (;;) {
       while (left === 0 && outer.length > 0) left = outer.pop()!
       if (left === 0) return this.pause(at - start, left, at)
-      // Each that is to come takes a byte at least.
-      if (at >= bytes.length) return this.pause(at - start, left, at + left)
+      if (at >= bytes.length) return this.pause(at - start, left, at + 1)
 
       const token = bytes[at]!
       items = 0

@@ -16,7 +16,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Cio, type ConnectionContext } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
-import { readAll, serve } from '../support/serve.ts'
+import { closeAfter, readAll, serve } from '../support/serve.ts'
 import { heard, networks, open, socketPath } from '../support/transports.ts'
 
 const big = 16 * 1024 * 1024
@@ -73,7 +73,7 @@ test('socat fed from a pipe gets the whole late answer over TCP', async (t) => {
 
 test('socat fed from a pipe gets the whole late answer over a Unix socket', async (t) => {
   const app = late(t)
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   const path = socketPath(t)
   await app.listen(path)
   check(t, await fed(t, 'hello', 'socat', ...patience, '-', `UNIX-CONNECT:${path}`), 5)

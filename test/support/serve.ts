@@ -5,10 +5,23 @@ import { once } from 'node:events'
 import { type Server, type Socket, connect as connectNet } from 'node:net'
 import type { CloseOptions, ListenOptions, ServerContext } from '../../src/index.ts'
 
-/** What `serve` needs of an app, whatever its middleware have added. */
-interface Serves<S extends object> {
-  listen(options: ListenOptions): Promise<ServerContext & S>
+/** What `closeAfter` needs of an app, whatever its middleware have added. */
+interface Closes {
+  removeAllListeners(event: 'clientError'): unknown
   close(options: CloseOptions): Promise<unknown>
+}
+
+/** What `serve` needs of it. */
+interface Serves<S extends object> extends Closes {
+  listen(options: ListenOptions): Promise<ServerContext & S>
+}
+
+/** Closes an app with the test. Whom that cuts off, in the midst of an end too, is of no interest. */
+export function closeAfter(t: ExecutionContext, app: Closes): void {
+  t.teardown(() => {
+    app.removeAllListeners('clientError')
+    return app.close({ timeout: 0 })
+  })
 }
 
 /** Listens on a free port of the loopback address, and closes the whole app with the test. */
@@ -17,7 +30,7 @@ export async function serve<S extends object>(
   app: Serves<S>,
   options: ListenOptions = {},
 ): Promise<ServerContext & S> {
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   return app.listen({ host: '127.0.0.1', port: 0, ...options })
 }
 

@@ -11,6 +11,7 @@ import { connect as connectTls } from 'node:tls'
 import type { AppEvents, Cio, ListenOptions } from '../../src/index.ts'
 import { contents, identity } from './certificates.ts'
 import { duplexPair } from './duplex-pair.ts'
+import { closeAfter } from './serve.ts'
 
 export type Transport = 'memory' | 'tcp' | 'unix' | 'TLS 1.3' | 'TLS 1.2'
 export const transports: readonly Transport[] = ['memory', 'tcp', 'unix', 'TLS 1.3', 'TLS 1.2']
@@ -80,7 +81,7 @@ export async function open(
   transport: Transport,
   options: ListenOptions = {},
 ): Promise<Duplex> {
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   if (transport === 'memory') {
     const [near, far] = duplexPair()
     far.on('error', () => {})

@@ -52,7 +52,7 @@ export abstract class ValueSequence<In> implements Framing<In> {
 
   end(bytes: Buffer, start: number, offset: number): number {
     const end = this.scan(bytes, start, offset)
-    if (end - start > this.#maxLength) throw tooLong(this.#format.owner, this.#maxLength)
+    if (end - start > this.#maxLength) throw this.#tooLong()
     if (end <= bytes.length) {
       this.seen = 0
       this.left = 1
@@ -99,8 +99,7 @@ export abstract class ValueSequence<In> implements Framing<In> {
     start: number,
     offset: number,
   ): number {
-    const { owner } = this.#format
-    if (items >= this.#maxLength && items !== Infinity) throw tooLong(owner, this.#maxLength)
+    if (items >= this.#maxLength && items !== Infinity) throw this.#tooLong()
     this.outer.push(left)
     if (this.outer.length <= this.#maxDepth) return items
     const what = `is nested deeper than \`maxDepth\`, ${this.#maxDepth}`
@@ -135,7 +134,11 @@ export abstract class ValueSequence<In> implements Framing<In> {
         length += key.length
       }
     }
-    if (length > this.#maxLength) throw tooLong(owner, this.#maxLength)
+    if (length > this.#maxLength) throw this.#tooLong()
+  }
+
+  #tooLong(): CioError {
+    return tooLong(this.#format.owner, this.#maxLength)
   }
 }
 

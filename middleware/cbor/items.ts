@@ -27,13 +27,9 @@ export class Items<In> extends ValueSequence<In> {
     let tag = this.#tag
     for (;;) {
       while (left === 0 && outer.length > 0) left = outer.pop()!
-      if (left === 0) {
+      if (left === 0 || at >= bytes.length) {
         this.#tag = tag
-        return this.pause(at - start, left, at)
-      }
-      if (at >= bytes.length) {
-        this.#tag = tag
-        return this.pause(at - start, left, at + 1)
+        return this.pause(at - start, left, at + Math.min(left, 1))
       }
 
       const token = bytes[at]!

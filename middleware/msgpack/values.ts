@@ -33,8 +33,9 @@ export class Values<In> extends ValueSequence<In> {
     let items = 0
     for (;;) {
       while (left === 0 && outer.length > 0) left = outer.pop()!
-      if (left === 0) return this.pause(at - start, left, at)
-      if (at >= bytes.length) return this.pause(at - start, left, at + 1)
+      if (left === 0 || at >= bytes.length) {
+        return this.pause(at - start, left, at + Math.min(left, 1))
+      }
 
       const token = bytes[at]!
       items = 0

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { Cio } from '../src/index.ts'
 import { ownPort } from './support/ports.ts'
-import { dial, readAll, serve } from './support/serve.ts'
+import { closeAfter, dial, readAll, serve } from './support/serve.ts'
 import { heard, socketPath } from './support/transports.ts'
 
 const echo = (): Cio =>
@@ -50,7 +50,7 @@ test('pause() and resume() may be called as often as one likes, and the last cal
 test('a Unix socket is gone while it pauses, and there again after', async (t) => {
   const path = socketPath(t)
   const app = echo()
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   const server = await app.listen(path)
   server.pause()
   const [gone] = (await once(connect(path), 'error')) as [NodeJS.ErrnoException]

@@ -4,7 +4,7 @@ import { type Socket, createServer } from 'node:net'
 import { Cio, type CioError, type ClientContext } from '../src/index.ts'
 import { identity, path as certificate } from './support/certificates.ts'
 import { ownPort } from './support/ports.ts'
-import { listenBare, readAll, serve } from './support/serve.ts'
+import { closeAfter, listenBare, readAll, serve } from './support/serve.ts'
 import { type Transport, deferred, heard, optionsOf } from './support/transports.ts'
 
 const host = '127.0.0.1'
@@ -39,7 +39,7 @@ async function bare(
 /** A client app that is closed with the test. */
 function client(t: Parameters<typeof listenBare>[0]): Cio {
   const app = new Cio()
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   return app
 }
 

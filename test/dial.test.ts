@@ -6,7 +6,7 @@ import { Cio, type ConnectOptions, type CioError, openSocket } from '../src/inde
 import { contents, identity, path } from './support/certificates.ts'
 import { duplexPair } from './support/duplex-pair.ts'
 import { ownPort } from './support/ports.ts'
-import { readAll, serve } from './support/serve.ts'
+import { closeAfter, readAll, serve } from './support/serve.ts'
 import { deferred, socketPath } from './support/transports.ts'
 
 /** A server that says its name, and its port. */
@@ -19,7 +19,7 @@ async function named(t: ExecutionContext, name: string, options = {}): Promise<n
 
 function client(t: ExecutionContext): Cio {
   const app = new Cio()
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   return app
 }
 

@@ -13,7 +13,7 @@ import { msgpack } from '../middleware/msgpack.ts'
 import { Cio, certs } from '../src/index.ts'
 import { haproxy } from './support/haproxy.ts'
 import { ownPort } from './support/ports.ts'
-import { readAll } from './support/serve.ts'
+import { closeAfter, readAll } from './support/serve.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const tsx = ['--import', import.meta.resolve('tsx')]
@@ -171,7 +171,7 @@ test('gateway.ts takes telemetry and commands to and from devices with certifica
     const app = new Cio()
       .useClient(certs({ key: join(folder, `${name}.key`), cert: join(folder, `${name}.crt`) }))
       .useClient(msgpack({ useRecords: false }))
-    t.teardown(() => app.close({ timeout: 0 }))
+    closeAfter(t, app)
     return app.connect({ host: 'localhost', port, ca: join(folder, 'ca.crt') })
   }
   const operator = await come('console')

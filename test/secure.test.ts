@@ -11,7 +11,7 @@ import {
 } from 'node:tls'
 import { type ConnectionContext, type ListenOptions, Cio } from '../src/index.ts'
 import { contents, identity, loaded, path } from './support/certificates.ts'
-import { dial, listenBare, readAll, serve } from './support/serve.ts'
+import { closeAfter, dial, listenBare, readAll, serve } from './support/serve.ts'
 import { greet, listenTo, openSession, visit, visitByOpenssl } from './support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
@@ -413,7 +413,7 @@ async function bare(t: ExecutionContext, name = 'server'): Promise<number> {
 
 function client(t: ExecutionContext): Cio {
   const app = new Cio()
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   return app
 }
 

@@ -7,7 +7,7 @@ import { Cio, type CioError, type ServerContext, allowList } from '../src/index.
 import { identity, path } from './support/certificates.ts'
 import { duplexPair } from './support/duplex-pair.ts'
 import { ownPort } from './support/ports.ts'
-import { dial, readAll, serve } from './support/serve.ts'
+import { closeAfter, dial, readAll, serve } from './support/serve.ts'
 import { deferred, dialOver, networks, open, optionsOf, socketPath } from './support/transports.ts'
 
 const hello = (): Cio =>
@@ -33,7 +33,7 @@ async function says(place: { port?: number; path?: string; host?: string }): Pro
 
 test('listen takes a port, and 0 is a free one', async (t) => {
   const app = hello()
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   const server = await app.listen(0, { host: '127.0.0.1' })
   t.true(server.port > 0)
   t.like(server.address, { address: '127.0.0.1', family: 'IPv4', port: server.port })
@@ -42,14 +42,14 @@ test('listen takes a port, and 0 is a free one', async (t) => {
 
 test('listen takes a port in a string, as an environment variable has it', async (t) => {
   const app = hello()
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   const { port } = await app.listen('0', { host: '127.0.0.1' })
   t.true(port > 0)
 })
 
 test('listen without arguments takes a free port', async (t) => {
   const app = hello()
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   const { port } = await app.listen()
   t.is(await says({ port }), 'hello')
 })

@@ -13,7 +13,7 @@ import {
   through,
 } from '../src/index.ts'
 import { duplexPair } from './support/duplex-pair.ts'
-import { listenBare, readAll, serve } from './support/serve.ts'
+import { closeAfter, listenBare, readAll, serve } from './support/serve.ts'
 import { deferred } from './support/transports.ts'
 
 const host = '127.0.0.1'
@@ -48,7 +48,7 @@ function jump(port: number, asking = ask, name = 'jump'): Middleware<ClientConte
 function client(t: ExecutionContext, ...middleware: Middleware<ClientContext>[]): Cio {
   const app = new Cio()
   for (const one of middleware) app.useClient(one)
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   return app
 }
 

@@ -13,7 +13,7 @@ import {
 import { identity, path } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
 import type { Proxy } from '../support/proxies.ts'
-import { listenBare, readAll, serve } from '../support/serve.ts'
+import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
 import { deferred } from '../support/transports.ts'
 
 export interface Login {
@@ -43,7 +43,7 @@ export function proxyContract({ name, make, proxy, early }: Proxying): void {
     // A proxy of the tests notes what it was asked for, which is no option.
     const { asked: _, ...own }: Login & { asked?: unknown } = options
     const app = new Cio().useClient(make(own))
-    t.teardown(() => app.close({ timeout: 0 }))
+    closeAfter(t, app)
     return app
   }
   // By its own end, not by ours: few proxies pass on that one side has ended.

@@ -13,7 +13,7 @@ import {
   allowList,
 } from '../../src/index.ts'
 import { identity, loaded, path } from '../support/certificates.ts'
-import { dial, listenBare, readAll, serve } from '../support/serve.ts'
+import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
 import {
   type Told,
   type Visit,
@@ -276,7 +276,7 @@ test('a Unix socket admits nobody', async (t) => {
   const app = new Cio().useConnection(allowList(/./)).useConnection(greet)
   const told = listenTo(app)
   const where = join(tmpdir(), `cio-allow-list-${process.pid}.sock`)
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   await app.listen(where)
   const over = once(app, 'close')
   const client = connectNet(where)
@@ -321,7 +321,7 @@ async function connectTo(
   port: number,
   options: ConnectOptions = {},
 ): Promise<ClientContext> {
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   return app.connect({ port, host: '127.0.0.1', ca: path('root.crt'), ...options })
 }
 

@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { inspect, promisify } from 'node:util'
 import { type CertsOptions, type ListenOptions, Cio, certs, loadCerts } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
-import { listenBare, serve } from '../support/serve.ts'
+import { closeAfter, listenBare, serve } from '../support/serve.ts'
 import { greet, listenTo, visit } from '../support/tls.ts'
 
 const secret = 'correct-horse'
@@ -106,7 +106,7 @@ for (const [what, options] of Object.entries(clientWays)) {
       [new Cio().useClient(certs(options)), {}],
       [new Cio(), options],
     ] as const) {
-      t.teardown(() => app.close({ timeout: 0 }))
+      closeAfter(t, app)
       let said = ''
       app.useClient(async (ctx, next) => {
         ctx.stream.on('data', (chunk: Buffer) => (said += chunk.toString()))

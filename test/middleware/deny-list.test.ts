@@ -1,7 +1,7 @@
 import test from 'ava'
 import { type ListenOptions, type Who, Cio, allowList, denyList } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
-import { dial, readAll, serve } from '../support/serve.ts'
+import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { greet, listenTo, openSession, visit } from '../support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
@@ -92,7 +92,7 @@ test('a client turns away a server that is on its list', async (t) => {
   )
   const connect = async (who: Who): Promise<string | null | undefined> => {
     const app = new Cio().useClient(denyList(who))
-    t.teardown(() => app.close({ timeout: 0 }))
+    closeAfter(t, app)
     const options = { port: server.port, host: '127.0.0.1', ca: contents('root.crt') }
     return (await app.connect(options)).peer?.name
   }

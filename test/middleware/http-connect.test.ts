@@ -4,7 +4,7 @@ import { Cio, httpConnect } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { proxyContract } from '../contracts/proxy.ts'
 import { httpProxy } from '../support/proxies.ts'
-import { listenBare, readAll, serve } from '../support/serve.ts'
+import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
 
 proxyContract({
   name: 'httpConnect',
@@ -26,7 +26,7 @@ test('over TLS to the proxy a plain connection has no peer, and one over TLS has
   })
   const tls = { ca: path('root.crt'), servername: 'localhost' }
   const app = new Cio().useClient(httpConnect({ host: proxy.host, port: proxy.port, tls }))
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
 
   const plain = await app.connect({ host: '127.0.0.1', port })
   t.is(plain.peer, null)

@@ -12,7 +12,7 @@ import {
   limit,
 } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
-import { dial, readAll, serve } from '../support/serve.ts'
+import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { dialOver, heard, socketPath } from '../support/transports.ts'
 
 interface Bounded {
@@ -267,7 +267,7 @@ test('what has no address is not bounded by address', async (t) => {
     for await (const chunk of ctx) ctx.stream.write(chunk)
   })
   const path = socketPath(t)
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   await app.listen(path)
   for (let index = 0; index < 2; index++) {
     const socket = connectNet(path)

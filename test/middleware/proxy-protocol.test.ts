@@ -17,7 +17,7 @@ import {
 } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
-import { dial, readAll, serve } from '../support/serve.ts'
+import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { type Told, firstFlight, listenTo } from '../support/tls.ts'
 import { heard, socketPath } from '../support/transports.ts'
 
@@ -180,7 +180,7 @@ test('a Unix socket is trusted where the list says so, and there alone', async (
   ] as const) {
     const { app, told } = echo({ trusted: list })
     const at = socketPath(t)
-    t.teardown(() => app.close({ timeout: 0 }))
+    closeAfter(t, app)
     await app.listen(at)
     const ended = over(app)
     const socket = connectNet({ path: at, allowHalfOpen: true })

@@ -22,7 +22,7 @@ import {
 import { retryContract } from '../contracts/retry.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
-import { listenBare, serve } from '../support/serve.ts'
+import { closeAfter, listenBare, serve } from '../support/serve.ts'
 import { deferred, heard, socketPath } from '../support/transports.ts'
 
 const host = '127.0.0.1'
@@ -49,7 +49,7 @@ retryContract({
   listen: (app, listener) => void app.on('reconnect', listener),
   run: async (t, app, signal) => {
     const port = await listenBare(t, createServer())
-    t.teardown(() => app.close({ timeout: 0 }))
+    closeAfter(t, app)
     return app.connect({ host, port, ...(signal && { signal }) })
   },
 })
@@ -84,7 +84,7 @@ async function bare(t: ExecutionContext, server: Server = createServer()): Promi
 /** A client over lines that reconnects, and is gone with the test. */
 function client(t: ExecutionContext, options: ReconnectOptions = {}) {
   const app = new Cio().useClient(reconnect({ delay: 1, ...options })).useClient(lines())
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   return app
 }
 
@@ -259,7 +259,7 @@ test('a connection that a watcher ends is followed by another, also under a hand
     running.resolve(ctx)
     for await (const _ of ctx);
   })
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   const done = app.connect({ host, port })
   await accepted()
   const told = heard(app, 'reconnect')
@@ -348,7 +348,7 @@ test('an error of a handler ends it at once, though its code is of the network',
 test('what a peer sent that is not of the codec is followed by another connection', async (t) => {
   const { port, accepted } = await bare(t)
   const app = new Cio().useClient(reconnect({ delay: 1 })).useClient(json())
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   app.useClient(async ({ messages }) => {
     for await (const message of messages) t.is(message, 1)
   })
@@ -654,7 +654,7 @@ test('reading while away waits for the next connection, and ends with the client
 test('messages without a codec are refused as such', async (t) => {
   const { port } = await bare(t)
   const app = new Cio().useClient(reconnect(forever))
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   const ctx: ClientContext & { messages?: Messages<string> } = await app.connect({ host, port })
   await t.throwsAsync(ctx.messages!.send('hello'), { code: 'ERR_CIO_NO_MESSAGES' })
 })

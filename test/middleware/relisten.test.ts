@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { Cio, type Relisten, type RelistenOptions, relisten } from '../../src/index.ts'
 import { retryContract } from '../contracts/retry.ts'
 import { ownPort } from '../support/ports.ts'
-import { dial, listenBare, readAll, serve } from '../support/serve.ts'
+import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
 
 /** A port that a server of Node's listens on, and that server. */
 async function occupied(t: ExecutionContext): Promise<{ port: number; holder: Server }> {
@@ -225,7 +225,7 @@ test('it listens again on the path of a Unix socket', async (t) => {
   await once(holder, 'listening')
   const { app, retries } = relistening({ retries: 1_000, delay: 2 })
   app.once('relisten', () => holder.close())
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   await app.listen(path)
   t.true(retries.length >= 1)
 })

@@ -15,7 +15,7 @@ import {
   sendProxyProtocol,
 } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
-import { dial, listenBare, readAll, serve } from '../support/serve.ts'
+import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
 import { deferred, heard, open, socketPath } from '../support/transports.ts'
 
 const source = { address: '192.0.2.7', port: 40_000 }
@@ -317,7 +317,7 @@ test('of a Unix socket, a header says that there are no addresses', async (t) =>
   const app = new Cio()
   const connection = heard(app, 'connection')
   await app.listen(at)
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   const client = new Cio()
   t.teardown(() => client.close({ timeout: 0 }))
   await client.connect(at)

@@ -4,7 +4,7 @@ import { socks5 } from '../../middleware/socks5.ts'
 import { proxyContract } from '../contracts/proxy.ts'
 import { httpConnect } from '../../middleware/http-connect.ts'
 import { httpProxy, socksProxy } from '../support/proxies.ts'
-import { readAll, serve } from '../support/serve.ts'
+import { closeAfter, readAll, serve } from '../support/serve.ts'
 
 proxyContract({
   name: 'socks5',
@@ -23,7 +23,7 @@ test('an HTTP proxy is reached through a SOCKS5 proxy', async (t) => {
   const app = new Cio()
     .useClient(socks5({ host: outer.host, port: outer.port }))
     .useClient(httpConnect({ host: inner.host, port: inner.port }))
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   t.is(await readAll(await app.connect({ host: '127.0.0.1', port })), 'far')
   t.deepEqual(inner.asked, [`127.0.0.1:${port}`])
 })

@@ -13,7 +13,7 @@ import {
 } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
-import { dial, listenBare, serve } from '../support/serve.ts'
+import { closeAfter, dial, listenBare, serve } from '../support/serve.ts'
 import { dialOver, heard, open, transports } from '../support/transports.ts'
 
 const off = { handshake: Infinity, first: Infinity, idle: Infinity, write: Infinity }
@@ -249,7 +249,7 @@ test('reconnect makes another connection in place of one that fell silent', asyn
       if (++connects === 3) resolve()
     })
   })
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   await app.connect({ host: '127.0.0.1', port })
   await again
   t.true(accepted >= 3)

@@ -17,7 +17,7 @@ interface Serves<S extends object> extends Closes {
 }
 
 /** Closes an app with the test. Whom that cuts off, in the midst of an end too, is of no interest. */
-export function closeAfter(t: ExecutionContext, app: Closes): void {
+export function closeAfter(t: Pick<ExecutionContext, 'teardown'>, app: Closes): void {
   t.teardown(() => {
     app.removeAllListeners('clientError')
     return app.close({ timeout: 0 })

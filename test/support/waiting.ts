@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { Cio, type ConnectionContext } from '../../src/index.ts'
 import { duplexPair } from './duplex-pair.ts'
+import { closeAfter } from './serve.ts'
 
 /** A context whose handler waits until it is over. */
 export function waiting(t: { teardown(close: () => unknown): void }): ConnectionContext {
@@ -10,6 +11,6 @@ export function waiting(t: { teardown(close: () => unknown): void }): Connection
   app.on('error', () => {})
   const [near, far] = duplexPair()
   far.on('error', () => {})
-  t.teardown(() => app.close({ timeout: 0 }))
+  closeAfter(t, app)
   return app.handle(near)
 }

@@ -62,7 +62,7 @@ interface Option {
 /** The files whose generated parts differ from what they should be, with what they should be. */
 export async function outdated(): Promise<Map<string, string>> {
   const sources = await Promise.all(
-    (await list('src')).concat(await list('middleware')).map((path) => text(path)),
+    (await list('src', true)).concat(await list('middleware')).map((path) => text(path)),
   )
   const all = sources.join('\n')
   const pages = await Promise.all(
@@ -227,8 +227,8 @@ function cell(text: string): string {
   return text.replaceAll('|', '\\|')
 }
 
-async function list(folder: string): Promise<string[]> {
-  const names = await readdir(join(root, folder))
+async function list(folder: string, recursive = false): Promise<string[]> {
+  const names = await readdir(join(root, folder), { recursive })
   return names.filter((name) => name.endsWith('.ts')).map((name) => `${folder}/${name}`)
 }
 

@@ -1,8 +1,8 @@
-import { Admission, type List } from '../src/admission.ts'
-import type { ListOptions } from '../src/judge.ts'
-import { defineMiddleware } from '../src/middleware.ts'
-import type { Who } from '../src/rule.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { Admission, type List } from '../src/access/access-list.ts'
+import type { ListOptions } from '../src/access/access-check.ts'
+import { defineMiddleware } from '../src/pipeline/middleware.ts'
+import type { Who } from '../src/identity/peer-matcher.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link allowList}. */
 export interface AllowListOptions extends ListOptions {}

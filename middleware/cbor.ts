@@ -1,15 +1,15 @@
 import { type Options as CborxOptions, Decoder, Encoder } from 'cbor-x'
-import { FrameDecoder } from '../src/framer.ts'
+import { FrameDecoder } from '../src/messages/frame-decoder.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
   defaultMaxLength,
   messages,
-} from '../src/messages.ts'
-import type { Middleware } from '../src/middleware.ts'
-import { checkCount } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
-import { statefulEncoder } from '../src/value-sequence.ts'
+} from '../src/messages/messages.ts'
+import type { Middleware } from '../src/pipeline/middleware.ts'
+import { checkCount } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
+import { statefulEncoder } from '../src/messages/self-delimiting-values.ts'
 import { Items } from './cbor/items.ts'
 
 /** The options of cbor-x that are passed on, with its own names and meanings. */

@@ -1,15 +1,15 @@
 import { CioError, isCioError } from '../src/errors.ts'
-import { FrameDecoder, syntaxError } from '../src/framer.ts'
-import { type FramingOptions, framesOf } from '../src/framing.ts'
+import { FrameDecoder, syntaxError } from '../src/messages/frame-decoder.ts'
+import { type FramingOptions, framesOf } from '../src/messages/frame-formats.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
   defaultMaxLength,
   messages,
-} from '../src/messages.ts'
-import type { Middleware } from '../src/middleware.ts'
-import { optionError } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+} from '../src/messages/messages.ts'
+import type { Middleware } from '../src/pipeline/middleware.ts'
+import { optionError } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link codec}. */
 export interface CodecOptions<Decoded, Out, In = Decoded>

@@ -1,14 +1,14 @@
 import { isUtf8 } from 'node:buffer'
 import { CioError } from '../src/errors.ts'
-import { FrameDecoder, type Framing, syntaxError, tooLong } from '../src/framer.ts'
+import { FrameDecoder, type Framing, syntaxError, tooLong } from '../src/messages/frame-decoder.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
   defaultMaxLength,
   messages,
-} from '../src/messages.ts'
-import type { Middleware } from '../src/middleware.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+} from '../src/messages/messages.ts'
+import type { Middleware } from '../src/pipeline/middleware.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link contentLength}. */
 export interface ContentLengthOptions<Message = unknown> extends MessagesOptions<Message> {}

@@ -1,11 +1,11 @@
 import debug from 'debug'
 import { constants } from 'node:os'
-import { announce, tell } from '../src/app-events.ts'
+import { announce, tell } from '../src/lifecycle/app-events.ts'
 import { CioError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../src/option.ts'
-import type { ServerContext } from '../src/server.ts'
-import { watchSignals } from './drain/watch.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkDuration, checkKnown, optionError } from '../src/options.ts'
+import type { ServerContext } from '../src/server/server.ts'
+import { watchSignals } from './drain/signals.ts'
 
 const log = debug('cio:drain')
 
@@ -55,7 +55,7 @@ export interface Drained {
   readonly duration: number
 }
 
-declare module '../src/app-events.ts' {
+declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
     /** A signal has come, and a server does not accept any more. Again with the second signal. */
     drain: [drain: Drain, server: ServerContext]

@@ -1,10 +1,10 @@
 import { isPromise } from 'node:util/types'
 import { CioError } from '../src/errors.ts'
-import type { MessagesContext } from '../src/messages.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkCount, checkKnown } from '../src/option.ts'
-import { Pump } from '../src/pump.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import type { MessagesContext } from '../src/messages/messages.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkKnown } from '../src/options.ts'
+import { Pump } from '../src/messages/pump.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link events}. */
 export interface EventsOptions {

@@ -1,10 +1,10 @@
 import debug from 'debug'
-import { type DismissOptions, checkDismissal, dismiss } from '../src/dismiss.ts'
+import { type DismissOptions, checkDismissal, dismiss } from '../src/lifecycle/evict.ts'
 import { CioError, quote } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkDuration, checkKnown, longestTimer } from '../src/option.ts'
-import type { Peer } from '../src/peer.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkDuration, checkKnown, longestTimer } from '../src/options.ts'
+import type { Peer } from '../src/identity/peer.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 const log = debug('cio:expire')
 

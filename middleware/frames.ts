@@ -1,13 +1,13 @@
-import { FrameDecoder } from '../src/framer.ts'
-import { type FramingOptions, framesOf } from '../src/framing.ts'
+import { FrameDecoder } from '../src/messages/frame-decoder.ts'
+import { type FramingOptions, framesOf } from '../src/messages/frame-formats.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
   defaultMaxLength,
   messages,
-} from '../src/messages.ts'
-import type { Middleware } from '../src/middleware.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+} from '../src/messages/messages.ts'
+import type { Middleware } from '../src/pipeline/middleware.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link frames}. */
 export interface FramesOptions<Message = Buffer> extends FramingOptions, MessagesOptions<Message> {}

@@ -8,9 +8,9 @@ import {
 import { Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { CioError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { optionError } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { optionError } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** What answers requests: a function as Koa's `callback()`, an Express app, or an `http.Server`. */
 export type HttpHandler = HttpListener | Server

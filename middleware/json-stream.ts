@@ -4,11 +4,11 @@ import {
   type MessagesOptions,
   defaultMaxLength,
   messages,
-} from '../src/messages.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkCount, checkKnown, optionError } from '../src/option.ts'
-import { Pump } from '../src/pump.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+} from '../src/messages/messages.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkKnown, optionError } from '../src/options.ts'
+import { Pump } from '../src/messages/pump.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { ValueDecoder } from './json-stream/decoder.ts'
 
 /** Takes a value; the next one waits for its promise. What it throws ends the connection. */

@@ -1,13 +1,13 @@
 import debug from 'debug'
-import { announce } from '../src/app-events.ts'
-import type { ConnectionContext } from '../src/connection.ts'
+import { announce } from '../src/lifecycle/app-events.ts'
+import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkCount, checkDuration, checkKnown } from '../src/option.ts'
-import { type Rate, checkRate } from '../src/token-bucket.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkDuration, checkKnown } from '../src/options.ts'
+import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { networkOf } from './limit/address.ts'
-import { Gate, type Cap } from './limit/gate.ts'
-import { Handshakes } from './limit/handshakes.ts'
+import { Gate, type Cap } from './limit/connection-limiter.ts'
+import { Handshakes } from './limit/handshake-limiter.ts'
 
 const log = debug('cio:limit')
 
@@ -107,7 +107,7 @@ export interface Limit extends Middleware<ConnectionContext> {
   readonly counts: LimitCounts
 }
 
-declare module '../src/app-events.ts' {
+declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
     /** `limit` has refused a connection; `reject` tells of the same. */
     limit: [refusal: LimitRefusal, ctx: ConnectionContext]

@@ -1,13 +1,13 @@
 import { CioError } from '../src/errors.ts'
-import { LineDecoder } from '../src/framer.ts'
+import { LineDecoder } from '../src/messages/frame-decoder.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
   defaultMaxLength,
   messages,
-} from '../src/messages.ts'
-import type { Middleware } from '../src/middleware.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+} from '../src/messages/messages.ts'
+import type { Middleware } from '../src/pipeline/middleware.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link lines}. */
 export interface LinesOptions extends MessagesOptions<string> {}

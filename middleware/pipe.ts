@@ -1,13 +1,13 @@
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { Cio } from '../src/cio.ts'
-import type { ConnectOptions } from '../src/client.ts'
-import type { ConnectionContext } from '../src/connection.ts'
+import type { ConnectOptions } from '../src/client/client.ts'
+import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
-import { makeRoom } from '../src/layer.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { makeRoom } from '../src/streams/stack-layer.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkDuration, checkKnown, optionError } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /**
  * Where a connection is piped to: a port of this host, the path of a Unix socket, options of

@@ -1,13 +1,13 @@
 import debug from 'debug'
-import { announce } from '../src/app-events.ts'
-import { Backoff, pause } from '../src/backoff.ts'
-import type { ClientContext } from '../src/client.ts'
+import { announce } from '../src/lifecycle/app-events.ts'
+import { Backoff, pause } from '../src/rates/backoff.ts'
+import type { ClientContext } from '../src/client/client.ts'
 import { asError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkCount, checkDuration, optionError } from '../src/option.ts'
-import { RetryBudget } from '../src/retry-budget.ts'
-import { Away } from './reconnect/away.ts'
-import { heals } from './reconnect/heals.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkDuration, optionError } from '../src/options.ts'
+import { RetryBudget } from '../src/rates/retry-budget.ts'
+import { Away } from './reconnect/offline-messages.ts'
+import { heals } from './reconnect/is-retryable.ts'
 
 const log = debug('cio:reconnect')
 
@@ -88,7 +88,7 @@ export interface Reconnect {
   readonly error: Error | undefined
 }
 
-declare module '../src/app-events.ts' {
+declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
     /** A client was not connected, or is so no more, and `reconnect` will try again after a delay. */
     reconnect: [retry: Reconnect, client: ClientContext]

@@ -1,8 +1,8 @@
 import debug from 'debug'
-import { announce } from '../src/app-events.ts'
-import { Backoff, type BackoffOptions, pause } from '../src/backoff.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import type { ServerContext } from '../src/server.ts'
+import { announce } from '../src/lifecycle/app-events.ts'
+import { Backoff, type BackoffOptions, pause } from '../src/rates/backoff.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import type { ServerContext } from '../src/server/server.ts'
 
 const log = debug('cio:relisten')
 
@@ -19,7 +19,7 @@ export interface Relisten {
   readonly error: Error
 }
 
-declare module '../src/app-events.ts' {
+declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
     /** The address is in use, and `relisten` will try again after a delay. */
     relisten: [retry: Relisten, server: ServerContext]

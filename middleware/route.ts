@@ -1,10 +1,10 @@
 import debug from 'debug'
 import { Cio, type Pipelines } from '../src/cio.ts'
-import type { ConnectionContext } from '../src/connection.ts'
+import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'
-import { type Middleware, type Next, defineMiddleware } from '../src/middleware.ts'
-import { checkCount, checkDuration, checkKnown, optionError } from '../src/option.ts'
-import { Peek } from '../src/peek.ts'
+import { type Middleware, type Next, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkDuration, checkKnown, optionError } from '../src/options.ts'
+import { Peek } from '../src/streams/peek.ts'
 import type { ClientHello } from './route/client-hello.ts'
 import {
   type Condition,

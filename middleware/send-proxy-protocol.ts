@@ -1,10 +1,10 @@
-import { localEndpoint, remoteEndpoint } from '../src/address.ts'
-import type { ClientContext } from '../src/client.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkKnown, optionError } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { localEndpoint, remoteEndpoint } from '../src/streams/endpoint.ts'
+import type { ClientContext } from '../src/client/client.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkKnown, optionError } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type ProxyHeader, encodeV1, encodeV2 } from './send-proxy-protocol/encode.ts'
-import { relayed } from './send-proxy-protocol/relayed.ts'
+import { relayed } from './send-proxy-protocol/header-for.ts'
 
 export type { ProxyHeader } from './send-proxy-protocol/encode.ts'
 

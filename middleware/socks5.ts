@@ -2,11 +2,11 @@ import debug from 'debug'
 import type { Duplex } from 'node:stream'
 import { domainToASCII } from 'node:url'
 import { SocksClient } from 'socks'
-import type { ClientContext, ConnectOptions } from '../src/client.ts'
+import type { ClientContext, ConnectOptions } from '../src/client/client.ts'
 import { CioError, asError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkCount, checkKnown, longestTimer, optionError } from '../src/option.ts'
-import { through } from '../src/through.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkKnown, longestTimer, optionError } from '../src/options.ts'
+import { through } from '../src/client/via-proxy.ts'
 
 const log = debug('cio:socks5')
 

@@ -1,10 +1,10 @@
 import debug from 'debug'
 import { CioError, asError } from '../src/errors.ts'
-import type { MessagesContext } from '../src/messages.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkDuration, checkKnown } from '../src/option.ts'
-import { handshake } from '../src/secure.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import type { MessagesContext } from '../src/messages/messages.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkDuration, checkKnown } from '../src/options.ts'
+import { handshake } from '../src/tls/secure.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link startTls}. */
 export interface StartTlsOptions {

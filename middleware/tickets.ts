@@ -1,10 +1,10 @@
 import debug from 'debug'
 import { hkdfSync } from 'node:crypto'
 import { CioError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkDuration, checkKnown, longestTimer, optionError } from '../src/option.ts'
-import type { ListenOptions, ServerContext } from '../src/server.ts'
-import { trustHash } from '../src/trust.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkDuration, checkKnown, longestTimer, optionError } from '../src/options.ts'
+import type { ListenOptions, ServerContext } from '../src/server/server.ts'
+import { trustHash } from '../src/tls/trust-store.ts'
 
 const log = debug('cio:tickets')
 

@@ -1,12 +1,12 @@
 import debug from 'debug'
-import type { ConnectionContext } from '../src/connection.ts'
-import { dismiss } from '../src/dismiss.ts'
+import type { ConnectionContext } from '../src/lifecycle/connection.ts'
+import { dismiss } from '../src/lifecycle/evict.ts'
 import { CioError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkDuration, checkKnown, longestTimer, optionError } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkDuration, checkKnown, longestTimer, optionError } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { meter } from './timeout/traffic.ts'
-import { type Bounds, Watch } from './timeout/watch.ts'
+import { type Bounds, Watch } from './timeout/deadlines.ts'
 
 const log = debug('cio:timeout')
 

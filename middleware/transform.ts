@@ -1,10 +1,10 @@
 import { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { CioError } from '../src/errors.ts'
-import { makeRoom } from '../src/layer.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { optionError } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { makeRoom } from '../src/streams/stack-layer.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { optionError } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Makes the transforms of one connection. */
 export type MakeTransform = (

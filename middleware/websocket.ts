@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer, createWebSocketStream } from 'ws'
 import type { HandleOptions } from '../src/cio.ts'
 import { CioError } from '../src/errors.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkCount, checkKnown, optionError } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkKnown, optionError } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
 
 /** Decides about the `Origin` that a browser sends. */

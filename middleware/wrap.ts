@@ -1,10 +1,10 @@
 import type { Duplex } from 'node:stream'
 import { CioError } from '../src/errors.ts'
-import { finish } from '../src/finish.ts'
-import { Layer } from '../src/layer.ts'
-import { type Middleware, defineMiddleware } from '../src/middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../src/option.ts'
-import type { StreamContext } from '../src/stream-context.ts'
+import { finish } from '../src/streams/end-gracefully.ts'
+import { Layer } from '../src/streams/stack-layer.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkDuration, checkKnown, optionError } from '../src/options.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 type Coders = Duplex | readonly Duplex[]
 

@@ -4,18 +4,24 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { certs } from '../middleware/certs.ts'
-import { type AppEvents, catchRejections } from './app-events.ts'
-import { callSite } from './call-site.ts'
-import { type ConnectOptions, ClientContext, clientEnd, connect, runClient } from './client.ts'
-import { ConnectionContext, connectionEnd, runConnection } from './connection.ts'
-import type { CloseOptions, CloseResult } from './context.ts'
-import type { ConnectTarget } from './dial.ts'
-import { Inspection } from './inspect.ts'
-import type { Hints, Middleware } from './middleware.ts'
-import { checkSignal, optionError } from './option.ts'
-import { Pipeline } from './pipeline.ts'
-import type { Registrable } from './registration.ts'
-import { secureClient, secureConnection } from './secure.ts'
+import { type AppEvents, catchRejections } from './lifecycle/app-events.ts'
+import { callSite } from './pipeline/call-site.ts'
+import {
+  type ConnectOptions,
+  ClientContext,
+  clientEnd,
+  connect,
+  runClient,
+} from './client/client.ts'
+import { ConnectionContext, connectionEnd, runConnection } from './lifecycle/connection.ts'
+import type { CloseOptions, CloseResult } from './lifecycle/context.ts'
+import type { ConnectTarget } from './client/dial.ts'
+import { Inspection } from './pipeline/inspection.ts'
+import type { Hints, Middleware } from './pipeline/middleware.ts'
+import { checkSignal, optionError } from './options.ts'
+import { Pipeline } from './pipeline/pipeline.ts'
+import type { Registrable } from './pipeline/registration.ts'
+import { secureClient, secureConnection } from './tls/secure.ts'
 import {
   type ListenOptions,
   ServerContext,
@@ -23,7 +29,7 @@ import {
   listen,
   runServer,
   serverEnd,
-} from './server.ts'
+} from './server/server.ts'
 
 /** The three pipelines of an app: to list, remove, replace, disable and enable their entries. */
 export interface Pipelines {

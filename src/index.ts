@@ -1,19 +1,19 @@
 /** The public names, nothing else. */
 
-export type { Overload } from './acceptor.ts'
-export { formatEndpoint, localEndpoint, remoteEndpoint, type Endpoint } from './address.ts'
-export { Admission, type List } from './admission.ts'
-export { announce, tell, type AppEvents } from './app-events.ts'
-export { Backoff, pause, type BackoffOptions } from './backoff.ts'
+export type { Overload } from './server/acceptor.ts'
+export { formatEndpoint, localEndpoint, remoteEndpoint, type Endpoint } from './streams/endpoint.ts'
+export { Admission, type List } from './access/access-list.ts'
+export { announce, tell, type AppEvents } from './lifecycle/app-events.ts'
+export { Backoff, pause, type BackoffOptions } from './rates/backoff.ts'
 export { Cio, type HandleOptions, type Pipelines } from './cio.ts'
-export type { ClientContext, ConnectOptions } from './client.ts'
-export type { ConnectionContext } from './connection.ts'
-export type { CloseOptions, CloseResult, Context } from './context.ts'
-export { openSocket, type ConnectTarget, type CreateConnection } from './dial.ts'
+export type { ClientContext, ConnectOptions } from './client/client.ts'
+export type { ConnectionContext } from './lifecycle/connection.ts'
+export type { CloseOptions, CloseResult, Context } from './lifecycle/context.ts'
+export { openSocket, type ConnectTarget, type CreateConnection } from './client/dial.ts'
 export { CioError, asError, isCioError, quote, type CioErrorOptions, type Fault } from './errors.ts'
-export { checkDismissal, dismiss, type Dismissal, type DismissOptions } from './dismiss.ts'
-export { finish } from './finish.ts'
-export type { Inspection } from './inspect.ts'
+export { checkDismissal, dismiss, type Dismissal, type DismissOptions } from './lifecycle/evict.ts'
+export { finish } from './streams/end-gracefully.ts'
+export type { Inspection } from './pipeline/inspection.ts'
 export {
   FrameDecoder,
   LineDecoder,
@@ -23,10 +23,10 @@ export {
   truncated,
   type Framing,
   type ParseLine,
-} from './framer.ts'
-export { framesOf, type Frames, type FramingOptions } from './framing.ts'
-export { judge, type Judge, type ListOptions } from './judge.ts'
-export { Layer, makeRoom, type LayerOptions } from './layer.ts'
+} from './messages/frame-decoder.ts'
+export { framesOf, type Frames, type FramingOptions } from './messages/frame-formats.ts'
+export { judge, type Judge, type ListOptions } from './access/access-check.ts'
+export { Layer, makeRoom, type LayerOptions } from './streams/stack-layer.ts'
 export {
   Messages,
   defaultMaxLength,
@@ -36,18 +36,18 @@ export {
   type MessagesContext,
   type MessagesOptions,
   type StandardSchema,
-} from './messages.ts'
-export { defineMiddleware, type Hints, type Middleware, type Next } from './middleware.ts'
-export { compileNetworks, type Networks } from './networks.ts'
-export { checkCount, checkDuration, checkKnown, longestTimer, optionError } from './option.ts'
-export { Peek, type PeekOptions } from './peek.ts'
-export { canonicalAddress, type Peer, type PeerNames } from './peer.ts'
-export type { Pipeline, PipelineEntry, Selector } from './pipeline.ts'
-export type { Registrable } from './registration.ts'
-export { Pump, type PumpOptions } from './pump.ts'
-export { read } from './read.ts'
-export type { Load } from './reload.ts'
-export { RetryBudget, type RetryBudgetOptions } from './retry-budget.ts'
+} from './messages/messages.ts'
+export { defineMiddleware, type Hints, type Middleware, type Next } from './pipeline/middleware.ts'
+export { compileNetworks, type Networks } from './identity/networks.ts'
+export { checkCount, checkDuration, checkKnown, longestTimer, optionError } from './options.ts'
+export { Peek, type PeekOptions } from './streams/peek.ts'
+export { canonicalAddress, type Peer, type PeerNames } from './identity/peer.ts'
+export type { Pipeline, PipelineEntry, Selector } from './pipeline/pipeline.ts'
+export type { Registrable } from './pipeline/registration.ts'
+export { Pump, type PumpOptions } from './messages/pump.ts'
+export { read } from './streams/chunks-of.ts'
+export type { Load } from './server/reload.ts'
+export { RetryBudget, type RetryBudgetOptions } from './rates/retry-budget.ts'
 export {
   compileRule,
   type Match,
@@ -55,15 +55,19 @@ export {
   type PeerPredicate,
   type Rule,
   type Who,
-} from './rule.ts'
-export { handshake } from './secure.ts'
-export { canonicalName } from './server-names.ts'
-export type { ListenOptions, ServerContext } from './server.ts'
-export type { StreamContext } from './stream-context.ts'
-export { through, type AskProxy } from './through.ts'
-export { TokenBucket, checkRate, type Rate } from './token-bucket.ts'
-export { trustHash } from './trust.ts'
-export { ValueSequence, statefulEncoder, type ValueFormat } from './value-sequence.ts'
+} from './identity/peer-matcher.ts'
+export { handshake } from './tls/secure.ts'
+export { canonicalName } from './tls/sni.ts'
+export type { ListenOptions, ServerContext } from './server/server.ts'
+export type { StreamContext } from './lifecycle/stream-context.ts'
+export { through, type AskProxy } from './client/via-proxy.ts'
+export { TokenBucket, checkRate, type Rate } from './rates/token-bucket.ts'
+export { trustHash } from './tls/trust-store.ts'
+export {
+  ValueSequence,
+  statefulEncoder,
+  type ValueFormat,
+} from './messages/self-delimiting-values.ts'
 
 export { allowList, type AllowListOptions } from '../middleware/allow-list.ts'
 export {

@@ -21,5 +21,5 @@ export {
   type Conforming,
   type ConformsOptions,
 } from './testing/conforms.ts'
-export type { End } from './testing/scene.ts'
-export type { MiddlewarePromise } from './testing/watch.ts'
+export type { End } from './testing/scenario.ts'
+export type { MiddlewarePromise } from './testing/instrument.ts'

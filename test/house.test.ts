@@ -16,13 +16,13 @@ const manifest: {
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 const read = (path: string): Promise<string> => readFile(root + path, 'utf8')
-const list = async (folder: string, ending: string): Promise<string[]> =>
-  (await readdir(root + folder).catch(() => []))
+const list = async (folder: string, ending: string, recursive = false): Promise<string[]> =>
+  (await readdir(root + folder, { recursive }).catch(() => []))
     .filter((name) => name.endsWith(ending))
     .map((name) => name.slice(0, -ending.length))
 
 const middleware = await list('middleware', '.ts')
-const src = await list('src', '.ts')
+const src = await list('src', '.ts', true)
 const houses = await Promise.all(
   middleware.map(async (file) => {
     const name = camelCase(file)
@@ -37,19 +37,29 @@ const budgets = { src: 200, middleware: 150 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
 const testedElsewhere: Record<string, string> = {
-  certificate: 'test/secure.test.ts: resumed sessions',
-  der: 'test/trust.test.ts: revocation lists, cut at every byte',
-  dismiss: 'test/admission.test.ts, test/reload.test.ts',
-  'revocation-list': 'test/trust.test.ts: it is half of it',
-  framing: 'test/middleware/frames.test.ts',
-  'handshake-error': 'test/secure.test.ts: how handshakes fail',
-  inbox: 'test/messages.test.ts',
+  'identity/peer-certificate': 'test/tls/secure.test.ts: resumed sessions',
+  'identity/der': 'test/tls/trust-store.test.ts: revocation lists, cut at every byte',
+  'lifecycle/evict': 'test/access/access-list.test.ts, test/server/reload.test.ts',
+  'identity/revocation-list': 'test/tls/trust-store.test.ts: it is half of it',
+  'messages/frame-formats': 'test/middleware/frames.test.ts',
+  'tls/handshake-errors': 'test/tls/secure.test.ts: how handshakes fail',
+  'messages/message-reader': 'test/messages/messages.test.ts',
   index: 'the list of its names is above',
-  outbox: 'test/messages.test.ts',
-  registration: 'test/pipeline.test.ts',
-  run: 'test/server.test.ts: arriving, stopping, aborting',
-  'server-name': 'test/secure.test.ts: whom a client asks for',
-  'tls-server': 'test/secure.test.ts: its other half',
+  'messages/message-writer': 'test/messages/messages.test.ts',
+  'pipeline/registration': 'test/pipeline/pipeline.test.ts',
+  'lifecycle/run': 'test/server/server.test.ts: arriving, stopping, aborting',
+  'tls/verify-server-name': 'test/tls/secure.test.ts: whom a client asks for',
+  'testing/chaos': 'test/testing.test.ts',
+  'testing/conformance-run': 'test/testing/conforms.test.ts',
+  'testing/duplex-pair': 'test/testing.test.ts',
+  'testing/fragment': 'test/testing.test.ts',
+  'testing/instrument': 'test/testing/conforms.test.ts',
+  'testing/random': 'test/testing.test.ts',
+  'testing/resource-leaks': 'test/testing/conforms.test.ts',
+  'testing/scenario': 'test/testing/conforms.test.ts',
+  'testing/test-app': 'test/testing.test.ts',
+  'testing/test-certificates': 'test/testing.test.ts',
+  'tls/tls-server': 'test/tls/secure.test.ts: its other half',
 }
 
 /** What a factory has to be given to make something, where it is not a list. */
@@ -77,11 +87,11 @@ const withoutDefault: Record<string, readonly string[]> = {
   ],
   'middleware/rpc/calls.ts': ['signal'],
   'src/cio.ts': ['socket'],
-  'src/client.ts': ['tls', 'signal', 'targets', 'createConnection'],
+  'src/client/client.ts': ['tls', 'signal', 'targets', 'createConnection'],
   'src/errors.ts': ['cause'],
-  'src/messages.ts': ['validate'],
-  'src/pump.ts': ['farewell'],
-  'src/server.ts': ['fd', 'signal'],
+  'src/messages/messages.ts': ['validate'],
+  'src/messages/pump.ts': ['farewell'],
+  'src/server/server.ts': ['fd', 'signal'],
 }
 
 /** What the core throws and tells by itself; all other codes stand in a tag of a middleware. */
@@ -235,7 +245,7 @@ for (const { file, name, source, factory, byDefault } of houses) {
   test(`${file} imports from src/ what a third party could import from cio`, async (t) => {
     const exported = await read('src/index.ts')
     const imports = source.matchAll(
-      /^import (?:type )?\{([^}]+)\} from '\.\.\/src\/([\w-]+)\.ts'/gm,
+      /^import (?:type )?\{([^}]+)\} from '\.\.\/src\/([\w/-]+)\.ts'/gm,
     )
     for (const [, names = '', from] of imports) {
       for (const imported of names.split(',').map((one) => one.replace('type ', '').trim())) {
@@ -319,7 +329,9 @@ test('every event has its row in docs/app-events.md', async (t) => {
 test('src/ imports nothing from middleware/, but the index and the default certs', async (t) => {
   for (const file of src) {
     if (file === 'index') continue
-    const imports = (await read(`src/${file}.ts`)).matchAll(/^import .*'\.\.\/middleware\/.*'/gm)
+    const imports = (await read(`src/${file}.ts`)).matchAll(
+      /^import .*'(?:\.\.\/)+middleware\/.*'/gm,
+    )
     for (const [line] of imports) {
       const typeOnly = line.startsWith('import type ')
       const theStep = file === 'cio' && line.includes('{ certs }')
@@ -336,7 +348,7 @@ test('no file has outgrown its budget of code lines', async (t) => {
 })
 
 test('every file of src/ has its test, or is tested elsewhere', async (t) => {
-  const tests = await list('test', '.test.ts')
+  const tests = await list('test', '.test.ts', true)
   for (const file of src) {
     const mirrored = tests.includes(file)
     t.true(mirrored || file in testedElsewhere, `src/${file}.ts`)

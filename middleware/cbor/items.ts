@@ -1,6 +1,6 @@
 /** Where CBOR data items end, found without making them. */
 
-import { type ValueFormat, ValueSequence } from '../../src/value-sequence.ts'
+import { type ValueFormat, ValueSequence } from '../../src/messages/self-delimiting-values.ts'
 
 const two32 = 2 ** 32
 const recordTags = new Set([0xdfff, 0xdffe, 105])

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CioError } from '../../src/errors.ts'
-import { optionError } from '../../src/option.ts'
+import { optionError } from '../../src/options.ts'
 
 const log = debug('cio:certs')
 

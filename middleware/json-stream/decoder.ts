@@ -9,8 +9,8 @@ import {
   Tokenizer,
 } from '@streamparser/json'
 import { isCioError } from '../../src/errors.ts'
-import { Remainder, syntaxError, tooLong, truncated } from '../../src/framer.ts'
-import type { Decoder } from '../../src/messages.ts'
+import { Remainder, syntaxError, tooLong, truncated } from '../../src/messages/frame-decoder.ts'
+import type { Decoder } from '../../src/messages/messages.ts'
 
 /** Bounds of a {@link ValueDecoder}. */
 export interface Bounds {

@@ -1,7 +1,7 @@
 /** What limits by address go by, and their rates, in bounded memory. */
 
 import { isIPv6 } from 'node:net'
-import { type Rate, TokenBucket } from '../../src/token-bucket.ts'
+import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
 
 const groupsOfNetwork = 4
 const groupsOfAddress = 8

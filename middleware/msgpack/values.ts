@@ -1,6 +1,6 @@
 /** Where MessagePack values end, found without making them. */
 
-import { type ValueFormat, ValueSequence } from '../../src/value-sequence.ts'
+import { type ValueFormat, ValueSequence } from '../../src/messages/self-delimiting-values.ts'
 
 /** What is read besides MessagePack's own. */
 export interface Read {

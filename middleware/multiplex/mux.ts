@@ -2,9 +2,9 @@
 
 import type { Duplex } from 'node:stream'
 import type { Cio } from '../../src/cio.ts'
-import type { ConnectionContext } from '../../src/connection.ts'
-import { checkDuration, optionError } from '../../src/option.ts'
-import { type Opening, isHeaders } from './opening.ts'
+import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
+import { checkDuration, optionError } from '../../src/options.ts'
+import { type Opening, isHeaders } from './stream-header.ts'
 import type { Session } from './session.ts'
 
 /** The headers of a stream: texts by names. */

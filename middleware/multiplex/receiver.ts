@@ -1,8 +1,8 @@
 /** What comes over a multiplexed connection, and the rules that a peer has to keep. */
 
 import { isCioError } from '../../src/errors.ts'
-import { type Opened, OpeningReader } from './opening.ts'
-import type { Rules } from './rules.ts'
+import { type Opened, OpeningReader } from './stream-header.ts'
+import type { Rules } from './protocol-errors.ts'
 import type { Session } from './session.ts'
 import { MuxStream } from './stream.ts'
 import { Flag, type FrameSink, Frames, type Header, Reason, Type, initialWindow } from './wire.ts'

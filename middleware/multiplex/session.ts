@@ -3,11 +3,11 @@
 import type { Duplex } from 'node:stream'
 import { CioError } from '../../src/errors.ts'
 import { Quota } from './quota.ts'
-import { type Opening, writeOpening } from './opening.ts'
+import { type Opening, writeOpening } from './stream-header.ts'
 import { Outgoing } from './outgoing.ts'
 import { Pings } from './pings.ts'
 import { Receiver } from './receiver.ts'
-import { type Bounds, Rules } from './rules.ts'
+import { type Bounds, Rules } from './protocol-errors.ts'
 import { type Carrier, MuxStream } from './stream.ts'
 import { Flag, Reason, Type, initialWindow, largest } from './wire.ts'
 

@@ -2,7 +2,7 @@
 
 import { Duplex } from 'node:stream'
 import { asError } from '../../src/errors.ts'
-import { Backlog } from './backlog.ts'
+import { Backlog } from './receive-buffer.ts'
 import { initialWindow, largest } from './wire.ts'
 
 type Done = (error?: Error | null) => void

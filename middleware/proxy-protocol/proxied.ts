@@ -1,6 +1,6 @@
 /** What a header of the PROXY protocol says. */
 
-import type { Endpoint } from '../../src/address.ts'
+import type { Endpoint } from '../../src/streams/endpoint.ts'
 import { CioError } from '../../src/errors.ts'
 
 /** What a trusted sender says about the connection that it relays. */

@@ -1,6 +1,6 @@
 /** What a client asks for in the first message of TLS, before anything is verified. */
 
-import { canonicalName } from '../../src/server-names.ts'
+import { canonicalName } from '../../src/tls/sni.ts'
 
 /** What a client claims to want: nothing of it is verified. */
 export interface ClientHello {

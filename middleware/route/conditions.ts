@@ -1,10 +1,10 @@
 /** The conditions of a route: each says yes, no, or that it needs more bytes. */
 
 import { TLSSocket } from 'node:tls'
-import type { ConnectionContext } from '../../src/connection.ts'
-import { type Networks, compileNetworks } from '../../src/networks.ts'
-import { checkKnown, optionError } from '../../src/option.ts'
-import { canonicalName } from '../../src/server-names.ts'
+import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
+import { type Networks, compileNetworks } from '../../src/identity/networks.ts'
+import { checkKnown, optionError } from '../../src/options.ts'
+import { canonicalName } from '../../src/tls/sni.ts'
 import { type ClientHello, beginsTls, readClientHello } from './client-hello.ts'
 
 /** What has to hold for a route, all of it. */

@@ -1,6 +1,6 @@
 /** Tells requests, responses and batches apart. */
 
-import type { Pump } from '../../src/pump.ts'
+import type { Pump } from '../../src/messages/pump.ts'
 import type { Calls } from './calls.ts'
 import type { Requests, Respond } from './requests.ts'
 import { type Received, type Response, failed, failures } from './wire.ts'

@@ -1,8 +1,8 @@
 /** The calling side: what is waited for, for how long, and what came of it. */
 
 import { CioError, asError } from '../../src/errors.ts'
-import { checkDuration } from '../../src/option.ts'
-import type { Pump } from '../../src/pump.ts'
+import { checkDuration } from '../../src/options.ts'
+import type { Pump } from '../../src/messages/pump.ts'
 import { type Received, answeredError, cancelMethod } from './wire.ts'
 
 /** Options of a call. */

@@ -1,6 +1,6 @@
 /** One request, as its method sees it. */
 
-import type { StreamContext } from '../../src/stream-context.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import type { Id } from './wire.ts'
 
 /** One call of a method: what a method gets beside its parameters. */

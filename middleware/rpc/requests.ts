@@ -1,10 +1,10 @@
 /** The called side: requests in, responses out. */
 
-import { tell } from '../../src/app-events.ts'
+import { tell } from '../../src/lifecycle/app-events.ts'
 import { CioError, asError, isCioError } from '../../src/errors.ts'
-import type { StandardSchema } from '../../src/messages.ts'
-import type { Pump } from '../../src/pump.ts'
-import type { StreamContext } from '../../src/stream-context.ts'
+import type { StandardSchema } from '../../src/messages/messages.ts'
+import type { Pump } from '../../src/messages/pump.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { RpcRequest } from './request.ts'
 import {
   type Received,

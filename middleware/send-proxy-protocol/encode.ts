@@ -1,6 +1,6 @@
 /** Headers of the PROXY protocol, as bytes. */
 
-import { optionError } from '../../src/option.ts'
+import { optionError } from '../../src/options.ts'
 import { crc32c } from '../proxy-protocol/crc32c.ts'
 import {
   type Proxied,
@@ -10,7 +10,7 @@ import {
   sslFlags,
   tlvTypes,
 } from '../proxy-protocol/proxied.ts'
-import { addressesOf, endsOf, owner, written } from './ends.ts'
+import { addressesOf, endsOf, owner, written } from './endpoints.ts'
 
 /** What a header is to say. Without both ends, it says that there are none. */
 export interface ProxyHeader extends Partial<

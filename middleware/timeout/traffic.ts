@@ -2,7 +2,7 @@
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { StreamContext } from '../../src/stream-context.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 
 /** Counters, to be compared with those of a moment before. */
 export interface Traffic {

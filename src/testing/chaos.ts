@@ -1,11 +1,11 @@
 /** A middleware that makes a connection behave badly, the same way for the same seed. */
 
 import { type Duplex, Transform } from 'node:stream'
-import { finish } from '../finish.ts'
-import { Layer } from '../layer.ts'
-import { type Middleware, defineMiddleware } from '../middleware.ts'
-import { checkCount, checkDuration, checkKnown, optionError } from '../option.ts'
-import type { StreamContext } from '../stream-context.ts'
+import { finish } from '../streams/end-gracefully.ts'
+import { Layer } from '../streams/stack-layer.ts'
+import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
+import { checkCount, checkDuration, checkKnown, optionError } from '../options.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { resetError } from './duplex-pair.ts'
 import { seeded } from './random.ts'
 

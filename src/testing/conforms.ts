@@ -1,16 +1,16 @@
 /** Checks what any good middleware of a connection or a client keeps to. */
 
 import type { Cio } from '../cio.ts'
-import type { ConnectOptions } from '../client.ts'
+import type { ConnectOptions } from '../client/client.ts'
 import { CioError } from '../errors.ts'
-import { isMiddleware } from '../load.ts'
-import type { Middleware, Next } from '../middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../option.ts'
-import type { ListenOptions } from '../server.ts'
-import type { StreamContext } from '../stream-context.ts'
-import type { End } from './scene.ts'
-import { Trial } from './trial.ts'
-import { type MiddlewarePromise, nameOf } from './watch.ts'
+import { isMiddleware } from '../pipeline/import-middleware.ts'
+import type { Middleware, Next } from '../pipeline/middleware.ts'
+import { checkDuration, checkKnown, optionError } from '../options.ts'
+import type { ListenOptions } from '../server/server.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+import type { End } from './scenario.ts'
+import { Trial } from './conformance-run.ts'
+import { type MiddlewarePromise, nameOf } from './instrument.ts'
 
 /** A middleware, or a function that makes one without being given anything. */
 export type Conforming<Needs extends object = never> = Middleware<Needs> | (() => Middleware<Needs>)

@@ -1,6 +1,6 @@
 /** Ways in which a network may cut what was sent. */
 
-import { checkCount, checkKnown, optionError } from '../option.ts'
+import { checkCount, checkKnown, optionError } from '../options.ts'
 import { seeded } from './random.ts'
 
 /** Options of {@link fragment}. */

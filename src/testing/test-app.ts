@@ -1,11 +1,11 @@
 /** An application without a port: a connection over an in-memory pair, with or without TLS. */
 
 import { Cio } from '../cio.ts'
-import type { ClientContext, ConnectOptions } from '../client.ts'
-import type { ConnectionContext } from '../connection.ts'
+import type { ClientContext, ConnectOptions } from '../client/client.ts'
+import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { isCioError } from '../errors.ts'
-import { checkKnown } from '../option.ts'
-import type { ListenOptions, ServerContext } from '../server.ts'
+import { checkKnown } from '../options.ts'
+import type { ListenOptions, ServerContext } from '../server/server.ts'
 import { duplexPair } from './duplex-pair.ts'
 
 /** Options of {@link testApp}. */

@@ -5,7 +5,7 @@ import { isIP } from 'node:net'
 import { promisify } from 'node:util'
 import type { pki } from 'node-forge'
 import { CioError, asError } from '../errors.ts'
-import { optionError } from '../option.ts'
+import { optionError } from '../options.ts'
 
 /** A key and its certificate, as `certs`, `listen()`, `connect()` and Node's `tls` take them. */
 export interface TestIdentity {

@@ -88,7 +88,7 @@ test('descriptors that others than clients have taken are noticed, too', async (
 })
 
 test('without a reserve Node accepts and closes what is too much, and nothing tells', async (t) => {
-  // Should this fail one day, Node has become honest, and src/descriptors.ts may go.
+  // Should this fail one day, Node has become honest, and src/server/file-descriptors.ts may go.
   const { program, port } = await start(t, { reservedDescriptors: 0 })
   let hungUp = 0
   for (let index = 0; index < 2 * limit; index++) {

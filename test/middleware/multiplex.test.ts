@@ -26,7 +26,7 @@ import { libp2pMuxer } from '../support/libp2p.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { type Transport, deferred, heard, optionsOf, transports } from '../support/transports.ts'
-import { Backlog } from '../../middleware/multiplex/backlog.ts'
+import { Backlog } from '../../middleware/multiplex/receive-buffer.ts'
 import { type Frame, Peer, frame, opening } from '../support/yamux.ts'
 
 /** An app whose streams come back as they are, but for those that have another handler. */

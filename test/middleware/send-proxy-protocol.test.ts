@@ -2,7 +2,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { once } from 'node:events'
 import { type Socket, createServer } from 'node:net'
-import { parseHeader } from '../../middleware/proxy-protocol/header.ts'
+import { parseHeader } from '../../middleware/proxy-protocol/header-reader.ts'
 import {
   Cio,
   type ConnectionContext,

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { isDeepStrictEqual } from 'node:util'
-import { Gathering, parseHeader } from '../../../middleware/proxy-protocol/header.ts'
+import { Gathering, parseHeader } from '../../../middleware/proxy-protocol/header-reader.ts'
 import type { ParsedHeader } from '../../../middleware/proxy-protocol/proxied.ts'
 import { type ProxyHeader, isCioError, proxyHeader } from '../../../src/index.ts'
 

@@ -1,0 +1,100 @@
+/** A budget of handshakes: so many at once, the rest wait in line. */
+
+import type { Cio } from '../../src/cio.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { type Ending, Line } from './wait-queue.ts'
+
+/** Milliseconds between two looks at who makes progress, while somebody waits. */
+const stallInterval = 100
+/** Looks after which a handshake does not count any more, whatever it sends. */
+const mostLooks = 5
+
+/** A handshake that counts: what had been read at the last look, and how many looks there were. */
+interface Progress {
+  readonly read: number | undefined
+  readonly looks: number
+}
+
+const begun: Progress = { read: undefined, looks: 0 }
+
+/**
+ * Handshakes that are under way.
+ *
+ * One stops to count when it is done, when its connection is gone, or, while others wait, when its
+ * peer has not sent a byte for a while, or has not come to the end in five times that: such a one
+ * costs nothing, and a few hundred peers that begin a handshake and fall silent, or go on byte by
+ * byte, could otherwise keep everybody out.
+ */
+export class Handshakes {
+  readonly #most: number
+  readonly #mostWaiting: number
+  readonly #line: Line
+  readonly #under = new Map<StreamContext, Progress>()
+  readonly #apps = new WeakSet<Cio>()
+  #timer: NodeJS.Timeout | undefined
+
+  /** @param timeout Milliseconds that one waits in line */
+  constructor(most: number, mostWaiting: number, timeout: number) {
+    this.#most = most
+    this.#mostWaiting = mostWaiting
+    this.#line = new Line(timeout)
+  }
+
+  /** How many are under way. */
+  get count(): number {
+    return this.#under.size
+  }
+
+  /** How many wait. */
+  get waiting(): number {
+    return this.#line.length
+  }
+
+  /** Waits for one's turn; from then on it counts. Late at once where too many wait. */
+  enter(ctx: StreamContext): Promise<Ending> | Ending {
+    this.#listen(ctx.app)
+    if (this.#under.size < this.#most) {
+      this.#under.set(ctx, begun)
+      return 'turn'
+    }
+    if (this.#line.length >= this.#mostWaiting) return 'late'
+    this.#timer ??= setInterval(() => this.#look(), stallInterval)
+    return this.#line.join(ctx.transport!, () => this.#under.set(ctx, begun))
+  }
+
+  /** It is done, or gone: the next one may begin. */
+  leave(ctx: StreamContext): void {
+    if (!this.#under.delete(ctx)) return
+    this.#line.call()
+    if (this.#line.length === 0) this.#rest()
+  }
+
+  /** One listener for all connections of an app; the first, since one that throws is the last. */
+  #listen(app: Cio): void {
+    if (this.#apps.has(app)) return
+    this.#apps.add(app)
+    app.prependListener('secure', (ctx) => this.leave(ctx))
+    app.prependListener('plain', (ctx) => this.leave(ctx))
+  }
+
+  #look(): void {
+    // Once around the loop, in case it was this side that stood still: what has come is read by then.
+    setImmediate(() => {
+      // As they are now: those whose turn comes meanwhile have had no time to make progress.
+      const under = [...this.#under]
+      for (const [ctx, before] of under) {
+        if (this.#line.length === 0) break
+        const read = ctx.socket?.bytesRead ?? 0
+        const looks = before.looks + 1
+        if (read === before.read || looks > mostLooks) this.leave(ctx)
+        else if (this.#under.has(ctx)) this.#under.set(ctx, { read, looks })
+      }
+      if (this.#line.length === 0) this.#rest()
+    })
+  }
+
+  #rest(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+}

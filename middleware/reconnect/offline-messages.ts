@@ -1,0 +1,142 @@
+/** What stands in for `ctx.messages` while a client has no connection. */
+
+import type { ClientContext } from '../../src/client/client.ts'
+import { CioError } from '../../src/errors.ts'
+import type { Messages } from '../../src/messages/messages.ts'
+
+type AnyMessages = Messages<unknown>
+type Result = IteratorResult<unknown, undefined>
+type Waiting = () => void
+
+const ignore = (): void => {}
+
+/** All that is public of `Messages`; it is no `Messages` itself, which have a stream. */
+export class Away
+  implements AsyncIterableIterator<unknown>, Omit<AnyMessages, typeof Symbol.asyncIterator>
+{
+  readonly #ctx: ClientContext
+  readonly #wait: number
+  readonly #maxWaiting: number
+  readonly #waiting = new Set<Waiting>()
+
+  constructor(ctx: ClientContext, wait: number, maxWaiting: number) {
+    this.#ctx = ctx
+    this.#wait = wait
+    this.#maxWaiting = maxWaiting
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  send(message: unknown): Promise<void> {
+    return this.#later((messages) => messages.send(message))
+  }
+
+  sendMany(messages: Iterable<unknown>): Promise<void> {
+    return this.#later((arrived) => arrived.sendMany(messages))
+  }
+
+  end(): Promise<void> {
+    return this.#later((messages) => messages.end())
+  }
+
+  async next(): Promise<Result> {
+    const messages = await this.#arrived()
+    return messages ? messages.next() : { done: true, value: undefined }
+  }
+
+  async each(handler: (message: unknown) => unknown): Promise<void> {
+    const messages = await this.#arrived()
+    if (messages) await messages.each(handler)
+  }
+
+  release(): void {}
+
+  get hasMore(): boolean {
+    return false
+  }
+
+  get isAwaited(): boolean {
+    return false
+  }
+
+  moveTo(): void {}
+
+  /** Lets those who wait go on, in their order: there is a connection, or there will be none. */
+  readonly flush = (): void => {
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const go of waiting) go()
+  }
+
+  /** The messages of the next connection; undefined if there will be none. */
+  async #arrived(): Promise<AnyMessages | undefined> {
+    try {
+      return await this.#reach((messages) => messages, Infinity)
+    } catch (error) {
+      if (this.#ctx.isDraining) return undefined
+      throw error
+    }
+  }
+
+  #later(use: (messages: AnyMessages) => Promise<void>): Promise<void> {
+    const used = this.#reach(use, this.#wait)
+    // Who does not wait for a send must not find the process ended by it.
+    used.catch(ignore)
+    return used
+  }
+
+  #reach<Result>(
+    use: (messages: AnyMessages) => Result | Promise<Result>,
+    wait: number,
+  ): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const act = (): void => {
+        try {
+          resolve(use(this.#current()))
+        } catch (error) {
+          reject(error)
+        }
+      }
+      if (this.#ctx.connected) return act()
+      if (wait === 0 || this.#ctx.isDraining) return reject(this.#gone(0))
+      if (this.#waiting.size >= this.#maxWaiting) return reject(this.#full())
+      const go = (): void => {
+        clearTimeout(timer)
+        if (this.#ctx.connected) act()
+        else reject(this.#gone(0))
+      }
+      const expire = (): void => {
+        this.#waiting.delete(go)
+        reject(this.#gone(wait))
+      }
+      const timer = wait === Infinity ? undefined : setTimeout(expire, wait)
+      this.#waiting.add(go)
+    })
+  }
+
+  #current(): AnyMessages {
+    const { messages } = this.#ctx as unknown as { readonly messages: unknown }
+    if (messages !== this) return messages as AnyMessages
+    throw new CioError(
+      'ERR_CIO_NO_MESSAGES',
+      'reconnect: ctx.messages is used, and no codec adds it; register one such as `json()`',
+    )
+  }
+
+  #gone(waited: number): CioError {
+    const how = waited === 0 ? '' : `, and there was no other within ${waited} ms`
+    return new CioError('ERR_CIO_CLOSED', `the connection is gone${how}; nothing was sent`, {
+      fault: 'peer',
+      cause: this.#ctx.broken,
+    })
+  }
+
+  #full(): CioError {
+    return new CioError(
+      'ERR_CIO_QUEUE_SIZE',
+      `${this.#waiting.size} wait for the next connection already, as many as \`maxWaiting\`; await send() before the next`,
+    )
+  }
+}

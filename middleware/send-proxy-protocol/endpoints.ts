@@ -1,0 +1,83 @@
+/** The two ends that a header names, and their bytes. */
+
+import { isIPv4, isIPv6 } from 'node:net'
+import type { Endpoint } from '../../src/streams/endpoint.ts'
+import { optionError } from '../../src/options.ts'
+import { canonicalAddress } from '../../src/identity/peer.ts'
+import type { Proxied } from '../proxy-protocol/proxied.ts'
+
+/** Who is named by the errors of a header's contents. */
+export const owner = 'proxyHeader'
+const unixSize = 108
+
+/** Both ends, and the family that they are written in. */
+export interface Ends {
+  readonly family: NonNullable<Proxied['family']>
+  readonly source: Endpoint
+  readonly destination: Endpoint
+}
+
+/** Both ends, and a family that has both: IPv4 beside IPv6 is written as IPv6. */
+export function endsOf({
+  source,
+  destination,
+}: Partial<Pick<Proxied, 'source' | 'destination'>>): Ends | null {
+  if (!source || !destination) return null
+  const ends = [checked('source', source), checked('destination', destination)] as const
+  const all = ends.map(({ address }) => familyOf(address))
+  const unix = all.filter((family) => family === 'Unix').length
+  if (unix === 1) throw optionError(owner, 'destination', 'an address, as the source', destination)
+  const family = unix > 0 ? 'Unix' : all.includes('IPv6') ? 'IPv6' : 'IPv4'
+  return { family, source: ends[0], destination: ends[1] }
+}
+
+function checked(name: string, { address, port }: Endpoint): Endpoint {
+  const known = typeof address === 'string' && (isPath(address) || familyOf(address) !== 'Unix')
+  if (!known) throw optionError(owner, `${name}.address`, 'an IP address or a path', address)
+  if (!Number.isInteger(port) || port < 0 || port > 0xffff) {
+    throw optionError(owner, `${name}.port`, 'a port', port)
+  }
+  return { address: canonicalAddress(address), port }
+}
+
+function familyOf(address: string): Ends['family'] {
+  if (isIPv4(address)) return 'IPv4'
+  return isIPv6(address) ? 'IPv6' : 'Unix'
+}
+
+/** An absolute path, one of the abstract namespace, or that of a socket without a name. */
+function isPath(address: string): boolean {
+  return /^[/\0]|^$/.test(address) && Buffer.byteLength(address) <= unixSize
+}
+
+/** An address in the form of its family. */
+export function written({ address }: Endpoint, family: Ends['family']): string {
+  return family === 'IPv6' && isIPv4(address) ? `::ffff:${address}` : address
+}
+
+/** Both addresses, then both ports, as they are in version 2. */
+export function addressesOf({ family, source, destination }: Ends): Buffer[] {
+  const ends = [source, destination]
+  if (family === 'Unix') {
+    return ends.map(({ address }) => {
+      const path = Buffer.alloc(unixSize)
+      path.write(address)
+      return path
+    })
+  }
+  const addresses = ends.map((end) => ipBytes(written(end, family)))
+  return [...addresses, ...ends.map(({ port }) => Buffer.from([port >> 8, port & 0xff]))]
+}
+
+function ipBytes(address: string): Buffer {
+  if (isIPv4(address)) return Buffer.from(address.split('.').map(Number))
+  // The last two groups may be written as IPv4.
+  const hex = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...parts: string[]) => {
+    const [a = 0, b = 0, c = 0, d = 0] = parts.slice(0, 4).map(Number)
+    return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`
+  })
+  const [before, after] = hex.split('::').map((half) => half.split(':').filter(Boolean))
+  const missing = 8 - before!.length - (after?.length ?? 0)
+  const groups = [...before!, ...Array.from({ length: missing }, () => '0'), ...(after ?? [])]
+  return Buffer.from(groups.map((group) => group.padStart(4, '0')).join(''), 'hex')
+}

@@ -1,0 +1,165 @@
+/** Judging a peer by a rule, and turning it away: what the lists share. Fails closed. */
+
+import debug from 'debug'
+import type { TLSSocket } from 'node:tls'
+import { announce, tell } from '../lifecycle/app-events.ts'
+import { presentedCertificate } from '../identity/peer-certificate.ts'
+import { type DismissOptions, checkDismissal } from '../lifecycle/evict.ts'
+import { CioError, asError, quote } from '../errors.ts'
+import { finish } from '../streams/end-gracefully.ts'
+import { checkDuration, checkKnown, optionError } from '../options.ts'
+import type { Peer } from '../identity/peer.ts'
+import { type Rule, type Who, compileRule } from '../identity/peer-matcher.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+
+/** Options that `allowList` and `denyList` share. */
+export interface ListOptions extends DismissOptions {
+  /**
+   * Lets everybody in, and tells by `report` whom it would have turned away: to try a list out
+   * before it bites.
+   *
+   * @default false
+   */
+  readonly report?: boolean
+  /**
+   * Says goodbye to who is turned away: writes to `ctx.stream`, which is ended and flushed when
+   * the function has returned. `peer` is null where there is no verified identity.
+   *
+   * @default the connection just ends
+   */
+  readonly reject?: (ctx: StreamContext, peer: Peer | null) => unknown
+  /**
+   * Milliseconds for a predicate to decide, and again for a goodbye to be said and flushed.
+   * `Infinity` waits for ever.
+   *
+   * @default 10_000
+   */
+  readonly timeout?: number
+}
+
+const defaultTimeout = 10_000
+
+/** The check of a list. */
+export interface Judge {
+  /**
+   * Throws `ERR_CIO_REJECTED` (peer) where the peer is not let in, once `reject` has said goodbye.
+   * With `report` it tells, and does not throw.
+   */
+  (ctx: StreamContext): Promise<void>
+  /** The error of a peer that is not let in, as things are now; says no goodbye. */
+  readonly verdict: (ctx: StreamContext) => Promise<CioError | undefined>
+}
+
+/**
+ * Makes the check of a list: it throws unless the peer has a verified identity without a defect,
+ * and the rule `who` says `admits` of it.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function judge(owner: string, who: Who, admits: boolean, options: ListOptions): Judge {
+  const { timeout = defaultTimeout, reject, report = false } = options
+  checkKnown(owner, options, ['reject', 'timeout', 'report', 'onChange', 'drainTimeout'])
+  checkDuration(owner, 'timeout', timeout)
+  checkDismissal(owner, options)
+  if (reject !== undefined && typeof reject !== 'function') {
+    throw optionError(owner, 'reject', 'a function', reject)
+  }
+  if (typeof report !== 'boolean') throw optionError(owner, 'report', 'true or false', report)
+  const rule = compileRule(owner, who)
+  const log = debug(`cio:${owner}`)
+
+  return Object.assign(check, { verdict })
+
+  async function check(ctx: StreamContext): Promise<void> {
+    const error = await verdict(ctx)
+    if (!error) return
+    if (report) return announce(ctx.app, 'report', error, ctx)
+    if (reject) await sayGoodbye(owner, ctx, reject, timeout)
+    throw error
+  }
+
+  async function verdict(ctx: StreamContext): Promise<CioError | undefined> {
+    const refused = await refusal(ctx, rule, admits, timeout)
+    const { peer, remote } = ctx
+    const name = peer?.name == null ? '' : ` (${quote(peer.name)})`
+    if (log.enabled) log('%d%s: %s', ctx.id, name, refused?.message ?? 'comes in')
+    if (!refused) return undefined
+    const message = `${remote}${name} was turned away by \`${owner}\`: ${refused.message}`
+    return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer', cause: refused.cause })
+  }
+}
+
+/** Why a peer is not let in; undefined if it is. */
+async function refusal(
+  ctx: StreamContext,
+  rule: Rule,
+  admits: boolean,
+  timeout: number,
+): Promise<{ readonly message: string; readonly cause?: Error } | undefined> {
+  const { peer } = ctx
+  if (!peer) return { message: whyUnknown(ctx) }
+  const { defect } = peer
+  if (defect !== null) return { message: defect }
+  try {
+    const answer = rule(peer, ctx)
+    const holds = typeof answer === 'boolean' ? answer : await within(ctx, timeout, answer)
+    if (holds === admits) return undefined
+    return { message: holds ? 'it is on the list' : 'it is not on the list' }
+  } catch (thrown) {
+    // It is gone, which is no verdict on it.
+    if (isGone(ctx, thrown)) throw thrown
+    const cause = asError(thrown)
+    return { message: `its rule failed: ${cause.message}`, cause }
+  }
+}
+
+async function sayGoodbye(
+  owner: string,
+  ctx: StreamContext,
+  reject: NonNullable<ListOptions['reject']>,
+  timeout: number,
+): Promise<void> {
+  try {
+    await within(ctx, timeout, Promise.resolve(reject(ctx, ctx.peer)))
+    await finish(ctx.stream, timeout)
+  } catch (thrown) {
+    if (isGone(ctx, thrown)) return
+    const cause = asError(thrown)
+    const message = `the \`reject\` of \`${owner}\` failed: ${cause.message}`
+    tell(ctx.app, new CioError('ERR_CIO_GOODBYE', message, { cause }), ctx)
+  }
+}
+
+function whyUnknown({ socket, encrypted }: StreamContext): string {
+  if (!encrypted) return 'it does not speak TLS'
+  const certificate = presentedCertificate(socket as TLSSocket)
+  if (!certificate) return 'it presented no certificate'
+  const verdict = String((socket as TLSSocket).authorizationError ?? 'it was not verified')
+  return `its certificate is not trusted (${verdict}); the subject it claims, unverified, is ${quote(certificate.subject)}`
+}
+
+function isGone(ctx: StreamContext, thrown: unknown): boolean {
+  return ctx.isOver && thrown === ctx.signal.reason
+}
+
+/** Waits for an answer as long as there is a connection, and at most for a time. */
+async function within<T>(ctx: StreamContext, timeout: number, answer: Promise<T>): Promise<T> {
+  const { signal } = ctx
+  let stop = (): void => {}
+  const stopped = new Promise<never>((_, reject) => {
+    const expire = (): void => reject(new Error(`it took more than ${timeout} ms`))
+    const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
+    const abort = (): void => reject(asError(signal.reason))
+    signal.addEventListener('abort', abort)
+    if (signal.aborted) abort()
+    stop = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
+    }
+  })
+  try {
+    return await Promise.race([answer, stopped])
+  } finally {
+    stop()
+  }
+}

@@ -1,0 +1,227 @@
+/** Making a connection: to one target, or to the first of several that answers, in bounded time. */
+
+import { type NetConnectOpts, type Socket, connect as connectNet } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { ConnectOptions } from './client.ts'
+import { CioError, asError, isCioError } from '../errors.ts'
+import { checkDuration, optionError } from '../options.ts'
+
+/** One of several places that `connect()` may connect to. */
+export interface ConnectTarget {
+  readonly host?: string
+  readonly port?: number
+  /** The path of a Unix socket, in place of a host and a port. */
+  readonly path?: string
+  /** The name that the server's certificate has to be for, where it is not the host. */
+  readonly servername?: string
+}
+
+/**
+ * Makes a connection in place of Node's `net.connect`.
+ *
+ * `options` are those of the run, with the host and the port of the target. When `signal` aborts,
+ * nobody wants the connection any more: what comes late is destroyed.
+ */
+export type CreateConnection = (
+  options: ConnectOptions,
+  signal: AbortSignal,
+) => Duplex | Promise<Duplex>
+
+/** A connection that was made, and the options with the target that it was made to. */
+export interface Dialed {
+  readonly stream: Duplex
+  readonly options: ConnectOptions
+}
+
+const defaultConnectTimeout = 10_000
+/** Node's own are 250 ms, and it abandons each attempt: servers far away could not be reached. */
+const attemptTimeout = 1_000
+const ignore = (): void => {}
+
+/** Connects to the target of the options, or to the first of several that answers. */
+export async function dial(options: ConnectOptions, signal: AbortSignal): Promise<Dialed> {
+  const { targets, order = 'given' } = options
+  if (order !== 'given' && order !== 'random') {
+    throw optionError('connect', 'order', "'given' or 'random'", order)
+  }
+  if (targets === undefined) return { options, stream: await dialOne(options, signal) }
+  checkTargets(targets)
+
+  const failures: [ConnectOptions, Error][] = []
+  for (const target of order === 'random' ? shuffled(targets) : targets) {
+    const aimed = aim(options, target)
+    try {
+      return { options: aimed, stream: await dialOne(aimed, signal) }
+    } catch (thrown) {
+      const error = asError(thrown)
+      if (signal.aborted || (isCioError(error) && error.fault === 'app')) throw error
+      failures.push([aimed, error])
+    }
+  }
+  throw failures.length === 1 ? failures[0]![1] : noneConnected(failures)
+}
+
+/** Where options lead to, for messages. */
+export function placeOf({
+  path,
+  host = 'localhost',
+  port,
+}: Pick<ConnectOptions, 'path' | 'host' | 'port'>): string {
+  return path ?? `${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
+/**
+ * Opens a TCP connection or a Unix socket; half-open, without delay, as `connect()` does by itself.
+ * For what connects to something else first, such as a proxy.
+ *
+ * @throws Node's error, or the signal's reason
+ */
+export function openSocket(options: ConnectOptions, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted()
+    const socket = connectNet({
+      noDelay: true,
+      autoSelectFamilyAttemptTimeout: attemptTimeout,
+      ...options,
+      allowHalfOpen: true,
+      signal: undefined,
+    } as unknown as NetConnectOpts)
+    const abort = (): void => {
+      const tried = socket.autoSelectFamilyAttemptedAddresses ?? []
+      socket.destroy(naming(asError(signal.reason), tried))
+    }
+    const settle = (): void => {
+      signal.removeEventListener('abort', abort)
+      socket.off('error', fail)
+    }
+    const fail = (error: Error): void => {
+      settle()
+      reject(spellOut(error))
+    }
+    signal.addEventListener('abort', abort)
+    // Stays: between here and whose it will be, an error must not be nobody's.
+    socket.on('error', ignore)
+    socket.once('error', fail)
+    socket.once('connect', () => {
+      settle()
+      if (!isItsOwnPeer(socket)) return resolve(socket)
+      reject(nobodyThere(socket))
+      socket.destroy()
+    })
+  })
+}
+
+/**
+ * Where nobody listens on a port of those that the kernel gives to clients, it gives that port to
+ * one that connects there, sooner or later, and connects it to itself.
+ */
+function isItsOwnPeer({ localPort, remotePort, localAddress, remoteAddress }: Socket): boolean {
+  return localPort !== undefined && localPort === remotePort && localAddress === remoteAddress
+}
+
+function nobodyThere({ remoteAddress, remotePort }: Socket): Error {
+  const place = placeOf({ host: remoteAddress!, port: remotePort! })
+  const message = `connect ECONNREFUSED ${place}: nobody listens there, and the connection was made to itself`
+  return Object.assign(new Error(message), { code: 'ECONNREFUSED', syscall: 'connect' })
+}
+
+function dialOne(options: ConnectOptions, ours: AbortSignal): Promise<Duplex> {
+  const { connectTimeout = defaultConnectTimeout, createConnection = openSocket } = options
+  checkDuration('connect', 'connectTimeout', connectTimeout)
+  if (typeof createConnection !== 'function') {
+    throw optionError('connect', 'createConnection', 'a function', createConnection)
+  }
+  ours.throwIfAborted()
+
+  const limit = new AbortController()
+  const late = (): void => limit.abort(timedOut(options, connectTimeout))
+  const timer = connectTimeout === Infinity ? undefined : setTimeout(late, connectTimeout)
+  const abort = (): void => limit.abort(ours.reason)
+  ours.addEventListener('abort', abort)
+  const making = (async () => createConnection(options, limit.signal))()
+  return settled(making, limit.signal).finally(() => {
+    clearTimeout(timer)
+    ours.removeEventListener('abort', abort)
+  })
+}
+
+/** What is being made, or the reason of the signal; then what comes late is destroyed. */
+function settled(making: Promise<Duplex>, signal: AbortSignal): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      making.then((stream) => stream.destroy(), ignore)
+      // After the error of what is being made, which may know more.
+      setImmediate(() => reject(asError(signal.reason)))
+    }
+    signal.addEventListener('abort', abort)
+    making.then(
+      (stream) => {
+        signal.removeEventListener('abort', abort)
+        if (signal.aborted) return
+        if (typeof stream?.pipe !== 'function') {
+          return reject(optionError('createConnection', 'its result', 'a Duplex', stream))
+        }
+        stream.on('error', ignore)
+        resolve(stream)
+      },
+      (thrown: unknown) => {
+        signal.removeEventListener('abort', abort)
+        reject(asError(thrown))
+      },
+    )
+  })
+}
+
+function checkTargets(targets: readonly ConnectTarget[]): void {
+  const isTarget = (target: unknown): boolean => typeof target === 'object' && target !== null
+  if (Array.isArray(targets) && targets.length > 0 && targets.every(isTarget)) return
+  throw optionError('connect', 'targets', 'at least one { host, port } or { path }', targets)
+}
+
+function aim(options: ConnectOptions, target: ConnectTarget): ConnectOptions {
+  const aimed: Record<string, unknown> = { ...options }
+  for (const name of ['host', 'port', 'path']) delete aimed[name]
+  return Object.assign(aimed, target)
+}
+
+/** Fisher and Yates. */
+function shuffled<One>(all: readonly One[]): One[] {
+  const mixed = [...all]
+  for (let left = mixed.length; left > 1; left--) {
+    const chosen = Math.floor(Math.random() * left)
+    ;[mixed[left - 1], mixed[chosen]] = [mixed[chosen]!, mixed[left - 1]!]
+  }
+  return mixed
+}
+
+function timedOut(options: ConnectOptions, timeout: number): CioError {
+  return new CioError(
+    'ERR_CIO_CONNECT_TIMEOUT',
+    `${placeOf(options)} was not connected within ${timeout} ms`,
+    { fault: 'peer' },
+  )
+}
+
+/** The same error, with the addresses of the name that were tried. */
+function naming(error: Error, tried: readonly string[]): Error {
+  if (tried.length < 2 || !isCioError(error, 'ERR_CIO_CONNECT_TIMEOUT')) return error
+  return new CioError(error.code, `${error.message}; tried ${tried.join(', ')}`, { fault: 'peer' })
+}
+
+/** Node's error of several addresses has an empty message. */
+function spellOut(error: Error): Error {
+  if (error instanceof AggregateError && error.message === '') {
+    error.message = error.errors.map((one: Error) => one.message).join('; ')
+  }
+  return error
+}
+
+function noneConnected(failures: readonly [ConnectOptions, Error][]): CioError {
+  const told = failures.map(([options, { message }]) => `${placeOf(options)} (${message})`)
+  const errors = failures.map(([, error]) => error)
+  return new CioError(
+    'ERR_CIO_CONNECT',
+    `none of ${failures.length} targets was connected: ${told.join(', ')}`,
+    { fault: 'peer', cause: new AggregateError(errors, 'each error, in the order of the tries') },
+  )
+}

@@ -1,0 +1,65 @@
+/** Connecting through something that has to be asked first, such as a proxy. */
+
+import type { Duplex } from 'node:stream'
+import type { ClientContext, ConnectOptions } from './client.ts'
+import { openSocket } from './dial.ts'
+import { asError } from '../errors.ts'
+import type { Next } from '../pipeline/middleware.ts'
+
+/**
+ * Asks a proxy for a connection to `target`, over a stream to it. Returns the stream that leads
+ * there: the same one, with nothing of it taken that is the target's, or another one on top of it.
+ */
+export type AskProxy = (stream: Duplex, target: ConnectOptions) => Promise<Duplex>
+
+/**
+ * Runs what is inside a middleware with connections that go through a proxy: for one that stands
+ * before `connect`. It puts a `createConnection` into `ctx.options`, and takes it away again.
+ *
+ * The proxy is reached as the connection would have been, so also through another one that stands
+ * before it. When nobody wants the connection any more, the stream to it is destroyed, which is to
+ * end `ask`; and so it is if `ask` throws.
+ *
+ * @example
+ * import { type ClientContext, type Middleware, defineMiddleware, through } from 'cio'
+ * import { once } from 'node:events'
+ *
+ * // A proxy that takes the port of its own network as the first line, and says nothing.
+ * const jump = (host: string, port: number): Middleware<ClientContext> =>
+ *   defineMiddleware<ClientContext>({ name: 'jump', before: 'connect' }, (ctx, next) =>
+ *     through(ctx, { host, port }, next, async (stream, target) => {
+ *       if (!stream.write(`${target.port}\n`)) await once(stream, 'drain')
+ *       return stream
+ *     }),
+ *   )
+ */
+export async function through(
+  ctx: ClientContext,
+  proxy: { readonly host: string; readonly port: number },
+  next: Next,
+  ask: AskProxy,
+): Promise<void> {
+  const outer = ctx.options
+  const { createConnection: reach = openSocket } = outer
+  const createConnection = async (target: ConnectOptions, signal: AbortSignal): Promise<Duplex> => {
+    const { path: _, ...rest } = target
+    const stream = await reach({ ...rest, host: proxy.host, port: proxy.port }, signal)
+    const abort = (): void => void stream.destroy()
+    signal.addEventListener('abort', abort)
+    try {
+      signal.throwIfAborted()
+      return await ask(stream, target)
+    } catch (error) {
+      stream.destroy()
+      throw signal.aborted ? asError(signal.reason) : error
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+  }
+  ctx.options = { ...outer, createConnection }
+  try {
+    await next()
+  } finally {
+    ctx.options = outer
+  }
+}

@@ -1,0 +1,194 @@
+/** Rules about who somebody is: what lists are made of. */
+
+import { isIP } from 'node:net'
+import { CioError } from '../errors.ts'
+import { optionError } from '../options.ts'
+import { type Peer, canonicalAddress } from './peer.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+
+/** A text that must be equal, a pattern, or several of these, one of which must hold. */
+export type Match = string | RegExp | readonly (string | RegExp)[]
+
+/** Decides about a peer. Only `true` and `false` are answers. */
+export type PeerPredicate = (peer: Peer, ctx: StreamContext) => boolean | Promise<boolean>
+
+/** A rule by field: every field that is given must hold, by one of its values. */
+export interface PeerFields {
+  /** The common name, exactly. */
+  readonly cn?: Match
+  /** An organizational unit, exactly. */
+  readonly ou?: Match
+  /** An organization, exactly. */
+  readonly o?: Match
+  /** A DNS name, in any case, by a pattern too; a wildcard in the certificate is a name like any other. */
+  readonly dns?: Match
+  /** A URI, exactly, such as a SPIFFE id. */
+  readonly uri?: Match
+  /** An e-mail address, exactly. */
+  readonly email?: Match
+  /** An IP address, in any spelling. */
+  readonly ip?: Match
+  /** SHA-256 of the certificate, 64 hexadecimal digits in any case, with or without colons. */
+  readonly fingerprint?: Match
+  /**
+   * The public key, whichever certificate it is in: `sha256/` and the base64 of the SHA-256 of its
+   * SubjectPublicKeyInfo. The certificate has to be verified all the same.
+   */
+  readonly spki?: Match
+}
+
+/** Who: a common name, a pattern for it, a predicate, fields, or an array of these. */
+export type Who =
+  | string
+  | RegExp
+  | PeerPredicate
+  | PeerFields
+  | readonly (string | RegExp | PeerPredicate | PeerFields)[]
+
+/** What a rule says of a peer. Anything but a boolean has been made an error. */
+export type Rule = (peer: Peer, ctx: StreamContext) => boolean | Promise<boolean>
+
+interface Field {
+  readonly of: (peer: Peer) => readonly string[]
+  readonly normalise: (text: string) => string
+  /** What a text has to be: one that cannot match would leave a deny list open. */
+  readonly form?: { readonly is: (text: string) => boolean; readonly rule: string }
+  /** Whether patterns ignore case, as texts do. */
+  readonly anyCase?: boolean
+}
+
+const asIs = (text: string): string => text
+const hexadecimal = (text: string): string => text.replaceAll(':', '').toUpperCase()
+
+const fields: Readonly<Record<keyof PeerFields, Field>> = {
+  cn: { of: ({ name }) => (name === null ? [] : [name]), normalise: asIs },
+  ou: { of: ({ organizationalUnit }) => organizationalUnit, normalise: asIs },
+  o: { of: ({ organization }) => organization, normalise: asIs },
+  dns: { of: ({ names }) => names.dns, normalise: (text) => text.toLowerCase(), anyCase: true },
+  uri: { of: ({ names }) => names.uri, normalise: asIs },
+  email: { of: ({ names }) => names.email, normalise: asIs },
+  ip: {
+    of: ({ names }) => names.ip,
+    normalise: canonicalAddress,
+    form: { is: (text) => isIP(text) !== 0, rule: 'an IP address' },
+  },
+  fingerprint: {
+    of: ({ fingerprint256 }) => [fingerprint256],
+    normalise: hexadecimal,
+    form: {
+      is: (text) => /^[0-9A-F]{64}$/.test(hexadecimal(text)),
+      rule: 'a SHA-256 in hexadecimal, 64 digits with or without colons',
+    },
+    anyCase: true,
+  },
+  spki: {
+    of: ({ spki }) => [spki],
+    normalise: asIs,
+    form: { is: isPin, rule: '`sha256/` and 44 characters of base64' },
+  },
+}
+
+function isPin(text: string): boolean {
+  const base64 = text.startsWith('sha256/') ? text.slice('sha256/'.length) : ''
+  const digest = Buffer.from(base64, 'base64')
+  // As it is written in one way only, other spellings would never match.
+  return digest.length === 32 && digest.toString('base64') === base64
+}
+
+/**
+ * Makes one rule of what a list is given: it holds if any of its parts does. Of no parts, it never
+ * holds.
+ *
+ * @throws `ERR_CIO_OPTION`: a part is of none of the kinds, has an unknown field, or none
+ */
+export function compileRule(owner: string, who: Who): Rule {
+  const parts = (Array.isArray(who) ? who : [who]).map((part) => compilePart(owner, part))
+  return (peer, ctx) => any(parts, peer, ctx)
+}
+
+/** Asks one after the other, and waits only where a part makes it wait. */
+function any(parts: readonly Rule[], peer: Peer, ctx: StreamContext): boolean | Promise<boolean> {
+  for (const [index, part] of parts.entries()) {
+    const holds = part(peer, ctx)
+    if (holds === true) return true
+    if (holds === false) continue
+    return holds.then((held) => held || any(parts.slice(index + 1), peer, ctx))
+  }
+  return false
+}
+
+function compilePart(owner: string, part: unknown): Rule {
+  if (typeof part === 'string' || part instanceof RegExp) return byFields(owner, { cn: part })
+  if (typeof part === 'function') return byPredicate(owner, part as PeerPredicate)
+  if (typeof part === 'object' && part !== null && !Array.isArray(part)) {
+    return byFields(owner, part)
+  }
+  throw optionError(owner, 'who', 'names, patterns, predicates or objects of fields', part)
+}
+
+function byPredicate(owner: string, predicate: PeerPredicate): Rule {
+  return (peer, ctx) => {
+    const answer: unknown = predicate(peer, ctx)
+    return isThenable(answer) ? Promise.resolve(answer).then(check) : check(answer)
+  }
+
+  function check(answer: unknown): boolean {
+    if (typeof answer === 'boolean') return answer
+    throw optionError(
+      owner,
+      predicate.name || 'predicate',
+      'a function that says true or false',
+      answer,
+    )
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function'
+}
+
+function byFields(owner: string, wanted: object): Rule {
+  const tests = Object.entries(wanted).map(([name, match]) => {
+    const field = Object.hasOwn(fields, name) ? fields[name as keyof PeerFields] : undefined
+    if (!field) {
+      const known = Object.keys(fields).join(', ')
+      throw new CioError(
+        'ERR_CIO_OPTION',
+        `${owner}: a rule has no field \`${name}\`; it has ${known}`,
+      )
+    }
+    return byField(field, compileMatch(owner, name, match, field))
+  })
+  if (tests.length === 0)
+    throw optionError(owner, 'who', 'an object with at least one field', wanted)
+  return (peer) => tests.every((test) => test(peer))
+}
+
+function byField({ of }: Field, matches: (text: string) => boolean) {
+  return (peer: Peer): boolean => of(peer).some(matches)
+}
+
+function compileMatch(
+  owner: string,
+  name: string,
+  match: unknown,
+  field: Field,
+): (text: string) => boolean {
+  const { normalise, form, anyCase = false } = field
+  if (typeof match === 'string') {
+    if (form && !form.is(match)) throw optionError(owner, name, form.rule, match)
+    const wanted = normalise(match)
+    return (text) => normalise(text) === wanted
+  }
+  if (match instanceof RegExp) {
+    // A global or sticky pattern remembers where it was, and would let in every other time.
+    const flags = match.flags.replace(/[gy]/g, '').replace('i', '')
+    const pattern = new RegExp(match.source, anyCase || match.ignoreCase ? `${flags}i` : flags)
+    return (text) => pattern.test(text) || pattern.test(normalise(text))
+  }
+  if (Array.isArray(match)) {
+    const each = match.map((one) => compileMatch(owner, name, one, field))
+    return (text) => each.some((matches) => matches(text))
+  }
+  throw optionError(owner, name, 'a string, a RegExp, or an array of these', match)
+}

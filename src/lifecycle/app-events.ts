@@ -1,0 +1,129 @@
+/** What an app tells, and which event an error is told by. */
+
+import { EventEmitter } from 'node:events'
+import type { Overload } from '../server/acceptor.ts'
+import type { ClientContext } from '../client/client.ts'
+import type { Cio } from '../cio.ts'
+import type { ConnectionContext } from './connection.ts'
+import type { Context } from './context.ts'
+import { asError, isCioError } from '../errors.ts'
+import type { ServerContext } from '../server/server.ts'
+import type { StreamContext } from './stream-context.ts'
+
+/**
+ * The events of an app, with their arguments.
+ *
+ * A package that emits events of its own adds them by `declare module 'cio' { interface AppEvents
+ * { … } }`. A listener that throws is told by `error`; it never ends the process or the connection.
+ */
+export interface AppEvents {
+  /** A server listens. */
+  listening: [server: ServerContext]
+  /**
+   * A server runs short of descriptors and does not listen until there are more. Once in five
+   * seconds at most.
+   */
+  overload: [overload: Overload, server: ServerContext]
+  /** A connection was accepted; nothing has been read from it. */
+  connection: [ctx: ConnectionContext]
+  /** A connection goes on without a handshake of its server's: a middleware has decided so. */
+  plain: [ctx: ConnectionContext]
+  /** A handshake is done, and the certificate is as it has to be. At either end. */
+  secure: [ctx: ConnectionContext | ClientContext]
+  /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */
+  reload: [server: ServerContext]
+  /** A list with `report` has let somebody in whom it would have turned away, by this error. */
+  report: [error: Error, ctx: StreamContext]
+  /**
+   * Somebody was turned away: by a list, or for a certificate that is not trusted
+   * (`ERR_CIO_REJECTED`). Worth a line in the log each: a name that is missing in a list shows here.
+   */
+  reject: [error: Error, ctx: StreamContext]
+  /**
+   * A connection ended by what the peer did: a reset, a bad handshake, too long a message. Ordinary
+   * on the internet; a sudden rise is not.
+   */
+  clientError: [error: Error, ctx: StreamContext]
+  /**
+   * The application did something wrong: a handler threw. Without a listener it is printed, once a
+   * connection.
+   */
+  error: [error: Error, ctx?: Context]
+  /** A client has come to its far end: connected and decorated. Again after each reconnect. */
+  connect: [ctx: ClientContext]
+  /**
+   * That connection of a client is over; with what broke it, if anything did. Whether there will
+   * be another is for `reconnect` to tell.
+   */
+  disconnect: [error: Error | undefined, ctx: ClientContext]
+  /** A connection is over, and all its middleware have returned. Follows every `connection`. */
+  close: [ctx: ConnectionContext]
+}
+
+/** Emits, whatever the listeners do. */
+export function announce<Event extends keyof AppEvents>(
+  app: Cio,
+  event: Event,
+  ...details: AppEvents[Event]
+): void {
+  // Most events have no listener; `error` without one would throw.
+  if (app.listenerCount(event) === 0) return
+  try {
+    ;(app.emit as (event: string, ...details: unknown[]) => boolean).call(app, event, ...details)
+  } catch (thrown) {
+    listenerFailed(app, event, thrown)
+  }
+}
+
+/** An async listener that rejects is one that throws; by itself, Node would end the process. */
+export function catchRejections(app: Cio): void {
+  Object.defineProperty(app, EventEmitter.captureRejectionSymbol, {
+    value: (error: Error, event: unknown) => listenerFailed(app, event, error),
+  })
+}
+
+function listenerFailed(app: Cio, event: unknown, thrown: unknown): void {
+  if (event === 'error') console.error(thrown)
+  else tell(app, asError(thrown))
+}
+
+/** Tells of an error by the one event that its fault calls for. */
+export function tell(app: Cio, error: Error, ctx?: Context): void {
+  const stream = ctx && 'broken' in ctx ? (ctx as StreamContext) : undefined
+  if (stream && isCioError(error, 'ERR_CIO_REJECTED')) return announce(app, 'reject', error, stream)
+  if (stream && isPeerFault(error, stream)) return announce(app, 'clientError', error, stream)
+  if (app.listenerCount('error') > 0) return announce(app, 'error', error, ctx)
+  console.error(error)
+}
+
+function isPeerFault(error: Error, { broken, destroyedWith }: StreamContext): boolean {
+  if (isCioError(error)) return error.fault === 'peer'
+  // A file that a handler did not find and a database that is down have a `syscall` as well.
+  return error === broken && error !== destroyedWith && isNetworkError(error)
+}
+
+/** An error of the network's or of TLS, as against one that the application made. */
+function isNetworkError(error: NodeJS.ErrnoException): boolean {
+  return error.syscall !== undefined || /^(ECONN|EPIPE|ETIMEDOUT|ERR_SSL_)/.test(error.code ?? '')
+}
+
+// What a handler sees of a connection that is gone: the consequence, not the cause.
+const consequences = new Set([
+  'ABORT_ERR',
+  'ECONNRESET',
+  'EPIPE',
+  'ERR_CIO_CLOSED',
+  'ERR_CIO_CLOSING',
+  'ERR_CIO_STOPPED',
+  'ERR_STREAM_DESTROYED',
+  'ERR_STREAM_PREMATURE_CLOSE',
+])
+
+/** The error that a run ended by: the cause, where what was thrown is its consequence. */
+export function outcome(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
+  const { broken } = ctx
+  if (!thrown || thrown === broken) return broken
+  const { code, name } = thrown as NodeJS.ErrnoException
+  const gone = broken !== undefined || ctx.isOver
+  return gone && (consequences.has(code ?? '') || name === 'AbortError') ? broken : thrown
+}

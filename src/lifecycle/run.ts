@@ -1,0 +1,65 @@
+/** What `listen()` and `connect()` have in common: a run that somebody waits for. */
+
+import { tell } from './app-events.ts'
+import type { Context } from './context.ts'
+import { CioError, asError, isCioError } from '../errors.ts'
+import type { Pipeline } from '../pipeline/pipeline.ts'
+
+const arrivals = new WeakMap<Context, () => void>()
+
+/** Says that a run has come to its far end. */
+export function arrive(ctx: Context): void {
+  ctx.arrived = true
+  arrivals.get(ctx)?.()
+}
+
+/**
+ * Runs a pipeline; resolves when it has come to its far end, rejects if it failed before.
+ *
+ * @param outcome The error of a run whose middleware have returned, from what one of them threw.
+ */
+export function run<Ctx extends Context & { options: { readonly signal?: AbortSignal } }>(
+  ctx: Ctx,
+  pipeline: Pipeline<Ctx>,
+  outcome: (thrown: Error | undefined) => Error | undefined,
+): Promise<void> {
+  const { signal } = ctx.options
+  const abort = (): void => {
+    if (ctx.arrived) void ctx.close()
+    else ctx.destroy(asError(signal?.reason))
+  }
+  const start = async (): Promise<void> => {
+    signal?.addEventListener('abort', abort)
+    if (signal?.aborted) abort()
+    const composed = await pipeline.compose()
+    ctx.signal.throwIfAborted()
+    await composed(ctx)
+  }
+
+  return new Promise((resolve, reject) => {
+    arrivals.set(ctx, resolve)
+    // Does not wait for the middleware, which may take their time to return.
+    ctx.signal.addEventListener('abort', () => reject(asError(ctx.signal.reason)))
+    const finish = (thrown: Error | undefined): void => {
+      signal?.removeEventListener('abort', abort)
+      const error = outcome(thrown)
+      if (!error) resolve()
+      ctx.settle(error)
+      // Who waits for it has got the error; what turned the other side away is told all the same.
+      const known = !ctx.arrived && !isCioError(error, 'ERR_CIO_REJECTED')
+      if (error && !known) tell(ctx.app, error, ctx)
+    }
+    start().then(
+      () => finish(undefined),
+      (thrown) => finish(asError(thrown)),
+    )
+  })
+}
+
+/** The error of a run that a middleware ended before its far end. */
+export function stopped(ctx: Context, what: string): CioError {
+  return new CioError(
+    'ERR_CIO_STOPPED',
+    `\`${ctx.reached}\` returned without calling next(), so nothing ${what}; call next(), or throw to say why not`,
+  )
+}

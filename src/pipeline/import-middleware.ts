@@ -1,0 +1,91 @@
+/** A middleware given by name: a module, resolved from the application's directory. */
+
+import { createRequire } from 'node:module'
+import { isAbsolute, join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Script, constants } from 'node:vm'
+import { CioError, asError, describe } from '../errors.ts'
+import type { Middleware } from './middleware.ts'
+
+/**
+ * Imports a middleware whose module's default export is it, or a factory of it.
+ *
+ * What `defineMiddleware` made, takes two parameters, or is async and takes one, is a middleware;
+ * any other function is a factory, and is called without options. The application's directory is
+ * the working directory.
+ *
+ * @throws `ERR_CIO_LOAD`: no such module, or its default export is neither
+ */
+export async function load(name: string): Promise<Middleware<never>> {
+  const exported = await importDefault(name)
+  if (typeof exported !== 'function') throw unfit(name, `is ${describe(exported)}`)
+  if (isMiddleware(exported)) return exported
+
+  const made = await callFactory(name, exported)
+  if (typeof made !== 'function') throw unfit(name, `is a factory, and made ${describe(made)}`)
+  return made as Middleware<never>
+}
+
+/** Whether a function is a middleware, as against a factory of one. */
+export function isMiddleware(exported: Function): exported is Middleware<never> {
+  // A handler that never calls `next()` takes one parameter; called as a factory it would run.
+  const least = exported instanceof AsyncFunction ? 1 : 2
+  return exported.length >= least || Object.hasOwn(exported, 'hints')
+}
+
+const AsyncFunction = (async () => {}).constructor as FunctionConstructor
+
+async function callFactory(name: string, factory: Function): Promise<unknown> {
+  try {
+    return await factory()
+  } catch (thrown) {
+    throw unfit(name, `was called as a factory, without options, and threw`, asError(thrown))
+  }
+}
+
+function unfit(name: string, what: string, cause?: Error): CioError {
+  const why = cause ? `: ${cause.message}` : ''
+  return new CioError(
+    'ERR_CIO_LOAD',
+    `the default export of module \`${name}\` ${what}${why}; it must be a middleware or a factory of one`,
+    { cause },
+  )
+}
+
+async function importDefault(name: string): Promise<unknown> {
+  try {
+    const module = await importFrom(process.cwd(), name)
+    const exported = module.default
+    // CommonJS that was transpiled from ESM has its default one level down.
+    const nested = (exported as { default?: unknown } | undefined)?.default
+    return typeof nested === 'function' ? nested : exported
+  } catch (thrown) {
+    const cause = asError(thrown)
+    throw new CioError(
+      'ERR_CIO_LOAD',
+      `middleware \`${name}\` could not be loaded from ${process.cwd()}: ${cause.message}`,
+      { cause },
+    )
+  }
+}
+
+type Module = Promise<{ readonly default?: unknown }>
+
+function importFrom(directory: string, name: string): Module {
+  if (name.startsWith('file:')) return import(name) as Module
+  if (name.startsWith('.') || isAbsolute(name)) {
+    return import(pathToFileURL(resolve(directory, name)).href) as Module
+  }
+  const { resolve: find } = createRequire(join(directory, 'package.json'))
+  try {
+    return import(pathToFileURL(find(name)).href) as Module
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_PACKAGE_PATH_NOT_EXPORTED') throw error
+    // It has exports for `import` alone, and only an `import` that stands in the directory finds
+    // them. Node calls the means to that experimental, in a warning: hence not for all.
+    return new Script(`import(${JSON.stringify(name)})`, {
+      filename: join(directory, 'import.js'),
+      importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+    }).runInThisContext() as Module
+  }
+}

@@ -1,0 +1,237 @@
+/** A list of named entries, and what can be done with it: add, remove, replace, disable, enable. */
+
+import { compose, type Run } from './compose.ts'
+import { CioError } from '../errors.ts'
+import { load } from './import-middleware.ts'
+import type { Hints, Middleware } from './middleware.ts'
+import { order } from './order.ts'
+import {
+  type Registrable,
+  type Registration,
+  type SettledHints,
+  hintsOf,
+  isCalled,
+  isNamed,
+  nameOf,
+  registration,
+  sameName,
+} from './registration.ts'
+
+/** An entry as it stands in the final order. */
+export interface PipelineEntry extends SettledHints {
+  /** Whether Cio put it there itself. */
+  readonly step: boolean
+  readonly enabled: boolean
+  /** The file and line that registered it. */
+  readonly at: string
+  /** Why it stands where it stands. */
+  readonly why: string
+}
+
+/** Chooses entries: by name, or by a predicate. */
+export type Selector = string | ((entry: Pick<PipelineEntry, 'name' | 'step' | 'at'>) => boolean)
+
+/**
+ * One of an app's three pipelines.
+ *
+ * A change holds for the runs that begin after it; those under way keep the order they have.
+ */
+export class Pipeline<Ctx extends object & { reached: string }> {
+  readonly kind: 'server' | 'connection' | 'client'
+  readonly #farEnd: Run<Ctx>
+  #registrations: Registration<Ctx>[] = []
+  #entries: readonly PipelineEntry[] | undefined
+  #run: Run<Ctx> | undefined
+
+  constructor(kind: 'server' | 'connection' | 'client', farEnd: Run<Ctx>) {
+    this.kind = kind
+    this.#farEnd = farEnd
+  }
+
+  /** The names in the final order, without what is disabled. */
+  get names(): string[] {
+    return [...this].filter(({ enabled }) => enabled).map(({ name }) => name)
+  }
+
+  /**
+   * The entries in the final order, with what is disabled.
+   *
+   * @throws `ERR_CIO_ORDER_CYCLE`
+   */
+  [Symbol.iterator](): Iterator<PipelineEntry> {
+    return this.#order()[Symbol.iterator]()
+  }
+
+  /** Whether an entry of that name is there and enabled. */
+  has(name: string): boolean {
+    return this.#registrations.some((entry) => entry.enabled && isCalled(entry, name))
+  }
+
+  /**
+   * Registers a middleware, as `useConnection` and its like do.
+   *
+   * A `name` in its hints that one of Cio's own steps has replaces that step, in its place and with
+   * its hints, unless it has others.
+   *
+   * @throws `ERR_CIO_DUPLICATE_NAME`: the name is taken, or its function has a step's name by chance
+   * @throws `ERR_CIO_OPTION`: it is neither a function nor the name of a module
+   */
+  add(
+    middleware: Registrable<Ctx>,
+    hints: Hints = {},
+    { at = 'unknown', step = false }: { readonly at?: string; readonly step?: boolean } = {},
+  ): void {
+    const added = registration(this.kind, middleware, hints, at, step)
+    if (!this.#replaceStep(added)) {
+      this.#checkName(added)
+      this.#registrations.push(added)
+    }
+    this.#changed()
+  }
+
+  /** Takes entries out; tells how many. */
+  remove(which: Selector): number {
+    const kept = this.#registrations.filter((entry) => !selects(which, entry))
+    const removed = this.#registrations.length - kept.length
+    this.#registrations = kept
+    if (removed > 0) this.#changed()
+    return removed
+  }
+
+  /**
+   * Puts another middleware in the place and under the name of one that is there. Its hints stay
+   * those of the old registration, unless others are given.
+   *
+   * @throws `ERR_CIO_UNKNOWN_NAME`: nothing has that name
+   */
+  replace(name: string, middleware: Registrable<Ctx>, hints?: Hints): void {
+    const place = this.#registrations.findIndex((entry) => isCalled(entry, name))
+    const old = this.#registrations[place]
+    if (!old) throw this.#unknown(name)
+    const kept = { ...(hints ?? old.hints), name: nameOf(old) }
+    const entry = registration(this.kind, middleware, kept, old.at, false)
+    this.#registrations[place] = { ...entry, enabled: old.enabled }
+    this.#changed()
+  }
+
+  /** Leaves entries out of the runs to come, and keeps their places; tells how many. */
+  disable(which: Selector): number {
+    return this.#switch(which, false)
+  }
+
+  /** Takes disabled entries into the runs to come again; tells how many. */
+  enable(which: Selector): number {
+    return this.#switch(which, true)
+  }
+
+  /**
+   * The function that a run calls: made once, and again only after a change. It is a promise only
+   * while modules given by name have to be loaded first.
+   *
+   * @throws `ERR_CIO_ORDER_CYCLE`
+   * @throws `ERR_CIO_REQUIRES`
+   * @throws `ERR_CIO_LOAD`
+   * @throws `ERR_CIO_DUPLICATE_NAME`: a module has brought a name that is taken
+   */
+  compose(): Run<Ctx> | Promise<Run<Ctx>> {
+    if (this.#run) return this.#run
+    if (this.#registrations.some((entry) => entry.enabled && !entry.middleware)) {
+      return this.#load().then(() => this.compose())
+    }
+    return (this.#run = this.#compile())
+  }
+
+  #compile(): Run<Ctx> {
+    for (const entry of this.#registrations) this.#checkName(entry)
+    this.#checkRequires()
+    const places = order(this.#registrations.map(hintsOf))
+    const steps = places
+      .map(({ index }) => this.#registrations[index]!)
+      .filter(({ enabled }) => enabled)
+      .map((entry) => {
+        return { ...hintsOf(entry), middleware: entry.middleware! }
+      })
+    return compose(steps, this.#farEnd)
+  }
+
+  #order(): readonly PipelineEntry[] {
+    return (this.#entries ??= order(this.#registrations.map(hintsOf)).map(({ index, why }) => {
+      const entry = this.#registrations[index]!
+      const { step, enabled, at } = entry
+      return { ...hintsOf(entry), step, enabled, at, why: step ? `step of Cio, ${why}` : why }
+    }))
+  }
+
+  async #load(): Promise<void> {
+    const waiting = this.#registrations.filter((entry) => entry.enabled && !entry.middleware)
+    const loaded = await Promise.all(waiting.map((entry) => load(entry.module!)))
+    for (const [index, entry] of waiting.entries()) {
+      entry.middleware = loaded[index] as Middleware<Ctx>
+      if (this.#registrations.includes(entry)) this.#replaceStep(entry)
+    }
+    this.#changed()
+  }
+
+  /** Puts an entry in the place of the step that has its name; false if there is none. */
+  #replaceStep(entry: Registration<Ctx>): boolean {
+    const others = this.#registrations.filter((other) => other !== entry)
+    const step = others.find((other) => other.step && sameName(other, entry))
+    if (!step) return false
+    // A function that is called `secure` by chance would make a server without TLS.
+    if (!isNamed(entry)) {
+      throw new CioError(
+        'ERR_CIO_DUPLICATE_NAME',
+        `the function at ${entry.at} is called \`${nameOf(step)}\`, as a step of Cio is; say \`{ name: '${nameOf(step)}' }\` in its hints if it is to take the place of the step, or call it something else`,
+      )
+    }
+    entry.defaults = step.hints
+    this.#registrations = others.map((other) => (other === step ? entry : other))
+    return true
+  }
+
+  #switch(which: Selector, enabled: boolean): number {
+    const chosen = this.#registrations.filter((entry) => selects(which, entry))
+    for (const entry of chosen) entry.enabled = enabled
+    if (chosen.length > 0) this.#changed()
+    return chosen.length
+  }
+
+  #changed(): void {
+    this.#run = undefined
+    this.#entries = undefined
+  }
+
+  #checkName(added: Registration<Ctx>): void {
+    const taken = this.#registrations.find((entry) => entry !== added && sameName(entry, added))
+    if (!taken) return
+    throw new CioError(
+      'ERR_CIO_DUPLICATE_NAME',
+      `the ${this.kind} pipeline has a \`${nameOf(added)}\` already, registered at ${taken.at}; give this one (at ${added.at}) a \`name\` of its own in its hints`,
+    )
+  }
+
+  #checkRequires(): void {
+    for (const entry of this.#registrations) {
+      if (!entry.enabled) continue
+      const { name, requires } = hintsOf(entry)
+      const missing = requires.find((required) => !this.has(required))
+      if (missing === undefined) continue
+      throw new CioError(
+        'ERR_CIO_REQUIRES',
+        `\`${name}\` requires \`${missing}\`, which is not in the ${this.kind} pipeline or is disabled; register \`${missing}\` or remove \`${name}\` (at ${entry.at})`,
+      )
+    }
+  }
+
+  #unknown(name: string): CioError {
+    return new CioError(
+      'ERR_CIO_UNKNOWN_NAME',
+      `the ${this.kind} pipeline has no \`${name}\` to replace; it has ${[...this].map((entry) => `\`${entry.name}\``).join(', ')}`,
+    )
+  }
+}
+
+function selects(which: Selector, entry: Registration<never>): boolean {
+  if (typeof which === 'string') return isCalled(entry, which)
+  return which({ name: nameOf(entry), step: entry.step, at: entry.at })
+}

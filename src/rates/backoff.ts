@@ -1,0 +1,88 @@
+/** Delays between tries, which grow and are spread out. */
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { checkCount, checkDuration, checkKnown, longestTimer, optionError } from '../options.ts'
+
+/** Options of a {@link Backoff}. */
+export interface BackoffOptions {
+  /**
+   * How many tries follow the first. `Infinity` never gives up.
+   *
+   * @default 3
+   */
+  readonly retries?: number
+  /**
+   * Milliseconds before the first retry.
+   *
+   * @default 3_000
+   */
+  readonly delay?: number
+  /**
+   * What each delay is the last one multiplied by; at least 1.
+   *
+   * @default 1
+   */
+  readonly factor?: number
+  /**
+   * Milliseconds that no delay exceeds. `Infinity` lets them grow.
+   *
+   * @default 60_000
+   */
+  readonly maxDelay?: number
+  /**
+   * The share of each delay that is left to chance, from 0 to 1: at 1 it is anything from nothing
+   * to the whole ("full jitter").
+   *
+   * @default 0
+   */
+  readonly jitter?: number
+}
+
+/** How many times to try again, and how long to wait before each. */
+export class Backoff {
+  readonly retries: number
+  readonly #delay: number
+  readonly #factor: number
+  readonly #maxDelay: number
+  readonly #jitter: number
+
+  /** @throws `ERR_CIO_OPTION` */
+  constructor(owner: string, options: BackoffOptions = {}) {
+    const { retries = 3, delay = 3_000, factor = 1, maxDelay = 60_000, jitter = 0 } = options
+    checkKnown(owner, options, ['retries', 'delay', 'factor', 'maxDelay', 'jitter'])
+    checkCount(owner, 'retries', retries)
+    checkDuration(owner, 'delay', delay)
+    checkDuration(owner, 'maxDelay', maxDelay)
+    if (!Number.isFinite(factor) || factor < 1) {
+      throw optionError(owner, 'factor', 'a number of at least 1', factor)
+    }
+    if (!Number.isFinite(jitter) || jitter < 0 || jitter > 1) {
+      throw optionError(owner, 'jitter', 'a number from 0 to 1', jitter)
+    }
+    this.retries = retries
+    this.#delay = delay
+    this.#factor = factor
+    this.#maxDelay = maxDelay
+    this.#jitter = jitter
+  }
+
+  /** Milliseconds to wait before a retry; the first is 1. */
+  delay(retry: number): number {
+    // Bounded before it is multiplied: 0 times Infinity is not a number.
+    const growth = Math.min(this.#factor ** (retry - 1), Number.MAX_VALUE)
+    const whole = Math.min(this.#delay * growth, this.#maxDelay, longestTimer)
+    return whole * (1 - this.#jitter * Math.random())
+  }
+}
+
+/**
+ * Waits for so many milliseconds; rejects with the signal's reason when it aborts. More than a
+ * timer of Node's keeps, such as `Infinity`, is the most that it keeps: 24 days.
+ */
+export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(Math.min(milliseconds, longestTimer), undefined, { signal })
+  } catch {
+    throw signal.reason
+  }
+}

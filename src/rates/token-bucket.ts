@@ -1,0 +1,74 @@
+/** A rate: so many in so long. */
+
+import { checkCount, checkDuration, optionError } from '../options.ts'
+
+/** So many in so long. */
+export interface Rate {
+  /** How many. `Infinity` has no bound. */
+  readonly count: number
+  /** Milliseconds. */
+  readonly per: number
+}
+
+/**
+ * Checks a rate: a `count` of at least 1 in a `per` of at least 1 ms.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkRate(owner: string, option: string, rate: Rate): void {
+  if (typeof rate !== 'object' || rate === null) {
+    throw optionError(owner, option, 'a rate, such as { count: 10, per: 1_000 }', rate)
+  }
+  const { count, per } = rate
+  checkCount(owner, `${option}.count`, count, 1)
+  checkDuration(owner, `${option}.per`, per)
+  if (per === 0 || per === Infinity) {
+    throw optionError(owner, `${option}.per`, 'milliseconds of at least 1, and finite', per)
+  }
+}
+
+/**
+ * A bucket that holds `count` tokens and is filled by `count` in `per`: so many may come at once, and
+ * no more than that in the long run.
+ *
+ * It is kept as the one moment at which it will be full again ("generic cell rate algorithm"), so
+ * that it needs no timer, and a bucket for each of very many costs little.
+ *
+ * @example
+ * import { TokenBucket } from 'cio'
+ *
+ * const bucket = new TokenBucket({ count: 2, per: 1_000 })
+ * console.log(bucket.take(), bucket.take(), bucket.take()) // true true false
+ * console.log(bucket.delay() > 400) // true: half a second until the next one
+ */
+export class TokenBucket {
+  readonly #rate: Rate
+  #full = -Infinity
+
+  constructor(rate: Rate) {
+    this.#rate = rate
+  }
+
+  /** Takes out a token; false where there is none. `now` is in milliseconds of any one clock. */
+  take(now: number = performance.now()): boolean {
+    if (this.delay(now) > 0) return false
+    const { count, per } = this.#rate
+    this.#full = Math.max(this.#full, now) + per / count
+    return true
+  }
+
+  /** Milliseconds until there is a token; 0 where there is one. */
+  delay(now: number = performance.now()): number {
+    const { count, per } = this.#rate
+    const wait = this.#full + per / count - per - now
+    return wait > rounding ? wait : 0
+  }
+
+  /** Whether it holds all its tokens, and is as good as a new one. */
+  isFull(now: number = performance.now()): boolean {
+    return this.#full <= now
+  }
+}
+
+/** A hundred hundredths must be one. */
+const rounding = 1e-6

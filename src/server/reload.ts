@@ -1,0 +1,89 @@
+/** What a server reads anew while it runs, and whom that makes unwelcome. */
+
+import debug from 'debug'
+import type { TLSSocket } from 'node:tls'
+import { announce } from '../lifecycle/app-events.ts'
+import { presentedCertificate } from '../identity/peer-certificate.ts'
+import { dismiss } from '../lifecycle/evict.ts'
+import { CioError, quote } from '../errors.ts'
+import type { ServerNames } from '../tls/sni.ts'
+import type { ListenOptions, ServerContext } from './server.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { namesOf, swapCertificates } from '../tls/tls-server.ts'
+
+const log = debug('cio:server')
+// Each takes the time of a signature.
+const judgedAtOnce = 32
+
+/** Makes options of those there are; must give the same where nothing has changed. */
+export type Load = (options: ListenOptions) => ListenOptions | Promise<ListenOptions>
+
+/** The loads of a server, in the order in which they were added. */
+export class Reloads {
+  readonly #ctx: ServerContext
+  readonly #loads = new Set<Load>()
+  #last: Promise<void> = Promise.resolve()
+
+  constructor(ctx: ServerContext) {
+    this.#ctx = ctx
+  }
+
+  async add(load: Load): Promise<() => void> {
+    this.#ctx.options = await load(this.#ctx.options)
+    this.#loads.add(load)
+    return () => void this.#loads.delete(load)
+  }
+
+  /** One at a time. */
+  run(): Promise<void> {
+    const reload = (): Promise<void> => this.#run()
+    const result = this.#last.then(reload, reload)
+    this.#last = result
+    return result
+  }
+
+  async #run(): Promise<void> {
+    const ctx = this.#ctx
+    let { options } = ctx
+    for (const load of this.#loads) options = await load(options)
+    if (ctx.isOver) throw ctx.signal.reason
+    const { requestCert } = ctx.options
+    // Settled by `listen`, maybe meanwhile: without it, nobody would have to show a certificate.
+    if (requestCert !== undefined) options = { ...options, requestCert }
+    const { tls } = ctx
+    const before = tls && namesOf(tls)
+    if (tls) swapCertificates(tls, options)
+    ctx.options = options
+    log('reloaded')
+    announce(ctx.app, 'reload', ctx)
+    if (tls && before?.trustHash !== namesOf(tls).trustHash) await judgeAgain(ctx, namesOf(tls))
+  }
+}
+
+/** Sends away whose certificate would not be accepted any more. */
+async function judgeAgain(server: ServerContext, names: ServerNames): Promise<void> {
+  const { onChange } = server.options
+  if (onChange === 'keep') return
+  let judged = 0
+  // A copy: it waits in between, and more may come than go.
+  const connections = [...server.connections]
+  for (const ctx of connections) {
+    if (ctx.isOver) continue
+    const error = distrust(ctx, names)
+    if (error) dismiss(ctx, error, server.options)
+    if (++judged % judgedAtOnce === 0) await new Promise(setImmediate)
+  }
+}
+
+/** Why a peer that was verified would not be any more, or undefined. */
+export function distrust(ctx: StreamContext, names: ServerNames): CioError | undefined {
+  const { peer, socket, remote } = ctx
+  const certificate = peer && presentedCertificate(socket as TLSSocket)
+  if (!certificate) return undefined
+  const { servername } = socket as TLSSocket & { servername?: string | false }
+  const why = names.trustOf(servername).refuses(certificate)
+  if (why === undefined) return undefined
+  const name = peer.name === null ? '' : ` (${quote(peer.name)})`
+  const message = `${remote}${name} was turned away by \`secure\`: its certificate ${why}`
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+}

@@ -1,0 +1,310 @@
+/**
+ * One `listen()`: its context, which is also what `listen()` resolves to, and the `listen` step.
+ *
+ * Closing goes in this order: stop accepting; `draining` aborts on the server and on each
+ * connection; wait for the connections; at the deadline, destroy those that are left; then the
+ * server's middleware return, innermost first.
+ */
+
+import debug from 'debug'
+import {
+  type AddressInfo,
+  type ListenOptions as NodeListenOptions,
+  type Server,
+  type ServerOpts,
+} from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Server as TlsServer, TlsOptions } from 'node:tls'
+import { Acceptor } from './acceptor.ts'
+import { announce } from '../lifecycle/app-events.ts'
+import type { CertsOptions } from '../../middleware/certs.ts'
+import type { Cio } from '../cio.ts'
+import { ConnectionContext, runConnection } from '../lifecycle/connection.ts'
+import { type CloseOptions, type CloseResult, Context, closeTimeout } from '../lifecycle/context.ts'
+import { CioError } from '../errors.ts'
+import type { Next } from '../pipeline/middleware.ts'
+import { checkDuration } from '../options.ts'
+import { type Load, Reloads } from './reload.ts'
+import { arrive, run, stopped } from '../lifecycle/run.ts'
+import { createTlsServer } from '../tls/tls-server.ts'
+import { checkWindow, drainInWaves } from './staggered-drain.ts'
+
+const log = debug('cio:server')
+
+/**
+ * Options of `listen()`: Node's own of `net.createServer`, `server.listen` and `tls.createServer`,
+ * with the certificates as `certs` takes them, and Cio's.
+ *
+ * `allowHalfOpen` is always on: the pipeline decides when to end. `noDelay` is on unless it is
+ * switched off.
+ */
+export interface ListenOptions
+  extends
+    Omit<ServerOpts, 'allowHalfOpen'>,
+    Omit<NodeListenOptions, 'signal'>,
+    Omit<TlsOptions, keyof CertsOptions | keyof ServerOpts>,
+    CertsOptions {
+  /** A descriptor that listens already, such as 3, the first that systemd hands over. */
+  readonly fd?: number
+  /**
+   * Whether to listen. Without, the server runs all the same, over what `accept()` is given: sockets
+   * that another process has accepted, or the streams of a test.
+   *
+   * @default true
+   */
+  readonly bind?: boolean
+  /**
+   * Milliseconds for a whole TLS handshake; then the connection is destroyed. `Infinity` waits
+   * for ever.
+   *
+   * @default 10_000
+   */
+  readonly handshakeTimeout?: number
+  /**
+   * Milliseconds for what was written to reach the peer once a connection's pipeline has
+   * returned. `Infinity` waits for ever.
+   *
+   * @default 30_000
+   */
+  readonly flushTimeout?: number
+  /**
+   * Descriptors that are left for others than clients, such as files and connections to elsewhere.
+   * When fewer are free, the server does not listen for a second or more, and `overload` tells. 0
+   * goes on to the last one; what comes after it is accepted and closed by Node, and nobody knows.
+   *
+   * @default 16
+   */
+  readonly reservedDescriptors?: number
+  /** Ends the server when it aborts: at once before it listens, by `close()` after. */
+  readonly signal?: AbortSignal
+}
+
+/** The default of `flushTimeout`, in milliseconds. */
+export const flushTimeout = 30_000
+
+/** The context of one `listen()`, and what it resolves to. */
+export class ServerContext extends Context {
+  /** The options of this run; `certs` has put the contents of files in place of their names. */
+  options: ListenOptions
+  /** Node's server; undefined until the `listen` step. */
+  server: Server | undefined
+  /** Does the handshakes and never listens; null on a plain server. */
+  tls: TlsServer | null = null
+
+  readonly #connections = new Set<ConnectionContext>()
+  readonly #reloads = new Reloads(this)
+  #acceptor: Acceptor | undefined
+  #emptied = (): void => {}
+  #stopWaves = (): void => {}
+  #window = 0
+  #forced = 0
+
+  constructor(app: Cio, options: ListenOptions) {
+    super(app)
+    this.options = options
+  }
+
+  /**
+   * Makes options of those there are, now and again with each `reload()`: for middleware that read
+   * something which may change while the server runs. Returns what forgets it.
+   */
+  configure(load: Load): Promise<() => void> {
+    return this.#reloads.add(load)
+  }
+
+  /**
+   * Reads keys, certificates, CAs and revocation lists anew, checks them as at the start, and puts
+   * them in place; no connection and no handshake is lost. Where something is wrong, all stays as
+   * it was. Connections whose peer is not trusted any more are dealt with as `onChange` says.
+   *
+   * @throws `ERR_CIO_CERTIFICATE`: something is wrong; names the option and the file
+   */
+  reload(): Promise<void> {
+    return this.#reloads.run()
+  }
+
+  /** The connections that are there, from their accept to their end. */
+  get connections(): ReadonlySet<ConnectionContext> {
+    return this.#connections
+  }
+
+  /** Where it listens: an address, or the path of a Unix socket; null while it does not. */
+  get address(): AddressInfo | string | null {
+    return this.server?.address() ?? null
+  }
+
+  /** The port it listens on; 0 on a Unix socket. */
+  get port(): number {
+    const { address } = this
+    return typeof address === 'object' ? (address?.port ?? 0) : 0
+  }
+
+  /**
+   * Stops accepting, asks the connections to finish, spread over `window`, destroys what is left at
+   * the deadline, and fulfils when all middleware have returned.
+   *
+   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration, or `window` is not one within it
+   */
+  override async close(options: CloseOptions = {}): Promise<CloseResult> {
+    const { timeout = closeTimeout, window = 0 } = options
+    checkDuration('close', 'timeout', timeout)
+    checkWindow('close', window, timeout)
+    this.#window = window
+    return super.close(options)
+  }
+
+  /** Asks to finish: stops accepting and drains the connections. Before it listens, it is over. */
+  override drain(reason?: Error): void {
+    if (this.arrived || this.isOver) this.#stop(reason)
+    else this.destroy(reason ?? new CioError('ERR_CIO_CLOSED', 'close() was called'))
+  }
+
+  /** Cuts off the server and its connections. The error becomes the outcome of the run. */
+  override destroy(reason?: Error): void {
+    super.destroy(reason)
+    this.#stop(reason)
+    for (const connection of this.#connections) connection.destroy(reason)
+  }
+
+  #stop(reason?: Error): void {
+    super.drain(reason)
+    this.#acceptor?.close()
+    for (const connection of this.#connections) {
+      // It has been accepted and has not said a word of its handshake: nothing is lost.
+      const { encrypted, isPlain, socket } = connection
+      if (this.tls && !isPlain && !encrypted && socket?.bytesRead === 0) connection.destroy()
+    }
+    this.#stopWaves()
+    this.#stopWaves = drainInWaves(this.#connections, this.#window, reason)
+    this.#checkEmptied()
+  }
+
+  /**
+   * Stops accepting, and leaves the connections alone. It does so by closing the listening socket,
+   * since Node has no other way: who connects is refused, and who is in the backlog is reset.
+   * Does nothing before it listens, or without `bind`.
+   *
+   * @throws `ERR_CIO_PAUSE`: it listens on a descriptor that it was given
+   */
+  pause(): void {
+    this.#acceptor?.pause()
+  }
+
+  /**
+   * Accepts again, at the same address. Does nothing if it does, or while it is closing.
+   *
+   * @throws Node's error of listening: somebody else may have taken the address
+   */
+  async resume(): Promise<void> {
+    await this.#acceptor?.resume()
+  }
+
+  /** Begins to accept: for the `listen` step. */
+  async open(): Promise<void> {
+    if (this.options.bind === false) return
+    this.#acceptor = new Acceptor(this)
+    this.server = this.#acceptor.server
+    await this.#acceptor.open()
+  }
+
+  /** Runs a socket, or any other Duplex, as a connection of this server; cut off if that is over. */
+  accept(stream: Duplex): ConnectionContext {
+    const ctx = new ConnectionContext(this.app, this, stream)
+    this.#connections.add(ctx)
+    if (this.isDraining) ctx.drain()
+    // Its middleware have returned, and with them what connections work with.
+    if (this.isOver) ctx.destroy()
+    void runConnection(ctx, this.options.flushTimeout ?? flushTimeout)
+    return ctx
+  }
+
+  /** Forgets a connection that is over. */
+  forget(connection: ConnectionContext): void {
+    this.#connections.delete(connection)
+    this.#checkEmptied()
+  }
+
+  /** Stops accepting, and fulfils when the last connection is over. */
+  async empty(): Promise<void> {
+    this.#stop()
+    if (this.#connections.size === 0) return
+    const deadline = setTimeout(() => this.force(), closeTimeout)
+    await this.untilEmptied()
+    clearTimeout(deadline)
+  }
+
+  /** Fulfils when it has stopped accepting and the last connection is over. */
+  untilEmptied(): Promise<void> {
+    return new Promise((resolve) => {
+      const emptied = this.#emptied
+      this.#emptied = () => {
+        emptied()
+        resolve()
+      }
+      this.#checkEmptied()
+    })
+  }
+
+  #checkEmptied(): void {
+    if (!this.isDraining || this.#connections.size > 0) return
+    this.#stopWaves()
+    this.#emptied()
+  }
+
+  protected override get forced(): number {
+    return this.#forced
+  }
+
+  protected override force(): void {
+    const message = 'it was still open at the deadline of close()'
+    const late = new CioError('ERR_CIO_DRAIN_TIMEOUT', message, { fault: 'peer' })
+    for (const connection of this.#connections) {
+      if (!connection.isOver) this.#forced++
+      connection.destroy(late)
+    }
+    super.force()
+  }
+
+  override abandon(): void {
+    if (this.#connections.size === 0) return super.abandon()
+    for (const connection of this.#connections) connection.abandon()
+    // Now it is the turn of the server's own middleware.
+    super.force()
+  }
+}
+
+/** Runs the server pipeline; resolves when it listens, rejects if it failed before. */
+export function runServer(ctx: ServerContext): Promise<void> {
+  return run(ctx, ctx.app.pipelines.server, (thrown) => {
+    const error = thrown ?? (ctx.arrived ? undefined : stopped(ctx, 'listened'))
+    log('closed: %s', error?.message ?? 'ended')
+    return ctx.destroyedWith ?? error
+  })
+}
+
+/** Past the last middleware of a server: it listens, until the last connection has ended. */
+export async function serverEnd(ctx: ServerContext): Promise<void> {
+  arrive(ctx)
+  announce(ctx.app, 'listening', ctx)
+  await ctx.untilEmptied()
+}
+
+/** The `listen` step: accepts connections until what is inside it returns. */
+export async function listen(ctx: ServerContext, next: Next): Promise<void> {
+  checkDuration('listen', 'flushTimeout', ctx.options.flushTimeout ?? flushTimeout)
+  // Fails here, not at the first connection.
+  await ctx.app.pipelines.connection.compose()
+  // Whom to trust is said in order to be asked for: without, the first program would let in nobody.
+  const { sni = {} } = ctx.options
+  const trusted = [ctx.options, ...Object.values(sni)].some(({ ca }) => ca !== undefined)
+  const { requestCert = trusted } = ctx.options
+  ctx.options = { ...ctx.options, requestCert }
+  ctx.tls = createTlsServer(ctx.options)
+
+  await ctx.open()
+  try {
+    await next()
+  } finally {
+    await ctx.empty()
+  }
+}

@@ -1,0 +1,43 @@
+/** Asking many connections to finish, spread over a while, so that they do not all come back at once. */
+
+import type { ConnectionContext } from '../lifecycle/connection.ts'
+import { checkDuration, optionError } from '../options.ts'
+
+// A timer for each of ten thousand would come to the same.
+const leastStep = 10
+
+/**
+ * Asks connections to finish, evenly over so many milliseconds: the first now, the last before they
+ * are over. Returns what stops it.
+ */
+export function drainInWaves(
+  connections: Iterable<ConnectionContext>,
+  window: number,
+  reason?: Error,
+): () => void {
+  const waiting = [...connections]
+  const count = waiting.length
+  const began = performance.now()
+  let at = 0
+  let timer: NodeJS.Timeout | undefined
+  const wave = (): void => {
+    const share = window > 0 ? (performance.now() - began) / window : 1
+    const due = Math.min(count, Math.floor(share * count) + 1)
+    while (at < due) waiting[at++]!.drain(reason)
+    if (at < count) timer = setTimeout(wave, Math.max(leastStep, window / count))
+  }
+  wave()
+  return () => clearTimeout(timer)
+}
+
+/**
+ * Checks a number of milliseconds over which something is spread that has `timeout` in all.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkWindow(owner: string, window: number, timeout: number): void {
+  checkDuration(owner, 'window', window)
+  if (window === Infinity || window > timeout) {
+    throw optionError(owner, 'window', 'finite, and at most `timeout`', window)
+  }
+}

@@ -1,0 +1,111 @@
+/** A middleware, and somebody who watches how it keeps to its part. */
+
+import type { Duplex } from 'node:stream'
+import { type Middleware, type Next, defineMiddleware } from '../pipeline/middleware.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { countListeners, more } from './resource-leaks.ts'
+
+/** What a good middleware keeps to. */
+export type MiddlewarePromise =
+  | 'has a name'
+  | 'carries the conversation'
+  | 'calls next() once'
+  | 'waits for next()'
+  | 'passes errors on'
+  | 'passes ends on'
+  | 'puts back what it replaces'
+  | 'leaves nothing behind'
+  | 'works twice'
+  | 'works on several connections at once'
+  | 'survives the peer leaving'
+
+/** One pass of a middleware. */
+export interface Visit {
+  /** How often it called `next()`. */
+  nexts: number
+  /** What the last `next()` rejected with. */
+  inner?: unknown
+  /** How it ended; undefined while it has not. */
+  end?: { readonly thrown: unknown } | 'fulfilled'
+}
+
+export type Tell = (promise: MiddlewarePromise, what: string) => void
+
+/** The name of a middleware; empty if it has none. */
+export function nameOf(middleware: Middleware<never>): string {
+  const { name } = middleware
+  return middleware.hints?.name ?? (name === 'default' ? '' : name)
+}
+
+/** Puts a watcher round a middleware, with its hints. */
+export function watch(
+  middleware: Middleware<StreamContext>,
+  visits: Visit[],
+  tell: Tell,
+): Middleware<StreamContext> {
+  const hints = { ...middleware.hints, name: nameOf(middleware) || 'nameless' }
+
+  return defineMiddleware<StreamContext>(hints, async function watched(ctx, next) {
+    const visit: Visit = { nexts: 0 }
+    visits.push(visit)
+    const before = look(ctx)
+    let running = 0
+    const counted: Next = () => {
+      visit.nexts++
+      if (visit.nexts > 1 && !hints.repeats) {
+        tell('calls next() once', 'it called next() twice and does not declare `repeats`')
+      }
+      if (visit.end) tell('waits for next()', 'it called next() after it had returned')
+      running++
+      const inner = next()
+      inner.then(
+        () => running--,
+        (thrown: unknown) => {
+          running--
+          visit.inner = thrown
+        },
+      )
+      return inner
+    }
+    try {
+      await middleware(ctx, counted)
+      visit.end = 'fulfilled'
+    } catch (thrown) {
+      visit.end = { thrown }
+      throw thrown
+    } finally {
+      if (running > 0) tell('waits for next()', 'it returned while next() was still running')
+      compare(ctx, before, tell)
+    }
+  })
+}
+
+interface Look {
+  readonly stream: Duplex | undefined
+  readonly listeners: ReadonlyMap<string | symbol, number>
+  readonly messages: unknown
+}
+
+function look(ctx: StreamContext): Look {
+  // Before `connect` there is none.
+  const stream = ctx.transport ? ctx.stream : undefined
+  const { messages } = ctx as { messages?: unknown }
+  return { stream, listeners: stream ? countListeners(stream) : new Map(), messages }
+}
+
+function compare(ctx: StreamContext, before: Look, tell: Tell): void {
+  const { stream, listeners, messages } = before
+  if (!stream) return
+  // `secure` stays on top, where it is inside.
+  if (ctx.stream !== stream && !ctx.encrypted) {
+    tell('puts back what it replaces', 'it returned and ctx.stream was not what it had been')
+  }
+  if (messages !== undefined && (ctx as { messages?: unknown }).messages !== messages) {
+    tell('puts back what it replaces', 'it returned and ctx.messages was not what it had been')
+  }
+  if (stream.destroyed) return
+  for (const one of more(listeners, stream, 'ctx.stream')) {
+    // There is one `close`, and what waits for it does no harm; the far end does so itself.
+    if (!one.includes('`close`')) tell('leaves nothing behind', `it left ${one}`)
+  }
+}

@@ -1,0 +1,86 @@
+/** What code leaves behind: timers, handles, and listeners of the process. */
+
+import { AsyncLocalStorage, createHook } from 'node:async_hooks'
+
+// What lives until somebody ends it. Requests and promises end by themselves.
+const lasting =
+  /^(Timeout|TCPWRAP|TCPSERVERWRAP|PIPEWRAP|PIPESERVERWRAP|UDPWRAP|FSEVENTWRAP|STATWATCHER|PROCESSWRAP|SIGNALWRAP|TTYWRAP|MESSAGEPORT|WORKER)$/
+
+// Enough to come from within Node to who called it.
+const frames = 40
+
+// Turns of the event loop in which Node tells of what has been ended.
+const turns = 20
+
+/** Notes what is begun within `during()`, and what of it is ended. */
+export class Traces {
+  readonly #within = new AsyncLocalStorage<boolean>()
+  readonly #open = new Map<number, string>()
+  readonly #listeners = countListeners(process)
+  readonly #hook = createHook({
+    init: (id, type) => {
+      if (!lasting.test(type) || !this.#within.getStore()) return
+      this.#open.set(id, `${type === 'Timeout' ? 'a timer' : type}${origin()}`)
+    },
+    destroy: (id) => void this.#open.delete(id),
+  })
+
+  /** Runs something whose traces count. */
+  during<T>(work: () => T): T {
+    this.#hook.enable()
+    return this.#within.run(true, work)
+  }
+
+  /** Runs something whose traces do not count. */
+  aside<T>(work: () => T): T {
+    return this.#within.run(false, work)
+  }
+
+  /** What is still there, each in words; waits for Node to tell. */
+  async left(): Promise<string[]> {
+    for (let turn = 0; turn < turns && this.#open.size > 0; turn++) {
+      await new Promise((resolve) => void this.aside(() => setImmediate(resolve)))
+    }
+    const found = [...this.#open.values(), ...more(this.#listeners, process, 'process')]
+    this.#open.clear()
+    return [...new Set(found)]
+  }
+
+  stop(): void {
+    this.#hook.disable()
+  }
+}
+
+interface Emitter {
+  eventNames(): (string | symbol)[]
+  listenerCount(event: string): number
+}
+
+/** How many listeners an emitter has, by event. */
+export function countListeners(emitter: Emitter): ReadonlyMap<string | symbol, number> {
+  return new Map(
+    emitter.eventNames().map((event) => [event, emitter.listenerCount(event as string)] as const),
+  )
+}
+
+/** The listeners that have come since, in words. */
+export function more(
+  before: ReadonlyMap<string | symbol, number>,
+  emitter: Emitter,
+  owner: string,
+): string[] {
+  return [...countListeners(emitter)]
+    .filter(([event, count]) => count > (before.get(event) ?? 0))
+    .map(([event]) => `a listener of \`${String(event)}\` on ${owner}`)
+}
+
+/** Where in somebody's code it was begun. */
+function origin(): string {
+  const usual = Error.stackTraceLimit
+  Error.stackTraceLimit = frames
+  const stack = new Error().stack?.split('\n').slice(1) ?? []
+  Error.stackTraceLimit = usual
+  const own = /node:|[\\/]src[\\/]testing[\\/]resource-leaks|node_modules[\\/](?!cio-)/
+  const frame = stack.find((line) => !own.test(line))
+  return frame ? ` (${frame.trim().replace(/^at /, '')})` : ''
+}

@@ -1,0 +1,42 @@
+/** What went wrong with a handshake, in words. */
+
+import type { TLSSocket } from 'node:tls'
+import { presentedCertificate } from '../identity/peer-certificate.ts'
+import { CioError, asError, quote } from '../errors.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+
+/** Why a socket closed in the middle: what this side closed it for, or that the other side did. */
+export function whyClosed(ctx: StreamContext, remote: string, cause: Error | null): Error {
+  if (ctx.isOver) return asError(ctx.signal.reason)
+  return handshakeError(remote, 'it closed the connection', cause)
+}
+
+export function handshakeError(remote: string, what: string, cause: Error | null): CioError {
+  return new CioError('ERR_CIO_HANDSHAKE', `the handshake with ${remote} failed: ${what}`, {
+    fault: 'peer',
+    cause: cause ?? undefined,
+  })
+}
+
+/** OpenSSL's reason, without the place in its source that comes before it. */
+export function whyFailed(error: Error): string {
+  return (error as { reason?: string }).reason ?? error.message
+}
+
+export function handshakeTimedOut(remote: string, timeout: number): CioError {
+  const message = `the handshake with ${remote} was not done within ${timeout} ms`
+  return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'peer' })
+}
+
+/** The error of a client without a certificate that is trusted. */
+export function clientRefused(ctx: StreamContext): CioError {
+  const socket = ctx.socket as TLSSocket
+  const certificate = presentedCertificate(socket)
+  const claim = certificate && `the subject it claims, unverified, is ${quote(certificate.subject)}`
+  // An Error by its declaration, a code in fact.
+  const verdict = String(socket.authorizationError)
+  const message = certificate
+    ? `${ctx.remote} was turned away by \`secure\`: its certificate is not trusted (${verdict}); ${claim}`
+    : `${ctx.remote} was turned away by \`secure\`: it presented no certificate`
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+}

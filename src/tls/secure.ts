@@ -1,0 +1,252 @@
+/**
+ * The TLS step of both ends.
+ *
+ * A server accepts with `net.Server` and hands the socket to a `tls.Server` that never listens, so
+ * that Node's own code verifies the peer. Whether the verdict lets it in is decided here and
+ * nowhere else: Node, asked to reject by itself, hides who was rejected.
+ */
+
+import debug from 'debug'
+import { Socket, isIP } from 'node:net'
+import type { Duplex } from 'node:stream'
+import {
+  type ConnectionOptions,
+  type Server,
+  type TLSSocket,
+  connect as connectTls,
+} from 'node:tls'
+import { announce } from '../lifecycle/app-events.ts'
+import { keepServerCertificate, presentedCertificate } from '../identity/peer-certificate.ts'
+import type { ClientContext } from '../client/client.ts'
+import type { ConnectionContext } from '../lifecycle/connection.ts'
+import { CioError, asError, quote } from '../errors.ts'
+import {
+  clientRefused,
+  handshakeError,
+  handshakeTimedOut,
+  whyClosed,
+  whyFailed,
+} from './handshake-errors.ts'
+import type { Next } from '../pipeline/middleware.ts'
+import { checkDuration } from '../options.ts'
+import { distrust } from '../server/reload.ts'
+import type { ListenOptions } from '../server/server.ts'
+import { checkResumed, nameCheck, serverRefused } from './verify-server-name.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { handshakes, namesOf, withoutRenegotiation } from './tls-server.ts'
+
+const log = debug('cio:secure')
+const defaultHandshakeTimeout = 10_000
+
+/** The `secure` step of a connection: the server's side of the handshake. */
+export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
+  const { server } = ctx
+  // Not async: nothing of it is left to wait in a plain connection.
+  return server?.tls && !ctx.isPlain ? handshake(ctx).then(next) : next()
+}
+
+/**
+ * Makes TLS of the stream, as the `secure` step does, with the options of `listen()` or `connect()`:
+ * for a middleware that does it later. Who the peer is was verified, or it throws.
+ *
+ * @throws `ERR_CIO_HANDSHAKE` (peer), `ERR_CIO_HANDSHAKE_TIMEOUT` (peer), `ERR_CIO_REJECTED` (peer)
+ * @throws `ERR_CIO_CERTIFICATE` (app): there is nothing for a server to prove itself by
+ */
+export async function handshake(ctx: StreamContext): Promise<void> {
+  if (isClient(ctx)) return handshakeOfClient(ctx)
+  const { server } = ctx as ConnectionContext
+  if (server?.tls) return handshakeOfServer(ctx as ConnectionContext, server.tls, server.options)
+  throw new CioError(
+    'ERR_CIO_CERTIFICATE',
+    `a handshake with ${ctx.remote} takes a certificate, and the server has none; give \`key\` and \`cert\` to \`listen\``,
+  )
+}
+
+function isClient(ctx: StreamContext): ctx is ClientContext {
+  return 'options' in ctx
+}
+
+async function handshakeOfServer(
+  ctx: ConnectionContext,
+  server: Server,
+  options: ListenOptions,
+): Promise<void> {
+  const raw = ctx.socket
+  const names = namesOf(server)
+  const socket = await serverHandshake(ctx, server, options)
+  putOnTop(ctx, socket)
+  if (socket.getProtocol() === 'TLSv1.3') socket._final = endNextTurn
+  if (socket.destroyed) {
+    // Which still knows whose it was.
+    ctx.socket = raw
+    throw whyClosed(ctx, ctx.remote, socket.errored)
+  }
+  const { requestCert, rejectUnauthorized } = options
+  if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket))
+    throw clientRefused(ctx)
+  // What it was verified by may have changed in the middle of the handshake.
+  const unwelcome = names === namesOf(server) ? undefined : distrust(ctx, namesOf(server))
+  if (unwelcome) throw unwelcome
+  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
+  announce(ctx.app, 'secure', ctx)
+}
+
+/**
+ * Ends a socket in the next turn of the event loop. Right after the handshake its session tickets
+ * are still to be sent, and Node would leave them and the end half done.
+ */
+function endNextTurn(this: TLSSocket, done: (error?: Error | null) => void): void {
+  setImmediate(() => Socket.prototype._final.call(this, done))
+}
+
+/** Not put back afterwards: the end of the TLS socket is the end of the one beneath. */
+function putOnTop(ctx: StreamContext, socket: TLSSocket): void {
+  ctx.stream = socket
+  ctx.socket = socket
+}
+
+/** Ends the handshake on a raw socket, if it is under way. */
+function giveUp(this: Duplex): void {
+  handshakes.get(this)?.close()
+}
+
+function serverHandshake(
+  ctx: ConnectionContext,
+  server: Server,
+  { handshakeTimeout = defaultHandshakeTimeout }: ListenOptions,
+): Promise<TLSSocket> {
+  const raw = ctx.stream
+  // Node forgets it with the socket, unless it was asked before, and the errors below want to name it.
+  void ctx.socket?.remoteAddress
+  return new Promise<TLSSocket>((resolve, reject) => {
+    const settle = (): void => {
+      clearTimeout(timer)
+      handshakes.delete(raw)
+    }
+    const fail = (error: Error): void => {
+      settle()
+      reject(error)
+    }
+    const close = (): void => fail(whyClosed(ctx, ctx.remote, raw.errored))
+    const timer =
+      handshakeTimeout === Infinity
+        ? undefined
+        : setTimeout(() => fail(handshakeTimedOut(ctx.remote, handshakeTimeout)), handshakeTimeout)
+
+    if (raw.destroyed) return close()
+    // Before those that end the run because it closed. It stays: a socket whose listeners have come
+    // and gone holds more than one that has one more.
+    raw.prependListener('close', giveUp)
+    handshakes.set(raw, {
+      close,
+      resolve: (socket) => {
+        settle()
+        raw.allowHalfOpen = true
+        socket.allowHalfOpen = true
+        resolve(socket)
+      },
+      reject: (cause) => {
+        // Node tells of what this side destroyed it by as if the peer had failed.
+        if (ctx.isOver) fail(asError(ctx.signal.reason))
+        else fail(handshakeError(ctx.remote, whyFailed(cause), cause))
+      },
+    })
+    // A peer that leaves in the middle has to be noticed; the TLS socket takes this over.
+    raw.allowHalfOpen = false
+    server.emit('connection', raw)
+  })
+}
+
+/**
+ * Whether a certificate was presented and verified. A resumed TLS 1.3 session without one is
+ * `authorized` on Node 20; on a full handshake the verdict alone is enough.
+ */
+function hasVerifiedCertificate(socket: TLSSocket): boolean {
+  if (!socket.authorized) return false
+  return !socket.isSessionReused() || presentedCertificate(socket) !== undefined
+}
+
+function whoIs({ peer }: StreamContext): string {
+  return peer ? quote(peer.name ?? 'a peer without a name') : 'no peer'
+}
+
+// Any of these asks for TLS.
+const clientWishes = [
+  'ca',
+  'cert',
+  'key',
+  'pfx',
+  'crl',
+  'servername',
+  'rejectUnauthorized',
+  'checkServerIdentity',
+  'secureContext',
+  'session',
+  'ALPNProtocols',
+  'pskCallback',
+  'minVersion',
+  'maxVersion',
+  'ciphers',
+] as const satisfies readonly (keyof ConnectionOptions)[]
+
+/** The `secure` step of a client: its side of the handshake, with Node's check of the server. */
+export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
+  const { options } = ctx
+  const wanted = options.tls ?? clientWishes.some((name) => options[name] !== undefined)
+  if (wanted && !ctx.isPlain) await handshake(ctx)
+  return next()
+}
+
+async function handshakeOfClient(ctx: ClientContext): Promise<void> {
+  // Node would wait for what has been told already.
+  if (ctx.stream.destroyed) throw whyClosed(ctx, ctx.remote, ctx.stream.errored)
+  const socket = await clientHandshake(ctx)
+  putOnTop(ctx, socket)
+  if (socket.isSessionReused()) checkResumed(ctx, socket)
+  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
+  announce(ctx.app, 'secure', ctx)
+}
+
+function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
+  const { options, remote } = ctx
+  const { host, handshakeTimeout = defaultHandshakeTimeout } = options
+  checkDuration('connect', 'handshakeTimeout', handshakeTimeout)
+  const raw = ctx.stream
+  const checkName = nameCheck(options)
+
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({
+      ...(host !== undefined && isIP(host) === 0 && { servername: host }),
+      ...(options as object),
+      secureOptions: withoutRenegotiation(options),
+      checkServerIdentity: (name, certificate) => {
+        keepServerCertificate(socket, certificate.raw)
+        return checkName(name, certificate)
+      },
+      socket: raw,
+    })
+    const timer =
+      handshakeTimeout === Infinity
+        ? undefined
+        : setTimeout(
+            () => socket.destroy(handshakeTimedOut(remote, handshakeTimeout)),
+            handshakeTimeout,
+          )
+    const fail = (error: Error): void => {
+      clearTimeout(timer)
+      if (error instanceof CioError) reject(error)
+      else if (socket.authorizationError) reject(serverRefused(remote, error))
+      else reject(handshakeError(remote, whyFailed(error), error))
+    }
+    const close = (): void => fail(whyClosed(ctx, remote, null))
+    socket.once('error', fail)
+    socket.once('close', close)
+    socket.once('secureConnect', () => {
+      clearTimeout(timer)
+      ctx.stream = socket
+      socket.off('error', fail)
+      socket.off('close', close)
+      resolve(socket)
+    })
+  })
+}

@@ -1,0 +1,115 @@
+/** Certificates by the name that a client asks for (SNI). */
+
+import { constants } from 'node:crypto'
+import { type SecureContext, createSecureContext } from 'node:tls'
+import { domainToASCII } from 'node:url'
+import type { CertsOptions } from '../../middleware/certs.ts'
+import { CioError, quote } from '../errors.ts'
+import type { ListenOptions } from '../server/server.ts'
+import { Trust, type TrustOptions, trustHash } from './trust-store.ts'
+
+const hostName = /^(?:\*\.)?[a-z\d_-]+(?:\.[a-z\d_-]+)*$/
+
+/**
+ * One spelling for a name: in lower case, ASCII, without the dot of the root. Undefined if it is
+ * neither a host name nor `*.` and one.
+ */
+export function canonicalName(name: string): string | undefined {
+  const wild = name.startsWith('*.')
+  const rest = domainToASCII(wild ? name.slice(2) : name).replace(/\.$/, '')
+  const canonical = (wild ? '*.' : '') + rest
+  return hostName.test(canonical) ? canonical : undefined
+}
+
+/** Who is trusted under a name: its own CAs and lists, or those of the server. */
+function trustOptions(options: ListenOptions, named?: CertsOptions): TrustOptions {
+  const { ca, crl, allowPartialTrustChain } = options as TrustOptions
+  const own = named as TrustOptions | undefined
+  return {
+    ...(own?.ca ? { ca: own.ca, crl: own.crl } : { ca, crl: own?.crl ?? crl }),
+    ...(allowPartialTrustChain !== undefined && { allowPartialTrustChain }),
+  }
+}
+
+/** The names of a server as one set of options has them, with their contexts. */
+export class ServerNames {
+  readonly #options: ListenOptions
+  readonly #certs = new Map<string, CertsOptions>()
+  readonly #contexts = new Map<CertsOptions | undefined, SecureContext>()
+  readonly #trusts = new Map<CertsOptions | undefined, Trust>()
+
+  constructor(options: ListenOptions, sessionIdContext: string) {
+    this.#options = options
+    const { sni = {}, secureOptions = 0 } = options
+    for (const [name, named] of Object.entries(sni)) {
+      this.#certs.set(canonicalName(name) ?? name, named)
+      const settings = {
+        honorCipherOrder: true,
+        ...options,
+        key: undefined,
+        cert: undefined,
+        pfx: undefined,
+        passphrase: undefined,
+        ...named,
+        ...trustOptions(options, named),
+        ticketKeys: undefined,
+        secureOptions: secureOptions | constants.SSL_OP_NO_RENEGOTIATION,
+        sessionIdContext,
+      }
+      this.#contexts.set(named, contextOf(name, settings))
+    }
+  }
+
+  /** For Node's `SNICallback`: no context is the server's own. */
+  find(servername: string, done: (error: Error | null, context?: SecureContext) => void): void {
+    const named = this.#certsOf(servername)
+    if (named || !this.#options.strictSni) return done(null, this.#contexts.get(named))
+    done(new Error(`it asked for ${quote(servername)}, which is no name in \`sni\``))
+  }
+
+  /** Who is trusted on connections under a name. */
+  trustOf(servername: string | false | null | undefined): Trust {
+    const named = this.#certsOf(servername)
+    const known = this.#trusts.get(named)
+    if (known) return known
+    const trust = new Trust(trustOptions(this.#options, named))
+    this.#trusts.set(named, trust)
+    return trust
+  }
+
+  /** A hash of who is trusted, under all names. */
+  get trustHash(): string {
+    const certs = [undefined, ...this.#certs.values()]
+    const hashes = certs.map((named) => trustHash(trustOptions(this.#options, named)))
+    return Buffer.concat(hashes).toString('hex')
+  }
+
+  /** The exact name goes before a wildcard, which stands for one label. */
+  #certsOf(servername: string | false | null | undefined): CertsOptions | undefined {
+    if (!servername || this.#certs.size === 0) return undefined
+    const name = servername.toLowerCase().replace(/\.$/, '')
+    const dot = name.indexOf('.')
+    return this.#certs.get(name) ?? (dot > 0 ? this.#certs.get(`*${name.slice(dot)}`) : undefined)
+  }
+}
+
+function contextOf(name: string, settings: object): SecureContext {
+  try {
+    return createSecureContext(settings)
+  } catch (cause) {
+    const message = `certs: what \`sni\` has for \`${name}\` cannot be used: ${(cause as Error).message}`
+    throw new CioError('ERR_CIO_CERTIFICATE', message, { cause })
+  }
+}
+
+/**
+ * Whether a session of one name must not be resumed under another. OpenSSL resumes it whatever the
+ * name, and the certificate in it counts as verified, by CAs that the other name may not trust; the
+ * callback is not even asked.
+ */
+export function namesDiffer(options: ListenOptions): boolean {
+  const { sni = {}, SNICallback, requestCert, strictSni } = options
+  if (strictSni || (SNICallback && requestCert)) return true
+  const own = trustHash(options)
+  return Object.values(sni).some((named) => !trustHash(trustOptions(options, named)).equals(own))
+}

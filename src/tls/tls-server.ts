@@ -1,0 +1,149 @@
+/** The `tls.Server` that does the handshakes of a server, and never listens. */
+
+import { constants, createHash } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import { type Server, type TLSSocket, type TlsOptions, createServer } from 'node:tls'
+import { CioError } from '../errors.ts'
+import { checkDuration, longestTimer } from '../options.ts'
+import { ServerNames, namesDiffer } from './sni.ts'
+import type { ListenOptions } from '../server/server.ts'
+import { trustHash } from './trust-store.ts'
+
+/** Where the outcome of a handshake on a raw socket goes. */
+export interface Handshake {
+  readonly close: () => void
+  readonly resolve: (socket: TLSSocket) => void
+  readonly reject: (error: Error) => void
+}
+
+/** The handshakes that are under way, by the socket beneath. */
+export const handshakes: Map<Duplex, Handshake> = new Map()
+
+/**
+ * The server that does the handshakes, or null where the options ask for none.
+ *
+ * @throws `ERR_CIO_CERTIFICATE`: options ask for TLS, and there is no certificate
+ */
+export function createTlsServer(options: ListenOptions): Server | null {
+  checkDuration('listen', 'handshakeTimeout', options.handshakeTimeout ?? Infinity)
+  if (!hasIdentity(options)) return null
+
+  const settings = settingsOf(options)
+  const server: Server = createServer({
+    ...options,
+    ...settings,
+    ...(options.sni && {
+      SNICallback: (name, done) => namesOf(server).find(name, done),
+    }),
+    rejectUnauthorized: false,
+    // Ours is a deadline; Node's starts again with every byte, and closes nothing.
+    handshakeTimeout: longestTimer,
+  } as TlsOptions)
+  names.set(server, new ServerNames(options, settings.sessionIdContext))
+  server.on('secureConnection', (socket) => handshakes.get(rawOf(socket))?.resolve(socket))
+  server.on('tlsClientError', (error, socket) => handshakes.get(rawOf(socket))?.reject(error))
+  return server
+}
+
+/**
+ * Puts other keys, certificates and CAs in place of those that a server has; connections that are
+ * open keep theirs. Where it throws, nothing has changed.
+ */
+export function swapCertificates(server: Server, options: ListenOptions): void {
+  const settings = settingsOf(options)
+  const next = new ServerNames(options, settings.sessionIdContext)
+  // What cannot be read fails here, while nothing has changed.
+  if (options.requestCert) next.trustOf(undefined)
+  // All of it: what is left out falls back to Node's defaults, `ca` to the public roots.
+  server.setSecureContext({ ...options, ...settings } as TlsOptions)
+  names.set(server, next)
+}
+
+const names = new WeakMap<Server, ServerNames>()
+
+/** The names of a server, as they are now: another object after each swap. */
+export function namesOf(server: Server): ServerNames {
+  return names.get(server)!
+}
+
+interface Settings {
+  readonly sessionIdContext: string
+  readonly secureOptions: number
+}
+
+/** What Cio decides about a context, whatever the options say. */
+function settingsOf(options: ListenOptions): Settings {
+  const noTickets = namesDiffer(options) ? constants.SSL_OP_NO_TICKET : 0
+  return {
+    sessionIdContext: sessionContext(options),
+    secureOptions: withoutRenegotiation(options) | noTickets,
+    // Who asks for no name gets none, either.
+    ...(options.strictSni && { key: undefined, cert: undefined, pfx: undefined }),
+  }
+}
+
+/**
+ * What is given or Node's own default, and who is trusted: a ticket from before a revocation, or
+ * from a server with the same `ticketKeys` that trusts others, is not taken for a certificate that
+ * was verified here.
+ */
+function sessionContext(options: ListenOptions): string {
+  const { sessionIdContext = process.argv.join(' ') } = options
+  const hash = createHash('sha256').update(sessionIdContext).update(trustHash(options))
+  return hash.digest('hex').slice(0, 32)
+}
+
+/** Renegotiation may change the certificate of a connection whose peer has been let in. */
+export function withoutRenegotiation({
+  secureOptions = 0,
+}: {
+  readonly secureOptions?: number | undefined
+}): number {
+  return secureOptions | constants.SSL_OP_NO_RENEGOTIATION
+}
+
+interface Beneath {
+  readonly _parent: Duplex | null
+  readonly _handle: { readonly _parentWrap?: { readonly stream: Duplex } } | null
+}
+
+/**
+ * Node keeps the socket beneath a TLS socket here, and nowhere that is documented; a Duplex that is
+ * no socket, in what Node wraps it in.
+ */
+function rawOf(socket: TLSSocket): Duplex {
+  const { _parent: parent, _handle: handle } = socket as unknown as Beneath
+  // A key that no handshake has, where it is gone: the raw socket's `close` tells of that.
+  return parent ?? handle?._parentWrap?.stream ?? socket
+}
+
+// Any of these asks for TLS.
+const wishes = [
+  'ca',
+  'crl',
+  'requestCert',
+  'rejectUnauthorized',
+  'key',
+  'cert',
+  'sni',
+  'strictSni',
+  'dhparam',
+  'ALPNProtocols',
+  'minVersion',
+  'maxVersion',
+  'ciphers',
+] as const satisfies readonly (keyof ListenOptions)[]
+
+/** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */
+function hasIdentity(options: ListenOptions): boolean {
+  const { key, cert, pfx, sni = {}, SNICallback, pskCallback } = options
+  const named = Object.keys(sni).length > 0
+  if ((key && cert) || pfx || named || SNICallback || pskCallback) return true
+
+  const wish = wishes.find((name) => options[name] !== undefined && options[name] !== false)
+  if (wish === undefined) return false
+  throw new CioError(
+    'ERR_CIO_CERTIFICATE',
+    `\`${wish}\` asks for TLS, and there is no certificate to do it with; give \`key\` and \`cert\`, or \`pfx\`, or leave \`${wish}\` out for a server without TLS`,
+  )
+}

@@ -1,0 +1,49 @@
+/** Whether a server's certificate is for the name that was asked for. */
+
+import { type PeerCertificate, type TLSSocket, checkServerIdentity } from 'node:tls'
+import { presentedCertificate } from '../identity/peer-certificate.ts'
+import type { ClientContext, ConnectOptions } from '../client/client.ts'
+import { CioError, asError, quote } from '../errors.ts'
+
+/** The check of the server's name: Node's or the application's, which may throw. */
+export function nameCheck({
+  checkServerIdentity: check = checkServerIdentity,
+}: ConnectOptions): typeof checkServerIdentity {
+  return (host, certificate) => {
+    try {
+      return check(host, certificate)
+    } catch (thrown) {
+      return asError(thrown)
+    }
+  }
+}
+
+/** Node does not check the name again when a session is resumed, whatever name that was for. */
+export function checkResumed({ options, remote }: ClientContext, socket: TLSSocket): void {
+  const certificate = presentedCertificate(socket)
+  if (!certificate || !socket.authorized) return
+  const host = options.servername || options.host || 'localhost'
+  const error = nameCheck(options)(host, certificate.toLegacyObject())
+  if (!error) return
+  const authorizationError = (error as NodeJS.ErrnoException).code ?? error.message
+  Object.assign(socket, { authorized: false, authorizationError })
+  if (options.rejectUnauthorized !== false) throw serverRefused(remote, error)
+}
+
+/** The error of a server whose certificate is not accepted. */
+export function serverRefused(remote: string, cause: Error): CioError {
+  const { code = cause.name } = cause as NodeJS.ErrnoException
+  return new CioError(
+    'ERR_CIO_REJECTED',
+    `${remote} was turned away by \`secure\`: its certificate is not accepted (${code}): ${whyNotAccepted(cause)}`,
+    { fault: 'peer', cause },
+  )
+}
+
+/** Node's message about a wrong name has the names as the certificate has them. */
+function whyNotAccepted(cause: Error): string {
+  const { host, cert } = cause as { host?: string; cert?: PeerCertificate }
+  if (host === undefined || !cert) return cause.message
+  const claim = cert.subjectaltname ?? `CN=${String(cert.subject?.CN)}`
+  return `it is not for \`${host}\`; the names it claims are ${quote(claim)}`
+}

@@ -1,0 +1,420 @@
+import test from 'ava'
+import { once } from 'node:events'
+import { type Socket, createServer } from 'node:net'
+import { Cio, type CioError, type ClientContext } from '../../src/index.ts'
+import { identity, path as certificate } from '../support/certificates.ts'
+import { ownPort } from '../support/ports.ts'
+import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
+import { type Transport, deferred, heard, optionsOf } from '../support/transports.ts'
+
+const host = '127.0.0.1'
+
+const echo = (): Cio =>
+  new Cio().useConnection(async (ctx) => {
+    for await (const chunk of ctx) ctx.stream.write(chunk)
+  })
+
+/** A bare server, and the sockets that it accepts, one by one. */
+async function bare(
+  t: Parameters<typeof listenBare>[0],
+): Promise<{ port: number; accepted: () => Promise<Socket> }> {
+  const server = createServer({ allowHalfOpen: true })
+  const sockets: Socket[] = []
+  const waiting: ((socket: Socket) => void)[] = []
+  server.on('connection', (socket) => {
+    socket.on('error', () => {})
+    t.teardown(() => socket.destroy())
+    const next = waiting.shift()
+    if (next) next(socket)
+    else sockets.push(socket)
+  })
+  const port = await listenBare(t, server)
+  const accepted = (): Promise<Socket> => {
+    const socket = sockets.shift()
+    return socket ? Promise.resolve(socket) : new Promise((resolve) => waiting.push(resolve))
+  }
+  return { port, accepted }
+}
+
+/** A client app that is closed with the test. */
+function client(t: Parameters<typeof listenBare>[0]): Cio {
+  const app = new Cio()
+  closeAfter(t, app)
+  return app
+}
+
+// Connecting
+
+for (const transport of ['tcp', 'unix', 'TLS 1.3', 'TLS 1.2'] satisfies Transport[]) {
+  test(`a client talks and closes over ${transport}`, async (t) => {
+    const app = client(t)
+    const options = optionsOf(t, transport)
+    const serving = echo()
+    t.teardown(() => serving.close({ timeout: 0 }))
+    const server = await serving.listen(options)
+    const version = transport === 'TLS 1.2' ? 'TLSv1.2' : 'TLSv1.3'
+    const tls = { ca: certificate('root.crt'), minVersion: version, maxVersion: version } as const
+    const place = options.path === undefined ? { host, port: server.port } : { path: options.path }
+    const ctx = await app.connect({ ...place, ...(transport.startsWith('TLS') && tls) })
+    t.is(ctx.encrypted, transport.startsWith('TLS'))
+    ctx.stream.end('hello')
+    t.is(await readAll(ctx), 'hello')
+    t.deepEqual(await ctx.close(), { forced: 0 })
+    t.true(ctx.stream.destroyed)
+    t.like(ctx.signal.reason, { code: 'ERR_CIO_CLOSED' })
+  })
+}
+
+test('connect takes a port, a port in a string, and a path', async (t) => {
+  const app = client(t)
+  const server = await serve(t, echo(), { host: 'localhost' })
+  const options = optionsOf(t, 'unix')
+  const local = echo()
+  t.teardown(() => local.close({ timeout: 0 }))
+  await local.listen(options)
+  for (const target of [server.port, String(server.port), options.path!]) {
+    const ctx = await app.connect(target)
+    ctx.stream.end('hello')
+    t.is(await readAll(ctx), 'hello')
+    await ctx.close()
+  }
+  const ctx = await app.connect(server.port, { noDelay: false })
+  await ctx[Symbol.asyncDispose]()
+  t.true(ctx.isOver)
+})
+
+test('connect resolves to what the middleware have put on the context, once they have', async (t) => {
+  const order: string[] = []
+  const app = client(t)
+    .useClient<{ greeting: string }>(async (ctx, next) => {
+      ctx.greeting = await new Promise((resolve) => setImmediate(() => resolve('hello')))
+      order.push('decorated')
+      await next()
+      order.push('over')
+    })
+    .useClient(
+      async (_, next) => {
+        order.push('before')
+        await next()
+        order.push('after')
+      },
+      { before: 'connect' },
+    )
+  const server = await serve(t, echo())
+  const ctx = await app.connect({ host, port: server.port })
+  order.push('connected')
+  t.is(ctx.greeting, 'hello')
+  t.true(ctx.arrived)
+  await ctx.close()
+  t.deepEqual(order, ['before', 'decorated', 'connected', 'over', 'after'])
+})
+
+test('ctx.stream before `connect` says what is wrong', async (t) => {
+  const app = client(t)
+  app.useClient(
+    function tooSoon(ctx, next) {
+      ctx.stream.write('x')
+      return next()
+    },
+    { before: 'connect' },
+  )
+  const error = await t.throwsAsync<CioError>(app.connect({ host, port: 1 }), {
+    code: 'ERR_CIO_NOT_CONNECTED',
+  })
+  t.true(error.message.includes('`tooSoon`'))
+})
+
+test('connect rejects with Node’s error, and no event tells it again', async (t) => {
+  const app = client(t)
+  for (const event of ['error', 'clientError', 'reject'] as const)
+    app.on(event, () => t.fail(event))
+  const port = await ownPort()
+  await t.throwsAsync(app.connect({ host, port }), { code: 'ECONNREFUSED' })
+  await t.throwsAsync(app.connect('/no/such/socket'), { code: 'ENOENT' })
+  await t.throwsAsync(app.connect({ host, port: 70_000 }), { code: 'ERR_SOCKET_BAD_PORT' })
+  await t.throwsAsync(app.connect({ host, port, connectTimeout: -1 }), { code: 'ERR_CIO_OPTION' })
+  await t.throwsAsync(app.connect({ host, port, flushTimeout: -1 }), { code: 'ERR_CIO_OPTION' })
+})
+
+/** A look-up that never answers, so that a connection is never made. */
+const lookup = (): void => {}
+
+test('connectTimeout bounds the whole of connecting', async (t) => {
+  const connecting = client(t).connect({
+    host: 'nowhere.test',
+    port: 1,
+    lookup,
+    connectTimeout: 20,
+  })
+  const error = await t.throwsAsync<CioError>(connecting, { code: 'ERR_CIO_CONNECT_TIMEOUT' })
+  t.is(error.fault, 'peer')
+  t.true(error.message.includes('nowhere.test:1'))
+})
+
+test('connect rejects with what a middleware threw, and lets go of the connection', async (t) => {
+  const mine = new Error('mine')
+  const app = client(t)
+  app.on('error', () => t.fail('told twice'))
+  app.useClient(() => {
+    throw mine
+  })
+  const { port, accepted } = await bare(t)
+  t.is(await t.throwsAsync(app.connect({ host, port })), mine)
+  const socket = await accepted()
+  socket.resume()
+  await once(socket, 'end')
+})
+
+test('a middleware that returns without next() before `connect` stops it', async (t) => {
+  const app = client(t)
+  app.useClient(function quiet() {}, { before: 'connect' })
+  const error = await t.throwsAsync<CioError>(app.connect({ host, port: 1 }), {
+    code: 'ERR_CIO_STOPPED',
+  })
+  t.true(error.message.includes('`quiet`'))
+})
+
+test('a middleware that does all the talking and returns without next() has connect resolve when it is over', async (t) => {
+  const app = client(t)
+  app.useClient(async (ctx) => {
+    ctx.stream.end('hello')
+    ctx.state['said'] = await readAll(ctx)
+  })
+  const server = await serve(t, echo())
+  const ctx = await app.connect({ host, port: server.port })
+  t.is(ctx.state['said'], 'hello')
+  t.true(ctx.isOver)
+  t.deepEqual(await ctx.close(), { forced: 0 })
+})
+
+// Signal and close
+
+test('a signal that has aborted keeps a client from running', async (t) => {
+  const reason = new Error('no')
+  const app = client(t)
+  app.useClient(() => t.fail('it runs'), { before: '*' })
+  const connecting = app.connect({ host, port: 1, signal: AbortSignal.abort(reason) })
+  t.is(await t.throwsAsync(connecting), reason)
+})
+
+for (const when of ['connecting', 'in a middleware', 'in the handshake']) {
+  test(`a signal that aborts ${when} rejects connect with its reason`, async (t) => {
+    const reason = new Error('no')
+    const controller = new AbortController()
+    const { signal } = controller
+    const app = client(t)
+    app.on('clientError', (error) => t.fail(String(error)))
+    app.on('error', (error) => t.fail(String(error)))
+    const { port, accepted } = await bare(t)
+    const entered = deferred()
+    app.useClient(
+      async (ctx, next) => {
+        entered.resolve()
+        if (when === 'in a middleware') await once(ctx.signal, 'abort')
+        await next()
+      },
+      { before: 'connect' },
+    )
+    const connecting =
+      when === 'connecting'
+        ? app.connect({ host: 'nowhere.test', port, lookup, signal })
+        : app.connect({ host, port, signal, tls: when === 'in the handshake' })
+    const rejected = t.throwsAsync(connecting)
+    await entered.promise
+    const socket = when === 'in the handshake' ? await accepted() : undefined
+    controller.abort(reason)
+    t.is(await rejected, reason)
+    if (socket) {
+      socket.resume()
+      await new Promise((resolve) => socket.once('end', resolve).once('close', resolve))
+    }
+  })
+}
+
+test('a signal that aborts at the moment of connecting leaves no connection behind', async (t) => {
+  const reason = new Error('no')
+  const controller = new AbortController()
+  const app = client(t)
+  const { port, accepted } = await bare(t)
+  const connecting = app.connect({ host, port, signal: controller.signal })
+  const rejected = t.throwsAsync(connecting)
+  // The server has it before the client is told.
+  const socket = await accepted()
+  controller.abort(reason)
+  socket.resume()
+  t.is(await rejected, reason)
+  await new Promise((resolve) => socket.once('end', resolve).once('close', resolve))
+})
+
+test('a signal that aborts once it is connected closes the client', async (t) => {
+  const controller = new AbortController()
+  const server = await serve(t, echo())
+  const ctx = await client(t).connect({ host, port: server.port, signal: controller.signal })
+  controller.abort()
+  await ctx.closed
+  t.like(ctx.signal.reason, { code: 'ERR_CIO_CLOSED' })
+})
+
+test('app.close() during connect makes it reject with ERR_CIO_CLOSED', async (t) => {
+  const app = client(t)
+  const connecting = app.connect({ host: 'nowhere.test', port: 1, lookup })
+  const rejected = t.throwsAsync(connecting, { code: 'ERR_CIO_CLOSED' })
+  await new Promise(setImmediate)
+  await app.close()
+  await rejected
+})
+
+test('close flushes what was written', async (t) => {
+  const size = 8 * 1024 * 1024
+  const { port, accepted } = await bare(t)
+  const ctx = await client(t).connect({ host, port })
+  const socket = await accepted()
+  ctx.stream.write(Buffer.alloc(size))
+  const closing = ctx.close()
+  let received = 0
+  socket.on('data', (chunk: Buffer) => (received += chunk.length))
+  await once(socket, 'end')
+  t.is(received, size)
+  socket.end()
+  t.deepEqual(await closing, { forced: 0 })
+})
+
+test('close destroys a client at its deadline', async (t) => {
+  const { port, accepted } = await bare(t)
+  const ctx = await client(t).connect({ host, port })
+  await accepted()
+  ctx.stream.write(Buffer.alloc(32 * 1024 * 1024))
+  t.deepEqual(await ctx.close({ timeout: 20 }), { forced: 1 })
+  t.true(ctx.stream.destroyed)
+})
+
+test('a middleware of a client that never returns does not hold up close', async (t) => {
+  const app = client(t)
+  app.useClient(async function endless(_, next) {
+    await next()
+    await new Promise(() => {})
+  })
+  const told = heard(app, 'error')
+  const server = await serve(t, echo())
+  const ctx = await app.connect({ host, port: server.port })
+  await ctx.close({ timeout: 20 })
+  t.like((await told)[0], { code: 'ERR_CIO_STUCK' })
+})
+
+// The server's doing
+
+test('a client is over when the server has ended and nobody could answer', async (t) => {
+  const app = client(t)
+  const { port, accepted } = await bare(t)
+  const ctx = await app.connect({ host, port })
+  ctx.stream.resume()
+  const socket = await accepted()
+  socket.resume()
+  socket.end()
+  await ctx.closed
+  t.like(ctx.signal.reason, { code: 'ERR_CIO_CLOSED' })
+})
+
+test('a client that loops to the end of a server is over', async (t) => {
+  const app = client(t)
+  const { port, accepted } = await bare(t)
+  const ctx = await app.connect({ host, port })
+  const socket = await accepted()
+  socket.resume()
+  socket.end('bye')
+  t.is(await readAll(ctx), 'bye')
+  await ctx.closed
+  t.true(ctx.isOver)
+})
+
+test('a reset once it is connected is told by clientError, once', async (t) => {
+  const app = client(t)
+  app.on('error', (error) => t.fail(String(error)))
+  const told: unknown[] = []
+  app.on('clientError', (error, ctx) => told.push([error, ctx]))
+  const { port, accepted } = await bare(t)
+  const ctx = await app.connect({ host, port })
+  const aborted = once(ctx.signal, 'abort')
+  ;(await accepted()).resetAndDestroy()
+  await aborted
+  await ctx.closed
+  t.is((ctx.signal.reason as NodeJS.ErrnoException).code, 'ECONNRESET')
+  t.deepEqual(told, [[ctx.signal.reason, ctx]])
+})
+
+test('a reset before the handshake makes connect reject', async (t) => {
+  const app = client(t)
+  const { port, accepted } = await bare(t)
+  const connecting = app.connect({ host, port, tls: true })
+  const rejected = t.throwsAsync<CioError>(connecting, { code: 'ERR_CIO_HANDSHAKE' })
+  const socket = await accepted()
+  // The hello of the client.
+  await once(socket, 'data')
+  socket.resetAndDestroy()
+  const error = await rejected
+  t.is((error.cause as NodeJS.ErrnoException).code, 'ECONNRESET')
+})
+
+test('an end in place of a handshake makes connect reject', async (t) => {
+  const app = client(t)
+  const { port, accepted } = await bare(t)
+  const connecting = app.connect({ host, port, tls: true })
+  const rejected = t.throwsAsync(connecting, { code: 'ERR_CIO_HANDSHAKE' })
+  const socket = await accepted()
+  socket.resume()
+  socket.end()
+  await rejected
+})
+
+test('a handshake over a connection that was reset before it fails at once', async (t) => {
+  const app = client(t)
+  app.useClient(
+    async function waits(ctx, next) {
+      await new Promise((resolve) => ctx.stream.once('close', resolve))
+      await next()
+    },
+    { before: 'secure', after: 'connect' },
+  )
+  const { port, accepted } = await bare(t)
+  const connecting = app.connect({ host, port, tls: true, handshakeTimeout: Infinity })
+  const rejected = t.throwsAsync(connecting)
+  ;(await accepted()).resetAndDestroy()
+  t.true(['ERR_CIO_HANDSHAKE', 'ECONNRESET'].includes(((await rejected) as CioError).code))
+})
+
+test('what a middleware of a client throws once it is connected is told by error', async (t) => {
+  const mine = new Error('mine')
+  const app = client(t)
+  app.useClient(async (_, next) => {
+    await next()
+    throw mine
+  })
+  const told = heard(app, 'error')
+  const server = await serve(t, echo())
+  const ctx = await app.connect({ host, port: server.port })
+  await ctx.close()
+  t.deepEqual(await told, [mine, ctx])
+})
+
+test('ctx.destroy(error) of a client is told by error, and ends it at once', async (t) => {
+  const mine = new Error('mine')
+  const app = client(t)
+  const told = heard(app, 'error')
+  const server = await serve(t, echo())
+  const ctx: ClientContext = await app.connect({ host, port: server.port })
+  ctx.destroy(mine)
+  await ctx.closed
+  t.deepEqual(await told, [mine, ctx])
+  t.is(ctx.signal.reason, mine)
+})
+
+test('secure is told at both ends', async (t) => {
+  const serving = echo()
+  const app = client(t)
+  const theirs = heard(serving, 'secure')
+  const ours = heard(app, 'secure')
+  const server = await serve(t, serving, identity('server'))
+  const ctx = await app.connect({ host, port: server.port, ca: certificate('root.crt') })
+  t.is((await ours)[0], ctx)
+  t.true((await theirs)[0].encrypted)
+})

@@ -1,0 +1,228 @@
+import test from 'ava'
+import fc from 'fast-check'
+import {
+  type CioError,
+  FrameDecoder,
+  type ValueFormat,
+  ValueSequence,
+  statefulEncoder,
+} from '../../src/index.ts'
+
+type Value = number | readonly Value[]
+
+const [lists, record, wrong] = [0x80, 0xf0, 0xff]
+
+/** A format of bytes below 0x80, of lists (0x80 and their length), and of records (0xf0). */
+class Toys extends ValueSequence<Value> {
+  protected override scan(bytes: Buffer, start: number, offset: number): number {
+    let at = start + this.seen
+    let { left } = this
+    for (;;) {
+      while (left === 0 && this.outer.length > 0) left = this.outer.pop()!
+      if (left === 0 || at >= bytes.length)
+        return this.pause(at - start, left, at + Math.min(left, 1))
+      const token = bytes[at]!
+      if (token === wrong) throw this.malformed('is wrong', bytes, start, offset)
+      if (token === record) this.defined = true
+      at += 1
+      left -= 1
+      const items = token > lists && token < record ? token - lists : 0
+      if (items > 0) left = this.enter(items, left, bytes, start, offset)
+    }
+  }
+}
+
+function decode(region: Buffer): Value[] {
+  let at = 0
+  const one = (): Value => {
+    const token = region[at++]!
+    if (token < lists || token >= record) return token
+    return Array.from({ length: token - lists }, one)
+  }
+  const values: Value[] = []
+  while (at < region.length) values.push(one())
+  return values
+}
+
+function encode(value: Value): number[] {
+  if (typeof value === 'number') return [value]
+  return [lists + value.length, ...value.flatMap(encode)]
+}
+
+interface Outcome {
+  readonly values: Value[]
+  readonly error: CioError | undefined
+}
+
+/** What comes of these chunks, up to the end of input or the first error. */
+function decoded(
+  chunks: readonly (Buffer | readonly number[])[],
+  options: Partial<ValueFormat<Value>> = {},
+): Outcome {
+  const format = { owner: 'toys', name: 'Toy', maxLength: 1_000, maxDepth: 8, decode }
+  const decoder = new FrameDecoder<Value>('toys', new Toys({ ...format, ...options }))
+  const values: Value[] = []
+  try {
+    for (const chunk of chunks) decoder.decode(Buffer.from(chunk), values)
+    decoder.end()
+    return { values, error: undefined }
+  } catch (error) {
+    return { values, error: error as CioError }
+  }
+}
+
+const { value: anyValue } = fc.letrec<{ value: Value }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 4 },
+    fc.nat(lists - 1),
+    fc.array(tie('value'), { maxLength: 5 }) as fc.Arbitrary<Value>,
+  ),
+}))
+
+test('values are the same wherever the input is cut', (t) => {
+  fc.assert(
+    fc.property(fc.array(anyValue, { maxLength: 5 }), fc.array(fc.nat(20)), (values, cuts) => {
+      let rest = Buffer.from(values.flatMap(encode))
+      const pieces = cuts.map((cut) => {
+        const piece = rest.subarray(0, cut)
+        rest = rest.subarray(cut)
+        return piece
+      })
+      const options = { maxLength: Infinity }
+      t.deepEqual(decoded([...pieces, rest], options), { values, error: undefined })
+    }),
+  )
+})
+
+test('a value that goes on is not looked at twice', (t) => {
+  const bytes = Buffer.from([lists + 100, ...Array.from({ length: 100 }, (_, index) => index)])
+  let looks = 0
+  const counted = new Proxy(bytes, {
+    get(target, key) {
+      if (typeof key === 'string' && /^\d+$/.test(key)) looks++
+      return Reflect.get(target, key, target) as unknown
+    },
+  })
+  const toys = new Toys({ owner: 'toys', name: 'Toy', maxLength: 1_000, maxDepth: 8, decode })
+  for (let length = 1; length < bytes.length; length++) {
+    const part = new Proxy(counted, {
+      get: (target, key) => (key === 'length' ? length : (Reflect.get(target, key) as unknown)),
+    })
+    t.is(toys.end(part, 0, 0), length + 1)
+  }
+  t.is(toys.end(counted, 0, 0), bytes.length)
+  t.is(looks, bytes.length)
+})
+
+test('a value that reaches beyond maxLength is refused before it is there', (t) => {
+  const options = { maxLength: 10 }
+  t.is(decoded([[lists + 9, ...Array<number>(9).fill(1)]], options).error, undefined)
+  t.is(decoded([[1], [lists + 10]], options).error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+})
+
+test('a value that promises too much is refused alike wherever the input is cut', (t) => {
+  const bytes = [lists + 10, lists + 1]
+  for (const chunks of [[bytes], [[lists + 10], [lists + 1]]]) {
+    t.is(decoded(chunks, { maxLength: 10 }).error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  }
+})
+
+test('values nested deeper than maxDepth are refused, also in pieces', (t) => {
+  const nested = [...Array<number>(8).fill(lists + 1), 1]
+  t.is(decoded([nested]).error, undefined)
+  for (const chunks of [[[lists + 1, ...nested]], [[lists + 1], nested]]) {
+    const { error } = decoded(chunks)
+    t.is(error?.code, 'ERR_CIO_SYNTAX')
+    t.is(error?.fault, 'peer')
+    t.regex(error!.message, /maxDepth/)
+  }
+})
+
+test('what is malformed is told with its offset, after the values before it', (t) => {
+  const { values, error } = decoded([
+    [1, lists + 2],
+    [2, 3, 4, lists + 1, wrong],
+  ])
+  t.deepEqual(values, [1, [2, 3], 4])
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+  t.regex(error!.message, /at byte 5 is wrong: "81ff"/)
+})
+
+test('what cannot be made is told with its offset, after the values that could', (t) => {
+  const cause = Object.assign(new Error('no'), { values: [1, 2], lastPosition: 2 })
+  const { values, error } = decoded(
+    [
+      [lists + 1, 0],
+      [1, 2, 3],
+    ],
+    {
+      decode: (region) => {
+        if (region.length === 2) return [0]
+        throw cause
+      },
+    },
+  )
+  t.deepEqual(values, [0, 1, 2])
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+  t.is(error?.cause, cause)
+  t.regex(error!.message, /at byte 4 is not Toy: "03"/)
+})
+
+test('values that are not as many as were found are refused', (t) => {
+  const { values, error } = decoded([[1, 2]], { decode: () => [1] })
+  t.deepEqual(values, [1])
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+})
+
+test('all records together are bounded by maxLength', (t) => {
+  const records: object[] = []
+  const define = (region: Buffer): Value[] => {
+    for (const token of region) {
+      if (token === record) records[records.length * 10] = ['k'.repeat(50), 'l'.repeat(50)]
+    }
+    return decode(region)
+  }
+  const chunks = Array.from({ length: 8 }, () => [record])
+  const { values, error } = decoded(chunks, { decode: define, records })
+  t.is(values.length, 7)
+  t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+})
+
+test('records are looked at when one has been defined, and not again', (t) => {
+  let looks = 0
+  const ownKeys = (): string[] => {
+    looks += 1
+    return ['length']
+  }
+  const records = new Proxy<object[]>([], { ownKeys })
+  decoded([[1], [record, record], [2], [3]], { records })
+  t.is(looks, 1)
+})
+
+test('a record whose keys are no strings is refused', (t) => {
+  const { error } = decoded([[record]], { records: [['key', 5]] })
+  t.is(error?.code, 'ERR_CIO_SYNTAX')
+  t.is(decoded([[record]], { records: [{ keys: 5 }] }).error, undefined)
+})
+
+test('an encoder is made with the first message, and anew after it threw', (t) => {
+  let made = 0
+  const encode = statefulEncoder<number>('toys', () => {
+    made += 1
+    const told = new Set<number>()
+    return (message) => {
+      const known = told.has(message)
+      told.add(message)
+      if (message < 0) throw new RangeError('below 0')
+      return Buffer.of(known ? 1 : 0, message)
+    }
+  })
+  t.is(made, 0)
+  t.deepEqual([encode(7), encode(7)], [Buffer.of(0, 7), Buffer.of(1, 7)])
+  t.is(made, 1)
+  const error = t.throws<CioError>(() => encode(-1), { code: 'ERR_CIO_ENCODE' })
+  t.is(error.fault, 'app')
+  t.true(error.cause instanceof RangeError)
+  t.deepEqual([encode(7), encode(7)], [Buffer.of(0, 7), Buffer.of(1, 7)])
+  t.is(made, 2)
+})

@@ -1,0 +1,126 @@
+import test from 'ava'
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { load } from '../../src/pipeline/import-middleware.ts'
+
+const run = promisify(execFile)
+const fixture = (name: string): string =>
+  fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url))
+
+for (const [title, file, name] of [
+  ['an ES module', 'esm.mjs', 'esm'],
+  ['a CommonJS module', 'common.cjs', 'common'],
+  ['CommonJS that was transpiled from an ES module', 'transpiled.cjs', 'transpiled'],
+  ['a factory', 'factory.mjs', 'made'],
+  ['an asynchronous factory', 'async-factory.mjs', 'awaited'],
+  ['an async handler of one parameter', 'handler.mjs', 'handler'],
+  ['a middleware of one parameter with hints', 'hinted.mjs', 'hinted'],
+] as const) {
+  test(`${title} is loaded as a middleware`, async (t) => {
+    t.is((await load(fixture(file))).name, name)
+  })
+}
+
+test('a path is relative to the working directory', async (t) => {
+  const path = `./${relative(process.cwd(), fixture('esm.mjs'))}`
+  t.is(await load(path), await load(fixture('esm.mjs')))
+})
+
+test('a file URL is loaded', async (t) => {
+  const url = new URL('../fixtures/esm.mjs', import.meta.url).href
+  t.is(await load(url), await load(fixture('esm.mjs')))
+})
+
+for (const [title, file] of [
+  ['a module whose default export is an object', 'wrong.mjs'],
+  ['a module without a default export', 'no-default.mjs'],
+  ['a class', 'class.mjs'],
+  ['a factory that makes no function', 'wrong-factory.mjs'],
+  ['a module that throws', 'broken.mjs'],
+  ['a file that is missing', 'missing.mjs'],
+] as const) {
+  test(`${title} is refused`, async (t) => {
+    await t.throwsAsync(load(fixture(file)), { code: 'ERR_CIO_LOAD' })
+  })
+}
+
+test('a package that is missing is refused', async (t) => {
+  await t.throwsAsync(load('cio-of-nobody'), { code: 'ERR_CIO_LOAD' })
+})
+
+test('the error names the module, the directory and the cause', async (t) => {
+  const missing = await t.throwsAsync(load('cio-of-nobody'))
+  t.true(missing.message.includes('`cio-of-nobody`'))
+  t.true(missing.message.includes(process.cwd()))
+
+  const broken = await t.throwsAsync(load(fixture('broken.mjs')))
+  t.is((broken.cause as Error).message, 'it broke while it was loaded')
+})
+
+test('the error tells a wrong export from a factory that makes no middleware', async (t) => {
+  const wrong = await t.throwsAsync(load(fixture('wrong.mjs')))
+  t.regex(wrong.message, /an object/)
+  const factory = await t.throwsAsync(load(fixture('wrong-factory.mjs')))
+  t.regex(factory.message, /"no middleware"/)
+})
+
+// Packages, from an application's directory elsewhere.
+
+const source = 'export default function audit(ctx, next) { return next() }'
+const common = 'module.exports = function audit(ctx, next) { return next() }'
+
+/** Loads `name` in a process whose working directory has one package; prints the function's name. */
+async function loadPackage(
+  name: string,
+  manifest: object,
+  files: Record<string, string>,
+): Promise<string> {
+  const application = await mkdtemp(join(tmpdir(), 'cio application-'))
+  try {
+    const directory = join(application, 'node_modules', 'cio-audit')
+    await mkdir(directory, { recursive: true })
+    await writeFile(
+      join(directory, 'package.json'),
+      JSON.stringify({ name: 'cio-audit', version: '1.0.0', ...manifest }),
+    )
+    for (const [file, text] of Object.entries(files)) await writeFile(join(directory, file), text)
+
+    const program = `
+      import { load } from ${JSON.stringify(new URL('../../src/pipeline/import-middleware.ts', import.meta.url).href)}
+      process.chdir(${JSON.stringify(application)})
+      console.log((await load(${JSON.stringify(name)})).name)
+    `
+    const flags = ['--import=tsx', '--input-type=module', '--eval', program]
+    const { stdout } = await run(process.execPath, flags)
+    return stdout.trim()
+  } finally {
+    await rm(application, { recursive: true })
+  }
+}
+
+test('a package is found from the directory of the application', async (t) => {
+  const manifest = { main: 'index.cjs' }
+  t.is(await loadPackage('cio-audit', manifest, { 'index.cjs': common }), 'audit')
+})
+
+test('a package with exports for import alone is loaded', async (t) => {
+  const manifest = { type: 'module', exports: { '.': { import: './index.js' } } }
+  t.is(await loadPackage('cio-audit', manifest, { 'index.js': source }), 'audit')
+})
+
+test('a path inside a package is loaded', async (t) => {
+  const manifest = { type: 'module', exports: { './strict': { import: './strict.js' } } }
+  t.is(await loadPackage('cio-audit/strict', manifest, { 'strict.js': source }), 'audit')
+})
+
+test('a path that a package does not export is refused', async (t) => {
+  const manifest = { type: 'module', exports: { '.': './index.js' } }
+  const error = await t.throwsAsync<Error & { stderr: string }>(
+    loadPackage('cio-audit/inner', manifest, { 'index.js': source }),
+  )
+  t.regex(error.stderr, /ERR_CIO_LOAD/)
+})

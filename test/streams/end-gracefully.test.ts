@@ -1,0 +1,66 @@
+import test from 'ava'
+import { once } from 'node:events'
+import { finish } from '../../src/index.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
+import { readAll } from '../support/serve.ts'
+
+test('finish flushes what was written, waits for the other end, and destroys', async (t) => {
+  const [near, far] = duplexPair()
+  near.write('hello')
+  const finished = finish(near, Infinity)
+  const said = readAll(far)
+  far.end('thrown away')
+  t.is(await said, 'hello')
+  t.true(await finished)
+  t.true(near.destroyed)
+})
+
+test('finish fulfils with false where something is still unsent', async (t) => {
+  const [near, far] = duplexPair()
+  far.on('error', () => {})
+  near.write(Buffer.alloc(1024 * 1024))
+  near.write(Buffer.alloc(1024 * 1024))
+  t.false(await finish(near, 10))
+  t.true(near.destroyed)
+})
+
+test('finish fulfils with true where everything was sent and the other side stays', async (t) => {
+  const [near, far] = duplexPair()
+  far.resume()
+  near.write('hello')
+  t.true(await finish(near, 10))
+  t.true(near.destroyed)
+})
+
+test('finish of a stream that is gone is done', async (t) => {
+  const [near, far] = duplexPair()
+  far.on('error', () => {})
+  near.destroy()
+  t.true(await finish(near, 10))
+})
+
+test('finish of a stream that has ended both ways is done at once', async (t) => {
+  const [near, far] = duplexPair()
+  const closed = once(near, 'close')
+  near.end()
+  near.resume()
+  far.end()
+  far.resume()
+  await closed
+  t.true(await finish(near, Infinity))
+})
+
+test('finish with a timeout of 0 keeps nothing waiting', async (t) => {
+  const [near, far] = duplexPair()
+  far.on('error', () => {})
+  near.write(Buffer.alloc(1024 * 1024))
+  t.false(await finish(near, 0))
+})
+
+test('finish leaves no listener on the stream', async (t) => {
+  const [near, far] = duplexPair()
+  far.on('error', () => {})
+  const before = near.listenerCount('close')
+  await finish(near, 1)
+  t.is(near.listenerCount('close'), before)
+})

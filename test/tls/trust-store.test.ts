@@ -1,0 +1,155 @@
+import test from 'ava'
+import { execFileSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { once } from 'node:events'
+import { type TLSSocket, createServer, connect, rootCertificates } from 'node:tls'
+import { trustHash } from '../../src/index.ts'
+import { Revoked } from '../../src/identity/revocation-list.ts'
+import { Trust } from '../../src/tls/trust-store.ts'
+import { contents, loaded } from '../support/certificates.ts'
+import { listenBare } from '../support/serve.ts'
+import type { ExecutionContext } from 'ava'
+
+const certificate = (name: string): X509Certificate => new X509Certificate(contents(`${name}.crt`))
+const root = contents('root.crt')
+
+/** A client's certificate with the intermediates that it came with, as a handshake gives it. */
+async function shaken(t: ExecutionContext, name: string): Promise<X509Certificate> {
+  const server = createServer({ ...loaded('server'), requestCert: true, rejectUnauthorized: false })
+  const port = await listenBare(t, server)
+  const client = connect({ port, host: '127.0.0.1', ...loaded(name), rejectUnauthorized: false })
+  t.teardown(() => client.destroy())
+  client.on('error', () => {})
+  const [socket] = (await once(server, 'secureConnection')) as [TLSSocket]
+  socket.on('error', () => {})
+  t.teardown(() => socket.destroy())
+  return socket.getPeerX509Certificate()!
+}
+
+for (const [what, name, ca, why] of [
+  ['a certificate of a CA that is trusted', 'alice', root, undefined],
+  ['a certificate of one of several CAs', 'alice', [contents('other.crt'), root], undefined],
+  [
+    'a certificate of one of the CAs of a bundle',
+    'alice',
+    Buffer.concat([contents('other.crt'), root]),
+    undefined,
+  ],
+  ['a certificate of another CA', 'otherCa', root, /no CA that is trusted/],
+  ['a certificate of a CA of the same name', 'viaFakeRoot', root, /no CA that is trusted/],
+  ['a self-signed certificate', 'selfSigned', root, /no CA that is trusted/],
+  ['a certificate that has expired', 'expired', root, /has expired/],
+  ['a chain with its intermediate', 'viaInterChain', root, undefined],
+  ['a chain without its intermediate', 'viaInter', root, /no CA that is trusted/],
+  [
+    'a chain whose intermediate the server has',
+    'viaInter',
+    [root, contents('inter.crt')],
+    undefined,
+  ],
+  ['a chain to an intermediate alone', 'viaInterChain', contents('inter.crt'), /no CA/],
+  ['a chain through a certificate that is no CA', 'viaNotCaChain', root, /no CA that is trusted/],
+  ['a certificate under the roots of Node', 'alice', undefined, /no CA that is trusted/],
+] as const) {
+  test(`${what} is ${why ? 'refused' : 'accepted'}`, async (t) => {
+    const refused = new Trust({ ca: ca as Buffer }).refuses(await shaken(t, name))
+    if (why) t.regex(refused ?? 'accepted', why)
+    else t.is(refused, undefined)
+  })
+}
+
+test('an intermediate is the end of a chain with allowPartialTrustChain', async (t) => {
+  const trust = new Trust({ ca: contents('inter.crt'), allowPartialTrustChain: true })
+  t.is(trust.refuses(await shaken(t, 'viaInterChain')), undefined)
+})
+
+test('a root of Node accepts itself', (t) => {
+  const [pem] = rootCertificates
+  t.is(new Trust({}).refuses(new X509Certificate(pem!)), undefined)
+})
+
+test('who is on a list is refused, and nobody else', (t) => {
+  const trust = new Trust({ ca: root, crl: contents('revoked.crl') })
+  t.regex(trust.refuses(certificate('revoked')) ?? '', /is revoked/)
+  t.is(trust.refuses(certificate('alice')), undefined)
+  const empty = new Trust({ ca: root, crl: contents('empty.crl') })
+  t.is(empty.refuses(certificate('revoked')), undefined)
+})
+
+test('an intermediate that is revoked takes those below it along', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'cio-crl-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const files = ['root.crt', 'root.key', 'inter.crt']
+  for (const file of files) writeFileSync(join(directory, file), contents(file))
+  writeFileSync(join(directory, 'index.txt'), '')
+  writeFileSync(join(directory, 'crlnumber'), '01')
+  writeFileSync(
+    join(directory, 'ca.cnf'),
+    '[ca]\ndefault_ca=c\n[c]\ndatabase=index.txt\ncrlnumber=crlnumber\ncertificate=root.crt\nprivate_key=root.key\ndefault_md=sha256\ndefault_crl_days=10\n',
+  )
+  const ca = (...more: string[]): unknown =>
+    execFileSync('openssl', ['ca', '-config', 'ca.cnf', ...more], {
+      cwd: directory,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+  ca('-revoke', 'inter.crt', '-crl_reason', 'keyCompromise')
+  ca('-gencrl', '-out', 'list.crl')
+  const crl = readFileSync(join(directory, 'list.crl'))
+  const chain = await shaken(t, 'viaInterChain')
+  t.regex(new Trust({ ca: root, crl }).refuses(chain) ?? '', /is revoked, or depends on one/)
+  t.is(new Trust({ ca: root, crl: contents('empty.crl') }).refuses(chain), undefined)
+})
+
+test('a list of another CA revokes nobody, whatever the serial numbers', (t) => {
+  const list = contents('revoked.crl').toString()
+  t.true(new Revoked([list]).has(certificate('revoked')))
+  // The name of the CA, in the encoding of the list.
+  const der = Buffer.from(list.replace(/-----.*-----|\s/g, ''), 'base64')
+  const at = der.indexOf('root')
+  der.write('toor', at)
+  const forged = `-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----`
+  t.false(new Revoked([forged]).has(certificate('revoked')))
+})
+
+test('the name of a CA is the same in another case and encoding', (t) => {
+  const der = Buffer.from(
+    contents('revoked.crl')
+      .toString()
+      .replace(/-----.*-----|\s/g, ''),
+    'base64',
+  )
+  const at = der.indexOf('root')
+  der.write('ROOT', at)
+  // A PrintableString in place of a UTF8String.
+  der[at - 2] = 0x13
+  const other = `-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----`
+  t.true(new Revoked([other]).has(certificate('revoked')))
+})
+
+test('a list that is cut off is an error at every byte, and never a crash', (t) => {
+  const der = Buffer.from(
+    contents('revoked.crl')
+      .toString()
+      .replace(/-----.*-----|\s/g, ''),
+    'base64',
+  )
+  for (let length = 0; length < der.length; length++) {
+    const cut = der.subarray(0, length).toString('base64')
+    const pem = `-----BEGIN X509 CRL-----\n${cut}\n-----END X509 CRL-----`
+    t.throws(() => new Revoked([pem]))
+  }
+})
+
+test('the hash of trust is of CAs and lists, and of nothing else', (t) => {
+  const some = { ca: root, crl: contents('empty.crl') }
+  const hex = (options: object): string => trustHash(options).toString('hex')
+  t.is(hex(some), hex({ ...some, ca: [root.toString()], key: 'other' }))
+  t.not(hex(some), hex({ ca: root }))
+  t.not(hex(some), hex({ ...some, crl: contents('revoked.crl') }))
+  t.not(hex(some), hex({ ...some, ca: contents('other.crt') }))
+  t.not(hex({ ca: root }), hex({ crl: root }))
+  t.not(hex({}), hex({ ca: [] }))
+})

@@ -51,7 +51,7 @@ Any option of TLS asks for TLS.`,
 
     let failure: Error | undefined
     const fail = (error: Error): void => void (failure ??= error)
-    const app = new Cio().on('error', fail).on('clientError', fail).on('reject', fail)
+    const app = new Cio().on('error', fail).on('remoteError', fail).on('reject', fail)
     if (format.codec) app.useClient(format.codec())
     const talk: Middleware<ClientContext> = async function talk(ctx, next) {
       if (verbose || process.stderr.isTTY) note(whoIs(ctx))

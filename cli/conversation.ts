@@ -2,7 +2,7 @@
 
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { type MessagesContext, type StreamContext, read } from '../src/index.ts'
+import { type MessagesContext, type StreamContext, chunksOf } from '../src/index.ts'
 import { UsageError } from './command.ts'
 import type { Format } from './format.ts'
 import { note } from './terminal.ts'
@@ -77,7 +77,7 @@ async function put(ctx: StreamContext, format: Format, message: unknown): Promis
 
 function incoming(ctx: StreamContext, format: Format): AsyncIterable<unknown> {
   if (format.codec) return (ctx as StreamContext & MessagesContext<unknown>).messages
-  return read(ctx.stream)
+  return chunksOf(ctx.stream)
 }
 
 async function show(output: string | Buffer): Promise<void> {

@@ -43,7 +43,7 @@ Without a host it is reached from this host alone; 0.0.0.0:7000 lets others in.`
 
     const app = new Cio()
     const failures: Error[] = []
-    for (const event of ['error', 'clientError', 'reject'] as const) {
+    for (const event of ['error', 'remoteError', 'reject'] as const) {
       app.on(event, (error: Error) => {
         failures.push(error)
         if (echo || event !== 'error') tellFailure('listen', error)

@@ -15,8 +15,8 @@ const end = '<!-- end -->'
 
 /** What the tables group by. A middleware that is in none of these comes last. */
 const families: Record<string, readonly string[]> = {
-  'Certificates and TLS': ['certs', 'tickets', 'start-tls'],
-  'Who may come in': ['allow-list', 'deny-list', 'expire'],
+  'Certificates and TLS': ['certs', 'session-tickets', 'start-tls'],
+  'Who may come in': ['allow-list', 'deny-list', 'certificate-expiry'],
   Listening: ['relisten', 'drain'],
   Limits: ['limit', 'timeout'],
   'Framing and codecs': [
@@ -29,12 +29,12 @@ const families: Record<string, readonly string[]> = {
     'codec',
     'json-stream',
   ],
-  Layers: ['wrap', 'transform', 'multiplex'],
+  Layers: ['layer', 'transform', 'multiplex'],
   'Other protocols': [
     'route',
     'http',
     'websocket',
-    'pipe',
+    'forward',
     'proxy-protocol',
     'send-proxy-protocol',
   ],

@@ -17,7 +17,7 @@ const app = new Cio()
     stream.write(`hello ${address}${where}\n`)
   })
 
-app.on('clientError', (error) => console.log(error.message))
+app.on('remoteError', (error) => console.log(error.message))
 app.on('reject', (error) => console.log(error.message))
 
 const server = await app.listen({ host: '127.0.0.1', port: Number(process.env.PORT ?? 7008) })

@@ -4,7 +4,7 @@
 // TARGET, a port; without it, a small server of our own. Try it:
 // openssl s_client -quiet -connect localhost:7007 -CAfile certs/ca.crt
 
-import { Cio, certs, lines, pipe } from '../src/index.ts'
+import { Cio, certs, lines, forward } from '../src/index.ts'
 
 const plain = new Cio()
   .useConnection(lines())
@@ -14,7 +14,7 @@ const target = process.env.TARGET ?? (await plain.listen({ host: '127.0.0.1' }))
 
 const proxy = new Cio()
   .useServer(certs({ key: 'certs/server.key', cert: 'certs/server.crt' }))
-  .useConnection(pipe({ host: '127.0.0.1', port: Number(target) }))
+  .useConnection(forward({ host: '127.0.0.1', port: Number(target) }))
 
 proxy.on('error', (error) => console.error(error.message))
 

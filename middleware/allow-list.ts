@@ -1,11 +1,11 @@
-import { Admission, type List } from '../src/access/access-list.ts'
-import type { ListOptions } from '../src/access/access-check.ts'
+import { AccessList, type AccessListMiddleware } from '../src/access/access-list.ts'
+import type { AccessListOptions } from '../src/access/access-check.ts'
 import { defineMiddleware } from '../src/pipeline/middleware.ts'
-import type { Who } from '../src/identity/peer-matcher.ts'
+import type { PeerSelector } from '../src/identity/peer-matcher.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link allowList}. */
-export interface AllowListOptions extends ListOptions {}
+export interface AllowListOptions extends AccessListOptions {}
 
 /**
  * Turns away everybody whose verified certificate is not on a list.
@@ -21,8 +21,8 @@ export interface AllowListOptions extends ListOptions {}
  * @pipelines connection, client
  * @order after `secure`
  * @adds nothing
- * @rejects `ERR_CIO_REJECTED` (peer): it is not on the list, told by `reject`;
- *   `ERR_CIO_GOODBYE` (app): `options.reject` threw or took too long, told by `error` as well
+ * @rejects `ERR_CIO_REJECTED` (remote): it is not on the list, told by `reject`;
+ *   `ERR_CIO_GOODBYE` (local): `options.reject` threw or took too long, told by `error` as well
  * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range
  *
  * @example
@@ -32,8 +32,8 @@ export interface AllowListOptions extends ListOptions {}
  *   .useConnection(allowList(['alice', /^sensor-\d+$/, { uri: 'spiffe://acme/gateway' }]))
  * app.on('reject', (error) => console.warn(error.message))
  */
-export function allowList(who: Who, options: AllowListOptions = {}): List {
-  const list = new Admission('allowList', who, true, options)
+export function allowList(who: PeerSelector, options: AllowListOptions = {}): AccessListMiddleware {
+  const list = new AccessList('allowList', who, true, options)
 
   const middleware = defineMiddleware<StreamContext>(
     { name: 'allowList', after: 'secure' },
@@ -41,7 +41,7 @@ export function allowList(who: Who, options: AllowListOptions = {}): List {
       return list.admit(ctx, next)
     },
   )
-  return Object.assign(middleware, { update: (changed?: Who) => list.update(changed) })
+  return Object.assign(middleware, { update: (changed?: PeerSelector) => list.update(changed) })
 }
 
 export { allowList as default }

@@ -73,11 +73,11 @@ const ofRecords = [0xdfff, 0xdffe, 105]
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (peer): what came is not CBOR, is nested deeper than `maxDepth`, or has
- *   a tag that is not read; `ERR_CIO_MESSAGE_TOO_LONG` (peer): an item, or all record definitions
- *   together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (peer): the input ended within an
- *   item; `ERR_CIO_INVALID_MESSAGE` (peer): an item does not satisfy `validate`;
- *   `ERR_CIO_ENCODE` (app): what is sent has no form in CBOR
+ * @rejects `ERR_CIO_SYNTAX` (remote): what came is not CBOR, is nested deeper than `maxDepth`, or has
+ *   a tag that is not read; `ERR_CIO_MESSAGE_TOO_LONG` (remote): an item, or all record definitions
+ *   together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (remote): the input ended within an
+ *   item; `ERR_CIO_INVALID_MESSAGE` (remote): an item does not satisfy `validate`;
+ *   `ERR_CIO_ENCODE` (local): what is sent has no form in CBOR
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see RFC 8949, and RFC 8742 for sequences
  *

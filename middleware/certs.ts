@@ -1,12 +1,12 @@
 import debug from 'debug'
 import { constants } from 'node:os'
-import { tell } from '../src/lifecycle/app-events.ts'
+import { reportError } from '../src/lifecycle/app-events.ts'
 import type { ClientContext } from '../src/client/client.ts'
 import type { Context } from '../src/lifecycle/context.ts'
-import { type DismissOptions, checkDismissal } from '../src/lifecycle/evict.ts'
+import { type EvictOptions, checkEvictOptions } from '../src/lifecycle/evict.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, type Next, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../src/options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { canonicalName } from '../src/tls/sni.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import { type CertsMaterial, loadCerts } from './certs/material.ts'
@@ -43,7 +43,7 @@ export interface CertFilesOptions {
 }
 
 /** Options of {@link certs}. All but the files are for servers. */
-export interface CertsOptions extends CertFilesOptions, DismissOptions {
+export interface CertsOptions extends CertFilesOptions, EvictOptions {
   /**
    * Keys and certificates by the host name that a client asks for. `*.example` is for one label in
    * place of the star; an exact name goes before it. What has no `ca` of its own trusts whom the
@@ -69,7 +69,7 @@ export interface CertsOptions extends CertFilesOptions, DismissOptions {
 
 const aliases = { private: 'key', public: 'cert', root: 'ca' } as const
 const names = ['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'] as const
-const dismissal = ['onChange', 'drainTimeout'] as const
+const dismissal = ['revoked', 'drainTimeout'] as const
 const live = ['sni', 'strictSni', 'watch', 'reloadSignal', ...dismissal] as const
 const defaultInterval = 1_000
 
@@ -91,7 +91,7 @@ const defaultInterval = 1_000
  * @order first; it takes the place of the step of the same name. On a client that reconnects, inside
  *   `reconnect`
  * @adds nothing; puts the contents of files into `ctx.options`
- * @rejects `ERR_CIO_CERTIFICATE` (app): something is wrong; names the option and the file
+ * @rejects `ERR_CIO_CERTIFICATE` (local): something is wrong; names the option and the file
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or given under both its names
  * @see RFC 6066, section 3, for `sni`
  *
@@ -103,7 +103,7 @@ const defaultInterval = 1_000
  *   .useClient(certs({ key: 'alice.key', cert: 'alice.crt', ca: 'ca.crt' }))
  */
 export function certs(options: CertsOptions = {}): Middleware<ServerContext | ClientContext> {
-  checkKnown('certs', options, [...names, ...Object.keys(aliases), ...live])
+  checkOptionNames('certs', options, [...names, ...Object.keys(aliases), ...live])
   const given = rename(options)
   checkLive(given)
   const before = new WeakMap<Context, CertsOptions>()
@@ -120,7 +120,7 @@ export function certs(options: CertsOptions = {}): Middleware<ServerContext | Cl
         ctx.options = withMaterial(ctx.options, await loadCerts(sources))
       } catch (thrown) {
         if (!known) throw thrown
-        tell(ctx.app, asError(thrown), ctx)
+        reportError(ctx.app, asError(thrown), ctx)
       }
       return next()
     },
@@ -139,8 +139,8 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
       name,
       await loadCerts(rename(one)),
     ])
-    const { strictSni, onChange, drainTimeout } = sources
-    const own = { strictSni, onChange, drainTimeout }
+    const { strictSni, revoked, drainTimeout } = sources
+    const own = { strictSni, revoked, drainTimeout }
     const given = Object.entries(own).filter(([, value]) => value !== undefined)
     return {
       ...withMaterial(options, await loadCerts(sources)),
@@ -155,7 +155,7 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
       return true
     } catch (thrown) {
       log('not reloaded: %s', asError(thrown).message)
-      if (!quietly && !ctx.isOver) tell(ctx.app, asError(thrown), ctx)
+      if (!quietly && !ctx.isClosed) reportError(ctx.app, asError(thrown), ctx)
       return false
     }
   }
@@ -177,7 +177,7 @@ function withMaterial<Options extends object>(options: Options, material: CertsM
 
 function checkLive(options: CertsOptions): void {
   const { sni = {}, watch, reloadSignal } = options
-  checkDismissal('certs', options)
+  checkEvictOptions('certs', options)
   if (typeof watch !== 'boolean' && watch !== undefined) {
     checkDuration('certs', 'watch', watch)
     if (watch < 1 || watch === Infinity) {
@@ -195,7 +195,7 @@ function checkLive(options: CertsOptions): void {
       throw optionError('certs', 'sni', 'host names, or `*.` and a host name, once each', name)
     }
     known.add(canonical)
-    checkKnown(`certs: \`sni\` of \`${name}\``, one, [...names, ...Object.keys(aliases)])
+    checkOptionNames(`certs: \`sni\` of \`${name}\``, one, [...names, ...Object.keys(aliases)])
     rename(one)
   }
 }

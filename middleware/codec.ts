@@ -35,10 +35,10 @@ const shownBytes = 16
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (peer): `decode` threw, which is the `cause`;
- *   `ERR_CIO_MESSAGE_TOO_LONG` (peer): a frame is longer than `maxLength`; `ERR_CIO_TRUNCATED`
- *   (peer): the input ended within a frame; `ERR_CIO_INVALID_MESSAGE` (peer): a message does not
- *   satisfy `validate`; `ERR_CIO_ENCODE` (app): `encode` threw, or what it made does not fit
+ * @rejects `ERR_CIO_SYNTAX` (remote): `decode` threw, which is the `cause`;
+ *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a frame is longer than `maxLength`; `ERR_CIO_TRUNCATED`
+ *   (remote): the input ended within a frame; `ERR_CIO_INVALID_MESSAGE` (remote): a message does not
+ *   satisfy `validate`; `ERR_CIO_ENCODE` (local): `encode` threw, or what it made does not fit
  * @throws `ERR_CIO_OPTION`: an option is missing or out of its range, or two exclude each other
  *
  * @example

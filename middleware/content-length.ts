@@ -1,6 +1,11 @@
 import { isUtf8 } from 'node:buffer'
 import { CioError } from '../src/errors.ts'
-import { FrameDecoder, type Framing, syntaxError, tooLong } from '../src/messages/frame-decoder.ts'
+import {
+  FrameDecoder,
+  type Framing,
+  syntaxError,
+  messageTooLong,
+} from '../src/messages/frame-decoder.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
@@ -28,10 +33,10 @@ export interface ContentLengthContext<Message = unknown> extends MessagesContext
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (peer): the header has no length or is longer than 4 KiB, the content
- *   is not JSON or not UTF-8; `ERR_CIO_TRUNCATED` (peer): the input ends within a message;
- *   `ERR_CIO_MESSAGE_TOO_LONG` (peer): the length is above `maxLength`; `ERR_CIO_INVALID_MESSAGE` (peer): it does not satisfy
- *   `validate`; `ERR_CIO_ENCODE` (app): what is sent has no form in JSON
+ * @rejects `ERR_CIO_SYNTAX` (remote): the header has no length or is longer than 4 KiB, the content
+ *   is not JSON or not UTF-8; `ERR_CIO_TRUNCATED` (remote): the input ends within a message;
+ *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): the length is above `maxLength`; `ERR_CIO_INVALID_MESSAGE` (remote): it does not satisfy
+ *   `validate`; `ERR_CIO_ENCODE` (local): what is sent has no form in JSON
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://microsoft.github.io/language-server-protocol/specifications/base/0.9/specification/
  *
@@ -94,7 +99,7 @@ function contentSize(header: Buffer, maxLength: number, at: number): number {
   // Two lengths would let two readers see two different messages.
   if (lengths.length !== 1) throw wrong('has no one Content-Length', header, at)
   const length = Number(lengths[0])
-  if (length > maxLength) throw tooLong(owner, maxLength)
+  if (length > maxLength) throw messageTooLong(owner, maxLength)
   return length
 }
 

@@ -1,11 +1,11 @@
-import { Admission, type List } from '../src/access/access-list.ts'
-import type { ListOptions } from '../src/access/access-check.ts'
+import { AccessList, type AccessListMiddleware } from '../src/access/access-list.ts'
+import type { AccessListOptions } from '../src/access/access-check.ts'
 import { defineMiddleware } from '../src/pipeline/middleware.ts'
-import type { Who } from '../src/identity/peer-matcher.ts'
+import type { PeerSelector } from '../src/identity/peer-matcher.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link denyList}. */
-export interface DenyListOptions extends ListOptions {}
+export interface DenyListOptions extends AccessListOptions {}
 
 /**
  * Turns away everybody whose verified certificate is on a list, or who has none.
@@ -17,8 +17,8 @@ export interface DenyListOptions extends ListOptions {}
  * @pipelines connection, client
  * @order after `secure`
  * @adds nothing
- * @rejects `ERR_CIO_REJECTED` (peer): it is on the list or unknown, told by `reject`;
- *   `ERR_CIO_GOODBYE` (app): `options.reject` threw or took too long, told by `error` as well
+ * @rejects `ERR_CIO_REJECTED` (remote): it is on the list or unknown, told by `reject`;
+ *   `ERR_CIO_GOODBYE` (local): `options.reject` threw or took too long, told by `error` as well
  * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range
  *
  * @example
@@ -26,8 +26,8 @@ export interface DenyListOptions extends ListOptions {}
  *
  * const app = new Cio().useConnection(denyList(['mallory', { ou: 'interns', dns: /\.test$/ }]))
  */
-export function denyList(who: Who, options: DenyListOptions = {}): List {
-  const list = new Admission('denyList', who, false, options)
+export function denyList(who: PeerSelector, options: DenyListOptions = {}): AccessListMiddleware {
+  const list = new AccessList('denyList', who, false, options)
 
   const middleware = defineMiddleware<StreamContext>(
     { name: 'denyList', after: 'secure' },
@@ -35,7 +35,7 @@ export function denyList(who: Who, options: DenyListOptions = {}): List {
       return list.admit(ctx, next)
     },
   )
-  return Object.assign(middleware, { update: (changed?: Who) => list.update(changed) })
+  return Object.assign(middleware, { update: (changed?: PeerSelector) => list.update(changed) })
 }
 
 export { denyList as default }

@@ -1,9 +1,9 @@
 import debug from 'debug'
 import { constants } from 'node:os'
-import { announce, tell } from '../src/lifecycle/app-events.ts'
+import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../src/options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import { watchSignals } from './drain/signals.ts'
 
@@ -30,7 +30,7 @@ export interface DrainOptions {
    *
    * @default 0
    */
-  readonly window?: number
+  readonly spread?: number
   /**
    * Milliseconds that the process may live on once the server is gone; then it is ended, and
    * `error` tells what kept it. `Infinity` leaves it to itself.
@@ -78,7 +78,7 @@ let underWay = 0
  * On the first signal the server stops accepting, `ctx.draining` aborts on the server and on each
  * connection, and it waits for them. Loops over `ctx.messages` end between messages; a middleware
  * with a word of farewell says it when `ctx.draining` aborts. What is left at the deadline is
- * destroyed, and told by `clientError` as `ERR_CIO_DRAIN_TIMEOUT`. Then the server's middleware
+ * destroyed, and told by `remoteError` as `ERR_CIO_DRAIN_TIMEOUT`. Then the server's middleware
  * return, innermost first. A second signal destroys what is left at once; a third ends the process
  * as if nobody listened. The same signal within 300 ms of the first is taken for its echo.
  *
@@ -88,14 +88,14 @@ let underWay = 0
  * @pipelines server
  * @order anywhere; it waits for the whole server, also for what stands outside it
  * @adds nothing
- * @rejects `ERR_CIO_EXIT_TIMEOUT` (app): told by `error`, when something else keeps the process
+ * @rejects `ERR_CIO_EXIT_TIMEOUT` (local): told by `error`, when something else keeps the process
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  *
  * @example
  * import { Cio, drain } from 'cio'
  *
  * const app = new Cio()
- *   .useServer(drain({ timeout: 10_000, window: 2_000 }))
+ *   .useServer(drain({ timeout: 10_000, spread: 2_000 }))
  *   .useConnection(async ({ stream }, next) => {
  *     stream.pipe(stream)
  *     await next()
@@ -103,15 +103,15 @@ let underWay = 0
  * app.on('drain', ({ signal }) => console.log(`${signal}: finishing`))
  */
 export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
-  checkKnown('drain', options, ['signals', 'timeout', 'window', 'exitTimeout'])
-  const { signals = ['SIGTERM', 'SIGINT'], timeout = defaultTimeout, window = 0 } = options
+  checkOptionNames('drain', options, ['signals', 'timeout', 'spread', 'exitTimeout'])
+  const { signals = ['SIGTERM', 'SIGINT'], timeout = defaultTimeout, spread = 0 } = options
   const { exitTimeout = defaultExitTimeout } = options
   checkSignals(signals)
   checkDuration('drain', 'timeout', timeout)
   checkDuration('drain', 'exitTimeout', exitTimeout)
-  checkDuration('drain', 'window', window)
-  if (window === Infinity || window > timeout) {
-    throw optionError('drain', 'window', 'finite, and at most `timeout`', window)
+  checkDuration('drain', 'spread', spread)
+  if (spread === Infinity || spread > timeout) {
+    throw optionError('drain', 'spread', 'finite, and at most `timeout`', spread)
   }
   const watched = new WeakSet<ServerContext>()
 
@@ -124,7 +124,7 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
       const now = performance.now()
       if (first && signal === first.signal && now - first.at < echo) return
       log('%s, %s', signal, first ? 'destroys what is left' : 'stops accepting')
-      announce(ctx.app, 'drain', { signal, forced: first !== undefined }, ctx)
+      emitSafely(ctx.app, 'drain', { signal, forced: first !== undefined }, ctx)
       if (first) {
         stop()
         void ctx.close({ timeout: 0 })
@@ -137,10 +137,10 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
     }
     const finish = async (began: number): Promise<void> => {
       underWay += 1
-      const { forced } = await ctx.close({ timeout, window })
+      const { forced } = await ctx.close({ timeout, spread })
       underWay -= 1
       if (forced > 0) process.exitCode = 1
-      announce(ctx.app, 'drained', { forced, duration: performance.now() - began }, ctx)
+      emitSafely(ctx.app, 'drained', { forced, duration: performance.now() - began }, ctx)
       if (underWay === 0) exitAfter(exitTimeout, ctx)
     }
     let forgetHangup = (): void => {}
@@ -159,7 +159,7 @@ function exitAfter(timeout: number, ctx: ServerContext): void {
   const exit = (): void => {
     const kept = [...new Set(process.getActiveResourcesInfo())].join(', ')
     const message = `the process was still there ${timeout} ms after its server had closed, and was ended; what it held: ${kept}; close it when \`next()\` of a server middleware returns`
-    tell(ctx.app, new CioError('ERR_CIO_EXIT_TIMEOUT', message), ctx)
+    reportError(ctx.app, new CioError('ERR_CIO_EXIT_TIMEOUT', message), ctx)
     process.exit()
   }
   setTimeout(exit, timeout).unref()

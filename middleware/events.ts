@@ -2,7 +2,7 @@ import { isPromise } from 'node:util/types'
 import { CioError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkKnown } from '../src/options.ts'
+import { checkCount, checkOptionNames } from '../src/options.ts'
 import { Pump } from '../src/messages/pump.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
@@ -59,9 +59,9 @@ const maxArguments = 10_000
  * @order after a codec, before the listeners
  * @adds `ctx.events`
  * @needs `ctx.messages` that take any value: `json`, `msgpack`, `contentLength`
- * @rejects `ERR_CIO_SYNTAX` (peer): a message is not an array that begins with a name, or has more
- *   than 10_000 arguments; `ERR_CIO_EVENT_NAME` (app): the name is `error` or no string;
- *   `ERR_CIO_NO_MESSAGES` (app): no codec stands before it; what a listener throws
+ * @rejects `ERR_CIO_SYNTAX` (remote): a message is not an array that begins with a name, or has more
+ *   than 10_000 arguments; `ERR_CIO_EVENT_NAME` (local): the name is `error` or no string;
+ *   `ERR_CIO_NO_MESSAGES` (local): no codec stands before it; what a listener throws
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://www.npmjs.com/package/duplex-emitter
  *
@@ -87,7 +87,7 @@ export function events<
 >(
   options: EventsOptions = {},
 ): Middleware<StreamContext & MessagesContext<unknown>, EventsContext<Incoming, Outgoing>> {
-  checkKnown('events', options, ['maxRunning'])
+  checkOptionNames('events', options, ['maxRunning'])
   const { maxRunning = 100 } = options
   checkCount('events', 'maxRunning', maxRunning, 1)
 
@@ -101,7 +101,7 @@ export function events<
     const outer = ctx.events
     ctx.events = own
     try {
-      await pump.around(next)
+      await pump.run(next)
     } finally {
       // Where it replaced nothing it stays, to tell who still holds the context that it is over.
       ctx.events = outer ?? own
@@ -125,7 +125,7 @@ export class Events<
   /**
    * Attaches a listener for what the peer emits.
    *
-   * @throws `ERR_CIO_EVENT_NAME` (app): the name is `error` or no string
+   * @throws `ERR_CIO_EVENT_NAME` (local): the name is `error` or no string
    */
   on<Event extends Name<Incoming>>(name: Event, listener: Listener<Incoming[Event]>): this {
     return this.#add(name, { listener, once: false })
@@ -149,8 +149,8 @@ export class Events<
    * Sends an event to the peer; fulfils when it may be followed by more. It says nothing about what
    * the peer has received.
    *
-   * @throws `ERR_CIO_CLOSED` (peer), `ERR_CIO_QUEUE_SIZE` (app): as `ctx.messages.send()`
-   * @throws `ERR_CIO_EVENT_NAME` (app): the name is `error` or no string
+   * @throws `ERR_CIO_CLOSED` (remote), `ERR_CIO_QUEUE_SIZE` (local): as `ctx.messages.send()`
+   * @throws `ERR_CIO_EVENT_NAME` (local): the name is `error` or no string
    */
   emit<Event extends Name<Outgoing>>(name: Event, ...args: Outgoing[Event]): Promise<void> {
     checkName(name)
@@ -198,12 +198,12 @@ function dispatch(
   if (!Array.isArray(message) || typeof message[0] !== 'string') {
     const what = 'which is not an array that begins with a name'
     throw new CioError('ERR_CIO_SYNTAX', `events: ${ctx.remote} sent a message ${what}`, {
-      fault: 'peer',
+      fault: 'remote',
     })
   }
   if (message.length - 1 > maxArguments) {
     const what = `an event of ${message.length - 1} arguments, more than ${maxArguments}`
-    throw new CioError('ERR_CIO_SYNTAX', `events: ${ctx.remote} sent ${what}`, { fault: 'peer' })
+    throw new CioError('ERR_CIO_SYNTAX', `events: ${ctx.remote} sent ${what}`, { fault: 'remote' })
   }
   const [name, ...args] = message as [string, ...unknown[]]
   for (const listener of events.listeners(name)) {

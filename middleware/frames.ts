@@ -31,10 +31,10 @@ export interface FramesContext<Message = Buffer> extends MessagesContext<
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (peer): a frame is longer than `maxLength`;
- *   `ERR_CIO_TRUNCATED` (peer): the input ended within a frame; `ERR_CIO_SYNTAX` (peer): a varint
- *   has more than five bytes; `ERR_CIO_INVALID_MESSAGE` (peer): a frame does not satisfy
- *   `validate`; `ERR_CIO_ENCODE` (app): a frame to send contains the delimiter, is not of `size`,
+ * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (remote): a frame is longer than `maxLength`;
+ *   `ERR_CIO_TRUNCATED` (remote): the input ended within a frame; `ERR_CIO_SYNTAX` (remote): a varint
+ *   has more than five bytes; `ERR_CIO_INVALID_MESSAGE` (remote): a frame does not satisfy
+ *   `validate`; `ERR_CIO_ENCODE` (local): a frame to send contains the delimiter, is not of `size`,
  *   or its length does not fit
  * @throws `ERR_CIO_OPTION`: an option is out of its range, or two exclude each other
  *

@@ -6,8 +6,8 @@ import { type ConnectionOptions as NodeTlsOptions, connect as connectTls } from 
 import type { ClientContext, ConnectOptions } from '../src/client/client.ts'
 import { CioError, quote } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkKnown, optionError } from '../src/options.ts'
-import { through } from '../src/client/via-proxy.ts'
+import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { viaProxy } from '../src/client/via-proxy.ts'
 import { type CertsOptions, loadCerts } from './certs.ts'
 
 const log = debug('cio:httpConnect')
@@ -77,8 +77,8 @@ const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
  * @pipelines client
  * @order before `connect`
  * @adds nothing; puts `createConnection` into `ctx.options`
- * @rejects `ERR_CIO_PROXY` (peer): the proxy does not connect, and says why, or speaks no HTTP;
- *   `ERR_CIO_PROXY_AUTH` (app): it does not let us in; `ERR_CIO_REJECTED` (peer): its certificate
+ * @rejects `ERR_CIO_PROXY` (remote): the proxy does not connect, and says why, or speaks no HTTP;
+ *   `ERR_CIO_PROXY_AUTH` (local): it does not let us in; `ERR_CIO_REJECTED` (remote): its certificate
  *   is not accepted; Node's error: it cannot be reached
  * @throws `ERR_CIO_OPTION`: an option is unknown, or not what it should be
  * @see RFC 9110, section 9.3.6
@@ -91,7 +91,7 @@ const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
  */
 export function httpConnect(options: HttpConnectOptions = {}): Middleware<ClientContext> {
   const { host = 'localhost', port = 8080, username } = options
-  checkKnown('httpConnect', options, known)
+  checkOptionNames('httpConnect', options, known)
   if (typeof host !== 'string' || host === '') {
     throw optionError('httpConnect', 'host', 'a name', host)
   }
@@ -104,7 +104,7 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
   return defineMiddleware<ClientContext>(
     { name: 'httpConnect', before: 'connect' },
     function httpConnect(ctx, next) {
-      return through(ctx, proxy, next, async (raw, target) => {
+      return viaProxy(ctx, proxy, next, async (raw, target) => {
         const stream = proxy.tls ? await secured(raw, proxy) : raw
         log('%d asks for %s:%d', ctx.id, target.host, target.port)
         return tunnel(stream, target, proxy)
@@ -134,7 +134,7 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
           refused
             ? `the certificate of the HTTP proxy ${host}:${port} is not accepted: ${cause.message}`
             : `the handshake with the HTTP proxy ${host}:${port} failed: ${cause.message}`,
-          { fault: 'peer', cause },
+          { fault: 'remote', cause },
         ),
       )
     })
@@ -188,7 +188,7 @@ function failed(
   return new CioError(
     'ERR_CIO_PROXY',
     `the HTTP proxy ${host}:${port} did not connect to ${target}: ${why}`,
-    { fault: 'peer', cause },
+    { fault: 'remote', cause },
   )
 }
 

@@ -38,7 +38,7 @@ export interface HttpOptions extends ServerOptions {}
  * @pipelines connection
  * @order last: it reads and writes `ctx.stream` until its end
  * @adds nothing
- * @rejects `ERR_CIO_HTTP` (peer): what it sent is not HTTP, or took too long;
+ * @rejects `ERR_CIO_HTTP` (remote): what it sent is not HTTP, or took too long;
  *   what the handler threw, as it is
  * @throws `ERR_CIO_OPTION`: the handler is neither a function nor an `http.Server`, or options are
  *   given with a server
@@ -169,7 +169,7 @@ function isRefusal(error: NodeJS.ErrnoException): boolean {
 function notHttp(remote: string, cause: NodeJS.ErrnoException): CioError {
   const what = cause.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'took too long' : 'is not HTTP'
   return new CioError('ERR_CIO_HTTP', `what ${remote} sent ${what} (${cause.code})`, {
-    fault: 'peer',
+    fault: 'remote',
     cause,
   })
 }

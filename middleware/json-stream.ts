@@ -6,7 +6,7 @@ import {
   messages,
 } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkKnown, optionError } from '../src/options.ts'
+import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { Pump } from '../src/messages/pump.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { ValueDecoder } from './json-stream/decoder.ts'
@@ -71,10 +71,10 @@ const maxIndent = 10
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (peer): it is not JSON, not UTF-8, or nested deeper than `maxDepth`;
- *   `ERR_CIO_MESSAGE_TOO_LONG` (peer): a value, or a text that is skipped, is longer than
- *   `maxLength`; `ERR_CIO_TRUNCATED` (peer): the input ended within a value;
- *   `ERR_CIO_INVALID_MESSAGE` (peer): it does not satisfy `validate`; `ERR_CIO_ENCODE` (app): what
+ * @rejects `ERR_CIO_SYNTAX` (remote): it is not JSON, not UTF-8, or nested deeper than `maxDepth`;
+ *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a value, or a text that is skipped, is longer than
+ *   `maxLength`; `ERR_CIO_TRUNCATED` (remote): the input ended within a value;
+ *   `ERR_CIO_INVALID_MESSAGE` (remote): it does not satisfy `validate`; `ERR_CIO_ENCODE` (local): what
  *   is sent has no form in JSON; what a handler throws, as it is
  * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
  * @see RFC 8259
@@ -97,7 +97,7 @@ export function jsonStream<Message = unknown>(
 ): Middleware<StreamContext, JsonStreamContext<Message>> {
   const { root, top = {}, paths = {}, indent = 0, validate } = options
   const { maxLength = defaultMaxLength, maxDepth = defaultMaxDepth } = options
-  checkKnown('jsonStream', options, known)
+  checkOptionNames('jsonStream', options, known)
   checkCount('jsonStream', 'maxDepth', maxDepth, 1)
   checkCount('jsonStream', 'indent', indent)
   if (indent > maxIndent) throw optionError('jsonStream', 'indent', `${maxIndent} at most`, indent)
@@ -138,7 +138,7 @@ export function jsonStream<Message = unknown>(
         const take = (found: unknown): unknown => hand(found as Found, ctx)
         const pump = new Pump(ctx, { owner: 'jsonStream', take, maxRunning: 1 })
         pump.start()
-        await pump.around(next)
+        await pump.run(next)
       })
     },
   )

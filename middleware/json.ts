@@ -24,10 +24,10 @@ export interface JsonContext<Message = unknown> extends MessagesContext<Message,
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (peer): a line is not JSON or not UTF-8, with its offset;
- *   `ERR_CIO_MESSAGE_TOO_LONG` (peer): a line is longer than `maxLength`;
- *   `ERR_CIO_INVALID_MESSAGE` (peer): it does not satisfy `validate`;
- *   `ERR_CIO_ENCODE` (app): what is sent has no form in JSON
+ * @rejects `ERR_CIO_SYNTAX` (remote): a line is not JSON or not UTF-8, with its offset;
+ *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a line is longer than `maxLength`;
+ *   `ERR_CIO_INVALID_MESSAGE` (remote): it does not satisfy `validate`;
+ *   `ERR_CIO_ENCODE` (local): what is sent has no form in JSON
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://github.com/ndjson/ndjson-spec and RFC 8259
  *

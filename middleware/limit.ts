@@ -1,13 +1,13 @@
 import debug from 'debug'
-import { announce } from '../src/lifecycle/app-events.ts'
+import { emitSafely } from '../src/lifecycle/app-events.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, checkKnown } from '../src/options.ts'
+import { checkCount, checkDuration, checkOptionNames } from '../src/options.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { networkOf } from './limit/address.ts'
-import { Gate, type Cap } from './limit/connection-limiter.ts'
-import { Handshakes } from './limit/handshake-limiter.ts'
+import { ConnectionLimiter, type Cap } from './limit/connection-limiter.ts'
+import { HandshakeLimiter } from './limit/handshake-limiter.ts'
 
 const log = debug('cio:limit')
 
@@ -130,7 +130,7 @@ declare module '../src/lifecycle/app-events.ts' {
  * @pipelines connection
  * @order before `secure`, after `proxyProtocol`
  * @adds nothing to `ctx`; the middleware itself has `counts`
- * @rejects `ERR_CIO_REJECTED` (peer): it is over a bound, told by `reject`, and by `limit` with the
+ * @rejects `ERR_CIO_REJECTED` (remote): it is over a bound, told by `reject`, and by `limit` with the
  *   reason
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
@@ -144,8 +144,8 @@ declare module '../src/lifecycle/app-events.ts' {
  */
 export function limit(options: LimitOptions = {}): Limit {
   const bounds = checked(options)
-  const gate = new Gate(bounds)
-  const handshakes = new Handshakes(
+  const gate = new ConnectionLimiter(bounds)
+  const handshakes = new HandshakeLimiter(
     bounds.handshakes,
     bounds.maxWaiting,
     bounds.handshakeWaitTimeout,
@@ -154,10 +154,10 @@ export function limit(options: LimitOptions = {}): Limit {
 
   const refuse = (ctx: ConnectionContext, refusal: LimitRefusal): CioError<'ERR_CIO_REJECTED'> => {
     refused[refusal.reason]++
-    announce(ctx.app, 'limit', refusal, ctx)
+    emitSafely(ctx.app, 'limit', refusal, ctx)
     const message = `${ctx.remote} was turned away by \`limit\`: ${inWords(refusal)}`
     log('%d %s', ctx.id, message)
-    return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+    return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
   }
 
   const middleware = defineMiddleware<ConnectionContext>(
@@ -229,7 +229,7 @@ function checked(options: LimitOptions): Required<LimitOptions> {
   const counts = { connections, perAddress, handshakes, maxWaiting, maxAddresses }
   const durations = { handshakeWaitTimeout, waitTimeout }
   const rates = { rate, ratePerAddress }
-  checkKnown('limit', options, Object.keys({ ...counts, ...durations, ...rates }))
+  checkOptionNames('limit', options, Object.keys({ ...counts, ...durations, ...rates }))
   for (const [option, count] of Object.entries(counts)) {
     checkCount('limit', option, count, option === 'maxWaiting' ? 0 : 1)
   }

@@ -24,9 +24,9 @@ export interface LinesContext extends MessagesContext<string> {}
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (peer): a line is longer than `maxLength`;
- *   `ERR_CIO_SYNTAX` (peer): a line is not UTF-8; `ERR_CIO_INVALID_MESSAGE` (peer): it does not
- *   satisfy `validate`; `ERR_CIO_ENCODE` (app): a sent line has a line feed in it
+ * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (remote): a line is longer than `maxLength`;
+ *   `ERR_CIO_SYNTAX` (remote): a line is not UTF-8; `ERR_CIO_INVALID_MESSAGE` (remote): it does not
+ *   satisfy `validate`; `ERR_CIO_ENCODE` (local): a sent line has a line feed in it
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
  * @example

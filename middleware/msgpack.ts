@@ -68,11 +68,11 @@ export interface MsgpackContext<Message = unknown> extends MessagesContext<Messa
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (peer): what came is not MessagePack, is nested deeper than `maxDepth`,
- *   or has an extension that is not read; `ERR_CIO_MESSAGE_TOO_LONG` (peer): a value, or all record
- *   definitions together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (peer): the input ended
- *   within a value; `ERR_CIO_INVALID_MESSAGE` (peer): a value does not satisfy `validate`;
- *   `ERR_CIO_ENCODE` (app): what is sent has no form in MessagePack
+ * @rejects `ERR_CIO_SYNTAX` (remote): what came is not MessagePack, is nested deeper than `maxDepth`,
+ *   or has an extension that is not read; `ERR_CIO_MESSAGE_TOO_LONG` (remote): a value, or all record
+ *   definitions together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (remote): the input ended
+ *   within a value; `ERR_CIO_INVALID_MESSAGE` (remote): a value does not satisfy `validate`;
+ *   `ERR_CIO_ENCODE` (local): what is sent has no form in MessagePack
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://github.com/msgpack/msgpack/blob/master/spec.md
  *

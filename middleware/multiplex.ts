@@ -3,7 +3,7 @@ import type { Cio } from '../src/cio.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkKnown, optionError } from '../src/options.ts'
+import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { type Mux, type MuxHeaders, type PingOptions, muxOf } from './multiplex/mux.ts'
@@ -48,7 +48,7 @@ export interface MultiplexOptions {
    *
    * @default 262_144
    */
-  readonly window?: number
+  readonly receiveWindow?: number
   /**
    * Pings, resets, streams beyond the bounds and frames that say nothing: `count` of them in `per`
    * milliseconds. Beyond it the connection ends. A `count` of `Infinity` has no bound.
@@ -94,9 +94,9 @@ export interface Muxed {
  * @pipelines connection, client
  * @order last, or before what opens streams
  * @adds `ctx.mux`
- * @rejects `ERR_CIO_MULTIPLEX` (peer): what came is not the protocol; `ERR_CIO_FLOOD` (peer): more
- *   than `controlRate`, or answers that are not read. Of a stream: `ERR_CIO_STREAM_RESET` (peer),
- *   `ERR_CIO_STREAM_REFUSED` (peer), `ERR_CIO_CLOSED` (peer): the connection is gone
+ * @rejects `ERR_CIO_MULTIPLEX` (remote): what came is not the protocol; `ERR_CIO_FLOOD` (remote): more
+ *   than `controlRate`, or answers that are not read. Of a stream: `ERR_CIO_STREAM_RESET` (remote),
+ *   `ERR_CIO_STREAM_REFUSED` (remote), `ERR_CIO_CLOSED` (remote): the connection is gone
  * @throws `ERR_CIO_OPTION`: the app has no connections, an option is unknown or out of its range
  * @see https://github.com/hashicorp/yamux/blob/master/spec.md
  *
@@ -126,12 +126,19 @@ export function multiplex(
     maxStreams = 256,
     maxPending = 128,
     maxHeadersSize = 16_384,
-    window = initialWindow,
+    receiveWindow = initialWindow,
     controlRate = { count: 1_000, per: 10_000 },
   } = options
   const { initiator } = options
-  const known = ['initiator', 'maxStreams', 'maxPending', 'maxHeadersSize', 'window', 'controlRate']
-  checkKnown('multiplex', options, known)
+  const known = [
+    'initiator',
+    'maxStreams',
+    'maxPending',
+    'maxHeadersSize',
+    'receiveWindow',
+    'controlRate',
+  ]
+  checkOptionNames('multiplex', options, known)
   if (typeof app?.handle !== 'function') throw optionError('multiplex', 'app', 'a Cio app', app)
   if (initiator !== undefined && typeof initiator !== 'boolean') {
     throw optionError('multiplex', 'initiator', 'true or false', initiator)
@@ -139,7 +146,7 @@ export function multiplex(
   checkCount('multiplex', 'maxStreams', maxStreams)
   checkCount('multiplex', 'maxPending', maxPending, 1)
   checkRange('maxHeadersSize', maxHeadersSize, 0, longestOpening)
-  checkRange('window', window, initialWindow, largest)
+  checkRange('receiveWindow', receiveWindow, initialWindow, largest)
   checkRate('multiplex', 'controlRate', controlRate)
 
   return defineMiddleware<StreamContext, MultiplexContext>(
@@ -151,8 +158,8 @@ export function multiplex(
         stream: Duplex,
         opening: Omit<Muxed, 'parent'>,
       ): ConnectionContext & Connection => {
-        const adds: MuxedContext = { muxed: { ...opening, parent: ctx } }
-        const made = to.handle(stream, { adds, ...(ctx.socket && { socket: ctx.socket }) })
+        const extend: MuxedContext = { muxed: { ...opening, parent: ctx } }
+        const made = to.handle(stream, { extend, ...(ctx.socket && { socket: ctx.socket }) })
         runs.add(made)
         void made.closed.then(() => runs.delete(made))
         if (ctx.isDraining) made.drain()
@@ -163,7 +170,7 @@ export function multiplex(
         maxStreams,
         maxPending,
         maxHeadersSize,
-        window,
+        window: receiveWindow,
         controlRate,
         remote: ctx.remote,
         accept: (stream, opening) => run(app, stream, opening).closed,

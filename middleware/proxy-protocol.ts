@@ -5,8 +5,8 @@ import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { type Networks, compileNetworks } from '../src/identity/networks.ts'
-import { checkCount, checkDuration, checkKnown, optionError } from '../src/options.ts'
-import { Gathering, beginsHeader } from './proxy-protocol/header-reader.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { HeaderReader, beginsHeader } from './proxy-protocol/header-reader.ts'
 import type { Proxied } from './proxy-protocol/proxied.ts'
 
 export type { Proxied, ProxiedSsl, ProxyTlv } from './proxy-protocol/proxied.ts'
@@ -65,10 +65,10 @@ const unixSocket = 'unix'
  * @pipelines connection
  * @order before `secure`, and before `limit`, `route` and `startTls`: the header comes before all
  *   else, and limits count clients, not balancers
- * @adds `ctx.proxied`, or null; sets `ctx.origin`, and with it `ctx.address`
- * @rejects `ERR_CIO_PROXY_HEADER` (peer): a trusted sender sends no header, a part of one, or a
- *   malformed one; `ERR_CIO_PROXY_HEADER_TIMEOUT` (peer): it takes too long; `ERR_CIO_REJECTED`
- *   (peer): a sender that is not trusted sends one, or there is `required`, told by `reject`
+ * @adds `ctx.proxied`, or null; sets `ctx.forwardedFor`, and with it `ctx.address`
+ * @rejects `ERR_CIO_PROXY_HEADER` (remote): a trusted sender sends no header, a part of one, or a
+ *   malformed one; `ERR_CIO_PROXY_HEADER_TIMEOUT` (remote): it takes too long; `ERR_CIO_REJECTED`
+ *   (remote): a sender that is not trusted sends one, or there is `required`, told by `reject`
  * @throws `ERR_CIO_OPTION`: `trusted` is not a list of networks, or an option is out of its range
  * @see https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt sections 2 and 5
  *
@@ -84,7 +84,7 @@ const unixSocket = 'unix'
 export function proxyProtocol(
   options: ProxyProtocolOptions,
 ): Middleware<ConnectionContext, ProxyProtocolContext> {
-  checkKnown('proxyProtocol', options, ['trusted', 'timeout', 'maxSize', 'required'])
+  checkOptionNames('proxyProtocol', options, ['trusted', 'timeout', 'maxSize', 'required'])
   const { timeout = defaultTimeout, maxSize = defaultMaxSize, required = false } = options
   checkDuration('proxyProtocol', 'timeout', timeout)
   checkCount('proxyProtocol', 'maxSize', maxSize, leastMaxSize)
@@ -101,7 +101,7 @@ export function proxyProtocol(
         const proxied = await header(ctx, timeout, maxSize)
         ctx.proxied = proxied
         // A client of a Unix socket has no address: the sender's holds.
-        if (proxied.source && isIP(proxied.source.address) !== 0) ctx.origin = proxied.source
+        if (proxied.source && isIP(proxied.source.address) !== 0) ctx.forwardedFor = proxied.source
         if (log.enabled) log('%d %s v%d, %s', ctx.id, proxied.command, proxied.version, ctx.remote)
         return next()
       }
@@ -109,7 +109,7 @@ export function proxyProtocol(
       if (required) throw refusal(ctx, 'it is not among the trusted senders')
       const stop = watch(ctx)
       try {
-        if (!ctx.isOver) await next()
+        if (!ctx.isClosed) await next()
       } finally {
         stop()
       }
@@ -140,7 +140,7 @@ function wasReset({ address, server }: ConnectionContext): boolean {
 /** Reads a header, and puts back what came with it. */
 function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promise<Proxied> {
   const { stream, remote } = ctx
-  const gathering = new Gathering(maxSize)
+  const gathering = new HeaderReader(maxSize)
   return new Promise((resolve, reject) => {
     const settle = (): void => {
       clearTimeout(timer)
@@ -215,16 +215,16 @@ const longestBeginning = 12
 
 function refusal({ remote }: ConnectionContext, why: string): CioError {
   const message = `${remote} was turned away by \`proxyProtocol\`: ${why}`
-  return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
 }
 
 function headerError(message: string): CioError {
-  return new CioError('ERR_CIO_PROXY_HEADER', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_PROXY_HEADER', message, { fault: 'remote' })
 }
 
 function late(remote: string, timeout: number): CioError {
   const message = `the PROXY header of ${remote} did not come within ${timeout} ms`
-  return new CioError('ERR_CIO_PROXY_HEADER_TIMEOUT', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_PROXY_HEADER_TIMEOUT', message, { fault: 'remote' })
 }
 
 export { proxyProtocol as default }

@@ -1,13 +1,13 @@
 import debug from 'debug'
-import { announce } from '../src/lifecycle/app-events.ts'
-import { Backoff, pause } from '../src/rates/backoff.ts'
+import { emitSafely } from '../src/lifecycle/app-events.ts'
+import { Backoff, sleep } from '../src/rates/backoff.ts'
 import type { ClientContext } from '../src/client/client.ts'
 import { asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkDuration, optionError } from '../src/options.ts'
 import { RetryBudget } from '../src/rates/retry-budget.ts'
-import { Away } from './reconnect/offline-messages.ts'
-import { heals } from './reconnect/is-retryable.ts'
+import { OfflineMessages } from './reconnect/offline-messages.ts'
+import { isRetryable } from './reconnect/is-retryable.ts'
 
 const log = debug('cio:reconnect')
 
@@ -49,7 +49,7 @@ export interface ReconnectOptions {
    *
    * @default 5_000
    */
-  readonly stable?: number
+  readonly stableAfter?: number
   /**
    * Bounds the retries of all that share it. Where it allows none, another delay passes.
    *
@@ -69,7 +69,7 @@ export interface ReconnectOptions {
    *
    * @default 0
    */
-  readonly wait?: number
+  readonly sendTimeout?: number
   /**
    * How many may wait so at a time.
    *
@@ -114,8 +114,8 @@ declare module '../src/lifecycle/app-events.ts' {
  * @order before `connect`; what comes after it, such as a proxy that is registered later, runs again
  *   with each connection
  * @adds nothing; a stand-in for `ctx.messages` while there is no connection
- * @rejects what the last try did, when it gives up; `ERR_CIO_CLOSED` (peer): `send()` without a
- *   connection; `ERR_CIO_QUEUE_SIZE` (app): more than `maxWaiting` wait; `ERR_CIO_NO_MESSAGES`
+ * @rejects what the last try did, when it gives up; `ERR_CIO_CLOSED` (remote): `send()` without a
+ *   connection; `ERR_CIO_QUEUE_SIZE` (local): more than `maxWaiting` wait; `ERR_CIO_NO_MESSAGES`
  *   (app): the stand-in is used, and there is no codec
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
@@ -134,16 +134,16 @@ declare module '../src/lifecycle/app-events.ts' {
  */
 export function reconnect(options: ReconnectOptions = {}): Middleware<ClientContext> {
   const {
-    stable = 5_000,
+    stableAfter = 5_000,
     budget,
     when = () => true,
-    wait = 0,
+    sendTimeout = 0,
     maxWaiting = 1_000,
     ...own
   } = options
   const backoff = new Backoff('reconnect', { ...defaults, ...own })
-  checkDuration('reconnect', 'stable', stable)
-  checkDuration('reconnect', 'wait', wait)
+  checkDuration('reconnect', 'stableAfter', stableAfter)
+  checkDuration('reconnect', 'sendTimeout', sendTimeout)
   checkCount('reconnect', 'maxWaiting', maxWaiting)
   if (typeof when !== 'function') throw optionError('reconnect', 'when', 'a function', when)
   if (budget !== undefined && typeof budget.withdraw !== 'function') {
@@ -155,7 +155,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
     async function reconnect(ctx, next) {
       const holder = ctx as unknown as { messages: unknown }
       const outer = holder.messages
-      const away = new Away(ctx, wait, maxWaiting)
+      const away = new OfflineMessages(ctx, sendTimeout, maxWaiting)
       holder.messages = away
       let since = Infinity
       const forget = ctx.onConnect(() => {
@@ -174,11 +174,11 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
           since = Infinity
           const thrown = await next().then(() => undefined, asError)
           const came = since < Infinity
-          if (ctx.isDraining && !ctx.isOver && !came) return
+          if (ctx.isDraining && !ctx.isClosed && !came) return
           const error = thrown ?? ctx.broken
-          if (came && performance.now() - since >= stable) retry = 1
+          if (came && performance.now() - since >= stableAfter) retry = 1
 
-          const done = ctx.isDraining || !heals(thrown, ctx) || retry > backoff.retries
+          const done = ctx.isDraining || !isRetryable(thrown, ctx) || retry > backoff.retries
           if (done || !(await when(error, ctx))) {
             if (thrown) throw thrown
             return
@@ -205,11 +205,11 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
     for (;;) {
       const delay = backoff.delay(retry)
       log('%d %s, retry %d in %d ms', ctx.id, error?.message ?? 'ended', retry, delay)
-      announce(ctx.app, 'reconnect', { retry, delay, error }, ctx)
+      emitSafely(ctx.app, 'reconnect', { retry, delay, error }, ctx)
       try {
-        await pause(delay, ctx.draining)
+        await sleep(delay, ctx.draining)
       } catch {
-        if (ctx.isOver) throw ctx.signal.reason
+        if (ctx.isClosed) throw ctx.signal.reason
         return false
       }
       if (!budget || budget.withdraw()) return true

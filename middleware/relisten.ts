@@ -1,6 +1,6 @@
 import debug from 'debug'
-import { announce } from '../src/lifecycle/app-events.ts'
-import { Backoff, type BackoffOptions, pause } from '../src/rates/backoff.ts'
+import { emitSafely } from '../src/lifecycle/app-events.ts'
+import { Backoff, type BackoffOptions, sleep } from '../src/rates/backoff.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import type { ServerContext } from '../src/server/server.ts'
 
@@ -59,8 +59,8 @@ export function relisten(options: RelistenOptions = {}): Middleware<ServerContex
           if (!inUse || ctx.arrived || retry > backoff.retries) throw error
           const delay = backoff.delay(retry)
           log('%s, retry %d in %d ms', error.message, retry, delay)
-          announce(ctx.app, 'relisten', { retry, delay, error }, ctx)
-          await pause(delay, ctx.signal)
+          emitSafely(ctx.app, 'relisten', { retry, delay, error }, ctx)
+          await sleep(delay, ctx.signal)
         }
       }
     },

@@ -3,7 +3,7 @@ import { Cio, type Pipelines } from '../src/cio.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, type Next, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, checkKnown, optionError } from '../src/options.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { Peek } from '../src/streams/peek.ts'
 import type { ClientHello } from './route/client-hello.ts'
 import {
@@ -90,27 +90,27 @@ const defaultMaxSize = 16_384
  * stays in between. Who takes no route is turned away.
  *
  * It stands before TLS, so that the choice is by what the client claims in its first message: enough
- * to pass a connection on as it is, by `pipe`, not to let somebody in. On a server with TLS, `'next'`
- * and other apps make the handshake; with `plain` they do not, and `ctx.peer` is null.
+ * to pass a connection on as it is, by `forward`, not to let somebody in. On a server with TLS, `'next'`
+ * and other apps make the handshake; with `plaintext` they do not, and `ctx.peer` is null.
  *
  * @pipelines connection
  * @order before `secure`, after `proxyProtocol`; behind TLS by the hints `{ before: [], after: 'secure' }`
  * @adds `ctx.clientHello`, or null
- * @rejects `ERR_CIO_NO_ROUTE` (peer): no route is meant for it
+ * @rejects `ERR_CIO_NO_ROUTE` (remote): no route is meant for it
  * @throws `ERR_CIO_OPTION`: a route or an option is of the wrong kind or out of its range
  * @see RFC 8446, section 4.1.2; RFC 6066, section 3, for `sni`; RFC 7301, section 3.1, for `alpn`
  *
  * @example
- * import { Cio, pipe, route } from 'cio'
+ * import { Cio, forward, route } from 'cio'
  *
  * const admin = new Cio().useConnection((ctx) => ctx.stream.write('hello admin\n'))
  *
  * const app = new Cio().useConnection(
  *   route([
  *     { when: { address: ['10.0.0.0/8'] }, to: admin },
- *     { when: { sni: '*.example.com' }, to: pipe(8443) },
- *     { when: { http: true }, to: pipe(8080) },
- *     { when: { bytes: /^SSH-2/ }, to: pipe(22) },
+ *     { when: { sni: '*.example.com' }, to: forward(8443) },
+ *     { when: { http: true }, to: forward(8080) },
+ *     { when: { bytes: /^SSH-2/ }, to: forward(22) },
  *   ]),
  * )
  * const server = await app.listen(0)
@@ -120,7 +120,7 @@ export function route(
   routes: readonly Route[],
   options: RouteOptions = {},
 ): Middleware<ConnectionContext, RouteContext> {
-  checkKnown('route', options, ['timeout', 'maxSize'])
+  checkOptionNames('route', options, ['timeout', 'maxSize'])
   const { timeout = defaultTimeout, maxSize = defaultMaxSize } = options
   checkDuration('route', 'timeout', timeout)
   checkCount('route', 'maxSize', maxSize, 1)
@@ -138,7 +138,7 @@ export function route(
       } finally {
         peek.release()
       }
-      if (ctx.isOver || ctx.stream.destroyed) return
+      if (ctx.isClosed || ctx.stream.destroyed) return
       if (log.enabled) log('%d %s takes route %d', ctx.id, ctx.remote, chosen)
       const { go } = compiled[chosen] ?? {}
       if (!go) throw noRoute(ctx, peek.bytes.length)
@@ -169,7 +169,7 @@ function compileRoute(route: Route): Compiled {
   if (typeof route !== 'object' || route === null) {
     throw optionError('route', 'routes', 'a list of routes', route)
   }
-  checkKnown('route: a route', route, ['when', 'to', 'plain'])
+  checkOptionNames('route: a route', route, ['when', 'to', 'plain'])
   const { when = {}, to, plain = false } = route
   if (typeof plain !== 'boolean') throw optionError('route', 'plain', 'true or false', plain)
   if (typeof when !== 'function' && (typeof when !== 'object' || when === null)) {
@@ -185,7 +185,7 @@ function compileRoute(route: Route): Compiled {
 function compileTarget(to: RouteTarget, plain: boolean): Compiled['go'] {
   if (to === 'next') {
     return (ctx, next) => {
-      if (plain) ctx.goPlain()
+      if (plain) ctx.skipTls()
       return next()
     }
   }
@@ -204,7 +204,7 @@ function compileTarget(to: RouteTarget, plain: boolean): Compiled['go'] {
 
 function through({ pipelines }: { readonly pipelines: Pipelines }, plain: boolean): Compiled['go'] {
   return async (ctx) => {
-    if (plain) ctx.goPlain()
+    if (plain) ctx.skipTls()
     const run = await pipelines.connection.compose()
     await run(ctx)
   }
@@ -212,7 +212,7 @@ function through({ pipelines }: { readonly pipelines: Pipelines }, plain: boolea
 
 function noRoute(ctx: ConnectionContext, size: number): CioError {
   const message = `no route of \`route\` is meant for ${ctx.remote}, of which ${size} bytes were looked at; a last route without \`when\` takes all that is left`
-  return new CioError('ERR_CIO_NO_ROUTE', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_NO_ROUTE', message, { fault: 'remote' })
 }
 
 export { route as default }

@@ -1,7 +1,7 @@
 import { type CioError, isCioError } from '../src/errors.ts'
 import type { MessagesContext, StandardSchema } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, checkKnown, optionError } from '../src/options.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { Pump } from '../src/messages/pump.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Batches } from './rpc/batches.ts'
@@ -99,11 +99,11 @@ const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'max
  * @adds `ctx.rpc`
  * @needs `ctx.messages` that take any value: `json`, `contentLength`, `msgpack`
  * @rejects `ERR_CIO_SYNTAX` and what else the codec rejects (peer), after a response with -32700 or
- *   -32600; `ERR_CIO_NO_MESSAGES` (app): no codec stands before it. A call: `ERR_CIO_RPC` (peer):
- *   the answer is an error; `ERR_CIO_CALL_TIMEOUT` (peer): there was none in time;
- *   `ERR_CIO_CLOSED` (peer): the connection was lost; `ERR_CIO_TOO_MANY_CALLS` (app): more wait than
- *   `maxCalls`; `ERR_CIO_ENCODE` (app). The signal of a request: `ERR_CIO_CANCELLED` (peer),
- *   `ERR_CIO_CLOSED` (peer)
+ *   -32600; `ERR_CIO_NO_MESSAGES` (local): no codec stands before it. A call: `ERR_CIO_RPC` (remote):
+ *   the answer is an error; `ERR_CIO_CALL_TIMEOUT` (remote): there was none in time;
+ *   `ERR_CIO_CLOSED` (remote): the connection was lost; `ERR_CIO_TOO_MANY_CALLS` (local): more wait than
+ *   `maxCalls`; `ERR_CIO_ENCODE` (local). The signal of a request: `ERR_CIO_CANCELLED` (remote),
+ *   `ERR_CIO_CLOSED` (remote)
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or a method is no function
  * @see https://www.jsonrpc.org/specification
  *
@@ -141,7 +141,7 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
         expects: () => calls.waiting,
         ended: () => calls.close(),
         closed: () => requests.abort(),
-        farewell,
+        lastMessage,
       })
       const calls = new Calls(pump, { timeout, maxCalls })
       const requests = new Requests(ctx, pump, procedures)
@@ -151,7 +151,7 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
       ctx.rpc = own
       try {
         pump.start()
-        await pump.around(next)
+        await pump.run(next)
       } finally {
         // Where it replaced nothing it stays, to tell who still holds the context that it is over.
         ctx.rpc = outer ?? own
@@ -173,8 +173,8 @@ export class Rpc<Remote = AnyMethods> {
   /**
    * Calls a method of the peer; fulfils with its result.
    *
-   * @throws `ERR_CIO_RPC`, `ERR_CIO_CALL_TIMEOUT`, `ERR_CIO_CLOSED` (peer)
-   * @throws `ERR_CIO_TOO_MANY_CALLS`, `ERR_CIO_ENCODE` (app), or the reason of `signal`
+   * @throws `ERR_CIO_RPC`, `ERR_CIO_CALL_TIMEOUT`, `ERR_CIO_CLOSED` (remote)
+   * @throws `ERR_CIO_TOO_MANY_CALLS`, `ERR_CIO_ENCODE` (local), or the reason of `signal`
    */
   call<Method extends Name<Remote>>(
     method: Method,
@@ -197,10 +197,10 @@ export class Rpc<Remote = AnyMethods> {
 }
 
 function checkOptions(given: RpcOptions, timeout: number): ReadonlyMap<string, Procedure> {
-  checkKnown('rpc', given, options)
+  checkOptionNames('rpc', given, options)
   checkDuration('rpc', 'timeout', timeout)
   const { methods = {}, params = {} } = given
-  checkKnown('rpc: params', params, Object.keys(methods))
+  checkOptionNames('rpc: params', params, Object.keys(methods))
   const procedures = Object.entries(methods).map(([name, method]): [string, Procedure] => {
     if (typeof method !== 'function') throw optionError('rpc', name, 'a function', method)
     if (name === cancelMethod || name.startsWith('rpc.')) {
@@ -213,9 +213,9 @@ function checkOptions(given: RpcOptions, timeout: number): ReadonlyMap<string, P
 }
 
 /** Tells the peer what was wrong with its last message, before the connection is destroyed. */
-function farewell(error: Error): Response | undefined {
+function lastMessage(error: Error): Response | undefined {
   if (isCioError(error, 'ERR_CIO_SYNTAX')) return failed(null, failures.parse)
-  return (error as CioError).fault === 'peer' ? failed(null, failures.invalidRequest) : undefined
+  return (error as CioError).fault === 'remote' ? failed(null, failures.invalidRequest) : undefined
 }
 
 export { rpc as default }

@@ -1,10 +1,10 @@
 import { localEndpoint, remoteEndpoint } from '../src/streams/endpoint.ts'
 import type { ClientContext } from '../src/client/client.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkKnown, optionError } from '../src/options.ts'
+import { checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type ProxyHeader, encodeV1, encodeV2 } from './send-proxy-protocol/encode.ts'
-import { relayed } from './send-proxy-protocol/header-for.ts'
+import { headerFor } from './send-proxy-protocol/header-for.ts'
 
 export type { ProxyHeader } from './send-proxy-protocol/encode.ts'
 
@@ -43,7 +43,7 @@ export interface SendProxyProtocolOptions extends ProxyHeaderOptions {
  * @pipelines client
  * @order after `connect`, before `secure`
  * @adds nothing
- * @rejects `ERR_CIO_OPTION` (app): what the header is to say has no form in it
+ * @rejects `ERR_CIO_OPTION` (local): what the header is to say has no form in it
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt section 2
  *
@@ -66,7 +66,7 @@ export interface SendProxyProtocolOptions extends ProxyHeaderOptions {
 export function sendProxyProtocol(
   options: SendProxyProtocolOptions = {},
 ): Middleware<ClientContext> {
-  checkKnown('sendProxyProtocol', options, ['version', 'crc32c', 'header'])
+  checkOptionNames('sendProxyProtocol', options, ['version', 'crc32c', 'header'])
   const { header = ownEnds, ...encoding } = options
   checkEncoding('sendProxyProtocol', encoding)
   if (header === null || (typeof header !== 'object' && typeof header !== 'function')) {
@@ -97,21 +97,21 @@ export function sendProxyProtocol(
  * @throws `ERR_CIO_OPTION`: an option is out of its range, or what it is to say has no form
  *
  * @example
- * import { Cio, pipe, proxyHeader } from 'cio'
+ * import { Cio, forward, proxyHeader } from 'cio'
  *
  * const app = new Cio()
- *   .useConnection(pipe({ host: '10.0.0.2', port: 8_080 }, { header: (ctx) => proxyHeader(ctx) }))
+ *   .useConnection(forward({ host: '10.0.0.2', port: 8_080 }, { header: (ctx) => proxyHeader(ctx) }))
  */
 export function proxyHeader(
   of: ProxyHeader | StreamContext,
   options: ProxyHeaderOptions = {},
 ): Buffer {
-  checkKnown('proxyHeader', options, ['version', 'crc32c'])
+  checkOptionNames('proxyHeader', options, ['version', 'crc32c'])
   const { version, crc32c } = checkEncoding('proxyHeader', options)
   if (typeof of !== 'object' || of === null) {
     throw optionError('proxyHeader', 'of', 'an object or a context', of)
   }
-  const header = isContext(of) ? relayed(of) : of
+  const header = isContext(of) ? headerFor(of) : of
   return version === 1 ? encodeV1(header) : encodeV2(header, crc32c)
 }
 

@@ -5,8 +5,8 @@ import { SocksClient } from 'socks'
 import type { ClientContext, ConnectOptions } from '../src/client/client.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkKnown, longestTimer, optionError } from '../src/options.ts'
-import { through } from '../src/client/via-proxy.ts'
+import { checkCount, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
+import { viaProxy } from '../src/client/via-proxy.ts'
 
 const log = debug('cio:socks5')
 
@@ -54,8 +54,8 @@ const longest = 255
  * @pipelines client
  * @order before `connect`
  * @adds nothing; puts `createConnection` into `ctx.options`
- * @rejects `ERR_CIO_PROXY` (peer): the proxy does not connect, and says why;
- *   `ERR_CIO_PROXY_AUTH` (app): it does not let us in; Node's error: it cannot be reached
+ * @rejects `ERR_CIO_PROXY` (remote): the proxy does not connect, and says why;
+ *   `ERR_CIO_PROXY_AUTH` (local): it does not let us in; Node's error: it cannot be reached
  * @throws `ERR_CIO_OPTION`: an option is unknown, or not what it should be
  * @see RFC 1928 and RFC 1929
  *
@@ -68,7 +68,7 @@ const longest = 255
  */
 export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
   const { host = 'localhost', port = 1080 } = options
-  checkKnown('socks5', options, known)
+  checkOptionNames('socks5', options, known)
   if (typeof host !== 'string' || host === '') throw optionError('socks5', 'host', 'a name', host)
   checkCount('socks5', 'port', port, 1)
   for (const name of ['username', 'password'] as const) {
@@ -82,7 +82,7 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
   return defineMiddleware<ClientContext>(
     { name: 'socks5', before: 'connect' },
     function socks5(ctx, next) {
-      return through(ctx, { host, port }, next, (stream, target) => {
+      return viaProxy(ctx, { host, port }, next, (stream, target) => {
         log('%d asks for %s:%d', ctx.id, target.host, target.port)
         return negotiate(stream, target, { ...options, host, port })
       })
@@ -92,7 +92,7 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
 
 async function negotiate(
   stream: Duplex,
-  { host = 'localhost', port = 0, connectTimeout = longestTimer }: ConnectOptions,
+  { host = 'localhost', port = 0, connectTimeout = maxTimerDelay }: ConnectOptions,
   proxy: Socks5Options & { readonly host: string; readonly port: number },
 ): Promise<Duplex> {
   // The library waits for it to close, and it is half-open.
@@ -104,7 +104,7 @@ async function negotiate(
       // Its length counts characters, and is sent as bytes.
       destination: { host: domainToASCII(host) || host, port },
       existing_socket: stream,
-      timeout: Math.max(1, Math.min(connectTimeout, longestTimer)),
+      timeout: Math.max(1, Math.min(connectTimeout, maxTimerDelay)),
       proxy: {
         type: 5,
         host: proxy.host,
@@ -154,7 +154,7 @@ function refused(
     )
   }
   return new CioError('ERR_CIO_PROXY', `${proxy} did not connect to ${target}: ${why}`, {
-    fault: 'peer',
+    fault: 'remote',
   })
 }
 

@@ -2,7 +2,7 @@ import debug from 'debug'
 import { CioError, asError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkKnown } from '../src/options.ts'
+import { checkDuration, checkOptionNames } from '../src/options.ts'
 import { handshake } from '../src/tls/secure.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
@@ -50,8 +50,8 @@ const tlsRecord = 0x16
  * @pipelines connection, client
  * @order before `secure`, which then makes no handshake; after `connect` and `proxyProtocol`
  * @adds `ctx.startTls()`
- * @rejects `ERR_CIO_INJECTION` (peer): something came that nobody had been asked for;
- *   `ERR_CIO_HANDSHAKE_TIMEOUT` (peer): the go-ahead could not be sent in time; `ERR_CIO_START_TLS`
+ * @rejects `ERR_CIO_INJECTION` (remote): something came that nobody had been asked for;
+ *   `ERR_CIO_HANDSHAKE_TIMEOUT` (remote): the go-ahead could not be sent in time; `ERR_CIO_START_TLS`
  *   (peer on a server, app on a client): a second time; (app) over a layer, or while others read
  * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
  * @see RFC 3207, sections 4 and 6; CVE-2011-0411
@@ -79,14 +79,14 @@ const tlsRecord = 0x16
 export function startTls(
   options: StartTlsOptions = {},
 ): Middleware<StreamContext, StartTlsContext> {
-  checkKnown('startTls', options, ['timeout'])
+  checkOptionNames('startTls', options, ['timeout'])
   const { timeout = defaultTimeout } = options
   checkDuration('startTls', 'timeout', timeout)
 
   return defineMiddleware<StreamContext, StartTlsContext>(
     { name: 'startTls', after: ['connect', 'proxyProtocol'], before: 'secure' },
     function startTls(ctx, next) {
-      ctx.goPlain()
+      ctx.skipTls()
       let begun = false
       ctx.startTls = async (goAhead) => {
         check(ctx, begun)
@@ -107,16 +107,16 @@ export function startTls(
 
 /** Throws before anything is sent: the connection is as good as it was. */
 function check(ctx: Context, begun: boolean): void {
-  const refuse = (why: string, fault: 'peer' | 'app'): CioError =>
+  const refuse = (why: string, fault: 'remote' | 'local'): CioError =>
     new CioError('ERR_CIO_START_TLS', `startTls: ${why} (${ctx.remote})`, { fault })
   if (begun || ctx.encrypted) {
-    throw refuse('there is TLS already, or about to be', 'server' in ctx ? 'peer' : 'app')
+    throw refuse('there is TLS already, or about to be', 'server' in ctx ? 'remote' : 'local')
   }
   if (ctx.stream !== ctx.transport) {
-    throw refuse('there is a layer over the socket; call it before `wrap` and its like', 'app')
+    throw refuse('there is a layer over the socket; call it before `layer` and its like', 'local')
   }
   if (ctx.messages?.isAwaited) {
-    throw refuse('somebody waits for a message; register `events` and `rpc` after it', 'app')
+    throw refuse('somebody waits for a message; register `events` and `rpc` after it', 'local')
   }
 }
 
@@ -164,7 +164,7 @@ async function within(
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     const message = `${remote} did not read the go-ahead for TLS within ${timeout} ms`
-    const error = new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'peer' })
+    const error = new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'remote' })
     timer = setTimeout(() => reject(error), timeout)
   })
   try {
@@ -176,7 +176,7 @@ async function within(
 
 function injection({ remote }: StreamContext): CioError {
   const message = `${remote} sent more before TLS than it was asked for: somebody in the middle may have put it there`
-  return new CioError('ERR_CIO_INJECTION', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_INJECTION', message, { fault: 'remote' })
 }
 
 export { startTls as default }

@@ -1,12 +1,12 @@
 import debug from 'debug'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
-import { dismiss } from '../src/lifecycle/evict.ts'
+import { evict } from '../src/lifecycle/evict.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkKnown, longestTimer, optionError } from '../src/options.ts'
+import { checkDuration, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { meter } from './timeout/traffic.ts'
-import { type Bounds, Watch } from './timeout/deadlines.ts'
+import { type Bounds, Deadlines } from './timeout/deadlines.ts'
 
 const log = debug('cio:timeout')
 
@@ -25,7 +25,7 @@ export interface TimeoutOptions {
    *
    * @default 10_000 on a connection, Infinity on a client
    */
-  readonly first?: number
+  readonly firstByte?: number
   /**
    * Milliseconds in which nothing passes in either direction. `Infinity` waits for ever.
    *
@@ -67,7 +67,7 @@ export interface TimeoutOptions {
  * @order before `secure`, to watch the handshake too; after `limit`, where one may have to wait
  * @adds nothing
  * @rejects `ERR_CIO_HANDSHAKE_TIMEOUT`, `ERR_CIO_FIRST_BYTE`, `ERR_CIO_IDLE`,
- *   `ERR_CIO_WRITE_TIMEOUT`, `ERR_CIO_LIFETIME` (peer): that bound was overstepped
+ *   `ERR_CIO_WRITE_TIMEOUT`, `ERR_CIO_LIFETIME` (remote): that bound was overstepped
  * @throws `ERR_CIO_OPTION`: an option is not a duration, or 0
  *
  * @example
@@ -83,16 +83,22 @@ export interface TimeoutOptions {
  * await server.close()
  */
 export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext> {
-  const { handshake = 10_000, first, idle = 60_000, write = 30_000, lifetime = Infinity } = options
+  const {
+    handshake = 10_000,
+    firstByte,
+    idle = 60_000,
+    write = 30_000,
+    lifetime = Infinity,
+  } = options
   const { drainTimeout = 15_000 } = options
-  const given = { handshake, first: first ?? 10_000, idle, write, lifetime }
-  checkKnown('timeout', options, [...Object.keys(given), 'drainTimeout'])
+  const given = { handshake, firstByte: firstByte ?? 10_000, idle, write, lifetime }
+  checkOptionNames('timeout', options, [...Object.keys(given), 'drainTimeout'])
   for (const [option, value] of Object.entries(given)) {
     checkDuration('timeout', option, value)
     if (value === 0) throw optionError('timeout', option, 'milliseconds of at least 1', value)
   }
   checkDuration('timeout', 'drainTimeout', drainTimeout)
-  const ofClient = { ...given, first: first ?? Infinity }
+  const ofClient = { ...given, firstByte: firstByte ?? Infinity }
 
   return defineMiddleware<StreamContext>(
     { name: 'timeout', after: ['connect', 'proxyProtocol', 'limit'], before: 'secure' },
@@ -101,7 +107,7 @@ export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext>
       const stop = watch(ctx, bounds, (overstepped) => {
         const error = errorOf(ctx, overstepped, bounds[overstepped])
         log('%d %s', ctx.id, error.message)
-        if (overstepped === 'lifetime') dismiss(ctx, error, { drainTimeout })
+        if (overstepped === 'lifetime') evict(ctx, error, { drainTimeout })
         // A client may make another connection; a connection has nothing to come back to.
         else if (isConnection(ctx)) ctx.destroy(error)
         else ctx.disconnect(error)
@@ -122,13 +128,13 @@ function watch(
   overstep: (bound: keyof Bounds) => void,
 ): () => void {
   const { read, restore } = meter(ctx)
-  const watching = new Watch(bounds, performance.now(), read())
+  const watching = new Deadlines(bounds, performance.now(), read())
   let timer: NodeJS.Timeout | undefined
   let recheck: NodeJS.Immediate | undefined
 
   const arm = (): void => {
     const delay = watching.delay(performance.now())
-    timer = delay === Infinity ? undefined : setTimeout(look, Math.min(delay, longestTimer))
+    timer = delay === Infinity ? undefined : setTimeout(look, Math.min(delay, maxTimerDelay))
   }
   const settle = (bound: keyof Bounds | undefined): void => {
     // Who is cut is not looked at again.
@@ -156,12 +162,12 @@ function isConnection(ctx: StreamContext): ctx is ConnectionContext {
 
 function errorOf(ctx: StreamContext, bound: keyof Bounds, time: number): CioError {
   const [code, what] = stories[bound]
-  return new CioError(code, `${ctx.remote} ${what} ${time} ms`, { fault: 'peer' })
+  return new CioError(code, `${ctx.remote} ${what} ${time} ms`, { fault: 'remote' })
 }
 
 const stories: Record<keyof Bounds, readonly [code: string, what: string]> = {
   handshake: ['ERR_CIO_HANDSHAKE_TIMEOUT', 'was not done with its handshake within'],
-  first: ['ERR_CIO_FIRST_BYTE', 'did not send a byte within'],
+  firstByte: ['ERR_CIO_FIRST_BYTE', 'did not send a byte within'],
   idle: ['ERR_CIO_IDLE', 'and this side have sent nothing for'],
   write: ['ERR_CIO_WRITE_TIMEOUT', 'has read nothing of what waits for it for'],
   lifetime: ['ERR_CIO_LIFETIME', 'has been here for'],

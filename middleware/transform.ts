@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { CioError } from '../src/errors.ts'
-import { makeRoom } from '../src/streams/stack-layer.ts'
+import { raiseListenerLimit } from '../src/streams/stack-layer.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
@@ -22,13 +22,13 @@ export type TransformOptions = Duplex | MakeTransform | readonly (Duplex | MakeT
  * an echo. The transforms in between may be of objects.
  *
  * The peer's end goes through them, and ends the stream. An error of one of them ends the
- * connection, and is told by `error` unless it is a `CioError` with `fault: 'peer'`. To read and
- * write the transformed stream yourself, use `wrap`.
+ * connection, and is told by `error` unless it is a `CioError` with `fault: 'remote'`. To read and
+ * write the transformed stream yourself, use `layer`.
  *
  * @pipelines connection, client
  * @order last: it reads and writes `ctx.stream` until its end
  * @adds nothing
- * @rejects `ERR_CIO_TRANSFORM_USED` (app): a transform has served a connection before;
+ * @rejects `ERR_CIO_TRANSFORM_USED` (local): a transform has served a connection before;
  *   an error of a transform, as it is
  * @throws `ERR_CIO_OPTION`: something is neither a transform nor a function
  *
@@ -55,7 +55,7 @@ export function transform(...transforms: readonly TransformOptions[]): Middlewar
     { name: 'transform' },
     async function transform(ctx, next) {
       const { stream } = ctx
-      makeRoom(stream)
+      raiseListenerLimit(stream)
       const made = await Promise.all(sources.map((source) => make(source, ctx)))
       const passed = pipeline([stream, ...made.flat(), stream])
       // At once, so that a client is connected; the end of the stream ends both.

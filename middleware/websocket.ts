@@ -4,7 +4,7 @@ import { type WebSocket, WebSocketServer, createWebSocketStream } from 'ws'
 import type { HandleOptions } from '../src/cio.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkKnown, optionError } from '../src/options.ts'
+import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
 
@@ -57,7 +57,7 @@ const defaultMaxPayload = 1024 * 1024
  * @pipelines connection
  * @order last, or before what is for WebSockets alone
  * @adds nothing
- * @rejects of the WebSocket's connection: `ERR_CIO_WEBSOCKET` (peer): a frame is wrong, or longer
+ * @rejects of the WebSocket's connection: `ERR_CIO_WEBSOCKET` (remote): a frame is wrong, or longer
  *   than `maxPayload`, or it left without a close frame; of the one beneath: what `http` rejects
  * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
  * @see RFC 6455
@@ -79,7 +79,7 @@ export function websocket(
   options: WebsocketOptions = {},
 ): Middleware<StreamContext> {
   const { handler = demandUpgrade, maxPayload = defaultMaxPayload, origins = isOwn } = options
-  checkKnown('websocket', options, ['handler', 'maxPayload', 'origins'])
+  checkOptionNames('websocket', options, ['handler', 'maxPayload', 'origins'])
   checkCount('websocket', 'maxPayload', maxPayload, 1)
   const admits = typeof origins === 'function' ? origins : listed(origins)
   if (typeof app?.handle !== 'function') throw optionError('websocket', 'app', 'a Cio app', app)
@@ -167,12 +167,12 @@ const closedAbnormally = 1006
 
 function refusal(remote: string, cause?: Error): CioError {
   const what = cause ? `sent a wrong frame: ${cause.message}` : 'left without a close frame'
-  return new CioError('ERR_CIO_WEBSOCKET', `${remote} ${what}`, { fault: 'peer', cause })
+  return new CioError('ERR_CIO_WEBSOCKET', `${remote} ${what}`, { fault: 'remote', cause })
 }
 
 function gone(remote: string, cause: Error): CioError {
   const message = `the WebSocket of ${remote} is closed`
-  return new CioError('ERR_CIO_CLOSED', message, { fault: 'peer', cause })
+  return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause })
 }
 
 function demandUpgrade(_request: IncomingMessage, response: ServerResponse): void {

@@ -50,7 +50,7 @@ export interface HandleOptions {
    *
    * @default nothing
    */
-  readonly adds?: object
+  readonly extend?: object
 }
 
 /**
@@ -181,12 +181,12 @@ export class Cio<
    * Runs the connection pipeline over a Duplex, and returns its context; `ctx.closed` fulfils when
    * it is over.
    */
-  handle(stream: Duplex, { socket, adds }: HandleOptions = {}): ConnectionContext & Connection {
+  handle(stream: Duplex, { socket, extend }: HandleOptions = {}): ConnectionContext & Connection {
     if (typeof stream?.pipe !== 'function') {
       throw optionError('handle', 'stream', 'a Duplex', stream)
     }
     const ctx = new ConnectionContext(this, null, stream, socket)
-    Object.assign(ctx, adds)
+    Object.assign(ctx, extend)
     this.#track(ctx)
     void runConnection(ctx, flushTimeout)
     return ctx as ConnectionContext & Connection

@@ -3,16 +3,16 @@
  * reader, and `fault` decides which event tells of it.
  */
 
-/** Who caused an error: decides whether `error` tells of it, or `reject` and `clientError`. */
-export type Fault = 'peer' | 'app'
+/** Who caused an error: decides whether `error` tells of it, or `reject` and `remoteError`. */
+export type Fault = 'remote' | 'local'
 
 /** Options of {@link CioError}. */
 export interface CioErrorOptions {
   /**
-   * Who caused it: `peer` ends that connection and is told by `reject` or `clientError`; `app` is
+   * Who caused it: `peer` ends that connection and is told by `reject` or `remoteError`; `app` is
    * told by `error`.
    *
-   * @default 'app'
+   * @default 'local'
    */
   readonly fault?: Fault
   /** What caused it, usually an error of Node's. */
@@ -28,7 +28,7 @@ export interface CioErrorOptions {
  * @example
  * import { CioError } from 'cio'
  *
- * const error = new CioError('ERR_CIO_IDLE', 'nothing passed for 60000 ms', { fault: 'peer' })
+ * const error = new CioError('ERR_CIO_IDLE', 'nothing passed for 60000 ms', { fault: 'remote' })
  * console.log(error.code) // ERR_CIO_IDLE
  */
 export class CioError<Code extends string = string> extends Error {
@@ -36,7 +36,7 @@ export class CioError<Code extends string = string> extends Error {
   readonly code: Code
   readonly fault: Fault
 
-  constructor(code: Code, message: string, { fault = 'app', cause }: CioErrorOptions = {}) {
+  constructor(code: Code, message: string, { fault = 'local', cause }: CioErrorOptions = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
     this.fault = fault

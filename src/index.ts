@@ -2,31 +2,36 @@
 
 export type { Overload } from './server/acceptor.ts'
 export { formatEndpoint, localEndpoint, remoteEndpoint, type Endpoint } from './streams/endpoint.ts'
-export { Admission, type List } from './access/access-list.ts'
-export { announce, tell, type AppEvents } from './lifecycle/app-events.ts'
-export { Backoff, pause, type BackoffOptions } from './rates/backoff.ts'
+export { AccessList, type AccessListMiddleware } from './access/access-list.ts'
+export { emitSafely, reportError, type AppEvents } from './lifecycle/app-events.ts'
+export { Backoff, sleep, type BackoffOptions } from './rates/backoff.ts'
 export { Cio, type HandleOptions, type Pipelines } from './cio.ts'
 export type { ClientContext, ConnectOptions } from './client/client.ts'
 export type { ConnectionContext } from './lifecycle/connection.ts'
 export type { CloseOptions, CloseResult, Context } from './lifecycle/context.ts'
 export { openSocket, type ConnectTarget, type CreateConnection } from './client/dial.ts'
 export { CioError, asError, isCioError, quote, type CioErrorOptions, type Fault } from './errors.ts'
-export { checkDismissal, dismiss, type Dismissal, type DismissOptions } from './lifecycle/evict.ts'
-export { finish } from './streams/end-gracefully.ts'
+export {
+  checkEvictOptions,
+  evict,
+  type RevokedAction,
+  type EvictOptions,
+} from './lifecycle/evict.ts'
+export { endGracefully } from './streams/end-gracefully.ts'
 export type { Inspection } from './pipeline/inspection.ts'
 export {
   FrameDecoder,
   LineDecoder,
-  Remainder,
+  PartialMessage,
   syntaxError,
-  tooLong,
-  truncated,
+  messageTooLong,
+  truncatedMessage,
   type Framing,
   type ParseLine,
 } from './messages/frame-decoder.ts'
 export { framesOf, type Frames, type FramingOptions } from './messages/frame-formats.ts'
-export { judge, type Judge, type ListOptions } from './access/access-check.ts'
-export { Layer, makeRoom, type LayerOptions } from './streams/stack-layer.ts'
+export { accessCheck, type AccessCheck, type AccessListOptions } from './access/access-check.ts'
+export { StackLayer, raiseListenerLimit, type StackLayerOptions } from './streams/stack-layer.ts'
 export {
   Messages,
   defaultMaxLength,
@@ -39,32 +44,38 @@ export {
 } from './messages/messages.ts'
 export { defineMiddleware, type Hints, type Middleware, type Next } from './pipeline/middleware.ts'
 export { compileNetworks, type Networks } from './identity/networks.ts'
-export { checkCount, checkDuration, checkKnown, longestTimer, optionError } from './options.ts'
+export {
+  checkCount,
+  checkDuration,
+  checkOptionNames,
+  maxTimerDelay,
+  optionError,
+} from './options.ts'
 export { Peek, type PeekOptions } from './streams/peek.ts'
 export { canonicalAddress, type Peer, type PeerNames } from './identity/peer.ts'
 export type { Pipeline, PipelineEntry, Selector } from './pipeline/pipeline.ts'
 export type { Registrable } from './pipeline/registration.ts'
 export { Pump, type PumpOptions } from './messages/pump.ts'
-export { read } from './streams/chunks-of.ts'
-export type { Load } from './server/reload.ts'
+export { chunksOf } from './streams/chunks-of.ts'
+export type { OptionsLoader } from './server/reload.ts'
 export { RetryBudget, type RetryBudgetOptions } from './rates/retry-budget.ts'
 export {
-  compileRule,
-  type Match,
+  compilePeerMatcher,
+  type TextPattern,
   type PeerFields,
   type PeerPredicate,
-  type Rule,
-  type Who,
+  type PeerMatcher,
+  type PeerSelector,
 } from './identity/peer-matcher.ts'
 export { handshake } from './tls/secure.ts'
 export { canonicalName } from './tls/sni.ts'
 export type { ListenOptions, ServerContext } from './server/server.ts'
 export type { StreamContext } from './lifecycle/stream-context.ts'
-export { through, type AskProxy } from './client/via-proxy.ts'
+export { viaProxy, type ProxyHandshake } from './client/via-proxy.ts'
 export { TokenBucket, checkRate, type Rate } from './rates/token-bucket.ts'
 export { trustHash } from './tls/trust-store.ts'
 export {
-  ValueSequence,
+  SelfDelimitingValues,
   statefulEncoder,
   type ValueFormat,
 } from './messages/self-delimiting-values.ts'
@@ -95,7 +106,10 @@ export {
   type EventsContext,
   type EventsOptions,
 } from '../middleware/events.ts'
-export { expire, type ExpireOptions } from '../middleware/expire.ts'
+export {
+  certificateExpiry,
+  type CertificateExpiryOptions,
+} from '../middleware/certificate-expiry.ts'
 export { frames, type FramesContext, type FramesOptions } from '../middleware/frames.ts'
 export { httpConnect, type HttpConnectOptions, type ProxyTls } from '../middleware/http-connect.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
@@ -149,10 +163,15 @@ export {
   type RpcFailure,
   type RpcOptions,
 } from '../middleware/rpc.ts'
-export { pipe, type ChooseTarget, type PipeOptions, type PipeTarget } from '../middleware/pipe.ts'
+export {
+  forward,
+  type ChooseTarget,
+  type ForwardOptions,
+  type ForwardTarget,
+} from '../middleware/forward.ts'
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
 export { startTls, type StartTlsContext, type StartTlsOptions } from '../middleware/start-tls.ts'
-export { tickets, type TicketsOptions } from '../middleware/tickets.ts'
+export { sessionTickets, type SessionTicketsOptions } from '../middleware/session-tickets.ts'
 export { timeout, type TimeoutOptions } from '../middleware/timeout.ts'
 export {
   route,
@@ -164,4 +183,4 @@ export {
   type RouteTarget,
 } from '../middleware/route.ts'
 export { transform, type MakeTransform, type TransformOptions } from '../middleware/transform.ts'
-export { wrap, type MakeCoder, type WrapOptions } from '../middleware/wrap.ts'
+export { layer, type MakeCoder, type LayerOptions } from '../middleware/layer.ts'

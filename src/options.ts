@@ -3,7 +3,7 @@
 import { CioError, describe } from './errors.ts'
 
 /** The longest delay that a timer of Node's keeps; above it, it fires after 1 ms. */
-export const longestTimer: number = 2 ** 31 - 1
+export const maxTimerDelay: number = 2 ** 31 - 1
 
 /** Makes the error of an option: `owner` and `option` name it, `rule` says what was expected. */
 export function optionError(
@@ -25,9 +25,9 @@ export function optionError(
  */
 export function checkDuration(owner: string, option: string, value: unknown): void {
   const valid =
-    typeof value === 'number' && value >= 0 && (value <= longestTimer || value === Infinity)
+    typeof value === 'number' && value >= 0 && (value <= maxTimerDelay || value === Infinity)
   if (!valid) {
-    const rule = `milliseconds from 0 to ${longestTimer}, or Infinity`
+    const rule = `milliseconds from 0 to ${maxTimerDelay}, or Infinity`
     throw optionError(owner, option, rule, value)
   }
 }
@@ -62,7 +62,7 @@ export function checkSignal(owner: string, value: unknown): void {
  *
  * @throws `ERR_CIO_OPTION`
  */
-export function checkKnown(owner: string, options: object, known: readonly string[]): void {
+export function checkOptionNames(owner: string, options: object, known: readonly string[]): void {
   for (const option of Object.keys(options)) {
     if (known.includes(option)) continue
     throw new CioError(

@@ -25,7 +25,7 @@ test('every name in the reference says what it is', (t) => {
 
 test('a declaration ends where it ends, and shows nothing that is private', (t) => {
   const page = pagesOf(all).get('src-rates-backoff') ?? ''
-  t.regex(page, /## pause\n\nWaits [^]*?\n```ts\nfunction pause\([^\n]*\): Promise<void>;\n```\n/)
+  t.regex(page, /## sleep\n\nWaits [^]*?\n```ts\nfunction sleep\([^\n]*\): Promise<void>;\n```\n/)
   t.regex(all.find(({ name }) => name === 'Cio')?.declaration ?? '', /\n {4}listen\(/)
   for (const [name, text] of pagesOf(all)) {
     t.notRegex(text, /^ +(#private|private |protected )/m, name)

@@ -50,7 +50,7 @@ test('close closes all that is open, and counts what it had to destroy', async (
   t.deepEqual(await app.close({ timeout: 5 }), { forced: 2 })
   t.is(server.address, null)
   t.is(other.address, null)
-  t.true(handled.isOver)
+  t.true(handled.isClosed)
   t.deepEqual(await app.close(), { forced: 0 })
 })
 

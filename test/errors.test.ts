@@ -9,14 +9,14 @@ test('an error has its code, its message and the fault of the application', (t) 
   t.is(error.name, 'CioError')
   t.is(error.code, 'ERR_MINE')
   t.is(error.message, 'it broke')
-  t.is(error.fault, 'app')
+  t.is(error.fault, 'local')
   t.false('cause' in error)
 })
 
 test('an error has the fault and the cause that it was given', (t) => {
   const cause = new Error('inner')
-  const error = new CioError('ERR_MINE', 'it broke', { fault: 'peer', cause })
-  t.is(error.fault, 'peer')
+  const error = new CioError('ERR_MINE', 'it broke', { fault: 'remote', cause })
+  t.is(error.fault, 'remote')
   t.is(error.cause, cause)
 })
 

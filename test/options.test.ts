@@ -1,22 +1,28 @@
 import test from 'ava'
-import { checkCount, checkDuration, checkKnown, longestTimer, optionError } from '../src/options.ts'
+import {
+  checkCount,
+  checkDuration,
+  checkOptionNames,
+  maxTimerDelay,
+  optionError,
+} from '../src/options.ts'
 
 const refused = { code: 'ERR_CIO_OPTION' }
 
 test('the error of an option names its owner, the option, the rule, the value and its type', (t) => {
   const error = optionError('idle', 'timeout', 'a number', 'soon')
   t.is(error.code, 'ERR_CIO_OPTION')
-  t.is(error.fault, 'app')
+  t.is(error.fault, 'local')
   t.is(error.message, 'idle: expected `timeout` to be a number, got "soon" (string)')
 })
 
-for (const value of [0, 1, 0.5, 60_000, longestTimer, Infinity]) {
+for (const value of [0, 1, 0.5, 60_000, maxTimerDelay, Infinity]) {
   test(`${value} is a duration`, (t) => {
     t.notThrows(() => checkDuration('owner', 'timeout', value))
   })
 }
 
-for (const value of [-1, longestTimer + 1, Number.NaN, -Infinity, '1', null, undefined, 1n]) {
+for (const value of [-1, maxTimerDelay + 1, Number.NaN, -Infinity, '1', null, undefined, 1n]) {
   test(`${typeof value} ${value} is no duration`, (t) => {
     t.throws(() => checkDuration('owner', 'timeout', value), refused)
   })
@@ -41,9 +47,9 @@ test('a count may have a least value of its own', (t) => {
 })
 
 test('an option that nobody reads is refused, and those that there are, are named', (t) => {
-  t.notThrows(() => checkKnown('owner', {}, ['a', 'b']))
-  t.notThrows(() => checkKnown('owner', { a: 1, b: undefined }, ['a', 'b']))
-  const error = t.throws(() => checkKnown('owner', { a: 1, c: 2 }, ['a', 'b']), refused)
+  t.notThrows(() => checkOptionNames('owner', {}, ['a', 'b']))
+  t.notThrows(() => checkOptionNames('owner', { a: 1, b: undefined }, ['a', 'b']))
+  const error = t.throws(() => checkOptionNames('owner', { a: 1, c: 2 }, ['a', 'b']), refused)
   t.regex(error.message, /^owner: `c`.*`a`, `b`/)
 })
 
@@ -51,8 +57,8 @@ test('the longest timer is the longest that Node keeps', async (t) => {
   const warned: Error[] = []
   const listen = (warning: Error): void => void warned.push(warning)
   process.on('warning', listen)
-  clearTimeout(setTimeout(() => {}, longestTimer))
-  clearTimeout(setTimeout(() => {}, longestTimer + 1))
+  clearTimeout(setTimeout(() => {}, maxTimerDelay))
+  clearTimeout(setTimeout(() => {}, maxTimerDelay + 1))
   await new Promise((resolve) => setImmediate(resolve))
   process.off('warning', listen)
   t.deepEqual(

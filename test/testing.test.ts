@@ -1,6 +1,6 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { Cio, type CioError, type StreamContext, allowList, lines, read } from '../src/index.ts'
+import { Cio, type CioError, type StreamContext, allowList, lines, chunksOf } from '../src/index.ts'
 import { chaos, duplexPair, fragment, testApp, testCertificates } from '../src/testing.ts'
 import { readAll, serve } from './support/serve.ts'
 
@@ -76,7 +76,7 @@ test('TLS runs over a stream that is no socket in version 1.2 as well', async (t
 test('a client that speaks no TLS to a server that does is told of, with its handshake', async (t) => {
   const { server } = await testCertificates('alice', 'bob')
   const app = shout()
-  const told = once(app, 'clientError')
+  const told = once(app, 'remoteError')
   const listening = await app.listen({ ...server, bind: false })
   t.teardown(() => listening.close({ timeout: 0 }))
   const [near, far] = duplexPair()
@@ -153,7 +153,7 @@ async function piecesOf(app: Cio): Promise<number[]> {
 const collect = async (ctx: StreamContext): Promise<void> => {
   const pieces: number[] = []
   Object.assign(ctx, { pieces })
-  for await (const chunk of read(ctx.stream)) pieces.push(chunk.length)
+  for await (const chunk of chunksOf(ctx.stream)) pieces.push(chunk.length)
 }
 
 test('chaos chops, and chops the same way for the same seed alone', async (t) => {

@@ -292,7 +292,7 @@ test('events are typed', (t) => {
     expectTypeOf(error).toEqualTypeOf<Error>()
     expectTypeOf(ctx).toEqualTypeOf<StreamContext>()
   })
-  app.on('clientError', (error, ctx) => {
+  app.on('remoteError', (error, ctx) => {
     expectTypeOf(error).toEqualTypeOf<Error>()
     expectTypeOf(ctx).toEqualTypeOf<StreamContext>()
   })
@@ -311,7 +311,7 @@ test('an error is narrowed by its code', (t) => {
   if (isCioError(error)) expectTypeOf(error).toEqualTypeOf<CioError>()
   if (isCioError(error, 'ERR_CIO_IDLE')) {
     expectTypeOf(error.code).toEqualTypeOf<'ERR_CIO_IDLE'>()
-    expectTypeOf(error.fault).toEqualTypeOf<'app' | 'peer'>()
+    expectTypeOf(error.fault).toEqualTypeOf<'local' | 'remote'>()
   }
   t.pass()
 })

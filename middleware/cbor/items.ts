@@ -1,6 +1,9 @@
 /** Where CBOR data items end, found without making them. */
 
-import { type ValueFormat, ValueSequence } from '../../src/messages/self-delimiting-values.ts'
+import {
+  type ValueFormat,
+  SelfDelimitingValues,
+} from '../../src/messages/self-delimiting-values.ts'
 
 const two32 = 2 ** 32
 const recordTags = new Set([0xdfff, 0xdffe, 105])
@@ -8,7 +11,7 @@ const recordTags = new Set([0xdfff, 0xdffe, 105])
 const longestBigint = 1024
 
 /** The items of one connection. */
-export class Items<In> extends ValueSequence<In> {
+export class Items<In> extends SelfDelimitingValues<In> {
   readonly #refused: ReadonlySet<number>
   /** The tag right before, or -1. */
   #tag = -1

@@ -9,7 +9,12 @@ import {
   Tokenizer,
 } from '@streamparser/json'
 import { isCioError } from '../../src/errors.ts'
-import { Remainder, syntaxError, tooLong, truncated } from '../../src/messages/frame-decoder.ts'
+import {
+  PartialMessage,
+  syntaxError,
+  messageTooLong,
+  truncatedMessage,
+} from '../../src/messages/frame-decoder.ts'
 import type { Decoder } from '../../src/messages/messages.ts'
 
 /** Bounds of a {@link ValueDecoder}. */
@@ -27,7 +32,7 @@ const replacement = '\ufffd'
 const between: readonly unknown[] = [0, 29]
 
 /** What the parser holds of a value that has begun. */
-class Begun extends Remainder {
+class Begun extends PartialMessage {
   held = 0
 
   override get length(): number {
@@ -79,7 +84,7 @@ export class ValueDecoder<In> implements Decoder<In> {
     this.#position += chunk.length
     // Of a token it is known in which chunk it began, not where.
     const from = this.#keptDepth > 0 ? this.#keptFrom : this.#tokenFrom + chunk.length
-    if (this.#position - from > this.#bounds.maxLength) throw this.#tooLong()
+    if (this.#position - from > this.#bounds.maxLength) throw this.#messageTooLong()
     const idle = this.#depth === 0 && between.includes(this.#tokenizer['state'])
     if (idle) this.#tokenFrom = this.#position
     this.remainder.held = idle ? 0 : Math.max(1, this.#position - this.#rootFrom)
@@ -122,12 +127,12 @@ export class ValueDecoder<In> implements Decoder<In> {
     }
     // Of what is not kept, the keys that lead to here are.
     const keys = stack.reduce((sum, { key }) => sum + String(key ?? '').length, 0)
-    if (keys > maxLength) throw this.#tooLong()
+    if (keys > maxLength) throw this.#messageTooLong()
   }
 
   #close(info: ParsedTokenInfo): void {
     if (this.#keptDepth > 0 && this.#depth === this.#keptDepth) {
-      if (info.offset + 1 - this.#keptFrom > this.#bounds.maxLength) throw this.#tooLong()
+      if (info.offset + 1 - this.#keptFrom > this.#bounds.maxLength) throw this.#messageTooLong()
       this.#keptDepth = 0
     }
     this.#parser.write(info)
@@ -138,7 +143,7 @@ export class ValueDecoder<In> implements Decoder<In> {
     if (!this.#isUtf8 && text.includes(replacement)) throw this.#syntax('is not UTF-8')
     const { maxLength } = this.#bounds
     const mayBeTooLong = maxBytesPerUnit * text.length + quotes > maxLength
-    if (mayBeTooLong && Buffer.byteLength(text) + quotes > maxLength) throw this.#tooLong()
+    if (mayBeTooLong && Buffer.byteLength(text) + quotes > maxLength) throw this.#messageTooLong()
   }
 
   /** Runs the parser, whose messages quote what the peer sent, uncut. */
@@ -155,12 +160,12 @@ export class ValueDecoder<In> implements Decoder<In> {
     return syntaxError(owner, what, this.#rootFrom, cause?.message ?? '')
   }
 
-  #tooLong(): Error {
-    return tooLong(owner, this.#bounds.maxLength)
+  #messageTooLong(): Error {
+    return messageTooLong(owner, this.#bounds.maxLength)
   }
 
   #truncated(): Error {
-    return truncated(owner, this.remainder.held)
+    return truncatedMessage(owner, this.remainder.held)
   }
 }
 

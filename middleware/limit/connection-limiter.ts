@@ -3,9 +3,9 @@
 import type { Duplex } from 'node:stream'
 import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
 import { AddressRates } from './address.ts'
-import { type Ending, Line } from './wait-queue.ts'
+import { type Ending, WaitQueue } from './wait-queue.ts'
 
-/** What {@link Gate} bounds. */
+/** What {@link ConnectionLimiter} bounds. */
 export interface Caps {
   readonly connections: number
   readonly perAddress: number
@@ -27,9 +27,9 @@ export type Verdict = 'in' | 'gone' | Cap
  *
  * Who is over a cap by address is never queued: an address could fill the line that is there for all.
  */
-export class Gate {
+export class ConnectionLimiter {
   readonly #caps: Caps
-  readonly #line: Line
+  readonly #line: WaitQueue
   readonly #bucket: TokenBucket
   readonly #rates: AddressRates
   /** Of those who are in, and of those who wait. */
@@ -39,7 +39,7 @@ export class Gate {
 
   constructor(caps: Caps) {
     this.#caps = caps
-    this.#line = new Line(caps.waitTimeout)
+    this.#line = new WaitQueue(caps.waitTimeout)
     this.#bucket = new TokenBucket(caps.rate)
     this.#rates = new AddressRates(caps.ratePerAddress, caps.maxAddresses)
   }

@@ -2,7 +2,7 @@
 
 import type { Cio } from '../../src/cio.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { type Ending, Line } from './wait-queue.ts'
+import { type Ending, WaitQueue } from './wait-queue.ts'
 
 /** Milliseconds between two looks at who makes progress, while somebody waits. */
 const stallInterval = 100
@@ -25,10 +25,10 @@ const begun: Progress = { read: undefined, looks: 0 }
  * costs nothing, and a few hundred peers that begin a handshake and fall silent, or go on byte by
  * byte, could otherwise keep everybody out.
  */
-export class Handshakes {
+export class HandshakeLimiter {
   readonly #most: number
   readonly #mostWaiting: number
-  readonly #line: Line
+  readonly #line: WaitQueue
   readonly #under = new Map<StreamContext, Progress>()
   readonly #apps = new WeakSet<Cio>()
   #timer: NodeJS.Timeout | undefined
@@ -37,7 +37,7 @@ export class Handshakes {
   constructor(most: number, mostWaiting: number, timeout: number) {
     this.#most = most
     this.#mostWaiting = mostWaiting
-    this.#line = new Line(timeout)
+    this.#line = new WaitQueue(timeout)
   }
 
   /** How many are under way. */
@@ -74,7 +74,7 @@ export class Handshakes {
     if (this.#apps.has(app)) return
     this.#apps.add(app)
     app.prependListener('secure', (ctx) => this.leave(ctx))
-    app.prependListener('plain', (ctx) => this.leave(ctx))
+    app.prependListener('plaintext', (ctx) => this.leave(ctx))
   }
 
   #look(): void {

@@ -11,7 +11,7 @@ interface Waiting {
 }
 
 /** A line: first come, first served, each within the same bounded time. */
-export class Line {
+export class WaitQueue {
   readonly #timeout: number
   // A Set is a queue from whose middle one can leave.
   readonly #waiting = new Set<Waiting>()

@@ -1,6 +1,9 @@
 /** Where MessagePack values end, found without making them. */
 
-import { type ValueFormat, ValueSequence } from '../../src/messages/self-delimiting-values.ts'
+import {
+  type ValueFormat,
+  SelfDelimitingValues,
+} from '../../src/messages/self-delimiting-values.ts'
 
 /** What is read besides MessagePack's own. */
 export interface Read {
@@ -16,7 +19,7 @@ const headers = [
 ]
 
 /** The values of one connection. */
-export class Values<In> extends ValueSequence<In> {
+export class Values<In> extends SelfDelimitingValues<In> {
   readonly #read: Read
   /** How many keys the record of each id has. */
   readonly #records: (number | undefined)[] = []

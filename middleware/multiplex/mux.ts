@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { Cio } from '../../src/cio.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import { checkDuration, optionError } from '../../src/options.ts'
-import { type Opening, isHeaders } from './stream-header.ts'
+import { type StreamHeader, isHeaders } from './stream-header.ts'
 import type { Session } from './session.ts'
 
 /** The headers of a stream: texts by names. */
@@ -31,10 +31,10 @@ export interface Mux {
    * Opens a stream to the app of the other side. It may be written to at once; that the other side
    * has refused it is an error of the stream. Waits while `maxPending` others are not taken.
    *
-   * @throws `ERR_CIO_TOO_MANY_STREAMS` (app): `maxStreams` are open
-   * @throws `ERR_CIO_HEADERS_SIZE` (app): name and headers are longer than `maxHeadersSize`
-   * @throws `ERR_CIO_GOING_AWAY` (peer): the other side takes no new streams
-   * @throws `ERR_CIO_CLOSING` (app), `ERR_CIO_CLOSED` (peer): the connection is ending, or gone
+   * @throws `ERR_CIO_TOO_MANY_STREAMS` (local): `maxStreams` are open
+   * @throws `ERR_CIO_HEADERS_SIZE` (local): name and headers are longer than `maxHeadersSize`
+   * @throws `ERR_CIO_GOING_AWAY` (remote): the other side takes no new streams
+   * @throws `ERR_CIO_CLOSING` (local), `ERR_CIO_CLOSED` (remote): the connection is ending, or gone
    * @throws `ERR_CIO_OPTION`: the name is no text, or a header is none
    */
   open(name: string, headers?: MuxHeaders): Promise<Duplex>
@@ -49,8 +49,8 @@ export interface Mux {
   /**
    * Milliseconds of a round trip, which waits behind no stream.
    *
-   * @throws `ERR_CIO_PING_TIMEOUT` (peer): no answer came in time
-   * @throws `ERR_CIO_CLOSED` (peer): the connection is gone
+   * @throws `ERR_CIO_PING_TIMEOUT` (remote): no answer came in time
+   * @throws `ERR_CIO_CLOSED` (remote): the connection is gone
    * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
    */
   ping(options?: PingOptions): Promise<number>
@@ -65,7 +65,7 @@ const defaultPingTimeout = 10_000
 export type Run = <Connection extends object>(
   app: Pick<Cio<Connection>, 'handle'>,
   stream: Duplex,
-  opening: Opening,
+  opening: StreamHeader,
 ) => ConnectionContext & Connection
 
 /** The streams of a session, for the application. */

@@ -25,7 +25,7 @@ export class Pings {
       const begun = performance.now()
       const expire = (): void => {
         const message = `${this.#remote} did not answer a ping within ${timeout} ms`
-        settle(new CioError('ERR_CIO_PING_TIMEOUT', message, { fault: 'peer' }))
+        settle(new CioError('ERR_CIO_PING_TIMEOUT', message, { fault: 'remote' }))
       }
       const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
       const settle = (answer: number | CioError): void => {

@@ -15,7 +15,7 @@ export interface Bounds {
 }
 
 /** Makes errors of what a peer does, and has a budget for what brings nothing. */
-export class Rules {
+export class ProtocolErrors {
   readonly #remote: string
   readonly #budget: TokenBucket
 
@@ -27,7 +27,7 @@ export class Rules {
   /**
    * Takes one from the budget.
    *
-   * @throws `ERR_CIO_FLOOD` (peer): nothing is left
+   * @throws `ERR_CIO_FLOOD` (remote): nothing is left
    */
   spend(what: string): void {
     if (!this.#budget.take()) throw this.flood(`floods us by ${what}`)
@@ -35,28 +35,28 @@ export class Rules {
 
   /** Too much has come. */
   flood(what: string): CioError {
-    return new CioError('ERR_CIO_FLOOD', `${this.#remote} ${what}`, { fault: 'peer' })
+    return new CioError('ERR_CIO_FLOOD', `${this.#remote} ${what}`, { fault: 'remote' })
   }
 
   /** What came is not the protocol. */
   wrong(what: string): CioError {
-    return new CioError('ERR_CIO_MULTIPLEX', `${this.#remote} ${what}`, { fault: 'peer' })
+    return new CioError('ERR_CIO_MULTIPLEX', `${this.#remote} ${what}`, { fault: 'remote' })
   }
 
   /** The peer has ended a stream, of ours before it has taken it. */
   reset(isRefused: boolean): CioError {
     return isRefused
       ? new CioError('ERR_CIO_STREAM_REFUSED', `${this.#remote} has not taken a stream`, {
-          fault: 'peer',
+          fault: 'remote',
         })
       : new CioError('ERR_CIO_STREAM_RESET', `${this.#remote} has reset a stream`, {
-          fault: 'peer',
+          fault: 'remote',
         })
   }
 
   /** The connection is no more. */
   gone(cause: Error | null): CioError {
     const message = `the connection to ${this.#remote}, which the stream was in, is gone`
-    return new CioError('ERR_CIO_CLOSED', message, { fault: 'peer', cause: cause ?? undefined })
+    return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause: cause ?? undefined })
   }
 }

@@ -6,7 +6,7 @@ const blockSize = 16 * 1024
  * Pieces in a row. Small ones are copied together: each would else hold the whole chunk that it is
  * a part of, and a peer that sends single bytes could fill the memory by them.
  */
-export class Backlog {
+export class ReceiveBuffer {
   #blocks: Buffer[] = []
   /** The last block, if there is room in it; and how much of it is used. */
   #open: Buffer | undefined

@@ -2,7 +2,7 @@
 
 import { isCioError } from '../../src/errors.ts'
 import { type Opened, OpeningReader } from './stream-header.ts'
-import type { Rules } from './protocol-errors.ts'
+import type { ProtocolErrors } from './protocol-errors.ts'
 import type { Session } from './session.ts'
 import { MuxStream } from './stream.ts'
 import { Flag, type FrameSink, Frames, type Header, Reason, Type, initialWindow } from './wire.ts'
@@ -11,7 +11,7 @@ import { Flag, type FrameSink, Frames, type Header, Reason, Type, initialWindow 
 export class Receiver implements FrameSink {
   readonly #session: Session
   readonly #frames = new Frames(this)
-  readonly #rules: Rules
+  readonly #rules: ProtocolErrors
   /** The streams whose openings are not all there. */
   readonly #openings = new Map<number, OpeningReader>()
   /** Streams of the peer that are open, or whose runs are not over. */
@@ -62,7 +62,7 @@ export class Receiver implements FrameSink {
     if (flags & Flag.syn) this.#takeSyn(id)
     const stream = streams.get(id)
     // One that is gone here may be under way there.
-    if (!stream) return this.#checkKnown(id, flags)
+    if (!stream) return this.#checkOptionNames(id, flags)
     if (flags & Flag.ack) this.#session.taken(stream)
     if (flags & Flag.rst) return this.#takeReset(stream)
     if (flags === 0 && length === 0) this.#rules.spend('frames that say nothing')
@@ -169,7 +169,7 @@ export class Receiver implements FrameSink {
     this.#session.peerLeaves()
   }
 
-  #checkKnown(id: number, flags: number): void {
+  #checkOptionNames(id: number, flags: number): void {
     const known = this.#session.isOwn(id) ? this.#session.hasOpened(id) : id <= this.#lastId
     if (!known) throw this.#rules.wrong(`sent a frame for stream ${id}, which was never opened`)
     if (flags & Flag.rst) this.#rules.spend('resets')

@@ -3,11 +3,11 @@
 import type { Duplex } from 'node:stream'
 import { CioError } from '../../src/errors.ts'
 import { Quota } from './quota.ts'
-import { type Opening, writeOpening } from './stream-header.ts'
+import { type StreamHeader, writeOpening } from './stream-header.ts'
 import { Outgoing } from './outgoing.ts'
 import { Pings } from './pings.ts'
 import { Receiver } from './receiver.ts'
-import { type Bounds, Rules } from './protocol-errors.ts'
+import { type Bounds, ProtocolErrors } from './protocol-errors.ts'
 import { type Carrier, MuxStream } from './stream.ts'
 import { Flag, Reason, Type, initialWindow, largest } from './wire.ts'
 
@@ -16,7 +16,7 @@ export interface SessionOptions extends Bounds {
   /** Whether this side's streams have odd numbers. */
   readonly initiator: boolean
   /** Takes a stream that the peer has opened; fulfils when all that it started is over. */
-  accept(this: void, stream: MuxStream, opening: Opening): Promise<void>
+  accept(this: void, stream: MuxStream, opening: StreamHeader): Promise<void>
   /** The peer has broken the rules: its connection has to go. */
   fail(this: void, error: CioError): void
 }
@@ -27,7 +27,7 @@ export class Session implements Carrier {
   readonly out: Outgoing
   readonly pings: Pings
   readonly streams: Map<number, MuxStream> = new Map()
-  readonly rules: Rules
+  readonly rules: ProtocolErrors
   /** Why there are no streams any more. */
   lost: CioError | undefined
   isLeaving = false
@@ -41,7 +41,7 @@ export class Session implements Carrier {
 
   constructor(transport: Duplex, options: SessionOptions) {
     this.options = options
-    this.rules = new Rules(options)
+    this.rules = new ProtocolErrors(options)
     this.out = new Outgoing(transport)
     this.pings = new Pings(options.remote, (id) => this.out.send(Type.ping, Flag.syn, 0, id))
     this.#transport = transport
@@ -54,7 +54,7 @@ export class Session implements Carrier {
   }
 
   /** Opens a stream. Waits while the peer has not taken `maxPending` others. */
-  async open(opening: Opening): Promise<MuxStream> {
+  async open(opening: StreamHeader): Promise<MuxStream> {
     const { maxHeadersSize, window } = this.options
     const bytes = writeOpening(opening, maxHeadersSize)
     await this.#quota.enter()
@@ -190,6 +190,6 @@ export class Session implements Carrier {
     // Numbers are not used twice.
     if (!this.peerIsLeaving && this.#nextId <= largest) return
     const message = `the connection to ${remote} takes no new streams; connect again`
-    throw new CioError('ERR_CIO_GOING_AWAY', message, { fault: 'peer' })
+    throw new CioError('ERR_CIO_GOING_AWAY', message, { fault: 'remote' })
   }
 }

@@ -7,7 +7,7 @@ export const longestOpening: number = 2 ** 16 - 1
 const lengthSize = 2
 
 /** What a stream begins with: the first bytes of whoever opens it. */
-export interface Opening {
+export interface StreamHeader {
   readonly name: string
   /** Without a prototype, so that a peer's names are just names. */
   readonly headers: Readonly<Record<string, string>>
@@ -15,7 +15,7 @@ export interface Opening {
 
 /** An opening that has come. */
 export interface Opened {
-  readonly opening: Opening
+  readonly opening: StreamHeader
   /** Its bytes. */
   readonly size: number
   /** What came after it. */
@@ -26,9 +26,9 @@ export interface Opened {
  * Writes an opening: its length in two bytes, and JSON.
  *
  * @param max Bytes of the JSON.
- * @throws `ERR_CIO_HEADERS_SIZE` (app): it has more
+ * @throws `ERR_CIO_HEADERS_SIZE` (local): it has more
  */
-export function writeOpening({ name, headers }: Opening, max: number): Buffer {
+export function writeOpening({ name, headers }: StreamHeader, max: number): Buffer {
   const json = JSON.stringify([name, headers])
   const size = Buffer.byteLength(json)
   if (size > max) {
@@ -54,7 +54,7 @@ export class OpeningReader {
   /**
    * Takes a piece; undefined until all is there.
    *
-   * @throws `ERR_CIO_MULTIPLEX` (peer): it is not of its form
+   * @throws `ERR_CIO_MULTIPLEX` (remote): it is not of its form
    */
   take(piece: Buffer): Opened | 'too long' | undefined {
     this.#bytes =
@@ -70,7 +70,7 @@ export class OpeningReader {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function parse(bytes: Buffer): Opening {
+function parse(bytes: Buffer): StreamHeader {
   let value: unknown
   try {
     value = JSON.parse(utf8.decode(bytes))
@@ -91,5 +91,5 @@ export function isHeaders(value: unknown): value is Readonly<Record<string, stri
 
 function malformed(bytes: Buffer, cause?: unknown): CioError {
   const message = `a stream does not begin with a name and headers, but with ${quote(bytes.toString('latin1'))}`
-  return new CioError('ERR_CIO_MULTIPLEX', message, { fault: 'peer', cause })
+  return new CioError('ERR_CIO_MULTIPLEX', message, { fault: 'remote', cause })
 }

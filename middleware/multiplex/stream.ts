@@ -2,7 +2,7 @@
 
 import { Duplex } from 'node:stream'
 import { asError } from '../../src/errors.ts'
-import { Backlog } from './receive-buffer.ts'
+import { ReceiveBuffer } from './receive-buffer.ts'
 import { initialWindow, largest } from './wire.ts'
 
 type Done = (error?: Error | null) => void
@@ -37,7 +37,7 @@ export class MuxStream extends Duplex {
 
   readonly #carrier: Carrier
   readonly #threshold: number
-  readonly #backlog = new Backlog()
+  readonly #backlog = new ReceiveBuffer()
   #wants = false
   /** Bytes that were read, which the peer has not been told of. */
   #read = 0

@@ -9,7 +9,7 @@ import { parseV2 } from './v2.ts'
  * Reads a header of either version from the bytes that have come. Returns how many it needs to say
  * more, where these are too few.
  *
- * @throws `ERR_CIO_PROXY_HEADER` (peer): it is none, as soon as that is certain, or longer than
+ * @throws `ERR_CIO_PROXY_HEADER` (remote): it is none, as soon as that is certain, or longer than
  *   `maxSize`
  */
 export function parseHeader(bytes: Buffer, maxSize: number): ParsedHeader | number {
@@ -27,7 +27,7 @@ export interface Gathered {
 }
 
 /** Puts the pieces of a header together. Joins them when there are enough, not with each piece. */
-export class Gathering {
+export class HeaderReader {
   readonly #maxSize: number
   #pieces: Buffer[] = []
   #size = 0
@@ -45,7 +45,7 @@ export class Gathering {
   /**
    * Takes a piece; returns undefined until the header is there.
    *
-   * @throws `ERR_CIO_PROXY_HEADER` (peer)
+   * @throws `ERR_CIO_PROXY_HEADER` (remote)
    */
   take(piece: Buffer): Gathered | undefined {
     this.#pieces.push(piece)

@@ -114,5 +114,5 @@ export const word: Buffer = Buffer.from('PROXY ', 'latin1')
 
 /** The error of a header that is not one. */
 export function malformed(why: string): CioError {
-  return new CioError('ERR_CIO_PROXY_HEADER', why, { fault: 'peer' })
+  return new CioError('ERR_CIO_PROXY_HEADER', why, { fault: 'remote' })
 }

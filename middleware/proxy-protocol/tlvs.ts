@@ -23,7 +23,7 @@ type Said = Pick<Proxied, 'alpn' | 'authority' | 'uniqueId' | 'ssl' | 'netns' | 
 /**
  * Reads what a header has after its addresses.
  *
- * @throws `ERR_CIO_PROXY_HEADER` (peer): it does not end where they end, one is not of its form,
+ * @throws `ERR_CIO_PROXY_HEADER` (remote): it does not end where they end, one is not of its form,
  *   one that has a name is there twice, or the checksum is wrong
  */
 export function readTlvs(header: Buffer, at: number): Said {

@@ -17,7 +17,7 @@ const highestPort = 65_535
  * Reads a header of version 1 from the bytes that have come. Returns how many it needs to say more,
  * where these are too few.
  *
- * @throws `ERR_CIO_PROXY_HEADER` (peer): it is none, as soon as that is certain
+ * @throws `ERR_CIO_PROXY_HEADER` (remote): it is none, as soon as that is certain
  */
 export function parseV1(bytes: Buffer): ParsedHeader | number {
   const begun = Math.min(bytes.length, word.length)

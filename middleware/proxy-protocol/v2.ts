@@ -30,7 +30,7 @@ const families: readonly (Family | null)[] = [
  * Reads a header of version 2 from the bytes that have come. Returns how many it needs to say more,
  * where these are too few.
  *
- * @throws `ERR_CIO_PROXY_HEADER` (peer): it is none, as soon as that is certain, or longer than
+ * @throws `ERR_CIO_PROXY_HEADER` (remote): it is none, as soon as that is certain, or longer than
  *   `maxSize`
  */
 export function parseV2(bytes: Buffer, maxSize: number): ParsedHeader | number {

@@ -35,14 +35,14 @@ const refusal =
   /ALERT_(BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_(REVOKED|EXPIRED|UNKNOWN|REQUIRED)|NO_CERTIFICATE|HANDSHAKE_FAILURE|UNKNOWN_CA|ACCESS_DENIED|UNKNOWN_PSK_IDENTITY)$/
 
 /** Whether a try that ended, by this error if by any, may go better when it is made again. */
-export function heals(thrown: Error | undefined, ctx: ClientContext): boolean {
+export function isRetryable(thrown: Error | undefined, ctx: ClientContext): boolean {
   const made = ctx.transport !== undefined
   const error = thrown ?? ctx.broken
   // Nobody connected; or the handler was done before the server was.
   if (!error) return made && ctx.lost
   if (refusesUs(error)) return false
   if (isCioError(error)) {
-    return error.fault === 'peer' && error.code !== 'ERR_CIO_REJECTED' && !refusesUs(error.cause)
+    return error.fault === 'remote' && error.code !== 'ERR_CIO_REJECTED' && !refusesUs(error.cause)
   }
   const { code = '', syscall } = error as NodeJS.ErrnoException
   if (!made) return syscall !== 'open' && ofTheNetwork.has(code)

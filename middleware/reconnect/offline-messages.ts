@@ -11,7 +11,7 @@ type Waiting = () => void
 const ignore = (): void => {}
 
 /** All that is public of `Messages`; it is no `Messages` itself, which have a stream. */
-export class Away
+export class OfflineMessages
   implements AsyncIterableIterator<unknown>, Omit<AnyMessages, typeof Symbol.asyncIterator>
 {
   readonly #ctx: ClientContext
@@ -128,7 +128,7 @@ export class Away
   #gone(waited: number): CioError {
     const how = waited === 0 ? '' : `, and there was no other within ${waited} ms`
     return new CioError('ERR_CIO_CLOSED', `the connection is gone${how}; nothing was sent`, {
-      fault: 'peer',
+      fault: 'remote',
       cause: this.#ctx.broken,
     })
   }

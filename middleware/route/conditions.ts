@@ -3,7 +3,7 @@
 import { TLSSocket } from 'node:tls'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import { type Networks, compileNetworks } from '../../src/identity/networks.ts'
-import { checkKnown, optionError } from '../../src/options.ts'
+import { checkOptionNames, optionError } from '../../src/options.ts'
 import { canonicalName } from '../../src/tls/sni.ts'
 import { type ClientHello, beginsTls, readClientHello } from './client-hello.ts'
 
@@ -64,7 +64,7 @@ const names = ['tls', 'sni', 'alpn', 'http', 'bytes', 'address'] as const
 
 /** @throws `ERR_CIO_OPTION` */
 export function compileConditions(conditions: RouteConditions): Condition {
-  checkKnown('route', conditions, names)
+  checkOptionNames('route', conditions, names)
   const { tls, sni, alpn, http, bytes, address } = conditions
   for (const [name, value] of Object.entries({ tls, http })) {
     if (value !== undefined && typeof value !== 'boolean') {

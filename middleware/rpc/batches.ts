@@ -41,7 +41,7 @@ export class Batches {
     }
     for (const request of requests) {
       this.#requests.take(asReceived(request), respond)
-      await this.#pump.room()
+      await this.#pump.capacity()
     }
   }
 

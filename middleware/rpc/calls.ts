@@ -133,17 +133,17 @@ export class Calls {
     if (!call) return undefined
     this.#pending.delete(id)
     if (call.abort) call.signal?.removeEventListener('abort', call.abort)
-    if (this.#pending.size === 0) this.#pump.stir()
+    if (this.#pending.size === 0) this.#pump.wake()
     return call
   }
 }
 
 function timedOut(method: string, timeout: number): CioError {
   const message = `the peer did not answer \`${method}\` within ${timeout} ms`
-  return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'remote' })
 }
 
 function closed(method: string): CioError {
   const message = `the connection was lost or ended before the peer answered \`${method}\``
-  return new CioError('ERR_CIO_CLOSED', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote' })
 }

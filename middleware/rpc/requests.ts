@@ -1,6 +1,6 @@
 /** The called side: requests in, responses out. */
 
-import { tell } from '../../src/lifecycle/app-events.ts'
+import { reportError } from '../../src/lifecycle/app-events.ts'
 import { CioError, asError, isCioError } from '../../src/errors.ts'
 import type { StandardSchema } from '../../src/messages/messages.ts'
 import type { Pump } from '../../src/messages/pump.ts'
@@ -47,7 +47,7 @@ export class Requests {
   take(message: Received, respond: Respond = this.#respond): void {
     const { jsonrpc, method, id, params } = message
     // It keeps its place until its response is sent, so that who does not read is not read.
-    this.#pump.enter()
+    this.#pump.begin()
     if (
       jsonrpc !== '2.0' ||
       typeof method !== 'string' ||
@@ -80,7 +80,7 @@ export class Requests {
 
   /** Aborts all that are at work: there is nobody left to answer. */
   abort(): void {
-    const lost = new CioError('ERR_CIO_CLOSED', 'the caller is gone', { fault: 'peer' })
+    const lost = new CioError('ERR_CIO_CLOSED', 'the caller is gone', { fault: 'remote' })
     for (const request of this.#open) request.abort(lost)
   }
 
@@ -110,7 +110,7 @@ export class Requests {
   #finish(respond: Respond, response: Response | undefined): void {
     const sent = respond(response)
     if (sent) sent.then(this.#left, this.#unsent)
-    else this.#pump.leave()
+    else this.#pump.end()
   }
 
   /** What the caller may know of an error; the rest is told to the application. */
@@ -118,7 +118,7 @@ export class Requests {
     if (request.cancelled) return failures.cancelled
     const error = asError(thrown)
     // What another peer answered is not ours to pass on.
-    const passed = (error as CioError).fault === 'peer' ? undefined : rpcFailure(error)
+    const passed = (error as CioError).fault === 'remote' ? undefined : rpcFailure(error)
     if (passed) return passed
     this.#tell(error)
     return failures.internal
@@ -127,7 +127,7 @@ export class Requests {
   #tell(error: Error): void {
     // Without a listener it is printed, and a caller could fill the log.
     const { app } = this.#ctx
-    if (!this.#told || app.listenerCount('error') > 0) tell(app, error, this.#ctx)
+    if (!this.#told || app.listenerCount('error') > 0) reportError(app, error, this.#ctx)
     this.#told = true
   }
 
@@ -135,17 +135,17 @@ export class Requests {
     const { id } = (params ?? {}) as { readonly id?: unknown }
     for (const request of this.#open) {
       if (request.id !== id || id === undefined) continue
-      request.abort(new CioError('ERR_CIO_CANCELLED', 'the caller cancelled', { fault: 'peer' }))
+      request.abort(new CioError('ERR_CIO_CANCELLED', 'the caller cancelled', { fault: 'remote' }))
     }
   }
 
   readonly #respond: Respond = (response) => response && this.send(response)
 
-  readonly #left = (): void => this.#pump.leave()
+  readonly #left = (): void => this.#pump.end()
 
   readonly #unsent = (error: unknown): void => {
     this.#pump.fail(asError(error))
-    this.#pump.leave()
+    this.#pump.end()
   }
 }
 

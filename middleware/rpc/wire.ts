@@ -88,5 +88,5 @@ export function answeredError(method: string, error: unknown): CioError<'ERR_CIO
     ...(data !== undefined && { data }),
   }
   const said = `the peer answered \`${method}\` with error ${cause.code}: ${quote(cause.message)}`
-  return new CioError('ERR_CIO_RPC', said, { fault: 'peer', cause })
+  return new CioError('ERR_CIO_RPC', said, { fault: 'remote', cause })
 }

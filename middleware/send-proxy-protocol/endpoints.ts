@@ -23,12 +23,12 @@ export function endsOf({
   destination,
 }: Partial<Pick<Proxied, 'source' | 'destination'>>): Ends | null {
   if (!source || !destination) return null
-  const ends = [checked('source', source), checked('destination', destination)] as const
-  const all = ends.map(({ address }) => familyOf(address))
+  const endpoints = [checked('source', source), checked('destination', destination)] as const
+  const all = endpoints.map(({ address }) => familyOf(address))
   const unix = all.filter((family) => family === 'Unix').length
   if (unix === 1) throw optionError(owner, 'destination', 'an address, as the source', destination)
   const family = unix > 0 ? 'Unix' : all.includes('IPv6') ? 'IPv6' : 'IPv4'
-  return { family, source: ends[0], destination: ends[1] }
+  return { family, source: endpoints[0], destination: endpoints[1] }
 }
 
 function checked(name: string, { address, port }: Endpoint): Endpoint {

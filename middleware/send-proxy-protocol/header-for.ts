@@ -7,11 +7,11 @@ import type { Proxied } from '../proxy-protocol/proxied.ts'
 import type { ProxyHeader } from './encode.ts'
 
 /** The header that relays a connection: its ends, its TLS, and what a header of its own has said. */
-export function relayed(ctx: StreamContext & { readonly proxied?: Proxied | null }): ProxyHeader {
-  const { socket, origin, proxied } = ctx
+export function headerFor(ctx: StreamContext & { readonly proxied?: Proxied | null }): ProxyHeader {
+  const { socket, forwardedFor, proxied } = ctx
   const ends = {
-    source: origin ?? remoteEndpoint(socket),
-    destination: (origin && proxied?.destination) ?? localEndpoint(socket),
+    source: forwardedFor ?? remoteEndpoint(socket),
+    destination: (forwardedFor && proxied?.destination) ?? localEndpoint(socket),
   }
   if (!(socket instanceof TLSSocket)) return { ...proxied, ...ends, command: 'proxy' }
   return {

@@ -5,7 +5,7 @@ import type { Traffic } from './traffic.ts'
 /** Bounds of time, in milliseconds. */
 export interface Bounds {
   readonly handshake: number
-  readonly first: number
+  readonly firstByte: number
   readonly idle: number
   readonly write: number
   readonly lifetime: number
@@ -15,7 +15,7 @@ export interface Bounds {
 const looks = 4
 
 /** Compares what has passed with what had passed when it looked before. */
-export class Watch {
+export class Deadlines {
   readonly #bounds: Bounds
   readonly #since: number
   #last: Traffic
@@ -50,9 +50,9 @@ export class Watch {
       this.#spoken = false
     } else this.#spoken ||= spoken
 
-    const { handshake, first, idle, write, lifetime } = this.#bounds
+    const { handshake, firstByte, idle, write, lifetime } = this.#bounds
     if (now - this.#handshakeSince >= handshake) return 'handshake'
-    if (!this.#spoken && now - this.#silentSince >= first) return 'first'
+    if (!this.#spoken && now - this.#silentSince >= firstByte) return 'firstByte'
     if (now - this.#stuckSince >= write) return 'write'
     if (now - this.#idleSince >= idle) return 'idle'
     if (this.#old || now - this.#since < lifetime) return undefined
@@ -62,8 +62,8 @@ export class Watch {
 
   /** Milliseconds until the next look; `Infinity` where nothing is bounded any more. */
   delay(now: number): number {
-    const { handshake, first, idle, write, lifetime } = this.#bounds
-    const early = this.#spoken ? Infinity : Math.min(first, handshake)
+    const { handshake, firstByte, idle, write, lifetime } = this.#bounds
+    const early = this.#spoken ? Infinity : Math.min(firstByte, handshake)
     const left = this.#old ? Infinity : this.#since + lifetime - now
     return Math.max(1, Math.min(early / looks, idle / looks, write / looks, left))
   }

@@ -2,25 +2,29 @@
 
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
-import { announce, tell } from '../lifecycle/app-events.ts'
+import { emitSafely, reportError } from '../lifecycle/app-events.ts'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
-import { type DismissOptions, checkDismissal } from '../lifecycle/evict.ts'
+import { type EvictOptions, checkEvictOptions } from '../lifecycle/evict.ts'
 import { CioError, asError, quote } from '../errors.ts'
-import { finish } from '../streams/end-gracefully.ts'
-import { checkDuration, checkKnown, optionError } from '../options.ts'
+import { endGracefully } from '../streams/end-gracefully.ts'
+import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 import type { Peer } from '../identity/peer.ts'
-import { type Rule, type Who, compileRule } from '../identity/peer-matcher.ts'
+import {
+  type PeerMatcher,
+  type PeerSelector,
+  compilePeerMatcher,
+} from '../identity/peer-matcher.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** Options that `allowList` and `denyList` share. */
-export interface ListOptions extends DismissOptions {
+export interface AccessListOptions extends EvictOptions {
   /**
-   * Lets everybody in, and tells by `report` whom it would have turned away: to try a list out
+   * Lets everybody in, and tells by `wouldReject` whom it would have turned away: to try a list out
    * before it bites.
    *
    * @default false
    */
-  readonly report?: boolean
+  readonly dryRun?: boolean
   /**
    * Says goodbye to who is turned away: writes to `ctx.stream`, which is ended and flushed when
    * the function has returned. `peer` is null where there is no verified identity.
@@ -40,10 +44,10 @@ export interface ListOptions extends DismissOptions {
 const defaultTimeout = 10_000
 
 /** The check of a list. */
-export interface Judge {
+export interface AccessCheck {
   /**
-   * Throws `ERR_CIO_REJECTED` (peer) where the peer is not let in, once `reject` has said goodbye.
-   * With `report` it tells, and does not throw.
+   * Throws `ERR_CIO_REJECTED` (remote) where the peer is not let in, once `reject` has said goodbye.
+   * With `dryRun` it tells, and does not throw.
    */
   (ctx: StreamContext): Promise<void>
   /** The error of a peer that is not let in, as things are now; says no goodbye. */
@@ -56,16 +60,21 @@ export interface Judge {
  *
  * @throws `ERR_CIO_OPTION`
  */
-export function judge(owner: string, who: Who, admits: boolean, options: ListOptions): Judge {
-  const { timeout = defaultTimeout, reject, report = false } = options
-  checkKnown(owner, options, ['reject', 'timeout', 'report', 'onChange', 'drainTimeout'])
+export function accessCheck(
+  owner: string,
+  who: PeerSelector,
+  admits: boolean,
+  options: AccessListOptions,
+): AccessCheck {
+  const { timeout = defaultTimeout, reject, dryRun = false } = options
+  checkOptionNames(owner, options, ['reject', 'timeout', 'dryRun', 'revoked', 'drainTimeout'])
   checkDuration(owner, 'timeout', timeout)
-  checkDismissal(owner, options)
+  checkEvictOptions(owner, options)
   if (reject !== undefined && typeof reject !== 'function') {
     throw optionError(owner, 'reject', 'a function', reject)
   }
-  if (typeof report !== 'boolean') throw optionError(owner, 'report', 'true or false', report)
-  const rule = compileRule(owner, who)
+  if (typeof dryRun !== 'boolean') throw optionError(owner, 'dryRun', 'true or false', dryRun)
+  const rule = compilePeerMatcher(owner, who)
   const log = debug(`cio:${owner}`)
 
   return Object.assign(check, { verdict })
@@ -73,7 +82,7 @@ export function judge(owner: string, who: Who, admits: boolean, options: ListOpt
   async function check(ctx: StreamContext): Promise<void> {
     const error = await verdict(ctx)
     if (!error) return
-    if (report) return announce(ctx.app, 'report', error, ctx)
+    if (dryRun) return emitSafely(ctx.app, 'wouldReject', error, ctx)
     if (reject) await sayGoodbye(owner, ctx, reject, timeout)
     throw error
   }
@@ -85,14 +94,14 @@ export function judge(owner: string, who: Who, admits: boolean, options: ListOpt
     if (log.enabled) log('%d%s: %s', ctx.id, name, refused?.message ?? 'comes in')
     if (!refused) return undefined
     const message = `${remote}${name} was turned away by \`${owner}\`: ${refused.message}`
-    return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer', cause: refused.cause })
+    return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote', cause: refused.cause })
   }
 }
 
 /** Why a peer is not let in; undefined if it is. */
 async function refusal(
   ctx: StreamContext,
-  rule: Rule,
+  rule: PeerMatcher,
   admits: boolean,
   timeout: number,
 ): Promise<{ readonly message: string; readonly cause?: Error } | undefined> {
@@ -116,17 +125,17 @@ async function refusal(
 async function sayGoodbye(
   owner: string,
   ctx: StreamContext,
-  reject: NonNullable<ListOptions['reject']>,
+  reject: NonNullable<AccessListOptions['reject']>,
   timeout: number,
 ): Promise<void> {
   try {
     await within(ctx, timeout, Promise.resolve(reject(ctx, ctx.peer)))
-    await finish(ctx.stream, timeout)
+    await endGracefully(ctx.stream, timeout)
   } catch (thrown) {
     if (isGone(ctx, thrown)) return
     const cause = asError(thrown)
     const message = `the \`reject\` of \`${owner}\` failed: ${cause.message}`
-    tell(ctx.app, new CioError('ERR_CIO_GOODBYE', message, { cause }), ctx)
+    reportError(ctx.app, new CioError('ERR_CIO_GOODBYE', message, { cause }), ctx)
   }
 }
 
@@ -139,7 +148,7 @@ function whyUnknown({ socket, encrypted }: StreamContext): string {
 }
 
 function isGone(ctx: StreamContext, thrown: unknown): boolean {
-  return ctx.isOver && thrown === ctx.signal.reason
+  return ctx.isClosed && thrown === ctx.signal.reason
 }
 
 /** Waits for an answer as long as there is a connection, and at most for a time. */

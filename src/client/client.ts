@@ -4,14 +4,14 @@ import debug from 'debug'
 import type { Duplex } from 'node:stream'
 import { type ConnectionOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
 import type { CertsOptions } from '../../middleware/certs.ts'
-import { announce, outcome } from '../lifecycle/app-events.ts'
+import { emitSafely, rootCause } from '../lifecycle/app-events.ts'
 import type { Cio } from '../cio.ts'
-import { conclude, finished, nextId } from '../lifecycle/connection.ts'
+import { endStream, untilStreamEnds, nextId } from '../lifecycle/connection.ts'
 import { type ConnectTarget, type CreateConnection, dial, placeOf } from './dial.ts'
 import { CioError, asError } from '../errors.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
-import { arrive, run, stopped } from '../lifecycle/run.ts'
+import { arrive, run, stoppedError } from '../lifecycle/run.ts'
 import { flushTimeout } from '../server/server.ts'
 import { StreamContext } from '../lifecycle/stream-context.ts'
 
@@ -149,7 +149,7 @@ export class ClientContext extends StreamContext {
   override drain(reason?: Error): void {
     super.drain(reason)
     if (this.arrived) this.#wake()
-    else if (!this.isOver)
+    else if (!this.isClosed)
       this.destroy(reason ?? new CioError('ERR_CIO_CLOSED', 'close() was called'))
   }
 
@@ -163,9 +163,9 @@ export class ClientContext extends StreamContext {
 /** Runs the client pipeline; resolves when it is connected, rejects if it failed before. */
 export function runClient(ctx: ClientContext): Promise<void> {
   return run(ctx, ctx.app.pipelines.client, (thrown) => {
-    const error = outcome(
+    const error = rootCause(
       ctx,
-      thrown ?? (connected.has(ctx) ? undefined : stopped(ctx, 'connected')),
+      thrown ?? (connected.has(ctx) ? undefined : stoppedError(ctx, 'connected')),
     )
     log('%d over: %s', ctx.id, error?.message ?? 'ended')
     return error
@@ -178,9 +178,9 @@ const connected = new WeakSet<ClientContext>()
 export async function clientEnd(ctx: ClientContext): Promise<void> {
   ctx.come()
   arrive(ctx)
-  announce(ctx.app, 'connect', ctx)
+  emitSafely(ctx.app, 'connect', ctx)
   try {
-    await Promise.race([finished(ctx), ctx.untilDraining()])
+    await Promise.race([untilStreamEnds(ctx), ctx.untilDraining()])
   } finally {
     ctx.connected = false
   }
@@ -199,17 +199,17 @@ export async function connect(ctx: ClientContext, next: Next): Promise<void> {
   try {
     await next()
     ctx.lost = hasEnded(ctx)
-    await conclude(ctx, timeout)
+    await endStream(ctx, timeout)
   } catch (error) {
     ctx.lost ||= hasEnded(ctx)
     thrown = asError(error)
     // The cause, where what was thrown is its consequence.
-    throw outcome(ctx, thrown) ?? thrown
+    throw rootCause(ctx, thrown) ?? thrown
   } finally {
     if (thrown) ctx.disconnect()
     forget()
     ctx.options = options
-    if (came) announce(ctx.app, 'disconnect', outcome(ctx, thrown), ctx)
+    if (came) emitSafely(ctx.app, 'disconnect', rootCause(ctx, thrown), ctx)
   }
 }
 
@@ -221,7 +221,7 @@ async function open(ctx: ClientContext): Promise<void> {
     ctx.options = options
     connected.add(ctx)
   } catch (thrown) {
-    const error = asError(ctx.isOver ? ctx.signal.reason : thrown)
+    const error = asError(ctx.isClosed ? ctx.signal.reason : thrown)
     if (!ctx.isDraining) ctx.fail(error)
     throw error
   }

@@ -54,11 +54,11 @@ export async function dial(options: ConnectOptions, signal: AbortSignal): Promis
       return { options: aimed, stream: await dialOne(aimed, signal) }
     } catch (thrown) {
       const error = asError(thrown)
-      if (signal.aborted || (isCioError(error) && error.fault === 'app')) throw error
+      if (signal.aborted || (isCioError(error) && error.fault === 'local')) throw error
       failures.push([aimed, error])
     }
   }
-  throw failures.length === 1 ? failures[0]![1] : noneConnected(failures)
+  throw failures.length === 1 ? failures[0]![1] : noneConnectedError(failures)
 }
 
 /** Where options lead to, for messages. */
@@ -105,7 +105,7 @@ export function openSocket(options: ConnectOptions, signal: AbortSignal): Promis
     socket.once('connect', () => {
       settle()
       if (!isItsOwnPeer(socket)) return resolve(socket)
-      reject(nobodyThere(socket))
+      reject(selfConnectError(socket))
       socket.destroy()
     })
   })
@@ -119,7 +119,7 @@ function isItsOwnPeer({ localPort, remotePort, localAddress, remoteAddress }: So
   return localPort !== undefined && localPort === remotePort && localAddress === remoteAddress
 }
 
-function nobodyThere({ remoteAddress, remotePort }: Socket): Error {
+function selfConnectError({ remoteAddress, remotePort }: Socket): Error {
   const place = placeOf({ host: remoteAddress!, port: remotePort! })
   const message = `connect ECONNREFUSED ${place}: nobody listens there, and the connection was made to itself`
   return Object.assign(new Error(message), { code: 'ECONNREFUSED', syscall: 'connect' })
@@ -134,7 +134,7 @@ function dialOne(options: ConnectOptions, ours: AbortSignal): Promise<Duplex> {
   ours.throwIfAborted()
 
   const limit = new AbortController()
-  const late = (): void => limit.abort(timedOut(options, connectTimeout))
+  const late = (): void => limit.abort(connectTimeoutError(options, connectTimeout))
   const timer = connectTimeout === Infinity ? undefined : setTimeout(late, connectTimeout)
   const abort = (): void => limit.abort(ours.reason)
   ours.addEventListener('abort', abort)
@@ -194,18 +194,20 @@ function shuffled<One>(all: readonly One[]): One[] {
   return mixed
 }
 
-function timedOut(options: ConnectOptions, timeout: number): CioError {
+function connectTimeoutError(options: ConnectOptions, timeout: number): CioError {
   return new CioError(
     'ERR_CIO_CONNECT_TIMEOUT',
     `${placeOf(options)} was not connected within ${timeout} ms`,
-    { fault: 'peer' },
+    { fault: 'remote' },
   )
 }
 
 /** The same error, with the addresses of the name that were tried. */
 function naming(error: Error, tried: readonly string[]): Error {
   if (tried.length < 2 || !isCioError(error, 'ERR_CIO_CONNECT_TIMEOUT')) return error
-  return new CioError(error.code, `${error.message}; tried ${tried.join(', ')}`, { fault: 'peer' })
+  return new CioError(error.code, `${error.message}; tried ${tried.join(', ')}`, {
+    fault: 'remote',
+  })
 }
 
 /** Node's error of several addresses has an empty message. */
@@ -216,12 +218,12 @@ function spellOut(error: Error): Error {
   return error
 }
 
-function noneConnected(failures: readonly [ConnectOptions, Error][]): CioError {
+function noneConnectedError(failures: readonly [ConnectOptions, Error][]): CioError {
   const told = failures.map(([options, { message }]) => `${placeOf(options)} (${message})`)
   const errors = failures.map(([, error]) => error)
   return new CioError(
     'ERR_CIO_CONNECT',
     `none of ${failures.length} targets was connected: ${told.join(', ')}`,
-    { fault: 'peer', cause: new AggregateError(errors, 'each error, in the order of the tries') },
+    { fault: 'remote', cause: new AggregateError(errors, 'each error, in the order of the tries') },
   )
 }

@@ -10,34 +10,34 @@ import type { Next } from '../pipeline/middleware.ts'
  * Asks a proxy for a connection to `target`, over a stream to it. Returns the stream that leads
  * there: the same one, with nothing of it taken that is the target's, or another one on top of it.
  */
-export type AskProxy = (stream: Duplex, target: ConnectOptions) => Promise<Duplex>
+export type ProxyHandshake = (stream: Duplex, target: ConnectOptions) => Promise<Duplex>
 
 /**
- * Runs what is inside a middleware with connections that go through a proxy: for one that stands
+ * Runs what is inside a middleware with connections that go viaProxy a proxy: for one that stands
  * before `connect`. It puts a `createConnection` into `ctx.options`, and takes it away again.
  *
- * The proxy is reached as the connection would have been, so also through another one that stands
+ * The proxy is reached as the connection would have been, so also viaProxy another one that stands
  * before it. When nobody wants the connection any more, the stream to it is destroyed, which is to
  * end `ask`; and so it is if `ask` throws.
  *
  * @example
- * import { type ClientContext, type Middleware, defineMiddleware, through } from 'cio'
+ * import { type ClientContext, type Middleware, defineMiddleware, viaProxy } from 'cio'
  * import { once } from 'node:events'
  *
  * // A proxy that takes the port of its own network as the first line, and says nothing.
  * const jump = (host: string, port: number): Middleware<ClientContext> =>
  *   defineMiddleware<ClientContext>({ name: 'jump', before: 'connect' }, (ctx, next) =>
- *     through(ctx, { host, port }, next, async (stream, target) => {
+ *     viaProxy(ctx, { host, port }, next, async (stream, target) => {
  *       if (!stream.write(`${target.port}\n`)) await once(stream, 'drain')
  *       return stream
  *     }),
  *   )
  */
-export async function through(
+export async function viaProxy(
   ctx: ClientContext,
   proxy: { readonly host: string; readonly port: number },
   next: Next,
-  ask: AskProxy,
+  ask: ProxyHandshake,
 ): Promise<void> {
   const outer = ctx.options
   const { createConnection: reach = openSocket } = outer

@@ -7,7 +7,7 @@ import { type Peer, canonicalAddress } from './peer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** A text that must be equal, a pattern, or several of these, one of which must hold. */
-export type Match = string | RegExp | readonly (string | RegExp)[]
+export type TextPattern = string | RegExp | readonly (string | RegExp)[]
 
 /** Decides about a peer. Only `true` and `false` are answers. */
 export type PeerPredicate = (peer: Peer, ctx: StreamContext) => boolean | Promise<boolean>
@@ -15,30 +15,30 @@ export type PeerPredicate = (peer: Peer, ctx: StreamContext) => boolean | Promis
 /** A rule by field: every field that is given must hold, by one of its values. */
 export interface PeerFields {
   /** The common name, exactly. */
-  readonly cn?: Match
+  readonly cn?: TextPattern
   /** An organizational unit, exactly. */
-  readonly ou?: Match
+  readonly ou?: TextPattern
   /** An organization, exactly. */
-  readonly o?: Match
+  readonly o?: TextPattern
   /** A DNS name, in any case, by a pattern too; a wildcard in the certificate is a name like any other. */
-  readonly dns?: Match
+  readonly dns?: TextPattern
   /** A URI, exactly, such as a SPIFFE id. */
-  readonly uri?: Match
+  readonly uri?: TextPattern
   /** An e-mail address, exactly. */
-  readonly email?: Match
+  readonly email?: TextPattern
   /** An IP address, in any spelling. */
-  readonly ip?: Match
+  readonly ip?: TextPattern
   /** SHA-256 of the certificate, 64 hexadecimal digits in any case, with or without colons. */
-  readonly fingerprint?: Match
+  readonly fingerprint?: TextPattern
   /**
    * The public key, whichever certificate it is in: `sha256/` and the base64 of the SHA-256 of its
    * SubjectPublicKeyInfo. The certificate has to be verified all the same.
    */
-  readonly spki?: Match
+  readonly spki?: TextPattern
 }
 
 /** Who: a common name, a pattern for it, a predicate, fields, or an array of these. */
-export type Who =
+export type PeerSelector =
   | string
   | RegExp
   | PeerPredicate
@@ -46,7 +46,7 @@ export type Who =
   | readonly (string | RegExp | PeerPredicate | PeerFields)[]
 
 /** What a rule says of a peer. Anything but a boolean has been made an error. */
-export type Rule = (peer: Peer, ctx: StreamContext) => boolean | Promise<boolean>
+export type PeerMatcher = (peer: Peer, ctx: StreamContext) => boolean | Promise<boolean>
 
 interface Field {
   readonly of: (peer: Peer) => readonly string[]
@@ -101,13 +101,17 @@ function isPin(text: string): boolean {
  *
  * @throws `ERR_CIO_OPTION`: a part is of none of the kinds, has an unknown field, or none
  */
-export function compileRule(owner: string, who: Who): Rule {
+export function compilePeerMatcher(owner: string, who: PeerSelector): PeerMatcher {
   const parts = (Array.isArray(who) ? who : [who]).map((part) => compilePart(owner, part))
   return (peer, ctx) => any(parts, peer, ctx)
 }
 
 /** Asks one after the other, and waits only where a part makes it wait. */
-function any(parts: readonly Rule[], peer: Peer, ctx: StreamContext): boolean | Promise<boolean> {
+function any(
+  parts: readonly PeerMatcher[],
+  peer: Peer,
+  ctx: StreamContext,
+): boolean | Promise<boolean> {
   for (const [index, part] of parts.entries()) {
     const holds = part(peer, ctx)
     if (holds === true) return true
@@ -117,7 +121,7 @@ function any(parts: readonly Rule[], peer: Peer, ctx: StreamContext): boolean | 
   return false
 }
 
-function compilePart(owner: string, part: unknown): Rule {
+function compilePart(owner: string, part: unknown): PeerMatcher {
   if (typeof part === 'string' || part instanceof RegExp) return byFields(owner, { cn: part })
   if (typeof part === 'function') return byPredicate(owner, part as PeerPredicate)
   if (typeof part === 'object' && part !== null && !Array.isArray(part)) {
@@ -126,7 +130,7 @@ function compilePart(owner: string, part: unknown): Rule {
   throw optionError(owner, 'who', 'names, patterns, predicates or objects of fields', part)
 }
 
-function byPredicate(owner: string, predicate: PeerPredicate): Rule {
+function byPredicate(owner: string, predicate: PeerPredicate): PeerMatcher {
   return (peer, ctx) => {
     const answer: unknown = predicate(peer, ctx)
     return isThenable(answer) ? Promise.resolve(answer).then(check) : check(answer)
@@ -147,7 +151,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function'
 }
 
-function byFields(owner: string, wanted: object): Rule {
+function byFields(owner: string, wanted: object): PeerMatcher {
   const tests = Object.entries(wanted).map(([name, match]) => {
     const field = Object.hasOwn(fields, name) ? fields[name as keyof PeerFields] : undefined
     if (!field) {
@@ -157,7 +161,7 @@ function byFields(owner: string, wanted: object): Rule {
         `${owner}: a rule has no field \`${name}\`; it has ${known}`,
       )
     }
-    return byField(field, compileMatch(owner, name, match, field))
+    return byField(field, compilePattern(owner, name, match, field))
   })
   if (tests.length === 0)
     throw optionError(owner, 'who', 'an object with at least one field', wanted)
@@ -168,7 +172,7 @@ function byField({ of }: Field, matches: (text: string) => boolean) {
   return (peer: Peer): boolean => of(peer).some(matches)
 }
 
-function compileMatch(
+function compilePattern(
   owner: string,
   name: string,
   match: unknown,
@@ -187,7 +191,7 @@ function compileMatch(
     return (text) => pattern.test(text) || pattern.test(normalise(text))
   }
   if (Array.isArray(match)) {
-    const each = match.map((one) => compileMatch(owner, name, one, field))
+    const each = match.map((one) => compilePattern(owner, name, one, field))
     return (text) => each.some((matches) => matches(text))
   }
   throw optionError(owner, name, 'a string, a RegExp, or an array of these', match)

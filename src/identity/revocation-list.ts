@@ -10,7 +10,7 @@ import { children, integer, integerOf, nameOf, sequence } from './der.ts'
 const block = /-----BEGIN X509 CRL-----([^-]*)-----END X509 CRL-----/g
 
 /** The certificates that some lists revoke. */
-export class Revoked {
+export class RevocationList {
   readonly #serialsByIssuer = new Map<string, Set<string>>()
 
   /** @throws where a list in PEM cannot be read */

@@ -27,13 +27,13 @@ export interface AppEvents {
   /** A connection was accepted; nothing has been read from it. */
   connection: [ctx: ConnectionContext]
   /** A connection goes on without a handshake of its server's: a middleware has decided so. */
-  plain: [ctx: ConnectionContext]
+  plaintext: [ctx: ConnectionContext]
   /** A handshake is done, and the certificate is as it has to be. At either end. */
   secure: [ctx: ConnectionContext | ClientContext]
   /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */
   reload: [server: ServerContext]
   /** A list with `report` has let somebody in whom it would have turned away, by this error. */
-  report: [error: Error, ctx: StreamContext]
+  wouldReject: [error: Error, ctx: StreamContext]
   /**
    * Somebody was turned away: by a list, or for a certificate that is not trusted
    * (`ERR_CIO_REJECTED`). Worth a line in the log each: a name that is missing in a list shows here.
@@ -43,7 +43,7 @@ export interface AppEvents {
    * A connection ended by what the peer did: a reset, a bad handshake, too long a message. Ordinary
    * on the internet; a sudden rise is not.
    */
-  clientError: [error: Error, ctx: StreamContext]
+  remoteError: [error: Error, ctx: StreamContext]
   /**
    * The application did something wrong: a handler threw. Without a listener it is printed, once a
    * connection.
@@ -61,7 +61,7 @@ export interface AppEvents {
 }
 
 /** Emits, whatever the listeners do. */
-export function announce<Event extends keyof AppEvents>(
+export function emitSafely<Event extends keyof AppEvents>(
   app: Cio,
   event: Event,
   ...details: AppEvents[Event]
@@ -84,20 +84,21 @@ export function catchRejections(app: Cio): void {
 
 function listenerFailed(app: Cio, event: unknown, thrown: unknown): void {
   if (event === 'error') console.error(thrown)
-  else tell(app, asError(thrown))
+  else reportError(app, asError(thrown))
 }
 
 /** Tells of an error by the one event that its fault calls for. */
-export function tell(app: Cio, error: Error, ctx?: Context): void {
+export function reportError(app: Cio, error: Error, ctx?: Context): void {
   const stream = ctx && 'broken' in ctx ? (ctx as StreamContext) : undefined
-  if (stream && isCioError(error, 'ERR_CIO_REJECTED')) return announce(app, 'reject', error, stream)
-  if (stream && isPeerFault(error, stream)) return announce(app, 'clientError', error, stream)
-  if (app.listenerCount('error') > 0) return announce(app, 'error', error, ctx)
+  if (stream && isCioError(error, 'ERR_CIO_REJECTED'))
+    return emitSafely(app, 'reject', error, stream)
+  if (stream && isRemoteFault(error, stream)) return emitSafely(app, 'remoteError', error, stream)
+  if (app.listenerCount('error') > 0) return emitSafely(app, 'error', error, ctx)
   console.error(error)
 }
 
-function isPeerFault(error: Error, { broken, destroyedWith }: StreamContext): boolean {
-  if (isCioError(error)) return error.fault === 'peer'
+function isRemoteFault(error: Error, { broken, destroyedWith }: StreamContext): boolean {
+  if (isCioError(error)) return error.fault === 'remote'
   // A file that a handler did not find and a database that is down have a `syscall` as well.
   return error === broken && error !== destroyedWith && isNetworkError(error)
 }
@@ -120,10 +121,10 @@ const consequences = new Set([
 ])
 
 /** The error that a run ended by: the cause, where what was thrown is its consequence. */
-export function outcome(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
+export function rootCause(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
   const { broken } = ctx
   if (!thrown || thrown === broken) return broken
   const { code, name } = thrown as NodeJS.ErrnoException
-  const gone = broken !== undefined || ctx.isOver
+  const gone = broken !== undefined || ctx.isClosed
   return gone && (consequences.has(code ?? '') || name === 'AbortError') ? broken : thrown
 }

@@ -9,17 +9,17 @@
  * 4. When the pipeline fulfils, the stream is ended, what was written is flushed for at most
  *    `flushTimeout`, and the stream is destroyed.
  * 5. When it rejects, the stream is destroyed at once.
- * 6. What went wrong is told, once: by `reject` or `clientError` if the peer did it, by `error` if
+ * 6. What went wrong is told, once: by `reject` or `remoteError` if the peer did it, by `error` if
  *    the application did. `signal` aborts, and `close` tells that it is over.
  */
 
 import debug from 'debug'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { announce, outcome, tell } from './app-events.ts'
+import { emitSafely, rootCause, reportError } from './app-events.ts'
 import type { Cio } from '../cio.ts'
 import { CioError, asError } from '../errors.ts'
-import { finish } from '../streams/end-gracefully.ts'
+import { endGracefully } from '../streams/end-gracefully.ts'
 import type { ServerContext } from '../server/server.ts'
 import { StreamContext } from './stream-context.ts'
 
@@ -44,10 +44,10 @@ export class ConnectionContext extends StreamContext {
     if (socket) this.borrow(socket)
   }
 
-  override goPlain(): void {
-    if (this.isPlain || !this.server?.tls) return
-    super.goPlain()
-    announce(this.app, 'plain', this)
+  override skipTls(): void {
+    if (this.tlsSkipped || !this.server?.tls) return
+    super.skipTls()
+    emitSafely(this.app, 'plaintext', this)
   }
 
   override get signal(): AbortSignal {
@@ -70,23 +70,23 @@ export async function runConnection(ctx: ConnectionContext, flushTimeout: number
   const { app } = ctx
   const { connection } = app.pipelines
   if (log.enabled) log('%d accepted from %s', ctx.id, ctx.remote)
-  announce(app, 'connection', ctx)
+  emitSafely(app, 'connection', ctx)
 
   let thrown: Error | undefined
   try {
     const composed = connection.compose()
     await (composed instanceof Promise ? (await composed)(ctx) : composed(ctx))
-    await conclude(ctx, flushTimeout)
+    await endStream(ctx, flushTimeout)
   } catch (error) {
     thrown = asError(error)
   }
 
-  const error = outcome(ctx, thrown)
+  const error = rootCause(ctx, thrown)
   if (thrown) ctx.destroy(error)
   ctx.settle(error)
   if (log.enabled) log('%d over: %s', ctx.id, error?.message ?? 'ended')
-  if (error) tell(app, error, ctx)
-  announce(app, 'close', ctx)
+  if (error) reportError(app, error, ctx)
+  emitSafely(app, 'close', ctx)
 }
 
 /** Past the last middleware of a connection: waits for the stream to finish. */
@@ -94,7 +94,7 @@ export function connectionEnd(ctx: ConnectionContext): Promise<void> {
   ctx.arrived = true
   // What nobody reads is drained, so that the peer's leaving is noticed.
   if (!isRead(ctx.stream)) ctx.stream.resume()
-  return finished(ctx)
+  return untilStreamEnds(ctx)
 }
 
 function isRead(stream: Duplex): boolean {
@@ -105,7 +105,7 @@ function isRead(stream: Duplex): boolean {
  * Waits until a stream has closed; or until its input has ended and nobody is left who could
  * answer that.
  */
-export function finished(ctx: StreamContext): Promise<void> {
+export function untilStreamEnds(ctx: StreamContext): Promise<void> {
   const { stream } = ctx
   if (stream.destroyed || (stream.readableEnded && !ctx.answersEnd)) return Promise.resolve()
   return new Promise((resolve) => {
@@ -138,22 +138,22 @@ function whenUnanswered(ctx: StreamContext, stream: Duplex, call: () => void): v
 /**
  * Ends the stream of a run whose middleware have all returned.
  *
- * @throws `ERR_CIO_FLUSH_TIMEOUT` (peer): it did not read what was written in time
+ * @throws `ERR_CIO_FLUSH_TIMEOUT` (remote): it did not read what was written in time
  */
-export async function conclude(ctx: StreamContext, flushTimeout: number): Promise<void> {
+export async function endStream(ctx: StreamContext, flushTimeout: number): Promise<void> {
   const { stream, transport = stream } = ctx
   if (!ctx.arrived) warnOfEarlyReturn(ctx, stream)
   const waiting = stream.writableLength
   // Node forgets it with the socket.
   const remote = waiting > 0 ? ctx.remote : ''
-  const done = await finish(stream, flushTimeout)
+  const done = await endGracefully(stream, flushTimeout)
   // Where a layer was left on top, or broke.
   if (ctx.broken) return ctx.disconnect()
-  if (done && (await finish(transport, flushTimeout))) return
+  if (done && (await endGracefully(transport, flushTimeout))) return
   throw new CioError(
     'ERR_CIO_FLUSH_TIMEOUT',
     `${remote} did not read the last ${waiting} bytes within ${flushTimeout} ms`,
-    { fault: 'peer' },
+    { fault: 'remote' },
   )
 }
 
@@ -167,10 +167,10 @@ function warnOfEarlyReturn(ctx: StreamContext, stream: Duplex): void {
 
   const names = warned.get(ctx.app) ?? new Set()
   warned.set(ctx.app, names)
-  if (names.has(ctx.reached)) return
-  names.add(ctx.reached)
+  if (names.has(ctx.step)) return
+  names.add(ctx.step)
   process.emitWarning(
-    `\`${ctx.reached}\` returned while its stream still has listeners or pipes, so the stream is being ended; a middleware that works with events ends with \`await next()\``,
+    `\`${ctx.step}\` returned while its stream still has listeners or pipes, so the stream is being ended; a middleware that works with events ends with \`await next()\``,
     { type: 'CioWarning', code: 'CIO_EARLY_RETURN' },
   )
 }

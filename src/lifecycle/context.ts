@@ -1,9 +1,9 @@
 /** What the contexts of all three pipelines share. */
 
-import { tell } from './app-events.ts'
+import { reportError } from './app-events.ts'
 import type { Cio } from '../cio.ts'
 import { CioError } from '../errors.ts'
-import { type LazySignal, fired, hasFired, made } from '../streams/lazy-abort.ts'
+import { type LazyAbort, fired, hasFired, made } from '../streams/lazy-abort.ts'
 import { checkDuration } from '../options.ts'
 
 /** Options of `close()`. */
@@ -21,7 +21,7 @@ export interface CloseOptions {
    *
    * @default 0
    */
-  readonly window?: number
+  readonly spread?: number
 }
 
 /** What `close()` fulfils with. */
@@ -39,13 +39,13 @@ const unwindTimeout = 1_000
 export abstract class Context {
   readonly app: Cio
   /** The innermost middleware that the run has entered: where it waits, or what returned early. */
-  reached = ''
+  step = ''
   /** Whether the run has come to its far end. */
   arrived = false
 
   #state: Record<PropertyKey, unknown> | undefined
-  #draining: LazySignal
-  #signal: LazySignal
+  #draining: LazyAbort
+  #signal: LazyAbort
   #destroyedWith: Error | undefined
   #closed: { promise: Promise<void>; resolve: () => void } | undefined
   #settled = false
@@ -89,7 +89,7 @@ export abstract class Context {
   }
 
   /** Whether `signal` has aborted; costs less than to ask for the signal. */
-  get isOver(): boolean {
+  get isClosed(): boolean {
     return hasFired(this.#signal)
   }
 
@@ -105,7 +105,7 @@ export abstract class Context {
 
   /** Cuts off: aborts `signal` and `draining`. The error becomes the outcome of the run. */
   destroy(reason?: Error): void {
-    if (!this.isOver) this.#destroyedWith = reason
+    if (!this.isClosed) this.#destroyedWith = reason
     this.abort(reason)
   }
 
@@ -147,8 +147,8 @@ export abstract class Context {
 
   /** Leaves behind what has not returned since `force()`. */
   abandon(): void {
-    const message = `\`${this.reached}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
-    tell(this.app, new CioError('ERR_CIO_STUCK', message), this)
+    const message = `\`${this.step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
+    reportError(this.app, new CioError('ERR_CIO_STUCK', message), this)
     this.settle()
   }
 

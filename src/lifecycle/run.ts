@@ -1,6 +1,6 @@
 /** What `listen()` and `connect()` have in common: a run that somebody waits for. */
 
-import { tell } from './app-events.ts'
+import { reportError } from './app-events.ts'
 import type { Context } from './context.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
 import type { Pipeline } from '../pipeline/pipeline.ts'
@@ -47,7 +47,7 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
       ctx.settle(error)
       // Who waits for it has got the error; what turned the other side away is told all the same.
       const known = !ctx.arrived && !isCioError(error, 'ERR_CIO_REJECTED')
-      if (error && !known) tell(ctx.app, error, ctx)
+      if (error && !known) reportError(ctx.app, error, ctx)
     }
     start().then(
       () => finish(undefined),
@@ -57,9 +57,9 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
 }
 
 /** The error of a run that a middleware ended before its far end. */
-export function stopped(ctx: Context, what: string): CioError {
+export function stoppedError(ctx: Context, what: string): CioError {
   return new CioError(
     'ERR_CIO_STOPPED',
-    `\`${ctx.reached}\` returned without calling next(), so nothing ${what}; call next(), or throw to say why not`,
+    `\`${ctx.step}\` returned without calling next(), so nothing ${what}; call next(), or throw to say why not`,
   )
 }

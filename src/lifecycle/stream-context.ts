@@ -10,7 +10,7 @@ import type { Cio } from '../cio.ts'
 import { Context } from './context.ts'
 import { CioError } from '../errors.ts'
 import { Peer } from '../identity/peer.ts'
-import { read } from '../streams/chunks-of.ts'
+import { chunksOf } from '../streams/chunks-of.ts'
 
 /** A stream that tells of an error and lives on, as TLS does with an alert of the peer, is over too. */
 function destroyBy(this: Duplex, error: Error): void {
@@ -29,10 +29,10 @@ export abstract class StreamContext extends Context {
    * Whom the other side speaks for, where a sender that is trusted has said so, such as a load
    * balancer by `proxyProtocol`. Null where it speaks for itself.
    */
-  origin: Endpoint | null = null
+  forwardedFor: Endpoint | null = null
 
-  /** Whether it goes on without TLS, as far as `secure` is concerned; see `goPlain()`. */
-  isPlain = false
+  /** Whether it goes on without TLS, as far as `secure` is concerned; see `skipTls()`. */
+  tlsSkipped = false
 
   #stream: Duplex | undefined
   #brokenLayer: Error | undefined
@@ -58,7 +58,7 @@ export abstract class StreamContext extends Context {
     if (this.#stream) return this.#stream
     throw new CioError(
       'ERR_CIO_NOT_CONNECTED',
-      `\`${this.reached}\` reads ctx.stream, which is there from the \`connect\` step on, while there is a connection; register it after \`connect\``,
+      `\`${this.step}\` reads ctx.stream, which is there from the \`connect\` step on, while there is a connection; register it after \`connect\``,
     )
   }
 
@@ -102,16 +102,16 @@ export abstract class StreamContext extends Context {
   }
 
   /** Lets `secure` make no handshake, where it would: for a middleware before it that knows better. */
-  goPlain(): void {
-    this.isPlain = true
+  skipTls(): void {
+    this.tlsSkipped = true
   }
 
   /**
    * The IP address that counts, for limits, for lists by address and for logs, in canonical form:
-   * that of `origin`, or else the socket's own. Null where there is none, as on a Unix socket.
+   * that of `forwardedFor`, or else the socket's own. Null where there is none, as on a Unix socket.
    */
   get address(): string | null {
-    return (this.origin ?? remoteEndpoint(this.socket))?.address ?? null
+    return (this.forwardedFor ?? remoteEndpoint(this.socket))?.address ?? null
   }
 
   /** The protocol that both sides agreed on by ALPN; null where they did on none. */
@@ -121,12 +121,12 @@ export abstract class StreamContext extends Context {
 
   /** The other side as `address:port`, for messages; and whom it speaks for, if for another. */
   get remote(): string {
-    const { socket, origin } = this
+    const { socket, forwardedFor } = this
     const own = remoteEndpoint(socket)
     // Node forgets the address with the socket, unless somebody has asked for it before.
     const unnamed = socket?.destroyed ? 'a peer that is gone' : 'a local socket'
     const sender = own ? formatEndpoint(own) : socket ? unnamed : 'a stream'
-    return origin ? `${formatEndpoint(origin)} by way of ${sender}` : sender
+    return forwardedFor ? `${formatEndpoint(forwardedFor)} by way of ${sender}` : sender
   }
 
   /**
@@ -176,7 +176,7 @@ export abstract class StreamContext extends Context {
   }
 
   protected override force(): void {
-    this.#forced ||= !this.isOver
+    this.#forced ||= !this.isClosed
     super.force()
     this.destroy()
   }
@@ -186,7 +186,7 @@ export abstract class StreamContext extends Context {
    * followed by a reply.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Buffer> {
-    return read(this.stream)
+    return chunksOf(this.stream)
   }
 }
 

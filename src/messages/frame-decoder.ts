@@ -9,7 +9,7 @@ const leastCapacity = 1024
 const empty = Buffer.alloc(0)
 
 /** The bytes of a frame that has begun: grows by doubling, so that pieces do not add up. */
-export class Remainder {
+export class PartialMessage {
   #buffer: Buffer = empty
   #length = 0
 
@@ -50,11 +50,11 @@ export class Remainder {
 }
 
 /** The error of a message above its bound. */
-export function tooLong(owner: string, maxLength: number): CioError {
+export function messageTooLong(owner: string, maxLength: number): CioError {
   return new CioError(
     'ERR_CIO_MESSAGE_TOO_LONG',
     `${owner}: a message is longer than ${maxLength} bytes; raise \`maxLength\` if it may be`,
-    { fault: 'peer' },
+    { fault: 'remote' },
   )
 }
 
@@ -68,7 +68,7 @@ export type ParseLine<In> = (line: string, at: () => number) => In | undefined
  * A chunk is decoded as a whole, up to its last line feed, where no character can be cut in two.
  */
 export class LineDecoder<In> implements Decoder<In> {
-  readonly remainder: Remainder = new Remainder()
+  readonly remainder: PartialMessage = new PartialMessage()
   readonly #owner: string
   readonly #maxLength: number
   readonly #parse: ParseLine<In>
@@ -92,7 +92,7 @@ export class LineDecoder<In> implements Decoder<In> {
     if (whole) return
     const rest = end >= 0 ? chunk.subarray(end + 1) : chunk
     // The last byte may be a carriage return, which does not count.
-    if (this.remainder.length + rest.length > this.#maxLength + 1) throw this.#tooLong()
+    if (this.remainder.length + rest.length > this.#maxLength + 1) throw this.#messageTooLong()
     this.remainder.append(rest)
   }
 
@@ -131,7 +131,7 @@ export class LineDecoder<In> implements Decoder<In> {
       const at = (): number => this.#offset
       if (!isUtf8(bytes)) {
         // The line that is too long is told as such, whatever is in it.
-        if (bytes.length > this.#maxLength + 1) throw this.#tooLong()
+        if (bytes.length > this.#maxLength + 1) throw this.#messageTooLong()
         throw syntaxError(this.#owner, 'is not UTF-8', at(), bytes.toString())
       }
       const message = this.#parse(this.#checked(bytes.toString()), at)
@@ -145,13 +145,13 @@ export class LineDecoder<In> implements Decoder<In> {
   #checked(line: string): string {
     const content = line.endsWith('\r') ? line.slice(0, -1) : line
     if (content.length > this.#maxLength / 3 && Buffer.byteLength(content) > this.#maxLength) {
-      throw this.#tooLong()
+      throw this.#messageTooLong()
     }
     return content
   }
 
-  #tooLong(): CioError {
-    return tooLong(this.#owner, this.#maxLength)
+  #messageTooLong(): CioError {
+    return messageTooLong(this.#owner, this.#maxLength)
   }
 }
 
@@ -164,15 +164,15 @@ export function syntaxError(
   cause?: unknown,
 ): CioError {
   const message = `${owner}: the message at byte ${at} ${what}: ${quote(text)}`
-  return new CioError('ERR_CIO_SYNTAX', message, { fault: 'peer', cause })
+  return new CioError('ERR_CIO_SYNTAX', message, { fault: 'remote', cause })
 }
 
 /** The error of input that ends within a message. */
-export function truncated(owner: string, held: number): CioError {
+export function truncatedMessage(owner: string, held: number): CioError {
   return new CioError(
     'ERR_CIO_TRUNCATED',
     `${owner}: the input ended ${held} bytes into a message; the peer was cut off, or the framing differs`,
-    { fault: 'peer' },
+    { fault: 'remote' },
   )
 }
 
@@ -184,14 +184,14 @@ export interface Framing<In> {
    * that may be another, so that it can keep its place relative to that.
    *
    * @param offset How many bytes came before `bytes`, for errors.
-   * @throws `ERR_CIO_MESSAGE_TOO_LONG`, `ERR_CIO_SYNTAX` (peer)
+   * @throws `ERR_CIO_MESSAGE_TOO_LONG`, `ERR_CIO_SYNTAX` (remote)
    */
   end(bytes: Buffer, start: number, offset: number): number
   /**
    * Adds the messages of the frames that lie in `bytes` from its beginning to each of `ends`. They
    * may be views of it: it is not written to again.
    *
-   * @throws `ERR_CIO_SYNTAX` (peer)
+   * @throws `ERR_CIO_SYNTAX` (remote)
    */
   open(bytes: Buffer, ends: readonly number[], into: In[], offset: number): void
 }
@@ -201,7 +201,7 @@ export interface Framing<In> {
  * only when what it reaches for at least is there.
  */
 export class FrameDecoder<In> implements Decoder<In> {
-  readonly remainder: Remainder = new Remainder()
+  readonly remainder: PartialMessage = new PartialMessage()
   readonly #owner: string
   readonly #framing: Framing<In>
   #needed = 0
@@ -233,7 +233,7 @@ export class FrameDecoder<In> implements Decoder<In> {
     if (remainder.length === 0) return
     // What is malformed is told as such, also where it was not looked at for want of more.
     this.#framing.end(remainder.bytes, 0, this.#offset)
-    throw truncated(this.#owner, remainder.length)
+    throw truncatedMessage(this.#owner, remainder.length)
   }
 
   /** Where the frames that are whole end. */

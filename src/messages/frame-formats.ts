@@ -1,7 +1,7 @@
 /** Frames by a length before them, by a delimiter after them, or of one size. */
 
 import { CioError } from '../errors.ts'
-import { type Framing, syntaxError, tooLong } from './frame-decoder.ts'
+import { type Framing, syntaxError, messageTooLong } from './frame-decoder.ts'
 import { checkCount, optionError } from '../options.ts'
 
 /** How frames are told apart: `length`, `delimiter` or `size`; a 4-byte length if none is given. */
@@ -27,7 +27,7 @@ export interface FramingOptions {
 
 /** A way of telling frames apart, for both directions. */
 export interface Frames {
-  /** What is written for a frame. @throws `ERR_CIO_ENCODE` (app): it does not fit */
+  /** What is written for a frame. @throws `ERR_CIO_ENCODE` (local): it does not fit */
   readonly wrap: (content: string | Uint8Array) => Buffer
   /** For one connection. `map` makes a message of a frame, which is a view of what was received. */
   readonly framing: <In>(map: (frame: Buffer, at: number) => In) => Framing<In>
@@ -107,7 +107,7 @@ function prefixed(owner: string, maxLength: number, length: unknown, endian: unk
       end(bytes, start) {
         if (bytes.length - start < length) return start + length
         const count = readLength(bytes, start)
-        if (count > maxLength) throw tooLong(owner, maxLength)
+        if (count > maxLength) throw messageTooLong(owner, maxLength)
         return start + length + count
       },
       open(bytes, ends, into, offset) {
@@ -143,7 +143,7 @@ function varint(owner: string, maxLength: number): Frames {
           const byte = bytes[start + at]
           if (byte === undefined) return bytes.length + 1
           count += (byte & 0x7f) * 2 ** (7 * at)
-          if (count > maxLength) throw tooLong(owner, maxLength)
+          if (count > maxLength) throw messageTooLong(owner, maxLength)
           if (byte < 0x80) return start + at + 1 + count
         }
         const what = `has a length of more than ${longestVarint} bytes`
@@ -185,7 +185,7 @@ function delimited(owner: string, maxLength: number, given: unknown): Frames {
           // What was searched may end with the beginning of the delimiter.
           const found = bytes.indexOf(needle, start + Math.max(0, searched - width + 1))
           const least = (found < 0 ? bytes.length - width + 1 : found) - start
-          if (least > maxLength) throw tooLong(owner, maxLength)
+          if (least > maxLength) throw messageTooLong(owner, maxLength)
           searched = found < 0 ? bytes.length - start : 0
           return found < 0 ? bytes.length + 1 : found + width
         },

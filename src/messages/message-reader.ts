@@ -2,7 +2,7 @@
 
 import { asError } from '../errors.ts'
 import type { Decoder } from './messages.ts'
-import { gone } from './message-writer.ts'
+import { closedError } from './message-writer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /**
@@ -11,7 +11,7 @@ import type { StreamContext } from '../lifecycle/stream-context.ts'
  * The stream flows while somebody waits. A chunk that comes when nobody does is put back, so at
  * most one chunk at a time has been decoded ahead, and TCP holds back the peer.
  */
-export class Inbox<In> {
+export class MessageReader<In> {
   readonly #ctx: StreamContext
   #stream: StreamContext['stream']
   readonly #decoder: Decoder<In>
@@ -163,7 +163,7 @@ export class Inbox<In> {
       this.#at = 0
     }
     try {
-      if (chunk === null) throw gone(this.#ctx)
+      if (chunk === null) throw closedError(this.#ctx)
       if (chunk) this.#decoder.decode(chunk, this.#batch)
       else this.#decoder.end(this.#batch)
     } catch (error) {

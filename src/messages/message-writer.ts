@@ -8,9 +8,9 @@ export const nothing: Promise<void> = Promise.resolve()
 const ignore = (): void => {}
 
 /** The error of who uses a connection that is gone. */
-export function gone(ctx: StreamContext): CioError {
+export function closedError(ctx: StreamContext): CioError {
   return new CioError('ERR_CIO_CLOSED', `the connection with ${ctx.remote} is closed`, {
-    fault: 'peer',
+    fault: 'remote',
     cause: ctx.broken,
   })
 }
@@ -21,7 +21,7 @@ export function gone(ctx: StreamContext): CioError {
  * What is sent in one turn of the event loop, microtasks included, goes to the kernel in one write:
  * for many small messages that is most of the cost.
  */
-export class Outbox<Out> {
+export class MessageWriter<Out> {
   readonly #ctx: StreamContext
   #stream: StreamContext['stream']
   readonly #encode: (message: Out) => string | Uint8Array
@@ -63,9 +63,9 @@ export class Outbox<Out> {
   end(): Promise<void> {
     const stream = this.#stream
     if (stream.writableFinished) return Promise.resolve()
-    if (stream.destroyed) return Promise.reject(gone(this.#ctx))
+    if (stream.destroyed) return Promise.reject(closedError(this.#ctx))
     return new Promise((resolve, reject) => {
-      stream.end((error?: Error | null) => (error ? reject(gone(this.#ctx)) : resolve()))
+      stream.end((error?: Error | null) => (error ? reject(closedError(this.#ctx)) : resolve()))
     })
   }
 
@@ -86,7 +86,7 @@ export class Outbox<Out> {
   /** Whether it may be followed by more at once. */
   #write(message: Out): boolean {
     const stream = this.#stream
-    if (!stream.writable) throw gone(this.#ctx)
+    if (!stream.writable) throw closedError(this.#ctx)
     // Before it is encoded: a codec may keep count of what the peer has been told.
     if (stream.writableLength > this.#maxQueueSize) {
       throw new CioError(
@@ -114,7 +114,7 @@ export class Outbox<Out> {
         stream.off('drain', settle)
         stream.off('close', settle)
         if (this.#drain === drain) this.#drain = undefined
-        if (stream.destroyed) reject(gone(this.#ctx))
+        if (stream.destroyed) reject(closedError(this.#ctx))
         else resolve()
       }
       stream.on('drain', settle)

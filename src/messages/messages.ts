@@ -1,17 +1,17 @@
 /** `ctx.messages`: the decoded layer above the stream, whatever the codec. */
 
 import { CioError, asError, quote } from '../errors.ts'
-import type { Remainder } from './frame-decoder.ts'
-import { Inbox } from './message-reader.ts'
+import type { PartialMessage } from './frame-decoder.ts'
+import { MessageReader } from './message-reader.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
 import { checkCount } from '../options.ts'
-import { Outbox, nothing } from './message-writer.ts'
+import { MessageWriter, nothing } from './message-writer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** Turns bytes into messages, for one connection. */
 export interface Decoder<In> {
   /** The bytes of a message that has begun and not ended. */
-  readonly remainder: Remainder
+  readonly remainder: PartialMessage
   /** Adds the messages that a chunk completes. What it adds before it throws is delivered first. */
   decode(chunk: Buffer, into: In[]): void
   /** Adds what the end of input completes. */
@@ -24,7 +24,7 @@ export interface Codec<In, Out = In> {
   readonly name: string
   /**
    * One for each connection: it may keep count of what the peer has been told. What it returns is
-   * always sent, and in that order. It throws `ERR_CIO_ENCODE` (app) for a message that cannot be
+   * always sent, and in that order. It throws `ERR_CIO_ENCODE` (local) for a message that cannot be
    * written in this form.
    */
   readonly encoder: () => (message: Out) => string | Uint8Array
@@ -85,15 +85,15 @@ const done: IteratorResult<never, undefined> = { done: true, value: undefined }
  */
 export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   readonly #remote: () => string
-  readonly #inbox: Inbox<In>
-  readonly #outbox: Outbox<Out>
+  readonly #inbox: MessageReader<In>
+  readonly #outbox: MessageWriter<Out>
   readonly #validate: StandardSchema<In>['~standard']['validate'] | undefined
 
   constructor(ctx: StreamContext, codec: Codec<In, Out>, options: MessagesOptions<In> = {}) {
     const { maxQueueSize = defaultMaxQueueSize, validate } = options
     this.#remote = () => ctx.remote
-    this.#inbox = new Inbox(ctx, codec.decoder())
-    this.#outbox = new Outbox(ctx, codec.encoder(), maxQueueSize)
+    this.#inbox = new MessageReader(ctx, codec.decoder())
+    this.#outbox = new MessageWriter(ctx, codec.encoder(), maxQueueSize)
     this.#validate = validate?.['~standard'].validate
   }
 
@@ -155,8 +155,8 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    *
    * What is sent in one turn of the event loop is written together at its end.
    *
-   * @throws `ERR_CIO_CLOSED` (peer): the connection is gone
-   * @throws `ERR_CIO_QUEUE_SIZE` (app): more is waiting to be sent than `maxQueueSize`
+   * @throws `ERR_CIO_CLOSED` (remote): the connection is gone
+   * @throws `ERR_CIO_QUEUE_SIZE` (local): more is waiting to be sent than `maxQueueSize`
    */
   send(message: Out): Promise<void> {
     return this.#outbox.send(message)
@@ -170,7 +170,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   /**
    * Ends our direction; fulfils when all that was sent has been handed over.
    *
-   * @throws `ERR_CIO_CLOSED` (peer): the connection was lost before
+   * @throws `ERR_CIO_CLOSED` (remote): the connection was lost before
    */
   end(): Promise<void> {
     return this.#outbox.end()
@@ -234,7 +234,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     throw new CioError(
       'ERR_CIO_INVALID_MESSAGE',
       `${this.#remote()} sent a message that does not validate: ${quote(issues)}`,
-      { fault: 'peer' },
+      { fault: 'remote' },
     )
   }
 }

@@ -2,7 +2,7 @@
 
 import { isPromise } from 'node:util/types'
 import { CioError, asError, isCioError } from '../errors.ts'
-import { finish } from '../streams/end-gracefully.ts'
+import { endGracefully } from '../streams/end-gracefully.ts'
 import type { Messages, MessagesContext } from './messages.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -22,7 +22,7 @@ export interface PumpOptions {
   /** Called when the stream has closed, once. Without it, nobody is told. */
   readonly closed?: () => void
   /** What to send before the connection is destroyed; undefined, or without it, nothing. */
-  readonly farewell?: (error: Error) => unknown
+  readonly lastMessage?: (error: Error) => unknown
 }
 
 const farewellTimeout = 1_000
@@ -46,7 +46,7 @@ const events = ['data', 'end', 'close'] as const
  *     ctx.count = 0
  *     const pump = new Pump(ctx, { owner: 'count', maxRunning: 1, take: () => (ctx.count += 1) })
  *     pump.start()
- *     await pump.around(next)
+ *     await pump.run(next)
  *   }
  */
 export class Pump {
@@ -62,7 +62,7 @@ export class Pump {
   #over = false
   #waiting: (() => void)[] = []
 
-  /** @throws `ERR_CIO_NO_MESSAGES` (app): no codec stands before its middleware */
+  /** @throws `ERR_CIO_NO_MESSAGES` (local): no codec stands before its middleware */
   constructor(ctx: StreamContext & MessagesContext<unknown>, options: PumpOptions) {
     this.#ctx = ctx
     this.#stream = ctx.stream
@@ -92,7 +92,7 @@ export class Pump {
   }
 
   /** Runs what is inside, and then waits for what is at work. */
-  async around(next: Next): Promise<void> {
+  async run(next: Next): Promise<void> {
     this.#stream.once('resume', this.start)
     try {
       await next()
@@ -118,35 +118,35 @@ export class Pump {
   }
 
   /** Says that a piece of work has begun. */
-  enter(): void {
+  begin(): void {
     this.#running += 1
   }
 
   /** Says that a piece of work is done. */
-  leave(): void {
+  end(): void {
     this.#running -= 1
-    if (this.#waiting.length > 0) this.stir()
+    if (this.#waiting.length > 0) this.wake()
   }
 
   /** Counts a promise as a piece of work. Its rejection ends the connection. */
   track(work: PromiseLike<unknown>): void {
-    this.enter()
+    this.begin()
     work.then(
-      () => this.leave(),
+      () => this.end(),
       (thrown: unknown) => {
         this.fail(asError(thrown))
-        this.leave()
+        this.end()
       },
     )
   }
 
   /** Fulfils when there is room for more work; undefined if there is. */
-  room(): Promise<void> | undefined {
+  capacity(): Promise<void> | undefined {
     return this.#running < this.#options.maxRunning ? undefined : this.#vacant()
   }
 
   /** Looks again whether anything is left to wait for. */
-  readonly stir = (): void => {
+  readonly wake = (): void => {
     const waiting = this.#waiting
     this.#waiting = []
     for (const wake of waiting) wake()
@@ -158,13 +158,13 @@ export class Pump {
     if (this.#stream.destroyed && isCioError(error, 'ERR_CIO_CLOSED')) return
     this.#failure = error
     this.#leaving = true
-    const { farewell, ended } = this.#options
-    const last = farewell?.(error)
+    const { lastMessage, ended } = this.#options
+    const last = lastMessage?.(error)
     if (last === undefined) return void this.#stream.destroy()
     ended?.()
     this.#detach()
     void this.send(last)
-    void finish(this.#stream, farewellTimeout)
+    void endGracefully(this.#stream, farewellTimeout)
   }
 
   get #busy(): boolean {
@@ -181,7 +181,7 @@ export class Pump {
       this.fail(asError(thrown))
     }
     this.#options.ended?.()
-    this.stir()
+    this.wake()
     await this.#idle()
     if (this.#over || this.#failure) return
     this.#detach()
@@ -194,7 +194,7 @@ export class Pump {
   readonly #take = (message: unknown): unknown => {
     if (this.#failure || this.#over) return undefined
     const waiting = this.#options.take(message)
-    return isPromise(waiting) ? waiting : this.room()
+    return isPromise(waiting) ? waiting : this.capacity()
   }
 
   async #vacant(): Promise<void> {
@@ -211,7 +211,7 @@ export class Pump {
     const arrived = (): void => {
       // Node tells of the end to who has read up to it.
       if (stream.readableLength === 0) stream.read(0)
-      this.stir()
+      this.wake()
     }
     stream.on('readable', arrived)
     await this.#change()
@@ -223,15 +223,15 @@ export class Pump {
     return new Promise((resolve) => this.#waiting.push(() => resolve(true)))
   }
 
-  readonly #leave = (): void => void finish(this.#stream, Infinity)
+  readonly #leave = (): void => void endGracefully(this.#stream, Infinity)
 
   readonly #heard = (): void => {
-    if (this.#waiting.length > 0) this.stir()
+    if (this.#waiting.length > 0) this.wake()
   }
 
   readonly #closed = (): void => {
     this.#options.closed?.()
-    this.stir()
+    this.wake()
   }
 
   /** Those who wait for the end of input wait for these to go. */

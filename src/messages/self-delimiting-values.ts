@@ -1,9 +1,9 @@
 /** Values one after another, each of which ends where its nesting does: as CBOR and MessagePack. */
 
 import { CioError, asError } from '../errors.ts'
-import { type Framing, syntaxError, tooLong } from './frame-decoder.ts'
+import { type Framing, syntaxError, messageTooLong } from './frame-decoder.ts'
 
-/** What a {@link ValueSequence} is of: the bounds of its values, and what makes them. */
+/** What a {@link SelfDelimitingValues} is of: the bounds of its values, and what makes them. */
 export interface ValueFormat<In> {
   /** The name of the middleware, and that of the format, for errors. */
   readonly owner: string
@@ -32,7 +32,7 @@ const shownBytes = 16
  *
  * What extends it knows the tokens of the format. One for each connection.
  */
-export abstract class ValueSequence<In> implements Framing<In> {
+export abstract class SelfDelimitingValues<In> implements Framing<In> {
   /** How far the value under way was looked at, from its start. */
   protected seen = 0
   /** Values still to come at the innermost level, `Infinity` up to a break; and at those around. */
@@ -52,7 +52,7 @@ export abstract class ValueSequence<In> implements Framing<In> {
 
   end(bytes: Buffer, start: number, offset: number): number {
     const end = this.scan(bytes, start, offset)
-    if (end - start > this.#maxLength) throw this.#tooLong()
+    if (end - start > this.#maxLength) throw this.#messageTooLong()
     if (end <= bytes.length) {
       this.seen = 0
       this.left = 1
@@ -99,7 +99,7 @@ export abstract class ValueSequence<In> implements Framing<In> {
     start: number,
     offset: number,
   ): number {
-    if (items >= this.#maxLength && items !== Infinity) throw this.#tooLong()
+    if (items >= this.#maxLength && items !== Infinity) throw this.#messageTooLong()
     this.outer.push(left)
     if (this.outer.length <= this.#maxDepth) return items
     const what = `is nested deeper than \`maxDepth\`, ${this.#maxDepth}`
@@ -134,11 +134,11 @@ export abstract class ValueSequence<In> implements Framing<In> {
         length += key.length
       }
     }
-    if (length > this.#maxLength) throw this.#tooLong()
+    if (length > this.#maxLength) throw this.#messageTooLong()
   }
 
-  #tooLong(): CioError {
-    return tooLong(this.#format.owner, this.#maxLength)
+  #messageTooLong(): CioError {
+    return messageTooLong(this.#format.owner, this.#maxLength)
   }
 }
 

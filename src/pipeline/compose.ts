@@ -17,10 +17,10 @@ export type Run<Ctx> = (ctx: Ctx) => Promise<void>
 /**
  * Composes steps round a far end.
  *
- * Each run notes in `ctx.reached` the name of the innermost middleware that it has entered. A
+ * Each run notes in `ctx.step` the name of the innermost middleware that it has entered. A
  * second `next()` is refused, unless its middleware declares `repeats`.
  */
-export function compose<Ctx extends { reached: string }>(
+export function compose<Ctx extends { step: string }>(
   steps: readonly Step<Ctx>[],
   farEnd: Run<Ctx>,
 ): Run<Ctx> {
@@ -39,9 +39,9 @@ type Layer<Ctx> = (ctx: Ctx, next: Next) => unknown
 // The declarations of koa-compose would bring Koa's types into ours.
 const stack = koaCompose as <Ctx>(layers: readonly Layer<Ctx>[]) => Run<Ctx>
 
-function enter<Ctx extends { reached: string }>({ name, middleware }: Step<Ctx>): Layer<Ctx> {
+function enter<Ctx extends { step: string }>({ name, middleware }: Step<Ctx>): Layer<Ctx> {
   return (ctx, next) => {
-    ctx.reached = name
+    ctx.step = name
     return middleware(ctx, next)
   }
 }

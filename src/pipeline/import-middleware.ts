@@ -16,7 +16,7 @@ import type { Middleware } from './middleware.ts'
  *
  * @throws `ERR_CIO_LOAD`: no such module, or its default export is neither
  */
-export async function load(name: string): Promise<Middleware<never>> {
+export async function importMiddleware(name: string): Promise<Middleware<never>> {
   const exported = await importDefault(name)
   if (typeof exported !== 'function') throw unfit(name, `is ${describe(exported)}`)
   if (isMiddleware(exported)) return exported

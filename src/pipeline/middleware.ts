@@ -1,6 +1,6 @@
 /** What a middleware is, and what it may say about its place. */
 
-import { checkKnown } from '../options.ts'
+import { checkOptionNames } from '../options.ts'
 
 /** Runs what is inside, and settles when that is done with the connection, server or client. */
 export type Next = () => Promise<void>
@@ -75,6 +75,6 @@ export function defineMiddleware<In extends object = object, Adds extends object
   hints: Hints,
   middleware: (ctx: In & Adds, next: Next) => unknown,
 ): Middleware<In, Adds> {
-  checkKnown('defineMiddleware', hints, hintNames)
+  checkOptionNames('defineMiddleware', hints, hintNames)
   return Object.assign(middleware, { hints: Object.freeze({ ...hints }) })
 }

@@ -2,7 +2,7 @@
 
 import { compose, type Run } from './compose.ts'
 import { CioError } from '../errors.ts'
-import { load } from './import-middleware.ts'
+import { importMiddleware } from './import-middleware.ts'
 import type { Hints, Middleware } from './middleware.ts'
 import { order } from './order.ts'
 import {
@@ -36,7 +36,7 @@ export type Selector = string | ((entry: Pick<PipelineEntry, 'name' | 'step' | '
  *
  * A change holds for the runs that begin after it; those under way keep the order they have.
  */
-export class Pipeline<Ctx extends object & { reached: string }> {
+export class Pipeline<Ctx extends object & { step: string }> {
   readonly kind: 'server' | 'connection' | 'client'
   readonly #farEnd: Run<Ctx>
   #registrations: Registration<Ctx>[] = []
@@ -164,7 +164,7 @@ export class Pipeline<Ctx extends object & { reached: string }> {
 
   async #load(): Promise<void> {
     const waiting = this.#registrations.filter((entry) => entry.enabled && !entry.middleware)
-    const loaded = await Promise.all(waiting.map((entry) => load(entry.module!)))
+    const loaded = await Promise.all(waiting.map((entry) => importMiddleware(entry.module!)))
     for (const [index, entry] of waiting.entries()) {
       entry.middleware = loaded[index] as Middleware<Ctx>
       if (this.#registrations.includes(entry)) this.#replaceStep(entry)

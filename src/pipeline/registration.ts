@@ -1,7 +1,7 @@
 /** An entry of a pipeline as it was registered: its names, and the hints that hold for it. */
 
 import { type Hints, type Middleware, hintNames } from './middleware.ts'
-import { checkKnown, optionError } from '../options.ts'
+import { checkOptionNames, optionError } from '../options.ts'
 
 /** What `useConnection` and its like take: a middleware, or the name of a module that exports one. */
 export type Registrable<Ctx extends object> = Middleware<Ctx> | string
@@ -47,7 +47,7 @@ export function registration<Ctx extends object>(
   if (typeof given !== 'string' && typeof given !== 'function') {
     throw optionError(`${kind} pipeline`, 'middleware', 'a function or the name of a module', given)
   }
-  checkKnown(`hints of the ${kind} pipeline`, hints, hintNames)
+  checkOptionNames(`hints of the ${kind} pipeline`, hints, hintNames)
   const [middleware, module] = typeof given === 'string' ? [undefined, given] : [given, undefined]
   return { middleware, module, hints, defaults: {}, at, step, enabled: true }
 }

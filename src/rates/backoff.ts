@@ -1,7 +1,13 @@
 /** Delays between tries, which grow and are spread out. */
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { checkCount, checkDuration, checkKnown, longestTimer, optionError } from '../options.ts'
+import {
+  checkCount,
+  checkDuration,
+  checkOptionNames,
+  maxTimerDelay,
+  optionError,
+} from '../options.ts'
 
 /** Options of a {@link Backoff}. */
 export interface BackoffOptions {
@@ -49,7 +55,7 @@ export class Backoff {
   /** @throws `ERR_CIO_OPTION` */
   constructor(owner: string, options: BackoffOptions = {}) {
     const { retries = 3, delay = 3_000, factor = 1, maxDelay = 60_000, jitter = 0 } = options
-    checkKnown(owner, options, ['retries', 'delay', 'factor', 'maxDelay', 'jitter'])
+    checkOptionNames(owner, options, ['retries', 'delay', 'factor', 'maxDelay', 'jitter'])
     checkCount(owner, 'retries', retries)
     checkDuration(owner, 'delay', delay)
     checkDuration(owner, 'maxDelay', maxDelay)
@@ -70,7 +76,7 @@ export class Backoff {
   delay(retry: number): number {
     // Bounded before it is multiplied: 0 times Infinity is not a number.
     const growth = Math.min(this.#factor ** (retry - 1), Number.MAX_VALUE)
-    const whole = Math.min(this.#delay * growth, this.#maxDelay, longestTimer)
+    const whole = Math.min(this.#delay * growth, this.#maxDelay, maxTimerDelay)
     return whole * (1 - this.#jitter * Math.random())
   }
 }
@@ -79,9 +85,9 @@ export class Backoff {
  * Waits for so many milliseconds; rejects with the signal's reason when it aborts. More than a
  * timer of Node's keeps, such as `Infinity`, is the most that it keeps: 24 days.
  */
-export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+export async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   try {
-    await delay(Math.min(milliseconds, longestTimer), undefined, { signal })
+    await delay(Math.min(milliseconds, maxTimerDelay), undefined, { signal })
   } catch {
     throw signal.reason
   }

@@ -1,6 +1,6 @@
 /** Retries as a share of what goes well. */
 
-import { checkDuration, checkKnown, optionError } from '../options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 
 /** Options of a {@link RetryBudget}. */
 export interface RetryBudgetOptions {
@@ -56,7 +56,7 @@ export class RetryBudget {
   /** @throws `ERR_CIO_OPTION` */
   constructor(options: RetryBudgetOptions = {}) {
     const { ttl = 10_000, minPerSecond = 10, ratio = 0.2 } = options
-    checkKnown('RetryBudget', options, ['ttl', 'minPerSecond', 'ratio'])
+    checkOptionNames('RetryBudget', options, ['ttl', 'minPerSecond', 'ratio'])
     checkDuration('RetryBudget', 'ttl', ttl)
     if (ttl === 0 || ttl === Infinity) {
       throw optionError('RetryBudget', 'ttl', 'milliseconds of at least 1, and finite', ttl)

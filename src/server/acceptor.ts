@@ -2,7 +2,7 @@
 
 import debug from 'debug'
 import { type Server, type Socket, createServer } from 'node:net'
-import { announce, tell } from '../lifecycle/app-events.ts'
+import { emitSafely, reportError } from '../lifecycle/app-events.ts'
 import { descriptorLimit, descriptorOf, nextDescriptor } from './file-descriptors.ts'
 import { CioError, asError } from '../errors.ts'
 import { checkCount } from '../options.ts'
@@ -62,7 +62,7 @@ export class Acceptor {
     log('listens on %o', address)
     server.on('error', (error) => {
       // Who has called `resume()` gets it.
-      if (!this.#opening) tell(ctx.app, error, ctx)
+      if (!this.#opening) reportError(ctx.app, error, ctx)
     })
     this.#watch()
   }
@@ -91,7 +91,7 @@ export class Acceptor {
   }
 
   get #mayListen(): boolean {
-    return !this.#paused && !this.#short && !this.#ctx.isDraining && !this.#ctx.isOver
+    return !this.#paused && !this.#short && !this.#ctx.isDraining && !this.#ctx.isClosed
   }
 
   #hold(): void {
@@ -169,7 +169,7 @@ export class Acceptor {
     if (now - this.#told < coolDown) return
     this.#told = now
     log('short of descriptors: %d of %d', descriptor, limit)
-    announce(this.#ctx.app, 'overload', { descriptor, limit }, this.#ctx)
+    emitSafely(this.#ctx.app, 'overload', { descriptor, limit }, this.#ctx)
   }
 
   #recover(): void {
@@ -178,7 +178,7 @@ export class Acceptor {
     const failed = (thrown: unknown): void => {
       // It is tried again at the next look.
       this.#short = true
-      if (!this.#ctx.isOver) tell(this.#ctx.app, asError(thrown), this.#ctx)
+      if (!this.#ctx.isClosed) reportError(this.#ctx.app, asError(thrown), this.#ctx)
     }
     this.#unhold().catch(failed)
   }

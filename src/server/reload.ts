@@ -2,9 +2,9 @@
 
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
-import { announce } from '../lifecycle/app-events.ts'
+import { emitSafely } from '../lifecycle/app-events.ts'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
-import { dismiss } from '../lifecycle/evict.ts'
+import { evict } from '../lifecycle/evict.ts'
 import { CioError, quote } from '../errors.ts'
 import type { ServerNames } from '../tls/sni.ts'
 import type { ListenOptions, ServerContext } from './server.ts'
@@ -16,19 +16,19 @@ const log = debug('cio:server')
 const judgedAtOnce = 32
 
 /** Makes options of those there are; must give the same where nothing has changed. */
-export type Load = (options: ListenOptions) => ListenOptions | Promise<ListenOptions>
+export type OptionsLoader = (options: ListenOptions) => ListenOptions | Promise<ListenOptions>
 
 /** The loads of a server, in the order in which they were added. */
-export class Reloads {
+export class Reloader {
   readonly #ctx: ServerContext
-  readonly #loads = new Set<Load>()
+  readonly #loads = new Set<OptionsLoader>()
   #last: Promise<void> = Promise.resolve()
 
   constructor(ctx: ServerContext) {
     this.#ctx = ctx
   }
 
-  async add(load: Load): Promise<() => void> {
+  async add(load: OptionsLoader): Promise<() => void> {
     this.#ctx.options = await load(this.#ctx.options)
     this.#loads.add(load)
     return () => void this.#loads.delete(load)
@@ -46,7 +46,7 @@ export class Reloads {
     const ctx = this.#ctx
     let { options } = ctx
     for (const load of this.#loads) options = await load(options)
-    if (ctx.isOver) throw ctx.signal.reason
+    if (ctx.isClosed) throw ctx.signal.reason
     const { requestCert } = ctx.options
     // Settled by `listen`, maybe meanwhile: without it, nobody would have to show a certificate.
     if (requestCert !== undefined) options = { ...options, requestCert }
@@ -55,28 +55,28 @@ export class Reloads {
     if (tls) swapCertificates(tls, options)
     ctx.options = options
     log('reloaded')
-    announce(ctx.app, 'reload', ctx)
+    emitSafely(ctx.app, 'reload', ctx)
     if (tls && before?.trustHash !== namesOf(tls).trustHash) await judgeAgain(ctx, namesOf(tls))
   }
 }
 
 /** Sends away whose certificate would not be accepted any more. */
 async function judgeAgain(server: ServerContext, names: ServerNames): Promise<void> {
-  const { onChange } = server.options
-  if (onChange === 'keep') return
+  const { revoked } = server.options
+  if (revoked === 'keep') return
   let judged = 0
   // A copy: it waits in between, and more may come than go.
   const connections = [...server.connections]
   for (const ctx of connections) {
-    if (ctx.isOver) continue
-    const error = distrust(ctx, names)
-    if (error) dismiss(ctx, error, server.options)
+    if (ctx.isClosed) continue
+    const error = trustError(ctx, names)
+    if (error) evict(ctx, error, server.options)
     if (++judged % judgedAtOnce === 0) await new Promise(setImmediate)
   }
 }
 
 /** Why a peer that was verified would not be any more, or undefined. */
-export function distrust(ctx: StreamContext, names: ServerNames): CioError | undefined {
+export function trustError(ctx: StreamContext, names: ServerNames): CioError | undefined {
   const { peer, socket, remote } = ctx
   const certificate = peer && presentedCertificate(socket as TLSSocket)
   if (!certificate) return undefined
@@ -85,5 +85,5 @@ export function distrust(ctx: StreamContext, names: ServerNames): CioError | und
   if (why === undefined) return undefined
   const name = peer.name === null ? '' : ` (${quote(peer.name)})`
   const message = `${remote}${name} was turned away by \`secure\`: its certificate ${why}`
-  return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
 }

@@ -16,7 +16,7 @@ import {
 import type { Duplex } from 'node:stream'
 import type { Server as TlsServer, TlsOptions } from 'node:tls'
 import { Acceptor } from './acceptor.ts'
-import { announce } from '../lifecycle/app-events.ts'
+import { emitSafely } from '../lifecycle/app-events.ts'
 import type { CertsOptions } from '../../middleware/certs.ts'
 import type { Cio } from '../cio.ts'
 import { ConnectionContext, runConnection } from '../lifecycle/connection.ts'
@@ -24,10 +24,10 @@ import { type CloseOptions, type CloseResult, Context, closeTimeout } from '../l
 import { CioError } from '../errors.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
-import { type Load, Reloads } from './reload.ts'
-import { arrive, run, stopped } from '../lifecycle/run.ts'
+import { type OptionsLoader, Reloader } from './reload.ts'
+import { arrive, run, stoppedError } from '../lifecycle/run.ts'
 import { createTlsServer } from '../tls/tls-server.ts'
-import { checkWindow, drainInWaves } from './staggered-drain.ts'
+import { checkSpread, staggeredDrain } from './staggered-drain.ts'
 
 const log = debug('cio:server')
 
@@ -92,7 +92,7 @@ export class ServerContext extends Context {
   tls: TlsServer | null = null
 
   readonly #connections = new Set<ConnectionContext>()
-  readonly #reloads = new Reloads(this)
+  readonly #reloads = new Reloader(this)
   #acceptor: Acceptor | undefined
   #emptied = (): void => {}
   #stopWaves = (): void => {}
@@ -108,14 +108,14 @@ export class ServerContext extends Context {
    * Makes options of those there are, now and again with each `reload()`: for middleware that read
    * something which may change while the server runs. Returns what forgets it.
    */
-  configure(load: Load): Promise<() => void> {
+  configure(load: OptionsLoader): Promise<() => void> {
     return this.#reloads.add(load)
   }
 
   /**
    * Reads keys, certificates, CAs and revocation lists anew, checks them as at the start, and puts
    * them in place; no connection and no handshake is lost. Where something is wrong, all stays as
-   * it was. Connections whose peer is not trusted any more are dealt with as `onChange` says.
+   * it was. Connections whose peer is not trusted any more are dealt with as `revoked` says.
    *
    * @throws `ERR_CIO_CERTIFICATE`: something is wrong; names the option and the file
    */
@@ -140,22 +140,22 @@ export class ServerContext extends Context {
   }
 
   /**
-   * Stops accepting, asks the connections to finish, spread over `window`, destroys what is left at
+   * Stops accepting, asks the connections to finish, spread over `spread`, destroys what is left at
    * the deadline, and fulfils when all middleware have returned.
    *
-   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration, or `window` is not one within it
+   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration, or `spread` is not one within it
    */
   override async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const { timeout = closeTimeout, window = 0 } = options
+    const { timeout = closeTimeout, spread = 0 } = options
     checkDuration('close', 'timeout', timeout)
-    checkWindow('close', window, timeout)
-    this.#window = window
+    checkSpread('close', spread, timeout)
+    this.#window = spread
     return super.close(options)
   }
 
   /** Asks to finish: stops accepting and drains the connections. Before it listens, it is over. */
   override drain(reason?: Error): void {
-    if (this.arrived || this.isOver) this.#stop(reason)
+    if (this.arrived || this.isClosed) this.#stop(reason)
     else this.destroy(reason ?? new CioError('ERR_CIO_CLOSED', 'close() was called'))
   }
 
@@ -171,11 +171,11 @@ export class ServerContext extends Context {
     this.#acceptor?.close()
     for (const connection of this.#connections) {
       // It has been accepted and has not said a word of its handshake: nothing is lost.
-      const { encrypted, isPlain, socket } = connection
-      if (this.tls && !isPlain && !encrypted && socket?.bytesRead === 0) connection.destroy()
+      const { encrypted, tlsSkipped, socket } = connection
+      if (this.tls && !tlsSkipped && !encrypted && socket?.bytesRead === 0) connection.destroy()
     }
     this.#stopWaves()
-    this.#stopWaves = drainInWaves(this.#connections, this.#window, reason)
+    this.#stopWaves = staggeredDrain(this.#connections, this.#window, reason)
     this.#checkEmptied()
   }
 
@@ -213,7 +213,7 @@ export class ServerContext extends Context {
     this.#connections.add(ctx)
     if (this.isDraining) ctx.drain()
     // Its middleware have returned, and with them what connections work with.
-    if (this.isOver) ctx.destroy()
+    if (this.isClosed) ctx.destroy()
     void runConnection(ctx, this.options.flushTimeout ?? flushTimeout)
     return ctx
   }
@@ -257,9 +257,9 @@ export class ServerContext extends Context {
 
   protected override force(): void {
     const message = 'it was still open at the deadline of close()'
-    const late = new CioError('ERR_CIO_DRAIN_TIMEOUT', message, { fault: 'peer' })
+    const late = new CioError('ERR_CIO_DRAIN_TIMEOUT', message, { fault: 'remote' })
     for (const connection of this.#connections) {
-      if (!connection.isOver) this.#forced++
+      if (!connection.isClosed) this.#forced++
       connection.destroy(late)
     }
     super.force()
@@ -276,7 +276,7 @@ export class ServerContext extends Context {
 /** Runs the server pipeline; resolves when it listens, rejects if it failed before. */
 export function runServer(ctx: ServerContext): Promise<void> {
   return run(ctx, ctx.app.pipelines.server, (thrown) => {
-    const error = thrown ?? (ctx.arrived ? undefined : stopped(ctx, 'listened'))
+    const error = thrown ?? (ctx.arrived ? undefined : stoppedError(ctx, 'listened'))
     log('closed: %s', error?.message ?? 'ended')
     return ctx.destroyedWith ?? error
   })
@@ -285,7 +285,7 @@ export function runServer(ctx: ServerContext): Promise<void> {
 /** Past the last middleware of a server: it listens, until the last connection has ended. */
 export async function serverEnd(ctx: ServerContext): Promise<void> {
   arrive(ctx)
-  announce(ctx.app, 'listening', ctx)
+  emitSafely(ctx.app, 'listening', ctx)
   await ctx.untilEmptied()
 }
 

@@ -10,7 +10,7 @@ const leastStep = 10
  * Asks connections to finish, evenly over so many milliseconds: the first now, the last before they
  * are over. Returns what stops it.
  */
-export function drainInWaves(
+export function staggeredDrain(
   connections: Iterable<ConnectionContext>,
   window: number,
   reason?: Error,
@@ -35,9 +35,9 @@ export function drainInWaves(
  *
  * @throws `ERR_CIO_OPTION`
  */
-export function checkWindow(owner: string, window: number, timeout: number): void {
-  checkDuration(owner, 'window', window)
+export function checkSpread(owner: string, window: number, timeout: number): void {
+  checkDuration(owner, 'spread', window)
   if (window === Infinity || window > timeout) {
-    throw optionError(owner, 'window', 'finite, and at most `timeout`', window)
+    throw optionError(owner, 'spread', 'finite, and at most `timeout`', window)
   }
 }

@@ -8,6 +8,6 @@ import type { Duplex } from 'node:stream'
  * Node's own iterator destroys the stream when the loop ends, and a client that has half-closed
  * never gets its answer. This one leaves it open, also after `break`.
  */
-export function read(stream: Duplex): AsyncIterableIterator<Buffer> {
+export function chunksOf(stream: Duplex): AsyncIterableIterator<Buffer> {
   return stream.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>
 }

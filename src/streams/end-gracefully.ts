@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream'
  *
  * @param timeout Milliseconds; `Infinity` waits for ever.
  */
-export function finish(stream: Duplex, timeout: number): Promise<boolean> {
+export function endGracefully(stream: Duplex, timeout: number): Promise<boolean> {
   if (stream.destroyed) return Promise.resolve(true)
   stream.end()
   stream.resume()

@@ -12,10 +12,10 @@ const ordinary = {
 export type Reason = Error | keyof typeof ordinary
 
 /** Until it is asked for it is what has happened: nothing, or the reason. */
-export type LazySignal = AbortController | Reason | undefined
+export type LazyAbort = AbortController | Reason | undefined
 
 /** The same signal, made. */
-export function made(signal: LazySignal): AbortController {
+export function made(signal: LazyAbort): AbortController {
   if (signal instanceof AbortController) return signal
   const controller = new AbortController()
   if (signal) controller.abort(errorOf(signal))
@@ -23,14 +23,14 @@ export function made(signal: LazySignal): AbortController {
 }
 
 /** The same signal, aborted. The first reason counts. */
-export function fired(signal: LazySignal, reason: Reason): LazySignal {
+export function fired(signal: LazyAbort, reason: Reason): LazyAbort {
   if (!(signal instanceof AbortController)) return signal ?? reason
   if (!signal.signal.aborted) signal.abort(errorOf(reason))
   return signal
 }
 
 /** Whether it has aborted. */
-export function hasFired(signal: LazySignal): boolean {
+export function hasFired(signal: LazyAbort): boolean {
   return signal instanceof AbortController ? signal.signal.aborted : signal !== undefined
 }
 

@@ -4,8 +4,8 @@ import { Duplex, PassThrough, Writable, pipeline } from 'node:stream'
 import zlib from 'node:zlib'
 import { CioError } from '../errors.ts'
 
-/** What a {@link Layer} is made of. */
-export interface LayerOptions {
+/** What a {@link StackLayer} is made of. */
+export interface StackLayerOptions {
   /**
    * What the bytes of the stream beneath go through before they are read, in this order.
    *
@@ -34,9 +34,9 @@ type Done = (error?: Error | null) => void
  *
  * The ends of both directions pass through it, each by itself; so does backpressure, however much
  * a decoder makes of little. It ends the stream beneath, and is destroyed together with it. What a
- * decoder throws is `ERR_CIO_DECODE` (peer), what an encoder throws is `ERR_CIO_ENCODE` (app).
+ * decoder throws is `ERR_CIO_DECODE` (remote), what an encoder throws is `ERR_CIO_ENCODE` (local).
  */
-export class Layer extends Duplex {
+export class StackLayer extends Duplex {
   readonly #beneath: Duplex
   readonly #coders: readonly Duplex[]
   readonly #encoders: readonly [Duplex, ...Duplex[]]
@@ -46,7 +46,10 @@ export class Layer extends Duplex {
   #taken: Done | undefined
   #sent: Done | undefined
 
-  constructor(beneath: Duplex, { decode = [], encode = [], buffered = false }: LayerOptions = {}) {
+  constructor(
+    beneath: Duplex,
+    { decode = [], encode = [], buffered = false }: StackLayerOptions = {},
+  ) {
     super({ allowHalfOpen: true })
     const [first = new PassThrough(), ...others] = encode
     this.#beneath = beneath
@@ -58,7 +61,7 @@ export class Layer extends Duplex {
       this.destroy(new CioError('ERR_CIO_CLOSED', 'the stream beneath was closed before'))
       return
     }
-    makeRoom(beneath)
+    raiseListenerLimit(beneath)
 
     // Before those of pipeline(), which destroys what is beneath by the same error.
     for (const coder of decode) {
@@ -133,7 +136,7 @@ export class Layer extends Duplex {
     this.#failure ??=
       direction === 'decode'
         ? new CioError('ERR_CIO_DECODE', `what the peer sent does not decode: ${cause.message}`, {
-            fault: 'peer',
+            fault: 'remote',
             cause,
           })
         : new CioError('ERR_CIO_ENCODE', `what was written does not encode: ${cause.message}`, {
@@ -150,7 +153,7 @@ const listenersOfPipelines = 8
  * Raises the number of listeners above which Node warns of a leak, by what a stream gets that is
  * in a pipeline for each direction.
  */
-export function makeRoom(stream: Duplex): void {
+export function raiseListenerLimit(stream: Duplex): void {
   const bound = stream.getMaxListeners()
   // 0 is no bound.
   if (bound > 0) stream.setMaxListeners(bound + listenersOfPipelines)

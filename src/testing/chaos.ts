@@ -1,10 +1,10 @@
 /** A middleware that makes a connection behave badly, the same way for the same seed. */
 
 import { type Duplex, Transform } from 'node:stream'
-import { finish } from '../streams/end-gracefully.ts'
-import { Layer } from '../streams/stack-layer.ts'
+import { endGracefully } from '../streams/end-gracefully.ts'
+import { StackLayer } from '../streams/stack-layer.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
-import { checkCount, checkDuration, checkKnown, optionError } from '../options.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../options.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { resetError } from './duplex-pair.ts'
 import { seeded } from './random.ts'
@@ -76,7 +76,7 @@ const firstPieces = 4
  */
 export function chaos(options: ChaosOptions = {}): Middleware<StreamContext> {
   const { delay = 0, chop = Infinity, reset = Infinity, stall = 0, seed = 1 } = options
-  checkKnown('chaos', options, ['delay', 'chop', 'reset', 'stall', 'seed'])
+  checkOptionNames('chaos', options, ['delay', 'chop', 'reset', 'stall', 'seed'])
   checkDuration('chaos', 'delay', delay)
   checkCount('chaos', 'chop', chop, 1)
   checkCount('chaos', 'reset', reset)
@@ -93,15 +93,15 @@ export function chaos(options: ChaosOptions = {}): Middleware<StreamContext> {
         cutOff(beneath)
         layer.destroy(resetError())
       }
-      const decode = [new Unruly(mischief, next() * 2 ** 32, cut)]
-      const encode = [new Unruly(mischief, next() * 2 ** 32, cut)]
-      const layer = new Layer(beneath, { decode, encode })
+      const decode = [new FaultyStream(mischief, next() * 2 ** 32, cut)]
+      const encode = [new FaultyStream(mischief, next() * 2 ** 32, cut)]
+      const layer = new StackLayer(beneath, { decode, encode })
       ctx.stream = layer
       try {
         await inside()
         // TLS is on top of it, and stays there.
-        await finish(ctx.stream, flushTimeout)
-        await finish(layer, flushTimeout)
+        await endGracefully(ctx.stream, flushTimeout)
+        await endGracefully(layer, flushTimeout)
       } finally {
         layer.destroy()
         ctx.stream = beneath
@@ -117,7 +117,7 @@ function cutOff(stream: Duplex & { resetAndDestroy?: () => unknown }): void {
 }
 
 /** One direction. What it does at which byte does not depend on how the bytes come. */
-class Unruly extends Transform {
+class FaultyStream extends Transform {
   readonly #mischief: Required<Omit<ChaosOptions, 'seed'>>
   readonly #reset: () => void
   readonly #sizes: () => number

@@ -3,12 +3,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isCioError } from '../errors.ts'
 import type { Middleware } from '../pipeline/middleware.ts'
-import { read } from '../streams/chunks-of.ts'
+import { chunksOf } from '../streams/chunks-of.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { ConformsOptions } from './conforms.ts'
-import { type End, type Outcome, type Scene, type Stage, play } from './scenario.ts'
-import { Traces } from './resource-leaks.ts'
-import { type MiddlewarePromise, type Visit, nameOf, watch } from './instrument.ts'
+import { type End, type Outcome, type Scenario, type Stage, runScenario } from './scenario.ts'
+import { ResourceLeaks } from './resource-leaks.ts'
+import { type MiddlewarePromise, type Invocation, nameOf, watch } from './instrument.ts'
 
 const texts = ['hello', 'conforms', 'ünïcode', '']
 const several = 8
@@ -22,13 +22,13 @@ export interface Break {
 }
 
 /** All scenes of one middleware. */
-export class Trial {
+export class ConformanceRun {
   readonly breaks: Break[] = []
   readonly tried: Set<MiddlewarePromise> = new Set()
   readonly #make: () => Middleware<StreamContext>
   readonly #options: ConformsOptions
   readonly #timeout: number
-  #visits: Visit[] = []
+  #visits: Invocation[] = []
   #where = ''
 
   constructor(make: () => Middleware<StreamContext>, options: ConformsOptions, timeout: number) {
@@ -109,19 +109,19 @@ export class Trial {
   async #play(
     end: End,
     where: string,
-    scene: Omit<Scene, 'timeout'>,
+    scene: Omit<Scenario, 'timeout'>,
     about?: MiddlewarePromise,
   ): Promise<Outcome> {
     const place = `in the ${end} pipeline, ${where}`
     this.#where = place
     this.#visits = []
-    const traces = new Traces()
+    const traces = new ResourceLeaks()
     const stray: string[] = []
     const note = (thrown: unknown): void => void stray.push(String(thrown))
     process.on('uncaughtException', note)
     process.on('unhandledRejection', note)
     const outcome = await traces.during(() => {
-      return play(this.#stage(end), { ...scene, timeout: this.#timeout })
+      return runScenario(this.#stage(end), { ...scene, timeout: this.#timeout })
     })
     // What nobody handles is told a turn later.
     await new Promise(setImmediate)
@@ -172,7 +172,7 @@ export class Trial {
     const sent = `connection ${connection}, `.repeat(50)
     ctx.stream.end(sent)
     let got = ''
-    for await (const chunk of read(ctx.stream)) got += chunk.toString()
+    for await (const chunk of chunksOf(ctx.stream)) got += chunk.toString()
     if (got !== sent) throw new Error('what came back was not what was sent')
   }
 
@@ -205,13 +205,13 @@ async function echo(ctx: StreamContext): Promise<void> {
     for await (const message of messages) await messages.send(message)
     return
   }
-  for await (const chunk of read(ctx.stream)) ctx.stream.write(chunk)
+  for await (const chunk of chunksOf(ctx.stream)) ctx.stream.write(chunk)
 }
 
 /** Reads to the end, whatever comes. */
 async function drain(ctx: StreamContext): Promise<void> {
   const source: AsyncIterable<unknown> =
-    'messages' in ctx ? (ctx as StreamContext & Messaging).messages : read(ctx.stream)
+    'messages' in ctx ? (ctx as StreamContext & Messaging).messages : chunksOf(ctx.stream)
   // Until its end.
   for await (const _piece of source);
 }
@@ -229,7 +229,7 @@ const over = new Set(['ERR_CIO_CLOSED', 'ERR_CIO_CLOSING'])
  * no socket, in the midst of a write.
  */
 function isOfThePeer(error: Error): boolean {
-  if (isCioError(error)) return error.fault === 'peer' || over.has(error.code)
+  if (isCioError(error)) return error.fault === 'remote' || over.has(error.code)
   const { code = '', name } = error as NodeJS.ErrnoException
   return name === 'AbortError' || /^(ECONN|ECANCELED|EPIPE|ERR_STREAM_|ERR_SSL_)/.test(code)
 }

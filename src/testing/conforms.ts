@@ -5,11 +5,11 @@ import type { ConnectOptions } from '../client/client.ts'
 import { CioError } from '../errors.ts'
 import { isMiddleware } from '../pipeline/import-middleware.ts'
 import type { Middleware, Next } from '../pipeline/middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 import type { ListenOptions } from '../server/server.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { End } from './scenario.ts'
-import { Trial } from './conformance-run.ts'
+import { ConformanceRun } from './conformance-run.ts'
 import { type MiddlewarePromise, nameOf } from './instrument.ts'
 
 /** A middleware, or a function that makes one without being given anything. */
@@ -127,7 +127,7 @@ export async function conforms(
   options: ConformsOptions = {},
 ): Promise<Conformance> {
   const { pipelines = ['connection', 'client'], except = [], timeout = 10_000 } = options
-  checkKnown('conforms', options, known)
+  checkOptionNames('conforms', options, known)
   checkDuration('conforms', 'timeout', timeout)
   if (typeof middleware !== 'function') {
     throw optionError('conforms', 'middleware', 'a middleware or a factory of one', middleware)
@@ -136,7 +136,7 @@ export async function conforms(
     isMiddleware(middleware) ? () => middleware : middleware
   ) as () => Middleware<StreamContext>
 
-  const trial = new Trial(make, options, timeout)
+  const trial = new ConformanceRun(make, options, timeout)
   const before = last
   let done = (): void => {}
   last = new Promise((resolve) => (done = resolve))

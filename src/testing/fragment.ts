@@ -1,6 +1,6 @@
 /** Ways in which a network may cut what was sent. */
 
-import { checkCount, checkKnown, optionError } from '../options.ts'
+import { checkCount, checkOptionNames, optionError } from '../options.ts'
 import { seeded } from './random.ts'
 
 /** Options of {@link fragment}. */
@@ -39,7 +39,7 @@ export function* fragment(
   options: FragmentOptions = {},
 ): Generator<Buffer[]> {
   const { random: ways = 20, seed = 1 } = options
-  checkKnown('fragment', options, ['random', 'seed'])
+  checkOptionNames('fragment', options, ['random', 'seed'])
   checkCount('fragment', 'random', ways)
   if (!Number.isInteger(seed)) throw optionError('fragment', 'seed', 'a whole number', seed)
   const whole = typeof bytes === 'string' ? Buffer.from(bytes) : viewOf(bytes)

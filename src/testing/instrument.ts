@@ -20,7 +20,7 @@ export type MiddlewarePromise =
   | 'survives the peer leaving'
 
 /** One pass of a middleware. */
-export interface Visit {
+export interface Invocation {
   /** How often it called `next()`. */
   nexts: number
   /** What the last `next()` rejected with. */
@@ -40,13 +40,13 @@ export function nameOf(middleware: Middleware<never>): string {
 /** Puts a watcher round a middleware, with its hints. */
 export function watch(
   middleware: Middleware<StreamContext>,
-  visits: Visit[],
+  visits: Invocation[],
   tell: Tell,
 ): Middleware<StreamContext> {
   const hints = { ...middleware.hints, name: nameOf(middleware) || 'nameless' }
 
   return defineMiddleware<StreamContext>(hints, async function watched(ctx, next) {
-    const visit: Visit = { nexts: 0 }
+    const visit: Invocation = { nexts: 0 }
     visits.push(visit)
     const before = look(ctx)
     let running = 0

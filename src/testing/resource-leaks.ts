@@ -13,7 +13,7 @@ const frames = 40
 const turns = 20
 
 /** Notes what is begun within `during()`, and what of it is ended. */
-export class Traces {
+export class ResourceLeaks {
   readonly #within = new AsyncLocalStorage<boolean>()
   readonly #open = new Map<number, string>()
   readonly #listeners = countListeners(process)

@@ -24,7 +24,7 @@ export interface Stage {
 }
 
 /** Who does what. */
-export interface Scene {
+export interface Scenario {
   readonly inside: (ctx: StreamContext, next: Next) => unknown
   readonly outside: (ctx: StreamContext, connection: number) => unknown
   readonly connections?: number
@@ -48,7 +48,7 @@ export interface Outcome {
 }
 
 /** Plays a scene to its end. Never rejects. */
-export async function play(stage: Stage, scene: Scene): Promise<Outcome> {
+export async function runScenario(stage: Stage, scene: Scenario): Promise<Outcome> {
   const { end, subject, counterpart, setUp } = stage
   const errors: Error[] = []
   const outside: Error[] = []
@@ -59,7 +59,7 @@ export async function play(stage: Stage, scene: Scene): Promise<Outcome> {
   const theirs = new Cio()
   setUp(ours, end)
   setUp(theirs, end === 'connection' ? 'client' : 'connection')
-  for (const event of ['error', 'clientError', 'reject'] as const) {
+  for (const event of ['error', 'remoteError', 'reject'] as const) {
     ours.on(event, (error: Error) => void errors.push(error))
     theirs.on(event, () => {})
   }

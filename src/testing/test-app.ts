@@ -4,7 +4,7 @@ import { Cio } from '../cio.ts'
 import type { ClientContext, ConnectOptions } from '../client/client.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { isCioError } from '../errors.ts'
-import { checkKnown } from '../options.ts'
+import { checkOptionNames } from '../options.ts'
 import type { ListenOptions, ServerContext } from '../server/server.ts'
 import { duplexPair } from './duplex-pair.ts'
 
@@ -94,7 +94,7 @@ export async function testApp<
   app: Cio<Connection, OwnClient, Server>,
   options: TestAppOptions<OtherConnection, Client, OtherServer> = {},
 ): Promise<TestApp<Connection, Client, Server>> {
-  checkKnown('testApp', options, ['client', 'listen', 'connect'])
+  checkOptionNames('testApp', options, ['client', 'listen', 'connect'])
   const other = options.client ?? (bareClient() as Cio<OtherConnection, Client, OtherServer>)
   const server = await app.listen({ ...options.listen, bind: false })
   const clients = new Set<ClientContext>()

@@ -6,30 +6,34 @@ import { CioError, asError, quote } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** Why a socket closed in the middle: what this side closed it for, or that the other side did. */
-export function whyClosed(ctx: StreamContext, remote: string, cause: Error | null): Error {
-  if (ctx.isOver) return asError(ctx.signal.reason)
+export function handshakeClosedError(
+  ctx: StreamContext,
+  remote: string,
+  cause: Error | null,
+): Error {
+  if (ctx.isClosed) return asError(ctx.signal.reason)
   return handshakeError(remote, 'it closed the connection', cause)
 }
 
 export function handshakeError(remote: string, what: string, cause: Error | null): CioError {
   return new CioError('ERR_CIO_HANDSHAKE', `the handshake with ${remote} failed: ${what}`, {
-    fault: 'peer',
+    fault: 'remote',
     cause: cause ?? undefined,
   })
 }
 
 /** OpenSSL's reason, without the place in its source that comes before it. */
-export function whyFailed(error: Error): string {
+export function handshakeReason(error: Error): string {
   return (error as { reason?: string }).reason ?? error.message
 }
 
-export function handshakeTimedOut(remote: string, timeout: number): CioError {
+export function handshakeTimeoutError(remote: string, timeout: number): CioError {
   const message = `the handshake with ${remote} was not done within ${timeout} ms`
-  return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'remote' })
 }
 
 /** The error of a client without a certificate that is trusted. */
-export function clientRefused(ctx: StreamContext): CioError {
+export function clientRefusedError(ctx: StreamContext): CioError {
   const socket = ctx.socket as TLSSocket
   const certificate = presentedCertificate(socket)
   const claim = certificate && `the subject it claims, unverified, is ${quote(certificate.subject)}`
@@ -38,5 +42,5 @@ export function clientRefused(ctx: StreamContext): CioError {
   const message = certificate
     ? `${ctx.remote} was turned away by \`secure\`: its certificate is not trusted (${verdict}); ${claim}`
     : `${ctx.remote} was turned away by \`secure\`: it presented no certificate`
-  return new CioError('ERR_CIO_REJECTED', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
 }

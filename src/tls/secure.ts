@@ -15,23 +15,23 @@ import {
   type TLSSocket,
   connect as connectTls,
 } from 'node:tls'
-import { announce } from '../lifecycle/app-events.ts'
+import { emitSafely } from '../lifecycle/app-events.ts'
 import { keepServerCertificate, presentedCertificate } from '../identity/peer-certificate.ts'
 import type { ClientContext } from '../client/client.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import {
-  clientRefused,
+  clientRefusedError,
   handshakeError,
-  handshakeTimedOut,
-  whyClosed,
-  whyFailed,
+  handshakeTimeoutError,
+  handshakeClosedError,
+  handshakeReason,
 } from './handshake-errors.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
-import { distrust } from '../server/reload.ts'
+import { trustError } from '../server/reload.ts'
 import type { ListenOptions } from '../server/server.ts'
-import { checkResumed, nameCheck, serverRefused } from './verify-server-name.ts'
+import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handshakes, namesOf, withoutRenegotiation } from './tls-server.ts'
 
@@ -42,15 +42,15 @@ const defaultHandshakeTimeout = 10_000
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
   const { server } = ctx
   // Not async: nothing of it is left to wait in a plain connection.
-  return server?.tls && !ctx.isPlain ? handshake(ctx).then(next) : next()
+  return server?.tls && !ctx.tlsSkipped ? handshake(ctx).then(next) : next()
 }
 
 /**
  * Makes TLS of the stream, as the `secure` step does, with the options of `listen()` or `connect()`:
  * for a middleware that does it later. Who the peer is was verified, or it throws.
  *
- * @throws `ERR_CIO_HANDSHAKE` (peer), `ERR_CIO_HANDSHAKE_TIMEOUT` (peer), `ERR_CIO_REJECTED` (peer)
- * @throws `ERR_CIO_CERTIFICATE` (app): there is nothing for a server to prove itself by
+ * @throws `ERR_CIO_HANDSHAKE` (remote), `ERR_CIO_HANDSHAKE_TIMEOUT` (remote), `ERR_CIO_REJECTED` (remote)
+ * @throws `ERR_CIO_CERTIFICATE` (local): there is nothing for a server to prove itself by
  */
 export async function handshake(ctx: StreamContext): Promise<void> {
   if (isClient(ctx)) return handshakeOfClient(ctx)
@@ -79,16 +79,16 @@ async function handshakeOfServer(
   if (socket.destroyed) {
     // Which still knows whose it was.
     ctx.socket = raw
-    throw whyClosed(ctx, ctx.remote, socket.errored)
+    throw handshakeClosedError(ctx, ctx.remote, socket.errored)
   }
   const { requestCert, rejectUnauthorized } = options
   if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket))
-    throw clientRefused(ctx)
+    throw clientRefusedError(ctx)
   // What it was verified by may have changed in the middle of the handshake.
-  const unwelcome = names === namesOf(server) ? undefined : distrust(ctx, namesOf(server))
+  const unwelcome = names === namesOf(server) ? undefined : trustError(ctx, namesOf(server))
   if (unwelcome) throw unwelcome
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
-  announce(ctx.app, 'secure', ctx)
+  emitSafely(ctx.app, 'secure', ctx)
 }
 
 /**
@@ -127,11 +127,14 @@ function serverHandshake(
       settle()
       reject(error)
     }
-    const close = (): void => fail(whyClosed(ctx, ctx.remote, raw.errored))
+    const close = (): void => fail(handshakeClosedError(ctx, ctx.remote, raw.errored))
     const timer =
       handshakeTimeout === Infinity
         ? undefined
-        : setTimeout(() => fail(handshakeTimedOut(ctx.remote, handshakeTimeout)), handshakeTimeout)
+        : setTimeout(
+            () => fail(handshakeTimeoutError(ctx.remote, handshakeTimeout)),
+            handshakeTimeout,
+          )
 
     if (raw.destroyed) return close()
     // Before those that end the run because it closed. It stays: a socket whose listeners have come
@@ -147,8 +150,8 @@ function serverHandshake(
       },
       reject: (cause) => {
         // Node tells of what this side destroyed it by as if the peer had failed.
-        if (ctx.isOver) fail(asError(ctx.signal.reason))
-        else fail(handshakeError(ctx.remote, whyFailed(cause), cause))
+        if (ctx.isClosed) fail(asError(ctx.signal.reason))
+        else fail(handshakeError(ctx.remote, handshakeReason(cause), cause))
       },
     })
     // A peer that leaves in the middle has to be noticed; the TLS socket takes this over.
@@ -193,18 +196,18 @@ const clientWishes = [
 export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
   const { options } = ctx
   const wanted = options.tls ?? clientWishes.some((name) => options[name] !== undefined)
-  if (wanted && !ctx.isPlain) await handshake(ctx)
+  if (wanted && !ctx.tlsSkipped) await handshake(ctx)
   return next()
 }
 
 async function handshakeOfClient(ctx: ClientContext): Promise<void> {
   // Node would wait for what has been told already.
-  if (ctx.stream.destroyed) throw whyClosed(ctx, ctx.remote, ctx.stream.errored)
+  if (ctx.stream.destroyed) throw handshakeClosedError(ctx, ctx.remote, ctx.stream.errored)
   const socket = await clientHandshake(ctx)
   putOnTop(ctx, socket)
-  if (socket.isSessionReused()) checkResumed(ctx, socket)
+  if (socket.isSessionReused()) checkResumedServer(ctx, socket)
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
-  announce(ctx.app, 'secure', ctx)
+  emitSafely(ctx.app, 'secure', ctx)
 }
 
 function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
@@ -212,7 +215,7 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
   const { host, handshakeTimeout = defaultHandshakeTimeout } = options
   checkDuration('connect', 'handshakeTimeout', handshakeTimeout)
   const raw = ctx.stream
-  const checkName = nameCheck(options)
+  const checkName = serverNameCheck(options)
 
   return new Promise((resolve, reject) => {
     const socket = connectTls({
@@ -229,16 +232,16 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
       handshakeTimeout === Infinity
         ? undefined
         : setTimeout(
-            () => socket.destroy(handshakeTimedOut(remote, handshakeTimeout)),
+            () => socket.destroy(handshakeTimeoutError(remote, handshakeTimeout)),
             handshakeTimeout,
           )
     const fail = (error: Error): void => {
       clearTimeout(timer)
       if (error instanceof CioError) reject(error)
-      else if (socket.authorizationError) reject(serverRefused(remote, error))
-      else reject(handshakeError(remote, whyFailed(error), error))
+      else if (socket.authorizationError) reject(serverRefusedError(remote, error))
+      else reject(handshakeError(remote, handshakeReason(error), error))
     }
-    const close = (): void => fail(whyClosed(ctx, remote, null))
+    const close = (): void => fail(handshakeClosedError(ctx, remote, null))
     socket.once('error', fail)
     socket.once('close', close)
     socket.once('secureConnect', () => {

@@ -6,7 +6,7 @@ import { domainToASCII } from 'node:url'
 import type { CertsOptions } from '../../middleware/certs.ts'
 import { CioError, quote } from '../errors.ts'
 import type { ListenOptions } from '../server/server.ts'
-import { Trust, type TrustOptions, trustHash } from './trust-store.ts'
+import { TrustStore, type TrustOptions, trustHash } from './trust-store.ts'
 
 const hostName = /^(?:\*\.)?[a-z\d_-]+(?:\.[a-z\d_-]+)*$/
 
@@ -36,7 +36,7 @@ export class ServerNames {
   readonly #options: ListenOptions
   readonly #certs = new Map<string, CertsOptions>()
   readonly #contexts = new Map<CertsOptions | undefined, SecureContext>()
-  readonly #trusts = new Map<CertsOptions | undefined, Trust>()
+  readonly #trusts = new Map<CertsOptions | undefined, TrustStore>()
 
   constructor(options: ListenOptions, sessionIdContext: string) {
     this.#options = options
@@ -68,11 +68,11 @@ export class ServerNames {
   }
 
   /** Who is trusted on connections under a name. */
-  trustOf(servername: string | false | null | undefined): Trust {
+  trustOf(servername: string | false | null | undefined): TrustStore {
     const named = this.#certsOf(servername)
     const known = this.#trusts.get(named)
     if (known) return known
-    const trust = new Trust(trustOptions(this.#options, named))
+    const trust = new TrustStore(trustOptions(this.#options, named))
     this.#trusts.set(named, trust)
     return trust
   }

@@ -4,7 +4,7 @@ import { constants, createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, type TlsOptions, createServer } from 'node:tls'
 import { CioError } from '../errors.ts'
-import { checkDuration, longestTimer } from '../options.ts'
+import { checkDuration, maxTimerDelay } from '../options.ts'
 import { ServerNames, namesDiffer } from './sni.ts'
 import type { ListenOptions } from '../server/server.ts'
 import { trustHash } from './trust-store.ts'
@@ -37,7 +37,7 @@ export function createTlsServer(options: ListenOptions): Server | null {
     }),
     rejectUnauthorized: false,
     // Ours is a deadline; Node's starts again with every byte, and closes nothing.
-    handshakeTimeout: longestTimer,
+    handshakeTimeout: maxTimerDelay,
   } as TlsOptions)
   names.set(server, new ServerNames(options, settings.sessionIdContext))
   server.on('secureConnection', (socket) => handshakes.get(rawOf(socket))?.resolve(socket))

@@ -11,7 +11,7 @@
 
 import { X509Certificate, createHash } from 'node:crypto'
 import { type SecureContextOptions, rootCertificates } from 'node:tls'
-import { Revoked } from '../identity/revocation-list.ts'
+import { RevocationList } from '../identity/revocation-list.ts'
 
 /** What decides about trust, as Node's `tls` takes it. */
 export type TrustOptions = Pick<SecureContextOptions, 'ca' | 'crl'> & {
@@ -38,15 +38,15 @@ const block = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END/g
 const longestChain = 16
 
 /** Judges certificates by a set of CAs and revocation lists. */
-export class Trust {
+export class TrustStore {
   readonly #anchors: readonly X509Certificate[]
   readonly #partial: boolean
-  readonly #revoked: Revoked
+  readonly #revoked: RevocationList
   readonly #accepted = new Set<string>()
 
   /** @throws where a certificate or list cannot be read */
   constructor({ ca, crl, allowPartialTrustChain = false }: TrustOptions) {
-    this.#revoked = new Revoked(texts(crl))
+    this.#revoked = new RevocationList(texts(crl))
     const pem = ca === undefined ? rootCertificates : texts(ca)
     this.#partial = allowPartialTrustChain
     this.#anchors = pem

@@ -6,7 +6,7 @@ import type { ClientContext, ConnectOptions } from '../client/client.ts'
 import { CioError, asError, quote } from '../errors.ts'
 
 /** The check of the server's name: Node's or the application's, which may throw. */
-export function nameCheck({
+export function serverNameCheck({
   checkServerIdentity: check = checkServerIdentity,
 }: ConnectOptions): typeof checkServerIdentity {
   return (host, certificate) => {
@@ -19,24 +19,24 @@ export function nameCheck({
 }
 
 /** Node does not check the name again when a session is resumed, whatever name that was for. */
-export function checkResumed({ options, remote }: ClientContext, socket: TLSSocket): void {
+export function checkResumedServer({ options, remote }: ClientContext, socket: TLSSocket): void {
   const certificate = presentedCertificate(socket)
   if (!certificate || !socket.authorized) return
   const host = options.servername || options.host || 'localhost'
-  const error = nameCheck(options)(host, certificate.toLegacyObject())
+  const error = serverNameCheck(options)(host, certificate.toLegacyObject())
   if (!error) return
   const authorizationError = (error as NodeJS.ErrnoException).code ?? error.message
   Object.assign(socket, { authorized: false, authorizationError })
-  if (options.rejectUnauthorized !== false) throw serverRefused(remote, error)
+  if (options.rejectUnauthorized !== false) throw serverRefusedError(remote, error)
 }
 
 /** The error of a server whose certificate is not accepted. */
-export function serverRefused(remote: string, cause: Error): CioError {
+export function serverRefusedError(remote: string, cause: Error): CioError {
   const { code = cause.name } = cause as NodeJS.ErrnoException
   return new CioError(
     'ERR_CIO_REJECTED',
     `${remote} was turned away by \`secure\`: its certificate is not accepted (${code}): ${whyNotAccepted(cause)}`,
-    { fault: 'peer', cause },
+    { fault: 'remote', cause },
   )
 }
 

@@ -3,10 +3,16 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { type ListOptions, type Who, Cio, allowList, denyList } from '../../src/index.ts'
+import {
+  type AccessListOptions,
+  type PeerSelector,
+  Cio,
+  allowList,
+  denyList,
+} from '../../src/index.ts'
 import { identity, loaded, path } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { greet, listenTo, visit } from '../support/tls.ts'
+import { writeGreeting, recordEvents, connectTls } from '../support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 const never = new Promise<never>(() => {})
@@ -14,15 +20,15 @@ const never = new Promise<never>(() => {})
 /** What a list made of that says to alice, and all that the app tells. */
 async function meetAlice(
   t: ExecutionContext,
-  who: Who,
-  options: ListOptions = {},
+  who: PeerSelector,
+  options: AccessListOptions = {},
   list: typeof allowList = allowList,
 ) {
-  const app = new Cio().useConnection(list(who, options)).useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(list(who, options)).useConnection(writeGreeting)
+  const told = recordEvents(app)
   const server = await serve(t, app, mutual)
   const over = new Promise((resolve) => app.once('close', resolve))
-  const { said } = await visit(t, server, loaded('alice'))
+  const { said } = await connectTls(t, server, loaded('alice'))
   await over
   t.is(server.connections.size, 0)
   return { said, ...told }
@@ -36,7 +42,7 @@ test('a predicate may take its time', async (t) => {
   t.like(await meetAlice(t, slow), { said: 'hello alice', reject: [], error: [] })
 })
 
-const failing: readonly (readonly [what: string, who: Who, reason: RegExp])[] = [
+const failing: readonly (readonly [what: string, who: PeerSelector, reason: RegExp])[] = [
   [
     'throws',
     () => {
@@ -56,12 +62,12 @@ for (const [what, who, reason] of failing) {
     ['denyList', denyList],
   ] as const) {
     test(`a predicate that ${what} turns away (${name})`, async (t) => {
-      const { said, reject, clientError, error } = await meetAlice(t, who, { timeout: 50 }, list)
+      const { said, reject, remoteError, error } = await meetAlice(t, who, { timeout: 50 }, list)
       t.is(said, '')
-      t.like(reject, [{ code: 'ERR_CIO_REJECTED', fault: 'peer' }])
+      t.like(reject, [{ code: 'ERR_CIO_REJECTED', fault: 'remote' }])
       t.regex(reject[0]!.message, reason)
       t.true(reject[0]!.cause instanceof Error)
-      t.deepEqual([...clientError, ...error], [])
+      t.deepEqual([...remoteError, ...error], [])
     })
   }
 }
@@ -69,10 +75,11 @@ for (const [what, who, reason] of failing) {
 test('a predicate is not asked about who has no verified identity', async (t) => {
   let asked = 0
   const app = new Cio().useConnection(allowList(() => ++asked > 0))
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, { ...mutual, rejectUnauthorized: false })
-  for (const name of ['selfSigned', 'twoNames', 'nulUtf8']) await visit(t, server, loaded(name))
-  await visit(t, server)
+  for (const name of ['selfSigned', 'twoNames', 'nulUtf8'])
+    await connectTls(t, server, loaded(name))
+  await connectTls(t, server)
   t.is(asked, 0)
   t.is(told.reject.length, 4)
 })
@@ -92,8 +99,8 @@ test('reject is given null for who has no verified identity', async (t) => {
     }),
   )
   const server = await serve(t, app, { ...mutual, rejectUnauthorized: false })
-  t.is((await visit(t, server, loaded('selfSigned'))).said, 'null')
-  t.is((await visit(t, server)).said, 'null')
+  t.is((await connectTls(t, server, loaded('selfSigned'))).said, 'null')
+  t.is((await connectTls(t, server)).said, 'null')
 })
 
 test('reject says goodbye without TLS too, after its promise', async (t) => {
@@ -131,7 +138,7 @@ for (const [what, goodbye, reason] of [
     const { said, reject, error } = await meetAlice(t, ['bob'], { reject: goodbye, timeout: 50 })
     t.is(said, '')
     t.like(reject, [{ code: 'ERR_CIO_REJECTED' }])
-    t.like(error, [{ code: 'ERR_CIO_GOODBYE', fault: 'app' }])
+    t.like(error, [{ code: 'ERR_CIO_GOODBYE', fault: 'local' }])
     t.regex(error[0]!.message, reason)
   })
 }
@@ -143,7 +150,7 @@ test('a goodbye that the peer does not read is given up', async (t) => {
       timeout: 100,
     }),
   )
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app)
   const over = once(app, 'close')
   const socket = await dial(t, server)
@@ -160,10 +167,10 @@ for (const [what, who, options] of [
   test(`close() does not wait for ${what} that never settles`, async (t) => {
     const list = allowList(who, options)
     const app = new Cio().useConnection(list)
-    const told = listenTo(app)
+    const told = recordEvents(app)
     const server = await serve(t, app, mutual)
     const secured = once(app, 'secure')
-    const visiting = visit(t, server, loaded('alice'))
+    const visiting = connectTls(t, server, loaded('alice'))
     await secured
     t.is((await server.close({ timeout: 0 })).forced, 1)
     await visiting
@@ -173,11 +180,11 @@ for (const [what, who, options] of [
   test(`a connection that is destroyed does not leave ${what} behind that never settles`, async (t) => {
     const list = allowList(who, options)
     const app = new Cio().useConnection(list)
-    const told = listenTo(app)
+    const told = recordEvents(app)
     const server = await serve(t, app, mutual)
     const over = once(app, 'close')
     app.once('secure', (ctx) => void setImmediate(() => ctx.destroy()))
-    await visit(t, server, loaded('alice'))
+    await connectTls(t, server, loaded('alice'))
     await over
     t.is(server.connections.size, 0)
     t.is(told.reject.length, what === 'a goodbye' ? 1 : 0)
@@ -188,7 +195,7 @@ test('reject is told with the context, whose peer is still there', async (t) => 
   const app = new Cio().useConnection(allowList(['bob']))
   const server = await serve(t, app, mutual)
   const rejected = once(app, 'reject')
-  await visit(t, server, loaded('alice'))
+  await connectTls(t, server, loaded('alice'))
   const [error, ctx] = (await rejected) as [Error, { peer: { name: string } }]
   t.is(ctx.peer.name, 'alice')
   t.regex(
@@ -200,7 +207,7 @@ test('reject is told with the context, whose peer is still there', async (t) => 
 test('without a listener of reject, the process goes on and prints nothing', async (t) => {
   const app = new Cio().useConnection(allowList(['bob']))
   const server = await serve(t, app, mutual)
-  t.is((await visit(t, server, loaded('alice'))).said, '')
+  t.is((await connectTls(t, server, loaded('alice'))).said, '')
 })
 
 test('what a peer is called is escaped in the debug lines', async (t) => {

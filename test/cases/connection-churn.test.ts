@@ -56,7 +56,7 @@ async function churn(
     counts.open++
   })
   app.on('close', () => counts.open--)
-  app.on('clientError', () => {})
+  app.on('remoteError', () => {})
   app.on('error', (error) => t.fail(error.stack))
   const server = await serve(t, app, { ...options, handshakeTimeout: 2_000 })
 

@@ -85,7 +85,7 @@ test('what is left at the deadline is cut and told, and the process ends with co
   t.is(code, 1)
   t.deepEqual(lines.slice(2), [
     { event: 'drain', signal: 'SIGINT', forced: false },
-    { event: 'clientError', code: 'ERR_CIO_DRAIN_TIMEOUT' },
+    { event: 'remoteError', code: 'ERR_CIO_DRAIN_TIMEOUT' },
     { event: 'database closed' },
     { event: 'drained', forced: 1 },
   ])

@@ -17,7 +17,7 @@ import { once } from 'node:events'
 import { Cio, type ConnectionContext } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
 import { closeAfter, readAll, serve } from '../support/serve.ts'
-import { heard, networks, open, socketPath } from '../support/transports.ts'
+import { nextEvent, networks, open, socketPath } from '../support/transports.ts'
 
 const big = 16 * 1024 * 1024
 
@@ -30,7 +30,7 @@ function late(t: ExecutionContext): Cio {
     ctx.stream.write(`got ${size}\n`)
     ctx.stream.write(Buffer.alloc(big, 'x'))
   })
-  for (const event of ['error', 'clientError'] as const) {
+  for (const event of ['error', 'remoteError'] as const) {
     app.on(event, (error: Error) => t.fail(`${event}: ${error.message}`))
   }
   return app
@@ -120,8 +120,8 @@ for (const version of ['-tls1_3', '-tls1_2']) {
       sizes.push(size)
     })
     app.on('error', (error) => t.fail(String(error)))
-    app.on('clientError', (error) => t.fail(String(error)))
-    const closed = heard(app, 'close')
+    app.on('remoteError', (error) => t.fail(String(error)))
+    const closed = nextEvent(app, 'close')
     const { port } = await serve(t, app, identity('server'))
     t.is((await fed(t, 'hello', 'openssl', 's_client', ...connect(port))).code, 0)
     const [ctx]: [ConnectionContext] = await closed

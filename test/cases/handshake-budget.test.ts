@@ -27,7 +27,7 @@ test('a living connection is answered between the handshakes of hundreds of clie
   app.on('secure', () => secured++)
   app.on('connection', () => (most = Math.max(most, bounds.counts.handshakes)))
   app.on('error', (error) => t.fail(String(error)))
-  app.on('clientError', () => {})
+  app.on('remoteError', () => {})
   const server = await serve(t, app, { ...identity('server'), handshakeTimeout: 50_000 })
 
   for (let index = 0; index < silent; index++) {

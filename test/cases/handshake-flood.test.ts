@@ -24,7 +24,7 @@ test('good clients get in during a flood of handshakes, which are all cut off', 
   let over = 0
   let emptied = (): void => {}
   const all = new Promise<void>((resolve) => (emptied = resolve))
-  app.on('clientError', (error) => {
+  app.on('remoteError', (error) => {
     const { code } = error as CioError
     codes[code] = (codes[code] ?? 0) + 1
     if (++over === silent + garbage) emptied()

@@ -21,7 +21,7 @@ for (const kind of ['plain', 'TLS'] as const) {
     const codes = new Map<string, number>()
     let emptied = (): void => {}
     const all = new Promise<void>((resolve) => (emptied = resolve))
-    app.on('clientError', (error) => {
+    app.on('remoteError', (error) => {
       const { code } = error as CioError
       codes.set(code, (codes.get(code) ?? 0) + 1)
       if (codes.get('ERR_CIO_IDLE') === silent) emptied()

@@ -25,7 +25,7 @@ test('busy connections end at their lifetime: some by themselves, the deaf at th
       await ctx.messages.send('goodbye')
     })
   const codes = new Map<string, number>()
-  app.on('clientError', (error) => {
+  app.on('remoteError', (error) => {
     const { code } = error as CioError
     codes.set(code, (codes.get(code) ?? 0) + 1)
   })

@@ -10,7 +10,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { Cio, type CioError, lines, timeout } from '../../src/index.ts'
 import { dial, serve } from '../support/serve.ts'
-import { heard } from '../support/transports.ts'
+import { nextEvent } from '../support/transports.ts'
 
 /** Writes a byte at a time, each when the last is on its way. */
 async function drip(peer: Socket, text: string): Promise<void> {
@@ -32,7 +32,7 @@ function echo(lifetime = Infinity): Cio {
 
 test('lines that come byte by byte from several peers are what they were', async (t) => {
   const app = echo()
-  app.on('clientError', (error) => t.fail(error.message))
+  app.on('remoteError', (error) => t.fail(error.message))
   const server = await serve(t, app)
   await Promise.all(
     Array.from({ length: 10 }, async (_, index) => {
@@ -51,7 +51,7 @@ test('lines that come byte by byte from several peers are what they were', async
 
 test('a line without an end is cut off at its bound, however slowly it comes', async (t) => {
   const app = echo()
-  const failed = heard(app, 'clientError')
+  const failed = nextEvent(app, 'remoteError')
   const server = await serve(t, app)
   const peer = await dial(t, server)
   await drip(peer, 'x'.repeat(1_500))
@@ -61,8 +61,8 @@ test('a line without an end is cut off at its bound, however slowly it comes', a
 
 test('a line that takes for ever is cut off at the end of its life', async (t) => {
   const app = echo(300)
-  const failed = heard(app, 'clientError')
-  const over = heard(app, 'close')
+  const failed = nextEvent(app, 'remoteError')
+  const over = nextEvent(app, 'close')
   const server = await serve(t, app)
   const peer = await dial(t, server)
   const interval = setInterval(() => peer.write('x'), 25)

@@ -22,8 +22,8 @@ import {
 } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { type Told, firstFlight, listenTo } from '../support/tls.ts'
-import { heard } from '../support/transports.ts'
+import { type Recorded, firstFlight, recordEvents } from '../support/tls.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const source = { address: '192.0.2.7', port: 40_000 }
 const destination = { address: '198.51.100.1', port: 443 }
@@ -31,10 +31,10 @@ const headers = {
   1: proxyHeader({ source, destination }, { version: 1 }),
   2: proxyHeader({ source, destination, authority: 'a.test', alpn: 'h2' }, { crc32c: true }),
 } as const
-const quiet: Told = { reject: [], clientError: [], error: [] }
+const quiet: Recorded = { reject: [], remoteError: [], error: [] }
 
 /** Answers all that came, at its end. */
-function echo(timeout?: number): { app: Cio; told: Told; handled: () => number } {
+function echo(timeout?: number): { app: Cio; told: Recorded; handled: () => number } {
   let handled = 0
   const app = new Cio()
   app
@@ -46,7 +46,7 @@ function echo(timeout?: number): { app: Cio; told: Told; handled: () => number }
       const all = await readAll(ctx)
       ctx.stream.write(`${ctx.address}: ${all}`)
     })
-  return { app, told: listenTo(app), handled: () => handled }
+  return { app, told: recordEvents(app), handled: () => handled }
 }
 
 /** Waits until so many bytes have come by the only connection there is. */
@@ -77,7 +77,7 @@ for (const version of [1, 2] as const) {
     const server = await serve(t, app)
     const all = Buffer.concat([header, Buffer.from('0123')])
     for (let cut = 1; cut < all.length; cut++) {
-      const over = heard(app, 'close')
+      const over = nextEvent(app, 'close')
       const socket = await dial(t, server)
       socket.write(all.subarray(0, cut))
       await arrived(server, cut)
@@ -108,7 +108,7 @@ for (const version of [1, 2] as const) {
       const server = await serve(t, app, identity('server'))
       const end = header.length + 12
       for (let cut = 1; cut < end; cut += steps === 'alone' ? 1 : 7) {
-        const over = heard(app, 'close')
+        const over = nextEvent(app, 'close')
         t.is(await talkTls(t, server, header, cut), '192.0.2.7: hello', `${cut}`)
         await over
       }
@@ -153,7 +153,7 @@ for (const [what, bytes] of Object.entries(wrong)) {
   test(`${what} ends the connection at once, and is told once`, async (t) => {
     const { app, told, handled } = echo(600_000)
     const server = await serve(t, app)
-    const over = heard(app, 'close')
+    const over = nextEvent(app, 'close')
     const socket = await dial(t, server)
     // Not ended: the sender waits for an answer.
     socket.write(bytes)
@@ -173,7 +173,7 @@ for (const [what, bytes] of [
   test(`${what} ends the connection when its time is over`, async (t) => {
     const { app, told, handled } = echo(50)
     const server = await serve(t, app)
-    const over = heard(app, 'close')
+    const over = nextEvent(app, 'close')
     const socket = await dial(t, server)
     if (bytes.length > 0) socket.write(bytes)
     t.is(await readAll(socket).catch(() => ''), '')
@@ -186,7 +186,7 @@ for (const [what, bytes] of [
 test('a sender of one byte after the other does not get more time', async (t) => {
   const { app, told } = echo(100)
   const server = await serve(t, app)
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   const socket = await dial(t, server)
   const drip = setInterval(() => socket.write('x'), 5)
   t.teardown(() => clearInterval(drip))
@@ -202,7 +202,7 @@ test('the time of a header that has come is over with it', async (t) => {
   socket.write(headers[1])
   const ctx = await arrived(server, headers[1].length)
   await new Promise((resolve) => setTimeout(resolve, 1_100))
-  t.false(ctx.isOver)
+  t.false(ctx.isClosed)
   socket.end('late')
   t.is(await readAll(socket), '192.0.2.7: late')
   t.deepEqual(told, quiet)
@@ -221,7 +221,7 @@ for (const [moment, bytes] of Object.entries(moments)) {
     test(`an end ${moment} of ${over} is told once`, async (t) => {
       const { app, told, handled } = echo()
       const server = await serve(t, app, options)
-      const closed = heard(app, 'close')
+      const closed = nextEvent(app, 'close')
       const socket = await dial(t, server)
       socket.end(bytes)
       await closed
@@ -232,7 +232,7 @@ for (const [moment, bytes] of Object.entries(moments)) {
     test(`a reset ${moment} of ${over} is told once`, async (t) => {
       const { app, told, handled } = echo()
       const server = await serve(t, app, options)
-      const closed = heard(app, 'close')
+      const closed = nextEvent(app, 'close')
       const socket = await dial(t, server)
       if (bytes.length > 0) socket.write(bytes)
       await arrived(server, bytes.length)
@@ -258,7 +258,7 @@ for (const rest of ['', '\x16\x03\x01']) {
   test(`an end after a header and ${rest.length} bytes of a ClientHello ends the handshake at once`, async (t) => {
     const { app, told } = echo()
     const server = await serve(t, app, { ...identity('server'), handshakeTimeout: Infinity })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const socket = await dial(t, server)
     socket.end(Buffer.concat([headers[1], Buffer.from(rest, 'latin1')]))
     await closed
@@ -270,7 +270,7 @@ test('a reset after a header is told once, at whatever moment', async (t) => {
   for (const moment of ['at once', 'when it has come'] as const) {
     const { app, told } = echo()
     const server = await serve(t, app)
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const socket = await dial(t, server)
     socket.write(headers[1])
     if (moment !== 'at once') await arrived(server, headers[1].length)
@@ -278,7 +278,7 @@ test('a reset after a header is told once, at whatever moment', async (t) => {
     await closed
     // At once, it may have been before it was accepted.
     if (moment !== 'at once') expect(t, told, ['ECONNRESET'])
-    t.is(told.clientError.length, 1)
+    t.is(told.remoteError.length, 1)
     t.deepEqual([told.reject, told.error], [[], []])
   }
 })
@@ -290,7 +290,7 @@ for (const [what, header] of [
   test(`a sender that has reset before it is accepted, with ${what}, does not come in`, async (t) => {
     const { app, told, handled } = echo()
     const { port } = await serve(t, app)
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const program = `const socket = require('net').connect(${port}, '127.0.0.1', () => {
       socket.write(${JSON.stringify(header)}, () => socket.resetAndDestroy())
     })`
@@ -306,12 +306,12 @@ for (const [what, header] of [
 test('a reset after a malformed header is no second event', async (t) => {
   const { app, told } = echo()
   const server = await serve(t, app)
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const socket = await dial(t, server)
   socket.write('nonsense')
   socket.resetAndDestroy()
   await closed
-  t.is(told.clientError.length + told.reject.length, 1)
+  t.is(told.remoteError.length + told.reject.length, 1)
   t.deepEqual(told.error, [])
 })
 
@@ -320,7 +320,7 @@ test('forty resets in a row leave nothing behind', async (t) => {
   const server = await serve(t, app, identity('server'))
   const bytes = Buffer.concat([headers[2], Buffer.from('160301', 'hex')])
   for (let length = 0; length < 40; length++) {
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const socket: Socket = await dial(t, server)
     if (length > 0) socket.write(bytes.subarray(0, 2 * length))
     if (length % 2 === 0) await arrived(server, Math.min(2 * length, bytes.length))
@@ -328,13 +328,13 @@ test('forty resets in a row leave nothing behind', async (t) => {
     await closed
   }
   t.is(server.connections.size, 0)
-  t.is(told.clientError.length, 40)
+  t.is(told.remoteError.length, 40)
   t.deepEqual([told.reject, told.error], [[], []])
 })
 
-function expect(t: ExecutionContext, told: Told, clientErrors: readonly string[]): void {
+function expect(t: ExecutionContext, told: Recorded, clientErrors: readonly string[]): void {
   t.deepEqual(
-    told.clientError.map((error) => (error as CioError).code),
+    told.remoteError.map((error) => (error as CioError).code),
     [...clientErrors],
   )
   t.deepEqual([told.reject, told.error], [[], []])

@@ -13,7 +13,7 @@ import type { ConnectionContext } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { Receiver, Sender, assertNoneLost } from '../support/numbers.ts'
 import { ownPort } from '../support/ports.ts'
-import { heard } from '../support/transports.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const rounds = 10
 
@@ -48,7 +48,7 @@ async function lose(
     sender.post(20)
     if (round % 2 === 0) await sender.settled()
     sender.post(20)
-    const [gone, back] = [heard(sender.app, 'disconnect'), heard(sender.app, 'connect')]
+    const [gone, back] = [nextEvent(sender.app, 'disconnect'), nextEvent(sender.app, 'connect')]
     // Of those that are there the last: the one before may not have been noticed to be gone.
     end([...server.connections].at(-1)!)
     sender.post(20)
@@ -84,7 +84,7 @@ test('a server that stops listening for a while loses and doubles nothing', asyn
   for (let round = 1; round <= rounds; round++) {
     sender.post(50)
     const { port } = server
-    const back = heard(sender.app, 'connect')
+    const back = nextEvent(sender.app, 'connect')
     await server.close({ timeout: round % 2 === 0 ? 0 : 5_000 })
     // Asked for while nobody listens, so that it is refused at least once.
     await refusedOnce(sender)

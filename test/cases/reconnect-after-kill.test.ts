@@ -11,7 +11,7 @@ import { once } from 'node:events'
 import { Sender, countTo } from '../support/numbers.ts'
 import { numbersFile, numbersIn, startNumbersServer } from '../support/numbers-server.ts'
 import { ownPort } from '../support/ports.ts'
-import { heard } from '../support/transports.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const rounds = 12
 
@@ -24,7 +24,7 @@ test('a server that is killed and started again loses and doubles nothing', asyn
     sender.post(100)
     if (round % 3 === 0) await sender.settled()
     sender.post(100)
-    const [gone, back] = [heard(sender.app, 'disconnect'), heard(sender.app, 'connect')]
+    const [gone, back] = [nextEvent(sender.app, 'disconnect'), nextEvent(sender.app, 'connect')]
     server.child.kill('SIGKILL')
     await once(server.child, 'exit')
     sender.post(50)

@@ -12,7 +12,7 @@ import type { CioError } from '../../src/index.ts'
 import { identity, loaded, path } from '../support/certificates.ts'
 import { Receiver, Sender, assertNoneLost } from '../support/numbers.ts'
 import { ownPort } from '../support/ports.ts'
-import { heard } from '../support/transports.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const rounds = 12
 const host = '127.0.0.1'
@@ -24,7 +24,7 @@ test('a server that renews its certificate loses and doubles nothing', async (t)
   const ctx = await sender.connect({ host: 'localhost', family: 4, port, ca: path('root.crt') })
   for (let round = 1; round <= rounds; round++) {
     sender.post(50)
-    const back = heard(sender.app, 'connect')
+    const back = nextEvent(sender.app, 'connect')
     await server.close({ timeout: 0 })
     sender.post(50)
     const own = identity(round % 2 === 0 ? 'server' : 'server2')
@@ -56,7 +56,7 @@ for (const [what, name] of [
     })
     other.on('tlsClientError', () => {})
     t.teardown(() => other.close())
-    const rejected = heard(sender.app, 'reject')
+    const rejected = nextEvent(sender.app, 'reject')
     await server.close({ timeout: 0 })
     sender.post(10)
     other.listen(port, host)

@@ -9,10 +9,10 @@ import test from 'ava'
 import { unlinkSync, writeFileSync, mkdirSync, rmSync } from 'node:fs'
 import { Cio } from '../../src/index.ts'
 import { contents, loaded } from '../support/certificates.ts'
-import { LiveFiles, enter, presented } from '../support/live-files.ts'
+import { LiveFiles, connectWith, presented } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
-import { greet, listenTo, visit } from '../support/tls.ts'
-import { heard } from '../support/transports.ts'
+import { writeGreeting, recordEvents, connectTls } from '../support/tls.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const half = (file: string): Buffer => contents(file).subarray(0, 300)
 
@@ -50,28 +50,28 @@ test('no broken file gets past a watcher, and the good ones after it do', async 
     files.put('crl', 'revoked.crl')
   }
   repair()
-  const app = new Cio().useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(writeGreeting)
+  const told = recordEvents(app)
   const { key, cert, ca, crl } = files
   const server = await serve(t, app, { key, cert, ca, crl, requestCert: true, watch: 10 })
-  const longLived = await enter(t, server, loaded('alice'))
+  const longLived = await connectWith(t, server, loaded('alice'))
 
   for (const [what, breakIt] of breaks) {
     const before = told.error.length
-    const complained = heard(app, 'error')
+    const complained = nextEvent(app, 'error')
     breakIt(files)
     const [error] = await complained
     t.like(error, { code: 'ERR_CIO_CERTIFICATE' }, what)
     t.is(await presented(t, server, loaded('alice')), 'localhost', what)
-    t.is((await visit(t, server, loaded('alice'))).said, 'hello alice', what)
-    t.is((await visit(t, server, loaded('otherCa'))).said, '', what)
-    t.is((await visit(t, server, loaded('revoked'))).said, '', what)
+    t.is((await connectTls(t, server, loaded('alice'))).said, 'hello alice', what)
+    t.is((await connectTls(t, server, loaded('otherCa'))).said, '', what)
+    t.is((await connectTls(t, server, loaded('revoked'))).said, '', what)
     t.is(told.error.length, before + 1, what)
 
-    const reloaded = heard(app, 'reload')
+    const reloaded = nextEvent(app, 'reload')
     repair()
     await reloaded
-    t.is((await visit(t, server, loaded('alice'))).said, 'hello alice', what)
+    t.is((await connectTls(t, server, loaded('alice'))).said, 'hello alice', what)
   }
   t.is(longLived.errored, null)
   await server.close()

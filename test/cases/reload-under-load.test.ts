@@ -11,9 +11,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { type ListenOptions, Cio } from '../../src/index.ts'
 import { loaded } from '../support/certificates.ts'
-import { LiveFiles, enter, presented } from '../support/live-files.ts'
+import { LiveFiles, connectWith, presented } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
-import { listenTo } from '../support/tls.ts'
+import { recordEvents } from '../support/tls.ts'
 
 const pumps = 10
 const rounds = 60
@@ -26,7 +26,7 @@ async function pump(
   server: { port: number },
   goesOn: () => boolean,
 ): Promise<void> {
-  const socket = await enter(t, server, loaded('alice'))
+  const socket = await connectWith(t, server, loaded('alice'))
   const [sent, came] = [createHash('sha256'), createHash('sha256')]
   const bytes = { out: 0, back: 0 }
   const isFull = (): boolean => bytes.out - bytes.back > 4 * chunkSize
@@ -64,7 +64,7 @@ async function reloadUnderLoad(
       if (!ctx.stream.write(chunk)) await once(ctx.stream, 'drain')
     }
   })
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const { key, cert, ca } = files
   const server = await serve(t, app, { key, cert, ca, requestCert: true, ...options(files) })
 

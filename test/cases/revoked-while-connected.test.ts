@@ -12,25 +12,25 @@ import { once } from 'node:events'
 import type { SecureVersion, TLSSocket } from 'node:tls'
 import { Cio } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
-import { LiveFiles, enter } from '../support/live-files.ts'
+import { LiveFiles, connectWith } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
-import { greet, listenTo, openSession, visit } from '../support/tls.ts'
+import { writeGreeting, recordEvents, openSession, connectTls } from '../support/tls.ts'
 
 const each = 50
 
-for (const onChange of ['drain', 'destroy'] as const) {
-  test(`who is revoked is out, by all ways, and nobody else is (${onChange})`, async (t) => {
+for (const revoked of ['drain', 'destroy'] as const) {
+  test(`who is revoked is out, by all ways, and nobody else is (${revoked})`, async (t) => {
     const files = new LiveFiles(t)
     files.put('crl', 'empty.crl')
     const app = new Cio().useConnection(async (ctx) => {
-      greet(ctx)
+      writeGreeting(ctx)
       // It ends when it is asked to, and a moment later.
       if (!ctx.isDraining) {
         await Promise.race([once(ctx.draining, 'abort'), once(ctx.signal, 'abort')])
       }
       await new Promise(setImmediate)
     })
-    const told = listenTo(app)
+    const told = recordEvents(app)
     const server = await serve(t, app, {
       ...identity('server'),
       ca: path('root.crt'),
@@ -38,12 +38,12 @@ for (const onChange of ['drain', 'destroy'] as const) {
       requestCert: true,
       // The hardest case: keys that outlive the reload.
       ticketKeys: Buffer.alloc(48, 7),
-      onChange,
+      revoked,
     })
 
     const versions: SecureVersion[] = ['TLSv1.2', 'TLSv1.3']
     const come = async (name: string, version: SecureVersion): Promise<TLSSocket> => {
-      const socket = await enter(t, server, { ...loaded(name), maxVersion: version })
+      const socket = await connectWith(t, server, { ...loaded(name), maxVersion: version })
       await once(socket, 'data')
       return socket
     }
@@ -65,7 +65,7 @@ for (const onChange of ['drain', 'destroy'] as const) {
 
     files.put('crl', 'revoked.crl')
     // Those that come in the middle of it, too.
-    const racing = Array.from({ length: 20 }, () => visit(t, server, loaded('revoked')))
+    const racing = Array.from({ length: 20 }, () => connectTls(t, server, loaded('revoked')))
     await server.reload()
     await Promise.all([...gone, ...racing])
 
@@ -73,8 +73,8 @@ for (const onChange of ['drain', 'destroy'] as const) {
     for (const [index, maxVersion] of versions.entries()) {
       const as = { ...loaded('revoked'), maxVersion }
       const session = sessions[index]!
-      t.like(await visit(t, server, { ...as, session }), { said: '', resumed: false })
-      t.is((await visit(t, server, as)).said, '')
+      t.like(await connectTls(t, server, { ...as, session }), { said: '', resumed: false })
+      t.is((await connectTls(t, server, as)).said, '')
     }
     t.is(theirs(), 0)
     t.true(told.reject.length >= thieves.length)

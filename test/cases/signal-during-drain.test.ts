@@ -46,7 +46,7 @@ test('a second signal destroys what is left at once, with code 1', async (t) => 
   t.is(code, 1)
   t.deepEqual(lines.slice(-4), [
     { event: 'drain', signal: 'SIGINT', forced: true },
-    { event: 'clientError', code: 'ERR_CIO_DRAIN_TIMEOUT' },
+    { event: 'remoteError', code: 'ERR_CIO_DRAIN_TIMEOUT' },
     { event: 'database closed' },
     { event: 'drained', forced: 1 },
   ])

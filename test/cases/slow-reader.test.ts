@@ -10,7 +10,7 @@ import { once } from 'node:events'
 import { Cio, type CioError, type ConnectionContext, lines, timeout } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
 import { dial, serve } from '../support/serve.ts'
-import { dialOver, heard } from '../support/transports.ts'
+import { dialOver, nextEvent } from '../support/transports.ts'
 
 const readers = 20
 const boundOfOne = 2 * 1024 * 1024
@@ -38,7 +38,7 @@ for (const kind of ['plain', 'TLS'] as const) {
     const codes: string[] = []
     let emptied = (): void => {}
     const all = new Promise<void>((resolve) => (emptied = resolve))
-    app.on('clientError', (error) => {
+    app.on('remoteError', (error) => {
       if (codes.push((error as CioError).code) === readers) emptied()
     })
     app.on('error', (error) => t.fail(String(error)))
@@ -63,7 +63,7 @@ test('a peer that reads a little at a time gets all of it', async (t) => {
     ctx.stream.end(Buffer.alloc(size, 'x'))
     await next()
   })
-  app.on('clientError', (error) => t.fail(error.message))
+  app.on('remoteError', (error) => t.fail(error.message))
   const server = await serve(t, app)
   const peer = await dial(t, server)
   let read = 0
@@ -75,7 +75,7 @@ test('a peer that reads a little at a time gets all of it', async (t) => {
       read += chunk.length
     }
   })
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   await once(peer, 'end')
   peer.end()
   await over

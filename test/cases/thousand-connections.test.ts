@@ -132,7 +132,7 @@ for (const kind of ['plain', 'TLS'] as const) {
       })
       app.on('close', () => counts.open--)
       app.on('error', (error) => t.fail(error.stack))
-      app.on('clientError', () => {})
+      app.on('remoteError', () => {})
       const listeners = (): number[] =>
         app.eventNames().map((name) => app.listenerCount(name as 'close'))
       const atStart = listeners()

@@ -5,7 +5,7 @@ import { Cio, type CioError, type ClientContext } from '../../src/index.ts'
 import { identity, path as certificate } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
-import { type Transport, deferred, heard, optionsOf } from '../support/transports.ts'
+import { type Transport, deferred, nextEvent, optionsOf } from '../support/transports.ts'
 
 const host = '127.0.0.1'
 
@@ -80,7 +80,7 @@ test('connect takes a port, a port in a string, and a path', async (t) => {
   }
   const ctx = await app.connect(server.port, { noDelay: false })
   await ctx[Symbol.asyncDispose]()
-  t.true(ctx.isOver)
+  t.true(ctx.isClosed)
 })
 
 test('connect resolves to what the middleware have put on the context, once they have', async (t) => {
@@ -126,7 +126,7 @@ test('ctx.stream before `connect` says what is wrong', async (t) => {
 
 test('connect rejects with Node’s error, and no event tells it again', async (t) => {
   const app = client(t)
-  for (const event of ['error', 'clientError', 'reject'] as const)
+  for (const event of ['error', 'remoteError', 'reject'] as const)
     app.on(event, () => t.fail(event))
   const port = await ownPort()
   await t.throwsAsync(app.connect({ host, port }), { code: 'ECONNREFUSED' })
@@ -147,7 +147,7 @@ test('connectTimeout bounds the whole of connecting', async (t) => {
     connectTimeout: 20,
   })
   const error = await t.throwsAsync<CioError>(connecting, { code: 'ERR_CIO_CONNECT_TIMEOUT' })
-  t.is(error.fault, 'peer')
+  t.is(error.fault, 'remote')
   t.true(error.message.includes('nowhere.test:1'))
 })
 
@@ -183,7 +183,7 @@ test('a middleware that does all the talking and returns without next() has conn
   const server = await serve(t, echo())
   const ctx = await app.connect({ host, port: server.port })
   t.is(ctx.state['said'], 'hello')
-  t.true(ctx.isOver)
+  t.true(ctx.isClosed)
   t.deepEqual(await ctx.close(), { forced: 0 })
 })
 
@@ -203,7 +203,7 @@ for (const when of ['connecting', 'in a middleware', 'in the handshake']) {
     const controller = new AbortController()
     const { signal } = controller
     const app = client(t)
-    app.on('clientError', (error) => t.fail(String(error)))
+    app.on('remoteError', (error) => t.fail(String(error)))
     app.on('error', (error) => t.fail(String(error)))
     const { port, accepted } = await bare(t)
     const entered = deferred()
@@ -294,7 +294,7 @@ test('a middleware of a client that never returns does not hold up close', async
     await next()
     await new Promise(() => {})
   })
-  const told = heard(app, 'error')
+  const told = nextEvent(app, 'error')
   const server = await serve(t, echo())
   const ctx = await app.connect({ host, port: server.port })
   await ctx.close({ timeout: 20 })
@@ -324,14 +324,14 @@ test('a client that loops to the end of a server is over', async (t) => {
   socket.end('bye')
   t.is(await readAll(ctx), 'bye')
   await ctx.closed
-  t.true(ctx.isOver)
+  t.true(ctx.isClosed)
 })
 
-test('a reset once it is connected is told by clientError, once', async (t) => {
+test('a reset once it is connected is told by remoteError, once', async (t) => {
   const app = client(t)
   app.on('error', (error) => t.fail(String(error)))
   const told: unknown[] = []
-  app.on('clientError', (error, ctx) => told.push([error, ctx]))
+  app.on('remoteError', (error, ctx) => told.push([error, ctx]))
   const { port, accepted } = await bare(t)
   const ctx = await app.connect({ host, port })
   const aborted = once(ctx.signal, 'abort')
@@ -389,7 +389,7 @@ test('what a middleware of a client throws once it is connected is told by error
     await next()
     throw mine
   })
-  const told = heard(app, 'error')
+  const told = nextEvent(app, 'error')
   const server = await serve(t, echo())
   const ctx = await app.connect({ host, port: server.port })
   await ctx.close()
@@ -399,7 +399,7 @@ test('what a middleware of a client throws once it is connected is told by error
 test('ctx.destroy(error) of a client is told by error, and ends it at once', async (t) => {
   const mine = new Error('mine')
   const app = client(t)
-  const told = heard(app, 'error')
+  const told = nextEvent(app, 'error')
   const server = await serve(t, echo())
   const ctx: ClientContext = await app.connect({ host, port: server.port })
   ctx.destroy(mine)
@@ -411,8 +411,8 @@ test('ctx.destroy(error) of a client is told by error, and ends it at once', asy
 test('secure is told at both ends', async (t) => {
   const serving = echo()
   const app = client(t)
-  const theirs = heard(serving, 'secure')
-  const ours = heard(app, 'secure')
+  const theirs = nextEvent(serving, 'secure')
+  const ours = nextEvent(app, 'secure')
   const server = await serve(t, serving, identity('server'))
   const ctx = await app.connect({ host, port: server.port, ca: certificate('root.crt') })
   t.is((await ours)[0], ctx)

@@ -12,7 +12,7 @@ import { deferred, socketPath } from '../support/transports.ts'
 /** A server that says its name, and its port. */
 async function named(t: ExecutionContext, name: string, options = {}): Promise<number> {
   const app = new Cio().useConnection((ctx) => void ctx.stream.end(name))
-  app.on('clientError', () => {})
+  app.on('remoteError', () => {})
   app.on('error', () => {})
   return (await serve(t, app, options)).port
 }
@@ -60,7 +60,7 @@ test('where no target answers, the error names each, and has each cause', async 
   const error = await t.throwsAsync<CioError>(client(t).connect(targets), {
     code: 'ERR_CIO_CONNECT',
   })
-  t.is(error.fault, 'peer')
+  t.is(error.fault, 'remote')
   for (const place of [...ports.map((port) => `${host}:${port}`), missing]) {
     t.true(error.message.includes(place), place)
   }

@@ -3,14 +3,14 @@ import { once } from 'node:events'
 import { type Server, connect as connectNet, createServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import {
-  type AskProxy,
+  type ProxyHandshake,
   Cio,
   type ClientContext,
   type ConnectOptions,
   type Middleware,
   defineMiddleware,
   openSocket,
-  through,
+  viaProxy,
 } from '../../src/index.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
@@ -32,7 +32,7 @@ function jumpHost(t: ExecutionContext): Server {
   })
 }
 
-const ask: AskProxy = async (stream, { port }) => {
+const ask: ProxyHandshake = async (stream, { port }) => {
   stream.write(`${port}\n`)
   await once(stream, 'readable')
   stream.read(1)
@@ -41,7 +41,7 @@ const ask: AskProxy = async (stream, { port }) => {
 
 function jump(port: number, asking = ask, name = 'jump'): Middleware<ClientContext> {
   return defineMiddleware<ClientContext>({ name, before: 'connect' }, (ctx, next) =>
-    through(ctx, { host, port }, next, asking),
+    viaProxy(ctx, { host, port }, next, asking),
   )
 }
 
@@ -68,7 +68,7 @@ test('what stands before another is the way to it', async (t) => {
   const { port } = await serve(t, greeter())
   const [first, second] = [await listenBare(t, jumpHost(t)), await listenBare(t, jumpHost(t))]
   const asked: unknown[] = []
-  const noting: AskProxy = (stream, target) => {
+  const noting: ProxyHandshake = (stream, target) => {
     asked.push(target.port)
     return ask(stream, target)
   }

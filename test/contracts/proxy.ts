@@ -112,7 +112,7 @@ export function proxyContract({ name, make, proxy, early }: Proxying): void {
       const error = await t.throwsAsync<CioError>(app.connect({ host, port }), {
         code: 'ERR_CIO_PROXY_AUTH',
       })
-      t.is(error.fault, 'app')
+      t.is(error.fault, 'local')
       t.false(JSON.stringify([error.message, error.stack, error]).includes('wrong'))
     })
   }
@@ -123,7 +123,7 @@ export function proxyContract({ name, make, proxy, early }: Proxying): void {
     const error = await t.throwsAsync<CioError>(through.connect({ host, port }), {
       code: 'ERR_CIO_PROXY',
     })
-    t.is(error.fault, 'peer')
+    t.is(error.fault, 'remote')
     t.true(error.message.includes(`${host}:${port}`), error.message)
     await t.throwsAsync(through.connect({ host: 'nowhere.invalid', port }), {
       code: 'ERR_CIO_PROXY',

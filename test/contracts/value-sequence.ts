@@ -1,4 +1,4 @@
-/** What codecs over `ValueSequence` keep to, with the records of cbor-x and msgpackr. */
+/** What codecs over `SelfDelimitingValues` keep to, with the records of cbor-x and msgpackr. */
 
 import type { TestFn } from 'ava'
 import fc from 'fast-check'
@@ -127,7 +127,7 @@ export function valuesContract(test: TestFn, sample: ValuesSample): void {
         const pieces = [bytes.subarray(0, cut), bytes.subarray(cut)]
         const { error } = await receive(t, codec(), pieces)
         t.is(error?.code, code)
-        t.is(error?.fault, 'peer')
+        t.is(error?.fault, 'remote')
       }
       t.true(process.memoryUsage().heapUsed - before < 100_000_000)
     })
@@ -152,7 +152,7 @@ export function valuesContract(test: TestFn, sample: ValuesSample): void {
           rest = rest.subarray(cut)
         }
         const cutUp = await receive(t, sample.readingAll(), [...pieces, rest])
-        if (whole.error) t.is(whole.error.fault, 'peer')
+        if (whole.error) t.is(whole.error.fault, 'remote')
         t.is(cutUp.error?.code, whole.error?.code)
         t.deepEqual(cutUp.messages, whole.messages)
       }),

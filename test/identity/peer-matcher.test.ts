@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { X509Certificate, createHash } from 'node:crypto'
 import type { StreamContext } from '../../src/index.ts'
 import { Peer } from '../../src/identity/peer.ts'
-import { type Who, compileRule } from '../../src/identity/peer-matcher.ts'
+import { type PeerSelector, compilePeerMatcher } from '../../src/identity/peer-matcher.ts'
 import { contents, path } from '../support/certificates.ts'
 
 const ctx = {} as StreamContext
@@ -13,13 +13,13 @@ function peer(name: string): Peer {
 }
 
 /** What a rule says of the peer with that certificate. */
-function says(who: Who, name = 'alice'): boolean | Promise<boolean> {
-  return compileRule('test', who)(peer(name), ctx)
+function says(who: PeerSelector, name = 'alice'): boolean | Promise<boolean> {
+  return compilePeerMatcher('test', who)(peer(name), ctx)
 }
 
 const { fingerprint256 } = peer('alice')
 
-const held: readonly (readonly [what: string, who: Who, name?: string])[] = [
+const held: readonly (readonly [what: string, who: PeerSelector, name?: string])[] = [
   ['a string', 'alice'],
   ['a pattern', /^ali/],
   ['a predicate', () => true],
@@ -56,7 +56,7 @@ for (const [what, who, name] of held) {
   })
 }
 
-const not: readonly (readonly [what: string, who: Who, name?: string])[] = [
+const not: readonly (readonly [what: string, who: PeerSelector, name?: string])[] = [
   ['a string that is only a part', 'alic'],
   ['a string in another case', 'Alice'],
   ['a string with a space', 'alice', 'space'],
@@ -89,7 +89,7 @@ for (const [what, who, name] of not) {
 
 test('a pattern that is global or sticky holds every time', (t) => {
   for (const pattern of [/alice/g, /alice/y, /alice/gy]) {
-    const rule = compileRule('test', pattern)
+    const rule = compilePeerMatcher('test', pattern)
     for (let round = 0; round < 4; round++) t.is(rule(peer('alice'), ctx), true)
   }
 })
@@ -113,7 +113,7 @@ test('parts are asked in turn, until one holds', async (t) => {
 
 test('a predicate is given the peer and the context', (t) => {
   const alice = peer('alice')
-  const rule = compileRule('test', (who, where) => who === alice && where === ctx)
+  const rule = compilePeerMatcher('test', (who, where) => who === alice && where === ctx)
   t.is(rule(alice, ctx), true)
 })
 
@@ -138,7 +138,7 @@ test('a thenable is awaited, not taken for true', async (t) => {
 })
 
 function refuses(t: ExecutionContext, who: unknown, message?: RegExp): void {
-  t.throws(() => compileRule('test', who as Who), {
+  t.throws(() => compilePeerMatcher('test', who as PeerSelector), {
     code: 'ERR_CIO_OPTION',
     ...(message && { message }),
   })

@@ -1,9 +1,9 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
-import { Cio, CioError, announce } from '../../src/index.ts'
+import { Cio, CioError, emitSafely } from '../../src/index.ts'
 import { identity, path as certificate } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { heard, networks, open, reset } from '../support/transports.ts'
+import { nextEvent, networks, open, reset } from '../support/transports.ts'
 
 /** Writes down every event of an app, in order. */
 function record(app: Cio): string[] {
@@ -11,7 +11,7 @@ function record(app: Cio): string[] {
   for (const name of ['listening', 'connection', 'secure', 'close'] as const) {
     app.on(name, () => events.push(name))
   }
-  for (const name of ['reject', 'clientError', 'error'] as const) {
+  for (const name of ['reject', 'remoteError', 'error'] as const) {
     app.on(name, (error: Error & { code?: string }) =>
       events.push(`${name} ${error.code ?? error.message}`),
     )
@@ -34,7 +34,7 @@ test('the events of a connection come in the order of its life', async (t) => {
       for await (const chunk of ctx) ctx.stream.write(chunk)
     })
     const events = record(app)
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.end('hello')
     t.is(await readAll(client), 'hello')
@@ -68,9 +68,9 @@ const failures: Record<string, { app: () => Cio; told: string }> = {
   'an error whose fault is the peer’s': {
     app: () =>
       new Cio().useConnection(() => {
-        throw new CioError('ERR_MINE', 'it sent nonsense', { fault: 'peer' })
+        throw new CioError('ERR_MINE', 'it sent nonsense', { fault: 'remote' })
       }),
-    told: 'clientError ERR_MINE',
+    told: 'remoteError ERR_MINE',
   },
   'an error whose fault is the application’s': {
     app: () =>
@@ -82,7 +82,7 @@ const failures: Record<string, { app: () => Cio; told: string }> = {
   'a rejection': {
     app: () =>
       new Cio().useConnection(() => {
-        throw new CioError('ERR_CIO_REJECTED', 'not you', { fault: 'peer' })
+        throw new CioError('ERR_CIO_REJECTED', 'not you', { fault: 'remote' })
       }),
     told: 'reject ERR_CIO_REJECTED',
   },
@@ -90,9 +90,9 @@ const failures: Record<string, { app: () => Cio; told: string }> = {
     app: () =>
       new Cio().useConnection(() => {
         const error = new Error('from elsewhere')
-        throw Object.assign(error, { name: 'CioError', code: 'ERR_THEIRS', fault: 'peer' })
+        throw Object.assign(error, { name: 'CioError', code: 'ERR_THEIRS', fault: 'remote' })
       }),
-    told: 'clientError ERR_THEIRS',
+    told: 'remoteError ERR_THEIRS',
   },
   'a file that is missing': {
     app: () =>
@@ -108,7 +108,7 @@ for (const [what, { app: make, told }] of Object.entries(failures)) {
   test(`${what} is told by one event, before close`, async (t) => {
     const app = make()
     const events = record(app)
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, 'tcp')
     client.resume()
     await closed
@@ -118,43 +118,43 @@ for (const [what, { app: make, told }] of Object.entries(failures)) {
 }
 
 for (const transport of networks) {
-  test(`a reset is told by clientError alone, over ${transport}`, async (t) => {
+  test(`a reset is told by remoteError alone, over ${transport}`, async (t) => {
     const app = new Cio().useConnection(async (ctx) => {
       ctx.stream.write('ready')
       for await (const chunk of ctx) ctx.stream.write(chunk)
     })
     const events = record(app)
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     await once(client, 'data')
     reset(client)
     await closed
-    t.deepEqual(events.slice(-2), ['clientError ECONNRESET', 'close'])
-    t.is(events.filter((event) => /^(error|clientError|reject)/.test(event)).length, 1)
+    t.deepEqual(events.slice(-2), ['remoteError ECONNRESET', 'close'])
+    t.is(events.filter((event) => /^(error|remoteError|reject)/.test(event)).length, 1)
   })
 }
 
-test('a bad handshake is told by clientError alone, and the pipeline does not come to its handler', async (t) => {
+test('a bad handshake is told by remoteError alone, and the pipeline does not come to its handler', async (t) => {
   const app = new Cio().useConnection(() => t.fail('it runs'))
   const events = record(app)
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const server = await serve(t, app, identity('server'))
   const socket = await dial(t, server)
   socket.resume()
   socket.write('GET / HTTP/1.1\r\n\r\n')
   await closed
-  t.deepEqual(events, ['listening', 'connection', 'clientError ERR_CIO_HANDSHAKE', 'close'])
+  t.deepEqual(events, ['listening', 'connection', 'remoteError ERR_CIO_HANDSHAKE', 'close'])
 })
 
 test('who presents no certificate where one is asked for is told by reject alone', async (t) => {
   const app = new Cio().useConnection(() => t.fail('it runs'))
   const events = record(app)
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const tls = { ...identity('server'), ca: certificate('root.crt'), requestCert: true }
   const server = await serve(t, app, tls)
   const client = new Cio()
   t.teardown(() => client.close({ timeout: 0 }))
-  client.on('clientError', () => {})
+  client.on('remoteError', () => {})
   const options = { host: '127.0.0.1', port: server.port, ca: certificate('root.crt') }
   await client.connect(options).catch(() => {})
   await closed
@@ -172,7 +172,7 @@ test.serial(
       throw mine
     })
     for (const expected of [1, 2]) {
-      const closed = heard(app, 'close')
+      const closed = nextEvent(app, 'close')
       await open(t, app, 'tcp')
       await closed
       t.is(lines.length, expected)
@@ -181,13 +181,13 @@ test.serial(
   },
 )
 
-test.serial('clientError and reject that nobody listens for are not printed', async (t) => {
+test.serial('remoteError and reject that nobody listens for are not printed', async (t) => {
   const lines = printed(t)
   for (const code of ['ERR_MINE', 'ERR_CIO_REJECTED']) {
     const app = new Cio().useConnection(() => {
-      throw new CioError(code, 'the peer did it', { fault: 'peer' })
+      throw new CioError(code, 'the peer did it', { fault: 'remote' })
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     await open(t, app, 'tcp')
     await closed
   }
@@ -209,7 +209,7 @@ for (const kind of ['throws', 'rejects'] as const) {
         ctx.stream.write('hello')
       })
       app.once(event, fail(mine))
-      const told = heard(app, 'error')
+      const told = nextEvent(app, 'error')
       const client = await open(t, app, 'tcp')
       t.is(await readAll(client), 'hello')
       t.is((await told)[0], mine)
@@ -223,7 +223,7 @@ for (const kind of ['throws', 'rejects'] as const) {
       throw new Error('of the handler')
     })
     app.on('error', fail(mine))
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, 'tcp')
     client.resume()
     await closed
@@ -235,10 +235,10 @@ for (const kind of ['throws', 'rejects'] as const) {
 
 test('announce tells whether there are listeners or not', (t) => {
   const app = new Cio()
-  t.notThrows(() => announce(app, 'error', new Error('nobody listens')))
+  t.notThrows(() => emitSafely(app, 'error', new Error('nobody listens')))
   const seen: unknown[] = []
   app.on('error', (...details) => seen.push(details))
   const mine = new Error('mine')
-  announce(app, 'error', mine)
+  emitSafely(app, 'error', mine)
   t.deepEqual(seen, [[mine]])
 })

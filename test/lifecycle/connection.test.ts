@@ -9,7 +9,7 @@ import { dial, readAll, serve } from '../support/serve.ts'
 import {
   deferred,
   dialOver,
-  heard,
+  nextEvent,
   networks,
   open,
   reset,
@@ -20,7 +20,7 @@ const mebibyte = 1024 * 1024
 
 /** Fails the test with whatever an app tells of errors. */
 function strict(t: { fail(message: string): void }, app: Cio): Cio {
-  for (const event of ['error', 'clientError', 'reject'] as const) {
+  for (const event of ['error', 'remoteError', 'reject'] as const) {
     app.on(event, (error: Error) => {
       // What the end of the test cuts off.
       if (!isCioError(error, 'ERR_CIO_DRAIN_TIMEOUT')) t.fail(`${event}: ${error.stack}`)
@@ -45,7 +45,7 @@ for (const transport of transports) {
       ctx.state['who'] = 'inner'
       ctx.stream.write('done')
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.end('question')
     t.is(await readAll(client), 'done')
@@ -59,7 +59,7 @@ for (const transport of transports) {
     app.useConnection((ctx) => {
       ctx.stream.write(Buffer.alloc(size, 'x'))
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     let received = 0
     let reads = 0
@@ -92,7 +92,7 @@ for (const transport of transports) {
       ctx.stream.pipe(ctx.stream)
       await next()
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.end(Buffer.alloc(mebibyte, 'x'))
     t.is((await readAll(client)).length, mebibyte)
@@ -119,7 +119,7 @@ for (const transport of transports) {
       ctx.stream.on('data', (chunk: Buffer) => ctx.stream.write(chunk.toString().toUpperCase()))
       await next()
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.end('hello')
     t.is(await readAll(client), 'HELLO')
@@ -134,7 +134,7 @@ for (const transport of transports) {
       stream.once('end', () => setTimeout(() => stream.end(`got ${size}`), 20))
       await next()
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.end('hello')
     t.is(await readAll(client), 'got 5')
@@ -143,7 +143,7 @@ for (const transport of transports) {
 
   test(`the peer's leaving is noticed where nobody reads, over ${transport}`, async (t) => {
     const app = strict(t, new Cio())
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.end(Buffer.alloc(mebibyte))
     client.resume()
@@ -157,7 +157,7 @@ for (const transport of transports) {
       for await (const chunk of ctx) if (chunk.length > 0) break
       await next()
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.write('first')
     client.end(Buffer.alloc(mebibyte))
@@ -173,10 +173,10 @@ for (const transport of transports) {
       ctx.stream.write('half')
       throw mine
     })
-    app.on('clientError', () => t.fail())
+    app.on('remoteError', () => t.fail())
     app.on('reject', () => t.fail())
     const told = once(app, 'error')
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     const gone = new Promise((resolve) => client.once('close', resolve))
     client.write('go')
@@ -227,12 +227,12 @@ for (const transport of networks) {
       ctx.stream.write(Buffer.alloc(size))
     })
     app.on('error', (error) => t.fail(String(error)))
-    const told = once(app, 'clientError')
+    const told = once(app, 'remoteError')
     const client = await open(t, app, transport, { flushTimeout: 500 })
     client.pause()
     const [error, ctx] = (await told) as [CioError, ConnectionContext]
     t.is(error.code, 'ERR_CIO_FLUSH_TIMEOUT')
-    t.is(error.fault, 'peer')
+    t.is(error.fault, 'remote')
     t.regex(error.message, /127\.0\.0\.1:\d+ did not read the last \d+ bytes within 500 ms/)
     t.true(ctx.stream.destroyed)
   })
@@ -243,7 +243,7 @@ test('a peer that has everything and never ends is left without an error', async
   app.useConnection((ctx) => {
     ctx.stream.write('all')
   })
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const client = await open(t, app, 'tcp', { flushTimeout: 50 })
   t.is(await readAll(client), 'all')
   const [ctx] = await closed
@@ -279,7 +279,7 @@ test.serial(
       stream.pipe(stream)
     })
     for (const each of [app, app, other]) {
-      const closed = heard(each, 'close')
+      const closed = nextEvent(each, 'close')
       const client = await open(t, each, 'tcp')
       client.end()
       client.resume()
@@ -316,7 +316,7 @@ test.serial('a handler that has read, written or called next() is not warned of'
     }),
   ]
   for (const app of apps) {
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, 'TLS 1.3')
     client.end('hello')
     client.resume()
@@ -337,7 +337,7 @@ test('the signals of a connection tell of close() and of an ordinary end', async
     t.like(ctx.draining.reason, { code: 'ERR_CIO_CLOSING' })
     t.false(ctx.signal.aborted)
   })
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const client = await open(t, app, 'tcp')
   await new Promise(setImmediate)
   const closing = app.close()
@@ -345,13 +345,13 @@ test('the signals of a connection tell of close() and of an ordinary end', async
   client.resume()
   await closing
   const [ctx] = await closed
-  t.true(ctx.isOver)
+  t.true(ctx.isClosed)
   t.like(ctx.signal.reason, { code: 'ERR_CIO_CLOSED' })
 })
 
 test('signals that are first asked for when it is over have aborted', async (t) => {
   const app = strict(t, new Cio())
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const client = await open(t, app, 'tcp')
   client.end()
   client.resume()
@@ -371,7 +371,7 @@ for (const transport of networks) {
       await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve))
     })
     app.on('error', (error) => t.fail(String(error)))
-    const told = once(app, 'clientError')
+    const told = once(app, 'remoteError')
     const server = await serve(t, app, transport === 'tcp' ? {} : identity('server'))
     const client = await dialOver(t, transport, server)
     const ctx = await entered.promise
@@ -393,7 +393,7 @@ test('an error of the application’s is told by error, also where it looks like
   const app = new Cio().useConnection(() => {
     throw mine
   })
-  app.on('clientError', () => t.fail('the peer did nothing'))
+  app.on('remoteError', () => t.fail('the peer did nothing'))
   const told = once(app, 'error')
   await open(t, app, 'tcp')
   t.is((await told)[0], mine)
@@ -423,7 +423,7 @@ test('ctx.destroy() without an error is an end like any other', async (t) => {
     ctx.destroy()
     for await (const _ of ctx);
   })
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const client = await open(t, app, 'tcp')
   client.resume()
   const [ctx] = await closed
@@ -476,20 +476,20 @@ test('ids are one of a kind, state is one’s own, and reached is where it waits
   const reached: string[] = []
   const app = new Cio()
     .useConnection(async function outer(ctx, next) {
-      reached.push(ctx.reached)
+      reached.push(ctx.step)
       t.false(ctx.arrived)
       await next()
       t.true(ctx.arrived)
     })
     .useConnection(async function inner(ctx, next) {
-      reached.push(ctx.reached)
+      reached.push(ctx.step)
       await next()
     })
   const contexts: ConnectionContext[] = []
   app.on('connection', (ctx) => contexts.push(ctx))
   const server = await serve(t, app)
   for (let index = 0; index < 3; index++) {
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await dial(t, server)
     client.end()
     client.resume()
@@ -498,7 +498,7 @@ test('ids are one of a kind, state is one’s own, and reached is where it waits
   t.is(new Set(contexts.map(({ id }) => id)).size, 3)
   t.is(new Set(contexts.map(({ state }) => state)).size, 3)
   t.deepEqual(reached.slice(0, 2), ['outer', 'inner'])
-  t.is(contexts[0]!.reached, 'inner')
+  t.is(contexts[0]!.step, 'inner')
   t.is(contexts[0]!.server, server)
 })
 
@@ -523,7 +523,7 @@ for (const transport of networks) {
     app.useConnection(async (ctx) => {
       for await (const chunk of ctx) ctx.stream.write(`${String(chunk)}!`)
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.end('hello')
     t.is(await readAll(client), 'HELLO!')
@@ -542,7 +542,7 @@ test('a layer that is not taken off leaves nothing open below', async (t) => {
   app.useConnection((ctx) => {
     ctx.stream.destroy()
   })
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const client = await open(t, app, 'tcp')
   client.end()
   t.is(await readAll(client), '')
@@ -617,7 +617,7 @@ test('handle() refuses what is no Duplex', (t) => {
 test('handle() over a Duplex that is gone is over at once', async (t) => {
   const app = new Cio().useConnection(async (ctx, next) => {
     await next()
-    t.true(ctx.isOver || ctx.stream.destroyed)
+    t.true(ctx.isClosed || ctx.stream.destroyed)
   })
   const [near, far] = duplexPair()
   far.on('error', () => {})

@@ -10,7 +10,7 @@ test('a signal is one and the same, whenever it is asked for', (t) => {
   t.is(ctx.draining, ctx.draining)
   t.not(ctx.signal, ctx.draining)
   t.false(ctx.isDraining)
-  t.false(ctx.isOver)
+  t.false(ctx.isClosed)
 })
 
 test('drain aborts draining alone, with the reason it is given first', (t) => {
@@ -30,7 +30,7 @@ test('destroy aborts both signals, asked for or not, and the first reason counts
     if (asked) t.false(ctx.signal.aborted || ctx.draining.aborted)
     ctx.destroy(reason)
     ctx.destroy(new Error('later'))
-    t.true(ctx.isOver && ctx.isDraining)
+    t.true(ctx.isClosed && ctx.isDraining)
     t.is(ctx.signal.reason, reason)
     t.is(ctx.draining.reason, reason)
     t.is(ctx.broken, reason)

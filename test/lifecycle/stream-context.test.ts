@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { Cio } from '../../src/index.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { heard } from '../support/transports.ts'
+import { nextEvent } from '../support/transports.ts'
 import { waiting } from '../support/waiting.ts'
 
 test('a stream that is put on the context gets one error listener, and cannot end the process', async (t) => {
@@ -26,7 +26,7 @@ test('remote names the other side, in IPv6 too', async (t) => {
   })
   for (const host of ['127.0.0.1', '::1']) {
     const server = await serve(t, app, { host })
-    const closed = heard(app, 'connection')
+    const closed = nextEvent(app, 'connection')
     const { connect } = await import('node:net')
     const socket = connect({ host, port: server.port })
     await closed

@@ -1,11 +1,11 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { LineDecoder, Remainder } from '../../src/index.ts'
+import { LineDecoder, PartialMessage } from '../../src/index.ts'
 
 test('a remainder gives back what was put in, however it came', (t) => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 50 })), fc.uint8Array(), (pieces, last) => {
-      const remainder = new Remainder()
+      const remainder = new PartialMessage()
       for (const piece of pieces) remainder.append(Buffer.from(piece))
       const all = Buffer.concat([...pieces, last])
       t.is(remainder.length, all.length - last.length)
@@ -16,7 +16,7 @@ test('a remainder gives back what was put in, however it came', (t) => {
 })
 
 test('what was taken is not overwritten by what comes after', (t) => {
-  const remainder = new Remainder()
+  const remainder = new PartialMessage()
   remainder.append(Buffer.from('one'))
   const taken = remainder.take(Buffer.from(' two'))
   remainder.append(Buffer.from('three'))

@@ -2,7 +2,7 @@ import test from 'ava'
 import { once } from 'node:events'
 import { Cio, type CioError, json, lines } from '../../src/index.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { heard, open, transports } from '../support/transports.ts'
+import { nextEvent, open, transports } from '../support/transports.ts'
 
 test('send waits while the peer does not read, and goes on when it does', async (t) => {
   const block = 'x'.repeat(100_000)
@@ -182,7 +182,7 @@ for (const transport of transports) {
     const app = new Cio().useConnection(lines()).useConnection(async ({ messages }, next) => {
       await Promise.all([messages.each((line) => messages.send(line)), next()])
     })
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.end('one\ntwo\n')
     t.is(await readAll(client), 'one\ntwo\n')

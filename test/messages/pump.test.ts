@@ -25,7 +25,7 @@ function pumping(
       ...options,
     })
     pump.start()
-    await pump.around(next)
+    await pump.run(next)
   }
 }
 
@@ -144,7 +144,7 @@ test('a farewell is sent before the connection is destroyed', async (t) => {
       () => {
         throw new Error('mine')
       },
-      { farewell: (error) => error.message },
+      { lastMessage: (error) => error.message },
     ),
   )
   polite.on('error', () => {})

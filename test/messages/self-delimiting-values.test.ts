@@ -4,7 +4,7 @@ import {
   type CioError,
   FrameDecoder,
   type ValueFormat,
-  ValueSequence,
+  SelfDelimitingValues,
   statefulEncoder,
 } from '../../src/index.ts'
 
@@ -13,7 +13,7 @@ type Value = number | readonly Value[]
 const [lists, record, wrong] = [0x80, 0xf0, 0xff]
 
 /** A format of bytes below 0x80, of lists (0x80 and their length), and of records (0xf0). */
-class Toys extends ValueSequence<Value> {
+class Toys extends SelfDelimitingValues<Value> {
   protected override scan(bytes: Buffer, start: number, offset: number): number {
     let at = start + this.seen
     let { left } = this
@@ -133,7 +133,7 @@ test('values nested deeper than maxDepth are refused, also in pieces', (t) => {
   for (const chunks of [[[lists + 1, ...nested]], [[lists + 1], nested]]) {
     const { error } = decoded(chunks)
     t.is(error?.code, 'ERR_CIO_SYNTAX')
-    t.is(error?.fault, 'peer')
+    t.is(error?.fault, 'remote')
     t.regex(error!.message, /maxDepth/)
   }
 })
@@ -221,7 +221,7 @@ test('an encoder is made with the first message, and anew after it threw', (t) =
   t.deepEqual([encode(7), encode(7)], [Buffer.of(0, 7), Buffer.of(1, 7)])
   t.is(made, 1)
   const error = t.throws<CioError>(() => encode(-1), { code: 'ERR_CIO_ENCODE' })
-  t.is(error.fault, 'app')
+  t.is(error.fault, 'local')
   t.true(error.cause instanceof RangeError)
   t.deepEqual([encode(7), encode(7)], [Buffer.of(0, 7), Buffer.of(1, 7)])
   t.is(made, 2)

@@ -15,13 +15,13 @@ import {
 import { identity, loaded, path } from '../support/certificates.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
 import {
-  type Told,
-  type Visit,
-  greet,
-  listenTo,
+  type Recorded,
+  type TlsSession,
+  writeGreeting,
+  recordEvents,
   openSession,
-  visit,
-  visitByOpenssl,
+  connectTls,
+  connectByOpenssl,
 } from '../support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
@@ -32,9 +32,9 @@ async function meet(
   app: Cio,
   server: { port: number },
   options: ConnectionOptions,
-): Promise<Visit> {
+): Promise<TlsSession> {
   const over = once(app, 'close')
-  const result = await visit(t, server, options)
+  const result = await connectTls(t, server, options)
   await over
   return result
 }
@@ -122,7 +122,7 @@ for (const version of versions) {
         )
         t.deepEqual(full, { said: 'hello alice', resumed: false, code: undefined })
         t.deepEqual(resumed, { said: 'hello alice', resumed: true, code: undefined })
-        t.deepEqual(told, { reject: [], clientError: [], error: [] })
+        t.deepEqual(told, { reject: [], remoteError: [], error: [] })
       })
     }
     for (const { what, file, options } of refused) {
@@ -143,7 +143,7 @@ for (const version of versions) {
         )
         for (const { message } of told.reject)
           t.regex(message, /^127\.0\.0\.1:\d+ .*turned away by/)
-        t.deepEqual([...told.clientError, ...told.error], [])
+        t.deepEqual([...told.remoteError, ...told.error], [])
       })
     }
   }
@@ -155,12 +155,12 @@ async function meetTwice(
   file: string | undefined,
   options: ListenOptions,
   version: SecureVersion,
-): Promise<{ full: Visit; resumed: Visit; told: Told }> {
+): Promise<{ full: TlsSession; resumed: TlsSession; told: Recorded }> {
   const ticketKeys = randomBytes(48)
-  const app = new Cio().useConnection(allowList(['alice'])).useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(allowList(['alice'])).useConnection(writeGreeting)
+  const told = recordEvents(app)
   const server = await serve(t, app, { ...mutual, ...options, ticketKeys })
-  const open = await serve(t, new Cio().useConnection(greet), {
+  const open = await serve(t, new Cio().useConnection(writeGreeting), {
     ...mutual,
     ...options,
     ticketKeys,
@@ -182,11 +182,11 @@ async function meetTwice(
 }
 
 test('a common name of 64 KiB fails its handshake, and the server goes on', async (t) => {
-  const app = new Cio().useConnection(allowList(['alice'])).useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(allowList(['alice'])).useConnection(writeGreeting)
+  const told = recordEvents(app)
   const server = await serve(t, app, mutual)
   t.is((await meet(t, app, server, loaded('hugeName'))).said, '')
-  t.is(told.reject.length + told.clientError.length, 1)
+  t.is(told.reject.length + told.remoteError.length, 1)
   t.is((await meet(t, app, server, loaded('alice'))).said, 'hello alice')
   t.deepEqual(told.error, [])
 })
@@ -195,7 +195,7 @@ test('who is taken off the list is turned away when it resumes its session', asy
   const allowed = new Set(['alice'])
   const app = new Cio()
     .useConnection(allowList((peer) => allowed.has(peer.name ?? '')))
-    .useConnection(greet)
+    .useConnection(writeGreeting)
   const server = await serve(t, app, mutual)
   const session = await openSession(t, server, loaded('alice'))
   t.like(await meet(t, app, server, { ...loaded('alice'), session }), {
@@ -214,11 +214,14 @@ for (const version of versions) {
     test(`a ticket is of no use to a server that has ${what}, with the same ticket keys (${version})`, async (t) => {
       const ticketKeys = randomBytes(48)
       const client = { ...loaded('revoked'), maxVersion: version }
-      const before = await serve(t, new Cio().useConnection(greet), { ...mutual, ticketKeys })
+      const before = await serve(t, new Cio().useConnection(writeGreeting), {
+        ...mutual,
+        ticketKeys,
+      })
       const session = await openSession(t, before, client)
 
-      const app = new Cio().useConnection(allowList(['alice'])).useConnection(greet)
-      const told = listenTo(app)
+      const app = new Cio().useConnection(allowList(['alice'])).useConnection(writeGreeting)
+      const told = recordEvents(app)
       const after = await serve(t, app, { ...mutual, ...change, ticketKeys })
       t.like(await meet(t, app, after, { ...client, session }), { said: '', resumed: false })
       t.is(told.reject.length, 1)
@@ -228,7 +231,7 @@ for (const version of versions) {
 
 test('the reason tells the address, the chain error and the claimed subject, marked unverified', async (t) => {
   const app = new Cio().useConnection(allowList(['alice']))
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, { ...mutual, rejectUnauthorized: false })
   await meet(t, app, server, loaded('selfSigned'))
   const [error] = told.reject
@@ -240,7 +243,7 @@ test('the reason tells the address, the chain error and the claimed subject, mar
 
 test('what a peer calls itself is escaped and cut in the reason', async (t) => {
   const app = new Cio().useConnection(allowList(['alice']))
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, mutual)
   await meet(t, app, server, loaded('lineFeed'))
   await meet(t, app, server, loaded('longName'))
@@ -249,22 +252,22 @@ test('what a peer calls itself is escaped and cut in the reason', async (t) => {
 })
 
 test('an empty list admits nobody', async (t) => {
-  const app = new Cio().useConnection(allowList([])).useConnection(greet)
+  const app = new Cio().useConnection(allowList([])).useConnection(writeGreeting)
   const server = await serve(t, app, mutual)
   t.is((await meet(t, app, server, loaded('alice'))).said, '')
 })
 
 test('a server that asks for no certificate admits nobody', async (t) => {
-  const app = new Cio().useConnection(allowList(['alice'])).useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(allowList(['alice'])).useConnection(writeGreeting)
+  const told = recordEvents(app)
   const server = await serve(t, app, { ...mutual, requestCert: false })
   t.is((await meet(t, app, server, loaded('alice'))).said, '')
   t.is(told.reject.length, 1)
 })
 
 test('a server without TLS admits nobody', async (t) => {
-  const app = new Cio().useConnection(allowList(/./)).useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(allowList(/./)).useConnection(writeGreeting)
+  const told = recordEvents(app)
   const server = await serve(t, app)
   const over = once(app, 'close')
   t.is(await readAll(await dial(t, server)), '')
@@ -273,8 +276,8 @@ test('a server without TLS admits nobody', async (t) => {
 })
 
 test('a Unix socket admits nobody', async (t) => {
-  const app = new Cio().useConnection(allowList(/./)).useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(allowList(/./)).useConnection(writeGreeting)
+  const told = recordEvents(app)
   const where = join(tmpdir(), `cio-allow-list-${process.pid}.sock`)
   closeAfter(t, app)
   await app.listen(where)
@@ -287,19 +290,27 @@ test('a Unix socket admits nobody', async (t) => {
 
 for (const version of ['-tls1_2', '-tls1_3']) {
   test(`openssl s_client ${version} comes in as alice, and not as others`, async (t) => {
-    const app = new Cio().useConnection(allowList(['alice'])).useConnection(greet)
-    const told = listenTo(app)
+    const app = new Cio().useConnection(allowList(['alice'])).useConnection(writeGreeting)
+    const told = recordEvents(app)
     const server = await serve(t, app, mutual)
     const as = (name: string): Promise<string> =>
-      visitByOpenssl(t, server, version, '-key', path(`${name}.key`), '-cert', path(`${name}.crt`))
+      connectByOpenssl(
+        t,
+        server,
+        version,
+        '-key',
+        path(`${name}.key`),
+        '-cert',
+        path(`${name}.crt`),
+      )
     const over = once(app, 'close')
     t.is(await as('alice'), 'hello alice')
     await over
     for (const name of ['selfSigned', 'twoNames', 'nulUtf8', 'mallory', 'expired'])
       t.is(await as(name), '')
-    t.is(await visitByOpenssl(t, server, version), '')
+    t.is(await connectByOpenssl(t, server, version), '')
     t.is(told.reject.length, 6)
-    t.deepEqual([...told.clientError, ...told.error], [])
+    t.deepEqual([...told.remoteError, ...told.error], [])
   })
 }
 
@@ -335,7 +346,7 @@ test('a client admits a server by its name', async (t) => {
 test('a client turns away a server of another name, though its host name is right', async (t) => {
   const port = await bareServer(t, 'server')
   const app = new Cio().useClient(allowList(['second']))
-  const told = listenTo(app)
+  const told = recordEvents(app)
   await t.throwsAsync(connectTo(t, app, port), { code: 'ERR_CIO_REJECTED' })
   t.is(told.reject.length, 1)
 })
@@ -350,7 +361,7 @@ for (const [what, file, options] of [
   test(`a client turns away a server with a certificate ${what}`, async (t) => {
     const port = await bareServer(t, file)
     const app = new Cio()
-    const told = listenTo(app)
+    const told = recordEvents(app)
     await t.throwsAsync(connectTo(t, app, port, options), { code: 'ERR_CIO_REJECTED' })
     t.is(told.reject.length, 1)
   })

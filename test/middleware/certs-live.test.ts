@@ -10,15 +10,17 @@ import { type CertsOptions, Cio, certs, reconnect } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { LiveFiles, presented } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
-import { greet, listenTo } from '../support/tls.ts'
-import { heard } from '../support/transports.ts'
+import { writeGreeting, recordEvents } from '../support/tls.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const watch = 20
 
 async function open(t: ExecutionContext, files: LiveFiles, options: CertsOptions = {}) {
   const { key, cert } = files
-  const app = new Cio().useServer(certs({ key, cert, watch, ...options })).useConnection(greet)
-  return { app, told: listenTo(app), server: await serve(t, app) }
+  const app = new Cio()
+    .useServer(certs({ key, cert, watch, ...options }))
+    .useConnection(writeGreeting)
+  return { app, told: recordEvents(app), server: await serve(t, app) }
 }
 
 for (const [what, way] of [
@@ -36,7 +38,7 @@ for (const [what, way] of [
       ['server', 'localhost'],
       ['server2', 'second'],
     ] as const) {
-      const reloaded = heard(app, 'reload')
+      const reloaded = nextEvent(app, 'reload')
       files[way](name)
       await reloaded
       t.is(await presented(t, server), shown)
@@ -49,12 +51,12 @@ test('a key and its certificate may come one long after the other', async (t) =>
   const files = new LiveFiles(t)
   files.inPlace('server')
   const { app, told, server } = await open(t, files)
-  const complained = heard(app, 'error')
+  const complained = nextEvent(app, 'error')
   files.put('key', 'server2.key')
   const [error] = await complained
   t.like(error, { code: 'ERR_CIO_CERTIFICATE' })
   t.is(await presented(t, server), 'localhost')
-  const reloaded = heard(app, 'reload')
+  const reloaded = nextEvent(app, 'reload')
   files.put('cert', 'server2.crt')
   await reloaded
   t.is(await presented(t, server), 'second')
@@ -72,14 +74,14 @@ test('a broken file is told once, and the next good one is taken up', async (t) 
     async () => unlinkSync(files.cert),
   ]) {
     const before = told.error.length
-    const complained = heard(app, 'error')
+    const complained = nextEvent(app, 'error')
     await breakIt()
     await complained
     await new Promise((resolve) => setTimeout(resolve, 5 * watch))
     t.is(told.error.length, before + 1)
     t.is(await presented(t, server), 'localhost')
   }
-  const reloaded = heard(app, 'reload')
+  const reloaded = nextEvent(app, 'reload')
   files.inPlace('server2')
   await reloaded
   t.is(await presented(t, server), 'second')
@@ -92,7 +94,7 @@ test('a file that is written slowly is not taken up before it stands still', asy
   const { app, told, server } = await open(t, files, { ca: files.ca, watch: 1_500 })
   const bundle = Buffer.concat([contents('other.crt'), contents('root.crt')])
   // Half of it is a bundle too, of the wrong CA.
-  const reloaded = heard(app, 'reload')
+  const reloaded = nextEvent(app, 'reload')
   for (let length = 0; length < bundle.length; length += 400) {
     await writeFile(files.ca, bundle.subarray(0, length + 400))
     await new Promise((resolve) => setTimeout(resolve, 20))
@@ -105,9 +107,9 @@ test('a file that is written slowly is not taken up before it stands still', asy
 test('watching is for options of listen as well', async (t) => {
   const files = new LiveFiles(t)
   files.inPlace('server')
-  const app = new Cio().useConnection(greet)
+  const app = new Cio().useConnection(writeGreeting)
   const server = await serve(t, app, { key: files.key, cert: files.cert, watch })
-  const reloaded = heard(app, 'reload')
+  const reloaded = nextEvent(app, 'reload')
   files.inPlace('server2')
   await reloaded
   t.is(await presented(t, server), 'second')
@@ -129,13 +131,13 @@ test.serial('a signal reloads, and is not listened to once the server is closed'
   const { app, server, told } = await open(t, files, { watch: false, reloadSignal: 'SIGHUP' })
   t.is(process.listenerCount('SIGHUP'), before + 1)
   files.inPlace('server2')
-  const reloaded = heard(app, 'reload')
+  const reloaded = nextEvent(app, 'reload')
   // Not by kill(): a worker thread of AVA's receives no signals.
   process.emit('SIGHUP', 'SIGHUP')
   await reloaded
   t.is(await presented(t, server), 'second')
 
-  const complained = heard(app, 'error')
+  const complained = nextEvent(app, 'error')
   files.put('cert', 'garbage.pem')
   process.emit('SIGHUP', 'SIGHUP')
   await complained
@@ -162,7 +164,7 @@ test('a hundred reloads leave no descriptor, timer or listener behind, and littl
 test('a client presents its new certificate when it connects again, in a loop too', async (t) => {
   const files = new LiveFiles(t)
   files.inPlace('alice')
-  const app = new Cio().useConnection(greet)
+  const app = new Cio().useConnection(writeGreeting)
   const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
   const server = await serve(t, app, mutual)
   const names: (string | null | undefined)[] = []
@@ -171,24 +173,24 @@ test('a client presents its new certificate when it connects again, in a loop to
   const { key, cert } = files
   const client = new Cio()
     .useClient(certs({ key, cert, ca: path('root.crt') }))
-    .useClient(reconnect({ delay: 10, factor: 1, stable: 0 }))
+    .useClient(reconnect({ delay: 10, factor: 1, stableAfter: 0 }))
     .useClient((ctx, next) => (ctx.stream.resume(), next()))
   t.teardown(() => client.close({ timeout: 0 }))
-  const told = listenTo(client)
-  let secured = heard(app, 'secure')
+  const told = recordEvents(client)
+  let secured = nextEvent(app, 'secure')
   await client.connect({ host: '127.0.0.1', port: server.port })
   await secured
   files.inPlace('bob')
-  secured = heard(app, 'secure')
+  secured = nextEvent(app, 'secure')
   await secured
-  while (names.at(-1) !== 'bob') await heard(app, 'secure')
+  while (names.at(-1) !== 'bob') await nextEvent(app, 'secure')
   t.is(names[0], 'alice')
 
   // A broken one keeps the last that was good, and the client.
-  const complained = heard(client, 'error')
+  const complained = nextEvent(client, 'error')
   files.put('cert', 'garbage.pem')
   await complained
-  await heard(app, 'secure')
+  await nextEvent(app, 'secure')
   t.is(names.at(-1), 'bob')
   t.like(told.error[0], { code: 'ERR_CIO_CERTIFICATE' })
 })
@@ -200,7 +202,7 @@ test('options that are out of their range are refused when certs is made', (t) =
     { watch: 'yes' },
     { reloadSignal: 'HUP' },
     { reloadSignal: 'SIGKILL' },
-    { onChange: 'stop' },
+    { revoked: 'stop' },
     { drainTimeout: -1 },
   ]) {
     t.throws(() => certs(options as CertsOptions), { code: 'ERR_CIO_OPTION' })

@@ -9,7 +9,7 @@ import { inspect, promisify } from 'node:util'
 import { type CertsOptions, type ListenOptions, Cio, certs, loadCerts } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { closeAfter, listenBare, serve } from '../support/serve.ts'
-import { greet, listenTo, visit } from '../support/tls.ts'
+import { writeGreeting, recordEvents, connectTls } from '../support/tls.ts'
 
 const secret = 'correct-horse'
 const pem = (file: string): string => contents(file).toString()
@@ -74,18 +74,21 @@ for (const [what, options] of Object.entries(ways)) {
   test(`a server takes ${what}, by certs() and by listen()`, async (t) => {
     // A CA alone would ask the visitor for a certificate.
     const requestCert = false
-    const registered = new Cio().useServer(certs(options)).useConnection(greet)
-    t.is((await visit(t, await serve(t, registered, { requestCert }))).said, 'hello nobody')
-    const direct = new Cio().useConnection(greet)
-    t.is((await visit(t, await serve(t, direct, { ...options, requestCert }))).said, 'hello nobody')
+    const registered = new Cio().useServer(certs(options)).useConnection(writeGreeting)
+    t.is((await connectTls(t, await serve(t, registered, { requestCert }))).said, 'hello nobody')
+    const direct = new Cio().useConnection(writeGreeting)
+    t.is(
+      (await connectTls(t, await serve(t, direct, { ...options, requestCert }))).said,
+      'hello nobody',
+    )
   })
 }
 
 test('a server of several kinds of key presents what the client can verify', async (t) => {
-  const app = new Cio().useConnection(greet)
+  const app = new Cio().useConnection(writeGreeting)
   const server = await serve(t, app, ways['pairs of several kinds of key'])
   for (const ciphers of ['ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256']) {
-    t.is((await visit(t, server, { ciphers, maxVersion: 'TLSv1.2' })).said, 'hello nobody')
+    t.is((await connectTls(t, server, { ciphers, maxVersion: 'TLSv1.2' })).said, 'hello nobody')
   }
 })
 
@@ -99,7 +102,7 @@ const clientWays: Readonly<Record<string, CertsOptions>> = {
 }
 for (const [what, options] of Object.entries(clientWays)) {
   test(`a client takes ${what}, by certs() and by connect()`, async (t) => {
-    const greeter = new Cio().useConnection(greet)
+    const greeter = new Cio().useConnection(writeGreeting)
     const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
     const { port } = await serve(t, greeter, mutual)
     for (const [app, given] of [
@@ -120,8 +123,8 @@ for (const [what, options] of Object.entries(clientWays)) {
 }
 
 test('what is given to listen() goes before what certs() has', async (t) => {
-  const app = new Cio().useServer(certs(identity('serverOther'))).useConnection(greet)
-  t.is((await visit(t, await serve(t, app, identity('server')))).said, 'hello nobody')
+  const app = new Cio().useServer(certs(identity('serverOther'))).useConnection(writeGreeting)
+  t.is((await connectTls(t, await serve(t, app, identity('server')))).said, 'hello nobody')
 })
 
 test('ctx.options has the contents under the names of Node', async (t) => {
@@ -140,12 +143,12 @@ test('ctx.options has the contents under the names of Node', async (t) => {
 })
 
 test('a revocation list turns away who is on it', async (t) => {
-  const app = new Cio().useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(writeGreeting)
+  const told = recordEvents(app)
   const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
   const server = await serve(t, app, { ...mutual, crl: [path('revoked.crl')] })
-  t.is((await visit(t, server, loaded('alice'))).said, 'hello alice')
-  t.is((await visit(t, server, loaded('revoked'))).said, '')
+  t.is((await connectTls(t, server, loaded('alice'))).said, 'hello alice')
+  t.is((await connectTls(t, server, loaded('revoked'))).said, '')
   t.regex(told.reject[0]!.message, /CERT_REVOKED/)
 })
 
@@ -518,7 +521,7 @@ test('the debug lines have no passphrase and no key in them', async (t) => {
 })
 
 test('an encrypted connection uses the certificate that was given', async (t) => {
-  const app = new Cio().useConnection(greet)
+  const app = new Cio().useConnection(writeGreeting)
   const { port } = await serve(t, app, { pfx: path('server.p12'), passphrase: secret })
   const client = new Cio()
   t.teardown(() => client.close({ timeout: 0 }))

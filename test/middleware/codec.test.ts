@@ -38,7 +38,7 @@ const numbers = () =>
     },
     decode(frame) {
       if (frame.includes('x')) throw new Error('no x')
-      if (frame.includes('y')) throw new CioError('ERR_MINE', 'no y', { fault: 'peer' })
+      if (frame.includes('y')) throw new CioError('ERR_MINE', 'no y', { fault: 'remote' })
       return Number(frame)
     },
     delimiter: ';',
@@ -66,7 +66,7 @@ test('what decode throws ends the connection after the messages before, with its
     const app = new Cio().useConnection(numbers()).useConnection(async ({ messages }) => {
       for await (const message of messages) received.push(message)
     })
-    const told = once(app, 'clientError')
+    const told = once(app, 'remoteError')
     const server = await serve(t, app)
     ;(await dial(t, server)).end(input)
     const [error] = await told
@@ -119,7 +119,7 @@ for (const [name, validate] of Object.entries({
             received.push(message)
           }
         })
-      const told = once(app, 'clientError')
+      const told = once(app, 'remoteError')
       const server = await serve(t, app)
       ;(await dial(t, server)).end('{"id":1}\n{"id":2,"name":"b"}\n{"id":"3"}\n{"id":4}\n')
       const [error] = await told

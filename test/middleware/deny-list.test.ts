@@ -1,27 +1,27 @@
 import test from 'ava'
-import { type ListenOptions, type Who, Cio, allowList, denyList } from '../../src/index.ts'
+import { type ListenOptions, type PeerSelector, Cio, allowList, denyList } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
-import { greet, listenTo, openSession, visit } from '../support/tls.ts'
+import { writeGreeting, recordEvents, openSession, connectTls } from '../support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 
-function deny(who: Who): Cio {
-  return new Cio().useConnection(denyList(who)).useConnection(greet)
+function deny(who: PeerSelector): Cio {
+  return new Cio().useConnection(denyList(who)).useConnection(writeGreeting)
 }
 
 test('who is on the list is turned away, resumed as well, and others come in', async (t) => {
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     const denied = new Set<string | null>()
     const app = deny((peer) => denied.has(peer.name))
-    const told = listenTo(app)
+    const told = recordEvents(app)
     const server = await serve(t, app, mutual)
     const mallory = { ...loaded('mallory'), maxVersion }
     const session = await openSession(t, server, mallory)
     denied.add('mallory')
-    t.like(await visit(t, server, mallory), { said: '', resumed: false })
-    t.like(await visit(t, server, { ...mallory, session }), { said: '', resumed: true })
-    t.is((await visit(t, server, { ...loaded('alice'), maxVersion })).said, 'hello alice')
+    t.like(await connectTls(t, server, mallory), { said: '', resumed: false })
+    t.like(await connectTls(t, server, { ...mallory, session }), { said: '', resumed: true })
+    t.is((await connectTls(t, server, { ...loaded('alice'), maxVersion })).said, 'hello alice')
     t.is(told.reject.length, 2)
     t.regex(
       told.reject[0]!.message,
@@ -32,8 +32,8 @@ test('who is on the list is turned away, resumed as well, and others come in', a
 
 test('an empty list admits everybody with a verified identity', async (t) => {
   const server = await serve(t, deny([]), { ...mutual, rejectUnauthorized: false })
-  t.is((await visit(t, server, loaded('mallory'))).said, 'hello mallory')
-  t.is((await visit(t, server, loaded('selfSigned'))).said, '')
+  t.is((await connectTls(t, server, loaded('mallory'))).said, 'hello mallory')
+  t.is((await connectTls(t, server, loaded('selfSigned'))).said, '')
 })
 
 for (const [what, file] of [
@@ -49,9 +49,9 @@ for (const [what, file] of [
   test(`who cannot be told apart is turned away: ${what}`, async (t) => {
     for (const rejectUnauthorized of [true, false]) {
       const app = deny(['nobody in particular'])
-      const told = listenTo(app)
+      const told = recordEvents(app)
       const server = await serve(t, app, { ...mutual, rejectUnauthorized })
-      t.is((await visit(t, server, file && loaded(file))).said, '')
+      t.is((await connectTls(t, server, file && loaded(file))).said, '')
       t.like(told.reject, [{ code: 'ERR_CIO_REJECTED' }])
     }
   })
@@ -65,9 +65,9 @@ test('without TLS, everybody is turned away', async (t) => {
 test('a certificate without a common name comes in, unless a rule is about what it has', async (t) => {
   const options: ListenOptions = mutual
   const server = await serve(t, deny(['mallory']), options)
-  t.is((await visit(t, server, loaded('sanOnly'))).said, 'hello nobody')
+  t.is((await connectTls(t, server, loaded('sanOnly'))).said, 'hello nobody')
   const other = await serve(t, deny({ dns: 'ALICE' }), options)
-  t.is((await visit(t, other, loaded('sanOnly'))).said, '')
+  t.is((await connectTls(t, other, loaded('sanOnly'))).said, '')
 })
 
 test('a denial wins over an allowance, in either order', async (t) => {
@@ -76,10 +76,10 @@ test('a denial wins over an allowance, in either order', async (t) => {
     new Cio().useConnection(denyList({ dns: 'bob' })).useConnection(allowList(/./)),
   ]
   for (const app of orders) {
-    const told = listenTo(app)
-    const server = await serve(t, app.useConnection(greet), mutual)
-    t.is((await visit(t, server, loaded('bob'))).said, '')
-    t.is((await visit(t, server, loaded('alice'))).said, 'hello alice')
+    const told = recordEvents(app)
+    const server = await serve(t, app.useConnection(writeGreeting), mutual)
+    t.is((await connectTls(t, server, loaded('bob'))).said, '')
+    t.is((await connectTls(t, server, loaded('alice'))).said, 'hello alice')
     t.is(told.reject.length, 1)
   }
 })
@@ -90,7 +90,7 @@ test('a client turns away a server that is on its list', async (t) => {
     new Cio().useConnection((_ctx, next) => next()),
     identity('server2'),
   )
-  const connect = async (who: Who): Promise<string | null | undefined> => {
+  const connect = async (who: PeerSelector): Promise<string | null | undefined> => {
     const app = new Cio().useClient(denyList(who))
     closeAfter(t, app)
     const options = { port: server.port, host: '127.0.0.1', ca: contents('root.crt') }

@@ -67,7 +67,7 @@ test('a middleware says its goodbye before the codec has ended its loop', async 
     .useServer(drain({ ...stay, signals: [signal] }))
     .useConnection(lines())
     .useConnection(async function goodbye(ctx, next) {
-      const say = (): void => void (ctx.isOver || ctx.messages.send('421 closing'))
+      const say = (): void => void (ctx.isClosed || ctx.messages.send('421 closing'))
       ctx.draining.addEventListener('abort', say)
       await next()
     })
@@ -98,8 +98,8 @@ test('a signal before the server listens ends the run', async (t) => {
 test('options out of their range are refused when it is made', (t) => {
   const wrong: object[] = [
     { timeout: -1 },
-    { window: Infinity },
-    { timeout: 1_000, window: 1_001 },
+    { spread: Infinity },
+    { timeout: 1_000, spread: 1_001 },
     { exitTimeout: '5' },
     { signals: [] },
     { signals: 'SIGTERM' },
@@ -108,5 +108,5 @@ test('options out of their range are refused when it is made', (t) => {
     { singals: ['SIGTERM'] },
   ]
   for (const options of wrong) t.throws(() => drain(options), { code: 'ERR_CIO_OPTION' })
-  t.throws(() => drain({ window: 20_000 }), { message: /`window`.*20000/ })
+  t.throws(() => drain({ spread: 20_000 }), { message: /`spread`.*20000/ })
 })

@@ -45,7 +45,7 @@ function listening(
 /** What an app tells of the first connection that goes wrong. */
 async function fault(app: Cio): Promise<{ event: string; code: string | undefined }> {
   const told = deferred<{ event: string; code: string | undefined }>()
-  for (const event of ['error', 'clientError', 'reject'] as const) {
+  for (const event of ['error', 'remoteError', 'reject'] as const) {
     app.on(event, (error: Error) => told.resolve({ event, code: (error as CioError).code }))
   }
   return told.promise
@@ -232,7 +232,7 @@ test('a peer that resets its connection ends the run', async (t) => {
   await heard.promise
   socket.resetAndDestroy()
   await closed
-  t.deepEqual(await told, { event: 'clientError', code: 'ECONNRESET' })
+  t.deepEqual(await told, { event: 'remoteError', code: 'ECONNRESET' })
 })
 
 test('once hears one event, off hears none, and the rest of the listeners go on', async (t) => {
@@ -319,7 +319,7 @@ for (const message of [{}, 'x', 5, null, [], [5], [['x']], [null]]) {
     const told = fault(app)
     const socket = await speak(t, app, message)
     t.is(await readAll(socket).catch(() => ''), '')
-    t.deepEqual(await told, { event: 'clientError', code: 'ERR_CIO_SYNTAX' })
+    t.deepEqual(await told, { event: 'remoteError', code: 'ERR_CIO_SYNTAX' })
   })
 }
 
@@ -328,7 +328,7 @@ test('an event of more arguments than a call can have is the fault of the peer',
   const told = fault(app)
   const socket = await speak(t, app, ['x', ...Array<number>(400_000).fill(0)])
   t.is(await readAll(socket).catch(() => ''), '')
-  t.deepEqual(await told, { event: 'clientError', code: 'ERR_CIO_SYNTAX' })
+  t.deepEqual(await told, { event: 'remoteError', code: 'ERR_CIO_SYNTAX' })
 })
 
 test('no more listeners are at work than maxRunning, and the peer has to wait', async (t) => {
@@ -370,7 +370,7 @@ test('emit waits for a peer that does not read, and rejects when it is gone', as
       )
     })
   })
-  app.on('clientError', () => {})
+  app.on('remoteError', () => {})
   const socket = await speak(t, app, ['flood'])
   await stalled.promise
   socket.resetAndDestroy()

@@ -208,12 +208,12 @@ test('the input ending within a frame is told as the peer’s fault', async (t) 
   const app = new Cio().useConnection(frames()).useConnection(async ({ messages }) => {
     for await (const _ of messages);
   })
-  const told = once(app, 'clientError')
+  const told = once(app, 'remoteError')
   const server = await serve(t, app)
   ;(await dial(t, server)).end('\0\0\0\x05abc')
   const [error] = await told
   t.is(error.code, 'ERR_CIO_TRUNCATED')
-  t.is(error.fault, 'peer')
+  t.is(error.fault, 'remote')
   t.regex(error.message, /7 bytes into/)
 })
 

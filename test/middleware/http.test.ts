@@ -11,12 +11,12 @@ import { Client, Pool } from 'undici'
 import {
   Cio,
   CioError,
-  Layer,
+  StackLayer,
   allowList,
   contextOf,
   http,
   isCioError,
-  wrap,
+  layer,
 } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
@@ -144,15 +144,15 @@ test('over mutual TLS, Koa and Express know the verified peer', async (t) => {
 
 test('over a layer, requests are answered and know their context', async (t) => {
   const app = new Cio()
-    .useConnection(wrap({ decode: () => createGunzip(), encode: () => createGzip() }))
+    .useConnection(layer({ decode: () => createGunzip(), encode: () => createGzip() }))
     .useConnection(http((asked, response) => void response.end(`id ${contextOf(asked)?.id}`)))
-  const layer = new Layer(await open(t, app, 'tcp'), {
+  const zipped = new StackLayer(await open(t, app, 'tcp'), {
     decode: [createGunzip()],
     encode: [createGzip()],
   }) as unknown as Socket
-  layer.write(get)
-  t.regex(await until(layer, /id \d+/), /id \d+/)
-  layer.destroy()
+  zipped.write(get)
+  t.regex(await until(zipped, /id \d+/), /id \d+/)
+  zipped.destroy()
 })
 
 for (const transport of networks) {

@@ -10,7 +10,7 @@ import { Cio, type CioError } from '../../src/index.ts'
 import { codecContract, jsonValues } from '../contracts/codec.ts'
 import { type Input, type Received, feed } from '../support/receive.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { listenTo } from '../support/tls.ts'
+import { recordEvents } from '../support/tls.ts'
 
 codecContract<unknown>(test, {
   codec: jsonStream,
@@ -33,9 +33,9 @@ async function receive(
     if (handled) return next()
     for await (const message of ctx.messages) messages.push(message)
   })
-  const told = listenTo(app)
+  const told = recordEvents(app)
   await feed(t, app, input)
-  return { messages, error: (told.clientError[0] ?? told.error[0]) as CioError | undefined }
+  return { messages, error: (told.remoteError[0] ?? told.error[0]) as CioError | undefined }
 }
 
 test('U+FEFF within a text is part of it, wherever the input is cut', async (t) => {
@@ -183,7 +183,7 @@ test('what is not JSON is told with its offset, cut and escaped, after the value
   const { messages, error } = await receive(t, '{"a":1} {"b" \u001b[31m}')
   t.deepEqual(messages, [{ a: 1 }])
   t.is(error?.code, 'ERR_CIO_SYNTAX')
-  t.is(error?.fault, 'peer')
+  t.is(error?.fault, 'remote')
   t.regex(error!.message, /at byte 8 is not JSON/)
   t.false(error!.message.includes('\u001b'))
   const long = await receive(t, `{"a":1 "${'x'.repeat(10_000)}"`)
@@ -256,7 +256,7 @@ test('messages are validated, and typed by it', async (t) => {
   const app = new Cio().useConnection(jsonStream({ validate })).useConnection(async (ctx) => {
     for await (const { id } of ctx.messages) t.is(id.toFixed(), '1')
   })
-  const told = once(app, 'clientError')
+  const told = once(app, 'remoteError')
   const client = await dial(t, await serve(t, app))
   client.end('{"id":1}{"id":"x"}')
   t.is(((await told) as [CioError])[0].code, 'ERR_CIO_INVALID_MESSAGE')

@@ -13,7 +13,7 @@ import {
 } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
-import { dialOver, heard, socketPath } from '../support/transports.ts'
+import { dialOver, nextEvent, socketPath } from '../support/transports.ts'
 
 interface Bounded {
   readonly app: Cio
@@ -40,7 +40,7 @@ async function bounded(
   const rejections: Error[] = []
   app.on('limit', (refusal) => refusals.push(refusal))
   app.on('reject', (error) => rejections.push(error))
-  app.on('clientError', () => {})
+  app.on('remoteError', () => {})
   app.on('error', (error) => t.fail(error.stack))
   const server = await serve(t, app, listening)
   return { app, bounds, server, refusals, rejections }
@@ -74,7 +74,7 @@ async function enterFrom(t: ExecutionContext, port: number, localAddress: string
 
 /** Connects, and waits until the pipeline of the server's side has begun. */
 async function arrive(t: ExecutionContext, app: Cio, server: ServerContext): Promise<Socket> {
-  const accepted = heard(app, 'connection')
+  const accepted = nextEvent(app, 'connection')
   const socket = await dial(t, server)
   await accepted
   await new Promise(setImmediate)
@@ -83,7 +83,7 @@ async function arrive(t: ExecutionContext, app: Cio, server: ServerContext): Pro
 
 /** Leaves, and waits until the server's side is over. */
 async function leave(app: Cio, socket: Socket): Promise<void> {
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   socket.destroy()
   await over
 }
@@ -104,7 +104,7 @@ test('a connection over the cap is refused at once, told and counted', async (t)
     refused: { ...nothing, connections: 1 },
   })
   t.is(rejections.length, 1)
-  t.like(rejections[0], { code: 'ERR_CIO_REJECTED', fault: 'peer' })
+  t.like(rejections[0], { code: 'ERR_CIO_REJECTED', fault: 'remote' })
   t.regex(
     rejections[0]!.message,
     /^127\.0\.0\.1:\d+ was turned away by `limit`: over `connections`/,
@@ -172,7 +172,7 @@ test('who leaves while it waits leaves no trace', async (t) => {
   const { app, bounds, server } = await bounded(t, { connections: 1, waitTimeout: 30_000 })
   const first = await enter(t, server)
   const second = await arrive(t, app, server)
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   second.resetAndDestroy()
   await over
   t.like(bounds.counts, { connections: 1, waiting: 0, addresses: 1 })
@@ -217,7 +217,7 @@ test('the address that counts is the one that a proxy has told', async (t) => {
   app.useConnection(function proxyProtocol(ctx: ConnectionContext, next) {
     // Two clients of one network, and one of another.
     const address = ['2001:db8::1', '2001:db8::2', '2001:db8:1::1'][client++]!
-    ctx.origin = { address, port: 1 }
+    ctx.forwardedFor = { address, port: 1 }
     return next()
   })
   const refusals: LimitRefusal[] = []
@@ -274,7 +274,7 @@ test('what has no address is not bounded by address', async (t) => {
     t.teardown(() => socket.destroy())
     await once(socket, 'data')
   }
-  const refusal = heard(app, 'limit')
+  const refusal = nextEvent(app, 'limit')
   const third = connectNet(path)
   third.on('error', () => {})
   t.deepEqual((await refusal)[0], { reason: 'connections', address: null, waited: false })
@@ -284,7 +284,7 @@ test('what has no address is not bounded by address', async (t) => {
 test('a handshake waits while others are under way', async (t) => {
   const { app, bounds, server } = await bounded(t, { handshakes: 1 }, identity('server'))
   const silent = await arrive(t, app, server)
-  const second = heard(app, 'connection')
+  const second = nextEvent(app, 'connection')
   const client = dialOver(t, 'TLS 1.3', server)
   await second
   await new Promise(setImmediate)

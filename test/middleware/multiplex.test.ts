@@ -19,14 +19,20 @@ import {
   json,
   multiplex,
   rpc,
-  wrap,
+  layer,
 } from '../../src/index.ts'
 import { path, identity } from '../support/certificates.ts'
 import { libp2pMuxer } from '../support/libp2p.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { type Transport, deferred, heard, optionsOf, transports } from '../support/transports.ts'
-import { Backlog } from '../../middleware/multiplex/receive-buffer.ts'
+import {
+  type Transport,
+  deferred,
+  nextEvent,
+  optionsOf,
+  transports,
+} from '../support/transports.ts'
+import { ReceiveBuffer } from '../../middleware/multiplex/receive-buffer.ts'
 import { type Frame, Peer, frame, opening } from '../support/yamux.ts'
 
 /** An app whose streams come back as they are, but for those that have another handler. */
@@ -236,7 +242,7 @@ for (const transport of transports) {
         throw new Error('a mistake')
       },
     })
-    const told = heard(app, 'error')
+    const told = nextEvent(app, 'error')
     const { near } = await ends(t, transport, { app })
     const other = await near.open('echo')
     t.is(await failure(await near.open('broken')), 'ERR_CIO_STREAM_RESET')
@@ -388,7 +394,7 @@ test('a multiplexed connection may be a layer, and hold another', async (t) => {
   t.is(await readAll(stream), 'deep')
 
   const { createGzip, createGunzip } = await import('node:zlib')
-  const zip = wrap({ encode: () => createGzip(), decode: () => createGunzip() })
+  const zip = layer({ encode: () => createGzip(), decode: () => createGunzip() })
   const zipped = new Cio().useConnection(zip).useConnection(multiplex(innermost))
   const server = await serve(t, zipped)
   const clients = new Cio().useClient(zip).useClient(multiplex(innermost))
@@ -402,7 +408,7 @@ test('a multiplexed connection may be a layer, and hold another', async (t) => {
 test('a wider window lets more through before it is read', async (t) => {
   const window = 1024 * 1024
   const app = echoing({ stalled: (ctx) => once(ctx.stream, 'close') })
-  const { near } = await ends(t, 'tcp', { app, options: { window } })
+  const { near } = await ends(t, 'tcp', { app, options: { receiveWindow: window } })
   const stream = await near.open('stalled')
   await new Promise<void>((resolve) =>
     stream.write(Buffer.alloc(window - 64 * 1024), () => resolve()),
@@ -565,7 +571,7 @@ async function attacked(
 ): Promise<{ peer: Peer; socket: Socket; port: number; ended: Promise<string> }> {
   const app = new Cio().useConnection(multiplex(inner, options))
   const ended = new Promise<string>((resolve) => {
-    app.on('clientError', (error) => resolve((error as CioError).code))
+    app.on('remoteError', (error) => resolve((error as CioError).code))
     app.on('reject', (error) => resolve((error as CioError).code))
     app.on('error', (error) => resolve(`app: ${String(error)}`))
   })
@@ -756,8 +762,8 @@ test('options are checked when the middleware is made', (t) => {
     { maxStreams: -1 },
     { maxPending: 0 },
     { maxHeadersSize: 65_536 },
-    { window: 1_000 },
-    { window: Infinity },
+    { receiveWindow: 1_000 },
+    { receiveWindow: Infinity },
     { controlRate: 5 },
     { controlRate: { count: 1, per: -1 } },
     { initiator: 'yes' },
@@ -829,7 +835,7 @@ test('the same, however it is cut', async (t) => {
 })
 
 test('single bytes that are not read hold no more memory than their number', (t) => {
-  const backlog = new Backlog()
+  const backlog = new ReceiveBuffer()
   const pieces = 40_000
   // Each is a part of a chunk of its own, as a socket hands them out.
   for (let i = 0; i < pieces; i++) backlog.add(Buffer.alloc(1_024, i).subarray(7, 8), 1_024)

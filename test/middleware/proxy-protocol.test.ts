@@ -18,8 +18,8 @@ import {
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
-import { type Told, firstFlight, listenTo } from '../support/tls.ts'
-import { heard, socketPath } from '../support/transports.ts'
+import { type Recorded, firstFlight, recordEvents } from '../support/tls.ts'
+import { nextEvent, socketPath } from '../support/transports.ts'
 
 const trusted = ['127.0.0.0/8']
 const untrusted: readonly string[] = []
@@ -31,7 +31,7 @@ const v2 = proxyHeader({ source, destination, authority: 'a.test' }, { crc32c: t
 type Came = ConnectionContext & { readonly proxied: Proxied | null }
 
 /** An app that answers all that came, at its end, with the address that counts. */
-function echo(options: ProxyProtocolOptions): { app: Cio; came: Came[]; told: Told } {
+function echo(options: ProxyProtocolOptions): { app: Cio; came: Came[]; told: Recorded } {
   const came: Came[] = []
   const app = new Cio()
   app.useConnection(proxyProtocol(options)).useConnection(async (ctx) => {
@@ -39,12 +39,12 @@ function echo(options: ProxyProtocolOptions): { app: Cio; came: Came[]; told: To
     const all = await readAll(ctx)
     ctx.stream.write(`${ctx.address}: ${all}`)
   })
-  return { app, came, told: listenTo(app) }
+  return { app, came, told: recordEvents(app) }
 }
 
 /** Waits until the connection of a server is over. */
 async function over(app: Cio): Promise<void> {
-  await heard(app, 'close')
+  await nextEvent(app, 'close')
 }
 
 for (const [version, header] of [
@@ -60,9 +60,9 @@ for (const [version, header] of [
     t.is(await readAll(socket), '192.0.2.7: one two')
     const [ctx] = came
     t.like(ctx?.proxied, { version, command: 'proxy', source, destination })
-    t.deepEqual(ctx?.origin, source)
+    t.deepEqual(ctx?.forwardedFor, source)
     t.is(ctx?.address, '192.0.2.7')
-    t.deepEqual(told, { reject: [], clientError: [], error: [] })
+    t.deepEqual(told, { reject: [], remoteError: [], error: [] })
   })
 
   test(`a header of version ${version} and a ClientHello may come in one segment`, async (t) => {
@@ -129,9 +129,9 @@ test('a local connection, and one that says nothing, have the address of the sen
     const socket = await dial(t, server)
     socket.end(Buffer.concat([header, Buffer.from('x')]))
     t.is(await readAll(socket), '127.0.0.1: x')
-    const { proxied, origin, remote } = came.pop()!
+    const { proxied, forwardedFor, remote } = came.pop()!
     t.truthy(proxied)
-    t.is(origin, null)
+    t.is(forwardedFor, null)
     t.notRegex(remote, /by way of/)
   }
 })
@@ -144,7 +144,7 @@ test('messages name the client and the sender', async (t) => {
       void line
   })
   const [failed, socket] = await Promise.all([
-    heard(app, 'clientError'),
+    nextEvent(app, 'remoteError'),
     serve(t, app).then(async (server) => {
       const client = await dial(t, server)
       client.write(Buffer.concat([v1, Buffer.from('too long\n')]))
@@ -162,7 +162,7 @@ test('the sender is trusted by its own address, whatever its header says', async
   const rejected = over(app)
   socket.write(v1)
   await rejected
-  t.deepEqual(codes(told), { reject: ['ERR_CIO_REJECTED'], clientError: [], error: [] })
+  t.deepEqual(codes(told), { reject: ['ERR_CIO_REJECTED'], remoteError: [], error: [] })
 })
 
 test('IPv4 senders are found by their IPv4 address on a socket of IPv6', async (t) => {
@@ -228,7 +228,7 @@ for (const [version, header] of [
     for (let cut = 0; cut <= 13; cut++) {
       const socket = await dial(t, server)
       const ended = over(app)
-      const rejected = heard(app, 'reject')
+      const rejected = nextEvent(app, 'reject')
       if (cut > 0) {
         socket.write(header.subarray(0, cut))
         if (cut < (version === 1 ? 6 : 12)) await arrived(server, cut)
@@ -242,7 +242,7 @@ for (const [version, header] of [
       t.is(came.at(-1)?.address, '127.0.0.1')
     }
     t.is(told.reject.length, 14)
-    t.deepEqual([told.clientError, told.error], [[], []])
+    t.deepEqual([told.remoteError, told.error], [[], []])
   })
 }
 
@@ -252,7 +252,7 @@ async function arrived(
   bytes: number,
 ): Promise<void> {
   for (;;) {
-    const [ctx] = [...server.connections].filter(({ isOver }) => !isOver)
+    const [ctx] = [...server.connections].filter(({ isClosed }) => !isClosed)
     if (ctx && (ctx.socket?.bytesRead ?? 0) >= bytes) return
     await turn()
   }
@@ -342,7 +342,7 @@ test('an untrusted sender by TLS comes in as itself; one with a header fails its
   }
   t.deepEqual(codes(told), {
     reject: [],
-    clientError: ['ERR_CIO_HANDSHAKE', 'ERR_CIO_HANDSHAKE'],
+    remoteError: ['ERR_CIO_HANDSHAKE', 'ERR_CIO_HANDSHAKE'],
     error: [],
   })
 })
@@ -351,7 +351,7 @@ test('where headers are required, who is not trusted is turned away unread', asy
   const { app, came, told } = echo({ trusted: ['192.0.2.0/24'], required: true })
   const socket = await dial(t, await serve(t, app))
   await readAll(socket).catch(() => '')
-  t.deepEqual(codes(told), { reject: ['ERR_CIO_REJECTED'], clientError: [], error: [] })
+  t.deepEqual(codes(told), { reject: ['ERR_CIO_REJECTED'], remoteError: [], error: [] })
   t.is(came.length, 0)
 })
 
@@ -384,7 +384,7 @@ test('options are checked when the middleware is made', (t) => {
 test('a close of the server ends who has not sent its header', async (t) => {
   const { app, told } = echo({ trusted, timeout: Infinity })
   const server = await serve(t, app)
-  const accepted = heard(app, 'connection')
+  const accepted = nextEvent(app, 'connection')
   const socket: Socket = await dial(t, server)
   await accepted
   t.deepEqual(await server.close({ timeout: 0 }), { forced: 1 })
@@ -392,11 +392,11 @@ test('a close of the server ends who has not sent its header', async (t) => {
   socket.destroy()
 })
 
-function codes({ reject, clientError, error }: Told) {
+function codes({ reject, remoteError, error }: Recorded) {
   const code = (one: Error): string => (one as CioError).code
   return {
     reject: reject.map(code),
-    clientError: clientError.map(code),
+    remoteError: remoteError.map(code),
     error: error.map(code),
   }
 }

@@ -23,7 +23,7 @@ import { retryContract } from '../contracts/retry.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, listenBare, serve } from '../support/serve.ts'
-import { deferred, heard, socketPath } from '../support/transports.ts'
+import { deferred, nextEvent, socketPath } from '../support/transports.ts'
 
 const host = '127.0.0.1'
 
@@ -99,8 +99,8 @@ for (const [how, lose] of Object.entries(losses)) {
     const app = client(t)
     const ctx = await app.connect({ host, port })
     const [stream, socket, messages] = [ctx.stream, ctx.socket, ctx.messages]
-    const told = heard(app, 'reconnect')
-    const back = heard(app, 'connect')
+    const told = nextEvent(app, 'reconnect')
+    const back = nextEvent(app, 'connect')
     lose(await accepted())
     const [{ retry, error }] = await told
     t.is(retry, 1)
@@ -140,9 +140,9 @@ test('connect, disconnect and reconnect tell of a life in its order', async (t) 
   app.on('connect', () => told.push('connect'))
   app.on('disconnect', (error) => told.push(`disconnect ${codeOf(error)}`))
   app.on('reconnect', ({ retry }) => told.push(`reconnect ${retry}`))
-  app.on('clientError', (error) => told.push(`gave up ${codeOf(error)}`))
+  app.on('remoteError', (error) => told.push(`gave up ${codeOf(error)}`))
   const ctx = await app.connect({ host, port })
-  const back = heard(app, 'connect')
+  const back = nextEvent(app, 'connect')
   ;(await accepted()).resetAndDestroy()
   await back
   server.close()
@@ -157,11 +157,11 @@ test('connect, disconnect and reconnect tell of a life in its order', async (t) 
   ])
 })
 
-test('when the tries of a client that was connected are used up, clientError tells why', async (t) => {
+test('when the tries of a client that was connected are used up, remoteError tells why', async (t) => {
   const { port, accepted, server } = await bare(t)
-  const app = client(t, { retries: 2, stable: 0 })
+  const app = client(t, { retries: 2, stableAfter: 0 })
   const ctx = await app.connect({ host, port })
-  const told = heard(app, 'clientError')
+  const told = nextEvent(app, 'remoteError')
   app.on('error', () => t.fail())
   server.close()
   ;(await accepted()).resetAndDestroy()
@@ -186,7 +186,7 @@ test('what stands inside runs afresh each time, what stands outside once', async
     })
   await app.connect({ host, port })
   for (let loss = 1; loss <= 3; loss++) {
-    const back = heard(app, 'connect')
+    const back = nextEvent(app, 'connect')
     ;(await accepted()).end()
     await back
     t.deepEqual([outside, inside, left], [1, loss + 1, loss])
@@ -196,12 +196,12 @@ test('what stands inside runs afresh each time, what stands outside once', async
 
 test('retries go on counting until a connection has been stable', async (t) => {
   const { port, accepted } = await bare(t)
-  const app = client(t, { stable: 2 ** 30 })
+  const app = client(t, { stableAfter: 2 ** 30 })
   const counted: number[] = []
   app.on('reconnect', ({ retry }) => counted.push(retry))
   await app.connect({ host, port })
   for (let loss = 1; loss <= 3; loss++) {
-    const back = heard(app, 'connect')
+    const back = nextEvent(app, 'connect')
     ;(await accepted()).end()
     await back
   }
@@ -210,12 +210,12 @@ test('retries go on counting until a connection has been stable', async (t) => {
 
 test('retries begin again after a connection that has been stable', async (t) => {
   const { port, accepted } = await bare(t)
-  const app = client(t, { stable: 20 })
+  const app = client(t, { stableAfter: 20 })
   const counted: number[] = []
   app.on('reconnect', ({ retry }) => counted.push(retry))
   await app.connect({ host, port })
   for (const lasts of [0, 0, 40, 0]) {
-    const back = heard(app, 'connect')
+    const back = nextEvent(app, 'connect')
     const socket = await accepted()
     // Nothing tells of time that passes but time.
     if (lasts > 0) await new Promise((resolve) => setTimeout(resolve, lasts))
@@ -262,7 +262,7 @@ test('a connection that a watcher ends is followed by another, also under a hand
   closeAfter(t, app)
   const done = app.connect({ host, port })
   await accepted()
-  const told = heard(app, 'reconnect')
+  const told = nextEvent(app, 'reconnect')
   ;(await running.promise).disconnect()
   const [{ error }] = await told
   t.is(codeOf(error), 'ERR_STREAM_PREMATURE_CLOSE')
@@ -278,7 +278,7 @@ test('the event tells why a connection was lost, not how a handler found out', a
     for (;;) await messages.send('x'.repeat(100_000))
   })
   const refused = t.throwsAsync(app.connect({ host, port }), { code: 'ERR_CIO_CLOSED' })
-  const told = heard(app, 'reconnect')
+  const told = nextEvent(app, 'reconnect')
   const far = await accepted()
   // The handler is at work; before, the reset would be one of connecting.
   await once(far, 'data')
@@ -292,7 +292,7 @@ test('close() while it connects again ends it at once, and nothing went wrong', 
   const { port, accepted } = await bare(t)
   const app = client(t)
   app.on('error', () => t.fail())
-  app.on('clientError', () => t.fail())
+  app.on('remoteError', () => t.fail())
   const asked = deferred()
   let times = 0
   const ctx = await app.connect({
@@ -321,7 +321,7 @@ test('when decides, of an orderly end too', async (t) => {
     },
   })
   const ctx = await app.connect({ host, port })
-  const back = heard(app, 'connect')
+  const back = nextEvent(app, 'connect')
   ;(await accepted()).resetAndDestroy()
   await back
   ;(await accepted()).end()
@@ -352,7 +352,7 @@ test('what a peer sent that is not of the codec is followed by another connectio
   app.useClient(async ({ messages }) => {
     for await (const message of messages) t.is(message, 1)
   })
-  const told = heard(app, 'reconnect')
+  const told = nextEvent(app, 'reconnect')
   void app.connect({ host, port }).catch(() => {})
   ;(await accepted()).write('1\n{\n')
   const [{ error }] = await told
@@ -383,7 +383,7 @@ test('a server that allowList turns away is not tried again', async (t) => {
 
 test('who still holds a client that is over is told so', async (t) => {
   const { port } = await bare(t)
-  const app = client(t, { wait: 60_000 })
+  const app = client(t, { sendTimeout: 60_000 })
   const ctx = await app.connect({ host, port })
   await ctx.close()
   await t.throwsAsync(ctx.messages.send('late'), { code: 'ERR_CIO_CLOSED' })
@@ -416,8 +416,8 @@ for (const version of ['tls1_2', 'tls1_3']) {
       const port = await strict(t, `-${version}`)
       const app = client(t, forever)
       app.on('reconnect', () => t.fail())
-      app.on('clientError', () => {})
-      const gone = heard(app, 'disconnect')
+      app.on('remoteError', () => {})
+      const gone = nextEvent(app, 'disconnect')
       const material = Object.fromEntries(
         Object.entries(own).map(([name, file]) => [name, readFileSync(file)]),
       )
@@ -441,9 +441,9 @@ test('close() while it is away ends it at once, and nothing went wrong', async (
   const { port, accepted } = await bare(t)
   const app = client(t, forever)
   app.on('error', () => t.fail())
-  app.on('clientError', () => t.fail())
+  app.on('remoteError', () => t.fail())
   const ctx = await app.connect({ host, port })
-  const away = heard(app, 'reconnect')
+  const away = nextEvent(app, 'reconnect')
   ;(await accepted()).resetAndDestroy()
   await away
   t.deepEqual(await ctx.close(), { forced: 0 })
@@ -455,7 +455,7 @@ test('close() in the midst of a new handshake ends it at once', async (t) => {
   const { port, accepted } = await bare(t, server)
   const app = client(t)
   app.on('error', () => t.fail())
-  app.on('clientError', () => t.fail())
+  app.on('remoteError', () => t.fail())
   const ctx = await app.connect({ host: 'localhost', family: 4, port, ca: path('root.crt') })
   // From here on it accepts, and never shakes hands.
   const mute = server.listeners('connection')
@@ -476,7 +476,7 @@ test('destroy() by the application is no loss', async (t) => {
   const app = client(t, forever)
   app.on('reconnect', () => t.fail())
   const reason = new Error('mine')
-  const told = heard(app, 'error')
+  const told = nextEvent(app, 'error')
   const ctx = await app.connect({ host, port })
   ctx.destroy(reason)
   await ctx.closed
@@ -488,7 +488,7 @@ test('a signal that aborts later closes the client, wherever it is', async (t) =
   const controller = new AbortController()
   const app = client(t, forever)
   const ctx = await app.connect({ host, port, signal: controller.signal })
-  const away = heard(app, 'reconnect')
+  const away = nextEvent(app, 'reconnect')
   ;(await accepted()).end()
   await away
   controller.abort()
@@ -534,7 +534,7 @@ test('each arrival puts something into the budget', async (t) => {
   const app = client(t, { budget })
   await app.connect({ host, port })
   for (let loss = 1; loss <= 5; loss++) {
-    const back = heard(app, 'connect')
+    const back = nextEvent(app, 'connect')
     t.is(budget.balance, 1)
     ;(await accepted()).end()
     await back
@@ -545,12 +545,12 @@ test('send() while away rejects at once, and so do sendMany() and end()', async 
   const { port, accepted } = await bare(t)
   const app = client(t, forever)
   const ctx = await app.connect({ host, port })
-  const away = heard(app, 'reconnect')
+  const away = nextEvent(app, 'reconnect')
   ;(await accepted()).end()
   await away
   const closed = { code: 'ERR_CIO_CLOSED' }
   const error = await t.throwsAsync<CioError>(ctx.messages.send('lost'), closed)
-  t.is(error.fault, 'peer')
+  t.is(error.fault, 'remote')
   await t.throwsAsync(ctx.messages.sendMany(['lost']), closed)
   await t.throwsAsync(ctx.messages.end(), closed)
   t.throws(() => ctx.stream, { code: 'ERR_CIO_NOT_CONNECTED' })
@@ -575,7 +575,7 @@ test('between a loss and the retry too, send() rejects and throws nothing else',
   app.useClient(() => {})
   ctx.stream.on('close', sendAgain)
   ctx.stream.on('end', sendAgain)
-  const away = heard(app, 'reconnect')
+  const away = nextEvent(app, 'reconnect')
   ;(await accepted()).resetAndDestroy()
   await away
   sendAgain()
@@ -584,14 +584,14 @@ test('between a loss and the retry too, send() rejects and throws nothing else',
 
 test('send() that may wait goes out on the next connection, in its order and once', async (t) => {
   const { port, accepted } = await bare(t)
-  const app = client(t, { wait: 60_000 })
+  const app = client(t, { sendTimeout: 60_000 })
   const ctx = await app.connect({ host, port })
-  const away = heard(app, 'reconnect')
+  const away = nextEvent(app, 'reconnect')
   ;(await accepted()).end()
   await away
   const sent = [ctx.messages.send('1'), ctx.messages.sendMany(['2', '3']), ctx.messages.send('4')]
   app.once('connect', () => sent.push(ctx.messages.send('5')))
-  const back = heard(app, 'connect')
+  const back = nextEvent(app, 'connect')
   const far = await accepted()
   let text = ''
   far.on('data', (chunk: Buffer) => (text += chunk.toString()))
@@ -604,9 +604,9 @@ test('send() that may wait goes out on the next connection, in its order and onc
 
 test('send() that has waited long enough rejects, and is not sent later', async (t) => {
   const { port, accepted } = await bare(t)
-  const app = client(t, { ...forever, wait: 5, maxWaiting: 1 })
+  const app = client(t, { ...forever, sendTimeout: 5, maxWaiting: 1 })
   const ctx = await app.connect({ host, port })
-  const away = heard(app, 'reconnect')
+  const away = nextEvent(app, 'reconnect')
   ;(await accepted()).end()
   await away
   const error = await t.throwsAsync(ctx.messages.send('late'), { code: 'ERR_CIO_CLOSED' })
@@ -617,9 +617,9 @@ test('send() that has waited long enough rejects, and is not sent later', async 
 
 test('so many may wait, and no more', async (t) => {
   const { port, accepted } = await bare(t)
-  const app = client(t, { ...forever, wait: Infinity, maxWaiting: 2 })
+  const app = client(t, { ...forever, sendTimeout: Infinity, maxWaiting: 2 })
   const ctx = await app.connect({ host, port })
-  const away = heard(app, 'reconnect')
+  const away = nextEvent(app, 'reconnect')
   ;(await accepted()).end()
   await away
   const waiting = [ctx.messages.send('1'), ctx.messages.send('2')]
@@ -632,7 +632,7 @@ test('reading while away waits for the next connection, and ends with the client
   const { port, accepted } = await bare(t)
   const app = client(t)
   const ctx = await app.connect({ host, port })
-  const first = heard(app, 'reconnect')
+  const first = nextEvent(app, 'reconnect')
   ;(await accepted()).end()
   await first
   const next = ctx.messages.next()
@@ -642,7 +642,7 @@ test('reading while away waits for the next connection, and ends with the client
   const { port: other, accepted: acceptedThere } = await bare(t)
   const lost = client(t, forever)
   const gone = await lost.connect({ host, port: other })
-  const away = heard(lost, 'reconnect')
+  const away = nextEvent(lost, 'reconnect')
   ;(await acceptedThere()).end()
   await away
   const [read, each] = [gone.messages.next(), gone.messages.each(() => {})]
@@ -674,7 +674,7 @@ test('over TLS the peer is the one of the connection that is there', async (t) =
   })
   t.is(ctx.peer?.name, 'localhost')
   at = 1
-  const back = heard(app, 'connect')
+  const back = nextEvent(app, 'connect')
   await apps[0]!.close({ timeout: 0 })
   await back
   t.is(ctx.peer?.name, 'second')

@@ -10,14 +10,14 @@ import {
   allowList,
   limit,
   lines,
-  pipe,
+  forward,
   proxyProtocol,
   route,
 } from '../../src/index.ts'
 import { contents, identity } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { listenTo } from '../support/tls.ts'
-import { heard } from '../support/transports.ts'
+import { recordEvents } from '../support/tls.ts'
+import { nextEvent } from '../support/transports.ts'
 
 /** Says its name and what it reads. */
 const named = (name: string) =>
@@ -139,29 +139,29 @@ test('a list turns away who came without TLS', async (t) => {
     )
     .useConnection(allowList(['alice']))
     .useConnection(named('in'))
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, { ...identity('server'), ca: contents('root.crt') })
   await say(t, server, 'hi')
   t.like(told.reject[0], { code: 'ERR_CIO_REJECTED' })
 })
 
-test('without `plain`, who speaks no TLS does not get past a server with TLS', async (t) => {
+test('without `plaintext`, who speaks no TLS does not get past a server with TLS', async (t) => {
   const other = new Cio().useConnection(named('other'))
   for (const to of ['next', other] as const) {
     const app = routing([{ when: { sni: 'nobody' }, to: named('nobody') }, { to }])
     app.useConnection(named('in'))
-    const told = listenTo(app)
+    const told = recordEvents(app)
     const server = await serve(t, app, identity('server'))
     const answer = await say(t, server, 'GET / HTTP/1.1\r\n\r\n')
     t.notRegex(answer, /in|other/)
-    t.like(told.clientError[0], { code: 'ERR_CIO_HANDSHAKE' })
+    t.like(told.remoteError[0], { code: 'ERR_CIO_HANDSHAKE' })
   }
 })
 
 test('TLS is passed on as it is, by name, and ends where the name leads', async (t) => {
   const behind = await serve(t, new Cio().useConnection(named('behind')), identity('server'))
   const app = routing([
-    { when: { sni: ['other.test', 'LOCALHOST'] }, to: pipe(behind.port) },
+    { when: { sni: ['other.test', 'LOCALHOST'] }, to: forward(behind.port) },
     { when: { sni: '*.test' }, to: 'next' },
   ])
   app.useConnection(named('here'))
@@ -169,19 +169,19 @@ test('TLS is passed on as it is, by name, and ends where the name leads', async 
   t.is(await saySecurely(t, server, 'hi', { servername: 'localhost' }), 'behind: hi')
   const here = { servername: 'one.test', checkServerIdentity: () => undefined }
   t.is(await saySecurely(t, server, 'hi', here), 'here: hi')
-  const told = listenTo(app)
+  const told = recordEvents(app)
   for (const servername of ['two.one.test', '']) {
     await t.throwsAsync(secure(t, server, { ...here, servername }))
   }
   t.deepEqual(
-    told.clientError.map((error) => (error as { code?: string }).code),
+    told.remoteError.map((error) => (error as { code?: string }).code),
     ['ERR_CIO_NO_ROUTE', 'ERR_CIO_NO_ROUTE'],
   )
 })
 
 test('a first message of TLS in one-byte segments is passed on', async (t) => {
   const behind = await serve(t, new Cio().useConnection(named('behind')), identity('server'))
-  const server = await serve(t, routing([{ when: { sni: 'localhost' }, to: pipe(behind.port) }]))
+  const server = await serve(t, routing([{ when: { sni: 'localhost' }, to: forward(behind.port) }]))
   // A relay that takes its time.
   const relay = new Cio().useConnection(async (ctx, next) => {
     const upstream = await dial(t, server)
@@ -230,7 +230,7 @@ test('another app has its own pipeline, on the same context, with TLS of the ser
     }
   })
   const app = routing([{ to: other }])
-  const [secured, closed] = [heard(app, 'secure'), heard(app, 'close')]
+  const [secured, closed] = [nextEvent(app, 'secure'), nextEvent(app, 'close')]
   const server = await serve(t, app, identity('server'))
   t.is(await saySecurely(t, server, 'hi\n'), 'hi true true\n')
   await secured
@@ -277,11 +277,11 @@ test('who says nothing in time takes the route that needs no bytes, and nothing 
 
 test('who takes no route is turned away, and told as its own fault', async (t) => {
   const app = routing([{ when: { tls: true }, to: 'next' }])
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app)
   await say(t, server, 'hi')
-  t.like(told.clientError[0], { code: 'ERR_CIO_NO_ROUTE' })
-  t.regex(told.clientError[0]!.message, /127\.0\.0\.1.*2 bytes/)
+  t.like(told.remoteError[0], { code: 'ERR_CIO_NO_ROUTE' })
+  t.regex(told.remoteError[0]!.message, /127\.0\.0\.1.*2 bytes/)
 })
 
 test('no more is looked at than `maxSize`', async (t) => {
@@ -304,14 +304,14 @@ test('a function that throws is the fault of the application, and only true is t
     },
   ]
   const app = routing(routes)
-  const told = listenTo(app)
+  const told = recordEvents(app)
   await say(t, await serve(t, app), 'hi')
   t.is(told.error[0]?.message, 'out of order')
 })
 
 test('a reset while it looks is no fault of anybody here', async (t) => {
   const app = routing(byBytes)
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app)
   for (const beginning of ['', 'HEL']) {
     const [client, closed] = [await dial(t, server), once(app, 'close')]

@@ -75,7 +75,7 @@ function server(options: RpcOptions<Arithmetic> = {}) {
 /** What an app tells of errors. */
 function faults(app: Pick<Cio, 'on'>): { event: string; error: CioError }[] {
   const told: { event: string; error: CioError }[] = []
-  for (const event of ['error', 'clientError', 'reject'] as const) {
+  for (const event of ['error', 'remoteError', 'reject'] as const) {
     app.on(event, (error: Error) => told.push({ event, error: error as CioError }))
   }
   return told
@@ -301,7 +301,7 @@ test('what is not JSON is answered with -32700 before the connection ends', asyn
   t.deepEqual(answers, [answered(1, 3), refused(null, -32_700, 'Parse error')])
   t.deepEqual(
     told.map(({ event, error }) => [event, error.code]),
-    [['clientError', 'ERR_CIO_SYNTAX']],
+    [['remoteError', 'ERR_CIO_SYNTAX']],
   )
 })
 

@@ -9,14 +9,14 @@ import {
   type ProxyHeader,
   type Proxied,
   canonicalAddress,
-  pipe,
+  forward,
   proxyHeader,
   proxyProtocol,
   sendProxyProtocol,
 } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
-import { deferred, heard, open, socketPath } from '../support/transports.ts'
+import { deferred, nextEvent, open, socketPath } from '../support/transports.ts'
 
 const source = { address: '192.0.2.7', port: 40_000 }
 const destination = { address: '198.51.100.1', port: 443 }
@@ -250,7 +250,7 @@ test('pipe relays who the client is, and by which TLS it came', async (t) => {
   const { app, came } = told()
   const { port } = await serve(t, app)
   const proxy = new Cio().useConnection(
-    pipe({ host: '127.0.0.1', port }, { header: (ctx) => proxyHeader(ctx, { crc32c: true }) }),
+    forward({ host: '127.0.0.1', port }, { header: (ctx) => proxyHeader(ctx, { crc32c: true }) }),
   )
   const listening = await serve(t, proxy, {
     ...identity('server'),
@@ -286,7 +286,7 @@ test('pipe does not relay the name of a certificate that was not verified', asyn
   const { app, came } = told()
   const { port } = await serve(t, app)
   const proxy = new Cio().useConnection(
-    pipe({ host: '127.0.0.1', port }, { header: (ctx) => proxyHeader(ctx) }),
+    forward({ host: '127.0.0.1', port }, { header: (ctx) => proxyHeader(ctx) }),
   )
   const client = await open(t, proxy, 'TLS 1.3')
   client.write('x')
@@ -303,7 +303,7 @@ test('a second proxy relays what the first one has said', async (t) => {
   const { port } = await serve(t, app)
   const middle = new Cio()
     .useConnection(proxyProtocol({ trusted: ['127.0.0.1'] }))
-    .useConnection(pipe({ host: '127.0.0.1', port }, { header: (ctx) => proxyHeader(ctx) }))
+    .useConnection(forward({ host: '127.0.0.1', port }, { header: (ctx) => proxyHeader(ctx) }))
   const socket = await dial(t, await serve(t, middle))
   const said = { source, destination, authority: 'a.test', uniqueId: Buffer.from('7') }
   socket.write(proxyHeader({ ...said, tlvs: [{ type: 0xe0, value: Buffer.from('own') }] }))
@@ -315,7 +315,7 @@ test('a second proxy relays what the first one has said', async (t) => {
 test('of a Unix socket, a header says that there are no addresses', async (t) => {
   const at = socketPath(t)
   const app = new Cio()
-  const connection = heard(app, 'connection')
+  const connection = nextEvent(app, 'connection')
   await app.listen(at)
   closeAfter(t, app)
   const client = new Cio()

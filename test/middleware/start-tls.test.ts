@@ -12,12 +12,12 @@ import {
   lines,
   startTls,
   timeout,
-  wrap,
+  layer,
 } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { dial, listenBare, readAll, serve } from '../support/serve.ts'
-import { listenTo } from '../support/tls.ts'
-import { heard } from '../support/transports.ts'
+import { recordEvents } from '../support/tls.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), rejectUnauthorized: false }
 
@@ -41,7 +41,7 @@ function mail(options?: StartTlsOptions) {
         else await messages.send('502 what?')
       }
     })
-  return { app, done, told: listenTo(app) }
+  return { app, done, told: recordEvents(app) }
 }
 
 /** Reads so many lines of a socket, and nothing after them. */
@@ -78,7 +78,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
   test(`a connection goes over to TLS in the midst of its dialogue, with its identity (${version})`, async (t) => {
     const { app, done, told } = mail()
     const server = await serve(t, app, mutual)
-    const secure = heard(app, 'secure')
+    const secure = nextEvent(app, 'secure')
     const client = await secured(t, await begun(t, server), {
       ...loaded('alice'),
       maxVersion: version,
@@ -88,7 +88,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     client.write('WHO\nQUIT\n')
     t.is(await readAll(client), '250 alice\n221 bye\n')
     t.deepEqual(done, ['STARTTLS false', 'WHO true', 'QUIT true'])
-    t.deepEqual(told, { reject: [], clientError: [], error: [] })
+    t.deepEqual(told, { reject: [], remoteError: [], error: [] })
   })
 
   test(`openssl s_client -starttls smtp does it for real (-${version})`, async (t) => {
@@ -124,16 +124,16 @@ test('a command in the same segment as STARTTLS is not carried out, and ends the
   for (const more of ['WHO\n', 'W', '\x16\x03\x01\0']) {
     const raw = await dial(t, server)
     await hear(raw, 1)
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     raw.write(`STARTTLS\n${more}`)
     t.is(await readAll(raw).catch(() => ''), '', 'it is not told to go ahead')
     await closed
   }
   t.deepEqual(
-    told.clientError.map((error) => (error as { code?: string }).code),
+    told.remoteError.map((error) => (error as { code?: string }).code),
     Array.from({ length: 3 }, () => 'ERR_CIO_INJECTION'),
   )
-  t.regex(told.clientError[0]!.message, /127\.0\.0\.1/)
+  t.regex(told.remoteError[0]!.message, /127\.0\.0\.1/)
   t.deepEqual(done, ['STARTTLS false', 'STARTTLS false', 'STARTTLS false'])
 })
 
@@ -141,11 +141,11 @@ test('a command in the next segment is not carried out, before the go-ahead or a
   const { app, done, told } = mail()
   const server = await serve(t, app, mutual)
   const raw = await begun(t, server)
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   raw.write('WHO is there\n')
   await readAll(raw).catch(() => {})
   await closed
-  t.regex((told.clientError[0] as { code?: string }).code ?? '', /INJECTION|HANDSHAKE/)
+  t.regex((told.remoteError[0] as { code?: string }).code ?? '', /INJECTION|HANDSHAKE/)
 
   // It comes while the go-ahead is being made.
   const come = new Cio()
@@ -160,14 +160,14 @@ test('a command in the next segment is not carried out, before the go-ahead or a
         })
       }
     })
-  const alsoTold = listenTo(come)
+  const alsoTold = recordEvents(come)
   const client = await dial(t, await serve(t, come, mutual))
-  const over = heard(come, 'close')
+  const over = nextEvent(come, 'close')
   client.write('STARTTLS\n')
   await hear(client, 1)
   client.write('WHO\n')
   await over
-  t.like(alsoTold.clientError[0], { code: 'ERR_CIO_INJECTION' })
+  t.like(alsoTold.remoteError[0], { code: 'ERR_CIO_INJECTION' })
   t.deepEqual(done, ['STARTTLS false', 'STARTTLS'])
 })
 
@@ -187,20 +187,20 @@ test('STARTTLS with parameters is for the dialogue to refuse, and may be tried a
 test('a second time is refused before anything is sent, as the fault of who asked for it', async (t) => {
   const { app, told } = mail()
   const client = await secured(t, await begun(t, await serve(t, app, mutual)))
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   client.write('STARTTLS\n')
   t.is(await readAll(client).catch(() => ''), '')
   await closed
-  t.like(told.clientError[0], { code: 'ERR_CIO_START_TLS', fault: 'peer' })
+  t.like(told.remoteError[0], { code: 'ERR_CIO_START_TLS', fault: 'remote' })
 })
 
 test('who falls silent after the go-ahead is cut off after `handshakeTimeout`', async (t) => {
   const { app, told } = mail()
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const raw = await begun(t, await serve(t, app, { ...mutual, handshakeTimeout: 500 }))
   t.is(await readAll(raw).catch(() => ''), '')
   await closed
-  t.like(told.clientError[0], { code: 'ERR_CIO_HANDSHAKE_TIMEOUT' })
+  t.like(told.remoteError[0], { code: 'ERR_CIO_HANDSHAKE_TIMEOUT' })
 })
 
 test('who does not read the go-ahead is cut off after `timeout`', async (t) => {
@@ -210,37 +210,37 @@ test('who does not read the go-ahead is cut off after `timeout`', async (t) => {
     .useConnection(async (ctx) => {
       await ctx.startTls(() => void ctx.messages.send('x'.repeat(32 * 1024 * 1024)))
     })
-  const told = listenTo(app)
-  const closed = heard(app, 'close')
+  const told = recordEvents(app)
+  const closed = nextEvent(app, 'close')
   await dial(t, await serve(t, app, mutual))
   await closed
-  t.like(told.clientError[0], { code: 'ERR_CIO_HANDSHAKE_TIMEOUT' })
+  t.like(told.remoteError[0], { code: 'ERR_CIO_HANDSHAKE_TIMEOUT' })
 })
 
 test('a handshake that fails ends the connection, also where that is caught', async (t) => {
   const app = new Cio().useConnection(startTls()).useConnection(async (ctx) => {
     await ctx.startTls(() => ctx.stream.write('go\n')).catch(() => {})
     ctx.stream.write('in plain text\n')
-    t.true(ctx.stream.destroyed && ctx.isOver)
+    t.true(ctx.stream.destroyed && ctx.isClosed)
     t.is(ctx.peer, null)
     for (const stream of [ctx.stream, ctx.transport!]) t.true(stream.listenerCount('error') > 0)
   })
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, mutual)
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const raw = await dial(t, server)
   await hear(raw, 1)
   raw.write('\x16\x03\x01\0\x05wrong')
   t.notRegex(await readAll(raw).catch(() => ''), /plain/)
   await closed
-  t.like(told.clientError[0], { code: 'ERR_CIO_HANDSHAKE' })
+  t.like(told.remoteError[0], { code: 'ERR_CIO_HANDSHAKE' })
 })
 
 test('a reset at every moment of it is no fault of anybody here', async (t) => {
   const { app, told } = mail()
   const server = await serve(t, app, mutual)
   for (const lastWords of ['', 'STARTTLS\n', '\x16\x03\x01']) {
-    const closed = heard(app, 'close')
+    const closed = nextEvent(app, 'close')
     const raw = lastWords.startsWith('\x16') ? await begun(t, server) : await dial(t, server)
     if (lastWords) await new Promise((written) => raw.write(lastWords, 'latin1', written))
     raw.resetAndDestroy()
@@ -259,7 +259,7 @@ test('a list behind it lets in who has proved itself', async (t) => {
     .useConnection(timeout())
     .useConnection(allowList(['alice']))
     .useConnection((ctx) => void ctx.stream.write('in'))
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, { ...mutual, rejectUnauthorized: true })
   const visit = async (options: ConnectionOptions): Promise<string> => {
     const raw = await dial(t, server)
@@ -361,7 +361,7 @@ test('what the application does wrong is told as its own fault', async (t) => {
   ])
   wrong.push([
     begin()
-      .useConnection(wrap({ encode: () => new PassThrough(), decode: () => new PassThrough() }))
+      .useConnection(layer({ encode: () => new PassThrough(), decode: () => new PassThrough() }))
       .useConnection((ctx) => ctx.startTls()),
     mutual,
     /layer/,
@@ -385,8 +385,8 @@ test('what the application does wrong is told as its own fault', async (t) => {
     /reads ctx\.stream/,
   ])
   for (const [app, options, message] of wrong) {
-    const told = listenTo(app)
-    const closed = heard(app, 'close')
+    const told = recordEvents(app)
+    const closed = nextEvent(app, 'close')
     await dial(t, await serve(t, app, options))
     await closed
     t.regex(told.error[0]?.message ?? '', message)

@@ -14,9 +14,9 @@ import {
 import { identity, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { closeAfter, dial, listenBare, serve } from '../support/serve.ts'
-import { dialOver, heard, open, transports } from '../support/transports.ts'
+import { dialOver, nextEvent, open, transports } from '../support/transports.ts'
 
-const off = { handshake: Infinity, first: Infinity, idle: Infinity, write: Infinity }
+const off = { handshake: Infinity, firstByte: Infinity, idle: Infinity, write: Infinity }
 const big = 16 * 1024 * 1024
 
 /** An echo within bounds of time; what is not given is off. */
@@ -28,7 +28,7 @@ function echo(options: TimeoutOptions): Cio {
 
 /** The code that a connection of an app is told to have ended by. */
 async function told(app: Cio): Promise<string> {
-  const [error] = await heard(app, 'clientError')
+  const [error] = await nextEvent(app, 'remoteError')
   return (error as CioError).code
 }
 
@@ -54,18 +54,18 @@ async function chat(stream: Duplex, time: number): Promise<void> {
 
 for (const transport of transports) {
   test(`a peer that is silent from the start is cut off over ${transport}`, async (t) => {
-    const app = echo({ first: 1_000 })
+    const app = echo({ firstByte: 1_000 })
     const code = told(app)
-    const over = heard(app, 'close')
+    const over = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.resume()
     t.is(await code, 'ERR_CIO_FIRST_BYTE')
     const [ctx] = await over
-    t.like(ctx.signal.reason, { code: 'ERR_CIO_FIRST_BYTE', fault: 'peer' })
+    t.like(ctx.signal.reason, { code: 'ERR_CIO_FIRST_BYTE', fault: 'remote' })
   })
 
   test(`a connection that falls silent is cut off over ${transport}`, async (t) => {
-    const app = echo({ first: 30_000, idle: 1_000 })
+    const app = echo({ firstByte: 30_000, idle: 1_000 })
     const code = told(app)
     const client = await open(t, app, transport)
     client.write('hello')
@@ -88,11 +88,11 @@ for (const transport of transports) {
   })
 
   test(`a connection that is in use is not idle over ${transport}`, async (t) => {
-    const app = echo({ first: 1_500, idle: 1_500, write: 1_500 })
-    app.on('clientError', (error) => t.fail(error.message))
+    const app = echo({ firstByte: 1_500, idle: 1_500, write: 1_500 })
+    app.on('remoteError', (error) => t.fail(error.message))
     const client = await open(t, app, transport)
     await chat(client, 2_500)
-    const over = heard(app, 'close')
+    const over = nextEvent(app, 'close')
     client.end()
     client.resume()
     await over
@@ -100,9 +100,9 @@ for (const transport of transports) {
   })
 }
 
-test('a peer that says nothing after its handshake is cut off by `first`', async (t) => {
-  const app = echo({ first: 150 })
-  const secured = heard(app, 'secure')
+test('a peer that says nothing after its handshake is cut off by `firstByte`', async (t) => {
+  const app = echo({ firstByte: 150 })
+  const secured = nextEvent(app, 'secure')
   const code = told(app)
   const server = await serve(t, app, identity('server'))
   const client = await dialOver(t, 'TLS 1.3', server)
@@ -124,9 +124,9 @@ test('a handshake that is not done in time is cut off, however much is said in i
 })
 
 test('a slow loris that sends a byte now and then lives until its lifetime, and no longer', async (t) => {
-  const app = echo({ first: 2_000, idle: 2_000, lifetime: 300, drainTimeout: 50 })
+  const app = echo({ firstByte: 2_000, idle: 2_000, lifetime: 300, drainTimeout: 50 })
   const codes: string[] = []
-  app.on('clientError', (error) => codes.push((error as CioError).code))
+  app.on('remoteError', (error) => codes.push((error as CioError).code))
   const server = await serve(t, app)
   const client = await dial(t, server)
   const drip = setInterval(() => client.write('x'), 20)
@@ -143,12 +143,12 @@ test('a connection that is too old is asked to finish, and may', async (t) => {
       ctx.stream.write('goodbye')
     })
   const codes: string[] = []
-  app.on('clientError', (error) => codes.push((error as CioError).code))
+  app.on('remoteError', (error) => codes.push((error as CioError).code))
   const server = await serve(t, app)
   const client = await dial(t, server)
   let said = ''
   client.on('data', (chunk: Buffer) => (said += chunk.toString()))
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   await closed(client)
   t.is(said, 'goodbye')
   const [ctx] = await over
@@ -160,7 +160,7 @@ test('a connection that is too old is asked to finish, and may', async (t) => {
 test('a message names the peer and the time', async (t) => {
   const app = echo({ idle: 50 })
   const server = await serve(t, app)
-  const failed = heard(app, 'clientError')
+  const failed = nextEvent(app, 'remoteError')
   await dial(t, server)
   const [error] = await failed
   t.regex(error.message, /^127\.0\.0\.1:\d+ .* 50 ms$/)
@@ -218,7 +218,7 @@ test('a client does not have to hear from its server, unless it is asked for', a
   await patient.connect({ host: '127.0.0.1', port })
   t.is(await patience, 'ERR_CIO_IDLE')
 
-  const impatient = new Cio().useClient(timeout({ first: 100, idle: 60_000 }))
+  const impatient = new Cio().useClient(timeout({ firstByte: 100, idle: 60_000 }))
   const impatience = told(impatient)
   await impatient.connect({ host: '127.0.0.1', port })
   t.is(await impatience, 'ERR_CIO_FIRST_BYTE')
@@ -226,7 +226,7 @@ test('a client does not have to hear from its server, unless it is asked for', a
 
 test('a client over TLS counts what is said inside alone', async (t) => {
   const server = await serve(t, new Cio(), identity('server'))
-  const app = new Cio().useClient(timeout({ ...off, first: 150 }))
+  const app = new Cio().useClient(timeout({ ...off, firstByte: 150 }))
   const code = told(app)
   const options = { host: '127.0.0.1', servername: 'localhost', ca: path('root.crt') }
   await app.connect({ ...options, port: server.port })
@@ -242,7 +242,7 @@ test('reconnect makes another connection in place of one that fell silent', asyn
   const app = new Cio()
     .useClient(reconnect({ delay: 1, retries: 5 }))
     .useClient(timeout({ ...off, idle: 100 }))
-  app.on('clientError', () => {})
+  app.on('remoteError', () => {})
   const again = new Promise<void>((resolve) => {
     let connects = 0
     app.on('connect', () => {
@@ -276,7 +276,7 @@ test('a stream without a socket is left as it was', async (t) => {
 test.serial('no timer is left when a connection is over', async (t) => {
   const timers = (): number =>
     process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
-  const app = echo({ first: 1_000_000, idle: 1_000_000, lifetime: 1_000_000 })
+  const app = echo({ firstByte: 1_000_000, idle: 1_000_000, lifetime: 1_000_000 })
   const [near, far] = duplexPair()
   const before = timers()
   const ctx = app.handle(near)

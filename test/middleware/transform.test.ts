@@ -5,7 +5,7 @@ import { Duplex, Readable, Transform } from 'node:stream'
 import { createGunzip, createGzip, gunzipSync, gzipSync } from 'node:zlib'
 import { Cio, CioError, isCioError, transform } from '../../src/index.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { gone, open, transports, writeUnread } from '../support/transports.ts'
+import { untilClosed, open, transports, writeUnread } from '../support/transports.ts'
 
 const upperCase = () =>
   new Transform({
@@ -109,13 +109,13 @@ test('an error of a transform ends the connection and is told by error', async (
   const client = await open(t, app, 'tcp')
   client.write('x')
   t.is(((await told) as [Error])[0].message, 'broken')
-  await gone(client)
+  await untilClosed(client)
 })
 
-test('an error of a transform that is the fault of the peer is told by clientError', async (t) => {
-  const error = new CioError('ERR_MINE', 'nonsense', { fault: 'peer' })
+test('an error of a transform that is the fault of the peer is told by remoteError', async (t) => {
+  const error = new CioError('ERR_MINE', 'nonsense', { fault: 'remote' })
   const app = new Cio().useConnection(transform(failing(error)))
-  const told = once(app, 'clientError')
+  const told = once(app, 'remoteError')
   const client = await open(t, app, 'tcp')
   client.write('x')
   t.is(((await told) as [Error])[0], error)
@@ -128,7 +128,7 @@ test('an error of what is inside it ends the connection', async (t) => {
   const told = once(app, 'error')
   const client = await open(t, app, 'tcp')
   t.is(((await told) as [Error])[0].message, 'inside')
-  await gone(client)
+  await untilClosed(client)
 })
 
 test('a peer that does not read is not read from', async (t) => {

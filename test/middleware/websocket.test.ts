@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type ClientOptions, WebSocket } from 'ws'
-import { Cio, allowList, isCioError, json, lines, read } from '../../src/index.ts'
+import { Cio, allowList, isCioError, json, lines, chunksOf } from '../../src/index.ts'
 import { requestOf, websocket } from '../../middleware/websocket.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
@@ -141,7 +141,7 @@ test('a close of the client is an end, after which the connection is over', asyn
   const inner = new Cio()
   const said: string[] = []
   inner.useConnection(async ({ stream }) => {
-    said.push(await readAll(read(stream)))
+    said.push(await readAll(chunksOf(stream)))
   })
   const client = await dialWebSocket(t, await serve(t, new Cio().useConnection(websocket(inner))))
   const over = once(inner, 'close')
@@ -151,20 +151,20 @@ test('a close of the client is an end, after which the connection is over', asyn
   t.deepEqual(said, ['bye'])
 })
 
-test('a client that is gone without a close frame is told by clientError', async (t) => {
-  const inner = new Cio().useConnection(async ({ stream }) => readAll(read(stream)))
+test('a client that is gone without a close frame is told by remoteError', async (t) => {
+  const inner = new Cio().useConnection(async ({ stream }) => readAll(chunksOf(stream)))
   inner.on('error', (error) => t.fail(error.message))
-  const told = once(inner, 'clientError')
+  const told = once(inner, 'remoteError')
   const client = await dialWebSocket(t, await serve(t, new Cio().useConnection(websocket(inner))))
   client.terminate()
   const [error] = (await told) as [Error]
   t.true(isCioError(error, 'ERR_CIO_WEBSOCKET'))
 })
 
-test('a message above maxPayload closes with 1009 and is told by clientError', async (t) => {
+test('a message above maxPayload closes with 1009 and is told by remoteError', async (t) => {
   const inner = shouting()
   inner.on('error', (error) => t.fail(error.message))
-  const told = once(inner, 'clientError')
+  const told = once(inner, 'remoteError')
   const app = new Cio().useConnection(websocket(inner, { maxPayload: 1000 }))
   const client = await dialWebSocket(t, await serve(t, app))
   const closed = once(client, 'close')
@@ -173,10 +173,10 @@ test('a message above maxPayload closes with 1009 and is told by clientError', a
   t.is((await closed)[0], 1009)
 })
 
-test('a frame that is none is told by clientError', async (t) => {
+test('a frame that is none is told by remoteError', async (t) => {
   const inner = shouting()
   inner.on('error', (error) => t.fail(error.message))
-  const told = once(inner, 'clientError')
+  const told = once(inner, 'remoteError')
   const app = new Cio().useConnection(websocket(inner))
   app.on('error', (error) => t.fail(error.message))
   const client = await dialWebSocket(t, await serve(t, app))
@@ -229,7 +229,7 @@ test('a client that does not read is not read from', async (t) => {
 
 test('a write that crosses the close of the client is not the fault of the application', async (t) => {
   const inner = new Cio().useConnection(async ({ stream }) => {
-    for await (const _ of read(stream)) stream.write('again')
+    for await (const _ of chunksOf(stream)) stream.write('again')
     stream.write('too late')
     await once(stream, 'close')
   })

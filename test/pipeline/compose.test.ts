@@ -225,7 +225,7 @@ for (const kind of ['server', 'connection', 'client'] as const) {
   })
 
   test(on('a run notes the innermost middleware that it has entered'), async (t) => {
-    const ctx = { reached: '' }
+    const ctx = { step: '' }
     const bench = new Bench(kind).use(
       function outer(_ctx, next) {
         return next()
@@ -234,7 +234,7 @@ for (const kind of ['server', 'connection', 'client'] as const) {
       function never() {},
     )
     await bench.run(ctx)
-    t.is(ctx.reached, 'inner')
+    t.is(ctx.step, 'inner')
   })
 
   // What chain-builder of 2016 could do.
@@ -389,11 +389,11 @@ for (const kind of ['server', 'connection', 'client'] as const) {
 
 test('next() past the last middleware runs the far end, once for each pass', async (t) => {
   let ends = 0
-  const entries = new Pipeline<{ reached: string }>('client', async () => void ends++)
+  const entries = new Pipeline<{ step: string }>('client', async () => void ends++)
   entries.add((_ctx, next) => next())
   await (
     await entries.compose()
-  )({ reached: '' })
+  )({ step: '' })
   t.is(ends, 1)
 
   entries.add(
@@ -405,20 +405,18 @@ test('next() past the last middleware runs the far end, once for each pass', asy
   )
   await (
     await entries.compose()
-  )({ reached: '' })
+  )({ step: '' })
   t.is(ends, 3)
 })
 
 test('an error of the far end rejects next()', async (t) => {
-  const entries = new Pipeline<{ reached: string }>('client', () =>
-    Promise.reject(new Error('end')),
-  )
+  const entries = new Pipeline<{ step: string }>('client', () => Promise.reject(new Error('end')))
   entries.add(async (_ctx, next) => {
     await t.throwsAsync(next(), { message: 'end' })
   })
   await (
     await entries.compose()
-  )({ reached: '' })
+  )({ step: '' })
 })
 
 test('the work after next() is done when the run is over, on sockets', async (t) => {

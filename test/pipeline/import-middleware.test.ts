@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { load } from '../../src/pipeline/import-middleware.ts'
+import { importMiddleware } from '../../src/pipeline/import-middleware.ts'
 
 const run = promisify(execFile)
 const fixture = (name: string): string =>
@@ -21,18 +21,18 @@ for (const [title, file, name] of [
   ['a middleware of one parameter with hints', 'hinted.mjs', 'hinted'],
 ] as const) {
   test(`${title} is loaded as a middleware`, async (t) => {
-    t.is((await load(fixture(file))).name, name)
+    t.is((await importMiddleware(fixture(file))).name, name)
   })
 }
 
 test('a path is relative to the working directory', async (t) => {
   const path = `./${relative(process.cwd(), fixture('esm.mjs'))}`
-  t.is(await load(path), await load(fixture('esm.mjs')))
+  t.is(await importMiddleware(path), await importMiddleware(fixture('esm.mjs')))
 })
 
 test('a file URL is loaded', async (t) => {
   const url = new URL('../fixtures/esm.mjs', import.meta.url).href
-  t.is(await load(url), await load(fixture('esm.mjs')))
+  t.is(await importMiddleware(url), await importMiddleware(fixture('esm.mjs')))
 })
 
 for (const [title, file] of [
@@ -44,27 +44,27 @@ for (const [title, file] of [
   ['a file that is missing', 'missing.mjs'],
 ] as const) {
   test(`${title} is refused`, async (t) => {
-    await t.throwsAsync(load(fixture(file)), { code: 'ERR_CIO_LOAD' })
+    await t.throwsAsync(importMiddleware(fixture(file)), { code: 'ERR_CIO_LOAD' })
   })
 }
 
 test('a package that is missing is refused', async (t) => {
-  await t.throwsAsync(load('cio-of-nobody'), { code: 'ERR_CIO_LOAD' })
+  await t.throwsAsync(importMiddleware('cio-of-nobody'), { code: 'ERR_CIO_LOAD' })
 })
 
 test('the error names the module, the directory and the cause', async (t) => {
-  const missing = await t.throwsAsync(load('cio-of-nobody'))
+  const missing = await t.throwsAsync(importMiddleware('cio-of-nobody'))
   t.true(missing.message.includes('`cio-of-nobody`'))
   t.true(missing.message.includes(process.cwd()))
 
-  const broken = await t.throwsAsync(load(fixture('broken.mjs')))
+  const broken = await t.throwsAsync(importMiddleware(fixture('broken.mjs')))
   t.is((broken.cause as Error).message, 'it broke while it was loaded')
 })
 
 test('the error tells a wrong export from a factory that makes no middleware', async (t) => {
-  const wrong = await t.throwsAsync(load(fixture('wrong.mjs')))
+  const wrong = await t.throwsAsync(importMiddleware(fixture('wrong.mjs')))
   t.regex(wrong.message, /an object/)
-  const factory = await t.throwsAsync(load(fixture('wrong-factory.mjs')))
+  const factory = await t.throwsAsync(importMiddleware(fixture('wrong-factory.mjs')))
   t.regex(factory.message, /"no middleware"/)
 })
 
@@ -90,9 +90,9 @@ async function loadPackage(
     for (const [file, text] of Object.entries(files)) await writeFile(join(directory, file), text)
 
     const program = `
-      import { load } from ${JSON.stringify(new URL('../../src/pipeline/import-middleware.ts', import.meta.url).href)}
+      import { importMiddleware } from ${JSON.stringify(new URL('../../src/pipeline/import-middleware.ts', import.meta.url).href)}
       process.chdir(${JSON.stringify(application)})
-      console.log((await load(${JSON.stringify(name)})).name)
+      console.log((await importMiddleware(${JSON.stringify(name)})).name)
     `
     const flags = ['--import=tsx', '--input-type=module', '--eval', program]
     const { stdout } = await run(process.execPath, flags)

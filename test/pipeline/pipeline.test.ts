@@ -5,7 +5,7 @@ import { type Middleware, defineMiddleware } from '../../src/pipeline/middleware
 import { Pipeline, type PipelineEntry } from '../../src/pipeline/pipeline.ts'
 
 interface Trace {
-  reached: string
+  step: string
   readonly trace: string[]
 }
 
@@ -28,7 +28,7 @@ function named(name: string): Middleware<Trace> {
 }
 
 async function trace(entries: Pipeline<Trace>): Promise<string[]> {
-  const ctx = { reached: '', trace: [] }
+  const ctx = { step: '', trace: [] }
   await (
     await entries.compose()
   )(ctx)
@@ -485,7 +485,7 @@ test('a module that was removed while it was loaded does not run', async (t) => 
   entries.add(fixture('handler.mjs'))
   const composed = entries.compose()
   entries.remove(fixture('handler.mjs'))
-  const ctx = { reached: '', trace: [] }
+  const ctx = { step: '', trace: [] }
   await (
     await composed
   )(ctx)

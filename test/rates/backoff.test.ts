@@ -1,8 +1,8 @@
 import test from 'ava'
 import { assert, constantFrom, double, integer, property, record } from 'fast-check'
 import { getEventListeners } from 'node:events'
-import { Backoff, pause } from '../../src/rates/backoff.ts'
-import { longestTimer } from '../../src/options.ts'
+import { Backoff, sleep } from '../../src/rates/backoff.ts'
+import { maxTimerDelay } from '../../src/options.ts'
 
 const runs = { seed: 2_016 }
 
@@ -25,7 +25,7 @@ test('each delay is the last one multiplied by the factor, up to the longest', (
 
 test('a delay is within its jitter, and one that a timer keeps', (t) => {
   const options = record({
-    delay: constantFrom(0, 1, 3_000, longestTimer, Infinity),
+    delay: constantFrom(0, 1, 3_000, maxTimerDelay, Infinity),
     factor: constantFrom(1, 1.5, 2, 1e300),
     maxDelay: constantFrom(0, 10, 60_000, Infinity),
     jitter: double({ min: 0, max: 1, noNaN: true }),
@@ -34,7 +34,7 @@ test('a delay is within its jitter, and one that a timer keeps', (t) => {
     property(options, integer({ min: 1, max: 10_000 }), (given, retry) => {
       const whole = new Backoff('test', { ...given, jitter: 0 }).delay(retry)
       const spread = new Backoff('test', given).delay(retry)
-      const longest = Math.min(given.maxDelay, longestTimer)
+      const longest = Math.min(given.maxDelay, maxTimerDelay)
       return (
         whole >= 0 && whole <= longest && spread <= whole && spread >= whole * (1 - given.jitter)
       )
@@ -88,7 +88,7 @@ test('infinite retries are allowed', (t) => {
 test('a pause fulfils when its time has passed, and leaves no listener', async (t) => {
   const { signal } = new AbortController()
   const start = performance.now()
-  await pause(20, signal)
+  await sleep(20, signal)
   // A timer may be a millisecond early.
   t.true(performance.now() - start >= 18)
   t.is(getEventListeners(signal, 'abort').length, 0)
@@ -96,10 +96,10 @@ test('a pause fulfils when its time has passed, and leaves no listener', async (
 
 test('a pause rejects with the reason of the signal, before it and while it lasts', async (t) => {
   const reason = new Error('enough')
-  t.is(await t.throwsAsync(pause(longestTimer, AbortSignal.abort(reason))), reason)
+  t.is(await t.throwsAsync(sleep(maxTimerDelay, AbortSignal.abort(reason))), reason)
 
   const controller = new AbortController()
-  const pausing = pause(longestTimer, controller.signal)
+  const pausing = sleep(maxTimerDelay, controller.signal)
   controller.abort(reason)
   t.is(await t.throwsAsync(pausing), reason)
 })
@@ -107,9 +107,9 @@ test('a pause rejects with the reason of the signal, before it and while it last
 test('an infinite pause ends by its signal alone', async (t) => {
   const controller = new AbortController()
   let ended = false
-  const pausing = pause(Infinity, controller.signal).finally(() => (ended = true))
+  const pausing = sleep(Infinity, controller.signal).finally(() => (ended = true))
   // Node fires a timer that is too long after 1 ms.
-  await pause(20, new AbortController().signal)
+  await sleep(20, new AbortController().signal)
   t.false(ended)
   controller.abort(new Error('enough'))
   await t.throwsAsync(pausing, { message: 'enough' })

@@ -5,7 +5,7 @@ import { connect, createServer } from 'node:net'
 import { Cio } from '../../src/index.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
-import { heard, socketPath } from '../support/transports.ts'
+import { nextEvent, socketPath } from '../support/transports.ts'
 
 const echo = (): Cio =>
   new Cio().useConnection(async (ctx) => {
@@ -16,7 +16,7 @@ test('pause() refuses who comes, leaves who is there, and resume() accepts at th
   const app = echo()
   const server = await serve(t, app, { port: await ownPort() })
   const { port } = server
-  const accepted = heard(app, 'connection')
+  const accepted = nextEvent(app, 'connection')
   const before = await dial(t, server)
   await accepted
   server.pause()

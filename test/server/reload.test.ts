@@ -2,10 +2,10 @@ import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { type ListenOptions, Cio, isCioError } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
-import { LiveFiles, enter, presented } from '../support/live-files.ts'
+import { LiveFiles, connectWith, presented } from '../support/live-files.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { greet, listenTo, openSession, visit } from '../support/tls.ts'
-import { deferred, heard } from '../support/transports.ts'
+import { writeGreeting, recordEvents, openSession, connectTls } from '../support/tls.ts'
+import { deferred, nextEvent } from '../support/transports.ts'
 
 /** An app that greets and stays until it is asked to finish, on files that may change. */
 async function open(t: ExecutionContext, options: ListenOptions = {}) {
@@ -14,22 +14,22 @@ async function open(t: ExecutionContext, options: ListenOptions = {}) {
   files.put('ca', 'root.crt')
   files.put('crl', 'empty.crl')
   const app = new Cio().useConnection(async (ctx) => {
-    greet(ctx)
+    writeGreeting(ctx)
     if (ctx.isDraining) return
     await Promise.race([once(ctx.draining, 'abort'), once(ctx.signal, 'abort')])
   })
   const { key, cert, ca } = files
   const server = await serve(t, app, { key, cert, ca, requestCert: true, ...options })
-  return { app, files, server, told: listenTo(app) }
+  return { app, files, server, told: recordEvents(app) }
 }
 
 test('reload presents another certificate from then on, and keeps the connections', async (t) => {
   const { app, files, server, told } = await open(t)
-  const before = await enter(t, server, loaded('alice'))
+  const before = await connectWith(t, server, loaded('alice'))
   files.inPlace('server2')
   t.is(await presented(t, server, loaded('alice')), 'localhost')
 
-  const reloaded = heard(app, 'reload')
+  const reloaded = nextEvent(app, 'reload')
   await server.reload()
   t.is((await reloaded)[0], server)
   t.is(await presented(t, server, loaded('alice')), 'second')
@@ -70,7 +70,7 @@ function optionsOf({ key, cert, ca }: LiveFiles): ListenOptions {
 
 /** What the server says to somebody first, or that it hangs up. */
 async function meet(t: ExecutionContext, server: { port: number }, name: string) {
-  const socket = await enter(t, server, { ...loaded(name), rejectUnauthorized: false })
+  const socket = await connectWith(t, server, { ...loaded(name), rejectUnauthorized: false })
   const said = await new Promise<string>((resolve) => {
     socket.once('data', (chunk: Buffer) => resolve(chunk.toString()))
     socket.once('close', () => resolve(''))
@@ -81,7 +81,7 @@ async function meet(t: ExecutionContext, server: { port: number }, name: string)
 test('certificates are asked for also where a reload began before it listened', async (t) => {
   const { promise: listening, resolve: goOn } = deferred()
   let slow = false
-  const app = new Cio().useConnection(greet)
+  const app = new Cio().useConnection(writeGreeting)
   let reloaded: Promise<void> | undefined
   app.useServer(
     async (ctx, next) => {
@@ -98,8 +98,8 @@ test('certificates are asked for also where a reload began before it listened', 
   const server = await serve(t, app, { ...identity('server'), ca: path('root.crt') })
   goOn()
   await reloaded
-  t.is((await visit(t, server, {})).said, '')
-  t.is((await visit(t, server, loaded('alice'))).said, 'hello alice')
+  t.is((await connectTls(t, server, {})).said, '')
+  t.is((await connectTls(t, server, loaded('alice'))).said, 'hello alice')
 })
 
 test('another CA lets its clients in and those of the old one out', async (t) => {
@@ -118,7 +118,7 @@ test('a CA that goes takes its connections with it, drained first', async (t) =>
   const { socket } = await meet(t, server, 'alice')
   const [ctx] = server.connections
   files.put('ca', 'other.crt')
-  const rejected = heard(app, 'reject')
+  const rejected = nextEvent(app, 'reject')
   const gone = readAll(socket)
   await server.reload()
   const [error, whom] = await rejected
@@ -127,13 +127,13 @@ test('a CA that goes takes its connections with it, drained first', async (t) =>
   await gone
   await ctx!.closed
   t.is((ctx!.draining.reason as Error & { code: string }).code, 'ERR_CIO_CLOSING')
-  t.deepEqual([told.reject.length, told.clientError.length, told.error.length], [1, 0, 0])
+  t.deepEqual([told.reject.length, told.remoteError.length, told.error.length], [1, 0, 0])
 })
 
 test('a revoked client is cut at once where that is asked for', async (t) => {
   const files = new LiveFiles(t)
   const { app, server, told } = await open(t, {
-    onChange: 'destroy',
+    revoked: 'destroy',
     crl: files.crl,
     ...put(files),
   })
@@ -141,7 +141,7 @@ test('a revoked client is cut at once where that is asked for', async (t) => {
   const { socket: other } = await meet(t, server, 'alice')
   t.is(server.connections.size, 2)
   files.put('crl', 'revoked.crl')
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   await server.reload()
   await over
   t.is(server.connections.size, 1)
@@ -158,7 +158,7 @@ function put(files: LiveFiles): object {
 
 test('a revoked client stays where that is asked for, and does not come back', async (t) => {
   const files = new LiveFiles(t)
-  const { server } = await open(t, { onChange: 'keep', crl: files.crl, ...put(files) })
+  const { server } = await open(t, { revoked: 'keep', crl: files.crl, ...put(files) })
   const { socket } = await meet(t, server, 'revoked')
   files.put('crl', 'revoked.crl')
   await server.reload()
@@ -171,10 +171,10 @@ test('who does not finish in time is cut at the deadline', async (t) => {
   const files = new LiveFiles(t)
   put(files)
   const app = new Cio().useConnection(async (ctx) => {
-    greet(ctx)
+    writeGreeting(ctx)
     await once(ctx.signal, 'abort')
   })
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const options = { ...identity('server'), ca: path('root.crt'), crl: files.crl }
   const server = await serve(t, app, { ...options, requestCert: true, drainTimeout: 20 })
   const { socket } = await meet(t, server, 'revoked')
@@ -183,7 +183,7 @@ test('who does not finish in time is cut at the deadline', async (t) => {
   await server.reload()
   t.true(ctx!.isDraining)
   await ctx!.closed
-  t.deepEqual([told.reject.length, told.clientError.length, told.error.length], [1, 0, 0])
+  t.deepEqual([told.reject.length, told.remoteError.length, told.error.length], [1, 0, 0])
   socket.destroy()
 })
 
@@ -196,7 +196,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
       const session = await openSession(t, server, as)
       files.put('crl', 'revoked.crl')
       await server.reload()
-      const { said, resumed } = await visit(t, server, { ...as, session })
+      const { said, resumed } = await connectTls(t, server, { ...as, session })
       t.deepEqual([said, resumed], ['', false])
     }
   })
@@ -213,7 +213,7 @@ test('a handshake that began under the old CA is judged by the new one', async (
       void held.promise.then(() => done(null))
     },
   })
-  const rejected = heard(app, 'reject')
+  const rejected = nextEvent(app, 'reject')
   const entering = meet(t, server, 'alice')
   await reached.promise
   files.put('ca', 'other.crt')
@@ -237,7 +237,7 @@ test('a reload while draining goes well, and after the end it rejects', async (t
   const files = new LiveFiles(t)
   files.inPlace('server')
   const app = new Cio().useConnection(async (ctx) => {
-    greet(ctx)
+    writeGreeting(ctx)
     for await (const _ of ctx);
   })
   const server = await serve(t, app, { key: files.key, cert: files.cert })

@@ -373,7 +373,7 @@ async function connected(
 test('close destroys what is left at its deadline, and counts it', async (t) => {
   const app = stubborn()
   const codes: unknown[] = []
-  app.on('clientError', (error) => codes.push((error as CioError).code))
+  app.on('remoteError', (error) => codes.push((error as CioError).code))
   const server = await connected(t, app, 3)
   t.deepEqual(await server.close({ timeout: 20 }), { forced: 3 })
   t.deepEqual(codes, Array(3).fill('ERR_CIO_DRAIN_TIMEOUT'))
@@ -441,7 +441,7 @@ test('a middleware that never returns does not hold up close, and error names it
 
 test('silent handshakes do not hold up close, and are no error of the peer', async (t) => {
   const app = hello()
-  app.on('clientError', (error) => t.fail(String(error)))
+  app.on('remoteError', (error) => t.fail(String(error)))
   const server = await serve(t, app, identity('server'))
   const opened = once(app, 'connection')
   await dial(t, server)
@@ -468,7 +468,7 @@ test('what is given to a server that is over is cut off', async (t) => {
   await server.close()
   const [near, far] = duplexPair()
   const ctx = server.accept(near)
-  t.true(ctx.isOver)
+  t.true(ctx.isClosed)
   await ctx.closed
   t.is(server.connections.size, 0)
   far.destroy()

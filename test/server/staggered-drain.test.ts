@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { Cio, type ServerContext } from '../../src/index.ts'
 import { dial, serve } from '../support/serve.ts'
-import { heard } from '../support/transports.ts'
+import { nextEvent } from '../support/transports.ts'
 
 async function crowded(t: ExecutionContext, count: number): Promise<ServerContext> {
   const app = new Cio().useConnection(async (ctx) => {
@@ -9,7 +9,7 @@ async function crowded(t: ExecutionContext, count: number): Promise<ServerContex
   })
   const server = await serve(t, app)
   for (let index = 0; index < count; index++) {
-    const accepted = heard(app, 'connection')
+    const accepted = nextEvent(app, 'connection')
     const client = await dial(t, server)
     client.resume().on('end', () => client.end())
     await accepted
@@ -26,7 +26,7 @@ test('with a window, close() asks one connection after the other', async (t) => 
   for (const { draining } of server.connections) {
     draining.addEventListener('abort', () => left.push(performance.now()))
   }
-  const closed = server.close({ window: 200, timeout: 60_000 })
+  const closed = server.close({ spread: 200, timeout: 60_000 })
   t.is(asked(server), 1)
   t.true(server.isDraining)
   t.is(server.address, null)
@@ -44,7 +44,7 @@ test('without a window, all are asked at once', async (t) => {
 
 test('a close() without a window overtakes one with it', async (t) => {
   const server = await crowded(t, 5)
-  const slow = server.close({ window: 50_000, timeout: 60_000 })
+  const slow = server.close({ spread: 50_000, timeout: 60_000 })
   t.is(asked(server), 1)
   const fast = server.close({ timeout: 60_000 })
   t.is(asked(server), 5)
@@ -53,7 +53,7 @@ test('a close() without a window overtakes one with it', async (t) => {
 
 test('connections that end by themselves leave nothing to wait for', async (t) => {
   const server = await crowded(t, 3)
-  const closed = server.close({ window: 50_000, timeout: 60_000 })
+  const closed = server.close({ spread: 50_000, timeout: 60_000 })
   for (const connection of server.connections) connection.destroy()
   t.deepEqual(await closed, { forced: 0 })
 })
@@ -61,7 +61,7 @@ test('connections that end by themselves leave nothing to wait for', async (t) =
 test('a window that is no duration within the timeout is refused', async (t) => {
   const server = await crowded(t, 0)
   for (const window of [-1, Infinity, 15_001]) {
-    await t.throwsAsync(server.close({ window }), { code: 'ERR_CIO_OPTION' })
+    await t.throwsAsync(server.close({ spread: window }), { code: 'ERR_CIO_OPTION' })
   }
   t.false(server.isDraining)
 })

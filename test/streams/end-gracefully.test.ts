@@ -1,13 +1,13 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { finish } from '../../src/index.ts'
+import { endGracefully } from '../../src/index.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { readAll } from '../support/serve.ts'
 
 test('finish flushes what was written, waits for the other end, and destroys', async (t) => {
   const [near, far] = duplexPair()
   near.write('hello')
-  const finished = finish(near, Infinity)
+  const finished = endGracefully(near, Infinity)
   const said = readAll(far)
   far.end('thrown away')
   t.is(await said, 'hello')
@@ -20,7 +20,7 @@ test('finish fulfils with false where something is still unsent', async (t) => {
   far.on('error', () => {})
   near.write(Buffer.alloc(1024 * 1024))
   near.write(Buffer.alloc(1024 * 1024))
-  t.false(await finish(near, 10))
+  t.false(await endGracefully(near, 10))
   t.true(near.destroyed)
 })
 
@@ -28,7 +28,7 @@ test('finish fulfils with true where everything was sent and the other side stay
   const [near, far] = duplexPair()
   far.resume()
   near.write('hello')
-  t.true(await finish(near, 10))
+  t.true(await endGracefully(near, 10))
   t.true(near.destroyed)
 })
 
@@ -36,7 +36,7 @@ test('finish of a stream that is gone is done', async (t) => {
   const [near, far] = duplexPair()
   far.on('error', () => {})
   near.destroy()
-  t.true(await finish(near, 10))
+  t.true(await endGracefully(near, 10))
 })
 
 test('finish of a stream that has ended both ways is done at once', async (t) => {
@@ -47,20 +47,20 @@ test('finish of a stream that has ended both ways is done at once', async (t) =>
   far.end()
   far.resume()
   await closed
-  t.true(await finish(near, Infinity))
+  t.true(await endGracefully(near, Infinity))
 })
 
 test('finish with a timeout of 0 keeps nothing waiting', async (t) => {
   const [near, far] = duplexPair()
   far.on('error', () => {})
   near.write(Buffer.alloc(1024 * 1024))
-  t.false(await finish(near, 0))
+  t.false(await endGracefully(near, 0))
 })
 
 test('finish leaves no listener on the stream', async (t) => {
   const [near, far] = duplexPair()
   far.on('error', () => {})
   const before = near.listenerCount('close')
-  await finish(near, 1)
+  await endGracefully(near, 1)
   t.is(near.listenerCount('close'), before)
 })

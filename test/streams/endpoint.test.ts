@@ -12,7 +12,7 @@ test('the address that counts is the socket’s, in canonical form', async (t) =
   const client = await dial(t, server)
   const [ctx] = (await connected) as [ConnectionContext]
   t.is(ctx.address, '127.0.0.1')
-  t.is(ctx.origin, null)
+  t.is(ctx.forwardedFor, null)
   t.is(ctx.remote, `127.0.0.1:${client.localPort}`)
   t.deepEqual(localEndpoint(ctx.socket), { address: '127.0.0.1', port: server.port })
 })
@@ -22,7 +22,7 @@ test('the address that counts is the origin’s where there is one; messages nam
   const connected = once(app, 'connection')
   const client = await dial(t, await serve(t, app))
   const [ctx] = (await connected) as [ConnectionContext]
-  ctx.origin = { address: '2001:db8::1', port: 7 }
+  ctx.forwardedFor = { address: '2001:db8::1', port: 7 }
   t.is(ctx.address, '2001:db8::1')
   t.is(ctx.remote, `[2001:db8::1]:7 by way of 127.0.0.1:${client.localPort}`)
   t.is(ctx.socket?.remoteAddress, '127.0.0.1')
@@ -53,7 +53,7 @@ test('a peer that is gone before it was named is not taken for one of this host'
 test('an origin over a stream is named with it', (t) => {
   const ctx = new Cio().handle(duplexPair()[0])
   t.teardown(() => ctx.close({ timeout: 0 }))
-  ctx.origin = { address: '192.0.2.1', port: 7 }
+  ctx.forwardedFor = { address: '192.0.2.1', port: 7 }
   t.is(ctx.remote, '192.0.2.1:7 by way of a stream')
 })
 

@@ -1,8 +1,8 @@
 import test from 'ava'
-import { type LazySignal, fired, hasFired, made } from '../../src/streams/lazy-abort.ts'
+import { type LazyAbort, fired, hasFired, made } from '../../src/streams/lazy-abort.ts'
 
 test('nothing is made before somebody asks', (t) => {
-  const signal: LazySignal = fired(undefined, 'closed')
+  const signal: LazyAbort = fired(undefined, 'closed')
   t.is(signal, 'closed')
   t.true(hasFired(signal))
   t.false(hasFired(undefined))

@@ -2,7 +2,7 @@ import test from 'ava'
 import { once } from 'node:events'
 import { Transform } from 'node:stream'
 import { createDeflate, createGunzip, createGzip, createInflate, gzipSync } from 'node:zlib'
-import { Layer, isCioError, read } from '../../src/index.ts'
+import { StackLayer, isCioError, chunksOf } from '../../src/index.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { readAll } from '../support/serve.ts'
 import { tooMuch, writeUnread } from '../support/transports.ts'
@@ -15,16 +15,16 @@ function pair(): ReturnType<typeof duplexPair> {
 
 test('without coders, bytes and ends pass through it in both directions', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near)
+  const layer = new StackLayer(near)
   far.end('question')
-  t.is(await readAll(read(layer)), 'question')
+  t.is(await readAll(chunksOf(layer)), 'question')
   layer.end('answer')
   t.is(await readAll(far), 'answer')
 })
 
 test('its end ends the stream beneath, and leaves the other direction open', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near, { decode: [createGunzip()], encode: [createGzip()] })
+  const layer = new StackLayer(near, { decode: [createGunzip()], encode: [createGzip()] })
   layer.end()
   await once(far.resume(), 'end')
   far.end(gzipSync('late'))
@@ -33,7 +33,7 @@ test('its end ends the stream beneath, and leaves the other direction open', asy
 
 test('a written chunk is flushed when no other waits', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near, { encode: [createDeflate()] })
+  const layer = new StackLayer(near, { encode: [createDeflate()] })
   const inflated = far.pipe(createInflate())
   layer.write('one')
   t.is(String((await once(inflated, 'data'))[0]), 'one')
@@ -43,7 +43,7 @@ test('small messages shrink, since a flush does not forget what was sent', async
   const [near, far] = pair()
   let length = 0
   far.on('data', (chunk: Buffer) => (length += chunk.length))
-  const layer = new Layer(near, { encode: [createDeflate()] })
+  const layer = new StackLayer(near, { encode: [createDeflate()] })
   const message = 'a message that is like the one before it, and the one before that'
   for (let index = 0; index < 100; index++) {
     await new Promise((written) => layer.write(message, written))
@@ -53,7 +53,7 @@ test('small messages shrink, since a flush does not forget what was sent', async
 
 test('buffered, the encoder keeps what it holds until the end', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near, { encode: [createDeflate()], buffered: true })
+  const layer = new StackLayer(near, { encode: [createDeflate()], buffered: true })
   const inflated = far.pipe(createInflate())
   await new Promise((written) => layer.write('one', written))
   await new Promise((done) => setImmediate(done))
@@ -64,25 +64,25 @@ test('buffered, the encoder keeps what it holds until the end', async (t) => {
 
 test('several coders stand in a row', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near, { encode: [createGzip(), createDeflate()] })
-  const there = new Layer(far, { decode: [createInflate(), createGunzip()] })
+  const layer = new StackLayer(near, { encode: [createGzip(), createDeflate()] })
+  const there = new StackLayer(far, { decode: [createInflate(), createGunzip()] })
   layer.write('twice')
   t.is(String((await once(there, 'data'))[0]), 'twice')
 })
 
 test('what does not decode is the fault of the peer, and destroys the stream beneath', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near, { decode: [createGunzip()] })
+  const layer = new StackLayer(near, { decode: [createGunzip()] })
   far.write('not gzip')
   const [error] = (await once(layer.resume(), 'error')) as [Error]
-  t.true(isCioError(error, 'ERR_CIO_DECODE') && error.fault === 'peer')
+  t.true(isCioError(error, 'ERR_CIO_DECODE') && error.fault === 'remote')
   t.is<unknown, unknown>(layer.failure, error)
   t.true(near.destroyed)
 })
 
 test('input that ends within what is encoded does not decode', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near, { decode: [createGunzip()] })
+  const layer = new StackLayer(near, { decode: [createGunzip()] })
   far.end(gzipSync('a message').subarray(0, 20))
   const [error] = (await once(layer.resume(), 'error')) as [Error]
   t.true(isCioError(error, 'ERR_CIO_DECODE'))
@@ -90,9 +90,9 @@ test('input that ends within what is encoded does not decode', async (t) => {
 
 test('an end without a byte is an end', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near, { decode: [createGunzip()] })
+  const layer = new StackLayer(near, { decode: [createGunzip()] })
   far.end()
-  t.is(await readAll(read(layer)), '')
+  t.is(await readAll(chunksOf(layer)), '')
   layer.end('still there')
   t.is(await readAll(far), 'still there')
 })
@@ -100,15 +100,15 @@ test('an end without a byte is an end', async (t) => {
 test('an encoder that fails is the fault of the application', async (t) => {
   const [near] = pair()
   const broken = new Transform({ transform: (_chunk, _encoding, done) => done(new Error('no')) })
-  const layer = new Layer(near, { encode: [broken] })
+  const layer = new StackLayer(near, { encode: [broken] })
   layer.write('x')
   const [error] = (await once(layer, 'error')) as [Error]
-  t.true(isCioError(error, 'ERR_CIO_ENCODE') && error.fault === 'app')
+  t.true(isCioError(error, 'ERR_CIO_ENCODE') && error.fault === 'local')
 })
 
 test('an error of the stream beneath is passed on as it is', async (t) => {
   const [near] = pair()
-  const layer = new Layer(near, { decode: [createGunzip()], encode: [createGzip()] })
+  const layer = new StackLayer(near, { decode: [createGunzip()], encode: [createGzip()] })
   const reset = Object.assign(new Error('reset'), { code: 'ECONNRESET' })
   near.destroy(reset)
   const [error] = (await once(layer, 'error')) as [Error]
@@ -119,7 +119,7 @@ test('an error of the stream beneath is passed on as it is', async (t) => {
 test('destroyed, it destroys the coders and the stream beneath', async (t) => {
   const [near] = pair()
   const [decoder, encoder] = [createGunzip(), createGzip()]
-  const layer = new Layer(near, { decode: [decoder], encode: [encoder] })
+  const layer = new StackLayer(near, { decode: [decoder], encode: [encoder] })
   layer.destroy()
   await once(layer, 'close')
   t.true(near.destroyed && decoder.destroyed && encoder.destroyed)
@@ -134,7 +134,7 @@ test('what is not read is not decoded', async (t) => {
       done(null, chunk)
     },
   })
-  const layer = new Layer(near, { decode: [createGunzip(), counting] })
+  const layer = new StackLayer(near, { decode: [createGunzip(), counting] })
   const bomb = gzipSync(Buffer.alloc(256 * 1024 * 1024))
   far.end(bomb)
   await once(layer, 'readable')
@@ -148,7 +148,7 @@ test('what is not read is not decoded', async (t) => {
 
 test('what the peer does not read is not encoded', async (t) => {
   const [near, far] = pair()
-  const layer = new Layer(near, { encode: [createGzip({ level: 0 })] })
+  const layer = new StackLayer(near, { encode: [createGzip({ level: 0 })] })
   const written = await writeUnread(layer)
   t.true(written < 1024 * 1024, `${written}`)
   let length = 0
@@ -162,7 +162,7 @@ test('over a stream that has closed, it is closed by an error of its own', async
   near.destroy()
   await once(near, 'close')
   // On newer versions, Node's pipeline() throws here, and leaves errors that nobody handles.
-  const layer = new Layer(near, { decode: [createGunzip()], encode: [createGzip()] })
+  const layer = new StackLayer(near, { decode: [createGunzip()], encode: [createGzip()] })
   const [error] = (await once(layer, 'error')) as [Error]
   t.true(isCioError(error, 'ERR_CIO_CLOSED'))
   t.true(layer.destroyed)

@@ -73,7 +73,7 @@ export class LiveFiles {
 }
 
 /** A client of Node's, with its handshake done. Destroyed with the test. */
-export async function enter(
+export async function connectWith(
   t: ExecutionContext,
   { port }: { port: number },
   options: ConnectionOptions = {},
@@ -92,7 +92,7 @@ export async function presented(
   server: { port: number },
   options: ConnectionOptions = {},
 ): Promise<string> {
-  const socket = await enter(t, server, options)
+  const socket = await connectWith(t, server, options)
   const { CN } = socket.getPeerCertificate().subject
   socket.destroy()
   return String(CN)

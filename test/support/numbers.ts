@@ -93,7 +93,7 @@ export class Receiver {
         await messages.send({ seen: this.dealt.at(-1)! })
       }
     })
-    this.app.on('clientError', () => {})
+    this.app.on('remoteError', () => {})
     t.teardown(() => this.app.close({ timeout: 0 }))
   }
 }

@@ -43,7 +43,7 @@ for (let round = 1; round <= Number(rounds); round++) {
   // Nobody tells that nothing comes back, but for a clock.
   setTimeout(() => {
     silences += 1
-    ctx.disconnect(new CioError('ERR_TEST_SILENT', 'nothing was acknowledged', { fault: 'peer' }))
+    ctx.disconnect(new CioError('ERR_TEST_SILENT', 'nothing was acknowledged', { fault: 'remote' }))
   }, silentAfter)
   await away
   // At least one try has failed before the cable is back.

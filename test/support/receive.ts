@@ -11,8 +11,8 @@ import {
   type StreamContext,
 } from '../../src/index.ts'
 import { dial, serve } from './serve.ts'
-import { listenTo } from './tls.ts'
-import { heard } from './transports.ts'
+import { recordEvents } from './tls.ts'
+import { nextEvent } from './transports.ts'
 
 /** One chunk, or several, each a segment of its own. */
 export type Input = string | Buffer | readonly (string | Buffer)[]
@@ -26,7 +26,7 @@ export interface Received<Message> {
 /** Lets an app have one connection with this input and its end, and closes the app after it. */
 export async function feed(t: ExecutionContext, app: Cio, input: Input): Promise<void> {
   let isOver = false
-  const over = heard(app, 'close').then(() => (isOver = true))
+  const over = nextEvent(app, 'close').then(() => (isOver = true))
   const server = await serve(t, app)
   const socket = await dial(t, server)
   socket.setNoDelay(true)
@@ -63,8 +63,8 @@ export async function receive<In, Out>(
     if (way === 'each') return ctx.messages.each((message) => messages.push(message))
     for await (const message of ctx.messages) messages.push(message)
   })
-  const told = listenTo(app)
+  const told = recordEvents(app)
   await feed(t, app, input)
   if (told.error.length > 0) throw told.error[0]
-  return { messages, error: told.clientError[0] as CioError | undefined }
+  return { messages, error: told.remoteError[0] as CioError | undefined }
 }

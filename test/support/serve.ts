@@ -7,7 +7,7 @@ import type { CloseOptions, ListenOptions, ServerContext } from '../../src/index
 
 /** What `closeAfter` needs of an app, whatever its middleware have added. */
 interface Closes {
-  removeAllListeners(event: 'clientError'): unknown
+  removeAllListeners(event: 'remoteError'): unknown
   close(options: CloseOptions): Promise<unknown>
 }
 
@@ -19,7 +19,7 @@ interface Serves<S extends object> extends Closes {
 /** Closes an app with the test. Whom that cuts off, in the midst of an end too, is of no interest. */
 export function closeAfter(t: Pick<ExecutionContext, 'teardown'>, app: Closes): void {
   t.teardown(() => {
-    app.removeAllListeners('clientError')
+    app.removeAllListeners('remoteError')
     return app.close({ timeout: 0 })
   })
 }

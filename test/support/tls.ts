@@ -11,7 +11,7 @@ import { duplexPair } from './duplex-pair.ts'
 import { readAll } from './serve.ts'
 
 /** What came of a visit, once the connection was gone. */
-export interface Visit {
+export interface TlsSession {
   /** All that the server said. */
   readonly said: string
   /** Whether the session was resumed. */
@@ -32,11 +32,11 @@ function dialTls(
 }
 
 /** Connects, says nothing, listens until the server hangs up. */
-export async function visit(
+export async function connectTls(
   t: ExecutionContext,
   server: { port: number },
   options: ConnectionOptions = {},
-): Promise<Visit> {
+): Promise<TlsSession> {
   const socket = dialTls(t, server, options)
   let said = ''
   let code: string | undefined
@@ -87,7 +87,7 @@ export async function openSession(
 }
 
 /** `openssl s_client` as the client, with an empty input: what the server said to it. */
-export async function visitByOpenssl(
+export async function connectByOpenssl(
   t: ExecutionContext,
   { port }: { port: number },
   ...options: readonly string[]
@@ -110,22 +110,22 @@ export async function visitByOpenssl(
 }
 
 /** What an app has told so far. */
-export interface Told {
+export interface Recorded {
   readonly reject: Error[]
-  readonly clientError: Error[]
+  readonly remoteError: Error[]
   readonly error: Error[]
 }
 
 /** Listens to all that an app tells of what goes wrong. */
-export function listenTo(app: Cio<object, object, object>): Told {
-  const told: Told = { reject: [], clientError: [], error: [] }
+export function recordEvents(app: Cio<object, object, object>): Recorded {
+  const told: Recorded = { reject: [], remoteError: [], error: [] }
   app.on('reject', (error) => told.reject.push(error))
-  app.on('clientError', (error) => told.clientError.push(error))
+  app.on('remoteError', (error) => told.remoteError.push(error))
   app.on('error', (error) => told.error.push(error))
   return told
 }
 
 /** A handler that greets, and returns. */
-export function greet(ctx: StreamContext): void {
+export function writeGreeting(ctx: StreamContext): void {
   ctx.stream.write(`hello ${ctx.peer?.name ?? 'nobody'}`)
 }

@@ -95,7 +95,7 @@ export async function open(
 }
 
 /** Waits until the other side has left. */
-export function gone(stream: Duplex): Promise<unknown> {
+export function untilClosed(stream: Duplex): Promise<unknown> {
   return new Promise((resolve) => stream.resume().once('end', resolve).once('close', resolve))
 }
 
@@ -136,7 +136,7 @@ export function deferred<Value = void>(): Deferred<Value> {
 }
 
 /** What comes with the next event; unlike `once` of Node's, an `error` before it is no rejection. */
-export function heard<Event extends keyof AppEvents>(
+export function nextEvent<Event extends keyof AppEvents>(
   app: Cio,
   event: Event,
 ): Promise<AppEvents[Event]> {

@@ -19,7 +19,7 @@ import {
   defineMiddleware,
   json,
   lines,
-  read,
+  chunksOf,
 } from '../../src/index.ts'
 import { type ConformsOptions, type MiddlewarePromise, conforms } from '../../src/testing.ts'
 import { loaded, contents } from '../support/certificates.ts'
@@ -256,7 +256,7 @@ const trials: Record<string, Trial | string> = {
       if (value !== connection) throw new Error(String(value))
     },
   },
-  expire: tls,
+  certificateExpiry: tls,
   frames: { values: [Buffer.from('one'), Buffer.alloc(70_000), Buffer.alloc(0)] },
   http: {
     given: [(_request: unknown, response: PassThrough) => response.end('hello')],
@@ -266,7 +266,7 @@ const trials: Record<string, Trial | string> = {
     talk: async (ctx) => {
       ctx.stream.write('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
       let answer = ''
-      for await (const chunk of read(ctx.stream)) answer += chunk.toString()
+      for await (const chunk of chunksOf(ctx.stream)) answer += chunk.toString()
       if (!answer.endsWith('hello')) throw new Error(answer)
     },
   },
@@ -283,12 +283,12 @@ const trials: Record<string, Trial | string> = {
       const stream = await (ctx as StreamContext & MultiplexContext).mux.open('echo')
       stream.end(`connection ${connection}`)
       let heard = ''
-      for await (const chunk of read(stream)) heard += chunk.toString()
+      for await (const chunk of chunksOf(stream)) heard += chunk.toString()
       ctx.stream.end()
       if (heard !== `connection ${connection}`) throw new Error(heard)
     },
   },
-  pipe: 'it connects to another server: test/middleware/pipe.test.ts',
+  forward: 'it connects to another server: test/middleware/forward.test.ts',
   'proxy-protocol': 'it trusts by address, and a pair has none: its own test',
   reconnect: 'it stands before there is a connection: test/contracts has what it keeps',
   relisten: 'it is of the server',
@@ -307,11 +307,11 @@ const trials: Record<string, Trial | string> = {
   'send-proxy-protocol': 'what it needs at the other end is proxyProtocol: its own test',
   socks5: 'it stands before there is a connection, and needs a proxy',
   'start-tls': 'it needs the certificates of a server: its own test',
-  tickets: 'it is of the server',
+  sessionTickets: 'it is of the server',
   timeout: {},
   transform: { given: [() => new PassThrough()], ...oneWay },
   websocket: 'it answers WebSocket clients alone: test/middleware/websocket.test.ts',
-  wrap: { given: [gzip] },
+  layer: { given: [gzip] },
 }
 
 test('every middleware is tried here, or says why it is not', (t) => {

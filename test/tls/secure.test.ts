@@ -12,7 +12,13 @@ import {
 import { type ConnectionContext, type ListenOptions, Cio } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
-import { greet, listenTo, openSession, visit, visitByOpenssl } from '../support/tls.ts'
+import {
+  writeGreeting,
+  recordEvents,
+  openSession,
+  connectTls,
+  connectByOpenssl,
+} from '../support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 const versions: readonly SecureVersion[] = ['TLSv1.2', 'TLSv1.3']
@@ -20,8 +26,8 @@ const root = { host: '127.0.0.1', ca: path('root.crt') }
 
 /** An app that greets, with all it tells, and a server of it. */
 async function open(t: ExecutionContext, options: ListenOptions = {}) {
-  const app = new Cio().useConnection(greet)
-  const told = listenTo(app)
+  const app = new Cio().useConnection(writeGreeting)
+  const told = recordEvents(app)
   const server = await serve(t, app, { ...identity('server'), ...options })
   return { app, told, server }
 }
@@ -45,22 +51,25 @@ for (const version of versions) {
       const as = { ...client, ...(file && loaded(file)) }
 
       const closed = once(app, 'close')
-      t.is((await visit(t, server, as)).said, '')
+      t.is((await connectTls(t, server, as)).said, '')
       await closed
       const session = await openSession(t, lax.server, as)
       const closedAgain = once(app, 'close')
-      t.like(await visit(t, server, { ...as, session }), { said: '', resumed: true })
+      t.like(await connectTls(t, server, { ...as, session }), { said: '', resumed: true })
       await closedAgain
       t.like(told.reject, [{ code: 'ERR_CIO_REJECTED' }, { code: 'ERR_CIO_REJECTED' }])
-      t.deepEqual([...told.clientError, ...told.error], [])
+      t.deepEqual([...told.remoteError, ...told.error], [])
     })
 
     test(`with rejectUnauthorized: false, ${what} comes in and is nobody, resumed as well (${version})`, async (t) => {
       const { told, server } = await open(t, { ...mutual, rejectUnauthorized: false })
       const as = { ...client, ...(file && loaded(file)) }
-      t.is((await visit(t, server, as)).said, 'hello nobody')
+      t.is((await connectTls(t, server, as)).said, 'hello nobody')
       const session = await openSession(t, server, as)
-      t.like(await visit(t, server, { ...as, session }), { said: 'hello nobody', resumed: true })
+      t.like(await connectTls(t, server, { ...as, session }), {
+        said: 'hello nobody',
+        resumed: true,
+      })
       t.deepEqual(told.reject, [])
     })
   }
@@ -68,22 +77,22 @@ for (const version of versions) {
   test(`a verified certificate is the peer, resumed as well (${version})`, async (t) => {
     const { server } = await open(t, mutual)
     const as = { ...client, ...loaded('alice') }
-    t.is((await visit(t, server, as)).said, 'hello alice')
+    t.is((await connectTls(t, server, as)).said, 'hello alice')
     const session = await openSession(t, server, as)
-    t.like(await visit(t, server, { ...as, session }), { said: 'hello alice', resumed: true })
+    t.like(await connectTls(t, server, { ...as, session }), { said: 'hello alice', resumed: true })
   })
 }
 
 test('rejectUnauthorized: null rejects, as in Node', async (t) => {
   const rejectUnauthorized = null as unknown as boolean
   const { told, server } = await open(t, { ...mutual, rejectUnauthorized })
-  t.is((await visit(t, server, loaded('selfSigned'))).said, '')
+  t.is((await connectTls(t, server, loaded('selfSigned'))).said, '')
   t.is(told.reject.length, 1)
 })
 
 test('a reason names the address, the chain error and the claim, marked unverified', async (t) => {
   const { told, server } = await open(t, mutual)
-  await visit(t, server, loaded('selfSigned'))
+  await connectTls(t, server, loaded('selfSigned'))
   t.regex(
     told.reject[0]!.message,
     /^127\.0\.0\.1:\d+ .*DEPTH_ZERO_SELF_SIGNED_CERT.*unverified, is "CN=alice"$/,
@@ -93,7 +102,7 @@ test('a reason names the address, the chain error and the claim, marked unverifi
 test('secure tells of a handshake, with the peer', async (t) => {
   const { app, server } = await open(t, mutual)
   const secured = once(app, 'secure')
-  await visit(t, server, loaded('alice'))
+  await connectTls(t, server, loaded('alice'))
   const [ctx] = (await secured) as [ConnectionContext]
   t.is(ctx.peer?.name, 'alice')
   t.true(ctx.encrypted)
@@ -113,7 +122,7 @@ test('the socket beneath is a TLS socket, also behind a middleware that awaits b
       ctx.stream.end('hello')
     })
   const server = await serve(t, app, identity('server'))
-  t.is((await visit(t, server)).said, 'hello')
+  t.is((await connectTls(t, server)).said, 'hello')
 })
 
 // TLS is on when there is something to prove oneself by.
@@ -136,28 +145,31 @@ for (const [wish, options] of Object.entries({
 }
 
 test('a server without any of it speaks plain text', async (t) => {
-  const server = await serve(t, new Cio().useConnection(greet), { requestCert: false })
+  const server = await serve(t, new Cio().useConnection(writeGreeting), { requestCert: false })
   t.is(await readAll(await dial(t, server)), 'hello nobody')
 })
 
 test('an SNI callback alone makes a server of TLS', async (t) => {
   const context = createSecureContext(loaded('server2'))
-  const app = new Cio().useConnection(greet)
+  const app = new Cio().useConnection(writeGreeting)
   const server = await serve(t, app, {
     SNICallback: (name, answer) =>
       answer(name === 'localhost' ? null : new Error('unknown'), context),
   })
-  t.is((await visit(t, server)).said, 'hello nobody')
+  t.is((await connectTls(t, server)).said, 'hello nobody')
 })
 
 test('a server of pre-shared keys needs no certificate', async (t) => {
   const psk = Buffer.from('0123456789abcdef')
   const tls = { ciphers: 'PSK', maxVersion: 'TLSv1.2' } as const
-  const app = new Cio().useConnection(greet)
+  const app = new Cio().useConnection(writeGreeting)
   const server = await serve(t, app, { ...tls, pskCallback: () => psk })
   const checkServerIdentity = (): undefined => undefined
   const pskCallback = () => ({ psk, identity: 'me' })
-  t.is((await visit(t, server, { ...tls, pskCallback, checkServerIdentity })).said, 'hello nobody')
+  t.is(
+    (await connectTls(t, server, { ...tls, pskCallback, checkServerIdentity })).said,
+    'hello nobody',
+  )
 })
 
 // Handshakes that fail. The process stays, the handler never runs, one event tells of it.
@@ -170,7 +182,7 @@ async function failed(
 ): Promise<string | undefined> {
   let served = 0
   const app = new Cio().useConnection(() => void served++)
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, { ...identity('server'), ...options })
   const over = once(app, 'close')
   await hostile(t, server)
@@ -178,12 +190,12 @@ async function failed(
   t.is(served, 0)
   t.is(server.connections.size, 0)
   t.deepEqual([...told.reject, ...told.error], [])
-  t.is(told.clientError.length, 1)
-  const [error] = told.clientError
+  t.is(told.remoteError.length, 1)
+  const [error] = told.remoteError
   t.regex(error!.message, /127\.0\.0\.1:\d+/)
   // It goes on with others.
   const next = once(app, 'close')
-  await visit(t, server)
+  await connectTls(t, server)
   await next
   return (error as { code?: string }).code
 }
@@ -195,7 +207,7 @@ async function clientHello(t: ExecutionContext): Promise<Buffer> {
     app.useConnection((ctx) => ctx.stream.once('data', resolve) && once(ctx.stream, 'close'))
   })
   const server = await serve(t, app)
-  void visit(t, server)
+  void connectTls(t, server)
   return hello
 }
 
@@ -272,13 +284,14 @@ const cases: Readonly<Record<string, [client: ConnectionOptions, server?: Listen
 for (const [what, [client, options = {}]] of Object.entries(cases)) {
   const leaves = what.includes('trusts')
   test(`${what} ${leaves ? 'leaves' : 'fails the handshake'}, and the server goes on`, async (t) => {
-    const visiting = (_t: ExecutionContext, server: { port: number }) => visit(t, server, client)
+    const visiting = (_t: ExecutionContext, server: { port: number }) =>
+      connectTls(t, server, client)
     if (!leaves) {
       t.is(await failed(t, options, visiting), 'ERR_CIO_HANDSHAKE')
       return
     }
     const { told, server } = await open(t, options)
-    t.is((await visit(t, server, client)).code, 'UNABLE_TO_VERIFY_LEAF_SIGNATURE')
+    t.is((await connectTls(t, server, client)).code, 'UNABLE_TO_VERIFY_LEAF_SIGNATURE')
     t.deepEqual(told.error, [])
   })
 }
@@ -290,7 +303,7 @@ test('a peer that leaves in the middle of the handshake is noticed', async (t) =
   t.is(code, 'ERR_CIO_HANDSHAKE')
 })
 
-test('a reset in the middle of the handshake is told by clientError', async (t) => {
+test('a reset in the middle of the handshake is told by remoteError', async (t) => {
   const hello = await clientHello(t)
   const code = await failed(t, {}, async (_t, server) => {
     const socket = await dial(t, server)
@@ -317,16 +330,16 @@ const callbacks: Readonly<Record<string, [ListenOptions['SNICallback'], code: st
 }
 for (const [what, [callback, expected]] of Object.entries(callbacks)) {
   test(`an SNICallback ${what} fails the handshake, not the process`, async (t) => {
-    const app = new Cio().useConnection(greet)
-    const told = listenTo(app)
+    const app = new Cio().useConnection(writeGreeting)
+    const told = recordEvents(app)
     const SNICallback = callback!
     const server = await serve(t, app, {
       ...identity('server'),
       SNICallback,
       handshakeTimeout: 200,
     })
-    t.is((await visit(t, server)).said, '')
-    t.like(told.clientError, [{ code: expected }])
+    t.is((await connectTls(t, server)).said, '')
+    t.like(told.remoteError, [{ code: expected }])
     t.deepEqual([...told.error, ...told.reject], [])
   })
 }
@@ -336,15 +349,15 @@ test('an ALPNCallback that throws fails the handshake, not the process', async (
     throw new Error('thrown')
   }
   const { told, server } = await open(t, { ALPNCallback })
-  t.is((await visit(t, server, { ALPNProtocols: ['x'] })).said, '')
-  t.like(told.clientError, [{ code: 'ERR_CIO_HANDSHAKE' }])
+  t.is((await connectTls(t, server, { ALPNProtocols: ['x'] })).said, '')
+  t.like(told.remoteError, [{ code: 'ERR_CIO_HANDSHAKE' }])
 })
 
 test('renegotiation is refused, so that nobody changes who they are', async (t) => {
   const app = new Cio().useConnection(async (ctx) => {
     for await (const chunk of ctx) ctx.stream.write(chunk)
   })
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, mutual)
   const args = ['s_client', '-connect', `127.0.0.1:${server.port}`, '-tls1_2']
   const files = ['-key', path('alice.key'), '-cert', path('alice.crt'), '-CAfile', path('root.crt')]
@@ -366,21 +379,21 @@ for (const version of ['-tls1_2', '-tls1_3']) {
   test(`a handler that writes and returns at once closes cleanly (${version})`, async (t) => {
     const { app, told, server } = await open(t)
     const over = once(app, 'close')
-    t.is(await visitByOpenssl(t, server, version), 'hello nobody')
+    t.is(await connectByOpenssl(t, server, version), 'hello nobody')
     await over
     // OpenSSL answers an end without a close_notify by an alert.
-    t.deepEqual([...told.clientError, ...told.error], [])
+    t.deepEqual([...told.remoteError, ...told.error], [])
   })
 }
 
 test('a handler that ends the stream itself, right after the handshake, closes cleanly', async (t) => {
   const app = new Cio().useConnection((ctx) => void ctx.stream.end('hello nobody'))
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const server = await serve(t, app, identity('server'))
   const over = once(app, 'close')
-  t.is(await visitByOpenssl(t, server, '-tls1_3'), 'hello nobody')
+  t.is(await connectByOpenssl(t, server, '-tls1_3'), 'hello nobody')
   await over
-  t.deepEqual([...told.clientError, ...told.error], [])
+  t.deepEqual([...told.remoteError, ...told.error], [])
 })
 
 // Closing while handshakes are under way.
@@ -394,7 +407,7 @@ for (const timeout of [0, 5_000]) {
     await server.close({ timeout })
     await readAllQuietly(socket)
     t.deepEqual([...told.error, ...told.reject], [])
-    for (const error of told.clientError) t.like(error, { code: 'ERR_CIO_DRAIN_TIMEOUT' })
+    for (const error of told.remoteError) t.like(error, { code: 'ERR_CIO_DRAIN_TIMEOUT' })
   })
 }
 
@@ -454,7 +467,7 @@ test('a certificate with its name as a common name alone is accepted for that ho
 
 test('a check of the identity that throws turns the server away, and the process stays', async (t) => {
   const app = client(t)
-  const told = listenTo(app)
+  const told = recordEvents(app)
   const checkServerIdentity = (): undefined => {
     throw new Error('no host of ours')
   }

@@ -2,17 +2,17 @@ import test, { type ExecutionContext } from 'ava'
 import type { TLSSocket } from 'node:tls'
 import { type CertsOptions, type ListenOptions, Cio, certs } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
-import { LiveFiles, enter, presented } from '../support/live-files.ts'
+import { LiveFiles, connectWith, presented } from '../support/live-files.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { greet, listenTo, openSession, visit } from '../support/tls.ts'
-import { heard } from '../support/transports.ts'
+import { writeGreeting, recordEvents, openSession, connectTls } from '../support/tls.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const lax = { rejectUnauthorized: false }
 const second = identity('server2')
 
 async function open(t: ExecutionContext, options: ListenOptions) {
-  const app = new Cio().useConnection(greet)
-  return { app, told: listenTo(app), server: await serve(t, app, options) }
+  const app = new Cio().useConnection(writeGreeting)
+  return { app, told: recordEvents(app), server: await serve(t, app, options) }
 }
 
 for (const [servername, name] of [
@@ -49,15 +49,15 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const options = { ...identity('server'), sni: { 'a.test': second }, strictSni: true }
     const { told, server, app } = await open(t, options)
     const client = { ...lax, maxVersion: version }
-    t.is((await visit(t, server, { ...client, servername: 'a.test' })).said, 'hello nobody')
+    t.is((await connectTls(t, server, { ...client, servername: 'a.test' })).said, 'hello nobody')
     for (const servername of ['b.test', '']) {
-      const over = heard(app, 'close')
-      t.is((await visit(t, server, { ...client, servername })).said, '')
+      const over = nextEvent(app, 'close')
+      t.is((await connectTls(t, server, { ...client, servername })).said, '')
       await over
     }
-    t.is(told.clientError.length, 2)
-    for (const error of told.clientError) t.like(error, { code: 'ERR_CIO_HANDSHAKE' })
-    t.regex(told.clientError[0]!.message, /"b.test", which is no name in `sni`/)
+    t.is(told.remoteError.length, 2)
+    for (const error of told.remoteError) t.like(error, { code: 'ERR_CIO_HANDSHAKE' })
+    t.regex(told.remoteError[0]!.message, /"b.test", which is no name in `sni`/)
     t.deepEqual(told.error, [])
   })
 
@@ -69,7 +69,8 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
       sni: { 'a.test': { ...second, ca: path('other.crt') }, 'b.test': second },
     })
     const meet = async (servername: string, name: string) =>
-      (await visit(t, server, { ...lax, maxVersion: version, servername, ...loaded(name) })).said
+      (await connectTls(t, server, { ...lax, maxVersion: version, servername, ...loaded(name) }))
+        .said
     t.is(await meet('a.test', 'otherCa'), 'hello alice')
     t.is(await meet('a.test', 'alice'), '')
     t.is(await meet('b.test', 'alice'), 'hello alice')
@@ -81,10 +82,10 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const sni = { 'a.test': { ...second, ca: path('other.crt') } }
     const { server } = await open(t, { ...identity('server'), sni })
     const client = { ...lax, maxVersion: version, servername: 'a.test' }
-    t.is((await visit(t, server, client)).said, '')
-    t.is((await visit(t, server, { ...client, ...loaded('otherCa') })).said, 'hello alice')
+    t.is((await connectTls(t, server, client)).said, '')
+    t.is((await connectTls(t, server, { ...client, ...loaded('otherCa') })).said, 'hello alice')
     const lenient = await open(t, { ...identity('server'), sni, requestCert: false })
-    t.is((await visit(t, lenient.server, client)).said, 'hello nobody')
+    t.is((await connectTls(t, lenient.server, client)).said, 'hello nobody')
   })
 
   // OpenSSL resumes a session under any name, and Node calls its certificate authorized.
@@ -102,11 +103,11 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     ] as const) {
       const as = loaded(from === 'localhost' ? 'alice' : 'otherCa')
       const client = { ...lax, maxVersion: version, ...as }
-      const socket = await enter(t, server, { ...client, servername: from })
+      const socket = await connectWith(t, server, { ...client, servername: from })
       let session: Buffer | undefined = socket.getSession()
       socket.on('session', (given: Buffer) => (session = given))
       t.is(await readAll(socket), 'hello alice')
-      const { said, resumed } = await visit(t, server, {
+      const { said, resumed } = await connectTls(t, server, {
         ...client,
         servername: to,
         ...(session && { session }),
@@ -123,11 +124,11 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
       SNICallback: (_name, done) => done(null),
     })
     const client = { ...lax, maxVersion: version, ...loaded('alice') }
-    const socket = await enter(t, server, client)
+    const socket = await connectWith(t, server, client)
     let session: Buffer | undefined = socket.getSession()
     socket.on('session', (given: Buffer) => (session = given))
     await readAll(socket)
-    const { resumed } = await visit(t, server, { ...client, ...(session && { session }) })
+    const { resumed } = await connectTls(t, server, { ...client, ...(session && { session }) })
     t.false(resumed)
   })
 
@@ -135,7 +136,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const { server } = await open(t, { ...identity('server'), sni: { 'a.test': second } })
     const client = { ...lax, maxVersion: version, servername: 'a.test' }
     const session = await openSession(t, server, client)
-    t.true((await visit(t, server, { ...client, session })).resumed)
+    t.true((await connectTls(t, server, { ...client, session })).resumed)
   })
 }
 
@@ -147,8 +148,8 @@ test('a list of a name revokes under that name', async (t) => {
     sni: { 'a.test': { ...second, crl: path('revoked.crl') } },
   })
   const client = { ...lax, ...loaded('revoked') }
-  t.is((await visit(t, server, { ...client, servername: 'a.test' })).said, '')
-  t.is((await visit(t, server, client)).said, 'hello alice')
+  t.is((await connectTls(t, server, { ...client, servername: 'a.test' })).said, '')
+  t.is((await connectTls(t, server, client)).said, 'hello alice')
 })
 
 test('names are reloaded, and judged by their own CA', async (t) => {
@@ -157,25 +158,25 @@ test('names are reloaded, and judged by their own CA', async (t) => {
   files.put('ca', 'root.crt')
   const { key, cert, ca } = files
   const app = new Cio().useConnection(async (ctx) => {
-    greet(ctx)
+    writeGreeting(ctx)
     for await (const _ of ctx);
   })
   const server = await serve(t, app, {
     ...identity('server'),
     ca: path('root.crt'),
     requestCert: true,
-    onChange: 'destroy',
+    revoked: 'destroy',
     sni: { 'a.test': { key, cert, ca } },
   })
   const client = { ...lax, ...loaded('alice') }
-  const named = await enter(t, server, { ...client, servername: 'a.test' })
-  const other = await enter(t, server, client)
+  const named = await connectWith(t, server, { ...client, servername: 'a.test' })
+  const other = await connectWith(t, server, client)
   await Promise.all(
     [named, other].map((socket) => new Promise((done) => socket.once('data', done))),
   )
   files.inPlace('server2')
   files.put('ca', 'other.crt')
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   await server.reload()
   await over
   t.deepEqual(

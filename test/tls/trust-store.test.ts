@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { once } from 'node:events'
 import { type TLSSocket, createServer, connect, rootCertificates } from 'node:tls'
 import { trustHash } from '../../src/index.ts'
-import { Revoked } from '../../src/identity/revocation-list.ts'
-import { Trust } from '../../src/tls/trust-store.ts'
+import { RevocationList } from '../../src/identity/revocation-list.ts'
+import { TrustStore } from '../../src/tls/trust-store.ts'
 import { contents, loaded } from '../support/certificates.ts'
 import { listenBare } from '../support/serve.ts'
 import type { ExecutionContext } from 'ava'
@@ -55,27 +55,27 @@ for (const [what, name, ca, why] of [
   ['a certificate under the roots of Node', 'alice', undefined, /no CA that is trusted/],
 ] as const) {
   test(`${what} is ${why ? 'refused' : 'accepted'}`, async (t) => {
-    const refused = new Trust({ ca: ca as Buffer }).refuses(await shaken(t, name))
+    const refused = new TrustStore({ ca: ca as Buffer }).refuses(await shaken(t, name))
     if (why) t.regex(refused ?? 'accepted', why)
     else t.is(refused, undefined)
   })
 }
 
 test('an intermediate is the end of a chain with allowPartialTrustChain', async (t) => {
-  const trust = new Trust({ ca: contents('inter.crt'), allowPartialTrustChain: true })
+  const trust = new TrustStore({ ca: contents('inter.crt'), allowPartialTrustChain: true })
   t.is(trust.refuses(await shaken(t, 'viaInterChain')), undefined)
 })
 
 test('a root of Node accepts itself', (t) => {
   const [pem] = rootCertificates
-  t.is(new Trust({}).refuses(new X509Certificate(pem!)), undefined)
+  t.is(new TrustStore({}).refuses(new X509Certificate(pem!)), undefined)
 })
 
 test('who is on a list is refused, and nobody else', (t) => {
-  const trust = new Trust({ ca: root, crl: contents('revoked.crl') })
+  const trust = new TrustStore({ ca: root, crl: contents('revoked.crl') })
   t.regex(trust.refuses(certificate('revoked')) ?? '', /is revoked/)
   t.is(trust.refuses(certificate('alice')), undefined)
-  const empty = new Trust({ ca: root, crl: contents('empty.crl') })
+  const empty = new TrustStore({ ca: root, crl: contents('empty.crl') })
   t.is(empty.refuses(certificate('revoked')), undefined)
 })
 
@@ -99,19 +99,19 @@ test('an intermediate that is revoked takes those below it along', async (t) => 
   ca('-gencrl', '-out', 'list.crl')
   const crl = readFileSync(join(directory, 'list.crl'))
   const chain = await shaken(t, 'viaInterChain')
-  t.regex(new Trust({ ca: root, crl }).refuses(chain) ?? '', /is revoked, or depends on one/)
-  t.is(new Trust({ ca: root, crl: contents('empty.crl') }).refuses(chain), undefined)
+  t.regex(new TrustStore({ ca: root, crl }).refuses(chain) ?? '', /is revoked, or depends on one/)
+  t.is(new TrustStore({ ca: root, crl: contents('empty.crl') }).refuses(chain), undefined)
 })
 
 test('a list of another CA revokes nobody, whatever the serial numbers', (t) => {
   const list = contents('revoked.crl').toString()
-  t.true(new Revoked([list]).has(certificate('revoked')))
+  t.true(new RevocationList([list]).has(certificate('revoked')))
   // The name of the CA, in the encoding of the list.
   const der = Buffer.from(list.replace(/-----.*-----|\s/g, ''), 'base64')
   const at = der.indexOf('root')
   der.write('toor', at)
   const forged = `-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----`
-  t.false(new Revoked([forged]).has(certificate('revoked')))
+  t.false(new RevocationList([forged]).has(certificate('revoked')))
 })
 
 test('the name of a CA is the same in another case and encoding', (t) => {
@@ -126,7 +126,7 @@ test('the name of a CA is the same in another case and encoding', (t) => {
   // A PrintableString in place of a UTF8String.
   der[at - 2] = 0x13
   const other = `-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----`
-  t.true(new Revoked([other]).has(certificate('revoked')))
+  t.true(new RevocationList([other]).has(certificate('revoked')))
 })
 
 test('a list that is cut off is an error at every byte, and never a crash', (t) => {
@@ -139,7 +139,7 @@ test('a list that is cut off is an error at every byte, and never a crash', (t) 
   for (let length = 0; length < der.length; length++) {
     const cut = der.subarray(0, length).toString('base64')
     const pem = `-----BEGIN X509 CRL-----\n${cut}\n-----END X509 CRL-----`
-    t.throws(() => new Revoked([pem]))
+    t.throws(() => new RevocationList([pem]))
   }
 })
 

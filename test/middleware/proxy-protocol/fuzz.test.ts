@@ -1,6 +1,6 @@
 import test from 'ava'
 import { isDeepStrictEqual } from 'node:util'
-import { Gathering, parseHeader } from '../../../middleware/proxy-protocol/header-reader.ts'
+import { HeaderReader, parseHeader } from '../../../middleware/proxy-protocol/header-reader.ts'
 import type { ParsedHeader } from '../../../middleware/proxy-protocol/proxied.ts'
 import { type ProxyHeader, isCioError, proxyHeader } from '../../../src/index.ts'
 
@@ -77,7 +77,7 @@ function verdict(parse: () => Verdict): Verdict {
   try {
     return parse()
   } catch (error) {
-    if (!isCioError(error, 'ERR_CIO_PROXY_HEADER') || error.fault !== 'peer') throw error
+    if (!isCioError(error, 'ERR_CIO_PROXY_HEADER') || error.fault !== 'remote') throw error
     return 'malformed'
   }
 }
@@ -91,7 +91,7 @@ function atOnce(bytes: Buffer): Verdict {
 }
 
 function inPieces(bytes: Buffer, random: (below: number) => number): Verdict {
-  const gathering = new Gathering(maxSize)
+  const gathering = new HeaderReader(maxSize)
   for (let at = 0; at < bytes.length;) {
     const end = Math.min(bytes.length, at + 1 + random(random(3) === 0 ? 2 : 40))
     const gathered = gathering.take(bytes.subarray(at, end))

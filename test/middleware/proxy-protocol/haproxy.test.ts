@@ -11,13 +11,13 @@ import {
 import { contents, identity, loaded, path } from '../../support/certificates.ts'
 import { haproxy } from '../../support/haproxy.ts'
 import { dial, readAll, serve } from '../../support/serve.ts'
-import { type Told, listenTo } from '../../support/tls.ts'
-import { deferred, heard } from '../../support/transports.ts'
+import { type Recorded, recordEvents } from '../../support/tls.ts'
+import { deferred, nextEvent } from '../../support/transports.ts'
 
 type Came = ConnectionContext & { readonly proxied: Proxied | null }
 
 /** Answers all that came, at its end, with the address that counts. */
-function echo(trusted: readonly string[]): { app: Cio; came: Came[]; told: Told } {
+function echo(trusted: readonly string[]): { app: Cio; came: Came[]; told: Recorded } {
   const came: Came[] = []
   const app = new Cio()
   app.useConnection(proxyProtocol({ trusted })).useConnection(async (ctx) => {
@@ -25,9 +25,9 @@ function echo(trusted: readonly string[]): { app: Cio; came: Came[]; told: Told 
     // Read while the connection is there.
     void ctx.peer
     const all = await readAll(ctx)
-    ctx.stream.write(`${ctx.origin?.port}: ${all}`)
+    ctx.stream.write(`${ctx.forwardedFor?.port}: ${all}`)
   })
-  return { app, came, told: listenTo(app) }
+  return { app, came, told: recordEvents(app) }
 }
 
 const loopback = ['127.0.0.1']
@@ -56,7 +56,7 @@ for (const [server, version, checked] of [
       destination: { address: '127.0.0.1', port: balancer.port },
       crc32c: checked,
     })
-    t.deepEqual(told, { reject: [], clientError: [], error: [] })
+    t.deepEqual(told, { reject: [], remoteError: [], error: [] })
   })
 
   test(`TLS passes through HAProxy with ${server}, and ends here`, async (t) => {
@@ -78,7 +78,7 @@ for (const [server, version, checked] of [
     t.true(came[0]?.encrypted)
     t.is(came[0]?.peer?.name, 'alice')
     t.is(came[0]?.proxied?.ssl, null)
-    t.deepEqual(told, { reject: [], clientError: [], error: [] })
+    t.deepEqual(told, { reject: [], remoteError: [], error: [] })
   })
 }
 
@@ -130,15 +130,15 @@ for (const server of ['send-proxy', 'send-proxy-v2']) {
       const { app, told } = echo([])
       const { port } = await serve(t, app, over === 'TLS' ? identity('server') : {})
       const balancer = await haproxy(t, { server, to: port })
-      const closed = heard(app, 'close')
+      const closed = nextEvent(app, 'close')
       const client = await dial(t, balancer)
       client.write('hello')
       t.is(await readAll(client).catch(() => ''), '')
       await closed
-      const event = over === 'TLS' ? told.clientError : told.reject
+      const event = over === 'TLS' ? told.remoteError : told.reject
       const code = over === 'TLS' ? 'ERR_CIO_HANDSHAKE' : 'ERR_CIO_REJECTED'
       t.is((event[0] as NodeJS.ErrnoException).code, code)
-      t.is(told.clientError.length + told.reject.length, 1)
+      t.is(told.remoteError.length + told.reject.length, 1)
     })
   }
 }
@@ -147,12 +147,12 @@ test('HAProxy without send-proxy is turned away where it is trusted', async (t) 
   const { app, told } = echo(loopback)
   const { port } = await serve(t, app)
   const balancer = await haproxy(t, { to: port })
-  const closed = heard(app, 'close')
+  const closed = nextEvent(app, 'close')
   const client = await dial(t, balancer)
   client.write('hello')
   t.is(await readAll(client).catch(() => ''), '')
   await closed
-  t.is((told.clientError[0] as NodeJS.ErrnoException).code, 'ERR_CIO_PROXY_HEADER')
+  t.is((told.remoteError[0] as NodeJS.ErrnoException).code, 'ERR_CIO_PROXY_HEADER')
 })
 
 test('the health checks of HAProxy are local connections', async (t) => {
@@ -171,9 +171,9 @@ test('the health checks of HAProxy are local connections', async (t) => {
     'tcp-check expect string ready',
   ]
   await haproxy(t, { server: 'send-proxy-v2 check inter 1s', lines, to: port })
-  const { proxied, origin, address } = await checked
+  const { proxied, forwardedFor, address } = await checked
   t.like(proxied, { command: 'local', source: null })
-  t.is(origin, null)
+  t.is(forwardedFor, null)
   t.is(address, '127.0.0.1')
 })
 

@@ -1,10 +1,10 @@
 import test from 'ava'
-import { Watch, type Bounds } from '../../../middleware/timeout/deadlines.ts'
+import { Deadlines, type Bounds } from '../../../middleware/timeout/deadlines.ts'
 import type { Traffic } from '../../../middleware/timeout/traffic.ts'
 
 const unbounded: Bounds = {
   handshake: Infinity,
-  first: Infinity,
+  firstByte: Infinity,
   idle: Infinity,
   write: Infinity,
   lifetime: Infinity,
@@ -25,7 +25,7 @@ function watch(
   until = 10_000,
 ): [bound: keyof Bounds | undefined, now: number] {
   const at = (now: number): Traffic => ({ ...silent, ...traffic(now) })
-  const watching = new Watch({ ...unbounded, ...bounds }, 0, at(0))
+  const watching = new Deadlines({ ...unbounded, ...bounds }, 0, at(0))
   let now = 0
   while (now < until) {
     const delay = watching.delay(now)
@@ -64,31 +64,31 @@ for (const [direction, count] of [
 
 test('a peer that has said nothing is silent once its time has passed', (t) => {
   t.deepEqual(
-    watch({ first: 1_000 }, () => ({})),
-    ['first', 1_000],
+    watch({ firstByte: 1_000 }, () => ({})),
+    ['firstByte', 1_000],
   )
 })
 
 test('a peer that has said something is not asked for its first byte any more', (t) => {
-  const [bound, now] = watch({ first: 1_000 }, (time) => ({ spoken: time > 600 }))
+  const [bound, now] = watch({ firstByte: 1_000 }, (time) => ({ spoken: time > 600 }))
   // Nothing is left to look for.
   t.deepEqual([bound, now], [undefined, 750])
 })
 
 test('the time of the first byte begins after the handshake', (t) => {
-  const [bound, now] = watch({ first: 1_000 }, (time) => {
+  const [bound, now] = watch({ firstByte: 1_000 }, (time) => {
     const encrypted = time > 5_000
     return { spoken: !encrypted, encrypted, handshaking: !encrypted }
   })
-  t.is(bound, 'first')
+  t.is(bound, 'firstByte')
   t.true(now >= 6_000 && now <= 6_500, String(now))
 })
 
 test('a peer that has spoken has to speak again after it was upgraded to TLS', (t) => {
-  const [bound, now] = watch({ first: 1_000, idle: 4_000 }, (time) => {
+  const [bound, now] = watch({ firstByte: 1_000, idle: 4_000 }, (time) => {
     return time > 5_000 ? { encrypted: true, read: time } : { spoken: true, read: time }
   })
-  t.is(bound, 'first')
+  t.is(bound, 'firstByte')
   t.true(now >= 6_000 && now <= 7_250, String(now))
 })
 
@@ -124,7 +124,7 @@ test('a peer is not stuck while nothing waits for it', (t) => {
 })
 
 test('lifetime is told exactly, and once', (t) => {
-  const watching = new Watch({ ...unbounded, lifetime: 1_234 }, 0, silent)
+  const watching = new Deadlines({ ...unbounded, lifetime: 1_234 }, 0, silent)
   t.is(watching.delay(0), 1_234)
   t.is(watching.check(1_233, silent), undefined)
   t.is(watching.check(1_234, silent), 'lifetime')
@@ -133,5 +133,5 @@ test('lifetime is told exactly, and once', (t) => {
 })
 
 test('a connection without any bound is not looked at', (t) => {
-  t.is(new Watch(unbounded, 0, silent).delay(0), Infinity)
+  t.is(new Deadlines(unbounded, 0, silent).delay(0), Infinity)
 })

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { Cio } from '../../../src/index.ts'
 import { type Meter, type Traffic, meter } from '../../../middleware/timeout/traffic.ts'
-import { heard, open, transports } from '../../support/transports.ts'
+import { nextEvent, open, transports } from '../../support/transports.ts'
 
 const big = 32 * 1024 * 1024
 
@@ -17,7 +17,7 @@ for (const transport of transports) {
       }
       await next()
     })
-    app.on('clientError', () => {})
+    app.on('remoteError', () => {})
     const client = await open(t, app, transport)
     let size = 0
     const half = new Promise<Traffic>((resolve) => {
@@ -33,7 +33,7 @@ for (const transport of transports) {
     t.true(waiting)
     t.true(sent > 0)
     if (transport !== 'memory') t.true(sent >= big / 4 && sent < big, String(sent))
-    const over = heard(app, 'close')
+    const over = nextEvent(app, 'close')
     client.destroy()
     await over
   })
@@ -50,7 +50,7 @@ for (const transport of transports) {
       }
     })
     const client = await open(t, app, transport)
-    const over = heard(app, 'close')
+    const over = nextEvent(app, 'close')
     client.once('data', () => client.end('hello'))
     await over
     const [before, after] = seen

@@ -7,5 +7,5 @@ export const app = new Cio().useConnection(lines()).useConnection(async function
 })
 
 app.on('error', (error) => console.error(error))
-app.on('clientError', (error) => console.warn(error.message))
+app.on('remoteError', (error) => console.warn(error.message))
 app.on('reject', (error) => console.warn(error.message))

@@ -1,4 +1,10 @@
-import { type Middleware, type StreamContext, checkCount, checkKnown, defineMiddleware } from 'cio'
+import {
+  type Middleware,
+  type StreamContext,
+  checkCount,
+  checkOptionNames,
+  defineMiddleware,
+} from 'cio'
 
 /** Options of {@link __camel__}. */
 export interface __capital__Options {
@@ -37,7 +43,7 @@ export function __camel__(
   options: __capital__Options = {},
 ): Middleware<StreamContext, __capital__Context> {
   const { first = 1 } = options
-  checkKnown('__camel__', options, ['first'])
+  checkOptionNames('__camel__', options, ['first'])
   checkCount('__camel__', 'first', first)
   let next = first
 

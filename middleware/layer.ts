@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream'
 import { CioError } from '../src/errors.ts'
-import { finish } from '../src/streams/end-gracefully.ts'
-import { Layer } from '../src/streams/stack-layer.ts'
+import { endGracefully } from '../src/streams/end-gracefully.ts'
+import { StackLayer } from '../src/streams/stack-layer.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../src/options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 type Coders = Duplex | readonly Duplex[]
@@ -11,8 +11,8 @@ type Coders = Duplex | readonly Duplex[]
 /** Makes what the bytes of one connection go through: one transform, or several in a row. */
 export type MakeCoder = (ctx: StreamContext) => Coders | Promise<Coders>
 
-/** Options of {@link wrap}. */
-export interface WrapOptions {
+/** Options of {@link layer}. */
+export interface LayerOptions {
   /**
    * Makes what received bytes go through before they are read, such as `createGunzip`.
    *
@@ -57,16 +57,16 @@ const defaultFlushTimeout = 30_000
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.stream`; several stack, the first one outermost
  * @adds nothing; replaces `ctx.stream`
- * @rejects `ERR_CIO_DECODE` (peer): what it sent does not decode, or ends too early;
- *   `ERR_CIO_ENCODE` (app): the encoder failed;
- *   `ERR_CIO_FLUSH_TIMEOUT` (peer): it did not read what was written in time
+ * @rejects `ERR_CIO_DECODE` (remote): what it sent does not decode, or ends too early;
+ *   `ERR_CIO_ENCODE` (local): the encoder failed;
+ *   `ERR_CIO_FLUSH_TIMEOUT` (remote): it did not read what was written in time
  * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
  *
  * @example
  * import { createGunzip, createGzip } from 'node:zlib'
- * import { Cio, lines, wrap } from 'cio'
+ * import { Cio, lines, layer } from 'cio'
  *
- * const gzip = wrap({ decode: () => createGunzip(), encode: () => createGzip() })
+ * const gzip = layer({ decode: () => createGunzip(), encode: () => createGzip() })
  * const app = new Cio()
  *   .useConnection(gzip)
  *   .useConnection(lines())
@@ -80,22 +80,23 @@ const defaultFlushTimeout = 30_000
  * console.log((await client.messages.next()).value) // HELLO
  * await app.close()
  */
-export function wrap(options: WrapOptions): Middleware<StreamContext> {
+export function layer(options: LayerOptions): Middleware<StreamContext> {
   const { decode, encode, buffered = false, flushTimeout = defaultFlushTimeout } = options
-  checkKnown('wrap', options, ['decode', 'encode', 'buffered', 'flushTimeout'])
-  checkDuration('wrap', 'flushTimeout', flushTimeout)
+  checkOptionNames('layer', options, ['decode', 'encode', 'buffered', 'flushTimeout'])
+  checkDuration('layer', 'flushTimeout', flushTimeout)
   checkMakes('decode', decode)
   checkMakes('encode', encode)
 
-  return defineMiddleware<StreamContext>({ name: 'wrap' }, async function wrap(ctx, next) {
+  return defineMiddleware<StreamContext>({ name: 'layer' }, async function layer(ctx, next) {
     const beneath = ctx.stream
     // Together: each side may have to send something for the other's decoder.
     const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
-    const layer = new Layer(beneath, { decode: decoders, encode: encoders, buffered })
+    const layer = new StackLayer(beneath, { decode: decoders, encode: encoders, buffered })
     ctx.stream = layer
     try {
       await next()
-      if (!(await finish(layer, flushTimeout)) && !ctx.broken) throw notRead(ctx, flushTimeout)
+      if (!(await endGracefully(layer, flushTimeout)) && !ctx.broken)
+        throw notRead(ctx, flushTimeout)
     } finally {
       layer.destroy()
       ctx.stream = beneath
@@ -105,7 +106,7 @@ export function wrap(options: WrapOptions): Middleware<StreamContext> {
 
 function checkMakes(option: string, value: unknown): void {
   if (value === undefined || typeof value === 'function') return
-  throw optionError('wrap', option, 'a function that makes a transform', value)
+  throw optionError('layer', option, 'a function that makes a transform', value)
 }
 
 async function make(from: MakeCoder | undefined, ctx: StreamContext): Promise<readonly Duplex[]> {
@@ -117,8 +118,8 @@ function notRead({ remote }: StreamContext, flushTimeout: number): CioError {
   return new CioError(
     'ERR_CIO_FLUSH_TIMEOUT',
     `${remote} did not read what was written within ${flushTimeout} ms`,
-    { fault: 'peer' },
+    { fault: 'remote' },
   )
 }
 
-export { wrap as default }
+export { layer as default }

@@ -3,12 +3,19 @@ import { once } from 'node:events'
 import { type Server, type Socket, createServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect, createServer as createTlsServer } from 'node:tls'
-import { Cio, type CioError, pipe } from '../../src/index.ts'
+import { Cio, type CioError, forward } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { ownPort } from '../support/ports.ts'
 import { dial, listenBare, serve } from '../support/serve.ts'
-import { deferred, gone, open, socketPath, transports, writeUnread } from '../support/transports.ts'
+import {
+  deferred,
+  untilClosed,
+  open,
+  socketPath,
+  transports,
+  writeUnread,
+} from '../support/transports.ts'
 
 /** A target that answers the end of its input with all of it, and counts its connections. */
 function echoing(): Server {
@@ -34,7 +41,7 @@ function pair(): ReturnType<typeof duplexPair> {
 /** What an app tells of its connection, and what the connection is told. */
 function told(app: Cio): Promise<[event: string, error: CioError]> {
   return new Promise((resolve) => {
-    app.once('clientError', (error) => resolve(['clientError', error as CioError]))
+    app.once('remoteError', (error) => resolve(['remoteError', error as CioError]))
     app.on('error', (error) => resolve(['error', error as CioError]))
   })
 }
@@ -56,7 +63,7 @@ for (const transport of transports) {
     const port = await listenBare(t, echoing())
     const client = await open(
       t,
-      new Cio().useConnection(pipe({ port, host: '127.0.0.1' })),
+      new Cio().useConnection(forward({ port, host: '127.0.0.1' })),
       transport,
     )
     client.write('one ')
@@ -71,7 +78,7 @@ test('a half-close of the target reaches the client, who may still speak', async
     socket.end('bye')
     heard.push(whole(socket))
   })
-  const client = await dial(t, await serve(t, new Cio().useConnection(pipe(port))))
+  const client = await dial(t, await serve(t, new Cio().useConnection(forward(port))))
   t.is(await whole(client), 'bye')
   client.end('late')
   t.is(await heard[0], 'late')
@@ -82,7 +89,7 @@ test('the target may be the path of a Unix socket', async (t) => {
   const server = echoing().listen(at)
   t.teardown(() => server.close())
   await once(server, 'listening')
-  const client = await dial(t, await serve(t, new Cio().useConnection(pipe(at))))
+  const client = await dial(t, await serve(t, new Cio().useConnection(forward(at))))
   client.end('x')
   t.is(await whole(client), '<x>')
 })
@@ -93,11 +100,11 @@ test('TLS may end here, and begin here', async (t) => {
   })
   const port = await listenBare(t, upstream)
   const secured = { port, host: 'localhost', ca: path('root.crt') }
-  const plain = await dial(t, await serve(t, new Cio().useConnection(pipe(secured))))
+  const plain = await dial(t, await serve(t, new Cio().useConnection(forward(secured))))
   plain.end('plain to TLS')
   t.is(await whole(plain), '<plain to TLS>')
 
-  const both = await open(t, new Cio().useConnection(pipe(secured)), 'TLS 1.3')
+  const both = await open(t, new Cio().useConnection(forward(secured)), 'TLS 1.3')
   both.end('TLS to TLS')
   t.is(await whole(both), '<TLS to TLS>')
 })
@@ -106,7 +113,7 @@ test('a target whose certificate is not trusted is not piped to', async (t) => {
   const upstream = createTlsServer(loaded('server'), () => t.fail())
   upstream.on('tlsClientError', () => {})
   const port = await listenBare(t, upstream)
-  const app = new Cio().useConnection(pipe({ port, host: 'localhost', tls: true }))
+  const app = new Cio().useConnection(forward({ port, host: 'localhost', tls: true }))
   const failure = told(app)
   const client = await dial(t, await serve(t, app))
   client.write('secret')
@@ -114,14 +121,14 @@ test('a target whose certificate is not trusted is not piped to', async (t) => {
   t.is(event, 'error')
   t.is(error.code, 'ERR_CIO_UPSTREAM')
   t.is((error.cause as CioError).code, 'ERR_CIO_REJECTED')
-  await gone(client)
+  await untilClosed(client)
 })
 
 test('a function chooses by the context, and may wait', async (t) => {
   const port = await listenBare(t, echoing())
   const other = await target(t, (socket) => void socket.end('other'))
   const app = new Cio().useConnection(
-    pipe(async ({ peer }) => {
+    forward(async ({ peer }) => {
       await new Promise((resolve) => setImmediate(resolve))
       return peer?.name === 'alice' ? { port, host: '127.0.0.1' } : other
     }),
@@ -147,7 +154,7 @@ test('a function chooses by the context, and may wait', async (t) => {
 
 test('a function may make the connection: a stream, or a client of an app', async (t) => {
   const [near, far] = pair()
-  const piped = await dial(t, await serve(t, new Cio().useConnection(pipe(() => near))))
+  const piped = await dial(t, await serve(t, new Cio().useConnection(forward(() => near))))
   piped.write('to the stream')
   t.is(String((await once(far, 'data'))[0]), 'to the stream')
   far.end()
@@ -156,7 +163,7 @@ test('a function may make the connection: a stream, or a client of an app', asyn
 
   const port = await listenBare(t, echoing())
   const upstream = new Cio()
-  const app = new Cio().useConnection(pipe(() => upstream.connect(port)))
+  const app = new Cio().useConnection(forward(() => upstream.connect(port)))
   const client = await dial(t, await serve(t, app))
   client.end('x')
   t.is(await whole(client), '<x>')
@@ -174,7 +181,7 @@ test('the header comes first, before a handshake too', async (t) => {
     })
   })
   const app = new Cio().useConnection(
-    pipe({ port, host: 'localhost', ca: path('root.crt') }, { header: () => 'PROXY\n' }),
+    forward({ port, host: 'localhost', ca: path('root.crt') }, { header: () => 'PROXY\n' }),
   )
   const client = await dial(t, await serve(t, app))
   client.end('x')
@@ -185,17 +192,17 @@ test('the header comes first, before a handshake too', async (t) => {
 test('the header reaches a stream that a function made', async (t) => {
   const [near, far] = pair()
   const app = new Cio().useConnection(
-    pipe(() => near, { header: ({ remote }) => `from ${remote}\n` }),
+    forward(() => near, { header: ({ remote }) => `from ${remote}\n` }),
   )
   await dial(t, await serve(t, app))
   t.regex(String((await once(far, 'data'))[0]), /^from 127\.0\.0\.1:\d+\n$/)
 })
 
 test('a target that refuses ends the client and is told by error', async (t) => {
-  const app = new Cio().useConnection(pipe({ port: await ownPort(), host: '127.0.0.1' }))
+  const app = new Cio().useConnection(forward({ port: await ownPort(), host: '127.0.0.1' }))
   const failure = told(app)
   const client = await dial(t, await serve(t, app))
-  await gone(client)
+  await untilClosed(client)
   const [event, error] = await failure
   t.is(event, 'error')
   t.is(error.code, 'ERR_CIO_UPSTREAM')
@@ -204,7 +211,7 @@ test('a target that refuses ends the client and is told by error', async (t) => 
 
 test('a target that does not answer is given up after connectTimeout', async (t) => {
   const silent = { host: 'target.test', port: 9, lookup: () => {} }
-  const app = new Cio().useConnection(pipe(silent, { connectTimeout: 50 }))
+  const app = new Cio().useConnection(forward(silent, { connectTimeout: 50 }))
   const failure = told(app)
   await dial(t, await serve(t, app))
   const [, error] = await failure
@@ -215,7 +222,7 @@ test('a target that does not answer is given up after connectTimeout', async (t)
 test('a client that is destroyed while the target is looked up ends the attempt', async (t) => {
   const { promise: asked, resolve } = deferred()
   const silent = { host: 'target.test', port: 9, lookup: () => resolve() }
-  const app = new Cio().useConnection(pipe(silent, { connectTimeout: Infinity }))
+  const app = new Cio().useConnection(forward(silent, { connectTimeout: Infinity }))
   app.on('error', (error) => t.fail(error.message))
   const server = await serve(t, app)
   await dial(t, server)
@@ -228,7 +235,7 @@ test('a reset of the target ends the client and is told by error', async (t) => 
     socket.write('x')
     socket.once('data', () => socket.resetAndDestroy())
   })
-  const app = new Cio().useConnection(pipe(port))
+  const app = new Cio().useConnection(forward(port))
   const failure = told(app)
   const client = await dial(t, await serve(t, app))
   await once(client, 'data')
@@ -236,30 +243,30 @@ test('a reset of the target ends the client and is told by error', async (t) => 
   const [event, error] = await failure
   t.is(event, 'error')
   t.is(error.code, 'ERR_CIO_UPSTREAM')
-  await gone(client)
+  await untilClosed(client)
 })
 
-test('a reset of the client ends the target and is told by clientError', async (t) => {
+test('a reset of the client ends the target and is told by remoteError', async (t) => {
   const { promise: accepted, resolve } = deferred<Socket>()
   const listening = await target(t, resolve)
-  const app = new Cio().useConnection(pipe(listening))
+  const app = new Cio().useConnection(forward(listening))
   const failure = told(app)
   const client = await dial(t, await serve(t, app))
   client.write('x')
   const socket = await accepted
   socket.write('y')
   await once(client, 'data')
-  const left = gone(socket)
+  const left = untilClosed(socket)
   client.resetAndDestroy()
   const [event, error] = await failure
-  t.is(event, 'clientError')
+  t.is(event, 'remoteError')
   t.is(error.code, 'ECONNRESET')
   await left
 })
 
 test('what the target does not read is not read from the client', async (t) => {
   const [near] = pair()
-  const client = await open(t, new Cio().useConnection(pipe(() => near)), 'memory')
+  const client = await open(t, new Cio().useConnection(forward(() => near)), 'memory')
   const written = await writeUnread(client)
   t.true(written < 1024 * 1024, `${written}`)
 })
@@ -273,7 +280,7 @@ test.serial('over TLS on both sides, Node warns of no leak of listeners', async 
     void whole(socket).then((text) => socket.end(`<${text}>`))
   })
   const port = await listenBare(t, upstream)
-  const app = new Cio().useConnection(pipe({ port, host: 'localhost', ca: path('root.crt') }))
+  const app = new Cio().useConnection(forward({ port, host: 'localhost', ca: path('root.crt') }))
   const client = await open(t, app, 'TLS 1.3')
   client.end('x')
   t.is(await whole(client), '<x>')
@@ -283,7 +290,7 @@ test.serial('over TLS on both sides, Node warns of no leak of listeners', async 
 
 test('megabytes pass both ways at once, unharmed', async (t) => {
   const port = await target(t, (socket) => void socket.pipe(socket))
-  const client = await dial(t, await serve(t, new Cio().useConnection(pipe(port))))
+  const client = await dial(t, await serve(t, new Cio().useConnection(forward(port))))
   const block = Buffer.alloc(1024 * 1024, 'cio')
   for (let index = 0; index < 16; index++) client.write(block)
   client.end()
@@ -296,21 +303,21 @@ test('megabytes pass both ways at once, unharmed', async (t) => {
 test('a client that is destroyed at the deadline takes its target along', async (t) => {
   const { promise: accepted, resolve } = deferred<Socket>()
   const listening = await target(t, resolve)
-  const server = await serve(t, new Cio().useConnection(pipe(listening)))
+  const server = await serve(t, new Cio().useConnection(forward(listening)))
   await dial(t, server)
-  const left = gone(await accepted)
+  const left = untilClosed(await accepted)
   t.deepEqual(await server.close({ timeout: 0 }), { forced: 1 })
   await left
 })
 
 test('targets and options of the wrong kind are refused', async (t) => {
   const code = { code: 'ERR_CIO_OPTION' }
-  t.throws(() => pipe(undefined as never), code)
-  t.throws(() => pipe(''), code)
-  t.throws(() => pipe(1, { connectTimeout: -1 }), code)
-  t.throws(() => pipe(1, { header: 'PROXY' as never }), code)
-  t.throws(() => pipe(1, { timeout: 1 } as never), code)
-  const app = new Cio().useConnection(pipe((() => undefined) as never))
+  t.throws(() => forward(undefined as never), code)
+  t.throws(() => forward(''), code)
+  t.throws(() => forward(1, { connectTimeout: -1 }), code)
+  t.throws(() => forward(1, { header: 'PROXY' as never }), code)
+  t.throws(() => forward(1, { timeout: 1 } as never), code)
+  const app = new Cio().useConnection(forward((() => undefined) as never))
   const failure = told(app)
   await dial(t, await serve(t, app))
   t.is((await failure)[1].code, 'ERR_CIO_OPTION')

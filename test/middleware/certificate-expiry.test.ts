@@ -4,13 +4,13 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ConnectionOptions } from 'node:tls'
-import { type ExpireOptions, Cio, expire } from '../../src/index.ts'
+import { type CertificateExpiryOptions, Cio, certificateExpiry } from '../../src/index.ts'
 import { identity, loaded, path } from '../support/certificates.ts'
 import { forgeUntil } from '../support/forge.ts'
-import { enter } from '../support/live-files.ts'
+import { connectWith } from '../support/live-files.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { greet, listenTo, openSession, visit } from '../support/tls.ts'
-import { heard } from '../support/transports.ts'
+import { writeGreeting, recordEvents, openSession, connectTls } from '../support/tls.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 const second = 1_000
@@ -30,49 +30,49 @@ function until(t: ExecutionContext, time: number): ConnectionOptions {
 /** The end of the next second that leaves time for a handshake. */
 const soon = (): number => Math.ceil((Date.now() + second) / second) * second
 
-async function open(t: ExecutionContext, options: ExpireOptions = {}) {
-  const app = new Cio().useConnection(expire(options)).useConnection(async (ctx) => {
-    greet(ctx)
+async function open(t: ExecutionContext, options: CertificateExpiryOptions = {}) {
+  const app = new Cio().useConnection(certificateExpiry(options)).useConnection(async (ctx) => {
+    writeGreeting(ctx)
     if (ctx.isDraining) return
     await Promise.race([once(ctx.draining, 'abort'), once(ctx.signal, 'abort')])
   })
-  return { app, told: listenTo(app), server: await serve(t, app, mutual) }
+  return { app, told: recordEvents(app), server: await serve(t, app, mutual) }
 }
 
 test('a connection is asked to finish when the certificate of its peer expires', async (t) => {
   const { app, told, server } = await open(t)
   const end = soon()
-  const over = heard(app, 'close')
-  t.is(await readAll(await enter(t, server, until(t, end))), 'hello alice')
+  const over = nextEvent(app, 'close')
+  t.is(await readAll(await connectWith(t, server, until(t, end))), 'hello alice')
   const [ctx] = await over
   t.true(Date.now() >= end)
   t.true(ctx.isDraining)
-  t.like(told.clientError, [{ code: 'ERR_CIO_EXPIRED', fault: 'peer' }])
-  t.regex(told.clientError[0]!.message, /\("alice"\) is of use until \d{4}-/)
-  t.is(told.clientError.length, 1)
+  t.like(told.remoteError, [{ code: 'ERR_CIO_EXPIRED', fault: 'remote' }])
+  t.regex(told.remoteError[0]!.message, /\("alice"\) is of use until \d{4}-/)
+  t.is(told.remoteError.length, 1)
 })
 
 test('a connection may be dealt with before, and cut at once', async (t) => {
   const hour = 60 * 60 * second
-  const { app, told, server } = await open(t, { early: hour, onChange: 'destroy' })
-  const over = heard(app, 'close')
-  await enter(t, server, until(t, soon() + hour))
+  const { app, told, server } = await open(t, { margin: hour, revoked: 'destroy' })
+  const over = nextEvent(app, 'close')
+  await connectWith(t, server, until(t, soon() + hour))
   await over
-  t.like(told.clientError, [{ code: 'ERR_CIO_EXPIRED' }])
+  t.like(told.remoteError, [{ code: 'ERR_CIO_EXPIRED' }])
 })
 
 test('a certificate that is good for long leaves its connection alone', async (t) => {
   // 2^31 ms are less than 25 days; a longer timer of Node's fires after 1 ms.
   const { app, told, server } = await open(t)
   const day = 24 * 60 * 60 * second
-  const socket = await enter(t, server, until(t, soon() + 100 * day))
+  const socket = await connectWith(t, server, until(t, soon() + 100 * day))
   await once(socket, 'data')
   await new Promise((resolve) => setTimeout(resolve, 50))
   t.is(server.connections.size, 1)
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   server.connections.forEach((ctx) => ctx.destroy())
   await over
-  t.false(told.clientError.some((error) => (error as { code?: string }).code === 'ERR_CIO_EXPIRED'))
+  t.false(told.remoteError.some((error) => (error as { code?: string }).code === 'ERR_CIO_EXPIRED'))
 })
 
 test('a session does not outlive its certificate', async (t) => {
@@ -82,17 +82,17 @@ test('a session does not outlive its certificate', async (t) => {
   const session = await openSession(t, server, as)
   while (Date.now() <= end)
     await new Promise((resolve) => setTimeout(resolve, end - Date.now() + 1))
-  const over = heard(app, 'close')
-  t.like(await visit(t, server, { ...as, session }), { said: '', resumed: true })
+  const over = nextEvent(app, 'close')
+  t.like(await connectTls(t, server, { ...as, session }), { said: '', resumed: true })
   await over
-  t.is((told.clientError.at(-1) as { code?: string }).code, 'ERR_CIO_EXPIRED')
+  t.is((told.remoteError.at(-1) as { code?: string }).code, 'ERR_CIO_EXPIRED')
 })
 
 test('who has no identity is left alone', async (t) => {
-  const app = new Cio().useConnection(expire()).useConnection(greet)
+  const app = new Cio().useConnection(certificateExpiry()).useConnection(writeGreeting)
   const server = await serve(t, app, { ...mutual, rejectUnauthorized: false })
-  t.is((await visit(t, server)).said, 'hello nobody')
-  t.is((await visit(t, server, loaded('expired'))).said, 'hello nobody')
+  t.is((await connectTls(t, server)).said, 'hello nobody')
+  t.is((await connectTls(t, server, loaded('expired'))).said, 'hello nobody')
 })
 
 test.serial('no timer is left of a connection that has gone', async (t) => {
@@ -100,16 +100,18 @@ test.serial('no timer is left of a connection that has gone', async (t) => {
   const timers = (): number =>
     process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
   const before = timers()
-  const socket = await enter(t, server, loaded('alice'))
+  const socket = await connectWith(t, server, loaded('alice'))
   await once(socket, 'data')
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   server.connections.forEach((ctx) => ctx.destroy())
   await over
   t.true(timers() <= before)
 })
 
 test('options out of their range are refused when it is made', (t) => {
-  for (const options of [{ early: -1 }, { onChange: 'stop' }, { drainTimeout: NaN }, { late: 1 }]) {
-    t.throws(() => expire(options as ExpireOptions), { code: 'ERR_CIO_OPTION' })
+  for (const options of [{ margin: -1 }, { revoked: 'stop' }, { drainTimeout: NaN }, { late: 1 }]) {
+    t.throws(() => certificateExpiry(options as CertificateExpiryOptions), {
+      code: 'ERR_CIO_OPTION',
+    })
   }
 })

@@ -2,12 +2,12 @@ import test, { type ExecutionContext } from 'ava'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { type ListenOptions, Cio, tickets } from '../../src/index.ts'
+import { type ListenOptions, Cio, sessionTickets } from '../../src/index.ts'
 import type { Order } from '../fixtures/tickets-server.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { LiveFiles } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
-import { greet, openSession, visit } from '../support/tls.ts'
+import { writeGreeting, openSession, connectTls } from '../support/tls.ts'
 
 const secret = 'a secret that all processes share'
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
@@ -23,7 +23,9 @@ async function elsewhere(t: ExecutionContext, order: Partial<Order>): Promise<{ 
 }
 
 async function here(t: ExecutionContext, options: ListenOptions = mutual, rotate = Infinity) {
-  const app = new Cio().useServer(tickets({ secret, rotate })).useConnection(greet)
+  const app = new Cio()
+    .useServer(sessionTickets({ secret, rotateInterval: rotate }))
+    .useConnection(writeGreeting)
   return serve(t, app, options)
 }
 
@@ -35,9 +37,12 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const server = await here(t)
     const other = await elsewhere(t, {})
     const session = await openSession(t, server, alice)
-    t.like(await visit(t, other, { ...alice, session }), { said: 'hello alice', resumed: true })
+    t.like(await connectTls(t, other, { ...alice, session }), {
+      said: 'hello alice',
+      resumed: true,
+    })
     const back = await openSession(t, other, alice)
-    t.like(await visit(t, server, { ...alice, session: back }), {
+    t.like(await connectTls(t, server, { ...alice, session: back }), {
       said: 'hello alice',
       resumed: true,
     })
@@ -47,27 +52,33 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const server = await here(t, { ...mutual, crl: path('empty.crl') })
     const session = await openSession(t, server, revoked)
     const same = await elsewhere(t, { listen: { ...mutual, crl: path('empty.crl') } })
-    t.like(await visit(t, same, { ...revoked, session }), { said: 'hello alice', resumed: true })
+    t.like(await connectTls(t, same, { ...revoked, session }), {
+      said: 'hello alice',
+      resumed: true,
+    })
     const other = await elsewhere(t, { listen: { ...mutual, crl: path('revoked.crl') } })
-    t.like(await visit(t, other, { ...revoked, session }), { said: '', resumed: false })
+    t.like(await connectTls(t, other, { ...revoked, session }), { said: '', resumed: false })
   })
 
   test(`who was taken off the list of another process resumes, and is turned away (${version})`, async (t) => {
     const session = await openSession(t, await here(t), alice)
     const other = await elsewhere(t, { who: 'bob' })
-    t.like(await visit(t, other, { ...alice, session }), { said: '', resumed: true })
+    t.like(await connectTls(t, other, { ...alice, session }), { said: '', resumed: true })
   })
 
   test(`a session of a CA that another process does not trust does not resume there (${version})`, async (t) => {
     const session = await openSession(t, await here(t), alice)
     const other = await elsewhere(t, { listen: { ...mutual, ca: path('other.crt') } })
-    t.like(await visit(t, other, { ...alice, session }), { said: '', resumed: false })
+    t.like(await connectTls(t, other, { ...alice, session }), { said: '', resumed: false })
   })
 
   test(`another secret resumes nothing, and lets in by a full handshake (${version})`, async (t) => {
     const session = await openSession(t, await here(t), alice)
     const other = await elsewhere(t, { secret: `${secret}, or another` })
-    t.like(await visit(t, other, { ...alice, session }), { said: 'hello alice', resumed: false })
+    t.like(await connectTls(t, other, { ...alice, session }), {
+      said: 'hello alice',
+      resumed: false,
+    })
   })
 
   test(`a reload keeps sessions while trust stays, and ends them when it changes (${version})`, async (t) => {
@@ -78,16 +89,16 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const session = await openSession(t, server, revoked)
     files.inPlace('server2')
     await server.reload()
-    t.true((await visit(t, server, { ...revoked, session })).resumed)
+    t.true((await connectTls(t, server, { ...revoked, session })).resumed)
     files.put('crl', 'revoked.crl')
     await server.reload()
-    t.like(await visit(t, server, { ...revoked, session }), { said: '', resumed: false })
+    t.like(await connectTls(t, server, { ...revoked, session }), { said: '', resumed: false })
   })
 
   test(`a session without a certificate is nobody where one is asked for (${version})`, async (t) => {
     const lax = await here(t, { ...mutual, requestCert: false })
     const session = await openSession(t, lax, alice)
-    t.is((await visit(t, await here(t), { ...alice, session })).said, '')
+    t.is((await connectTls(t, await here(t), { ...alice, session })).said, '')
   })
 }
 
@@ -100,7 +111,10 @@ test('a rotation ends the sessions of the time before, and fails nothing', async
   const before = keys()
   // Until the clock is past the next multiple: what the middleware itself waits for.
   while (keys() === before) await new Promise((resolve) => setTimeout(resolve, 10))
-  t.like(await visit(t, server, { ...alice, session }), { said: 'hello alice', resumed: false })
+  t.like(await connectTls(t, server, { ...alice, session }), {
+    said: 'hello alice',
+    resumed: false,
+  })
 })
 
 test('the timer of the rotation ends with the server', async (t) => {
@@ -113,13 +127,15 @@ test('the timer of the rotation ends with the server', async (t) => {
 
 test('a secret is text or bytes, long enough, and in no message', (t) => {
   for (const bad of ['too short', Buffer.alloc(31), 32, undefined, null, {}]) {
-    const error = t.throws(() => tickets({ secret: bad as string }), { code: 'ERR_CIO_OPTION' })
+    const error = t.throws(() => sessionTickets({ secret: bad as string }), {
+      code: 'ERR_CIO_OPTION',
+    })
     t.false(error.message.includes('too short'))
   }
-  t.throws(() => tickets(undefined as never), { code: 'ERR_CIO_OPTION' })
-  t.throws(() => tickets({ secret, rotate: 0 }), { code: 'ERR_CIO_OPTION' })
-  t.throws(() => tickets({ secret, rotate: -1 }), { code: 'ERR_CIO_OPTION' })
-  t.throws(() => tickets({ secret, keep: 2 } as never), { code: 'ERR_CIO_OPTION' })
-  t.notThrows(() => tickets({ secret: Buffer.alloc(32) }))
+  t.throws(() => sessionTickets(undefined as never), { code: 'ERR_CIO_OPTION' })
+  t.throws(() => sessionTickets({ secret, rotateInterval: 0 }), { code: 'ERR_CIO_OPTION' })
+  t.throws(() => sessionTickets({ secret, rotateInterval: -1 }), { code: 'ERR_CIO_OPTION' })
+  t.throws(() => sessionTickets({ secret, keep: 2 } as never), { code: 'ERR_CIO_OPTION' })
+  t.notThrows(() => sessionTickets({ secret: Buffer.alloc(32) }))
   t.truthy(contents('alice.crt'))
 })

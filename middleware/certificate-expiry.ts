@@ -1,21 +1,21 @@
 import debug from 'debug'
-import { type DismissOptions, checkDismissal, dismiss } from '../src/lifecycle/evict.ts'
+import { type EvictOptions, checkEvictOptions, evict } from '../src/lifecycle/evict.ts'
 import { CioError, quote } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkKnown, longestTimer } from '../src/options.ts'
+import { checkDuration, checkOptionNames, maxTimerDelay } from '../src/options.ts'
 import type { Peer } from '../src/identity/peer.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
-const log = debug('cio:expire')
+const log = debug('cio:certificateExpiry')
 
-/** Options of {@link expire}. */
-export interface ExpireOptions extends DismissOptions {
+/** Options of {@link certificateExpiry}. */
+export interface CertificateExpiryOptions extends EvictOptions {
   /**
    * Milliseconds before the end of the certificate at which the connection is dealt with.
    *
    * @default 0
    */
-  readonly early?: number
+  readonly margin?: number
 }
 
 /**
@@ -31,36 +31,38 @@ export interface ExpireOptions extends DismissOptions {
  * @pipelines connection, client
  * @order after `secure`
  * @adds nothing
- * @rejects `ERR_CIO_EXPIRED` (peer): its certificate has expired, told by `clientError`
+ * @rejects `ERR_CIO_EXPIRED` (remote): its certificate has expired, told by `remoteError`
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
  * @example
- * import { Cio, expire } from 'cio'
+ * import { Cio, certificateExpiry } from 'cio'
  *
- * const app = new Cio().useConnection(expire({ early: 60_000, drainTimeout: 30_000 }))
+ * const app = new Cio().useConnection(certificateExpiry({ margin: 60_000, drainTimeout: 30_000 }))
  */
-export function expire(options: ExpireOptions = {}): Middleware<StreamContext> {
-  const { early = 0 } = options
-  checkKnown('expire', options, ['early', 'onChange', 'drainTimeout'])
-  checkDismissal('expire', options)
-  checkDuration('expire', 'early', early)
+export function certificateExpiry(
+  options: CertificateExpiryOptions = {},
+): Middleware<StreamContext> {
+  const { margin = 0 } = options
+  checkOptionNames('certificateExpiry', options, ['margin', 'revoked', 'drainTimeout'])
+  checkEvictOptions('certificateExpiry', options)
+  checkDuration('certificateExpiry', 'margin', margin)
 
   return defineMiddleware<StreamContext>(
-    { name: 'expire', after: 'secure' },
-    async function expire(ctx, next) {
+    { name: 'certificateExpiry', after: 'secure' },
+    async function certificateExpiry(ctx, next) {
       const { peer } = ctx
       if (!peer) return next()
-      const end = peer.validTo.getTime() - early
+      const end = peer.validTo.getTime() - margin
       let timer: NodeJS.Timeout | undefined
       const wait = (): void => {
         const left = end - Date.now()
-        if (left > 0) timer = setTimeout(wait, Math.min(left, longestTimer))
+        if (left > 0) timer = setTimeout(wait, Math.min(left, maxTimerDelay))
         else {
           if (log.enabled) log('%d %s', ctx.id, peer.validTo.toISOString())
-          dismiss(ctx, expired(ctx, peer), options)
+          evict(ctx, expired(ctx, peer), options)
         }
       }
-      if (end <= Date.now() && options.onChange !== 'keep') throw expired(ctx, peer)
+      if (end <= Date.now() && options.revoked !== 'keep') throw expired(ctx, peer)
       wait()
       try {
         return await next()
@@ -74,7 +76,7 @@ export function expire(options: ExpireOptions = {}): Middleware<StreamContext> {
 function expired({ remote }: StreamContext, { name, validTo }: Peer): CioError {
   const who = name === null ? remote : `${remote} (${quote(name)})`
   const message = `the certificate of ${who} is of use until ${validTo.toISOString()}, and its connection ends with it`
-  return new CioError('ERR_CIO_EXPIRED', message, { fault: 'peer' })
+  return new CioError('ERR_CIO_EXPIRED', message, { fault: 'remote' })
 }
 
-export { expire as default }
+export { certificateExpiry as default }

@@ -12,17 +12,17 @@ import {
   createInflate,
   gzipSync,
 } from 'node:zlib'
-import { Cio, CioError, Layer, isCioError, lines, read, wrap } from '../../src/index.ts'
+import { Cio, CioError, StackLayer, isCioError, lines, chunksOf, layer } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { gone, heard, open, transports } from '../support/transports.ts'
+import { untilClosed, nextEvent, open, transports } from '../support/transports.ts'
 
-const gzip = () => wrap({ decode: () => createGunzip(), encode: () => createGzip() })
+const gzip = () => layer({ decode: () => createGunzip(), encode: () => createGzip() })
 
 /** What an app tells of a connection that fails. */
 function failure(app: Cio): Promise<[event: string, error: Error]> {
   return new Promise((resolve) => {
-    app.on('clientError', (error) => resolve(['clientError', error]))
+    app.on('remoteError', (error) => resolve(['remoteError', error]))
     app.on('error', (error) => resolve(['error', error]))
   })
 }
@@ -30,10 +30,10 @@ function failure(app: Cio): Promise<[event: string, error: Error]> {
 for (const transport of transports) {
   test(`over ${transport}, requests and responses pass, and an end can be answered`, async (t) => {
     const app = new Cio().useConnection(gzip()).useConnection(async ({ stream }) => {
-      for await (const chunk of read(stream)) stream.write(`<${String(chunk)}>`)
+      for await (const chunk of chunksOf(stream)) stream.write(`<${String(chunk)}>`)
       stream.write('bye')
     })
-    const client = new Layer(await open(t, app, transport), {
+    const client = new StackLayer(await open(t, app, transport), {
       decode: [createGunzip()],
       encode: [createGzip()],
     })
@@ -53,10 +53,10 @@ const pairs = {
 for (const [name, coders] of Object.entries(pairs)) {
   test(`${name} answers each request, at both ends`, async (t) => {
     const app = new Cio()
-      .useConnection(wrap(coders))
+      .useConnection(layer(coders))
       .useConnection(lines())
       .useConnection((ctx) => ctx.messages.each((line) => ctx.messages.send(line.toUpperCase())))
-      .useClient(wrap(coders))
+      .useClient(layer(coders))
       .useClient(lines())
     const { port } = await serve(t, app)
     const client = await app.connect(port)
@@ -71,23 +71,23 @@ for (const [name, coders] of Object.entries(pairs)) {
 test('layers stack, over TLS too, where ctx.peer stays the verified identity', async (t) => {
   const app = new Cio()
     .useConnection(gzip())
-    .useConnection(wrap(pairs.brotli), { name: 'inner' })
+    .useConnection(layer(pairs.brotli), { name: 'inner' })
     .useConnection((ctx) => void ctx.stream.end(ctx.peer?.name))
     .useClient(gzip())
-    .useClient(wrap(pairs.brotli), { name: 'inner' })
+    .useClient(layer(pairs.brotli), { name: 'inner' })
   const { port } = await serve(t, app, {
     ...identity('server'),
     ca: path('root.crt'),
     requestCert: true,
   })
   const client = await app.connect({ port, ca: path('root.crt'), ...identity('alice') })
-  t.is(await readAll(read(client.stream)), 'alice')
+  t.is(await readAll(chunksOf(client.stream)), 'alice')
   await client.closed
 })
 
 test('a cipher may agree on its start with the peer before it is made', async (t) => {
   const key = randomBytes(32)
-  const cipher = wrap({
+  const cipher = layer({
     encode(ctx) {
       const iv = randomBytes(16)
       ctx.stream.write(iv)
@@ -106,7 +106,7 @@ test('a cipher may agree on its start with the peer before it is made', async (t
   const app = new Cio()
     .useConnection(cipher)
     .useConnection(async ({ stream }) => {
-      for await (const chunk of read(stream)) stream.write(chunk)
+      for await (const chunk of chunksOf(stream)) stream.write(chunk)
     })
     .useClient(cipher)
   const { port } = await serve(t, app)
@@ -125,9 +125,9 @@ test('ctx.stream is the old one again when next() has settled', async (t) => {
       seen.push(ctx.stream === stream)
     })
     .useConnection(gzip())
-    .useConnection((ctx) => void seen.push(ctx.stream instanceof Layer))
+    .useConnection((ctx) => void seen.push(ctx.stream instanceof StackLayer))
   // The client may see the end before that.
-  const over = heard(app, 'close')
+  const over = nextEvent(app, 'close')
   const client = await open(t, app, 'tcp')
   client.end()
   await over
@@ -141,9 +141,9 @@ test('what is written last is encoded and sent, though its handler has returned'
   t.is((await readAll(client.pipe(createGunzip()))).length, text.length)
 })
 
-test('what does not decode is told by clientError, whatever the handler is at', async (t) => {
+test('what does not decode is told by remoteError, whatever the handler is at', async (t) => {
   for (const handler of [
-    async (ctx: { stream: Parameters<typeof read>[0] }) => readAll(read(ctx.stream)),
+    async (ctx: { stream: Parameters<typeof chunksOf>[0] }) => readAll(chunksOf(ctx.stream)),
     async (_: object, next: () => Promise<void>) => next(),
     async ({ signal }: { signal: AbortSignal }) => once(signal, 'abort'),
     async ({ signal }: { signal: AbortSignal }) => {
@@ -156,9 +156,9 @@ test('what does not decode is told by clientError, whatever the handler is at', 
     const client = await open(t, app, 'tcp')
     client.write('this is not gzip')
     const [event, error] = await told
-    t.is(event, 'clientError')
+    t.is(event, 'remoteError')
     t.true(isCioError(error, 'ERR_CIO_DECODE'))
-    await gone(client)
+    await untilClosed(client)
   }
 })
 
@@ -166,7 +166,7 @@ test('an encoder that fails is told by error', async (t) => {
   const encode = () =>
     new Transform({ transform: (_chunk, _encoding, done) => done(new Error('no')) })
   const app = new Cio()
-    .useConnection(wrap({ encode }))
+    .useConnection(layer({ encode }))
     .useConnection((ctx) => void ctx.stream.write('x'))
   const told = failure(app)
   await open(t, app, 'tcp')
@@ -186,27 +186,27 @@ test('a message that decodes to more than maxLength ends at the bound', async (t
   const before = process.memoryUsage.rss()
   client.write(bomb)
   const [event, error] = await told
-  t.is(event, 'clientError')
+  t.is(event, 'remoteError')
   t.true(isCioError(error, 'ERR_CIO_MESSAGE_TOO_LONG'))
   t.true(process.memoryUsage.rss() - before < 128 * 1024 * 1024)
 })
 
 test('a peer that does not read holds its connection for flushTimeout and no longer', async (t) => {
   const app = new Cio()
-    .useConnection(wrap({ encode: () => createGzip({ level: 0 }), flushTimeout: 50 }))
+    .useConnection(layer({ encode: () => createGzip({ level: 0 }), flushTimeout: 50 }))
     .useConnection((ctx) => void ctx.stream.write(Buffer.alloc(32 * 1024 * 1024)))
   const told = failure(app)
   const client = await open(t, app, 'tcp')
   client.pause()
   const [event, error] = await told
-  t.is(event, 'clientError')
+  t.is(event, 'remoteError')
   t.true(isCioError(error, 'ERR_CIO_FLUSH_TIMEOUT'))
 })
 
 test('a reset of the peer is told as one', async (t) => {
   const app = new Cio().useConnection(gzip()).useConnection(async ({ stream }) => {
     stream.write('hello')
-    await readAll(read(stream))
+    await readAll(chunksOf(stream))
   })
   const told = failure(app)
   const client = (await open(t, app, 'tcp')) as Socket
@@ -214,13 +214,13 @@ test('a reset of the peer is told as one', async (t) => {
   await once(client, 'data')
   client.resetAndDestroy()
   const [event, error] = await told
-  t.is(event, 'clientError')
+  t.is(event, 'remoteError')
   t.is((error as NodeJS.ErrnoException).code, 'ECONNRESET')
 })
 
 test('options of the wrong kind are refused when it is made', (t) => {
   const code = { code: 'ERR_CIO_OPTION' }
-  t.throws(() => wrap({ decode: createGunzip() as never }), code)
-  t.throws(() => wrap({ encoder: () => createGzip() } as never), code)
-  t.throws(() => wrap({ flushTimeout: -1 }), code)
+  t.throws(() => layer({ decode: createGunzip() as never }), code)
+  t.throws(() => layer({ encoder: () => createGzip() } as never), code)
+  t.throws(() => layer({ flushTimeout: -1 }), code)
 })

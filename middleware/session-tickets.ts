@@ -2,14 +2,14 @@ import debug from 'debug'
 import { hkdfSync } from 'node:crypto'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkKnown, longestTimer, optionError } from '../src/options.ts'
+import { checkDuration, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
 import type { ListenOptions, ServerContext } from '../src/server/server.ts'
 import { trustHash } from '../src/tls/trust-store.ts'
 
-const log = debug('cio:tickets')
+const log = debug('cio:sessionTickets')
 
-/** Options of {@link tickets}. */
-export interface TicketsOptions {
+/** Options of {@link sessionTickets}. */
+export interface SessionTicketsOptions {
   /**
    * What all processes that resume each other's sessions share, and nobody else knows: at least 32
    * random bytes, or a text of at least 32 characters.
@@ -21,7 +21,7 @@ export interface TicketsOptions {
    *
    * @default 43_200_000
    */
-  readonly rotate?: number
+  readonly rotateInterval?: number
 }
 
 const leastSecret = 32
@@ -31,7 +31,7 @@ const contextSize = 16
 /**
  * Resumes TLS sessions across processes, while they trust the same.
  *
- * The key of session tickets is derived (HKDF) from a secret, who is trusted (the contents of `ca`
+ * The key of session sessionTickets is derived (HKDF) from a secret, who is trusted (the contents of `ca`
  * and `crl`), and the time. So a session resumes at any process with the same secret and the same
  * trust, and at none any more once that has changed: who is revoked meets a full handshake. Plain
  * `ticketKeys` of Node's, kept over a change of `ca`, would let them in.
@@ -49,24 +49,25 @@ const contextSize = 16
  *
  * @example
  * import { randomBytes } from 'node:crypto'
- * import { Cio, tickets } from 'cio'
+ * import { Cio, sessionTickets } from 'cio'
  *
  * const secret = process.env.TICKET_SECRET ?? randomBytes(32)
- * const app = new Cio().useServer(tickets({ secret }))
+ * const app = new Cio().useServer(sessionTickets({ secret }))
  */
-export function tickets(options: TicketsOptions): Middleware<ServerContext> {
-  const { secret, rotate = 12 * 60 * 60 * 1_000 } = checkSecret(options)
-  checkDuration('tickets', 'rotate', rotate)
-  if (rotate === 0) throw optionError('tickets', 'rotate', 'more than 0 ms', rotate)
+export function sessionTickets(options: SessionTicketsOptions): Middleware<ServerContext> {
+  const { secret, rotateInterval = 12 * 60 * 60 * 1_000 } = checkSecret(options)
+  checkDuration('sessionTickets', 'rotateInterval', rotateInterval)
+  if (rotateInterval === 0)
+    throw optionError('sessionTickets', 'rotateInterval', 'more than 0 ms', rotateInterval)
 
   return defineMiddleware<ServerContext>(
-    { name: 'tickets', after: 'certs', before: 'listen' },
-    async function tickets(ctx, next) {
+    { name: 'sessionTickets', after: 'certs', before: 'listen' },
+    async function sessionTickets(ctx, next) {
       let timer: NodeJS.Timeout | undefined
       const turn = (): void => {
-        if (rotate === Infinity) return
+        if (rotateInterval === Infinity) return
         // A timer may fire a little early.
-        const left = Math.min(rotate - (Date.now() % rotate) + 1, longestTimer)
+        const left = Math.min(rotateInterval - (Date.now() % rotateInterval) + 1, maxTimerDelay)
         timer = setTimeout(() => {
           ctx.options = { ...ctx.options, ...keys(ctx.options) }
           ctx.tls?.setTicketKeys(ctx.options.ticketKeys!)
@@ -86,10 +87,10 @@ export function tickets(options: TicketsOptions): Middleware<ServerContext> {
   )
 
   function keys(given: ListenOptions): { ticketKeys: Buffer; sessionIdContext: string } {
-    const epoch = rotate === Infinity ? 0 : Math.floor(Date.now() / rotate)
+    const epoch = rotateInterval === Infinity ? 0 : Math.floor(Date.now() / rotateInterval)
     const derive = (label: string, size: number): Buffer => {
       const info = Buffer.concat([Buffer.from(`cio ${label} `), trustHash(given)])
-      return Buffer.from(hkdfSync('sha256', secret, `${rotate} ${epoch}`, info, size))
+      return Buffer.from(hkdfSync('sha256', secret, `${rotateInterval} ${epoch}`, info, size))
     }
     return {
       ticketKeys: derive('ticket keys', keySize),
@@ -102,8 +103,8 @@ export function tickets(options: TicketsOptions): Middleware<ServerContext> {
 }
 
 /** The secret is in no message. */
-function checkSecret(options: TicketsOptions): TicketsOptions {
-  checkKnown('tickets', options ?? {}, ['secret', 'rotate'])
+function checkSecret(options: SessionTicketsOptions): SessionTicketsOptions {
+  checkOptionNames('sessionTickets', options ?? {}, ['secret', 'rotateInterval'])
   const { secret } = options ?? {}
   const valid = typeof secret === 'string' || Buffer.isBuffer(secret)
   if (valid && secret.length >= leastSecret) return options
@@ -113,4 +114,4 @@ function checkSecret(options: TicketsOptions): TicketsOptions {
   )
 }
 
-export { tickets as default }
+export { sessionTickets as default }

@@ -4,22 +4,22 @@ import { Cio } from '../src/cio.ts'
 import type { ConnectOptions } from '../src/client/client.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
-import { makeRoom } from '../src/streams/stack-layer.ts'
+import { raiseListenerLimit } from '../src/streams/stack-layer.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkKnown, optionError } from '../src/options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /**
  * Where a connection is piped to: a port of this host, the path of a Unix socket, options of
  * `connect()`, a client's context that `connect()` has resolved to, or a Duplex.
  */
-export type PipeTarget = number | string | ConnectOptions | Duplex | StreamContext
+export type ForwardTarget = number | string | ConnectOptions | Duplex | StreamContext
 
 /** Says where a connection is piped to, or makes the connection to there. */
-export type ChooseTarget = (ctx: ConnectionContext) => PipeTarget | Promise<PipeTarget>
+export type ChooseTarget = (ctx: ConnectionContext) => ForwardTarget | Promise<ForwardTarget>
 
-/** Options of {@link pipe}. */
-export interface PipeOptions {
+/** Options of {@link forward}. */
+export interface ForwardOptions {
   /**
    * Milliseconds for the connection to the target to be made, unless the target says so itself.
    * `Infinity` leaves it to the kernel.
@@ -51,11 +51,11 @@ const defaultConnectTimeout = 10_000
  * @pipelines connection
  * @order last: it reads and writes `ctx.stream` until its end
  * @adds nothing
- * @rejects `ERR_CIO_UPSTREAM` (app): the target cannot be connected to, or is lost
+ * @rejects `ERR_CIO_UPSTREAM` (local): the target cannot be connected to, or is lost
  * @throws `ERR_CIO_OPTION`: the target or an option is of the wrong kind or out of its range
  *
  * @example
- * import { Cio, pipe } from 'cio'
+ * import { Cio, forward } from 'cio'
  *
  * const echo = new Cio().useConnection(({ stream }, next) => {
  *   stream.pipe(stream)
@@ -63,27 +63,27 @@ const defaultConnectTimeout = 10_000
  * })
  * const { port } = await echo.listen(0)
  *
- * const proxy = new Cio().useConnection(pipe(port))
+ * const proxy = new Cio().useConnection(forward(port))
  * const server = await proxy.listen(0)
  * await server.close()
  * await echo.close()
  */
-export function pipe(
-  target: PipeTarget | ChooseTarget,
-  options: PipeOptions = {},
+export function forward(
+  target: ForwardTarget | ChooseTarget,
+  options: ForwardOptions = {},
 ): Middleware<ConnectionContext> {
   const { connectTimeout = defaultConnectTimeout, header } = options
-  checkKnown('pipe', options, ['connectTimeout', 'header'])
-  checkDuration('pipe', 'connectTimeout', connectTimeout)
+  checkOptionNames('forward', options, ['connectTimeout', 'header'])
+  checkDuration('forward', 'connectTimeout', connectTimeout)
   if (header !== undefined && typeof header !== 'function') {
-    throw optionError('pipe', 'header', 'a function', header)
+    throw optionError('forward', 'header', 'a function', header)
   }
   if (typeof target !== 'function') checkTarget(target)
 
-  return defineMiddleware<ConnectionContext>({ name: 'pipe' }, async function pipe(ctx) {
+  return defineMiddleware<ConnectionContext>({ name: 'forward' }, async function forward(ctx) {
     const { stream } = ctx
     const upstream = await reach(ctx, target, { connectTimeout, header })
-    for (const side of [stream, upstream]) makeRoom(side)
+    for (const side of [stream, upstream]) raiseListenerLimit(side)
     // Before those of pipeline(), which destroys one side by the error of the other.
     const lose = (cause?: Error): void => {
       if (!stream.destroyed) ctx.destroy(lost(ctx, cause))
@@ -98,8 +98,8 @@ export function pipe(
 
 async function reach(
   ctx: ConnectionContext,
-  wanted: PipeTarget | ChooseTarget,
-  { connectTimeout, header }: { connectTimeout: number; header: PipeOptions['header'] },
+  wanted: ForwardTarget | ChooseTarget,
+  { connectTimeout, header }: { connectTimeout: number; header: ForwardOptions['header'] },
 ): Promise<Duplex> {
   try {
     const bytes = header?.(ctx)
@@ -111,7 +111,7 @@ async function reach(
     if (bytes !== undefined) upstream.write(bytes)
     return upstream
   } catch (thrown) {
-    if (ctx.isOver) throw ctx.signal.reason
+    if (ctx.isClosed) throw ctx.signal.reason
     const cause = asError(thrown)
     if (cause instanceof CioError && cause.code === 'ERR_CIO_OPTION') throw cause
     throw new CioError(
@@ -155,15 +155,15 @@ function lost({ remote }: StreamContext, cause: Error | undefined): CioError {
 function checkTarget(target: unknown): void {
   const isPlace = typeof target === 'number' || (typeof target === 'string' && target !== '')
   if (isPlace || (typeof target === 'object' && target !== null)) return
-  throw optionError('pipe', 'target', 'a port, a path, options, a stream or a function', target)
+  throw optionError('forward', 'target', 'a port, a path, options, a stream or a function', target)
 }
 
-function isDuplex(target: PipeTarget): target is Duplex {
+function isDuplex(target: ForwardTarget): target is Duplex {
   return typeof target === 'object' && 'pipe' in target && 'write' in target
 }
 
-function isContext(target: PipeTarget): target is StreamContext {
+function isContext(target: ForwardTarget): target is StreamContext {
   return typeof target === 'object' && 'stream' in target && 'closed' in target
 }
 
-export { pipe as default }
+export { forward as default }

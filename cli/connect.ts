@@ -1,7 +1,8 @@
 /** `cio connect`: an interactive client, for plain connections and TLS. */
 
 import { TLSSocket } from 'node:tls'
-import { Cio, type ClientContext, type Middleware, quote } from '../src/index.ts'
+import { Cio, type ClientContext, type Middleware } from '../src/index.ts'
+import { quote } from '../src/kit.ts'
 import { type Command, UsageError, defineCommand, numberOf } from './command.ts'
 import { converse } from './conversation.ts'
 import { exitCodes, tellFailure } from './failure.ts'

@@ -2,7 +2,8 @@
 
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { type MessagesContext, type StreamContext, chunksOf } from '../src/index.ts'
+import { type MessagesContext, type StreamContext } from '../src/index.ts'
+import { chunksOf } from '../src/kit.ts'
 import { UsageError } from './command.ts'
 import type { Format } from './format.ts'
 import { note } from './terminal.ts'

@@ -1,6 +1,7 @@
 /** `cio listen`: the other end of `cio connect`. */
 
-import { type ConnectionContext, Cio, type Middleware, allowList, quote } from '../src/index.ts'
+import { type ConnectionContext, Cio, type Middleware, allowList } from '../src/index.ts'
+import { quote } from '../src/kit.ts'
 import { type Command, UsageError, defineCommand } from './command.ts'
 import { converse } from './conversation.ts'
 import { exitCodes, tellFailure } from './failure.ts'

@@ -1,85 +1,39 @@
-/** The public names, nothing else. */
+/** `cio`: what applications import. */
 
 export type { Overload } from './server/acceptor.ts'
-export { formatEndpoint, localEndpoint, remoteEndpoint, type Endpoint } from './streams/endpoint.ts'
-export { AccessList, type AccessListMiddleware } from './access/access-list.ts'
-export { emitSafely, reportError, type AppEvents } from './lifecycle/app-events.ts'
-export { Backoff, sleep, type BackoffOptions } from './rates/backoff.ts'
+export type { Endpoint } from './streams/endpoint.ts'
+export type { AccessListMiddleware } from './access/access-list.ts'
+export type { AppEvents } from './lifecycle/app-events.ts'
 export { Cio, type HandleOptions, type Pipelines } from './cio.ts'
 export type { ClientContext, ConnectOptions } from './client/client.ts'
 export type { ConnectionContext } from './lifecycle/connection.ts'
 export type { CloseOptions, CloseResult, Context } from './lifecycle/context.ts'
-export { openSocket, type ConnectTarget, type CreateConnection } from './client/dial.ts'
-export { CioError, asError, isCioError, quote, type CioErrorOptions, type Fault } from './errors.ts'
-export {
-  checkEvictOptions,
-  evict,
-  type RevokedAction,
-  type EvictOptions,
-} from './lifecycle/evict.ts'
-export { endGracefully } from './streams/end-gracefully.ts'
+export type { ConnectTarget, CreateConnection } from './client/dial.ts'
+export { CioError, isCioError, type CioErrorOptions, type Fault } from './errors.ts'
+export type { AccessListOptions } from './access/access-check.ts'
+export type { EvictOptions, RevokedAction } from './lifecycle/evict.ts'
 export type { Inspection } from './pipeline/inspection.ts'
-export {
-  FrameDecoder,
-  LineDecoder,
-  PartialMessage,
-  syntaxError,
-  messageTooLong,
-  truncatedMessage,
-  type Framing,
-  type ParseLine,
-} from './messages/frame-decoder.ts'
-export { framesOf, type Frames, type FramingOptions } from './messages/frame-formats.ts'
-export { accessCheck, type AccessCheck, type AccessListOptions } from './access/access-check.ts'
-export { StackLayer, raiseListenerLimit, type StackLayerOptions } from './streams/stack-layer.ts'
-export {
+
+export type {
   Messages,
-  defaultMaxLength,
-  messages,
-  type Codec,
-  type Decoder,
-  type MessagesContext,
-  type MessagesOptions,
-  type StandardSchema,
+  MessagesContext,
+  MessagesOptions,
+  StandardSchema,
 } from './messages/messages.ts'
 export { defineMiddleware, type Hints, type Middleware, type Next } from './pipeline/middleware.ts'
-export { compileNetworks, type Networks } from './identity/networks.ts'
-export {
-  checkCount,
-  checkDuration,
-  checkOptionNames,
-  maxTimerDelay,
-  optionError,
-} from './options.ts'
-export { Peek, type PeekOptions } from './streams/peek.ts'
-export { canonicalAddress, type Peer, type PeerNames } from './identity/peer.ts'
+export type { Peer, PeerNames } from './identity/peer.ts'
 export type { Pipeline, PipelineEntry, Selector } from './pipeline/pipeline.ts'
 export type { Registrable } from './pipeline/registration.ts'
-export { Pump, type PumpOptions } from './messages/pump.ts'
-export { chunksOf } from './streams/chunks-of.ts'
 export type { OptionsLoader } from './server/reload.ts'
-export { RetryBudget, type RetryBudgetOptions } from './rates/retry-budget.ts'
-export {
-  compilePeerMatcher,
-  type TextPattern,
-  type PeerFields,
-  type PeerPredicate,
-  type PeerMatcher,
-  type PeerSelector,
+export type {
+  TextPattern,
+  PeerFields,
+  PeerPredicate,
+  PeerSelector,
 } from './identity/peer-matcher.ts'
-export { handshake } from './tls/secure.ts'
-export { canonicalName } from './tls/sni.ts'
 export type { ListenOptions, ServerContext } from './server/server.ts'
 export type { StreamContext } from './lifecycle/stream-context.ts'
-export { viaProxy, type ProxyHandshake } from './client/via-proxy.ts'
-export { TokenBucket, checkRate, type Rate } from './rates/token-bucket.ts'
-export { trustHash } from './tls/trust-store.ts'
-export {
-  SelfDelimitingValues,
-  statefulEncoder,
-  type ValueFormat,
-} from './messages/self-delimiting-values.ts'
-
+export type { Rate } from './rates/token-bucket.ts'
 export { allowList, type AllowListOptions } from '../middleware/allow-list.ts'
 export {
   certs,

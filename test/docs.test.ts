@@ -20,6 +20,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import * as cio from '../src/index.ts'
+import * as kit from '../src/kit.ts'
 import { path as certificate } from './support/certificates.ts'
 
 interface Block {
@@ -67,6 +68,7 @@ test.before('writes the blocks down', () => {
         declaration: false,
         paths: {
           cio: ['../../src/index.ts'],
+          'cio/kit': ['../../src/kit.ts'],
           'cio/testing': ['../../src/testing.ts'],
           'cio/*': ['../../middleware/*.ts'],
         },
@@ -215,6 +217,7 @@ function prelude(code: string): string {
   }
   return [
     `import { ${Object.keys(cio).filter(missing).join(', ')} } from 'cio';`,
+    `import { ${Object.keys(kit).filter(missing).join(', ')} } from 'cio/kit';`,
     `import type { ${types.filter(missing).join(', ')} } from 'cio';`,
     ...Object.entries(given)
       .filter(([name]) => missing(name))

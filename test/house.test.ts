@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import packageJson from '../package.json' with { type: 'json' }
 import { docComment, members, outdated, summaryOf } from '../docs/pages.ts'
 import * as cio from '../src/index.ts'
+import * as kit from '../src/kit.ts'
 
 const manifest: {
   readonly dependencies: Record<string, string>
@@ -50,6 +51,7 @@ const testedElsewhere: Record<string, string> = {
   'tls/handshake-errors': 'test/tls/secure.test.ts: how handshakes fail',
   'messages/message-reader': 'test/messages/messages.test.ts',
   index: 'the list of its names is above',
+  kit: 'the list of its names is above',
   'messages/message-writer': 'test/messages/messages.test.ts',
   'pipeline/registration': 'test/pipeline/pipeline.test.ts',
   'lifecycle/run': 'test/server/server.test.ts: arriving, stopping, aborting',
@@ -106,99 +108,114 @@ const tags = ['pipelines', 'order', 'adds', 'needs', 'rejects', 'throws', 'see',
 const mayBeMissing = new Set(['needs', 'see'])
 const longestSummary = 80
 
-/** What `import … from 'cio'` can name, types aside. */
-const names = [
-  'AccessList',
-  'Backoff',
-  'Cio',
-  'CioError',
-  'Events',
-  'FrameDecoder',
-  'LineDecoder',
-  'Messages',
-  'PartialMessage',
-  'Peek',
-  'Pump',
-  'RetryBudget',
-  'Rpc',
-  'RpcRequest',
-  'SelfDelimitingValues',
-  'StackLayer',
-  'TokenBucket',
-  'accessCheck',
-  'allowList',
-  'asError',
-  'canonicalAddress',
-  'canonicalName',
-  'certificateExpiry',
-  'certs',
-  'checkCount',
-  'checkDuration',
-  'checkEvictOptions',
-  'checkOptionNames',
-  'checkRate',
-  'chunksOf',
-  'codec',
-  'compileNetworks',
-  'compilePeerMatcher',
-  'contentLength',
-  'contextOf',
-  'defaultMaxLength',
-  'defineMiddleware',
-  'denyList',
-  'drain',
-  'emitSafely',
-  'endGracefully',
-  'events',
-  'evict',
-  'formatEndpoint',
-  'forward',
-  'frames',
-  'framesOf',
-  'handshake',
-  'http',
-  'httpConnect',
-  'isCioError',
-  'json',
-  'layer',
-  'limit',
-  'lines',
-  'loadCerts',
-  'localEndpoint',
-  'maxTimerDelay',
-  'messageTooLong',
-  'messages',
-  'multiplex',
-  'openSocket',
-  'optionError',
-  'proxyHeader',
-  'proxyProtocol',
-  'quote',
-  'raiseListenerLimit',
-  'reconnect',
-  'relisten',
-  'remoteEndpoint',
-  'reportError',
-  'route',
-  'rpc',
-  'rpcError',
-  'rpcFailure',
-  'sendProxyProtocol',
-  'sessionTickets',
-  'sleep',
-  'startTls',
-  'statefulEncoder',
-  'syntaxError',
-  'timeout',
-  'transform',
-  'truncatedMessage',
-  'trustHash',
-  'viaProxy',
-]
+/** What each door can name, types aside. A name that comes or goes is a line in CHANGELOG.md. */
+const doors = {
+  cio: [
+    'Cio',
+    'CioError',
+    'Events',
+    'Rpc',
+    'RpcRequest',
+    'allowList',
+    'certificateExpiry',
+    'certs',
+    'codec',
+    'contentLength',
+    'contextOf',
+    'defineMiddleware',
+    'denyList',
+    'drain',
+    'events',
+    'forward',
+    'frames',
+    'http',
+    'httpConnect',
+    'isCioError',
+    'json',
+    'layer',
+    'limit',
+    'lines',
+    'loadCerts',
+    'multiplex',
+    'proxyHeader',
+    'proxyProtocol',
+    'reconnect',
+    'relisten',
+    'route',
+    'rpc',
+    'rpcError',
+    'rpcFailure',
+    'sendProxyProtocol',
+    'sessionTickets',
+    'startTls',
+    'timeout',
+    'transform',
+  ],
+  'cio/kit': [
+    'AccessList',
+    'Backoff',
+    'FrameDecoder',
+    'LineDecoder',
+    'Messages',
+    'PartialMessage',
+    'Peek',
+    'Pump',
+    'RetryBudget',
+    'SelfDelimitingValues',
+    'StackLayer',
+    'TokenBucket',
+    'accessCheck',
+    'asError',
+    'canonicalAddress',
+    'canonicalName',
+    'checkCount',
+    'checkDuration',
+    'checkEvictOptions',
+    'checkOptionNames',
+    'checkRate',
+    'chunksOf',
+    'compileNetworks',
+    'compilePeerMatcher',
+    'defaultMaxLength',
+    'emitSafely',
+    'endGracefully',
+    'evict',
+    'formatEndpoint',
+    'framesOf',
+    'handshake',
+    'localEndpoint',
+    'maxTimerDelay',
+    'messageTooLong',
+    'messages',
+    'openSocket',
+    'optionError',
+    'quote',
+    'raiseListenerLimit',
+    'remoteEndpoint',
+    'reportError',
+    'sleep',
+    'statefulEncoder',
+    'syntaxError',
+    'truncatedMessage',
+    'trustHash',
+    'viaProxy',
+  ],
+}
 
-test('the public names are these', (t) => {
-  // A name that comes or goes is a line in CHANGELOG.md.
-  t.deepEqual(Object.keys(cio).toSorted(), names)
+for (const [door, module] of [
+  ['cio', cio],
+  ['cio/kit', kit],
+] as const) {
+  test(`${door} exports these names`, (t) => {
+    t.deepEqual(Object.keys(module).toSorted(), doors[door])
+  })
+}
+
+test('a name has one door', (t) => {
+  t.deepEqual(
+    Object.keys(kit).filter((name) => name in cio),
+    [],
+  )
 })
 
 for (const { file, name, source, factory, byDefault } of houses) {
@@ -247,8 +264,8 @@ for (const { file, name, source, factory, byDefault } of houses) {
     )
   })
 
-  test(`${file} imports from src/ what a third party could import from cio`, async (t) => {
-    const exported = await read('src/index.ts')
+  test(`${file} imports from src/ what a third party could import from cio or cio/kit`, async (t) => {
+    const exported = (await read('src/index.ts')) + (await read('src/kit.ts'))
     const imports = source.matchAll(
       /^import (?:type )?\{([^}]+)\} from '\.\.\/src\/([\w/-]+)\.ts'/gm,
     )

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { Cio, type CioError, type StreamContext, allowList, lines, chunksOf } from '../src/index.ts'
+import { Cio, type CioError, type StreamContext, allowList, lines } from '../src/index.ts'
+import { chunksOf } from '../src/kit.ts'
 import { chaos, duplexPair, fragment, testApp, testCertificates } from '../src/testing.ts'
 import { readAll, serve } from './support/serve.ts'
 

@@ -21,7 +21,8 @@ export type ProxyHandshake = (stream: Duplex, target: ConnectOptions) => Promise
  * end `ask`; and so it is if `ask` throws.
  *
  * @example
- * import { type ClientContext, type Middleware, defineMiddleware, viaProxy } from 'cio'
+ * import { type ClientContext, type Middleware, defineMiddleware } from 'cio'
+ * import { viaProxy } from 'cio/kit'
  * import { once } from 'node:events'
  *
  * // A proxy that takes the port of its own network as the first line, and says nothing.

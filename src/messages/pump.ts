@@ -37,7 +37,8 @@ const events = ['data', 'end', 'close'] as const
  * it waits for what is still at work.
  *
  * @example
- * import { type Messages, type Middleware, Pump, type StreamContext } from 'cio'
+ * import { type Middleware, type StreamContext } from 'cio'
+ * import { type Messages, Pump } from 'cio/kit'
  *
  * interface Needs { messages: Messages<unknown> }
  *

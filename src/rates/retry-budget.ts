@@ -39,7 +39,8 @@ const slots = 10
  * `minPerSecond` times the seconds.
  *
  * @example
- * import { Cio, RetryBudget, reconnect } from 'cio'
+ * import { Cio, reconnect } from 'cio'
+ * import { RetryBudget } from 'cio/kit'
  *
  * const budget = new RetryBudget({ minPerSecond: 5 })
  * export const orders = new Cio().useClient(reconnect({ budget }))

@@ -35,7 +35,7 @@ export function checkRate(owner: string, option: string, rate: Rate): void {
  * that it needs no timer, and a bucket for each of very many costs little.
  *
  * @example
- * import { TokenBucket } from 'cio'
+ * import { TokenBucket } from 'cio/kit'
  *
  * const bucket = new TokenBucket({ count: 2, per: 1_000 })
  * console.log(bucket.take(), bucket.take(), bucket.take()) // true true false

@@ -15,7 +15,8 @@ export interface PeekOptions {
  * and the stream is as if nobody had looked. It never stands in between.
  *
  * @example
- * import { Cio, Peek } from 'cio'
+ * import { Cio } from 'cio'
+ * import { Peek } from 'cio/kit'
  *
  * const app = new Cio().useConnection(async function impatient(ctx, next) {
  *   const peek = new Peek(ctx.stream, { maxSize: 1, timeout: 1_000 })

@@ -3,15 +3,13 @@ import { once } from 'node:events'
 import { type Server, connect as connectNet, createServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import {
-  type ProxyHandshake,
   Cio,
   type ClientContext,
   type ConnectOptions,
   type Middleware,
   defineMiddleware,
-  openSocket,
-  viaProxy,
 } from '../../src/index.ts'
+import { type ProxyHandshake, openSocket, viaProxy } from '../../src/kit.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
 import { deferred } from '../support/transports.ts'

@@ -1,7 +1,8 @@
 /** What every middleware that tries again keeps to. */
 
 import test, { type ExecutionContext } from 'ava'
-import { type BackoffOptions, Cio, CioError } from '../../src/index.ts'
+import { Cio, CioError } from '../../src/index.ts'
+import { type BackoffOptions } from '../../src/kit.ts'
 
 /** One retry, as it is told by its event. */
 export interface Retry {

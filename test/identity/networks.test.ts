@@ -1,7 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { isIPv4 } from 'node:net'
-import { canonicalAddress, compileNetworks } from '../../src/index.ts'
+import { canonicalAddress, compileNetworks } from '../../src/kit.ts'
 
 const networks = (...list: readonly string[]) => compileNetworks('test', 'trusted', list)
 

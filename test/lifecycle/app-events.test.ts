@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
-import { Cio, CioError, emitSafely } from '../../src/index.ts'
+import { Cio, CioError } from '../../src/index.ts'
+import { emitSafely } from '../../src/kit.ts'
 import { identity, path as certificate } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { nextEvent, networks, open, reset } from '../support/transports.ts'

@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { LineDecoder, PartialMessage } from '../../src/index.ts'
+import { LineDecoder, PartialMessage } from '../../src/kit.ts'
 
 test('a remainder gives back what was put in, however it came', (t) => {
   fc.assert(

@@ -4,11 +4,10 @@ import {
   Cio,
   type MessagesContext,
   type Middleware,
-  Pump,
-  type PumpOptions,
   type StreamContext,
   json,
 } from '../../src/index.ts'
+import { Pump, type PumpOptions } from '../../src/kit.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { deferred } from '../support/transports.ts'
 

@@ -1,12 +1,12 @@
 import test from 'ava'
 import fc from 'fast-check'
+import { type CioError } from '../../src/index.ts'
 import {
-  type CioError,
   FrameDecoder,
   type ValueFormat,
   SelfDelimitingValues,
   statefulEncoder,
-} from '../../src/index.ts'
+} from '../../src/kit.ts'
 
 type Value = number | readonly Value[]
 

@@ -1,14 +1,8 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { once } from 'node:events'
-import {
-  Cio,
-  type CioError,
-  FrameDecoder,
-  type FramesOptions,
-  frames,
-  framesOf,
-} from '../../src/index.ts'
+import { Cio, type CioError, type FramesOptions, frames } from '../../src/index.ts'
+import { FrameDecoder, framesOf } from '../../src/kit.ts'
 import { codecContract } from '../contracts/codec.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 

@@ -8,16 +8,8 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { createGunzip, createGzip } from 'node:zlib'
 import { Client, Pool } from 'undici'
-import {
-  Cio,
-  CioError,
-  StackLayer,
-  allowList,
-  contextOf,
-  http,
-  isCioError,
-  layer,
-} from '../../src/index.ts'
+import { Cio, CioError, allowList, contextOf, http, isCioError, layer } from '../../src/index.ts'
+import { StackLayer } from '../../src/kit.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { deferred, networks, open, transports } from '../support/transports.ts'

@@ -12,7 +12,8 @@ import {
   createInflate,
   gzipSync,
 } from 'node:zlib'
-import { Cio, CioError, StackLayer, isCioError, lines, chunksOf, layer } from '../../src/index.ts'
+import { Cio, CioError, isCioError, lines, layer } from '../../src/index.ts'
+import { StackLayer, chunksOf } from '../../src/kit.ts'
 import { identity, path } from '../support/certificates.ts'
 import { readAll, serve } from '../support/serve.ts'
 import { untilClosed, nextEvent, open, transports } from '../support/transports.ts'

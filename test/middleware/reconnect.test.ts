@@ -12,13 +12,12 @@ import {
   type ConnectOptions,
   type Messages,
   type ReconnectOptions,
-  RetryBudget,
   allowList,
   json,
   lines,
-  openSocket,
   reconnect,
 } from '../../src/index.ts'
+import { RetryBudget, openSocket } from '../../src/kit.ts'
 import { retryContract } from '../contracts/retry.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'

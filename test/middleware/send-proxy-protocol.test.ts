@@ -8,12 +8,12 @@ import {
   type ConnectionContext,
   type ProxyHeader,
   type Proxied,
-  canonicalAddress,
   forward,
   proxyHeader,
   proxyProtocol,
   sendProxyProtocol,
 } from '../../src/index.ts'
+import { canonicalAddress } from '../../src/kit.ts'
 import { identity, path } from '../support/certificates.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
 import { deferred, nextEvent, open, socketPath } from '../support/transports.ts'

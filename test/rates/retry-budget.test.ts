@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { RetryBudget, type RetryBudgetOptions } from '../../src/index.ts'
+import { RetryBudget, type RetryBudgetOptions } from '../../src/kit.ts'
 
 // A test at a time: they share a clock, which goes when it is told to.
 let now = 1_000

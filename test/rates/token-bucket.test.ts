@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { TokenBucket, checkRate } from '../../src/index.ts'
+import { TokenBucket, checkRate } from '../../src/kit.ts'
 
 test('a bucket holds as many tokens as its count, and no more', (t) => {
   const bucket = new TokenBucket({ count: 3, per: 300 })

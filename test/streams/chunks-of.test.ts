@@ -1,5 +1,5 @@
 import test from 'ava'
-import { chunksOf } from '../../src/index.ts'
+import { chunksOf } from '../../src/kit.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { readAll } from '../support/serve.ts'
 

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { endGracefully } from '../../src/index.ts'
+import { endGracefully } from '../../src/kit.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { readAll } from '../support/serve.ts'
 

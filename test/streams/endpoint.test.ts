@@ -1,6 +1,7 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { type ConnectionContext, Cio, formatEndpoint, localEndpoint } from '../../src/index.ts'
+import { type ConnectionContext, Cio } from '../../src/index.ts'
+import { formatEndpoint, localEndpoint } from '../../src/kit.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { dial, serve } from '../support/serve.ts'
 import { open } from '../support/transports.ts'

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { Cio, type ConnectionContext, Peek } from '../../src/index.ts'
+import { Cio, type ConnectionContext } from '../../src/index.ts'
+import { Peek } from '../../src/kit.ts'
 import { readAll } from '../support/serve.ts'
 import { type Transport, open } from '../support/transports.ts'
 

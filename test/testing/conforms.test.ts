@@ -19,8 +19,8 @@ import {
   defineMiddleware,
   json,
   lines,
-  chunksOf,
 } from '../../src/index.ts'
+import { chunksOf } from '../../src/kit.ts'
 import { type ConformsOptions, type MiddlewarePromise, conforms } from '../../src/testing.ts'
 import { loaded, contents } from '../support/certificates.ts'
 

@@ -1,10 +1,5 @@
-import {
-  type Middleware,
-  type StreamContext,
-  checkCount,
-  checkOptionNames,
-  defineMiddleware,
-} from 'cio'
+import { type Middleware, type StreamContext, defineMiddleware } from 'cio'
+import { checkCount, checkOptionNames } from 'cio/kit'
 
 /** Options of {@link __camel__}. */
 export interface __capital__Options {

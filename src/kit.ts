@@ -1,0 +1,54 @@
+/** `cio/kit`: what authors of middleware import besides `cio`. */
+
+export { formatEndpoint, localEndpoint, remoteEndpoint } from './streams/endpoint.ts'
+export { AccessList } from './access/access-list.ts'
+export { emitSafely, reportError } from './lifecycle/app-events.ts'
+export { Backoff, sleep, type BackoffOptions } from './rates/backoff.ts'
+export { openSocket } from './client/dial.ts'
+export { asError, quote } from './errors.ts'
+export { checkEvictOptions, evict } from './lifecycle/evict.ts'
+export { endGracefully } from './streams/end-gracefully.ts'
+export {
+  FrameDecoder,
+  LineDecoder,
+  PartialMessage,
+  syntaxError,
+  messageTooLong,
+  truncatedMessage,
+  type Framing,
+  type ParseLine,
+} from './messages/frame-decoder.ts'
+export { framesOf, type Frames, type FramingOptions } from './messages/frame-formats.ts'
+export { accessCheck, type AccessCheck } from './access/access-check.ts'
+export { StackLayer, raiseListenerLimit, type StackLayerOptions } from './streams/stack-layer.ts'
+export {
+  Messages,
+  defaultMaxLength,
+  messages,
+  type Codec,
+  type Decoder,
+} from './messages/messages.ts'
+export { compileNetworks, type Networks } from './identity/networks.ts'
+export {
+  checkCount,
+  checkDuration,
+  checkOptionNames,
+  maxTimerDelay,
+  optionError,
+} from './options.ts'
+export { Peek, type PeekOptions } from './streams/peek.ts'
+export { canonicalAddress } from './identity/peer.ts'
+export { Pump, type PumpOptions } from './messages/pump.ts'
+export { chunksOf } from './streams/chunks-of.ts'
+export { RetryBudget, type RetryBudgetOptions } from './rates/retry-budget.ts'
+export { compilePeerMatcher, type PeerMatcher } from './identity/peer-matcher.ts'
+export { handshake } from './tls/secure.ts'
+export { canonicalName } from './tls/sni.ts'
+export { viaProxy, type ProxyHandshake } from './client/via-proxy.ts'
+export { TokenBucket, checkRate } from './rates/token-bucket.ts'
+export { trustHash } from './tls/trust-store.ts'
+export {
+  SelfDelimitingValues,
+  statefulEncoder,
+  type ValueFormat,
+} from './messages/self-delimiting-values.ts'

@@ -173,7 +173,7 @@ export function limit(options: LimitOptions = {}): Limit {
         throw refuse(ctx, { reason: verdict, address, waited: entered instanceof Promise })
       }
       try {
-        if (bounds.handshakes < Infinity && ctx.server?.tls) {
+        if (bounds.handshakes < Infinity && ctx.awaitsHandshake) {
           const turn = handshakes.enter(ctx)
           const ending = await turn
           if (ending === 'gone') return

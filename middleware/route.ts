@@ -6,12 +6,8 @@ import { type Middleware, type Next, defineMiddleware } from '../src/pipeline/mi
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { Peek } from '../src/streams/peek.ts'
 import type { ClientHello } from './route/client-hello.ts'
-import {
-  type Condition,
-  type RouteConditions,
-  compileConditions,
-  helloOf,
-} from './route/conditions.ts'
+import { type Condition, type RouteConditions, compileConditions } from './route/conditions.ts'
+import { FirstBytes } from './route/first-bytes.ts'
 
 export type { ClientHello } from './route/client-hello.ts'
 export type { RouteConditions } from './route/conditions.ts'
@@ -134,7 +130,7 @@ export function route(
       const peek = new Peek(ctx.stream, { maxSize, timeout })
       let chosen: number
       try {
-        chosen = await choose(ctx, compiled, peek)
+        chosen = await choose(ctx, compiled, new FirstBytes(ctx, peek))
       } finally {
         peek.release()
       }
@@ -151,15 +147,15 @@ export function route(
 async function choose(
   ctx: ConnectionContext & RouteContext,
   routes: readonly Compiled[],
-  peek: Peek,
+  first: FirstBytes,
 ): Promise<number> {
   for (const [index, { condition, decides }] of routes.entries()) {
     let holds: boolean | undefined
-    while ((holds = condition({ ctx, bytes: peek.bytes, isOver: peek.isOver })) === undefined) {
-      await peek.more()
-    }
+    // This one has not looked yet.
+    first.isDue = true
+    while ((holds = condition(first)) === undefined) await first.more()
     if (!holds) continue
-    ctx.clientHello = helloOf({ ctx, bytes: peek.bytes }) ?? null
+    ctx.clientHello = first.hello() ?? null
     if (!decides || (await decides(ctx)) === true) return index
   }
   return -1

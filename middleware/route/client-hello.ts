@@ -1,5 +1,6 @@
 /** What a client asks for in the first message of TLS, before anything is verified. */
 
+import { GrowingBuffer } from '../../src/growing-buffer.ts'
 import { canonicalName } from '../../src/tls/sni.ts'
 
 /** What a client claims to want: nothing of it is verified. */
@@ -28,46 +29,65 @@ export function beginsTls(bytes: Buffer): boolean | undefined {
 }
 
 /**
- * Reads the first message of a client, which may be spread over several records. Undefined while it
- * is not whole; null where it is none.
+ * Reads the first message of a client, which may be spread over several records. Goes on where it
+ * was, so that the cost is linear in the bytes, however they arrive.
  *
  * RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3; RFC 7301, section 3.1.
  */
-export function readClientHello(bytes: Buffer): ClientHello | null | undefined {
-  const message = gather(bytes)
-  if (!message) return message
-  try {
-    return parse(new Reader(message))
-  } catch (thrown) {
-    if (thrown instanceof RangeError) return null
-    throw thrown
+export class ClientHelloReader {
+  /** How much was read, and how much of the current record is left. */
+  #at = 0
+  #left = 0
+  #message: GrowingBuffer | undefined
+  #hello: ClientHello | null | undefined
+
+  /**
+   * Undefined while the message is not whole; null where it is none.
+   *
+   * @param bytes All that has arrived, which begins with what was passed before.
+   */
+  read(bytes: Buffer): ClientHello | null | undefined {
+    while (this.#hello === undefined && this.#takeRecord(bytes));
+    return this.#hello
+  }
+
+  /** Takes what there is of a record; false where there is too little to go on. */
+  #takeRecord(bytes: Buffer): boolean {
+    if (this.#left === 0 && !this.#takeHeader(bytes)) return false
+    const fragment = bytes.subarray(this.#at, this.#at + this.#left)
+    if (fragment.length === 0) return false
+    this.#at += fragment.length
+    this.#left -= fragment.length
+    if (this.#message) this.#message.append(fragment)
+    else this.#message = new GrowingBuffer(fragment)
+    this.#hello = helloIn(this.#message.bytes)
+    return true
+  }
+
+  #takeHeader(bytes: Buffer): boolean {
+    const begins = beginsTls(bytes.subarray(this.#at))
+    if (begins === false) this.#hello = null
+    if (!begins || bytes.length < this.#at + recordHeader) return false
+    this.#left = bytes.readUInt16BE(this.#at + 3)
+    this.#at += recordHeader
+    // RFC 8446, section 5.1: there are no empty fragments of a handshake.
+    if (this.#left > 0 && this.#left <= longestRecord) return true
+    this.#hello = null
+    return false
   }
 }
 
-/** The body of the first handshake message, out of its records. */
-function gather(bytes: Buffer): Buffer | null | undefined {
-  const fragments: Buffer[] = []
-  let gathered = 0
-  let needed = messageHeader
-  for (let at = 0; ;) {
-    const begins = beginsTls(bytes.subarray(at))
-    if (!begins) return begins === false ? null : undefined
-    if (bytes.length < at + recordHeader) return undefined
-    const length = bytes.readUInt16BE(at + 3)
-    if (length === 0 || length > longestRecord) return null
-    at += recordHeader
-    const fragment = bytes.subarray(at, at + length)
-    fragments.push(fragment)
-    gathered += fragment.length
-    if (fragments[0]!.length > 0 && fragments[0]![0] !== clientHello) return null
-    if (needed === messageHeader && gathered >= needed) {
-      needed += Buffer.concat(fragments).readUIntBE(1, 3)
-    }
-    if (gathered >= needed && needed > messageHeader) {
-      return Buffer.concat(fragments).subarray(messageHeader, needed)
-    }
-    if (fragment.length < length) return undefined
-    at += length
+/** Undefined while the message is not whole; null where it is none. */
+function helloIn(message: Buffer): ClientHello | null | undefined {
+  if (message[0] !== clientHello) return null
+  if (message.length < messageHeader) return undefined
+  const end = messageHeader + message.readUIntBE(1, 3)
+  if (message.length < end) return undefined
+  try {
+    return parse(new Reader(message.subarray(messageHeader, end)))
+  } catch (thrown) {
+    if (thrown instanceof RangeError) return null
+    throw thrown
   }
 }
 

@@ -1,11 +1,10 @@
 /** The conditions of a route: each says yes, no, or that it needs more bytes. */
 
-import { TLSSocket } from 'node:tls'
-import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import { type Networks, compileNetworks } from '../../src/identity/networks.ts'
 import { checkOptionNames, optionError } from '../../src/options.ts'
 import { canonicalName } from '../../src/tls/sni.ts'
-import { type ClientHello, beginsTls, readClientHello } from './client-hello.ts'
+import { type ClientHello, beginsTls } from './client-hello.ts'
+import { type FirstBytes, longestLine } from './first-bytes.ts'
 
 /** What has to hold for a route, all of it. */
 export interface RouteConditions {
@@ -49,16 +48,8 @@ export interface RouteConditions {
   readonly address?: readonly string[]
 }
 
-/** The first bytes of a connection, and what is known of it without them. */
-export interface Facts {
-  readonly ctx: ConnectionContext
-  readonly bytes: Buffer
-  /** Whether no more bytes come. */
-  readonly isOver: boolean
-}
-
 /** Undefined: it takes more bytes to say. */
-export type Condition = (facts: Facts) => boolean | undefined
+export type Condition = (first: FirstBytes) => boolean | undefined
 
 const names = ['tls', 'sni', 'alpn', 'http', 'bytes', 'address'] as const
 
@@ -82,21 +73,21 @@ export function compileConditions(conditions: RouteConditions): Condition {
   }
   if (http !== undefined) all.push(is(http, isHttp))
   if (bytes !== undefined) all.push(compileBytes(bytes))
-  return (facts) => {
+  return (first) => {
     let verdict: boolean | undefined = true
     for (const condition of all) {
-      const holds = condition(facts)
+      const holds = condition(first)
       if (holds === false) return false
       if (holds === undefined) verdict = undefined
     }
     // Where nothing more comes, it does not hold.
-    return verdict ?? (facts.isOver ? false : undefined)
+    return verdict ?? (first.isOver ? false : undefined)
   }
 }
 
 function is(wanted: boolean, condition: Condition): Condition {
-  return (facts) => {
-    const holds = condition(facts) ?? (facts.isOver ? false : undefined)
+  return (first) => {
+    const holds = condition(first) ?? (first.isOver ? false : undefined)
     return holds === undefined ? undefined : holds === wanted
   }
 }
@@ -105,27 +96,13 @@ function fromNetworks(networks: Networks): Condition {
   return ({ ctx }) => networks(ctx.address)
 }
 
-function isTls({ ctx, bytes }: Facts): boolean | undefined {
+function isTls({ ctx, bytes }: FirstBytes): boolean | undefined {
   return ctx.encrypted || beginsTls(bytes)
 }
 
-/** What the client asks for: before `secure` by its first message, after it by what has come of it. */
-export function helloOf({
-  ctx,
-  bytes,
-}: Pick<Facts, 'ctx' | 'bytes'>): ClientHello | null | undefined {
-  if (!(ctx.socket instanceof TLSSocket)) return readClientHello(bytes)
-  const { servername } = ctx.socket as TLSSocket & { servername?: string | false | null }
-  const { alpnProtocol } = ctx
-  return {
-    servername: (servername && canonicalName(servername)) || null,
-    alpn: alpnProtocol === null ? [] : [alpnProtocol],
-  }
-}
-
 function ofHello(test: (hello: ClientHello) => boolean): Condition {
-  return (facts) => {
-    const hello = helloOf(facts)
+  return (first) => {
+    const hello = first.hello()
     return hello ? test(hello) : hello === null ? false : undefined
   }
 }
@@ -156,23 +133,12 @@ function list(option: string, given: string | readonly string[]): readonly strin
   return all as readonly string[]
 }
 
-const lineEnd = /[^\t\v\f\r\x20-\x7e\x80-\xff]/
-/** Bytes of a first line that are looked at; with each byte that comes, again. */
-const longestLine = 2_048
 const method = /^[A-Z][A-Z-]{0,31}$/
 const requestLine = /^[A-Z][A-Z-]{0,31} \S+ HTTP\/[12]\.[01]\r?$/
 
-/** The first line, without its end; and whether it has one. */
-function firstLine(bytes: Buffer): { readonly line: string; readonly isWhole: boolean } {
-  const text = bytes.toString('latin1', 0, longestLine)
-  const end = text.search(lineEnd)
-  return end === -1
-    ? { line: text, isWhole: text.length === longestLine }
-    : { line: text.slice(0, end), isWhole: true }
-}
-
-function isHttp({ bytes }: Facts): boolean | undefined {
-  const { line, isWhole } = firstLine(bytes)
+function isHttp(first: FirstBytes): boolean | undefined {
+  if (!first.isDue) return undefined
+  const { line, isWhole } = first.firstLine()
   if (isWhole && line.length < longestLine) return requestLine.test(line)
   const space = line.indexOf(' ')
   if (space === -1) return line === '' || method.test(line) ? undefined : false
@@ -182,10 +148,12 @@ function isHttp({ bytes }: Facts): boolean | undefined {
 
 function compileBytes(wanted: string | Uint8Array | RegExp): Condition {
   if (wanted instanceof RegExp) {
-    // One with a memory would answer differently each time.
-    const expression = new RegExp(wanted.source, wanted.flags.replace(/[gy]/g, ''))
-    return ({ bytes }) => {
-      const { line, isWhole } = firstLine(bytes)
+    const expression = new RegExp(wanted)
+    return (first) => {
+      if (!first.isDue) return undefined
+      const { line, isWhole } = first.firstLine()
+      // With `g` or `y` it would go on where it was at another connection.
+      expression.lastIndex = 0
       return expression.test(line) || (isWhole ? false : undefined)
     }
   }
@@ -194,7 +162,8 @@ function compileBytes(wanted: string | Uint8Array | RegExp): Condition {
   if (!beginning?.length) {
     throw optionError('route', 'bytes', 'bytes, a string or an expression, not empty', wanted)
   }
-  return ({ bytes }) => {
+  return ({ bytes, isDue }) => {
+    if (bytes.length < beginning.length && !isDue) return undefined
     const length = Math.min(bytes.length, beginning.length)
     if (beginning.compare(bytes, 0, length, 0, length) !== 0) return false
     return length === beginning.length ? true : undefined

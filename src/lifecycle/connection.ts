@@ -44,8 +44,13 @@ export class ConnectionContext extends StreamContext {
     if (socket) this.borrow(socket)
   }
 
+  /** Whether `secure` will make a handshake, or is making it. */
+  get awaitsHandshake(): boolean {
+    return Boolean(this.server?.tls) && !this.tlsSkipped && !this.secured
+  }
+
   override skipTls(): void {
-    if (this.tlsSkipped || !this.server?.tls) return
+    if (!this.awaitsHandshake) return
     super.skipTls()
     emitSafely(this.app, 'plaintext', this)
   }

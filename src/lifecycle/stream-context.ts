@@ -33,6 +33,8 @@ export abstract class StreamContext extends Context {
 
   /** Whether it goes on without TLS, as far as `secure` is concerned; see `skipTls()`. */
   tlsSkipped = false
+  /** Whether its handshake is done. A connection makes one, whichever pipelines it goes through. */
+  secured = false
 
   #stream: Duplex | undefined
   #brokenLayer: Error | undefined
@@ -81,6 +83,7 @@ export abstract class StreamContext extends Context {
     transport.on('error', destroyBy)
     this.#ownEnds = transport.listenerCount('end')
     this.#stream = transport
+    this.secured = false
   }
 
   /**

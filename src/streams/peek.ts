@@ -1,6 +1,7 @@
 /** Looking at the first bytes of a stream, and putting them back. */
 
 import type { Duplex, Readable } from 'node:stream'
+import { GrowingBuffer } from '../growing-buffer.ts'
 
 /** What bounds a {@link Peek}. */
 export interface PeekOptions {
@@ -29,7 +30,7 @@ export class Peek {
   readonly #stream: Duplex
   readonly #maxSize: number
   readonly #timeout: number
-  #bytes: Buffer = Buffer.alloc(0)
+  #bytes = new GrowingBuffer()
   #over = false
   #listening = false
   #released = false
@@ -44,7 +45,7 @@ export class Peek {
 
   /** What has come so far. */
   get bytes(): Buffer {
-    return this.#bytes
+    return this.#bytes.bytes
   }
 
   /** Whether there will be no more: the input has ended, the time or the bytes are used up. */
@@ -72,7 +73,7 @@ export class Peek {
       stream.off('readable', this.#read)
       stream.off('close', this.#finish)
     }
-    if (this.#bytes.length > 0 && !stream.destroyed) stream.unshift(this.#bytes)
+    if (this.#bytes.length > 0 && !stream.destroyed) stream.unshift(this.bytes)
   }
 
   #listen(): void {
@@ -84,10 +85,11 @@ export class Peek {
 
   readonly #read = (): void => {
     const before = this.#bytes.length
-    const pieces = [this.#bytes]
     // Newer Node hands out one piece at a time.
-    for (let piece; (piece = this.#stream.read() as Buffer | null);) pieces.push(piece)
-    if (pieces.length > 1) this.#bytes = Buffer.concat(pieces)
+    for (let piece; (piece = this.#stream.read() as Buffer | null);) {
+      if (this.#bytes.length === 0) this.#bytes = new GrowingBuffer(piece)
+      else this.#bytes.append(piece)
+    }
     // Put back before it has told of its end, after which nothing can be.
     if (hasEnded(this.#stream)) return this.release()
     if (this.#bytes.length >= this.#maxSize) return this.#finish()

@@ -40,9 +40,8 @@ const defaultHandshakeTimeout = 10_000
 
 /** The `secure` step of a connection: the server's side of the handshake. */
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
-  const { server } = ctx
   // Not async: nothing of it is left to wait in a plain connection.
-  return server?.tls && !ctx.tlsSkipped ? handshake(ctx).then(next) : next()
+  return ctx.awaitsHandshake ? handshake(ctx).then(next) : next()
 }
 
 /**
@@ -103,6 +102,7 @@ function endNextTurn(this: TLSSocket, done: (error?: Error | null) => void): voi
 function putOnTop(ctx: StreamContext, socket: TLSSocket): void {
   ctx.stream = socket
   ctx.socket = socket
+  ctx.secured = true
 }
 
 /** Ends the handshake on a raw socket, if it is under way. */
@@ -196,7 +196,7 @@ const clientWishes = [
 export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
   const { options } = ctx
   const wanted = options.tls ?? clientWishes.some((name) => options[name] !== undefined)
-  if (wanted && !ctx.tlsSkipped) await handshake(ctx)
+  if (wanted && !ctx.tlsSkipped && !ctx.secured) await handshake(ctx)
   return next()
 }
 

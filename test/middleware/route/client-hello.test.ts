@@ -3,7 +3,10 @@ import fc from 'fast-check'
 import { once } from 'node:events'
 import { type Socket, connect as connectNet, createServer } from 'node:net'
 import { type ConnectionOptions, connect } from 'node:tls'
-import { readClientHello } from '../../../middleware/route/client-hello.ts'
+import { type ClientHello, ClientHelloReader } from '../../../middleware/route/client-hello.ts'
+
+const readClientHello = (bytes: Buffer): ClientHello | null | undefined =>
+  new ClientHelloReader().read(bytes)
 
 /** The first bytes of a client of Node's. */
 async function hello(t: ExecutionContext, options: ConnectionOptions): Promise<Buffer> {

@@ -1,0 +1,90 @@
+/** What a connection begins with, looked at as it arrives. */
+
+import { TLSSocket } from 'node:tls'
+import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
+import type { Peek } from '../../src/streams/peek.ts'
+import { canonicalName } from '../../src/tls/sni.ts'
+import { type ClientHello, ClientHelloReader } from './client-hello.ts'
+
+const lineEnd = /[^\t\v\f\r\x20-\x7e\x80-\xff]/
+/** Bytes of a first line that are looked at. */
+export const longestLine = 2_048
+
+/**
+ * The first bytes of a connection, and what they say. Each byte is read once, whatever the number of
+ * routes; what has to look at all of them again does so only when `isDue`.
+ */
+export class FirstBytes {
+  readonly ctx: ConnectionContext
+  /**
+   * Whether to look at all bytes again: a sixteenth more of them has arrived, or the first line has
+   * ended, or no more will arrive. Looking again at each byte would cost the square of their number.
+   */
+  isDue = true
+
+  readonly #peek: Peek
+  readonly #hello = new ClientHelloReader()
+  #lookedAt = 0
+  #searched = 0
+  #lineEnd = -1
+
+  constructor(ctx: ConnectionContext, peek: Peek) {
+    this.ctx = ctx
+    this.#peek = peek
+  }
+
+  get bytes(): Buffer {
+    return this.#peek.bytes
+  }
+
+  /** Whether no more bytes will arrive. */
+  get isOver(): boolean {
+    return this.#peek.isOver
+  }
+
+  /** Waits for more bytes. */
+  async more(): Promise<void> {
+    await this.#peek.more()
+    const { length } = this.bytes
+    const wasLineWhole = this.#isLineWhole
+    this.#searchLineEnd()
+    this.isDue =
+      this.isOver ||
+      length >= this.#lookedAt + (this.#lookedAt >> 4) ||
+      this.#isLineWhole !== wasLineWhole
+    if (this.isDue) this.#lookedAt = length
+  }
+
+  /**
+   * What the client asks for: before `secure` by its first message, after it by the outcome of the
+   * handshake. Undefined while that is not known; null where there is no such message.
+   */
+  hello(): ClientHello | null | undefined {
+    const { socket, alpnProtocol } = this.ctx
+    if (!(socket instanceof TLSSocket)) return this.#hello.read(this.bytes)
+    const { servername } = socket as TLSSocket & { servername?: string | false | null }
+    return {
+      servername: (servername && canonicalName(servername)) || null,
+      alpn: alpnProtocol === null ? [] : [alpnProtocol],
+    }
+  }
+
+  /** The first line, without its end; and whether it is whole. */
+  firstLine(): { readonly line: string; readonly isWhole: boolean } {
+    this.#searchLineEnd()
+    const end = this.#lineEnd === -1 ? longestLine : this.#lineEnd
+    const line = this.bytes.toString('latin1', 0, end)
+    return { line, isWhole: this.#isLineWhole }
+  }
+
+  get #isLineWhole(): boolean {
+    return this.#lineEnd !== -1 || this.#searched === longestLine
+  }
+
+  #searchLineEnd(): void {
+    if (this.#isLineWhole) return
+    const found = this.bytes.toString('latin1', this.#searched, longestLine).search(lineEnd)
+    if (found !== -1) this.#lineEnd = this.#searched + found
+    this.#searched = Math.min(this.bytes.length, longestLine)
+  }
+}

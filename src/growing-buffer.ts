@@ -1,0 +1,40 @@
+/** Bytes that arrive in pieces and are needed in one. */
+
+const leastCapacity = 64
+
+/**
+ * Joins pieces. Each byte is copied at most a few times, however the input is cut, and the memory
+ * held is at most twice what was appended, or 64 bytes.
+ */
+export class GrowingBuffer {
+  #memory: Buffer
+  #length: number
+
+  /** @param first The first piece. It is kept and not copied. */
+  constructor(first: Buffer = Buffer.alloc(0)) {
+    this.#memory = first
+    this.#length = first.length
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** All that was appended. Stays valid, and does not grow, when more is appended. */
+  get bytes(): Buffer {
+    return this.#memory.subarray(0, this.#length)
+  }
+
+  /** Copies a piece behind the others. */
+  append(piece: Buffer): void {
+    const length = this.#length + piece.length
+    if (length > this.#memory.length) {
+      const capacity = Math.max(length, 2 * this.#length, leastCapacity)
+      const memory = Buffer.allocUnsafeSlow(capacity)
+      this.#memory.copy(memory, 0, 0, this.#length)
+      this.#memory = memory
+    }
+    piece.copy(this.#memory, this.#length)
+    this.#length = length
+  }
+}

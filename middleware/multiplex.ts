@@ -1,9 +1,11 @@
 import type { Duplex } from 'node:stream'
 import type { Cio } from '../src/cio.ts'
+import type { ClientContext } from '../src/client/client.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { flushTimeout as defaultFlushTimeout } from '../src/server/server.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { type Mux, type MuxHeaders, type PingOptions, muxOf } from './multiplex/mux.ts'
@@ -153,13 +155,15 @@ export function multiplex(
     { name: 'multiplex' },
     async function multiplex(ctx, next) {
       const runs = new Set<ConnectionContext>()
+      const flushTimeout = flushTimeoutOf(ctx)
       const run = <Connection extends object>(
         to: Pick<Cio<Connection>, 'handle'>,
         stream: Duplex,
         opening: Omit<Muxed, 'parent'>,
       ): ConnectionContext & Connection => {
         const extend: MuxedContext = { muxed: { ...opening, parent: ctx } }
-        const made = to.handle(stream, { extend, ...(ctx.socket && { socket: ctx.socket }) })
+        const socket = ctx.socket ?? undefined
+        const made = to.handle(stream, { extend, flushTimeout, ...(socket && { socket }) })
         runs.add(made)
         void made.closed.then(() => runs.delete(made))
         if (ctx.isDraining) made.drain()
@@ -172,17 +176,20 @@ export function multiplex(
         maxHeadersSize,
         window: receiveWindow,
         controlRate,
+        flushTimeout,
         remote: ctx.remote,
         accept: (stream, opening) => run(app, stream, opening).closed,
         fail: (error) => ctx.destroy(error),
       })
+      // Its listeners belong to the stack: none of them answers the end of input.
+      ctx.stream = session.transport
 
       const leave = async (): Promise<void> => {
         session.leave()
         for (const one of runs) one.drain()
         await session.idle()
         // What comes after may be waiting for the end.
-        ctx.stream.end()
+        session.end()
       }
       const drain = (): void => void leave()
       const outer = ctx.mux
@@ -205,6 +212,16 @@ export function multiplex(
     },
   )
 }
+
+/** That of the connection at the bottom: a stream of a stream has no options of its own. */
+function flushTimeoutOf(ctx: StreamContext): number {
+  const { muxed, options, server } = ctx as AnyContext
+  if (muxed) return flushTimeoutOf(muxed.parent)
+  return (options ?? server?.options)?.flushTimeout ?? defaultFlushTimeout
+}
+
+type AnyContext = StreamContext &
+  Partial<MuxedContext & Pick<ClientContext, 'options'> & Pick<ConnectionContext, 'server'>>
 
 function lost({ remote }: StreamContext, cause: Error): CioError {
   const message = `the connection to ${remote}, which the stream was in, has failed`

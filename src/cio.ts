@@ -18,7 +18,7 @@ import type { CloseOptions, CloseResult } from './lifecycle/context.ts'
 import type { ConnectTarget } from './client/dial.ts'
 import { Inspection } from './pipeline/inspection.ts'
 import type { Hints, Middleware } from './pipeline/middleware.ts'
-import { checkSignal, optionError } from './options.ts'
+import { checkDuration, checkSignal, optionError } from './options.ts'
 import { Pipeline } from './pipeline/pipeline.ts'
 import type { Registrable } from './pipeline/registration.ts'
 import { secureClient, secureConnection } from './tls/secure.ts'
@@ -51,6 +51,13 @@ export interface HandleOptions {
    * @default nothing
    */
   readonly extend?: object
+  /**
+   * Milliseconds for what was written to reach the peer once the pipeline has returned. `Infinity`
+   * waits for ever.
+   *
+   * @default 30_000
+   */
+  readonly flushTimeout?: number
 }
 
 /**
@@ -181,14 +188,16 @@ export class Cio<
    * Runs the connection pipeline over a Duplex, and returns its context; `ctx.closed` fulfils when
    * it is over.
    */
-  handle(stream: Duplex, { socket, extend }: HandleOptions = {}): ConnectionContext & Connection {
+  handle(stream: Duplex, options: HandleOptions = {}): ConnectionContext & Connection {
+    const { socket, extend, flushTimeout: timeout = flushTimeout } = options
+    checkDuration('handle', 'flushTimeout', timeout)
     if (typeof stream?.pipe !== 'function') {
       throw optionError('handle', 'stream', 'a Duplex', stream)
     }
     const ctx = new ConnectionContext(this, null, stream, socket)
     Object.assign(ctx, extend)
     this.#track(ctx)
-    void runConnection(ctx, flushTimeout)
+    void runConnection(ctx, timeout)
     return ctx as ConnectionContext & Connection
   }
 

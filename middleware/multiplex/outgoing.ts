@@ -10,13 +10,27 @@ const longestPayload = 64 * 1024
 const highWater = 128 * 1024
 /** The same, with what answers the peer: it asks, and does not read. */
 const flooded = 1024 * 1024
-/** Up to here, a header and its payload are cheaper to copy than to write one by one. */
+/** Up to here, a payload is cheaper to copy than to write by itself. */
 const smallPayload = 1024
+/** Bytes of the first block of a turn, which are those of a few small frames, and of the largest. */
+const firstBlockSize = 256
+const largestBlockSize = 16 * 1024
 
-/** The writing side: frames that say something go at once, payloads when there is room. */
+/**
+ * The writing side: frames that say something go at once, payloads when there is room.
+ *
+ * What is sent in one turn of the event loop is written together, headers and small payloads in the
+ * same block: a buffer for each costs more than its bytes do.
+ */
 export class Outgoing {
   readonly #transport: Duplex
   readonly #waiting = new Set<MuxStream>()
+  /** By how much windows were widened in this turn. */
+  readonly #grants = new Map<MuxStream, number>()
+  #granting: NodeJS.Immediate | undefined
+  #block: Buffer | undefined
+  #used = 0
+  #blockSize = firstBlockSize
   #isFull = false
   #isCorked = false
   #isPumping = false
@@ -36,14 +50,31 @@ export class Outgoing {
     const transport = this.#transport
     if (transport.destroyed || transport.writableEnded) return
     this.#cork()
-    const size = payload?.length ?? 0
-    const isSmall = size <= smallPayload
-    const head = Buffer.allocUnsafe(isSmall ? headerSize + size : headerSize)
-    writeHeader(head, type, flags, id, length)
-    if (isSmall) payload?.copy(head, headerSize)
-    let hasRoom = transport.write(head)
-    if (payload && !isSmall) hasRoom = transport.write(payload)
-    this.#isFull = !hasRoom && transport.writableLength >= highWater
+    const isSmall = payload !== undefined && payload.length <= smallPayload
+    const size = isSmall ? headerSize + payload.length : headerSize
+    const block = this.#room(size)
+    writeHeader(block, this.#used, type, flags, id, length)
+    if (isSmall) payload.copy(block, this.#used + headerSize)
+    this.#used += size
+    if (!payload || isSmall) return
+    this.#writeBlock()
+    this.#write(payload)
+  }
+
+  /**
+   * Lets the peer send so many bytes more. At the end of the turn of the event loop: what has come by
+   * then may be the end of the stream, and a peer warns of windows for a stream that is over.
+   */
+  grant(stream: MuxStream, bytes: number): void {
+    this.#grants.set(stream, (this.#grants.get(stream) ?? 0) + bytes)
+    this.#granting ??= setImmediate(this.#sendGrants)
+  }
+
+  /** Sends what was granted to a stream in this turn. */
+  sendGrant(stream: MuxStream): void {
+    const bytes = this.#grants.get(stream)
+    this.#grants.delete(stream)
+    if (bytes !== undefined && !stream.peerHasFinished) this.send(Type.window, 0, stream.id, bytes)
   }
 
   /** Sends what a stream has, in its turn. */
@@ -52,16 +83,28 @@ export class Outgoing {
     this.#pump()
   }
 
+  /** Writes what was sent in this turn. */
+  readonly flush = (): void => {
+    if (!this.#isCorked) return
+    this.#writeBlock()
+    this.#blockSize = firstBlockSize
+    this.#isCorked = false
+    this.#transport.uncork()
+  }
+
   /** Nothing of this stream is to be sent any more. */
   forget(stream: MuxStream): void {
     this.#waiting.delete(stream)
+    this.#grants.delete(stream)
   }
 
   /** Leaves the stream beneath as it was. */
   stop(): void {
     this.#transport.off('drain', this.#drain)
     this.#waiting.clear()
-    this.#uncork()
+    this.#grants.clear()
+    clearImmediate(this.#granting)
+    this.flush()
   }
 
   readonly #drain = (): void => {
@@ -86,17 +129,39 @@ export class Outgoing {
     this.#isPumping = false
   }
 
-  /** What is sent in one turn is written together. */
+  readonly #sendGrants = (): void => {
+    this.#granting = undefined
+    for (const stream of this.#grants.keys()) this.sendGrant(stream)
+  }
+
   #cork(): void {
     if (this.#isCorked) return
     this.#isCorked = true
     this.#transport.cork()
-    process.nextTick(this.#uncork)
+    process.nextTick(this.flush)
   }
 
-  readonly #uncork = (): void => {
-    if (!this.#isCorked) return
-    this.#isCorked = false
-    this.#transport.uncork()
+  /** The block that has room for so many bytes. */
+  #room(size: number): Buffer {
+    if (this.#block && this.#block.length - this.#used >= size) return this.#block
+    this.#writeBlock()
+    this.#block = Buffer.allocUnsafe(Math.max(size, this.#blockSize))
+    this.#blockSize = Math.min(2 * this.#block.length, largestBlockSize)
+    return this.#block
+  }
+
+  #writeBlock(): void {
+    const block = this.#block
+    if (!block) return
+    this.#block = undefined
+    this.#write(this.#used === block.length ? block : block.subarray(0, this.#used))
+    this.#used = 0
+  }
+
+  #write(bytes: Buffer): void {
+    const transport = this.#transport
+    if (transport.destroyed || transport.writableEnded) return
+    const hasRoom = transport.write(bytes)
+    this.#isFull = !hasRoom && transport.writableLength >= highWater
   }
 }

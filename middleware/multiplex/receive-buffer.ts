@@ -1,6 +1,8 @@
 /** What has come for a stream that does not read: bounded in what it holds, not only in bytes. */
 
 const blockSize = 16 * 1024
+/** Bytes of the first block. Most streams are short, and a block costs more than its bytes do. */
+const firstBlockSize = 64
 
 /**
  * Pieces in a row. Small ones are copied together: each would else hold the whole chunk that it is
@@ -11,6 +13,7 @@ export class ReceiveBuffer {
   /** The last block, if there is room in it; and how much of it is used. */
   #open: Buffer | undefined
   #used = 0
+  #nextSize = firstBlockSize
 
   get isEmpty(): boolean {
     return this.#blocks.length === 0 && !this.#open
@@ -24,11 +27,11 @@ export class ReceiveBuffer {
       return
     }
     for (let at = 0; at < piece.length;) {
-      this.#open ??= Buffer.allocUnsafeSlow(blockSize)
+      this.#open ??= this.#newBlock(piece.length - at)
       const copied = piece.copy(this.#open, this.#used, at)
       at += copied
       this.#used += copied
-      if (this.#used === blockSize) this.#seal()
+      if (this.#used === this.#open.length) this.#seal()
     }
   }
 
@@ -37,7 +40,15 @@ export class ReceiveBuffer {
     this.#seal()
     const blocks = this.#blocks
     this.#blocks = []
+    this.#nextSize = firstBlockSize
     return blocks
+  }
+
+  /** A block that is twice the last one, so that memory is at most twice what is kept. */
+  #newBlock(wanted: number): Buffer {
+    const size = Math.min(Math.max(this.#nextSize, wanted), blockSize)
+    this.#nextSize = Math.min(2 * size, blockSize)
+    return Buffer.allocUnsafeSlow(size)
   }
 
   #seal(): void {

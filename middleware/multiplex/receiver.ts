@@ -16,7 +16,7 @@ export class Receiver implements FrameSink {
   readonly #openings = new Map<number, OpeningReader>()
   /** Streams of the peer that are open, or whose runs are not over. */
   #count = 0
-  #lastId = 0
+  #highestId = 0
 
   constructor(session: Session) {
     this.#session = session
@@ -93,8 +93,9 @@ export class Receiver implements FrameSink {
         'sent a stream with a number of ours; one end, and one only, is the `initiator`',
       )
     }
-    if (id <= this.#lastId) throw this.#rules.wrong(`sent stream ${id} for the second time`)
-    this.#lastId = id
+    // They may come out of order: who opens several at once does not send them one by one.
+    if (streams.has(id)) throw this.#rules.wrong(`opened stream ${id}, which is open`)
+    this.#highestId = Math.max(this.#highestId, id)
     if (isLeaving || this.#count >= maxStreams || this.#openings.size >= maxPending) {
       // Those that were under way when we said that we leave are nobody's fault.
       if (!isLeaving) this.#rules.spend('streams beyond what is open to it')
@@ -117,7 +118,7 @@ export class Receiver implements FrameSink {
     stream.isAccepted = true
     stream.receiveWindow += more
     out.send(Type.window, Flag.ack, stream.id, more)
-    if (rest.length > 0) stream.receive(rest, rest.length)
+    if (rest.length > 0) stream.receive(rest, rest.buffer.byteLength)
     void options.accept(stream, opening).then(() => {
       this.#count--
       this.#session.wakeIdle()
@@ -146,7 +147,10 @@ export class Receiver implements FrameSink {
     if (stream.peerHasFinished) return
     // It has not said what it is.
     if (this.#openings.has(stream.id)) this.#refuse(stream)
-    else stream.receiveEnd()
+    else {
+      stream.receiveEnd()
+      this.#session.release(stream)
+    }
   }
 
   #takeReset(stream: MuxStream): void {
@@ -170,7 +174,7 @@ export class Receiver implements FrameSink {
   }
 
   #checkOptionNames(id: number, flags: number): void {
-    const known = this.#session.isOwn(id) ? this.#session.hasOpened(id) : id <= this.#lastId
+    const known = this.#session.isOwn(id) ? this.#session.hasOpened(id) : id <= this.#highestId
     if (!known) throw this.#rules.wrong(`sent a frame for stream ${id}, which was never opened`)
     if (flags & Flag.rst) this.#rules.spend('resets')
   }

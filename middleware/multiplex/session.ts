@@ -15,6 +15,8 @@ import { Flag, Reason, Type, initialWindow, largest } from './wire.ts'
 export interface SessionOptions extends Bounds {
   /** Whether this side's streams have odd numbers. */
   readonly initiator: boolean
+  /** Milliseconds for what has come to be read, once the connection is over. */
+  readonly flushTimeout: number
   /** Takes a stream that the peer has opened; fulfils when all that it started is over. */
   accept(this: void, stream: MuxStream, opening: StreamHeader): Promise<void>
   /** The peer has broken the rules: its connection has to go. */
@@ -24,6 +26,7 @@ export interface SessionOptions extends Bounds {
 /** All streams of one connection. */
 export class Session implements Carrier {
   readonly options: SessionOptions
+  readonly transport: Duplex
   readonly out: Outgoing
   readonly pings: Pings
   readonly streams: Map<number, MuxStream> = new Map()
@@ -33,7 +36,6 @@ export class Session implements Carrier {
   isLeaving = false
   peerIsLeaving = false
 
-  readonly #transport: Duplex
   readonly #receiver: Receiver
   readonly #quota: Quota
   readonly #idle = new Set<() => void>()
@@ -44,7 +46,7 @@ export class Session implements Carrier {
     this.rules = new ProtocolErrors(options)
     this.out = new Outgoing(transport)
     this.pings = new Pings(options.remote, (id) => this.out.send(Type.ping, Flag.syn, 0, id))
-    this.#transport = transport
+    this.transport = transport
     this.#receiver = new Receiver(this)
     this.#quota = new Quota({ ...options, check: () => this.#check() })
     this.#nextId = options.initiator ? 1 : 2
@@ -95,15 +97,20 @@ export class Session implements Carrier {
     this.#idle.clear()
   }
 
-  /** Ends all streams by an error; the connection is not touched. */
-  lose(error: CioError): void {
+  /**
+   * Ends all streams by an error; the connection is not touched.
+   *
+   * @param patience Milliseconds for what has come whole to be read. Without, it is thrown away.
+   */
+  lose(error: CioError, patience = 0): void {
     if (this.lost) return
     this.lost = error
     this.#quota.wake()
     this.pings.lose(error)
     for (const stream of this.streams.values()) {
       stream.isReset = true
-      stream.destroy(error)
+      this.#remove(stream)
+      stream.lose(error, patience)
     }
   }
 
@@ -115,11 +122,17 @@ export class Session implements Carrier {
     this.options.fail(error)
   }
 
+  /** Ends the stream beneath, after what was sent. */
+  end(): void {
+    this.out.flush()
+    this.transport.end()
+  }
+
   /** Leaves the stream beneath as it was. */
   stop(): void {
-    this.#transport.off('data', this.#take)
-    this.#transport.off('end', this.#end)
-    this.#transport.off('close', this.#close)
+    this.transport.off('data', this.#take)
+    this.transport.off('end', this.#end)
+    this.transport.off('close', this.#close)
     this.#close()
     this.out.stop()
   }
@@ -144,25 +157,42 @@ export class Session implements Carrier {
   grant(stream: MuxStream, bytes: number): void {
     if (this.lost || stream.isReset) return
     stream.receiveWindow += bytes
-    this.out.send(Type.window, 0, stream.id, bytes)
+    this.out.grant(stream, bytes)
   }
 
   finish(stream: MuxStream): void {
     stream.hasFinished = true
+    // For the peer it may be over after that.
+    this.out.sendGrant(stream)
     this.out.send(Type.window, Flag.fin, stream.id, 0)
+    this.release(stream)
+  }
+
+  /**
+   * Frees the place of a stream that both sides have ended. What has come and is not read remains
+   * in it, for its reader, whatever becomes of the connection.
+   */
+  release(stream: MuxStream): void {
+    if (stream.hasFinished && stream.peerHasFinished) this.#remove(stream)
   }
 
   forget(stream: MuxStream): void {
+    const isOpen = this.#remove(stream)
+    if (isOpen && !stream.isReset) this.out.send(Type.window, Flag.rst, stream.id, 0)
+  }
+
+  /** False where it is no more among the open ones. Its number may be another stream's by then. */
+  #remove(stream: MuxStream): boolean {
     this.out.forget(stream)
-    if (!this.streams.delete(stream.id)) return
-    const isOver = stream.isReset || (stream.hasFinished && stream.peerHasFinished)
-    if (!isOver) this.out.send(Type.window, Flag.rst, stream.id, 0)
+    if (this.streams.get(stream.id) !== stream) return false
+    this.streams.delete(stream.id)
     this.#receiver.forget(stream.id)
     if (this.isOwn(stream.id)) {
       this.taken(stream)
       this.#quota.leave()
     }
     this.wakeIdle()
+    return true
   }
 
   readonly #take = (chunk: Buffer): void => {
@@ -172,11 +202,13 @@ export class Session implements Carrier {
   readonly #end = (): void => {
     this.#close()
     // Nothing can be asked or answered any more.
-    this.#transport.end()
+    this.end()
   }
 
   readonly #close = (): void => {
-    this.lose(this.rules.gone(this.#transport.errored))
+    const { errored, readableEnded } = this.transport
+    const isOrderly = readableEnded && !errored
+    this.lose(this.rules.gone(errored), isOrderly ? this.options.flushTimeout : 0)
   }
 
   #isIdle(): boolean {

@@ -1,6 +1,7 @@
 /** How a stream of `multiplex` begins: with its name and headers. */
 
 import { CioError, quote } from '../../src/errors.ts'
+import { GrowingBuffer } from '../../src/growing-buffer.ts'
 
 /** Bytes of the longest opening, whose length is written in two. */
 export const longestOpening: number = 2 ** 16 - 1
@@ -44,7 +45,7 @@ export function writeOpening({ name, headers }: StreamHeader, max: number): Buff
 /** Puts together an opening from pieces. */
 export class OpeningReader {
   readonly #max: number
-  #bytes: Buffer = Buffer.alloc(0)
+  readonly #bytes = new GrowingBuffer()
 
   /** @param max Bytes of the JSON. */
   constructor(max: number) {
@@ -57,14 +58,22 @@ export class OpeningReader {
    * @throws `ERR_CIO_MULTIPLEX` (remote): it is not of its form
    */
   take(piece: Buffer): Opened | 'too long' | undefined {
-    this.#bytes =
-      this.#bytes.length === 0 ? Buffer.from(piece) : Buffer.concat([this.#bytes, piece])
-    if (this.#bytes.length < lengthSize) return undefined
-    const end = lengthSize + this.#bytes.readUInt16BE(0)
+    // Most arrive whole, and are not copied.
+    if (this.#bytes.length === 0) {
+      const opened = this.#read(piece)
+      if (opened) return opened
+    }
+    this.#bytes.append(piece)
+    return this.#read(this.#bytes.bytes)
+  }
+
+  #read(bytes: Buffer): Opened | 'too long' | undefined {
+    if (bytes.length < lengthSize) return undefined
+    const end = lengthSize + bytes.readUInt16BE(0)
     if (end - lengthSize > this.#max) return 'too long'
-    if (this.#bytes.length < end) return undefined
-    const opening = parse(this.#bytes.subarray(lengthSize, end))
-    return { opening, size: end, rest: this.#bytes.subarray(end) }
+    if (bytes.length < end) return undefined
+    const opening = parse(bytes.subarray(lengthSize, end))
+    return { opening, size: end, rest: bytes.subarray(end) }
   }
 }
 

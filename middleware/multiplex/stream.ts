@@ -36,20 +36,22 @@ export class MuxStream extends Duplex {
   isAccepted = false
 
   readonly #carrier: Carrier
-  readonly #threshold: number
+  readonly #window: number
   readonly #backlog = new ReceiveBuffer()
   #wants = false
   /** Bytes that were read, which the peer has not been told of. */
   #read = 0
   #chunk: Buffer | undefined
   #done: Done = ignore
+  /** Why nothing can be sent any more. */
+  #lost: Error | undefined
 
   constructor(id: number, window: number, carrier: Carrier) {
     // One piece is enough: what else there is stays in the backlog.
     super({ allowHalfOpen: true, readableHighWaterMark: 1 })
     this.id = id
     this.receiveWindow = window
-    this.#threshold = window / 2
+    this.#window = window
     this.#carrier = carrier
     // The peer must not be able to end the process by a reset.
     this.on('error', ignore)
@@ -100,6 +102,21 @@ export class MuxStream extends Duplex {
     if (this.#backlog.isEmpty) this.push(null)
   }
 
+  /**
+   * The connection is gone: it ends by an error. But where the peer had ended it, all of it is here,
+   * and its reader has so many milliseconds to read it.
+   */
+  lose(error: Error, patience: number): void {
+    const isWhole = this.peerHasFinished && !this.readableEnded && !this.#chunk
+    if (!isWhole || patience === 0) return void this.destroy(error)
+    this.#lost = error
+    // Nothing can answer: at the end of input it is over.
+    this.allowHalfOpen = false
+    if (patience === Infinity) return
+    const timer = setTimeout(() => this.destroy(error), patience).unref()
+    this.once('close', () => clearTimeout(timer))
+  }
+
   override _read(): void {
     this.#wants = true
     for (const block of this.#backlog.drain()) this.#give(block)
@@ -109,7 +126,9 @@ export class MuxStream extends Duplex {
   #give(piece: Buffer): void {
     this.#wants = false
     this.#read += piece.length
-    if (this.#read >= this.#threshold && !this.peerHasFinished) {
+    // After our end the peer's is likely to be under way, and it warns of windows that come after it.
+    const due = this.hasFinished ? this.#window : this.#window / 2
+    if (this.#read >= due && !this.peerHasFinished) {
       this.#carrier.grant(this, this.#read)
       this.#read = 0
     }
@@ -122,14 +141,14 @@ export class MuxStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: Done): void {
-    if (chunk.length === 0) return done()
+    if (this.#lost || chunk.length === 0) return done(this.#lost)
     this.#chunk = chunk
     this.#done = done
     this.#carrier.schedule(this)
   }
 
   override _final(done: Done): void {
-    this.#carrier.finish(this)
+    if (!this.#lost) this.#carrier.finish(this)
     done()
   }
 

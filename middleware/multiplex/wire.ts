@@ -21,18 +21,19 @@ export interface Header {
   readonly length: number
 }
 
-/** Writes a frame's header into `target`, which has room for it. */
+/** Writes a frame's header into `target`, which has room for it there. */
 export function writeHeader(
   target: Buffer,
+  at: number,
   type: number,
   flags: number,
   id: number,
   length: number,
 ): void {
-  target.writeUInt16BE(type, 0)
-  target.writeUInt16BE(flags, 2)
-  target.writeUInt32BE(id, 4)
-  target.writeUInt32BE(length, 8)
+  target.writeUInt16BE(type, at)
+  target.writeUInt16BE(flags, at + 2)
+  target.writeUInt32BE(id, at + 4)
+  target.writeUInt32BE(length, at + 8)
 }
 
 /** What takes frames as they come: a payload in the pieces that it came in. */

@@ -176,10 +176,14 @@ export function multiplex(
         maxHeadersSize,
         window: receiveWindow,
         controlRate,
-        flushTimeout,
         remote: ctx.remote,
         accept: (stream, opening) => run(app, stream, opening).closed,
         fail: (error) => ctx.destroy(error),
+        gone: (error, isOrderly) => {
+          const cut = (): void => runs.forEach((one) => one.destroy(error))
+          if (!isOrderly) cut()
+          else if (runs.size > 0 && flushTimeout < Infinity) setTimeout(cut, flushTimeout).unref()
+        },
       })
       // Its listeners belong to the stack: none of them answers the end of input.
       ctx.stream = session.transport

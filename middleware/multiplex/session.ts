@@ -15,12 +15,12 @@ import { Flag, Reason, Type, initialWindow, largest } from './wire.ts'
 export interface SessionOptions extends Bounds {
   /** Whether this side's streams have odd numbers. */
   readonly initiator: boolean
-  /** Milliseconds for what has come to be read, once the connection is over. */
-  readonly flushTimeout: number
   /** Takes a stream that the peer has opened; fulfils when all that it started is over. */
   accept(this: void, stream: MuxStream, opening: StreamHeader): Promise<void>
   /** The peer has broken the rules: its connection has to go. */
   fail(this: void, error: CioError): void
+  /** The connection is gone; where that was orderly, what has come whole may still be read. */
+  gone(this: void, error: CioError, isOrderly: boolean): void
 }
 
 /** All streams of one connection. */
@@ -100,9 +100,9 @@ export class Session implements Carrier {
   /**
    * Ends all streams by an error; the connection is not touched.
    *
-   * @param patience Milliseconds for what has come whole to be read. Without, it is thrown away.
+   * @param isOrderly Whether what has come whole may still be read.
    */
-  lose(error: CioError, patience = 0): void {
+  lose(error: CioError, isOrderly = false): void {
     if (this.lost) return
     this.lost = error
     this.#quota.wake()
@@ -110,8 +110,9 @@ export class Session implements Carrier {
     for (const stream of this.streams.values()) {
       stream.isReset = true
       this.#remove(stream)
-      stream.lose(error, patience)
+      stream.lose(error, isOrderly)
     }
+    this.options.gone(error, isOrderly)
   }
 
   /** Ends the connection of a peer that has broken the rules. */
@@ -207,8 +208,7 @@ export class Session implements Carrier {
 
   readonly #close = (): void => {
     const { errored, readableEnded } = this.transport
-    const isOrderly = readableEnded && !errored
-    this.lose(this.rules.gone(errored), isOrderly ? this.options.flushTimeout : 0)
+    this.lose(this.rules.gone(errored), readableEnded && !errored)
   }
 
   #isIdle(): boolean {

@@ -103,18 +103,15 @@ export class MuxStream extends Duplex {
   }
 
   /**
-   * The connection is gone: it ends by an error. But where the peer had ended it, all of it is here,
-   * and its reader has so many milliseconds to read it.
+   * The connection is gone: it ends by an error. But where that was orderly and the peer had ended
+   * the stream, all of it is here, for its reader.
    */
-  lose(error: Error, patience: number): void {
+  lose(error: Error, isOrderly: boolean): void {
     const isWhole = this.peerHasFinished && !this.readableEnded && !this.#chunk
-    if (!isWhole || patience === 0) return void this.destroy(error)
+    if (!isWhole || !isOrderly) return void this.destroy(error)
     this.#lost = error
     // Nothing can answer: at the end of input it is over.
     this.allowHalfOpen = false
-    if (patience === Infinity) return
-    const timer = setTimeout(() => this.destroy(error), patience).unref()
-    this.once('close', () => clearTimeout(timer))
   }
 
   override _read(): void {

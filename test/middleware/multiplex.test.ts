@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
+import { type Socket, createServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import {
   Cio,
@@ -24,7 +24,7 @@ import {
 import { path, identity } from '../support/certificates.ts'
 import { libp2pMuxer } from '../support/libp2p.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
-import { dial, readAll, serve } from '../support/serve.ts'
+import { dial, listenBare, readAll, serve } from '../support/serve.ts'
 import {
   type Transport,
   deferred,
@@ -33,6 +33,8 @@ import {
   transports,
 } from '../support/transports.ts'
 import { ReceiveBuffer } from '../../middleware/multiplex/receive-buffer.ts'
+import { OpeningReader, writeOpening } from '../../middleware/multiplex/stream-header.ts'
+import { growth, held } from '../support/cost.ts'
 import { type Frame, Peer, frame, opening } from '../support/yamux.ts'
 
 /** An app whose streams come back as they are, but for those that have another handler. */
@@ -306,6 +308,207 @@ for (const transport of transports) {
     t.is(near.size + far.size, 0)
   })
 }
+
+/** Waits for the turn in which both ends know the same. */
+async function settled({ near, far }: Pick<Ends, 'near' | 'far'>): Promise<void> {
+  while (near.size + far.size > 0) await Promise.all([near.ping(), far.ping()])
+}
+
+for (const transport of transports) {
+  test(`over ${transport}, a stream that both sides have ended is over, though nothing was read of it (libp2p/go-libp2p-net#21)`, async (t) => {
+    const app = echoing({
+      log: async (ctx) => {
+        const line = await readAll(ctx)
+        ctx.stream.end(`noted ${line}`)
+      },
+    })
+    const both = await ends(t, transport, { app, clientApp: app, options: { maxStreams: 20 } })
+    const { near, far } = both
+    for (const mux of [near, far]) {
+      const streams: Duplex[] = []
+      for (let index = 0; index < 60; index++) {
+        if (index % 20 === 0) await settled(both)
+        const stream = await mux.open('log')
+        stream.end(`line ${index}`)
+        streams.push(stream)
+      }
+      await settled(both)
+      // What they hold is still there.
+      t.is(await readAll(streams[0]!), 'noted line 0')
+      t.is(await readAll(streams.at(-1)!), 'noted line 59')
+    }
+    t.deepEqual(await both.client.close(), { forced: 0 })
+  })
+
+  for (const ended of [true, false]) {
+    const which = ended ? 'that both sides have ended' : 'that the other side has ended'
+    test(`over ${transport}, a connection that ends leaves a stream ${which} to its reader`, async (t) => {
+      const size = 200_000
+      const written = deferred()
+      const download = (ctx: ConnectionContext): Promise<unknown> => {
+        ctx.stream.end(Buffer.alloc(size, 'x'))
+        written.resolve()
+        return once(ctx.stream, 'close')
+      }
+      const { near, client, server } = await ends(t, transport, { app: echoing({ download }) })
+      const stream = await near.open('download')
+      const cut = await near.open('echo')
+      cut.write('a part')
+      if (ended) stream.end()
+      await written.promise
+      // Its answer comes after all that was written before.
+      await near.ping()
+      server.destroy()
+      t.is(await failure(cut), 'ERR_CIO_CLOSED', 'this one is not whole')
+      await client.closed
+      t.is((await readAll(stream)).length, size)
+      t.is(await failure(stream), undefined)
+    })
+  }
+}
+
+test('a handler reads to its end what came before the connection was gone', async (t) => {
+  const size = 200_000
+  const release = deferred()
+  const received = deferred<number>()
+  const upload = async (ctx: ConnectionContext): Promise<void> => {
+    await release.promise
+    received.resolve((await readAll(ctx)).length)
+  }
+  const { near, client } = await ends(t, 'tcp', { app: echoing({ upload }) })
+  const stream = await near.open('upload')
+  stream.end(Buffer.alloc(size))
+  await once(stream, 'finish')
+  await near.ping()
+  client.destroy()
+  await client.closed
+  release.resolve()
+  t.is(await received.promise, size)
+})
+
+test('what came whole and is not read is not kept for longer than `flushTimeout`', async (t) => {
+  const app = echoing({
+    stalled: (ctx) => new Promise((done) => ctx.signal.addEventListener('abort', done)),
+  })
+  const server = new Cio().useConnection(multiplex(app))
+  const { port } = await serve(t, server, { flushTimeout: 50 })
+  const peer = await dial(t, { port })
+  const over = nextEvent(server, 'close')
+  const all = [{ type: 1, flags: 1, id: 1 }, opening(1, 'stalled'), { type: 1, flags: 4, id: 1 }]
+  peer.end(Buffer.concat(all.map(frame)))
+  await over
+  t.pass()
+})
+
+test('what is written to a stream whose connection is gone is an error', async (t) => {
+  const written = deferred()
+  const app = echoing({
+    end: (ctx) => {
+      ctx.stream.end('whole')
+      written.resolve()
+      return once(ctx.stream, 'close')
+    },
+  })
+  const { near, server, client } = await ends(t, 'tcp', { app })
+  const stream = await near.open('end')
+  await written.promise
+  await near.ping()
+  server.destroy()
+  await client.closed
+  stream.write('too late')
+  t.is(await failure(stream), 'ERR_CIO_CLOSED')
+})
+
+const flooding = (): Cio<MuxedContext> =>
+  echoing({
+    flood: async (ctx) => {
+      while (!ctx.stream.destroyed) {
+        if (!ctx.stream.write(Buffer.alloc(64 * 1024))) await once(ctx.stream, 'drain')
+      }
+    },
+    answer: (ctx) => void ctx.stream.end(Buffer.alloc(1024 * 1024)),
+  })
+
+/** A peer that asks for a flood by a stream with this number, ends its side, and reads nothing. */
+function askAndLeave(socket: Socket, id: number): void {
+  socket.pause()
+  const all = [
+    { type: 1, flags: 1, id },
+    opening(id, 'flood'),
+    { type: 1, flags: 0, id, length: 2 ** 31 },
+  ]
+  socket.end(Buffer.concat(all.map(frame)))
+}
+
+test('a server is done after `flushTimeout` with who opens streams, ends and reads nothing', async (t) => {
+  const app = new Cio().useConnection(multiplex(flooding()))
+  const told = nextEvent(app, 'remoteError')
+  const over = nextEvent(app, 'close')
+  const server = await serve(t, app, { flushTimeout: 100 })
+  const socket = await dial(t, server)
+  askAndLeave(socket, 1)
+  t.like((await told)[0], { code: 'ERR_CIO_FLUSH_TIMEOUT' })
+  await over
+  t.is(server.connections.size, 0)
+})
+
+test('a client is done after `flushTimeout` with a server that does so', async (t) => {
+  const bare = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => {})
+    askAndLeave(socket, 2)
+    t.teardown(() => socket.destroy())
+  })
+  const app = new Cio().useClient(multiplex(flooding()))
+  t.teardown(() => app.close({ timeout: 0 }))
+  const told = nextEvent(app, 'remoteError')
+  const port = await listenBare(t, bare)
+  const client = await app.connect({ port, host: '127.0.0.1', flushTimeout: 100 })
+  await client.closed
+  t.like((await told)[0], { code: 'ERR_CIO_FLUSH_TIMEOUT' })
+})
+
+test('a stream has the `flushTimeout` of its connection, at both ends and within another stream', async (t) => {
+  const app = flooding()
+  const server = new Cio().useConnection(multiplex(app))
+  const { port } = await serve(t, server, { flushTimeout: 100 })
+  const socket = await dial(t, { port })
+  const peer = new Peer(socket)
+  const ask = (id: number): void => {
+    peer.send({ type: 1, flags: 1, id })
+    peer.send(opening(id, 'answer'))
+    peer.send({ type: 1, flags: 4, id })
+  }
+  ask(1)
+  await peer.until(({ id, flags }) => id === 1 && flags === 8)
+  await peer.ping()
+
+  const bare = createServer({ allowHalfOpen: true })
+  t.teardown(() => bare.close())
+  const accepted = once(bare, 'connection')
+  const clients = new Cio().useClient(multiplex(app))
+  t.teardown(() => clients.close({ timeout: 0 }))
+  const listening = await listenBare(t, bare)
+  await clients.connect({ port: listening, host: '127.0.0.1', flushTimeout: 100 })
+  const [accept] = (await accepted) as [Socket]
+  t.teardown(() => accept.destroy())
+  const other = new Peer(accept)
+  other.send({ type: 1, flags: 1, id: 2 })
+  other.send(opening(2, 'answer'))
+  other.send({ type: 1, flags: 4, id: 2 })
+  await other.until(({ id, flags }) => id === 2 && flags === 8)
+
+  const nested = new Cio().useConnection(multiplex(new Cio().useConnection(multiplex(app))))
+  const outermost = await serve(t, nested, { flushTimeout: 100 })
+  const clientApp = new Cio().useClient(multiplex(new Cio()))
+  t.teardown(() => clientApp.close({ timeout: 0 }))
+  const { mux } = await clientApp.connect({ port: outermost.port, host: '127.0.0.1' })
+  const inside = new Peer(await mux.open('inside'))
+  inside.send({ type: 1, flags: 1, id: 1 })
+  inside.send(opening(1, 'answer'))
+  inside.send({ type: 1, flags: 4, id: 1 })
+  await inside.until(({ id, flags }) => id === 1 && flags === 8)
+  t.pass()
+})
 
 test('over mutual TLS, a stream has the verified peer of its connection', async (t) => {
   const app = echoing({
@@ -697,6 +900,128 @@ for (const [what, flood] of Object.entries(floods)) {
   })
 }
 
+test('streams may come out of order, as goroutines that open at once send them (hashicorp/yamux)', async (t) => {
+  const { peer } = await attacked(t)
+  for (const id of [5, 1, 3]) {
+    peer.send({ type: 1, flags: 1, id })
+    peer.send(opening(id, 'echo'))
+    peer.send({ type: 0, flags: 4, id, payload: Buffer.from(`stream ${id}`) })
+  }
+  for (const id of [1, 3, 5]) t.is(await peer.textOf(id), `stream ${id}`)
+  // A number whose stream is over may be another one's.
+  peer.frames.length = 0
+  peer.send({ type: 1, flags: 1, id: 3 })
+  peer.send(opening(3, 'echo'))
+  peer.send({ type: 0, flags: 4, id: 3, payload: Buffer.from('again') })
+  t.is(await peer.textOf(3), 'again')
+})
+
+test('a reader that is late with a stream does not end another one of its number', async (t) => {
+  const first = deferred<Duplex>()
+  const inner = echoing({
+    late: async (ctx) => {
+      first.resolve(ctx.stream)
+      ctx.stream.end()
+      await once(ctx.stream, 'close')
+    },
+  })
+  const { peer } = await attacked(t, {}, inner)
+  peer.send({ type: 1, flags: 1, id: 1 })
+  peer.send(opening(1, 'late'))
+  peer.send({ type: 0, flags: 4, id: 1, payload: Buffer.from('unread') })
+  await peer.until(({ id, flags }) => id === 1 && flags === 4)
+  await peer.ping()
+  peer.frames.length = 0
+  peer.send({ type: 1, flags: 1, id: 1 })
+  peer.send(opening(1, 'echo'))
+  await peer.until(({ id, flags }) => id === 1 && flags === 2)
+  ;(await first.promise).destroy()
+  peer.send({ type: 0, flags: 4, id: 1, payload: Buffer.from('alive') })
+  t.is(await peer.textOf(1), 'alive')
+})
+
+/** The widths by which a peer was told of a window, after it had ended its side or we ours. */
+const windowsOf = (peer: Peer, id: number): number[] =>
+  peer.frames
+    .filter((one) => one.id === id && one.type === 1 && one.flags === 0)
+    .map(({ length }) => length)
+
+/** An app in memory, so that what is sent at once comes at once. */
+function inMemory(t: ExecutionContext, inner: Cio<MuxedContext>): Peer {
+  const app = new Cio().useConnection(multiplex(inner))
+  t.teardown(() => app.close({ timeout: 0 }))
+  const [one, other] = duplexPair()
+  app.handle(other)
+  return new Peer(one)
+}
+
+const sending = (id: number, bytes: number): Buffer[] => {
+  const frames: Buffer[] = []
+  for (let left = bytes; left > 0; left -= 50_000) {
+    frames.push(frame({ type: 0, flags: 0, id, payload: Buffer.alloc(Math.min(left, 50_000)) }))
+  }
+  return frames
+}
+
+test('no window is sent for a stream that the peer has ended, or both sides have (hashicorp/yamux)', async (t) => {
+  const inner = echoing({
+    all: async (ctx) => void (await readAll(ctx)),
+    early: (ctx) => void ctx.stream.end('early'),
+  })
+  const peer = inMemory(t, inner)
+  for (const [id, name] of [
+    [1, 'all'],
+    [3, 'early'],
+  ] as const) {
+    peer.write(
+      Buffer.concat([
+        frame({ type: 1, flags: 1, id }),
+        frame(opening(id, name)),
+        ...sending(id, 200_000),
+        frame({ type: 1, flags: 4, id }),
+      ]),
+    )
+    await peer.until((one) => one.id === id && one.flags === 4)
+    await peer.ping()
+    t.deepEqual(windowsOf(peer, id), [])
+  }
+})
+
+test('a window comes before our end of a stream, or when the peer has used all of it', async (t) => {
+  const inner = echoing({
+    some: async (ctx) => {
+      let length = 0
+      for await (const chunk of ctx) if ((length += chunk.length) >= 200_000) break
+      ctx.stream.end('enough')
+    },
+    early: (ctx) => void ctx.stream.end('early'),
+  })
+  const peer = inMemory(t, inner)
+  peer.write(
+    Buffer.concat([
+      frame({ type: 1, flags: 1, id: 1 }),
+      frame(opening(1, 'some')),
+      ...sending(1, 200_000),
+    ]),
+  )
+  await peer.until(({ id, flags }) => id === 1 && flags === 4)
+  await peer.ping()
+  const last = peer.frames.filter(({ id }) => id === 1).at(-1)!
+  t.is(last.flags, 4, 'nothing after it')
+  t.is(windowsOf(peer, 1).length, 1)
+
+  const window = 256 * 1024
+  peer.send({ type: 1, flags: 1, id: 3 })
+  peer.send(opening(3, 'early'))
+  await peer.until(({ id, flags }) => id === 3 && flags === 4)
+  peer.write(Buffer.concat(sending(3, window - 1)))
+  await peer.ping()
+  t.deepEqual(windowsOf(peer, 3), [])
+  peer.write(Buffer.concat(sending(3, 1)))
+  await peer.until((one) => one.id === 3 && one.type === 1 && one.flags === 0)
+  t.deepEqual(windowsOf(peer, 3), [window])
+})
+
 test('a stream that is reset counts until its handler has returned', async (t) => {
   const release = deferred()
   let running = 0
@@ -855,4 +1180,33 @@ test('single bytes that are not read hold no more memory than their number', (t)
     backlog.drain().map(({ length }) => length),
     [5, large.length],
   )
+})
+
+test.serial(
+  'an opening costs what its bytes do, and holds twice of them, however it is cut',
+  async (t) => {
+    const max = 60_000
+    const bytes = writeOpening({ name: 'x'.repeat(max - 10), headers: {} }, max)
+    const read = (size: number): OpeningReader => {
+      const reader = new OpeningReader(max)
+      for (let at = 0; at < size; at++) t.is(reader.take(bytes.subarray(at, at + 1)), undefined)
+      return reader
+    }
+    const bare = (size: number): void => {
+      const reader = new OpeningReader(max)
+      for (let at = 0; at < size; at++) reader.take(bytes.subarray(at, at + 1))
+    }
+    t.true((await growth(bare, 7_000, 8)) < 24)
+    // With what a test run holds besides.
+    const count = 100
+    const memory = held(() => Array.from({ length: count }, () => read(10_000)))
+    t.true(memory < count * 2 * 10_000 + 1_000_000, `${memory} bytes`)
+  },
+)
+
+test('short pieces take short blocks', (t) => {
+  const backlog = new ReceiveBuffer()
+  backlog.add(Buffer.from('x'), 100)
+  const [block] = backlog.drain()
+  t.is(block!.buffer.byteLength, 64)
 })

@@ -8,6 +8,7 @@ import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { networkOf } from './limit/address.ts'
 import { ConnectionLimiter, type Cap } from './limit/connection-limiter.ts'
 import { HandshakeLimiter } from './limit/handshake-limiter.ts'
+import { Queues } from './limit/queues.ts'
 
 const log = debug('cio:limit')
 
@@ -72,12 +73,19 @@ export interface LimitOptions {
    * @default 100_000
    */
   readonly maxAddresses?: number
+  /**
+   * Bytes that may wait to be sent, over all connections. Above it, those that would take longest
+   * to read what waits for them are closed first. `Infinity` has no bound.
+   *
+   * @default 536_870_912
+   */
+  readonly queued?: number
 }
 
 /** The option of {@link limit} that a connection was over. */
-export type LimitReason = Cap | 'handshakes'
+export type LimitReason = Cap | 'handshakes' | 'queued'
 
-/** A connection that was refused, as the event `limit` tells it. */
+/** A connection that was refused, or closed for `queued`, as the event `limit` tells it. */
 export interface LimitRefusal {
   readonly reason: LimitReason
   /** What it was counted as: an IPv4 address, or the /64 of an IPv6 address; null where it has none. */
@@ -98,7 +106,9 @@ export interface LimitCounts {
   readonly waiting: number
   /** Connections that wait for their handshake to begin. */
   readonly handshakesWaiting: number
-  /** Connections that were refused so far, by reason. */
+  /** Bytes that waited to be sent over all connections, when that was last looked at. */
+  readonly queued: number
+  /** Connections that were refused, or closed for `queued`, so far, by reason. */
   readonly refused: Readonly<Record<LimitReason, number>>
 }
 
@@ -109,13 +119,16 @@ export interface Limit extends Middleware<ConnectionContext> {
 
 declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
-    /** `limit` has refused a connection; `reject` tells of the same. */
+    /**
+     * `limit` has refused a connection; `reject` tells of the same. Or it has closed one for
+     * `queued`, of which `remoteError` tells.
+     */
     limit: [refusal: LimitRefusal, ctx: ConnectionContext]
   }
 }
 
 /**
- * Bounds connections, how fast they come, and the handshakes under way.
+ * Bounds connections, how fast they come, handshakes under way, and bytes that wait to be sent.
  *
  * What is over a bound is closed, or waits for its turn if `waitTimeout` says so. Handshakes always
  * wait: a thousand clients that come back at once are let in one after the other, and the
@@ -131,7 +144,7 @@ declare module '../src/lifecycle/app-events.ts' {
  * @order before `secure`, after `proxyProtocol`
  * @adds nothing to `ctx`; the middleware itself has `counts`
  * @rejects `ERR_CIO_REJECTED` (remote): it is over a bound, told by `reject`, and by `limit` with the
- *   reason
+ *   reason; `ERR_CIO_SLOW_READER` (remote): more than `queued` waits in all, and it is the slowest
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
  * @example
@@ -150,28 +163,43 @@ export function limit(options: LimitOptions = {}): Limit {
     bounds.maxWaiting,
     bounds.handshakeWaitTimeout,
   )
-  const refused = { connections: 0, perAddress: 0, rate: 0, ratePerAddress: 0, handshakes: 0 }
+  const refused: Record<LimitReason, number> = {
+    connections: 0,
+    perAddress: 0,
+    rate: 0,
+    ratePerAddress: 0,
+    handshakes: 0,
+    queued: 0,
+  }
 
-  const refuse = (ctx: ConnectionContext, refusal: LimitRefusal): CioError<'ERR_CIO_REJECTED'> => {
+  const note = (ctx: ConnectionContext, refusal: LimitRefusal): void => {
     refused[refusal.reason]++
     emitSafely(ctx.app, 'limit', refusal, ctx)
+  }
+  const refuse = (ctx: ConnectionContext, refusal: LimitRefusal): CioError<'ERR_CIO_REJECTED'> => {
+    note(ctx, refusal)
     const message = `${ctx.remote} was turned away by \`limit\`: ${inWords(refusal)}`
     log('%d %s', ctx.id, message)
     return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
   }
 
+  const queues = new Queues(bounds.queued, (ctx, queued, total) => {
+    note(ctx, { reason: 'queued', address: addressOf(ctx), waited: false })
+    ctx.destroy(tooSlow(ctx, queued, total, bounds.queued))
+  })
+
   const middleware = defineMiddleware<ConnectionContext>(
     { name: 'limit', after: 'proxyProtocol', before: 'secure' },
     async function limit(ctx, next) {
       // Now: it is forgotten with the socket.
-      const { address: whole, transport } = ctx
-      const address = whole === null ? null : networkOf(whole)
-      const entered = gate.enter(address ?? undefined, transport!)
+      const address = addressOf(ctx)
+      const entered = gate.enter(address ?? undefined, ctx.transport!)
       const verdict = await entered
       if (verdict === 'gone') return
       if (verdict !== 'in') {
         throw refuse(ctx, { reason: verdict, address, waited: entered instanceof Promise })
       }
+      queues.enter(ctx)
       try {
         if (bounds.handshakes < Infinity && ctx.awaitsHandshake) {
           const turn = handshakes.enter(ctx)
@@ -184,6 +212,7 @@ export function limit(options: LimitOptions = {}): Limit {
         await next()
       } finally {
         handshakes.leave(ctx)
+        queues.leave(ctx)
         gate.leave(address ?? undefined)
       }
     },
@@ -205,11 +234,23 @@ export function limit(options: LimitOptions = {}): Limit {
       get handshakesWaiting() {
         return handshakes.waiting
       },
+      get queued() {
+        return queues.total
+      },
       get refused() {
         return { ...refused }
       },
     },
   })
+}
+
+function addressOf({ address }: ConnectionContext): string | null {
+  return address === null ? null : networkOf(address)
+}
+
+function tooSlow(ctx: ConnectionContext, queued: number, total: number, most: number): CioError {
+  const message = `${ctx.remote} was closed by \`limit\`: ${total} bytes wait to be sent in all, more than the ${most} of \`queued\`, and it is the slowest, with ${queued} of them`
+  return new CioError('ERR_CIO_SLOW_READER', message, { fault: 'remote' })
 }
 
 const unbounded: Rate = { count: Infinity, per: 1_000 }
@@ -225,8 +266,9 @@ function checked(options: LimitOptions): Required<LimitOptions> {
     waitTimeout = 0,
     maxWaiting = 10_000,
     maxAddresses = 100_000,
+    queued = 512 * 1024 * 1024,
   } = options
-  const counts = { connections, perAddress, handshakes, maxWaiting, maxAddresses }
+  const counts = { connections, perAddress, handshakes, maxWaiting, maxAddresses, queued }
   const durations = { handshakeWaitTimeout, waitTimeout }
   const rates = { rate, ratePerAddress }
   checkOptionNames('limit', options, Object.keys({ ...counts, ...durations, ...rates }))

@@ -161,7 +161,8 @@ export function multiplex(
         stream: Duplex,
         opening: Omit<Muxed, 'parent'>,
       ): ConnectionContext & Connection => {
-        const extend: MuxedContext = { muxed: { ...opening, parent: ctx } }
+        // The address that counts is that of the connection, whichever it is.
+        const adds = { muxed: { ...opening, parent: ctx }, origin: ctx.forwardedFor }
         const socket = ctx.socket ?? undefined
         const made = to.handle(stream, { extend, flushTimeout, ...(socket && { socket }) })
         runs.add(made)

@@ -58,9 +58,10 @@ const unixSocket = 'unix'
  * header of version 1 or 2, or it is turned away. What anybody else sends is not believed: one that
  * begins with a header is turned away; others come in under their own address, without a wait.
  *
- * `ctx.address` and `ctx.remote` tell of the client from then on; `ctx.socket` remains the socket
- * of the sender, and `ctx.peer` whoever TLS has verified. A common name in the header is the word
- * of the sender: `ctx.proxied.ssl.cn`.
+ * `ctx.address` and `ctx.remote` are those of the client from then on; `ctx.socket` remains the socket
+ * of the sender, and `ctx.peer` the identity that TLS has verified. If the header does not say which
+ * client it is (`PROXY UNKNOWN`), `ctx.address` is null, so that no rule by address holds. A common
+ * name in the header is the word of the sender: `ctx.proxied.ssl.cn`.
  *
  * @pipelines connection
  * @order before `secure`, and before `limit`, `route` and `startTls`: the header comes before all
@@ -100,8 +101,7 @@ export function proxyProtocol(
       if (isTrusted(ctx)) {
         const proxied = await header(ctx, timeout, maxSize)
         ctx.proxied = proxied
-        // A client of a Unix socket has no address: the sender's holds.
-        if (proxied.source && isIP(proxied.source.address) !== 0) ctx.forwardedFor = proxied.source
+        if (proxied.command === 'proxy') ctx.forwardedFor = originOf(proxied)
         if (log.enabled) log('%d %s v%d, %s', ctx.id, proxied.command, proxied.version, ctx.remote)
         return next()
       }
@@ -117,12 +117,18 @@ export function proxyProtocol(
   )
 }
 
+/** A client of a Unix socket has no address, and the sender's is not its own. */
+function originOf({ source }: Proxied): ConnectionContext['forwardedFor'] {
+  return source && isIP(source.address) !== 0 ? source : 'unknown'
+}
+
 function compileTrust(trusted: readonly string[]): (ctx: ConnectionContext) => boolean {
   const isList = Array.isArray(trusted)
   const networks = isList ? trusted.filter((network) => network !== unixSocket) : trusted
   const isTrusted: Networks = compileNetworks('proxyProtocol', 'trusted', networks)
   const unix = isList && trusted.includes(unixSocket)
-  return ({ address, server }) => {
+  return ({ address, forwardedFor, server }) => {
+    if (forwardedFor === 'unknown') return false
     // No address alone proves nothing: a TCP socket that was reset has none either.
     if (address === null) return unix && typeof server?.address === 'string'
     return isTrusted(address)

@@ -133,7 +133,10 @@ function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessag
   const beneath = contextOf(request)
   const stream = streamOf(client, beneath?.remote ?? 'a client')
   byStream.set(stream, request)
-  const ctx = app.handle(stream, beneath?.socket ? { socket: beneath.socket } : {})
+  const ctx = app.handle(stream, {
+    ...(beneath?.socket && { socket: beneath.socket }),
+    ...(beneath && { extend: { origin: beneath.forwardedFor } }),
+  })
   byContext.set(ctx, request)
   if (!beneath) return
   const drain = (): void => ctx.drain()

@@ -1,4 +1,4 @@
-/** A budget of handshakes: so many at once, the rest wait in line. */
+/** A budget of handshakes: so many at once, one more in each turn of the event loop. */
 
 import type { Cio } from '../../src/cio.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
@@ -20,6 +20,10 @@ const begun: Progress = { read: undefined, looks: 0 }
 /**
  * Handshakes that are under way.
  *
+ * At most one begins in each turn of the event loop. Handshakes that begin together stay in step: in
+ * each turn the signatures of all of them are made, a millisecond or two each, before a connection
+ * that lives is served.
+ *
  * One stops to count when it is done, when its connection is gone, or, while others wait, when its
  * peer has not sent a byte for a while, or has not come to the end in five times that: such a one
  * costs nothing, and a few hundred peers that begin a handshake and fall silent, or go on byte by
@@ -32,12 +36,14 @@ export class HandshakeLimiter {
   readonly #under = new Map<StreamContext, Progress>()
   readonly #apps = new WeakSet<Cio>()
   #timer: NodeJS.Timeout | undefined
+  /** Nothing begins until it has been called. */
+  #turn: NodeJS.Immediate | undefined
 
   /** @param timeout Milliseconds that one waits in line */
   constructor(most: number, mostWaiting: number, timeout: number) {
     this.#most = most
     this.#mostWaiting = mostWaiting
-    this.#line = new WaitQueue(timeout)
+    this.#line = new WaitQueue(timeout, () => !this.#hasRoom)
   }
 
   /** How many are under way. */
@@ -53,20 +59,44 @@ export class HandshakeLimiter {
   /** Waits for one's turn; from then on it counts. Late at once where too many wait. */
   enter(ctx: StreamContext): Promise<Ending> | Ending {
     this.#listen(ctx.app)
-    if (this.#under.size < this.#most) {
-      this.#under.set(ctx, begun)
+    // Not past those who wait.
+    if (!this.#turn && this.#line.length === 0 && this.#hasRoom) {
+      this.#begin(ctx)
       return 'turn'
     }
-    if (this.#line.length >= this.#mostWaiting) return 'late'
-    this.#timer ??= setInterval(() => this.#look(), stallInterval)
-    return this.#line.join(ctx.transport!, () => this.#under.set(ctx, begun))
+    // Those who wait for no more than the next turns of the loop are not too many.
+    if (this.#under.size + this.#line.length >= this.#most + this.#mostWaiting) return 'late'
+    const turn = this.#line.join(ctx.transport!, () => this.#begin(ctx))
+    this.#watch()
+    return turn
+  }
+
+  get #hasRoom(): boolean {
+    return this.#under.size < this.#most
+  }
+
+  #begin(ctx: StreamContext): void {
+    this.#under.set(ctx, begun)
+    this.#turn ??= setImmediate(this.#next)
+  }
+
+  readonly #next = (): void => {
+    this.#turn = undefined
+    if (this.#hasRoom) this.#line.call()
+    this.#watch()
+  }
+
+  /** Looks at who makes progress while somebody waits for room, and only then. */
+  #watch(): void {
+    if (this.#line.length === 0) this.#rest()
+    else if (!this.#hasRoom) this.#timer ??= setInterval(() => this.#look(), stallInterval)
   }
 
   /** It is done, or gone: the next one may begin. */
   leave(ctx: StreamContext): void {
     if (!this.#under.delete(ctx)) return
-    this.#line.call()
     if (this.#line.length === 0) this.#rest()
+    else this.#turn ??= setImmediate(this.#next)
   }
 
   /** One listener for all connections of an app; the first, since one that throws is the last. */
@@ -82,14 +112,18 @@ export class HandshakeLimiter {
     setImmediate(() => {
       // As they are now: those whose turn comes meanwhile have had no time to make progress.
       const under = [...this.#under]
+      // As many stop to count as there are who wait: the others may yet come to their end.
+      let waiting = this.#line.length
       for (const [ctx, before] of under) {
-        if (this.#line.length === 0) break
+        if (waiting === 0) break
         const read = ctx.socket?.bytesRead ?? 0
         const looks = before.looks + 1
-        if (read === before.read || looks > mostLooks) this.leave(ctx)
-        else if (this.#under.has(ctx)) this.#under.set(ctx, { read, looks })
+        if (read === before.read || looks > mostLooks) {
+          this.leave(ctx)
+          waiting--
+        } else if (this.#under.has(ctx)) this.#under.set(ctx, { read, looks })
       }
-      if (this.#line.length === 0) this.#rest()
+      this.#watch()
     })
   }
 

@@ -13,13 +13,18 @@ interface Waiting {
 /** A line: first come, first served, each within the same bounded time. */
 export class WaitQueue {
   readonly #timeout: number
+  readonly #mayExpire: () => boolean
   // A Set is a queue from whose middle one can leave.
   readonly #waiting = new Set<Waiting>()
   #timer: NodeJS.Timeout | undefined
 
-  /** @param timeout Milliseconds; `Infinity` waits for ever */
-  constructor(timeout: number) {
+  /**
+   * @param timeout Milliseconds; `Infinity` waits for ever
+   * @param mayExpire False while those who wait are about to have their turn
+   */
+  constructor(timeout: number, mayExpire: () => boolean = () => true) {
     this.#timeout = timeout
+    this.#mayExpire = mayExpire
   }
 
   /** How many wait. */
@@ -66,7 +71,7 @@ export class WaitQueue {
     for (const { until, end } of this.#waiting) {
       // Node's timers round down.
       const left = Math.ceil(until - now)
-      if (left > 1) {
+      if (left > 1 || !this.#mayExpire()) {
         this.#timer = setTimeout(() => this.#expire(), left)
         return
       }

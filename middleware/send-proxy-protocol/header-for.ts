@@ -10,7 +10,7 @@ import type { ProxyHeader } from './encode.ts'
 export function headerFor(ctx: StreamContext & { readonly proxied?: Proxied | null }): ProxyHeader {
   const { socket, forwardedFor, proxied } = ctx
   const ends = {
-    source: forwardedFor ?? remoteEndpoint(socket),
+    source: forwardedFor === 'unknown' ? null : (forwardedFor ?? remoteEndpoint(socket)),
     destination: (forwardedFor && proxied?.destination) ?? localEndpoint(socket),
   }
   if (!(socket instanceof TLSSocket)) return { ...proxied, ...ends, command: 'proxy' }

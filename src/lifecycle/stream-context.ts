@@ -26,10 +26,11 @@ export abstract class StreamContext extends Context {
    */
   socket: Socket | null = null
   /**
-   * Whom the other side speaks for, where a sender that is trusted has said so, such as a load
-   * balancer by `proxyProtocol`. Null where it speaks for itself.
+   * The client that the other side relays, where a trusted sender says so, such as a load balancer
+   * by `proxyProtocol`. `'unknown'` where it relays a client and does not say which. Null where it
+   * speaks for itself.
    */
-  forwardedFor: Endpoint | null = null
+  forwardedFor: Endpoint | 'unknown' | null = null
 
   /** Whether it goes on without TLS, as far as `secure` is concerned; see `skipTls()`. */
   tlsSkipped = false
@@ -111,9 +112,11 @@ export abstract class StreamContext extends Context {
 
   /**
    * The IP address that counts, for limits, for lists by address and for logs, in canonical form:
-   * that of `forwardedFor`, or else the socket's own. Null where there is none, as on a Unix socket.
+   * that of `forwardedFor`, or else the socket's own. Null where there is none, as on a Unix socket, or
+   * where the origin is unknown: a balancer's address must not stand for its clients'.
    */
   get address(): string | null {
+    if (this.forwardedFor === 'unknown') return null
     return (this.forwardedFor ?? remoteEndpoint(this.socket))?.address ?? null
   }
 
@@ -129,7 +132,9 @@ export abstract class StreamContext extends Context {
     // Node forgets the address with the socket, unless somebody has asked for it before.
     const unnamed = socket?.destroyed ? 'a peer that is gone' : 'a local socket'
     const sender = own ? formatEndpoint(own) : socket ? unnamed : 'a stream'
-    return forwardedFor ? `${formatEndpoint(forwardedFor)} by way of ${sender}` : sender
+    if (forwardedFor === null) return sender
+    const client = forwardedFor === 'unknown' ? 'an unknown client' : formatEndpoint(forwardedFor)
+    return `${client} by way of ${sender}`
   }
 
   /**

@@ -73,5 +73,6 @@ test('a living connection is answered between the handshakes of hundreds of clie
     handshakes: 0,
     waiting: 0,
     handshakesWaiting: 0,
+    queued: 0,
   })
 })

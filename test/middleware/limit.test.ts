@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { type Socket, connect as connectNet } from 'node:net'
+import type { Duplex } from 'node:stream'
 import {
   Cio,
   type ConnectionContext,
@@ -10,10 +11,12 @@ import {
   type ListenOptions,
   type ServerContext,
   limit,
+  route,
+  startTls,
 } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
-import { dialOver, nextEvent, socketPath } from '../support/transports.ts'
+import { dialOver, nextEvent, networks, socketPath } from '../support/transports.ts'
 
 interface Bounded {
   readonly app: Cio
@@ -23,6 +26,11 @@ interface Bounded {
   readonly refusals: LimitRefusal[]
   /** What `reject` told. */
   readonly rejections: Error[]
+}
+
+/** Greets when it hears something, and stays. */
+async function greeting(ctx: ConnectionContext): Promise<void> {
+  for await (const _ of ctx) ctx.stream.write('hello')
 }
 
 /** A server that greets who is let in, and keeps the connection until the peer ends it. */
@@ -88,8 +96,22 @@ async function leave(app: Cio, socket: Socket): Promise<void> {
   await over
 }
 
-const nothing = { connections: 0, perAddress: 0, rate: 0, ratePerAddress: 0, handshakes: 0 }
-const idle = { connections: 0, addresses: 0, handshakes: 0, waiting: 0, handshakesWaiting: 0 }
+const nothing = {
+  connections: 0,
+  perAddress: 0,
+  rate: 0,
+  ratePerAddress: 0,
+  handshakes: 0,
+  queued: 0,
+}
+const idle = {
+  connections: 0,
+  addresses: 0,
+  handshakes: 0,
+  waiting: 0,
+  handshakesWaiting: 0,
+  queued: 0,
+}
 
 test('a connection over the cap is refused at once, told and counted', async (t) => {
   const { bounds, server, refusals, rejections } = await bounded(t, { connections: 2 })
@@ -368,6 +390,70 @@ test('a listener for `secure` that throws keeps no handshake in the count', asyn
   t.like(bounds.counts, { connections: 1, handshakes: 0 })
 })
 
+test('a connection that makes no handshake takes no slot of them', async (t) => {
+  const listening = identity('server')
+  const bounds = limit({ handshakes: 1, maxWaiting: 0 })
+  const inner = new Cio().useConnection(bounds).useConnection(greeting)
+  const behindTls = new Cio().useConnection(route([{ to: inner }]), { before: [], after: 'secure' })
+  const passing = new Cio().useConnection(route([{ to: [bounds, greeting] }]))
+  const plain = new Cio().useConnection(startTls()).useConnection(bounds).useConnection(greeting)
+  for (const [app, transport] of [
+    [behindTls, 'TLS 1.3'],
+    [passing, 'tcp'],
+    [plain, 'tcp'],
+  ] as const) {
+    const server = await serve(t, app, listening)
+    for (let index = 0; index < 2; index++) {
+      const client = await dialOver(t, transport, server)
+      client.write('x')
+      t.is(String((await once(client, 'data'))[0]), 'hello')
+      t.is(bounds.counts.handshakes, 0)
+    }
+  }
+})
+
+for (const transport of networks) {
+  test(`above \`queued\` in all, a connection that reads nothing is closed, and told (${transport})`, async (t) => {
+    const bounds = limit({ queued: 20_000_000 })
+    const app = new Cio().useConnection(bounds).useConnection(async (ctx) => {
+      ctx.stream.write(Buffer.alloc(12_000_000))
+      await once(ctx.stream, 'close')
+    })
+    const refusal = nextEvent(app, 'limit')
+    const told = nextEvent(app, 'remoteError')
+    const server = await serve(t, app, transport === 'tcp' ? {} : identity('server'))
+    const [one, other] = [
+      await dialOver(t, transport, server),
+      await dialOver(t, transport, server),
+    ]
+    t.deepEqual((await refusal)[0], { reason: 'queued', address: '127.0.0.1', waited: false })
+    t.like((await told)[0], { code: 'ERR_CIO_SLOW_READER', fault: 'remote' })
+    t.is(bounds.counts.refused.queued, 1)
+    const read = async (socket: Duplex): Promise<number> => {
+      let length = 0
+      socket.on('data', (chunk: Buffer) => (length += chunk.length))
+      while (length < 12_000_000 && !socket.destroyed && !socket.readableEnded) {
+        await Promise.race(['data', 'end', 'close'].map((event) => once(socket, event))).catch(
+          () => {},
+        )
+      }
+      return length
+    }
+    const lengths = await Promise.all([one, other].map(read))
+    t.is(lengths.filter((length) => length === 12_000_000).length, 1, String(lengths))
+  })
+}
+
+test('what waits to be sent counts also when the handler has returned', async (t) => {
+  const bounds = limit({ queued: 5_000_000 })
+  const app = new Cio().useConnection(bounds).useConnection((ctx) => {
+    ctx.stream.end(Buffer.alloc(20_000_000))
+  })
+  const told = nextEvent(app, 'remoteError')
+  await dial(t, await serve(t, app))
+  t.like((await told)[0], { code: 'ERR_CIO_SLOW_READER' })
+})
+
 test('bounds are shared by the servers of all apps that have the middleware', async (t) => {
   const { bounds, server } = await bounded(t, { connections: 1 })
   const other = await serve(t, new Cio().useConnection(bounds))
@@ -381,6 +467,7 @@ for (const [title, options] of [
   ['a negative wait', { waitTimeout: -1 }],
   ['a bare number for a rate', { rate: 10 }],
   ['a misspelt option', { perAdress: 10 }],
+  ['no bytes', { queued: 0 }],
 ] as const) {
   test(`${title} is no option`, (t) => {
     t.throws(() => limit(options as LimitOptions), { code: 'ERR_CIO_OPTION' })

@@ -7,13 +7,18 @@ import { connect as connectTls } from 'node:tls'
 import {
   Cio,
   type CioError,
+  type ClientContext,
   type ConnectionContext,
+  type Next,
   type Proxied,
   type ProxyProtocolOptions,
   allowList,
+  limit,
   lines,
+  multiplex,
   proxyHeader,
   proxyProtocol,
+  route,
 } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
@@ -113,11 +118,22 @@ test('mutual TLS is judged behind a header as without one', async (t) => {
   }
 })
 
-test('a local connection, and one that says nothing, have the address of the sender', async (t) => {
+test('a local connection has the address of the sender', async (t) => {
+  const { app, came } = echo({ trusted })
+  const server = await serve(t, app)
+  const socket = await dial(t, server)
+  socket.end(Buffer.concat([proxyHeader({ command: 'local' }), Buffer.from('x')]))
+  t.is(await readAll(socket), '127.0.0.1: x')
+  const { proxied, forwardedFor, remote } = came.pop()!
+  t.truthy(proxied)
+  t.is(forwardedFor, null)
+  t.notRegex(remote, /by way of/)
+})
+
+test('a client that the header does not name has no address, and not that of the sender', async (t) => {
   const { app, came } = echo({ trusted })
   const server = await serve(t, app)
   for (const header of [
-    proxyHeader({ command: 'local' }),
     proxyHeader({}),
     proxyHeader({}, { version: 1 }),
     Buffer.from('PROXY UNKNOWN 192.0.2.7 198.51.100.1 1 2\r\n'),
@@ -128,12 +144,74 @@ test('a local connection, and one that says nothing, have the address of the sen
   ]) {
     const socket = await dial(t, server)
     socket.end(Buffer.concat([header, Buffer.from('x')]))
-    t.is(await readAll(socket), '127.0.0.1: x')
+    t.is(await readAll(socket), 'null: x')
     const { proxied, forwardedFor, remote } = came.pop()!
     t.truthy(proxied)
-    t.is(forwardedFor, null)
-    t.notRegex(remote, /by way of/)
+    t.is(forwardedFor, 'unknown')
+    t.regex(remote, /^an unknown client by way of 127\.0\.0\.1:\d+$/)
   }
+})
+
+test('no rule by address holds for a client that the header does not name, nor in its streams', async (t) => {
+  const bounds = limit({ perAddress: 1 })
+  const inner = new Cio().useConnection((ctx) => ctx.stream.end(`${ctx.address}`))
+  const app = new Cio()
+    .useConnection(proxyProtocol({ trusted }))
+    .useConnection(bounds)
+    .useConnection(
+      route([
+        {
+          when: { address: ['127.0.0.0/8', '0.0.0.0/0', '::/0'] },
+          to: (ctx) => ctx.stream.end('in'),
+        },
+        {
+          when: { bytes: 'mux' },
+          to: new Cio().useConnection(skip).useConnection(multiplex(inner)),
+        },
+        { to: (ctx) => ctx.stream.end('out') },
+      ]),
+    )
+  const server = await serve(t, app)
+  const unnamed = Buffer.from('PROXY UNKNOWN\r\n')
+  for (let index = 0; index < 2; index++) {
+    const client = await dial(t, server)
+    client.write(Buffer.concat([unnamed, Buffer.from('x')]))
+    t.is(String((await once(client, 'data'))[0]), 'out')
+  }
+  t.is(bounds.counts.addresses, 0)
+  const muxed = new Cio().useClient(sendFirst(Buffer.concat([unnamed, Buffer.from('mux')])))
+  const client = await muxed
+    .useClient(multiplex(new Cio()))
+    .connect({ ...local, port: server.port })
+  t.teardown(() => muxed.close({ timeout: 0 }))
+  t.is(await readAll(await client.mux.open('address')), 'null')
+})
+
+const local = { host: '127.0.0.1' }
+const sendFirst = (bytes: Buffer) =>
+  async function sendFirst(ctx: ClientContext, next: Next): Promise<void> {
+    ctx.stream.write(bytes)
+    await next()
+  }
+
+/** Reads the word that a route was chosen by. */
+async function skip({ stream }: ConnectionContext, next: Next): Promise<void> {
+  while (!stream.read('mux'.length)) await once(stream, 'readable')
+  await next()
+}
+
+test('what is relayed for a client that is not known names none', async (t) => {
+  const upstream = echo({ trusted })
+  const behind = await serve(t, upstream.app)
+  const app = new Cio().useConnection(proxyProtocol({ trusted })).useConnection(async (ctx) => {
+    const client = await dial(t, behind)
+    client.write(proxyHeader(ctx))
+    client.end('x')
+    ctx.stream.end(await readAll(client))
+  })
+  const socket = await dial(t, await serve(t, app))
+  socket.write('PROXY UNKNOWN\r\n')
+  t.is(await readAll(socket), 'null: x')
 })
 
 test('messages name the client and the sender', async (t) => {

@@ -25,7 +25,8 @@ function echo(trusted: readonly string[]): { app: Cio; came: Came[]; told: Recor
     // Read while the connection is there.
     void ctx.peer
     const all = await readAll(ctx)
-    ctx.stream.write(`${ctx.forwardedFor?.port}: ${all}`)
+    const { forwardedFor } = ctx
+    ctx.stream.write(`${forwardedFor === 'unknown' ? forwardedFor : forwardedFor?.port}: ${all}`)
   })
   return { app, came, told: recordEvents(app) }
 }

@@ -5,6 +5,7 @@ import { type ConnectionOptions, type TLSSocket, connect } from 'node:tls'
 import {
   type ConnectionContext,
   type Route,
+  type RouteConditions,
   type RouteOptions,
   Cio,
   allowList,
@@ -15,8 +16,12 @@ import {
   route,
 } from '../../src/index.ts'
 import { contents, identity } from '../support/certificates.ts'
+import { ofBrowser, ofOpenssl } from '../support/client-hello.ts'
+import { growth } from '../support/cost.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
+import { programsOf, serveProgram } from '../support/page.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { recordEvents } from '../support/tls.ts'
+import { firstFlight, recordEvents } from '../support/tls.ts'
 import { nextEvent } from '../support/transports.ts'
 
 /** Says its name and what it reads. */
@@ -410,4 +415,214 @@ test('what is wrong with a route is told when it is made', (t) => {
     t.throws(() => route([], options), { code: 'ERR_CIO_OPTION' })
   }
   t.throws(() => route([{ to, when: { sni: 'a b' } }]), { message: /`sni`.*a b/ })
+})
+
+const hellos = { openssl: ofOpenssl, browser: ofBrowser }
+
+for (const [client, hello] of Object.entries(hellos)) {
+  test(`a post-quantum first message takes its route, cut at every byte (${client})`, async (t) => {
+    const app = routing([
+      { when: { sni: 'other.example.com' }, to: named('other') },
+      { when: { alpn: 'h2', sni: 'www.example.com' }, to: counting },
+    ])
+    t.teardown(() => app.close({ timeout: 0 }))
+    for (let cut = 1; cut < hello.length; cut++) {
+      const [near, far] = duplexPair()
+      app.handle(far)
+      near.write(hello.subarray(0, cut))
+      if (cut % 2) await new Promise(setImmediate)
+      near.end(hello.subarray(cut))
+      t.is(await readAll(near), String(hello.length), `cut at ${cut}`)
+    }
+  })
+}
+
+async function counting(ctx: ConnectionContext): Promise<void> {
+  let length = 0
+  for await (const chunk of ctx) length += chunk.length
+  ctx.stream.end(String(length))
+}
+
+test('a handshake that comes in two segments is made behind `route` and `limit`', async (t) => {
+  const bounds = limit({ handshakes: 1 })
+  const app = new Cio()
+    .useConnection(bounds)
+    .useConnection(route([{ when: { sni: 'localhost' }, to: 'next' }]))
+    .useConnection(named('here'))
+  const server = await serve(t, app, identity('server'))
+  const { length } = (await firstFlight(t)).hello
+  for (let cut = 1; cut < length; cut += Math.ceil(length / 20)) {
+    const { secure, hello, goOn } = await firstFlight(t)
+    const raw = await dial(t, server)
+    raw.setNoDelay(true)
+    raw.write(hello.subarray(0, cut))
+    await new Promise(setImmediate)
+    raw.write(hello.subarray(cut))
+    await goOn(raw)
+    secure.end('hi')
+    t.is(await readAll(secure), 'here: hi')
+  }
+  t.is(bounds.counts.refused.handshakes, 0)
+  t.is(bounds.counts.handshakes, 0)
+})
+
+const floods: Record<string, { readonly when: RouteConditions; readonly bytes: Buffer }> = {
+  'fragments of a byte': {
+    when: { sni: 'a.test', alpn: 'h2' },
+    bytes: Buffer.concat(
+      Array.from({ length: 10_000 }, (_, index) => {
+        return Buffer.from([0x16, 3, 1, 0, 1, [1, 0xff, 0xff, 0xff][index] ?? 0])
+      }),
+    ),
+  },
+  'an expression': { when: { bytes: /^a+b/ }, bytes: Buffer.alloc(60_000, 'a') },
+  'a long path': { when: { http: true }, bytes: Buffer.from(`GET /${'x'.repeat(60_000)}`) },
+  'a long beginning': {
+    when: { bytes: Buffer.alloc(60_000, 'a') },
+    bytes: Buffer.alloc(59_999, 'a'),
+  },
+}
+
+for (const [what, { when, bytes }] of Object.entries(floods)) {
+  test.serial(`${what}, byte by byte, costs what its bytes do`, async (t) => {
+    const app = routing(
+      [
+        { when: { bytes: 'b' }, to: named('never') },
+        { when, to: counting },
+      ],
+      {
+        maxSize: 1_000_000,
+        timeout: Infinity,
+      },
+    )
+    app.on('remoteError', () => {})
+    t.teardown(() => app.close({ timeout: 0 }))
+    const work = async (size: number): Promise<void> => {
+      const [near, far] = duplexPair()
+      const { closed } = app.handle(far)
+      near.on('error', () => {}).resume()
+      for (let at = 0; at < size; at++) {
+        near.write(bytes.subarray(at, at + 1))
+        await new Promise(setImmediate)
+      }
+      near.end()
+      await closed
+    }
+    await work(1_000)
+    t.true((await growth(work, 1_500, 8)) < 20)
+  })
+}
+
+test('an expression is asked again where the line has ended or a good part more has come', async (t) => {
+  const server = await serve(t, routing([{ when: { bytes: /x$/ }, to: named('x') }]))
+  const client = await dial(t, server)
+  client.setNoDelay(true)
+  for (const byte of `${'a'.repeat(300)}x\n`) {
+    client.write(byte)
+    await new Promise(setImmediate)
+  }
+  t.is(String((await once(client, 'data'))[0]).slice(0, 3), 'x: ')
+})
+
+test('an expression that is sticky holds at the beginning alone, each time', async (t) => {
+  const routes: Route[] = [
+    { when: { bytes: /HELLO/y }, to: named('hello') },
+    { when: { bytes: /HELLO/g }, to: named('later') },
+    { to: named('other') },
+  ]
+  const server = await serve(t, routing(routes))
+  for (let index = 0; index < 2; index++) {
+    t.is(await say(t, server, 'HELLO\n'), 'hello: HELLO\n')
+    t.is(await say(t, server, 'NO HELLO\n'), 'later: NO HELLO\n')
+  }
+})
+
+test('behind TLS, another app makes no second handshake, and all events are told once', async (t) => {
+  const inner = new Cio().useConnection(named('inner'))
+  const outer = routing([
+    { when: { alpn: 'x' }, to: named('x') },
+    { to: inner, plain: true },
+  ])
+  const app = new Cio().useConnection(
+    route([
+      { when: { alpn: 'h2' }, to: outer },
+      { when: { alpn: 'mw' }, to: [allowList(['alice']), named('list')] },
+      { to: 'next', plain: true },
+    ]),
+    { before: [], after: 'secure' },
+  )
+  app.useConnection(named('next'))
+  const events: string[] = []
+  for (const event of ['secure', 'plain', 'remoteError', 'error'] as const) {
+    app.on(event, () => events.push(event))
+  }
+  const mutual = { ...identity('server'), ca: contents('root.crt'), ALPNProtocols: ['h2', 'mw'] }
+  const server = await serve(t, app, mutual)
+  const alice = { key: contents('alice.key'), cert: contents('alice.crt') }
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const options = { ...alice, maxVersion }
+    t.is(await saySecurely(t, server, 'hi', { ...options, ALPNProtocols: ['h2'] }), 'inner: hi')
+    t.is(await saySecurely(t, server, 'hi', { ...options, ALPNProtocols: ['mw'] }), 'list: hi')
+    t.is(await saySecurely(t, server, 'hi', options), 'next: hi')
+  }
+  t.deepEqual(
+    events,
+    Array.from({ length: 6 }, () => 'secure'),
+  )
+})
+
+/** Servers of Node's that say their name, in place of those that a page names. */
+async function upstream(t: ExecutionContext, name: string, secured = false): Promise<string> {
+  const app = new Cio().useConnection(named(name))
+  return String((await serve(t, app, secured ? identity('server') : {})).port)
+}
+
+const anyName = { checkServerIdentity: () => undefined }
+const [first = '', behindTls = '', both = '', byName = '', ...more] = programsOf(
+  'docs/middleware/route.md',
+)
+
+test.serial('every program of the page answers its clients: the first', async (t) => {
+  t.deepEqual(more, [], 'one that no client is written for')
+  const server = await serveProgram(t, first, {
+    '10.0.0.0/8': '127.0.0.2/32',
+    'forward(8443)': `pipe(${await upstream(t, 'tls', true)})`,
+    'forward(8080)': `pipe(${await upstream(t, 'http')})`,
+    'pipe(22)': `pipe(${await upstream(t, 'ssh')})`,
+  })
+  const admin = connectNet({ port: server.port, host: '127.0.0.1', localAddress: '127.0.0.2' })
+  t.is(await readAll(admin), 'hello admin\n')
+  const options = { ...anyName, servername: 'shop.example.com' }
+  t.is(await saySecurely(t, server, 'hi', options), 'tls: hi')
+  t.is(await say(t, server, 'GET / HTTP/1.1\r\n\r\n'), 'http: GET / HTTP/1.1\r\n\r\n')
+  t.is(await say(t, server, 'SSH-2.0-x\r\n'), 'ssh: SSH-2.0-x\r\n')
+})
+
+test.serial('every program of the page answers its clients: behind TLS', async (t) => {
+  const server = await serveProgram(t, behindTls)
+  t.is(await saySecurely(t, server, '', { ALPNProtocols: ['h2'] }), 'two\n')
+  t.is(await saySecurely(t, server, '', { ALPNProtocols: ['http/1.1'] }), 'one\n')
+  t.is(await saySecurely(t, server, ''), 'one\n')
+})
+
+test.serial('every program of the page answers its clients: with TLS and without', async (t) => {
+  const server = await serveProgram(t, both)
+  t.is(await saySecurely(t, server, ''), 'nobody listens in\n')
+  t.is(await say(t, server, 'hi\n'), 'anybody may listen in\n')
+})
+
+test.serial('every program of the page answers its clients: by name', async (t) => {
+  const shop = await upstream(t, 'shop', true)
+  const rest = await upstream(t, 'rest', true)
+  const server = await serveProgram(t, byName, {
+    "host: '10.0.0.7', port: 443": `host: '127.0.0.1', port: ${shop}`,
+    "host: '10.0.0.8', port: 443": `host: '127.0.0.1', port: ${rest}`,
+  })
+  for (const [servername, answer] of [
+    ['shop.example.com', 'shop: hi'],
+    ['www.example.com', 'rest: hi'],
+    ['elsewhere.test', 'who is that?\n'],
+  ] as const) {
+    t.is(await saySecurely(t, server, 'hi', { ...anyName, servername }), answer)
+  }
 })

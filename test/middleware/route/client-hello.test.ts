@@ -3,10 +3,24 @@ import fc from 'fast-check'
 import { once } from 'node:events'
 import { type Socket, connect as connectNet, createServer } from 'node:net'
 import { type ConnectionOptions, connect } from 'node:tls'
+import { growth } from '../../support/cost.ts'
+import { askedFor, ofBrowser, ofOpenssl } from '../../support/client-hello.ts'
 import { type ClientHello, ClientHelloReader } from '../../../middleware/route/client-hello.ts'
 
 const readClientHello = (bytes: Buffer): ClientHello | null | undefined =>
   new ClientHelloReader().read(bytes)
+
+/** What is read of bytes that come in these pieces. */
+function readPieces(pieces: readonly Buffer[]): ClientHello | null | undefined {
+  const reader = new ClientHelloReader()
+  let all = Buffer.alloc(0)
+  let hello: ClientHello | null | undefined
+  for (const piece of pieces) {
+    all = Buffer.concat([all, piece])
+    hello = reader.read(all)
+  }
+  return hello
+}
 
 /** The first bytes of a client of Node's. */
 async function hello(t: ExecutionContext, options: ConnectionOptions): Promise<Buffer> {
@@ -61,6 +75,47 @@ for (const version of versions) {
     }
   })
 }
+
+for (const [client, bytes] of [
+  ['OpenSSL', ofOpenssl],
+  ['a browser', ofBrowser],
+] as const) {
+  test(`a post-quantum message of ${client} is read in two segments, cut at every byte`, (t) => {
+    t.true(bytes.length > 1_460, 'more than one segment')
+    for (let cut = 0; cut <= bytes.length; cut++) {
+      const pieces = [bytes.subarray(0, cut), bytes.subarray(cut)]
+      t.deepEqual(readPieces(pieces), askedFor, `cut at ${cut}`)
+    }
+    for (const size of [1, 7, 500]) {
+      const records = inRecords(bytes, size)
+      for (let cut = 0; cut <= records.length; cut += 37) {
+        const pieces = [records.subarray(0, cut), records.subarray(cut)]
+        t.deepEqual(readPieces(pieces), askedFor, `records of ${size}, cut at ${cut}`)
+      }
+    }
+    const single = Array.from(bytes, (byte) => Buffer.of(byte))
+    t.deepEqual(readPieces(single), askedFor)
+  })
+}
+
+test('a message of no length, and one without a fragment, is none, as soon as that is seen', (t) => {
+  const empty = Buffer.from([0x16, 3, 1, 0, 4, 1, 0, 0, 0])
+  t.is(readClientHello(empty), null)
+  t.is(readClientHello(inRecords(empty, 1)), null)
+  const fragment = Buffer.from([0x16, 3, 1, 0, 1, 1])
+  const without = Buffer.from([0x16, 3, 1, 0, 0])
+  t.is(readClientHello(Buffer.concat([fragment, without])), null)
+})
+
+test.serial('fragments of a byte cost what their bytes do, however they are cut', async (t) => {
+  const message = Buffer.concat([Buffer.of(1, 0xff, 0xff, 0xff), Buffer.alloc(20_000)])
+  const records = inRecords(Buffer.concat([Buffer.alloc(5), message]), 1)
+  const byOne = (size: number): void => {
+    const reader = new ClientHelloReader()
+    for (let end = 1; end <= size; end++) reader.read(records.subarray(0, end))
+  }
+  t.true((await growth(byOne, 12_000, 8)) < 24)
+})
 
 test('a long message with many protocols is read', async (t) => {
   const protocols = Array.from({ length: 300 }, (_, index) => `protocol-${index}`)

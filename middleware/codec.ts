@@ -8,7 +8,7 @@ import {
   messages,
 } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
-import { optionError } from '../src/options.ts'
+import { checkCalled, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link codec}. */
@@ -55,6 +55,7 @@ const shownBytes = 16
 export function codec<Decoded, Out = Decoded, In = Decoded>(
   options: CodecOptions<Decoded, Out, In>,
 ): Middleware<StreamContext, CodecContext<In, Out>> {
+  checkCalled('codec', options)
   const { encode, decode, maxLength = defaultMaxLength } = options
   for (const [name, given] of Object.entries({ encode, decode })) {
     if (typeof given !== 'function') throw optionError('codec', name, 'a function', given)

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Duplex } from 'node:stream'
 import type { Cio } from '../src/cio.ts'
 import type { ClientContext } from '../src/client/client.ts'
@@ -162,7 +163,7 @@ export function multiplex(
         opening: Omit<Muxed, 'parent'>,
       ): ConnectionContext & Connection => {
         // The address that counts is that of the connection, whichever it is.
-        const adds = { muxed: { ...opening, parent: ctx }, origin: ctx.forwardedFor }
+        const extend = { muxed: { ...opening, parent: ctx }, forwardedFor: ctx.forwardedFor }
         const socket = ctx.socket ?? undefined
         const made = to.handle(stream, { extend, flushTimeout, ...(socket && { socket }) })
         runs.add(made)
@@ -170,6 +171,8 @@ export function multiplex(
         if (ctx.isDraining) made.drain()
         return made
       }
+      // Streams come by events of the socket, which know nothing of what stands outside.
+      const inside = AsyncLocalStorage.snapshot()
       const session = new Session(ctx.stream, {
         initiator: initiator ?? !('server' in ctx),
         maxStreams,
@@ -178,7 +181,7 @@ export function multiplex(
         window: receiveWindow,
         controlRate,
         remote: ctx.remote,
-        accept: (stream, opening) => run(app, stream, opening).closed,
+        accept: (stream, opening) => inside(run, app, stream, opening).closed,
         fail: (error) => ctx.destroy(error),
         gone: (error, isOrderly) => {
           const cut = (): void => runs.forEach((one) => one.destroy(error))
@@ -198,7 +201,7 @@ export function multiplex(
       }
       const drain = (): void => void leave()
       const outer = ctx.mux
-      const own = muxOf(session, run)
+      const own = muxOf(ctx, session, run)
       ctx.mux = own
       ctx.draining.addEventListener('abort', drain)
       if (ctx.isDraining) drain()

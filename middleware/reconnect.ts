@@ -154,7 +154,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
     { name: 'reconnect', repeats: true, before: 'connect' },
     async function reconnect(ctx, next) {
       const holder = ctx as unknown as { messages: unknown }
-      const outer = holder.messages
+      const outer = ctx.hasMessages ? holder.messages : undefined
       const away = new OfflineMessages(ctx, sendTimeout, maxWaiting)
       holder.messages = away
       let since = Infinity
@@ -189,7 +189,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
       } finally {
         ctx.draining.removeEventListener('abort', stop)
         forget()
-        away.flush()
+        away.close()
         // Who still holds the client is told by it that it is over.
         holder.messages = outer ?? away
       }

@@ -1,6 +1,7 @@
 import debug from 'debug'
 import { emitSafely } from '../src/lifecycle/app-events.ts'
 import { Backoff, type BackoffOptions, sleep } from '../src/rates/backoff.ts'
+import { asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import type { ServerContext } from '../src/server/server.ts'
 
@@ -54,7 +55,7 @@ export function relisten(options: RelistenOptions = {}): Middleware<ServerContex
         try {
           return await next()
         } catch (thrown) {
-          const error = thrown as NodeJS.ErrnoException
+          const error: NodeJS.ErrnoException = asError(thrown)
           const inUse = error.code === 'EADDRINUSE' && error.syscall === 'listen'
           if (!inUse || ctx.arrived || retry > backoff.retries) throw error
           const delay = backoff.delay(retry)

@@ -143,7 +143,7 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
         closed: () => requests.abort(),
         lastMessage,
       })
-      const calls = new Calls(pump, { timeout, maxCalls })
+      const calls = new Calls(ctx, pump, { timeout, maxCalls })
       const requests = new Requests(ctx, pump, procedures)
       const batches = new Batches(pump, calls, requests, maxBatch)
       const outer = ctx.rpc

@@ -1,10 +1,12 @@
 import debug from 'debug'
+import { reportError } from '../src/lifecycle/app-events.ts'
 import { CioError, asError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames } from '../src/options.ts'
 import { handshake } from '../src/tls/secure.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
+import { unawaited } from '../src/unawaited.ts'
 
 /** Options of {@link startTls}. */
 export interface StartTlsOptions {
@@ -88,7 +90,7 @@ export function startTls(
     function startTls(ctx, next) {
       ctx.skipTls()
       let begun = false
-      ctx.startTls = async (goAhead) => {
+      const start = async (goAhead?: () => unknown): Promise<void> => {
         check(ctx, begun)
         begun = true
         try {
@@ -100,6 +102,11 @@ export function startTls(
           throw error
         }
       }
+      // What has destroyed the connection is reported by its end.
+      const untaken = (error: Error): void => {
+        if (!ctx.isClosed) reportError(ctx.app, error, ctx)
+      }
+      ctx.startTls = (goAhead) => unawaited(ctx, start(goAhead), untaken)
       return next()
     },
   )
@@ -115,7 +122,7 @@ function check(ctx: Context, begun: boolean): void {
   if (ctx.stream !== ctx.transport) {
     throw refuse('there is a layer over the socket; call it before `layer` and its like', 'local')
   }
-  if (ctx.messages?.isAwaited) {
+  if (ctx.hasMessages && ctx.messages?.isAwaited) {
     throw refuse('somebody waits for a message; register `events` and `rpc` after it', 'local')
   }
 }
@@ -125,7 +132,8 @@ async function upgrade(
   goAhead: (() => unknown) | undefined,
   timeout: number,
 ): Promise<void> {
-  const { messages, stream } = ctx
+  const { stream } = ctx
+  const messages = ctx.hasMessages ? ctx.messages : undefined
   messages?.release()
   if (messages?.hasMore || stream.readableLength > 0) throw injection(ctx)
   if (stream.listenerCount('data') + stream.listenerCount('readable') > 0) {

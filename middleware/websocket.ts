@@ -135,7 +135,7 @@ function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessag
   byStream.set(stream, request)
   const ctx = app.handle(stream, {
     ...(beneath?.socket && { socket: beneath.socket }),
-    ...(beneath && { extend: { origin: beneath.forwardedFor } }),
+    ...(beneath && { extend: { forwardedFor: beneath.forwardedFor } }),
   })
   byContext.set(ctx, request)
   if (!beneath) return

@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { certs } from '../middleware/certs.ts'
-import { type AppEvents, catchRejections } from './lifecycle/app-events.ts'
+import { type AppEvents, catchRejections, reportError } from './lifecycle/app-events.ts'
 import { callSite } from './pipeline/call-site.ts'
 import {
   type ConnectOptions,
@@ -16,6 +16,7 @@ import {
 import { ConnectionContext, connectionEnd, runConnection } from './lifecycle/connection.ts'
 import type { CloseOptions, CloseResult } from './lifecycle/context.ts'
 import type { ConnectTarget } from './client/dial.ts'
+import { CioError, isCioError } from './errors.ts'
 import { Inspection } from './pipeline/inspection.ts'
 import type { Hints, Middleware } from './pipeline/middleware.ts'
 import { checkDuration, checkSignal, optionError } from './options.ts'
@@ -30,6 +31,7 @@ import {
   runServer,
   serverEnd,
 } from './server/server.ts'
+import { unawaited } from './unawaited.ts'
 
 /** The three pipelines of an app: to list, remove, replace, disable and enable their entries. */
 export interface Pipelines {
@@ -90,6 +92,18 @@ export class Cio<
   }
   readonly #servers = new Set<ServerContext>()
   readonly #streams = new Set<ConnectionContext | ClientContext>()
+
+  static {
+    // Only at run time: the types have the three methods alone.
+    Object.defineProperty(this.prototype, 'use', {
+      value() {
+        throw new CioError(
+          'ERR_CIO_USE',
+          'a Cio app has three pipelines, and no use(): call useConnection() for what runs with each accepted connection, useServer() with each listen(), useClient() with each connect()',
+        )
+      },
+    })
+  }
 
   constructor() {
     super({ captureRejections: true })
@@ -172,16 +186,21 @@ export class Cio<
    * @throws what a middleware threw, or Node's error of connecting, before it was connected;
    *   `ERR_CIO_CONNECT` where none of several targets was
    */
-  async connect(
+  connect(
     target: number | string | ConnectOptions | readonly ConnectTarget[],
     options: ConnectOptions = {},
   ): Promise<ClientContext & Client> {
-    const given: ConnectOptions = { ...options, ...place(target) }
-    checkSignal('connect', given.signal)
-    const ctx = new ClientContext(this, given)
-    this.#track(ctx)
-    await runClient(ctx)
-    return ctx as ClientContext & Client
+    const ctx = new ClientContext(this, { ...options, ...place(target) })
+    const connect = async (): Promise<ClientContext & Client> => {
+      checkSignal('connect', ctx.options.signal)
+      this.#track(ctx)
+      await runClient(ctx)
+      return ctx as ClientContext & Client
+    }
+    return unawaited(ctx, connect(), (error) => {
+      // A refused identity has been reported by `reject`.
+      if (!isCioError(error, 'ERR_CIO_REJECTED')) reportError(this, error, ctx)
+    })
   }
 
   /**

@@ -48,21 +48,52 @@ export function isCioError<Code extends string>(
   error: unknown,
   code?: Code,
 ): error is CioError<Code> {
-  return (
-    error instanceof Error &&
-    error.name === 'CioError' &&
-    (code === undefined || (error as CioError).code === code)
+  try {
+    return (
+      error instanceof Error &&
+      error.name === 'CioError' &&
+      (code === undefined || (error as CioError).code === code)
+    )
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Makes an `Error` of whatever was thrown. An error passes as it is, if it can be read: a getter or
+ * a Proxy may throw itself.
+ */
+export function asError(thrown: unknown): Error {
+  if (isReadableError(thrown)) return thrown
+  return new CioError(
+    'ERR_CIO_NOT_AN_ERROR',
+    `${describe(thrown)} was thrown; throw an Error that can be read`,
   )
 }
 
-/** Makes an `Error` of whatever was thrown. */
-export function asError(thrown: unknown): Error {
-  if (thrown instanceof Error) return thrown
-  return new CioError('ERR_CIO_NOT_AN_ERROR', `${describe(thrown)} was thrown; throw an Error`)
+/** The properties of an error that Cio and Node read. */
+const readProperties = ['name', 'message', 'stack', 'code', 'syscall', 'fault', 'cause'] as const
+
+function isReadableError(thrown: unknown): thrown is Error {
+  try {
+    if (!(thrown instanceof Error)) return false
+    for (const property of readProperties) void (thrown as Partial<CioError>)[property as 'code']
+    return typeof thrown.message === 'string'
+  } catch {
+    return false
+  }
 }
 
 /** Names a value and its type for an option's error. Never used on keys or passphrases. */
 export function describe(value: unknown): string {
+  try {
+    return describeReadable(value)
+  } catch {
+    return `an unreadable ${typeof value}`
+  }
+}
+
+function describeReadable(value: unknown): string {
   if (typeof value === 'string') return `${quote(value)} (string)`
   if (value === null || value === undefined) return String(value)
   if (Array.isArray(value)) return 'an array'

@@ -30,6 +30,7 @@ export {
 } from './messages/messages.ts'
 export { compileNetworks, type Networks } from './identity/networks.ts'
 export {
+  checkCalled,
   checkCount,
   checkDuration,
   checkOptionNames,
@@ -52,3 +53,4 @@ export {
   statefulEncoder,
   type ValueFormat,
 } from './messages/self-delimiting-values.ts'
+export { handled, isRefused, refused, unawaited, type Untaken } from './unawaited.ts'

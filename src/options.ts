@@ -6,12 +6,8 @@ import { CioError, describe } from './errors.ts'
 export const maxTimerDelay: number = 2 ** 31 - 1
 
 /** Makes the error of an option: `owner` and `option` name it, `rule` says what was expected. */
-export function optionError(
-  owner: string,
-  option: string,
-  rule: string,
-  value: unknown,
-): CioError<'ERR_CIO_OPTION'> {
+export function optionError(owner: string, option: string, rule: string, value: unknown): CioError {
+  if (isContext(value)) return notCalledError(owner)
   return new CioError(
     'ERR_CIO_OPTION',
     `${owner}: expected \`${option}\` to be ${rule}, got ${describe(value)}`,
@@ -63,6 +59,7 @@ export function checkSignal(owner: string, value: unknown): void {
  * @throws `ERR_CIO_OPTION`
  */
 export function checkOptionNames(owner: string, options: object, known: readonly string[]): void {
+  checkCalled(owner, options)
   for (const option of Object.keys(options)) {
     if (known.includes(option)) continue
     throw new CioError(
@@ -70,4 +67,25 @@ export function checkOptionNames(owner: string, options: object, known: readonly
       `${owner}: \`${option}\` is not an option of it; it has ${known.map((name) => `\`${name}\``).join(', ')}`,
     )
   }
+}
+
+/**
+ * Refuses a context in place of options.
+ *
+ * @throws `ERR_CIO_NOT_CALLED`
+ */
+export function checkCalled(owner: string, options: unknown): void {
+  if (isContext(options)) throw notCalledError(owner)
+}
+
+/** Whether options are a context: then a factory was registered without being called. */
+function isContext(options: unknown): boolean {
+  return typeof options === 'object' && options !== null && 'reached' in options && 'app' in options
+}
+
+function notCalledError(owner: string): CioError {
+  return new CioError(
+    'ERR_CIO_NOT_CALLED',
+    `\`${owner}\` got a context in place of options: it makes a middleware and is none; register \`${owner}()\``,
+  )
 }

@@ -4,6 +4,8 @@ import type { Duplex } from 'node:stream'
 import type { Cio } from '../../src/cio.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import { checkDuration, optionError } from '../../src/options.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { unawaited } from '../../src/unawaited.ts'
 import { type StreamHeader, isHeaders } from './stream-header.ts'
 import type { Session } from './session.ts'
 
@@ -69,11 +71,17 @@ export type Run = <Connection extends object>(
 ) => ConnectionContext & Connection
 
 /** The streams of a session, for the application. */
-export function muxOf(session: Session, run: Run): Mux {
+export function muxOf(ctx: StreamContext, session: Session, run: Run): Mux {
   const open = async (name: string, headers: MuxHeaders = {}): Promise<Duplex> => {
     if (typeof name !== 'string') throw optionError('mux.open', 'name', 'a text', name)
     if (!isHeaders(headers)) throw optionError('mux.open', 'headers', 'an object of texts', headers)
     return session.open({ name, headers })
+  }
+  const handle: Mux['handle'] = async (app, name, headers = {}) =>
+    run(app, await open(name, headers), { name, headers })
+  const ping = async ({ timeout = defaultPingTimeout }: PingOptions = {}): Promise<number> => {
+    checkDuration('mux.ping', 'timeout', timeout)
+    return session.pings.ping(timeout)
   }
   return {
     get size() {
@@ -82,14 +90,9 @@ export function muxOf(session: Session, run: Run): Mux {
     get isGoingAway() {
       return session.peerIsLeaving
     },
-    open,
-    async handle(app, name, headers = {}) {
-      return run(app, await open(name, headers), { name, headers })
-    },
-    async ping({ timeout = defaultPingTimeout } = {}) {
-      checkDuration('mux.ping', 'timeout', timeout)
-      return session.pings.ping(timeout)
-    },
+    open: (name, headers) => unawaited(ctx, open(name, headers)),
+    handle: (app, name, headers) => unawaited(ctx, handle(app, name, headers)),
+    ping: (options) => unawaited(ctx, ping(options)),
     goAway: () => session.leave(),
   }
 }

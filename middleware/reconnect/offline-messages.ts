@@ -3,12 +3,11 @@
 import type { ClientContext } from '../../src/client/client.ts'
 import { CioError } from '../../src/errors.ts'
 import type { Messages } from '../../src/messages/messages.ts'
+import { handled, unawaited } from '../../src/unawaited.ts'
 
 type AnyMessages = Messages<unknown>
 type Result = IteratorResult<unknown, undefined>
 type Waiting = () => void
-
-const ignore = (): void => {}
 
 /** All that is public of `Messages`; it is no `Messages` itself, which have a stream. */
 export class OfflineMessages
@@ -18,6 +17,7 @@ export class OfflineMessages
   readonly #wait: number
   readonly #maxWaiting: number
   readonly #waiting = new Set<Waiting>()
+  #isClosed = false
 
   constructor(ctx: ClientContext, wait: number, maxWaiting: number) {
     this.#ctx = ctx
@@ -41,17 +41,29 @@ export class OfflineMessages
     return this.#later((messages) => messages.end())
   }
 
-  async next(): Promise<Result> {
-    const messages = await this.#arrived()
-    return messages ? messages.next() : { done: true, value: undefined }
+  next(): Promise<Result> {
+    const next = async (): Promise<Result> => {
+      const messages = await this.#arrived()
+      return messages ? messages.next() : { done: true, value: undefined }
+    }
+    return handled(next())
   }
 
-  async each(handler: (message: unknown) => unknown): Promise<void> {
-    const messages = await this.#arrived()
-    if (messages) await messages.each(handler)
+  each(handler: (message: unknown) => unknown, owner?: string): Promise<void> {
+    const each = async (): Promise<void> => {
+      const messages = await this.#arrived()
+      if (messages) await messages.each(handler, owner)
+    }
+    return unawaited(this.#ctx, each())
   }
 
   release(): void {}
+
+  /** There will be no connection any more. */
+  close(): void {
+    this.#isClosed = true
+    this.flush()
+  }
 
   get hasMore(): boolean {
     return false
@@ -81,10 +93,7 @@ export class OfflineMessages
   }
 
   #later(use: (messages: AnyMessages) => Promise<void>): Promise<void> {
-    const used = this.#reach(use, this.#wait)
-    // Who does not wait for a send must not find the process ended by it.
-    used.catch(ignore)
-    return used
+    return unawaited(this.#ctx, this.#reach(use, this.#wait))
   }
 
   #reach<Result>(
@@ -100,7 +109,7 @@ export class OfflineMessages
         }
       }
       if (this.#ctx.connected) return act()
-      if (wait === 0 || this.#ctx.isDraining) return reject(this.#gone(0))
+      if (wait === 0 || this.#isClosed || this.#ctx.isDraining) return reject(this.#gone(0))
       if (this.#waiting.size >= this.#maxWaiting) return reject(this.#full())
       const go = (): void => {
         clearTimeout(timer)

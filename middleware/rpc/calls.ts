@@ -3,6 +3,8 @@
 import { CioError, asError } from '../../src/errors.ts'
 import { checkDuration } from '../../src/options.ts'
 import type { Pump } from '../../src/messages/pump.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { handled, isRefused, refused } from '../../src/unawaited.ts'
 import { type Received, answeredError, cancelMethod } from './wire.ts'
 
 /** Options of a call. */
@@ -35,10 +37,9 @@ interface Pending {
   readonly abort: (() => void) | undefined
 }
 
-const ignore = (): void => {}
-
 /** The calls of one connection. */
 export class Calls {
+  readonly #ctx: StreamContext
   readonly #pump: Pump
   readonly #bounds: CallBounds
   readonly #pending = new Map<unknown, Pending>()
@@ -48,7 +49,8 @@ export class Calls {
   #timer: NodeJS.Timeout | undefined
   #nextDue = Infinity
 
-  constructor(pump: Pump, bounds: CallBounds) {
+  constructor(ctx: StreamContext, pump: Pump, bounds: CallBounds) {
+    this.#ctx = ctx
     this.#pump = pump
     this.#bounds = bounds
   }
@@ -62,23 +64,29 @@ export class Calls {
   call(method: string, params: unknown, options: CallOptions = {}): Promise<unknown> {
     const { signal, timeout = this.#bounds.timeout } = options
     if (options.timeout !== undefined) checkDuration('call', 'timeout', timeout)
+    const refusal = this.#refusal(method, signal)
+    if (refusal !== undefined) {
+      return signal?.aborted
+        ? handled(Promise.reject(asError(refusal)))
+        : refused(this.#ctx, refusal)
+    }
 
+    const id = ++this.#lastId
+    // What ends the connection ends the call, and is reported there.
     const answer = new Promise<unknown>((resolve, reject) => {
-      const refusal = this.#refusal(method, signal)
-      if (refusal !== undefined) return reject(asError(refusal))
-      const id = ++this.#lastId
       const due = performance.now() + timeout
       if (due < this.#nextDue) this.#watch(due)
       const abort = signal && (() => this.#cancel(id, asError(signal.reason)))
       if (abort) signal.addEventListener('abort', abort)
       this.#pending.set(id, { method, resolve, reject, due, timeout, signal, abort })
-      this.#pump
-        .send({ jsonrpc: '2.0', id, method, params })
-        .catch((error: unknown) => this.#take(id)?.reject(error))
     })
-    // Who does not wait for an answer must not find the process ended by a connection that is lost.
-    answer.catch(ignore)
-    return answer
+    const sent = this.#pump.send({ jsonrpc: '2.0', id, method, params })
+    if (isRefused(sent)) {
+      this.#take(id)
+      return sent
+    }
+    sent.catch((error: unknown) => this.#take(id)?.reject(error))
+    return handled(answer)
   }
 
   /** Takes an answer; false if it is to no request of ours. Late ones are passed over. */

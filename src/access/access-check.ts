@@ -7,7 +7,7 @@ import { presentedCertificate } from '../identity/peer-certificate.ts'
 import { type EvictOptions, checkEvictOptions } from '../lifecycle/evict.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
-import { checkDuration, checkOptionNames, optionError } from '../options.ts'
+import { checkCalled, checkDuration, checkOptionNames, optionError } from '../options.ts'
 import type { Peer } from '../identity/peer.ts'
 import {
   type PeerMatcher,
@@ -67,6 +67,7 @@ export function accessCheck(
   options: AccessListOptions,
 ): AccessCheck {
   const { timeout = defaultTimeout, reject, dryRun = false } = options
+  checkCalled(owner, who)
   checkOptionNames(owner, options, ['reject', 'timeout', 'dryRun', 'revoked', 'drainTimeout'])
   checkDuration(owner, 'timeout', timeout)
   checkEvictOptions(owner, options)

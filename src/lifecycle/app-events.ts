@@ -6,7 +6,7 @@ import type { ClientContext } from '../client/client.ts'
 import type { Cio } from '../cio.ts'
 import type { ConnectionContext } from './connection.ts'
 import type { Context } from './context.ts'
-import { asError, isCioError } from '../errors.ts'
+import { asError, describe, isCioError } from '../errors.ts'
 import type { ServerContext } from '../server/server.ts'
 import type { StreamContext } from './stream-context.ts'
 
@@ -83,7 +83,7 @@ export function catchRejections(app: Cio): void {
 }
 
 function listenerFailed(app: Cio, event: unknown, thrown: unknown): void {
-  if (event === 'error') console.error(thrown)
+  if (event === 'error') print(thrown)
   else reportError(app, asError(thrown))
 }
 
@@ -94,7 +94,16 @@ export function reportError(app: Cio, error: Error, ctx?: Context): void {
     return emitSafely(app, 'reject', error, stream)
   if (stream && isRemoteFault(error, stream)) return emitSafely(app, 'remoteError', error, stream)
   if (app.listenerCount('error') > 0) return emitSafely(app, 'error', error, ctx)
-  console.error(error)
+  print(error)
+}
+
+/** Prints what was thrown, also where it cannot be inspected. */
+function print(thrown: unknown): void {
+  try {
+    console.error(thrown)
+  } catch {
+    console.error(describe(thrown))
+  }
 }
 
 function isRemoteFault(error: Error, { broken, destroyedWith }: StreamContext): boolean {
@@ -104,8 +113,9 @@ function isRemoteFault(error: Error, { broken, destroyedWith }: StreamContext): 
 }
 
 /** An error of the network's or of TLS, as against one that the application made. */
-function isNetworkError(error: NodeJS.ErrnoException): boolean {
-  return error.syscall !== undefined || /^(ECONN|EPIPE|ETIMEDOUT|ERR_SSL_)/.test(error.code ?? '')
+function isNetworkError({ syscall, code }: NodeJS.ErrnoException): boolean {
+  if (syscall !== undefined) return true
+  return typeof code === 'string' && /^(ECONN|EPIPE|ETIMEDOUT|ERR_SSL_)/.test(code)
 }
 
 // What a handler sees of a connection that is gone: the consequence, not the cause.

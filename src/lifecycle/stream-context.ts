@@ -45,6 +45,23 @@ export abstract class StreamContext extends Context {
   #peer: Peer | null = null
   #peerSocket: Socket | null = null
   #lent: Socket | undefined
+  #messages: unknown
+
+  static {
+    // Only for JavaScript: the type of `ctx.messages` comes from the codec that adds it.
+    Object.defineProperty(this.prototype, 'messages', {
+      get(this: StreamContext): unknown {
+        if (this.hasMessages) return this.#messages
+        throw new CioError(
+          'ERR_CIO_NO_MESSAGES',
+          `\`${this.step}\` reads ctx.messages, and no codec has run; register one such as \`json()\` before it`,
+        )
+      },
+      set(this: StreamContext, messages: unknown) {
+        this.#messages = messages
+      },
+    })
+  }
 
   constructor(app: Cio, id: number) {
     super(app)
@@ -103,6 +120,11 @@ export abstract class StreamContext extends Context {
   /** Whether there is TLS beneath the stream. */
   get encrypted(): boolean {
     return this.socket instanceof TLSSocket
+  }
+
+  /** Whether a codec has added `ctx.messages`; without one, to read them throws. */
+  get hasMessages(): boolean {
+    return this.#messages !== undefined
   }
 
   /** Lets `secure` make no handshake, where it would: for a middleware before it that knows better. */

@@ -74,6 +74,20 @@ export class MessageReader<In> {
     stream.pause()
   }
 
+  /**
+   * Ends it: whoever waits, or comes later, gets what has been decoded, and then the end, or that
+   * the connection is closed.
+   */
+  close(): void {
+    this.release()
+    if (!this.#over) {
+      this.#over = true
+      const isEnd = this.#stream.readableEnded || this.#ctx.isDraining
+      this.#failure = isEnd ? undefined : closedError(this.#ctx)
+    }
+    this.#serve()
+  }
+
   /** Reads from another stream from now on. */
   moveTo(stream: StreamContext['stream']): void {
     this.release()

@@ -1,11 +1,11 @@
 /** Sending: gathered, bounded, and with a promise where it has to wait. */
 
-import { CioError, asError } from '../errors.ts'
+import { CioError } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { handled, refused, unawaited } from '../unawaited.ts'
 
 /** What a send fulfils with that has to wait for nothing; always the same, so that it is known. */
 export const nothing: Promise<void> = Promise.resolve()
-const ignore = (): void => {}
 
 /** The error of who uses a connection that is gone. */
 export function closedError(ctx: StreamContext): CioError {
@@ -45,15 +45,16 @@ export class MessageWriter<Out> {
     try {
       return this.#write(message) ? nothing : this.#drained()
     } catch (error) {
-      const failed = Promise.reject(asError(error))
-      // Who does not wait for a send must not find the process ended by it.
-      failed.catch(ignore)
-      return failed
+      return refused(this.#ctx, error)
     }
   }
 
   /** As `Messages` has it. */
-  async sendMany(messages: Iterable<Out>): Promise<void> {
+  sendMany(messages: Iterable<Out>): Promise<void> {
+    return unawaited(this.#ctx, this.#writeMany(messages))
+  }
+
+  async #writeMany(messages: Iterable<Out>): Promise<void> {
     for (const message of messages) {
       if (!this.#write(message)) await this.#drained()
     }
@@ -63,10 +64,11 @@ export class MessageWriter<Out> {
   end(): Promise<void> {
     const stream = this.#stream
     if (stream.writableFinished) return Promise.resolve()
-    if (stream.destroyed) return Promise.reject(closedError(this.#ctx))
-    return new Promise((resolve, reject) => {
+    if (stream.destroyed) return refused(this.#ctx, closedError(this.#ctx))
+    const ended = new Promise<void>((resolve, reject) => {
       stream.end((error?: Error | null) => (error ? reject(closedError(this.#ctx)) : resolve()))
     })
+    return handled(ended)
   }
 
   /** Hands over to the stream what was gathered. */
@@ -120,7 +122,6 @@ export class MessageWriter<Out> {
       stream.on('drain', settle)
       stream.on('close', settle)
     })
-    drain.catch(ignore)
-    return (this.#drain = drain)
+    return (this.#drain = handled(drain))
   }
 }

@@ -1,12 +1,14 @@
 /** `ctx.messages`: the decoded layer above the stream, whatever the codec. */
 
-import { CioError, asError, quote } from '../errors.ts'
+import { CioError, asError, isCioError, quote } from '../errors.ts'
 import type { PartialMessage } from './frame-decoder.ts'
 import { MessageReader } from './message-reader.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
 import { checkCount } from '../options.ts'
 import { MessageWriter, nothing } from './message-writer.ts'
+import { Readers } from '../readers.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { handled, refused, unawaited } from '../unawaited.ts'
 
 /** Turns bytes into messages, for one connection. */
 export interface Decoder<In> {
@@ -84,15 +86,17 @@ const done: IteratorResult<never, undefined> = { done: true, value: undefined }
  * The codec reads the stream: who reads it beneath gets what the codec has not taken, by chunks.
  */
 export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
-  readonly #remote: () => string
+  readonly #ctx: StreamContext
   readonly #inbox: MessageReader<In>
   readonly #outbox: MessageWriter<Out>
   readonly #validate: StandardSchema<In>['~standard']['validate'] | undefined
+  readonly #readers: Readers
 
   constructor(ctx: StreamContext, codec: Codec<In, Out>, options: MessagesOptions<In> = {}) {
     const { maxQueueSize = defaultMaxQueueSize, validate } = options
-    this.#remote = () => ctx.remote
+    this.#ctx = ctx
     this.#inbox = new MessageReader(ctx, codec.decoder())
+    this.#readers = new Readers(() => this.#inbox.isAwaited)
     this.#outbox = new MessageWriter(ctx, codec.encoder(), maxQueueSize)
     this.#validate = validate?.['~standard'].validate
   }
@@ -105,19 +109,27 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    * The next message, or `done` at the end of input.
    *
    * @throws what the codec rejects, once the messages before it have been handed out
+   * @throws `ERR_CIO_TWO_READERS` (local): another middleware waits for messages
    */
   next(): Promise<IteratorResult<In, undefined>> {
     const inbox = this.#inbox
-    if (inbox.ready > 0 && !inbox.isAwaited) {
-      // Not an async function: that would be two promises a message.
-      try {
-        return Promise.resolve(this.#result())
-      } catch (error) {
-        return Promise.reject(asError(error))
+    try {
+      this.#readers.claim(this.#ctx.step)
+      if (inbox.ready > 0 && !inbox.isAwaited) {
+        // Not an async function: that would be two promises a message.
+        const result = this.#result()
+        return result instanceof Promise ? handled(result) : Promise.resolve(result)
       }
+    } catch (error) {
+      return refused(this.#ctx, error)
     }
-    return new Promise((resolve, reject) => {
+    let promise: Promise<IteratorResult<In, undefined>> | undefined
+    let canFail = false
+    promise = new Promise((resolve, reject) => {
       inbox.wait((some) => {
+        // Only then: a handler for each message would cost.
+        canFail = !some || this.#validate !== undefined
+        if (canFail && promise) void handled(promise)
         if (!some) return inbox.failure ? reject(inbox.failure) : resolve(done)
         try {
           resolve(this.#result())
@@ -126,22 +138,43 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
         }
       })
     })
+    return canFail ? handled(promise) : promise
   }
 
   /**
    * Hands every message to a function until the end of input, without a promise for each. If it
-   * returns a promise, the next one waits for it.
+   * returns a promise, the next one waits for it. Where nothing awaits it, a failure ends the
+   * connection.
    *
+   * @param owner The name of the middleware that makes something else of all messages, and shares
+   *   them with no other reader; without it, that of the middleware that runs.
    * @throws what the codec rejects, or the function throws
+   * @throws `ERR_CIO_TWO_READERS` (local): another middleware waits for messages
    */
-  async each(handler: (message: In) => unknown): Promise<void> {
+  each(handler: (message: In) => unknown, owner?: string): Promise<void> {
+    const ctx = this.#ctx
+    const reading =
+      owner === undefined
+        ? this.#readAll(handler, ctx.step)
+        : this.#readers.hold(owner, () => this.#readAll(handler))
+    return unawaited(ctx, reading, (error) => {
+      if (ctx.isClosed) return
+      // A client that reconnects does so after what the other side did.
+      if (isCioError(error) && error.fault === 'remote') ctx.disconnect(error)
+      else ctx.destroy(error)
+    })
+  }
+
+  async #readAll(handler: (message: In) => unknown, reader?: string): Promise<void> {
     const inbox = this.#inbox
+    if (reader !== undefined) this.#readers.claim(reader)
     for (;;) {
       const pending = this.#hand(handler)
       if (pending) {
         await pending
         continue
       }
+      if (reader !== undefined) this.#readers.claim(reader)
       const some = await new Promise<boolean>((resolve) => inbox.wait(resolve))
       if (some) continue
       if (inbox.failure) throw inbox.failure
@@ -176,7 +209,13 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     return this.#outbox.end()
   }
 
-  /** Writes what was gathered, and stops listening to the stream: for the codec that made it. */
+  /** Writes what was gathered, and ends all reading: for the codec that made it. */
+  close(): void {
+    this.#outbox.flush()
+    this.#inbox.close()
+  }
+
+  /** Writes what was gathered, and stops listening to the stream until it is read again. */
   release(): void {
     this.#outbox.flush()
     this.#inbox.release()
@@ -233,7 +272,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     const issues = result.issues.map((issue) => issue.message).join('; ')
     throw new CioError(
       'ERR_CIO_INVALID_MESSAGE',
-      `${this.#remote()} sent a message that does not validate: ${quote(issues)}`,
+      `${this.#ctx.remote} sent a message that does not validate: ${quote(issues)}`,
       { fault: 'remote' },
     )
   }
@@ -260,13 +299,13 @@ export function messages<In, Out = In>(
   const middleware = defineMiddleware<StreamContext, MessagesContext<In, Out>>(
     { name },
     async function addMessages(ctx, next) {
-      const outer = ctx.messages
+      const outer = ctx.hasMessages ? ctx.messages : undefined
       const own = new Messages(ctx, codec, options)
       ctx.messages = own
       try {
         await next()
       } finally {
-        own.release()
+        own.close()
         // Where it replaced nothing it stays, to tell who still holds the context that it is over.
         ctx.messages = outer ?? own
       }

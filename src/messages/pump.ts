@@ -1,7 +1,7 @@
 /** Reading beside what is inside: messages go to a handler while the pipeline runs on. */
 
 import { isPromise } from 'node:util/types'
-import { CioError, asError, isCioError } from '../errors.ts'
+import { asError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
 import type { Messages, MessagesContext } from './messages.ts'
 import type { Next } from '../pipeline/middleware.ts'
@@ -69,11 +69,6 @@ export class Pump {
     this.#stream = ctx.stream
     this.#messages = ctx.messages
     this.#options = options
-    if (this.#messages) return
-    throw new CioError(
-      'ERR_CIO_NO_MESSAGES',
-      `${options.owner} needs ctx.messages; register a codec such as \`json()\` before it`,
-    )
   }
 
   /** Whether no new work is to be begun: it is draining, or what is inside has returned. */
@@ -161,7 +156,12 @@ export class Pump {
     this.#leaving = true
     const { lastMessage, ended } = this.#options
     const last = lastMessage?.(error)
-    if (last === undefined) return void this.#stream.destroy()
+    if (last === undefined) {
+      // A fault of ours is the cause of the end, whatever others see of it first.
+      if (isCioError(error) && error.fault === 'remote') this.#stream.destroy()
+      else this.#ctx.destroy(error)
+      return
+    }
     ended?.()
     this.#detach()
     void this.send(last)
@@ -175,7 +175,7 @@ export class Pump {
   async #read(): Promise<void> {
     try {
       do {
-        await this.#messages.each(this.#take)
+        await this.#messages.each(this.#take, this.#options.owner)
         // While draining it returns early, and what is at work may wait for an answer.
       } while (!this.#stream.readableEnded && this.#busy && (await this.#arrival()))
     } catch (thrown) {

@@ -1,4 +1,9 @@
-/** From an order to one function: koa-compose, and `next()` that may run again. */
+/**
+ * From an order to one function: koa-compose, and round each middleware a watch over its `next()`.
+ *
+ * The promise that `next()` returns is Cio's own: it always has a handler, and it settles when the
+ * middleware inside has returned and everything inside that one is done, awaited or not.
+ */
 
 import koaCompose from 'koa-compose'
 import { CioError } from '../errors.ts'
@@ -7,6 +12,8 @@ import type { Next } from './middleware.ts'
 /** A middleware in its place: what composition needs of an entry. */
 export interface Step<Ctx> {
   readonly name: string
+  /** The file and line that registered it, for errors. */
+  readonly at?: string
   readonly repeats: boolean
   readonly middleware: (ctx: Ctx, next: Next) => unknown
 }
@@ -14,54 +21,225 @@ export interface Step<Ctx> {
 /** One run: settles when every middleware has. */
 export type Run<Ctx> = (ctx: Ctx) => Promise<void>
 
+/** Reports what a middleware did wrong, where nothing else does. */
+export type Report<Ctx> = (ctx: Ctx, error: CioError) => void
+
 /**
  * Composes steps round a far end.
  *
  * Each run notes in `ctx.step` the name of the innermost middleware that it has entered. A
  * second `next()` is refused, unless its middleware declares `repeats`.
+ *
+ * @param report Gets `ERR_CIO_NOT_AWAITED`, once for each middleware of a run.
  */
 export function compose<Ctx extends { step: string }>(
   steps: readonly Step<Ctx>[],
   farEnd: Run<Ctx>,
+  report: Report<Ctx>,
 ): Run<Ctx> {
   const repeating = steps.findIndex(({ repeats }) => repeats)
-  if (repeating === -1) return stack([...steps.map(enter), farEnd])
+  const enterAll = (some: readonly Step<Ctx>[]): Layer<Ctx>[] =>
+    some.map((step) => enter(step, report))
+  if (repeating === -1) return stack([...enterAll(steps), end(farEnd)])
 
-  const inside = compose(steps.slice(repeating + 1), farEnd)
-  return stack([
-    ...steps.slice(0, repeating).map(enter),
-    again(steps[repeating]!.name, enter(steps[repeating]!), inside),
-  ])
+  const inside = compose(steps.slice(repeating + 1), farEnd, report)
+  return stack([...enterAll(steps.slice(0, repeating)), enter(steps[repeating]!, report, inside)])
 }
 
-type Layer<Ctx> = (ctx: Ctx, next: Next) => unknown
+type Layer<Ctx> = (ctx: Ctx, next: Next) => Promise<void> | undefined
 
 // The declarations of koa-compose would bring Koa's types into ours.
 const stack = koaCompose as <Ctx>(layers: readonly Layer<Ctx>[]) => Run<Ctx>
 
-function enter<Ctx extends { step: string }>({ name, middleware }: Step<Ctx>): Layer<Ctx> {
-  return (ctx, next) => {
+/** How far one middleware is in one run. */
+interface Visit {
+  /** The visit whose `next()` has led here. */
+  readonly outer: Visit | undefined
+  /** koa-compose's `next()`; dropped once it has run. */
+  dispatch: Next | undefined
+  /** The promise that `next()` returned last. */
+  inner: Promise<void> | undefined
+  /** Whether `inner` is pending. */
+  isInside: boolean
+  /** Whether its end is that of `inner`. */
+  passesOn: boolean
+  /** How the middleware has settled. */
+  settled: 'fulfilled' | 'rejected' | undefined
+}
+
+/** From `next()` to the layer that it enters, within one turn. */
+let entering: Visit | undefined
+
+function enter<Ctx extends { step: string }>(
+  step: Step<Ctx>,
+  report: Report<Ctx>,
+  inside?: Run<Ctx>,
+): Layer<Ctx> {
+  const { name, middleware } = step
+  const next = (ctx: Ctx, visit: Visit): Promise<void> => {
+    const error = refusal(step, visit, inside !== undefined)
+    if (error) {
+      if (error.code === 'ERR_CIO_NOT_AWAITED' && visit.settled === 'fulfilled') {
+        reportOnce(ctx, step, error, report)
+      }
+      return rejected(error)
+    }
+    visit.isInside = true
+    if (inside) return again(visit, inside(ctx))
+    const dispatch = visit.dispatch!
+    // A second call is refused above, so koa-compose's function need not wait with the middleware.
+    visit.dispatch = undefined
+    entering = visit
+    return (visit.inner = dispatch())
+  }
+
+  /** The rest to wait for once a middleware has fulfilled. */
+  const fulfilled = (ctx: Ctx, visit: Visit, value: unknown): Promise<void> | undefined => {
+    visit.settled = 'fulfilled'
+    if (visit.isInside) {
+      visit.passesOn = true
+      reportOnce(ctx, step, notAwaited(step), report)
+      return visit.inner
+    }
+    if (typeof value === 'function' && !visit.inner) {
+      return rejected(notCalled(step), visit)
+    }
+    leave(visit.outer)
+    return undefined
+  }
+
+  return (ctx, dispatch) => {
     ctx.step = name
-    return middleware(ctx, next)
+    const visit: Visit = {
+      outer: entering,
+      dispatch,
+      inner: undefined,
+      isInside: false,
+      passesOn: false,
+      settled: undefined,
+    }
+    entering = undefined
+    let returned: unknown
+    try {
+      returned = middleware(ctx, () => next(ctx, visit))
+    } catch (thrown) {
+      return rejected(thrown, visit)
+    }
+    if (typeof returned !== 'object' || returned === null) return fulfilled(ctx, visit, returned)
+    if (returned === visit.inner) return passOn(visit)
+    const result = Promise.resolve(returned).then(
+      (value) => {
+        const rest = fulfilled(ctx, visit, value)
+        rest?.catch(() => result.catch(ignore))
+        return rest
+      },
+      (thrown: unknown) => {
+        visit.settled = 'rejected'
+        // Its handler, in time, and after that of the middleware that awaits it.
+        result.catch(() => leave(visit.outer))
+        throw thrown
+      },
+    )
+    return result
   }
 }
 
-function again<Ctx>(name: string, middleware: Layer<Ctx>, inside: Run<Ctx>): Layer<Ctx> {
+/** Notes when a pass of one that repeats is over, before the middleware itself sees it. */
+function again(visit: Visit, inner: Promise<void>): Promise<void> {
+  const left = (): void => leave(visit)
+  inner.then(left, left)
+  return (visit.inner = inner)
+}
+
+/** The layer past the last middleware. */
+function end<Ctx>(farEnd: Run<Ctx>): Layer<Ctx> {
   return (ctx) => {
-    let running = false
-    return middleware(ctx, async () => {
-      if (running) {
-        throw new CioError(
-          'ERR_CIO_NEXT_TWICE',
-          `\`${name}\` called next() again while its last next() was still running; await it first`,
-        )
-      }
-      running = true
-      try {
-        await inside(ctx)
-      } finally {
-        running = false
-      }
-    })
+    const outer = entering
+    entering = undefined
+    const left = (): void => leave(outer)
+    try {
+      const result = farEnd(ctx)
+      result.then(left, left)
+      return result
+    } catch (thrown) {
+      return rejected(thrown)
+    }
   }
+}
+
+/** The middleware returned the promise of its `next()`, the usual `return next()`. */
+function passOn(visit: Visit): Promise<void> | undefined {
+  if (visit.isInside) visit.passesOn = true
+  else leave(visit.outer)
+  return visit.inner
+}
+
+/** Notes that everything inside a visit is done. */
+function leave(visit: Visit | undefined): void {
+  for (let left = visit; left; left = left.outer) {
+    left.isInside = false
+    if (!left.passesOn) return
+  }
+}
+
+function ignore(): void {}
+
+/** A rejection with a handler; of a visit, if one is given, which is left after others' handlers. */
+function rejected(thrown: unknown, visit?: Visit): Promise<never> {
+  const result = Promise.reject(thrown)
+  if (visit) visit.settled = 'rejected'
+  result.catch(visit ? () => leave(visit.outer) : ignore)
+  return result
+}
+
+type Named = Pick<Step<never>, 'name' | 'at'>
+
+/** Why a call of `next()` runs nothing, if it does not. */
+function refusal(step: Named, visit: Visit, repeats: boolean): CioError | undefined {
+  if (visit.inner && (visit.isInside || !repeats)) {
+    const when = repeats ? 'while its last next() was still running; await it first' : 'in one run'
+    return new CioError(
+      'ERR_CIO_NEXT_TWICE',
+      `next() called multiple times by ${label(step)}, ${when}`,
+    )
+  }
+  if (!visit.settled) return undefined
+  return new CioError(
+    'ERR_CIO_NOT_AWAITED',
+    `${label(step)} called next() after it had returned, so next() ran nothing; await what calls it`,
+  )
+}
+
+function notAwaited(step: Named): CioError {
+  return new CioError(
+    'ERR_CIO_NOT_AWAITED',
+    `${label(step)} returned while its next() was still running; write \`await next()\` or \`return next()\``,
+  )
+}
+
+function notCalled(step: Named): CioError {
+  return new CioError(
+    'ERR_CIO_NOT_CALLED',
+    `${label(step)} returned a function and did not call next(), as a factory does; call the factory and register what it returns: \`${step.name}()\``,
+  )
+}
+
+/** A name, and where to find it: functions without one are all called the same. */
+function label({ name, at }: Named): string {
+  return at === undefined || at === 'unknown' ? `\`${name}\`` : `\`${name}\` (at ${at})`
+}
+
+const reported = new WeakMap<object, Set<Named>>()
+
+function reportOnce<Ctx extends object>(
+  ctx: Ctx,
+  step: Step<Ctx>,
+  error: CioError,
+  report: Report<Ctx>,
+): void {
+  const steps = reported.get(ctx) ?? new Set()
+  reported.set(ctx, steps)
+  if (steps.has(step)) return
+  steps.add(step)
+  report(ctx, error)
 }

@@ -1,6 +1,10 @@
 /** A list of named entries, and what can be done with it: add, remove, replace, disable, enable. */
 
+import { reportError } from '../lifecycle/app-events.ts'
+import type { Cio } from '../cio.ts'
 import { compose, type Run } from './compose.ts'
+import type { Context } from '../lifecycle/context.ts'
+import { nearest } from '../did-you-mean.ts'
 import { CioError } from '../errors.ts'
 import { importMiddleware } from './import-middleware.ts'
 import type { Hints, Middleware } from './middleware.ts'
@@ -42,6 +46,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
   #registrations: Registration<Ctx>[] = []
   #entries: readonly PipelineEntry[] | undefined
   #run: Run<Ctx> | undefined
+  readonly #warned = new Set<string>()
 
   constructor(kind: 'server' | 'connection' | 'client', farEnd: Run<Ctx>) {
     this.kind = kind
@@ -144,14 +149,15 @@ export class Pipeline<Ctx extends object & { step: string }> {
   #compile(): Run<Ctx> {
     for (const entry of this.#registrations) this.#checkName(entry)
     this.#checkRequires()
+    this.#checkHints()
     const places = order(this.#registrations.map(hintsOf))
     const steps = places
       .map(({ index }) => this.#registrations[index]!)
       .filter(({ enabled }) => enabled)
       .map((entry) => {
-        return { ...hintsOf(entry), middleware: entry.middleware! }
+        return { ...hintsOf(entry), at: entry.at, middleware: entry.middleware! }
       })
-    return compose(steps, this.#farEnd)
+    return compose(steps, this.#farEnd, report)
   }
 
   #order(): readonly PipelineEntry[] {
@@ -223,12 +229,37 @@ export class Pipeline<Ctx extends object & { step: string }> {
     }
   }
 
+  /** A hint may name what is absent; one that was meant to name what is there does nothing. */
+  #checkHints(): void {
+    const names = new Set(this.#registrations.map(nameOf))
+    for (const entry of this.#registrations) {
+      const { name, before, after } = hintsOf(entry)
+      for (const hint of [...before, ...after]) {
+        const meant = hint === '*' || this.#isKnown(hint) ? undefined : nearest(hint, names)
+        const warning = `\`${name}\` (at ${entry.at}) has a hint for \`${hint}\`, which is not in the ${this.kind} pipeline; did you mean \`${meant}\`?`
+        if (meant === undefined || this.#warned.has(warning)) continue
+        this.#warned.add(warning)
+        process.emitWarning(warning, { type: 'CioWarning', code: 'CIO_HINT' })
+      }
+    }
+  }
+
+  #isKnown(name: string): boolean {
+    return this.#registrations.some((entry) => isCalled(entry, name))
+  }
+
   #unknown(name: string): CioError {
     return new CioError(
       'ERR_CIO_UNKNOWN_NAME',
       `the ${this.kind} pipeline has no \`${name}\` to replace; it has ${[...this].map((entry) => `\`${entry.name}\``).join(', ')}`,
     )
   }
+}
+
+/** Contexts have their app; a test may run a pipeline over less. */
+function report(ctx: object & { readonly app?: Cio }, error: CioError): void {
+  if (ctx.app) reportError(ctx.app, error, ctx as Context)
+  else console.error(error)
 }
 
 function selects(which: Selector, entry: Registration<never>): boolean {

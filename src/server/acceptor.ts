@@ -1,5 +1,6 @@
 /** The listening socket of a server: opens it, pauses and resumes, and keeps away from the last descriptor. */
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import debug from 'debug'
 import { type Server, type Socket, createServer } from 'node:net'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
@@ -35,6 +36,9 @@ export class Acceptor {
   #short = false
   #told = -Infinity
   #timer: NodeJS.Timeout | undefined
+
+  /** Runs what listens again, so that connections keep the AsyncLocalStorage around the server. */
+  readonly #within = AsyncLocalStorage.snapshot()
 
   constructor(ctx: ServerContext) {
     const { reservedDescriptors = defaultReserve } = ctx.options
@@ -104,7 +108,7 @@ export class Acceptor {
   async #unhold(): Promise<void> {
     if (this.#opening) await this.#opening.catch(() => {})
     if (!this.#mayListen || this.server.listening) return
-    this.#opening ??= this.#listen().finally(() => (this.#opening = undefined))
+    this.#opening ??= this.#within(() => this.#listen()).finally(() => (this.#opening = undefined))
     await this.#opening
     // What was asked for meanwhile holds.
     if (!this.#mayListen) this.#hold()

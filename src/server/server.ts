@@ -28,6 +28,7 @@ import { type OptionsLoader, Reloader } from './reload.ts'
 import { arrive, run, stoppedError } from '../lifecycle/run.ts'
 import { createTlsServer } from '../tls/tls-server.ts'
 import { checkSpread, staggeredDrain } from './staggered-drain.ts'
+import { unawaited } from '../unawaited.ts'
 
 const log = debug('cio:server')
 
@@ -120,7 +121,7 @@ export class ServerContext extends Context {
    * @throws `ERR_CIO_CERTIFICATE`: something is wrong; names the option and the file
    */
   reload(): Promise<void> {
-    return this.#reloads.run()
+    return unawaited(this, this.#reloads.run())
   }
 
   /** The connections that are there, from their accept to their end. */
@@ -195,8 +196,8 @@ export class ServerContext extends Context {
    *
    * @throws Node's error of listening: somebody else may have taken the address
    */
-  async resume(): Promise<void> {
-    await this.#acceptor?.resume()
+  resume(): Promise<void> {
+    return unawaited(this, this.#acceptor?.resume() ?? Promise.resolve())
   }
 
   /** Begins to accept: for the `listen` step. */

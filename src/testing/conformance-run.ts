@@ -154,7 +154,7 @@ export class ConformanceRun {
   /** Sends something of its own, ends, and expects it back. */
   async #talk(ctx: StreamContext, connection: number): Promise<void> {
     const { values = texts } = this.#options
-    if ('messages' in ctx) {
+    if (ctx.hasMessages) {
       const { messages } = ctx as StreamContext & Messaging
       const sent = [...values.slice(connection % values.length), ...values]
       const got: unknown[] = []
@@ -200,7 +200,7 @@ interface Messaging {
 
 /** Sends back what comes, until the end. */
 async function echo(ctx: StreamContext): Promise<void> {
-  if ('messages' in ctx) {
+  if (ctx.hasMessages) {
     const { messages } = ctx as StreamContext & Messaging
     for await (const message of messages) await messages.send(message)
     return
@@ -210,8 +210,9 @@ async function echo(ctx: StreamContext): Promise<void> {
 
 /** Reads to the end, whatever comes. */
 async function drain(ctx: StreamContext): Promise<void> {
-  const source: AsyncIterable<unknown> =
-    'messages' in ctx ? (ctx as StreamContext & Messaging).messages : chunksOf(ctx.stream)
+  const source: AsyncIterable<unknown> = ctx.hasMessages
+    ? (ctx as StreamContext & Messaging).messages
+    : chunksOf(ctx.stream)
   // Until its end.
   for await (const _piece of source);
 }

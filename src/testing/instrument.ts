@@ -89,7 +89,7 @@ interface Look {
 function look(ctx: StreamContext): Look {
   // Before `connect` there is none.
   const stream = ctx.transport ? ctx.stream : undefined
-  const { messages } = ctx as { messages?: unknown }
+  const messages = messagesOf(ctx)
   return { stream, listeners: stream ? countListeners(stream) : new Map(), messages }
 }
 
@@ -100,7 +100,7 @@ function compare(ctx: StreamContext, before: Look, tell: Tell): void {
   if (ctx.stream !== stream && !ctx.encrypted) {
     tell('puts back what it replaces', 'it returned and ctx.stream was not what it had been')
   }
-  if (messages !== undefined && (ctx as { messages?: unknown }).messages !== messages) {
+  if (messages !== undefined && messagesOf(ctx) !== messages) {
     tell('puts back what it replaces', 'it returned and ctx.messages was not what it had been')
   }
   if (stream.destroyed) return
@@ -108,4 +108,8 @@ function compare(ctx: StreamContext, before: Look, tell: Tell): void {
     // There is one `close`, and what waits for it does no harm; the far end does so itself.
     if (!one.includes('`close`')) tell('leaves nothing behind', `it left ${one}`)
   }
+}
+
+function messagesOf(ctx: StreamContext): unknown {
+  return ctx.hasMessages ? (ctx as unknown as { readonly messages: unknown }).messages : undefined
 }

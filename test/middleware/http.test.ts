@@ -281,7 +281,7 @@ test('a handler that rejects after the head was sent ends the connection', async
 test('what is not HTTP is answered by 400 and told by clientError', async (t) => {
   const app = new Cio().useConnection(http(hello))
   app.on('error', (error) => t.fail(error.message))
-  const told = once(app, 'clientError')
+  const told = once(app, 'remoteError')
   const client = await dial(t, await serve(t, app))
   client.write('\x16\x03\x01 this is no request\r\n\r\n')
   t.regex(await readAll(client), /^HTTP\/1.1 400 /)
@@ -293,7 +293,7 @@ test('what is not HTTP is answered by 400 and told by clientError', async (t) =>
 test('a head that does not come to its end is cut off after headersTimeout', async (t) => {
   const options = { headersTimeout: 50, requestTimeout: 100, connectionsCheckingInterval: 20 }
   const app = new Cio().useConnection(http(hello, options))
-  const told = once(app, 'clientError')
+  const told = once(app, 'remoteError')
   const client = await dial(t, await serve(t, app))
   // Node destroys what it has answered: with bytes unread, on a slow machine, that is a reset.
   client.on('error', () => {})

@@ -553,7 +553,7 @@ test('behind TLS, another app makes no second handshake, and all events are told
   )
   app.useConnection(named('next'))
   const events: string[] = []
-  for (const event of ['secure', 'plain', 'remoteError', 'error'] as const) {
+  for (const event of ['secure', 'plaintext', 'remoteError', 'error'] as const) {
     app.on(event, () => events.push(event))
   }
   const mutual = { ...identity('server'), ca: contents('root.crt'), ALPNProtocols: ['h2', 'mw'] }

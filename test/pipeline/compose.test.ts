@@ -5,6 +5,7 @@
 
 import test from 'ava'
 import { execFile } from 'node:child_process'
+import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Cio } from '../../src/cio.ts'
@@ -13,6 +14,7 @@ import { type Middleware, type Next, defineMiddleware } from '../../src/pipeline
 import { Pipeline } from '../../src/pipeline/pipeline.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { serve } from '../support/serve.ts'
+import { deferred } from '../support/transports.ts'
 
 type Kind = 'server' | 'connection' | 'client'
 type Step = (ctx: object, next: Next) => unknown
@@ -20,11 +22,13 @@ type Step = (ctx: object, next: Next) => unknown
 /** One of an app's pipelines, to be run over any object. */
 class Bench {
   readonly said: string[] = []
+  readonly errors: Error[] = []
   readonly app = new Cio()
   readonly #kind: Kind
 
   constructor(kind: Kind) {
     this.#kind = kind
+    this.app.on('error', (error) => this.errors.push(error))
     // Steps and far ends want sockets; the tests at the end have those.
     this.entries.remove(({ step }) => step)
     this.entries.add(() => this.say('end'), { name: 'end', after: '*' })
@@ -59,7 +63,7 @@ class Bench {
 
   run(ctx: object = {}): Promise<void> {
     const run = this.entries.compose() as Run<never>
-    return run(ctx as never)
+    return run(Object.assign(ctx, { app: this.app }) as never)
   }
 }
 
@@ -188,26 +192,229 @@ for (const kind of ['server', 'connection', 'client'] as const) {
     }
   })
 
-  test(on('a middleware that does not await next() settles before those inside it'), async (t) => {
-    const bench = new Bench(kind)
-    let resume = (): void => {}
-    const paused = new Promise<void>((resolve) => (resume = resolve))
-    let inner: Promise<void> | undefined
-    await bench
-      .use(
-        (_ctx, next) => {
-          inner = next()
-        },
-        async () => {
-          await paused
+  // A `next()` that nothing awaits.
+
+  const forgets: Record<string, Step> = {
+    'returns at once': (_ctx, next) => void next(),
+    'is async': async (_ctx, next) => void next(),
+    'awaits something else': async (_ctx, next) => {
+      void next()
+      await Promise.resolve()
+    },
+    'handles its rejection': (_ctx, next) => void next().catch(() => {}),
+    'returns a stream': (_ctx, next) => {
+      void next()
+      return new PassThrough()
+    },
+  }
+
+  for (const [how, forget] of Object.entries(forgets)) {
+    test(
+      on(`one that ${how} and does not await next() is named, and what is inside is waited for`),
+      async (t) => {
+        const bench = new Bench(kind)
+        const inside = deferred()
+        bench.use(bench.around('a'))
+        bench.entries.add(forget, { name: 'forgets' }, { at: 'app.ts:7' })
+        bench.use(bench.around('b'), async () => {
+          await inside.promise
           bench.say('inside')
+        })
+        const running = bench.run()
+        await new Promise(setImmediate)
+        t.deepEqual(bench.said, ['a', 'b'])
+        t.is(bench.errors.length, 1)
+        t.like(bench.errors[0], { code: 'ERR_CIO_NOT_AWAITED', fault: 'local' })
+        t.regex(bench.errors[0]!.message, /^`forgets` \(at app\.ts:7\)/)
+        inside.resolve()
+        await running
+        t.deepEqual(bench.said, ['a', 'b', 'inside', 'B', 'A'])
+        t.is(bench.errors.length, 1)
+      },
+    )
+
+    test(
+      on(`what fails inside one that ${how} and does not await next() rejects the run`),
+      async (t) => {
+        // What has failed before the middleware returns may have been caught by it.
+        for (const late of how === 'awaits something else' ? [true] : [false, true]) {
+          const bench = new Bench(kind).use(forget, async () => {
+            if (late) await new Promise(setImmediate)
+            throw new Error('inside')
+          })
+          await t.throwsAsync(bench.run(), { message: 'inside' })
+          t.is(bench.errors.length, 1)
+        }
+      },
+    )
+  }
+
+  test(on('what throws inside one that forgets next(), sync, rejects the run'), async (t) => {
+    const bench = new Bench(kind).use(
+      (_ctx, next) => void next(),
+      () => {
+        throw new Error('inside')
+      },
+    )
+    await t.throwsAsync(bench.run(), { message: 'inside' })
+  })
+
+  test(on('each that does not await next() is named, once in a run'), async (t) => {
+    const bench = new Bench(kind).repeat(async (_ctx, next) => {
+      await next()
+      await next()
+    })
+    for (const name of ['outer', 'inner']) {
+      bench.entries.add((_ctx: object, next: Next) => void next(), { name })
+    }
+    bench.use(() => new Promise((done) => setImmediate(done)))
+    await bench.run()
+    t.deepEqual(
+      bench.errors.map(({ message }) => /^`(\w+)`/.exec(message)?.[1]),
+      ['inner', 'outer'],
+    )
+  })
+
+  test(on('one that repeats and does not await next() is named'), async (t) => {
+    const bench = new Bench(kind).repeat(function retry(_ctx, next) {
+      void next()
+    })
+    bench.use(async () => {
+      await new Promise(setImmediate)
+      bench.say('inside')
+    })
+    await bench.run()
+    t.deepEqual(bench.said, ['inside'])
+    t.like(bench.errors, [{ code: 'ERR_CIO_NOT_AWAITED' }])
+  })
+
+  test(
+    on('one that rejects before its next() has settled ends the run, and is not blamed'),
+    async (t) => {
+      for (const repeats of [false, true]) {
+        const bench = new Bench(kind)
+        const inside = deferred()
+        const race: Step = async (_ctx, next) => {
+          await Promise.race([next(), Promise.reject(new Error('too late'))])
+        }
+        bench.entries.add(race, { repeats })
+        bench.use(() => inside.promise)
+        await t.throwsAsync(bench.run(), { message: 'too late' })
+        // It has a handler: AVA fails a test whose process sees an unhandled rejection.
+        inside.reject(new Error('inside'))
+        await new Promise(setImmediate)
+        t.deepEqual(bench.errors, [])
+      }
+    },
+  )
+
+  test(on('a rejection of next() that is caught in time, or later, is not reported'), async (t) => {
+    const fail: Step = async () => {
+      await Promise.resolve()
+      throw new Error('inside')
+    }
+    const patient: Step[] = [
+      (_ctx, next) => next().catch(() => {}),
+      async (_ctx, next) => next().catch(() => {}),
+      async (_ctx, next) => {
+        const inside = next()
+        await new Promise(setImmediate)
+        await t.throwsAsync(inside, { message: 'inside' })
+      },
+      async (_ctx, next) => void (await Promise.allSettled([next()])),
+    ]
+    for (const step of patient) {
+      const bench = new Bench(kind).use(step, fail)
+      await bench.run()
+      t.deepEqual(bench.errors, [])
+    }
+  })
+
+  test(
+    on('a first next() after its middleware has returned rejects, runs nothing and is named'),
+    async (t) => {
+      const late: Record<string, (ctx: object, next: Next, called: () => void) => unknown> = {
+        'by a callback': (_ctx, next, called) => {
+          setImmediate(() => void next().then(called, called))
+        },
+        'without a look at it': (_ctx, next, called) => {
+          setImmediate(() => {
+            void next()
+            called()
+          })
+        },
+        'after it was async': async (_ctx, next, called) => {
+          setImmediate(() => void next().then(called, called))
+        },
+      }
+      for (const [how, step] of Object.entries(late)) {
+        for (const repeats of [false, true]) {
+          const bench = new Bench(kind)
+          const called = deferred<unknown>()
+          bench.entries.add(
+            (ctx: object, next: Next) =>
+              step(ctx, next, (...[error]: unknown[]) => called.resolve(error)),
+            { name: 'callback', repeats },
+          )
+          await bench.run()
+          const error = await called.promise
+          if (how !== 'without a look at it') t.like(error, { code: 'ERR_CIO_NOT_AWAITED' })
+          t.deepEqual(bench.said, [], how)
+          t.is(bench.errors.length, 1, how)
+          t.regex(bench.errors[0]!.message, /^`callback`/)
+        }
+      }
+    },
+  )
+
+  test(
+    on('a first next() after its middleware has rejected rejects, and is not reported'),
+    async (t) => {
+      const called = deferred<unknown>()
+      const bench = new Bench(kind).use((_ctx, next) => {
+        setImmediate(() => void next().catch(called.resolve))
+        throw new Error('failed')
+      })
+      await t.throwsAsync(bench.run(), { message: 'failed' })
+      t.like(await called.promise, { code: 'ERR_CIO_NOT_AWAITED' })
+      t.deepEqual([bench.said, bench.errors], [[], []])
+    },
+  )
+
+  test(on('one that repeats may retry at once what failed later'), async (t) => {
+    let runs = 0
+    const bench = new Bench(kind)
+      .repeat(async (_ctx, next) => {
+        for (;;) {
+          try {
+            return await next()
+          } catch {
+            bench.say('retry')
+          }
+        }
+      })
+      .use(
+        (_ctx, next) => next(),
+        async () => {
+          await new Promise(setImmediate)
+          if (++runs < 3) throw new Error('not yet')
         },
       )
-      .run()
-    t.deepEqual(bench.said, [])
-    resume()
-    await inner
-    t.deepEqual(bench.said, ['inside'])
+    await bench.run()
+    t.deepEqual(bench.said, ['retry', 'retry'])
+  })
+
+  // A factory in place of what it makes.
+
+  test(on('a factory that was not called is named'), async (t) => {
+    const factories = { sync: () => () => {}, async: async () => () => {} }
+    for (const [name, factory] of Object.entries(factories)) {
+      const bench = new Bench(kind)
+      bench.entries.add(factory, { name })
+      const error = await t.throwsAsync(bench.run(), { code: 'ERR_CIO_NOT_CALLED' })
+      t.true(error.message.includes(`\`${name}()\``))
+      t.deepEqual(bench.said, [])
+    }
   })
 
   test(on('runs at the same time do not disturb each other'), async (t) => {

@@ -1,0 +1,23 @@
+/** The slip of the pen: one letter too many, too few or wrong, or two that changed places. */
+
+/** The name that is one edit away from another, if there is one. */
+export function nearest(name: string, names: Iterable<string>): string | undefined {
+  for (const other of names) if (isOneEdit(name, other)) return other
+  return undefined
+}
+
+function isOneEdit(a: string, b: string): boolean {
+  let start = 0
+  while (start < a.length && a[start] === b[start]) start++
+  const [restA, restB] = [a.slice(start), b.slice(start)]
+  if (restA === restB) return false
+  const [firstA = '', secondA = ''] = restA
+  const [firstB = '', secondB = ''] = restB
+  const isSwapped = firstA === secondB && secondA === firstB && secondA !== ''
+  return (
+    restA.slice(1) === restB ||
+    restB.slice(1) === restA ||
+    restA.slice(1) === restB.slice(1) ||
+    (isSwapped && restA.slice(2) === restB.slice(2))
+  )
+}

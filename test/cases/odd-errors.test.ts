@@ -1,0 +1,159 @@
+/**
+ * Whatever is thrown, as odd as JavaScript lets it be: values that are no errors, errors whose
+ * properties throw when they are read, proxies that are revoked. If this fails, the code that
+ * handles one error throws another in a place that nothing guards: the process ends, or a context
+ * stays for ever.
+ */
+
+import test from 'ava'
+import { Cio, json, relisten, rpc } from '../../src/index.ts'
+import { closeAfter, dial, serve } from '../support/serve.ts'
+import { nextEvent } from '../support/transports.ts'
+
+function fail(): never {
+  throw new Error('read')
+}
+
+function revoked(): object {
+  const { proxy, revoke } = Proxy.revocable(new Error('revoked'), {})
+  revoke()
+  return proxy
+}
+
+const withGetter = (name: string): Error =>
+  Object.defineProperty(new Error('odd'), name, { get: fail, configurable: true })
+
+/** Each makes something to throw, and whether it reaches the application as it is. */
+const odd: Record<string, [make: () => unknown, passes?: boolean]> = {
+  null: [() => null],
+  undefined: [() => undefined],
+  'a symbol': [() => Symbol('odd')],
+  'a text': [() => 'odd'],
+  'an object without prototype': [() => Object.create(null) as object],
+  'an object whose constructor throws': [
+    () => Object.defineProperty({}, 'constructor', { get: fail }),
+  ],
+  'a revoked proxy': [revoked],
+  'a proxy that throws': [() => new Proxy(new Error('odd'), { get: fail })],
+  'a proxy without a prototype to see': [() => new Proxy({}, { getPrototypeOf: fail })],
+  'a revoked function': [
+    () => {
+      const { proxy, revoke } = Proxy.revocable(() => {}, {})
+      revoke()
+      return proxy
+    },
+  ],
+  'an error whose code throws': [() => withGetter('code')],
+  'an error whose message throws': [() => withGetter('message')],
+  'an error whose name throws': [() => withGetter('name')],
+  'an error whose stack throws': [() => withGetter('stack')],
+  'an error whose cause throws': [() => withGetter('cause')],
+  'an error whose fault throws': [() => withGetter('fault')],
+  'an error whose message is an object': [() => Object.assign(new Error('x'), { message: {} })],
+  'an error whose code is a symbol': [
+    () => Object.assign(new Error('odd'), { code: Symbol('odd') }),
+    true,
+  ],
+  'a DOMException': [() => new DOMException('odd', 'DataError'), true],
+}
+
+for (const [what, [make, passes = false]] of Object.entries(odd)) {
+  /** Checks what the application gets of it. */
+  const isTold = (error: unknown): boolean =>
+    error instanceof Error &&
+    (passes || (error as NodeJS.ErrnoException).code === 'ERR_CIO_NOT_AN_ERROR')
+
+  test(`a connection ends and the server goes on when a middleware throws ${what}`, async (t) => {
+    let connections = 0
+    const app = new Cio().useConnection(async () => {
+      connections += 1
+      if (connections === 1) throw make()
+    })
+    const server = await serve(t, app)
+    const [told, closed] = [nextEvent(app, 'error'), nextEvent(app, 'close')]
+    await dial(t, server)
+    const [error] = await told
+    t.true(isTold(error))
+    await closed
+    t.is(server.connections.size, 0)
+    const again = nextEvent(app, 'close')
+    ;(await dial(t, server)).resume().end()
+    await again
+    t.is(connections, 2)
+  })
+
+  test(`${what} that is thrown is printed where nothing listens for errors`, async (t) => {
+    const app = new Cio().useConnection(() => {
+      throw make()
+    })
+    const server = await serve(t, app)
+    const closed = nextEvent(app, 'close')
+    await dial(t, server)
+    await closed
+    t.is(server.connections.size, 0)
+  })
+
+  test(`listen() and connect() reject when a middleware throws ${what}`, async (t) => {
+    const app = new Cio()
+      .useServer(relisten())
+      .useServer(() => Promise.reject(make()))
+      .useClient(
+        () => {
+          throw make()
+        },
+        { before: 'connect' },
+      )
+    closeAfter(t, app)
+    for (const begin of [() => app.listen(), () => app.connect(1)]) {
+      t.true(isTold(await t.throwsAsync(begin, { any: true })))
+    }
+  })
+
+  test(`a listener that throws ${what} ends nothing`, async (t) => {
+    const app = new Cio().useConnection(({ stream }) => void stream.end('hello'))
+    app.once('connection', () => {
+      throw make()
+    })
+    // oxlint-disable-next-line typescript/no-misused-promises -- what it is about
+    app.once('error', async () => {
+      await Promise.resolve()
+      throw make()
+    })
+    const server = await serve(t, app)
+    const [told, closed] = [nextEvent(app, 'error'), nextEvent(app, 'close')]
+    ;(await dial(t, server)).resume().end()
+    t.true(isTold((await told)[0]))
+    await closed
+    t.is(server.connections.size, 0)
+  })
+
+  test(`a method of rpc that throws ${what} answers with an internal error`, async (t) => {
+    const methods = {
+      odd(): never {
+        throw make()
+      },
+    }
+    const app = new Cio()
+      .useConnection(json())
+      .useConnection(rpc({ methods }))
+      .useClient(json())
+      .useClient(rpc())
+    const server = await serve(t, app)
+    const told = nextEvent(app, 'error')
+    const client = await app.connect(server.port)
+    await t.throwsAsync(client.rpc.call('odd'), { code: 'ERR_CIO_RPC' })
+    t.true(isTold((await told)[0]))
+    await client.close()
+  })
+}
+
+test('an error that throws only when it is printed ends nothing', async (t) => {
+  const app = new Cio().useConnection(() => {
+    throw Object.assign(new Error('odd'), { [Symbol.for('nodejs.util.inspect.custom')]: fail })
+  })
+  const server = await serve(t, app)
+  const closed = nextEvent(app, 'close')
+  await dial(t, server)
+  await closed
+  t.is(server.connections.size, 0)
+})

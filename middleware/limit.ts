@@ -3,9 +3,9 @@ import { emitSafely } from '../src/lifecycle/app-events.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, checkOptionNames } from '../src/options.ts'
-import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
+import type { Rate } from '../src/rates/token-bucket.ts'
 import { networkOf } from './limit/address.ts'
+import { checkedOptions } from './limit/checked-options.ts'
 import { ConnectionLimiter, type Cap } from './limit/connection-limiter.ts'
 import { HandshakeLimiter } from './limit/handshake-limiter.ts'
 import { Queues } from './limit/queues.ts'
@@ -128,7 +128,7 @@ declare module '../src/lifecycle/app-events.ts' {
 }
 
 /**
- * Bounds connections, how fast they come, handshakes under way, and bytes that wait to be sent.
+ * Bounds connections, their rate, handshakes under way, and bytes queued.
  *
  * What is over a bound is closed, or waits for its turn if `waitTimeout` says so. Handshakes always
  * wait: a thousand clients that come back at once are let in one after the other, and the
@@ -156,7 +156,7 @@ declare module '../src/lifecycle/app-events.ts' {
  * console.log(bounds.counts.refused.ratePerAddress) // 0
  */
 export function limit(options: LimitOptions = {}): Limit {
-  const bounds = checked(options)
+  const bounds = checkedOptions(options)
   const gate = new ConnectionLimiter(bounds)
   const handshakes = new HandshakeLimiter(
     bounds.handshakes,
@@ -251,35 +251,6 @@ function addressOf({ address }: ConnectionContext): string | null {
 function tooSlow(ctx: ConnectionContext, queued: number, total: number, most: number): CioError {
   const message = `${ctx.remote} was closed by \`limit\`: ${total} bytes wait to be sent in all, more than the ${most} of \`queued\`, and it is the slowest, with ${queued} of them`
   return new CioError('ERR_CIO_SLOW_READER', message, { fault: 'remote' })
-}
-
-const unbounded: Rate = { count: Infinity, per: 1_000 }
-
-function checked(options: LimitOptions): Required<LimitOptions> {
-  const {
-    connections = 10_000,
-    perAddress = 1_000,
-    rate = unbounded,
-    ratePerAddress = unbounded,
-    handshakes = 50,
-    handshakeWaitTimeout = 10_000,
-    waitTimeout = 0,
-    maxWaiting = 10_000,
-    maxAddresses = 100_000,
-    queued = 512 * 1024 * 1024,
-  } = options
-  const counts = { connections, perAddress, handshakes, maxWaiting, maxAddresses, queued }
-  const durations = { handshakeWaitTimeout, waitTimeout }
-  const rates = { rate, ratePerAddress }
-  checkOptionNames('limit', options, Object.keys({ ...counts, ...durations, ...rates }))
-  for (const [option, count] of Object.entries(counts)) {
-    checkCount('limit', option, count, option === 'maxWaiting' ? 0 : 1)
-  }
-  for (const [option, duration] of Object.entries(durations)) {
-    checkDuration('limit', option, duration)
-  }
-  for (const [option, value] of Object.entries(rates)) checkRate('limit', option, value)
-  return { ...counts, ...durations, ...rates }
 }
 
 function inWords({ reason, address, waited }: LimitRefusal): string {

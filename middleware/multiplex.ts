@@ -6,7 +6,6 @@ import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
-import { flushTimeout as defaultFlushTimeout } from '../src/server/server.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { type Mux, type MuxHeaders, type PingOptions, muxOf } from './multiplex/mux.ts'
@@ -195,7 +194,7 @@ export function multiplex(
       const leave = async (): Promise<void> => {
         session.leave()
         for (const one of runs) one.drain()
-        await session.idle()
+        await session.idle.wait()
         // What comes after may be waiting for the end.
         session.end()
       }
@@ -220,6 +219,9 @@ export function multiplex(
     },
   )
 }
+
+/** The default of `listen` and `connect`. */
+const defaultFlushTimeout = 30_000
 
 /** That of the connection at the bottom: a stream of a stream has no options of its own. */
 function flushTimeoutOf(ctx: StreamContext): number {

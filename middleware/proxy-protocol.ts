@@ -128,9 +128,9 @@ function compileTrust(trusted: readonly string[]): (ctx: ConnectionContext) => b
   const isTrusted: Networks = compileNetworks('proxyProtocol', 'trusted', networks)
   const unix = isList && trusted.includes(unixSocket)
   return ({ address, forwardedFor, server }) => {
-    if (forwardedFor === 'unknown') return false
     // No address alone proves nothing: a TCP socket that was reset has none either.
-    if (address === null) return unix && typeof server?.address === 'string'
+    if (address === null)
+      return unix && forwardedFor === null && typeof server?.address === 'string'
     return isTrusted(address)
   }
 }

@@ -64,7 +64,7 @@ export class HandshakeLimiter {
       this.#begin(ctx)
       return 'turn'
     }
-    // Those who wait for no more than the next turns of the loop are not too many.
+    // A wait for the next turns of the loop alone is no reason to refuse.
     if (this.#under.size + this.#line.length >= this.#most + this.#mostWaiting) return 'late'
     const turn = this.#line.join(ctx.transport!, () => this.#begin(ctx))
     this.#watch()
@@ -86,7 +86,7 @@ export class HandshakeLimiter {
     this.#watch()
   }
 
-  /** Looks at who makes progress while somebody waits for room, and only then. */
+  /** Checks for progress only while a connection waits for room. */
   #watch(): void {
     if (this.#line.length === 0) this.#rest()
     else if (!this.#hasRoom) this.#timer ??= setInterval(() => this.#look(), stallInterval)

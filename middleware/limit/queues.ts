@@ -18,7 +18,7 @@ export class Queues {
   readonly #most: number
   readonly #close: (ctx: ConnectionContext, queued: number, total: number) => void
   readonly #connections = new Set<ConnectionContext>()
-  /** What the network had taken at the last look, while there is cause to ask. */
+  /** Bytes that the network had taken at the last look; kept only near the bound. */
   #taken: Map<ConnectionContext, number> | undefined
   #timer: NodeJS.Timeout | undefined
   #total = 0
@@ -43,7 +43,7 @@ export class Queues {
     this.#timer ??= setTimeout(this.#look, intervals[0]).unref()
   }
 
-  /** Its pipeline has returned. What it has still to send counts until it is gone. */
+  /** Its pipeline has returned. Its unsent bytes count until the connection is gone. */
   leave(ctx: ConnectionContext): void {
     if (ctx.transport!.destroyed || queuedOf(ctx) === 0) this.#forget(ctx)
   }
@@ -58,7 +58,7 @@ export class Queues {
     const isNear = this.#total > this.#most / 2
     const before = this.#taken
     this.#taken = isNear ? new Map(this.#measured(takenOf)) : undefined
-    // Without a look before this one, nobody knows which are slow.
+    // It takes two looks to know which are slow.
     if (this.#total > this.#most && before) this.#relieve(before)
     if (this.#connections.size === 0) return this.#rest()
     const took = performance.now() - begun
@@ -103,7 +103,7 @@ export class Queues {
   }
 }
 
-/** What waits in a connection: in its stream, and in what is beneath and its own. */
+/** Unsent bytes of a connection: in its stream, and in its own layers beneath. */
 function queuedOf({ stream, socket, transport, server }: ConnectionContext): number {
   let queued = stream.writableLength
   // That of a stream within another connection is the other's.
@@ -118,7 +118,7 @@ interface Handle {
   readonly writeQueueSize?: number
 }
 
-/** What the network has taken of a connection; 0 where that is not known. */
+/** Bytes of a connection that the network has taken; 0 where that is not known. */
 function takenOf({ transport }: ConnectionContext): number {
   const { _handle: handle } = transport as Duplex & { readonly _handle?: Handle | null }
   return (handle?.bytesWritten ?? 0) - (handle?.writeQueueSize ?? 0)

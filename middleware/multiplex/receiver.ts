@@ -121,7 +121,7 @@ export class Receiver implements FrameSink {
     if (rest.length > 0) stream.receive(rest, rest.buffer.byteLength)
     void options.accept(stream, opening).then(() => {
       this.#count--
-      this.#session.wakeIdle()
+      this.#session.idle.wake()
     })
   }
 

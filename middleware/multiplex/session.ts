@@ -2,26 +2,16 @@
 
 import type { Duplex } from 'node:stream'
 import { CioError } from '../../src/errors.ts'
+import { Idle } from './idle.ts'
 import { Quota } from './quota.ts'
 import { type StreamHeader, writeOpening } from './stream-header.ts'
 import { Outgoing } from './outgoing.ts'
 import { Pings } from './pings.ts'
 import { Receiver } from './receiver.ts'
-import { type Bounds, ProtocolErrors } from './protocol-errors.ts'
+import { ProtocolErrors } from './protocol-errors.ts'
+import type { SessionOptions } from './session-options.ts'
 import { type Carrier, MuxStream } from './stream.ts'
 import { Flag, Reason, Type, initialWindow, largest } from './wire.ts'
-
-/** The bounds of a session, and who is told of what. */
-export interface SessionOptions extends Bounds {
-  /** Whether this side's streams have odd numbers. */
-  readonly initiator: boolean
-  /** Takes a stream that the peer has opened; fulfils when all that it started is over. */
-  accept(this: void, stream: MuxStream, opening: StreamHeader): Promise<void>
-  /** The peer has broken the rules: its connection has to go. */
-  fail(this: void, error: CioError): void
-  /** The connection is gone; where that was orderly, what has come whole may still be read. */
-  gone(this: void, error: CioError, isOrderly: boolean): void
-}
 
 /** All streams of one connection. */
 export class Session implements Carrier {
@@ -38,7 +28,8 @@ export class Session implements Carrier {
 
   readonly #receiver: Receiver
   readonly #quota: Quota
-  readonly #idle = new Set<() => void>()
+  /** When no stream is open, and what the peer's have started is over. */
+  readonly idle: Idle = new Idle(() => this.streams.size === 0 && !this.#receiver.isBusy)
   #nextId: number
 
   constructor(transport: Duplex, options: SessionOptions) {
@@ -83,18 +74,6 @@ export class Session implements Carrier {
   peerLeaves(): void {
     this.peerIsLeaving = true
     this.#quota.wake()
-  }
-
-  /** Fulfils when no stream is open, and what the peer's have started is over. */
-  async idle(): Promise<void> {
-    while (!this.#isIdle()) await new Promise<void>((resolve) => this.#idle.add(resolve))
-  }
-
-  /** Somebody may have waited for this. */
-  wakeIdle(): void {
-    if (!this.#isIdle()) return
-    for (const resolve of this.#idle) resolve()
-    this.#idle.clear()
   }
 
   /**
@@ -178,8 +157,7 @@ export class Session implements Carrier {
   }
 
   forget(stream: MuxStream): void {
-    const isOpen = this.#remove(stream)
-    if (isOpen && !stream.isReset) this.out.send(Type.window, Flag.rst, stream.id, 0)
+    if (this.#remove(stream) && !stream.isReset) this.out.send(Type.window, Flag.rst, stream.id, 0)
   }
 
   /** False where it is no more among the open ones. Its number may be another stream's by then. */
@@ -192,7 +170,7 @@ export class Session implements Carrier {
       this.taken(stream)
       this.#quota.leave()
     }
-    this.wakeIdle()
+    this.idle.wake()
     return true
   }
 
@@ -209,10 +187,6 @@ export class Session implements Carrier {
   readonly #close = (): void => {
     const { errored, readableEnded } = this.transport
     this.lose(this.rules.gone(errored), readableEnded && !errored)
-  }
-
-  #isIdle(): boolean {
-    return this.streams.size === 0 && !this.#receiver.isBusy
   }
 
   #check(): void {

@@ -429,16 +429,17 @@ for (const transport of networks) {
     t.deepEqual((await refusal)[0], { reason: 'queued', address: '127.0.0.1', waited: false })
     t.like((await told)[0], { code: 'ERR_CIO_SLOW_READER', fault: 'remote' })
     t.is(bounds.counts.refused.queued, 1)
-    const read = async (socket: Duplex): Promise<number> => {
-      let length = 0
-      socket.on('data', (chunk: Buffer) => (length += chunk.length))
-      while (length < 12_000_000 && !socket.destroyed && !socket.readableEnded) {
-        await Promise.race(['data', 'end', 'close'].map((event) => once(socket, event))).catch(
-          () => {},
-        )
-      }
-      return length
-    }
+    const read = (socket: Duplex): Promise<number> =>
+      new Promise((resolve) => {
+        let length = 0
+        const end = (): void => resolve(length)
+        socket.on('data', (chunk: Buffer) => {
+          length += chunk.length
+          if (length === 12_000_000) end()
+        })
+        socket.on('end', end).on('close', end)
+        if (socket.destroyed) end()
+      })
     const lengths = await Promise.all([one, other].map(read))
     t.is(lengths.filter((length) => length === 12_000_000).length, 1, String(lengths))
   })

@@ -1,0 +1,160 @@
+// npx tsc -p bench/tsconfig.json && node build/bench/handshake-storm.js
+//
+// Five hundred mutual-TLS clients at once, as after a restart, while fifty connections live: how
+// long these wait for an answer, and how many handshakes a second there are, with `limit` at its
+// defaults beside bare `tls`. `OTHER=/path/build/src/index.js` adds another build of Cio.
+
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type TLSSocket, connect, createServer } from 'node:tls'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import type * as cio from '../src/index.ts'
+import { median, selfSigned } from './side-by-side.ts'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: 'string', default: '8' } },
+})
+
+/** What a process is told that it is. */
+interface Role {
+  readonly role: 'clients' | 'server' | 'pings'
+  readonly pem: string
+  readonly side?: string
+  readonly port?: number
+}
+
+const clients = 500
+const living = 50
+const pingInterval = 20
+const warmUp = 2
+const settle = 200
+const host = '127.0.0.1'
+const given = positionals[0]
+const {
+  role,
+  pem,
+  side = '',
+  port = 0,
+}: Role = given ? (JSON.parse(given) as Role) : { role: 'clients', pem: selfSigned() }
+const mutual = { key: pem, cert: pem, ca: pem }
+
+if (role === 'server') await serve(side)
+else if (role === 'pings') await ping(port)
+else await storms()
+
+/** A server of one side: it sends back what comes, and says its port. */
+async function serve(side: string): Promise<void> {
+  process.on('disconnect', () => process.exit())
+  if (side === 'bare') {
+    const server = createServer({ ...mutual, requestCert: true, noDelay: true }, (socket) => {
+      socket.on('error', () => {})
+      socket.pipe(socket)
+    })
+    server.listen(0, host)
+    await once(server, 'listening')
+    return void process.send!((server.address() as AddressInfo).port)
+  }
+  const { Cio, limit } = (await import(side)) as typeof cio
+  const app = new Cio().useConnection(limit()).useConnection(async ({ stream }, next) => {
+    stream.pipe(stream)
+    await next()
+  })
+  const options = { port: 0, host, ...mutual, requestCert: true, handshakeTimeout: 60_000 }
+  process.send!((await app.listen(options)).port)
+}
+
+/** Connections that live: each asks again and again, and all answers' times are told when asked. */
+async function ping(port: number): Promise<void> {
+  process.on('disconnect', () => process.exit())
+  let times: number[] = []
+  const all = await Promise.all(Array.from({ length: living }, () => dial(port)))
+  for (const socket of all) {
+    let sent = 0
+    socket.on('data', () => {
+      times.push(performance.now() - sent)
+      setTimeout(ask, pingInterval)
+    })
+    const ask = (): void => {
+      sent = performance.now()
+      socket.write('.')
+    }
+    setTimeout(ask, Math.random() * pingInterval)
+  }
+  process.on('message', () => {
+    process.send!(times)
+    times = []
+  })
+  process.send!('ready')
+}
+
+async function dial(port: number): Promise<TLSSocket> {
+  const socket = connect({ port, host, ...mutual, checkServerIdentity: () => undefined })
+  await once(socket, 'secureConnect')
+  return socket
+}
+
+interface Side {
+  readonly name: string
+  readonly port: number
+  readonly pings: ChildProcess
+  readonly rates: number[]
+  readonly waits: number[]
+}
+
+async function storms(): Promise<void> {
+  const ours = new URL('../src/index.js', import.meta.url).href
+  const { OTHER: other } = process.env
+  const names = { bare: 'bare', cio: ours, ...(other && { other }) }
+  const sides: Side[] = []
+  for (const [name, side] of Object.entries(names)) {
+    const [, port] = await start<number>({ role: 'server', pem, side })
+    const [pings] = await start({ role: 'pings', pem, port })
+    sides.push({ name, port, pings, rates: [], waits: [] })
+  }
+  const rounds = Number(values.rounds)
+  for (let round = 0; round < warmUp + rounds; round++) {
+    for (const side of round % 2 ? sides : sides.toReversed()) {
+      const { rate, wait } = await storm(side)
+      if (round < warmUp) continue
+      side.rates.push(rate)
+      side.waits.push(wait)
+    }
+  }
+  const [bare] = sides
+  console.log(`${clients} clients at once, ${living} connections live (${rounds} storms of each)`)
+  for (const { name, rates, waits } of sides) {
+    const of = (own: number[], others: number[]): string =>
+      `${median(own).toFixed(1)} (${(median(own) / median(others)).toFixed(2)} of bare, ${Math.min(...own).toFixed(0)} to ${Math.max(...own).toFixed(0)})`
+    console.log(
+      `  ${name.padEnd(6)} p99 ${of(waits, bare!.waits)} ms; ${of(rates, bare!.rates)} handshakes a second`,
+    )
+  }
+  process.exit()
+}
+
+async function start<Said>(as: Role): Promise<[ChildProcess, Said]> {
+  const child = fork(fileURLToPath(import.meta.url), [JSON.stringify(as)])
+  const [said] = (await once(child, 'message')) as [Said]
+  return [child, said]
+}
+
+async function storm({ port, pings }: Side): Promise<{ rate: number; wait: number }> {
+  await answers(pings)
+  const begun = performance.now()
+  const all = await Promise.all(Array.from({ length: clients }, () => dial(port)))
+  const seconds = (performance.now() - begun) / 1_000
+  const times = (await answers(pings)).toSorted((a, b) => a - b)
+  for (const socket of all) socket.destroy()
+  await delay(settle)
+  return { rate: clients / seconds, wait: times[Math.floor(times.length * 0.99)] ?? 0 }
+}
+
+async function answers(pings: ChildProcess): Promise<number[]> {
+  pings.send('times')
+  const [times] = (await once(pings, 'message')) as [number[]]
+  return times
+}

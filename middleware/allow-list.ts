@@ -1,4 +1,8 @@
-import { AccessList, type AccessListMiddleware } from '../src/access/access-list.ts'
+import {
+  AccessList,
+  type AccessListMiddleware,
+  type VerifiedContext,
+} from '../src/access/access-list.ts'
 import type { AccessListOptions } from '../src/access/access-check.ts'
 import { defineMiddleware } from '../src/pipeline/middleware.ts'
 import type { PeerSelector } from '../src/identity/peer-matcher.ts'
@@ -20,10 +24,11 @@ export interface AllowListOptions extends AccessListOptions {}
  *
  * @pipelines connection, client
  * @order after `secure`
- * @adds nothing
+ * @adds nothing; behind it `ctx.peer` is never null, unless `dryRun` lets everybody in
  * @rejects `ERR_CIO_REJECTED` (remote): it is not on the list, told by `reject`;
  *   `ERR_CIO_GOODBYE` (local): `options.reject` threw or took too long, told by `error` as well
- * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range
+ * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range.
+ *   `listen()` and `connect()` throw `ERR_CIO_NO_IDENTITY` where nothing can give an identity
  *
  * @example
  * import { Cio, allowList } from 'cio'
@@ -32,11 +37,17 @@ export interface AllowListOptions extends AccessListOptions {}
  *   .useConnection(allowList(['alice', /^sensor-\d+$/, { uri: 'spiffe://acme/gateway' }]))
  * app.on('reject', (error) => console.warn(error.message))
  */
+export function allowList(
+  who: PeerSelector,
+  options?: AllowListOptions & { readonly dryRun?: false },
+): AccessListMiddleware<VerifiedContext>
+export function allowList(who: PeerSelector, options: AllowListOptions): AccessListMiddleware
 export function allowList(who: PeerSelector, options: AllowListOptions = {}): AccessListMiddleware {
   const list = new AccessList('allowList', who, true, options)
 
   const middleware = defineMiddleware<StreamContext>(
-    { name: 'allowList', after: 'secure' },
+    // One that only reports lets everybody in, and needs nothing for that.
+    { name: 'allowList', after: 'secure', ...(!options.dryRun && { needs: 'peer' }) },
     function allowList(ctx, next) {
       return list.admit(ctx, next)
     },

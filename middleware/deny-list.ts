@@ -1,4 +1,8 @@
-import { AccessList, type AccessListMiddleware } from '../src/access/access-list.ts'
+import {
+  AccessList,
+  type AccessListMiddleware,
+  type VerifiedContext,
+} from '../src/access/access-list.ts'
 import type { AccessListOptions } from '../src/access/access-check.ts'
 import { defineMiddleware } from '../src/pipeline/middleware.ts'
 import type { PeerSelector } from '../src/identity/peer-matcher.ts'
@@ -16,21 +20,28 @@ export interface DenyListOptions extends AccessListOptions {}
  *
  * @pipelines connection, client
  * @order after `secure`
- * @adds nothing
+ * @adds nothing; behind it `ctx.peer` is never null, unless `dryRun` lets everybody in
  * @rejects `ERR_CIO_REJECTED` (remote): it is on the list or unknown, told by `reject`;
  *   `ERR_CIO_GOODBYE` (local): `options.reject` threw or took too long, told by `error` as well
- * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range
+ * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range.
+ *   `listen()` and `connect()` throw `ERR_CIO_NO_IDENTITY` where nothing can give an identity
  *
  * @example
  * import { Cio, denyList } from 'cio'
  *
  * const app = new Cio().useConnection(denyList(['mallory', { ou: 'interns', dns: /\.test$/ }]))
  */
+export function denyList(
+  who: PeerSelector,
+  options?: DenyListOptions & { readonly dryRun?: false },
+): AccessListMiddleware<VerifiedContext>
+export function denyList(who: PeerSelector, options: DenyListOptions): AccessListMiddleware
 export function denyList(who: PeerSelector, options: DenyListOptions = {}): AccessListMiddleware {
   const list = new AccessList('denyList', who, false, options)
 
   const middleware = defineMiddleware<StreamContext>(
-    { name: 'denyList', after: 'secure' },
+    // One that only reports lets everybody in, and needs nothing for that.
+    { name: 'denyList', after: 'secure', ...(!options.dryRun && { needs: 'peer' }) },
     function denyList(ctx, next) {
       return list.admit(ctx, next)
     },

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { optionsOf } from '../src/arguments.ts'
 import { Cio } from '../src/cio.ts'
 import type { ConnectOptions } from '../src/client/client.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
@@ -153,8 +154,11 @@ function lost({ remote }: StreamContext, cause: Error | undefined): CioError {
 }
 
 function checkTarget(target: unknown): void {
-  const isPlace = typeof target === 'number' || (typeof target === 'string' && target !== '')
-  if (isPlace || (typeof target === 'object' && target !== null)) return
+  const isObject = typeof target === 'object' && target !== null
+  if (isObject && (isDuplex(target) || isContext(target))) return
+  if (isObject || typeof target === 'number' || (typeof target === 'string' && target !== '')) {
+    return void optionsOf('connect', target)
+  }
   throw optionError('forward', 'target', 'a port, a path, options, a stream or a function', target)
 }
 

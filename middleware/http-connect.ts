@@ -1,20 +1,27 @@
 import debug from 'debug'
 import { request } from 'node:http'
-import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type ConnectionOptions as NodeTlsOptions, connect as connectTls } from 'node:tls'
 import type { ClientContext, ConnectOptions } from '../src/client/client.ts'
+import { placeOf } from '../src/client/dial.ts'
 import { CioError, quote } from '../src/errors.ts'
+import { askedHost, askedName, withoutBrackets } from '../src/host-name.ts'
+import { checkTlsOptions } from '../src/known-options.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
-import { type CertsOptions, loadCerts } from './certs.ts'
+import { type CertFilesOptions, loadCerts } from './certs.ts'
 
 const log = debug('cio:httpConnect')
 
 /** Options of TLS to a proxy: certificates as `certs` takes them, and Node's. */
 export interface ProxyTls
-  extends CertsOptions, Omit<NodeTlsOptions, keyof CertsOptions | 'socket'> {}
+  extends
+    CertFilesOptions,
+    Omit<
+      NodeTlsOptions,
+      keyof CertFilesOptions | 'socket' | 'host' | 'port' | 'path' | 'timeout'
+    > {}
 
 /** Options of {@link httpConnect}. */
 export interface HttpConnectOptions {
@@ -90,23 +97,24 @@ const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
  * app.on('connect', (ctx) => console.log(`connected to ${ctx.remote}`))
  */
 export function httpConnect(options: HttpConnectOptions = {}): Middleware<ClientContext> {
-  const { host = 'localhost', port = 8080, username } = options
+  const { host: given = 'localhost', port = 8080, username } = options
   checkOptionNames('httpConnect', options, known)
-  if (typeof host !== 'string' || host === '') {
-    throw optionError('httpConnect', 'host', 'a name', host)
+  if (typeof given !== 'string' || given === '') {
+    throw optionError('httpConnect', 'host', 'a name', given)
   }
   checkCount('httpConnect', 'port', port, 1)
   if (username !== undefined && (typeof username !== 'string' || username.includes(':'))) {
     throw optionError('httpConnect', 'username', 'a string without a colon', username)
   }
-  const proxy = { ...options, host, port }
+  if (typeof options.tls === 'object') checkTlsOptions('httpConnect', options.tls)
+  const proxy = { ...options, host: withoutBrackets(given), port }
 
   return defineMiddleware<ClientContext>(
     { name: 'httpConnect', before: 'connect' },
     function httpConnect(ctx, next) {
       return viaProxy(ctx, proxy, next, async (raw, target) => {
         const stream = proxy.tls ? await secured(raw, proxy) : raw
-        log('%d asks for %s:%d', ctx.id, target.host, target.port)
+        log('%d asks for %s', ctx.id, placeOf(target))
         return tunnel(stream, target, proxy)
       })
     },
@@ -118,9 +126,9 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
   const material = await loadCerts(options)
   return new Promise((resolve, reject) => {
     const socket = connectTls({
-      ...(isIP(host) === 0 ? { servername: host } : { host }),
       ...(options as object),
       ...(material as object),
+      ...askedName({ host, ...options }),
       socket: raw,
       // Node's types of `tls.connect` leave it out.
       ...({ allowHalfOpen: true } as object),
@@ -132,8 +140,8 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
         new CioError(
           refused ? 'ERR_CIO_REJECTED' : 'ERR_CIO_PROXY',
           refused
-            ? `the certificate of the HTTP proxy ${host}:${port} is not accepted: ${cause.message}`
-            : `the handshake with the HTTP proxy ${host}:${port} failed: ${cause.message}`,
+            ? `the certificate of the HTTP proxy ${placeOf({ host, port })} is not accepted: ${cause.message}`
+            : `the handshake with the HTTP proxy ${placeOf({ host, port })} failed: ${cause.message}`,
           { fault: 'remote', cause },
         ),
       )
@@ -144,8 +152,7 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
 }
 
 function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<Duplex> {
-  const { host = 'localhost', port = 0 } = target
-  const authority = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
+  const authority = placeOf({ host: askedHost(target.host), port: target.port ?? 0 })
   const { username, password = '' } = proxy
   const basic = Buffer.from(`${username}:${password}`).toString('base64')
   return new Promise((resolve, reject) => {
@@ -172,22 +179,22 @@ function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<D
   })
 }
 
-function notLetIn({ host, port }: Proxy, why: string): CioError {
+function notLetIn(proxy: Proxy, why: string): CioError {
   return new CioError(
     'ERR_CIO_PROXY_AUTH',
-    `the HTTP proxy ${host}:${port} does not let us in: ${why}; check \`username\` and \`password\``,
+    `the HTTP proxy ${placeOf(proxy)} does not let us in: ${why}; check \`username\` and \`password\``,
   )
 }
 
 function failed(
-  { host, port }: { readonly host: string; readonly port: number },
+  proxy: { readonly host: string; readonly port: number },
   why: string,
   target = 'anything',
   cause?: Error,
 ): CioError {
   return new CioError(
     'ERR_CIO_PROXY',
-    `the HTTP proxy ${host}:${port} did not connect to ${target}: ${why}`,
+    `the HTTP proxy ${placeOf(proxy)} did not connect to ${target}: ${why}`,
     { fault: 'remote', cause },
   )
 }

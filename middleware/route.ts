@@ -124,7 +124,7 @@ export function route(
   const compiled = routes.map(compileRoute)
 
   return defineMiddleware<ConnectionContext, RouteContext>(
-    { name: 'route', before: 'secure' },
+    { name: 'route', before: 'secure', provides: 'peer' },
     async function route(ctx, next) {
       ctx.clientHello = null
       const peek = new Peek(ctx.stream, { maxSize, timeout })

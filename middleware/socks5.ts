@@ -1,9 +1,10 @@
 import debug from 'debug'
 import type { Duplex } from 'node:stream'
-import { domainToASCII } from 'node:url'
 import { SocksClient } from 'socks'
 import type { ClientContext, ConnectOptions } from '../src/client/client.ts'
+import { placeOf } from '../src/client/dial.ts'
 import { CioError, asError } from '../src/errors.ts'
+import { askedHost, withoutBrackets } from '../src/host-name.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
@@ -67,9 +68,12 @@ const longest = 255
  * app.on('connect', (ctx) => console.log(`connected to ${ctx.remote}`))
  */
 export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
-  const { host = 'localhost', port = 1080 } = options
+  const { host: given = 'localhost', port = 1080 } = options
   checkOptionNames('socks5', options, known)
-  if (typeof host !== 'string' || host === '') throw optionError('socks5', 'host', 'a name', host)
+  if (typeof given !== 'string' || given === '') {
+    throw optionError('socks5', 'host', 'a name', given)
+  }
+  const host = withoutBrackets(given)
   checkCount('socks5', 'port', port, 1)
   for (const name of ['username', 'password'] as const) {
     const value: unknown = options[name] ?? 'absent'
@@ -83,7 +87,7 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
     { name: 'socks5', before: 'connect' },
     function socks5(ctx, next) {
       return viaProxy(ctx, { host, port }, next, (stream, target) => {
-        log('%d asks for %s:%d', ctx.id, target.host, target.port)
+        log('%d asks for %s', ctx.id, placeOf(target))
         return negotiate(stream, target, { ...options, host, port })
       })
     },
@@ -92,17 +96,17 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
 
 async function negotiate(
   stream: Duplex,
-  { host = 'localhost', port = 0, connectTimeout = maxTimerDelay }: ConnectOptions,
+  { host: wanted, port = 0, connectTimeout = maxTimerDelay }: ConnectOptions,
   proxy: Socks5Options & { readonly host: string; readonly port: number },
 ): Promise<Duplex> {
+  const host = askedHost(wanted)
   // The library waits for it to close, and it is half-open.
   const close = (): void => void stream.destroy()
   stream.once('end', close)
   try {
     await SocksClient.createConnection({
       command: 'connect',
-      // Its length counts characters, and is sent as bytes.
-      destination: { host: domainToASCII(host) || host, port },
+      destination: { host, port },
       existing_socket: stream,
       timeout: Math.max(1, Math.min(connectTimeout, maxTimerDelay)),
       proxy: {
@@ -117,7 +121,7 @@ async function negotiate(
     await untouched(stream)
     return stream
   } catch (thrown) {
-    throw refused(asError(thrown).message, proxy, `${host}:${port}`)
+    throw refused(asError(thrown).message, proxy, placeOf({ host, port }))
   }
 }
 
@@ -143,10 +147,10 @@ async function untouched(stream: Duplex): Promise<void> {
 /** Not with the library's error as its cause: that has the password. */
 function refused(
   why: string,
-  { host, port }: { readonly host: string; readonly port: number },
+  at: { readonly host: string; readonly port: number },
   target: string,
 ): CioError {
-  const proxy = `the SOCKS5 proxy ${host}:${port}`
+  const proxy = `the SOCKS5 proxy ${placeOf(at)}`
   if (/authentication/i.test(why)) {
     return new CioError(
       'ERR_CIO_PROXY_AUTH',

@@ -86,7 +86,7 @@ export function startTls(
   checkDuration('startTls', 'timeout', timeout)
 
   return defineMiddleware<StreamContext, StartTlsContext>(
-    { name: 'startTls', after: ['connect', 'proxyProtocol'], before: 'secure' },
+    { name: 'startTls', after: ['connect', 'proxyProtocol'], before: 'secure', provides: 'peer' },
     function startTls(ctx, next) {
       ctx.skipTls()
       let begun = false

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { certs } from '../middleware/certs.ts'
 import { type AppEvents, catchRejections, reportError } from './lifecycle/app-events.ts'
+import { optionsOf } from './arguments.ts'
 import { callSite } from './pipeline/call-site.ts'
 import {
   type ConnectOptions,
@@ -19,9 +20,10 @@ import type { ConnectTarget } from './client/dial.ts'
 import { CioError, isCioError } from './errors.ts'
 import { Inspection } from './pipeline/inspection.ts'
 import type { Hints, Middleware } from './pipeline/middleware.ts'
-import { checkDuration, checkSignal, optionError } from './options.ts'
+import { checkDuration, checkOptionNames, optionError } from './options.ts'
 import { Pipeline } from './pipeline/pipeline.ts'
 import type { Registrable } from './pipeline/registration.ts'
+import { showAs } from './secret-options.ts'
 import { secureClient, secureConnection } from './tls/secure.ts'
 import {
   type ListenOptions,
@@ -85,6 +87,13 @@ export class Cio<
   Client extends object = {},
   Server extends object = {},
 > extends EventEmitter<AppEvents> {
+  static {
+    showAs<Cio>(this.prototype, (app) => ({
+      servers: app.#servers.size,
+      streams: app.#streams.size,
+    }))
+  }
+
   readonly pipelines: Pipelines = {
     server: new Pipeline('server', serverEnd),
     connection: new Pipeline('connection', connectionEnd),
@@ -112,10 +121,10 @@ export class Cio<
     const step = { step: true, at: 'cio' }
     server.add(certs(), {}, step)
     server.add(listen, { name: 'listen', after: '*' }, step)
-    connection.add(secureConnection, { name: 'secure' }, step)
+    connection.add(secureConnection, { name: 'secure', provides: 'peer' }, step)
     client.add(certs(), {}, step)
     client.add(connect, { name: 'connect' }, step)
-    client.add(secureClient, { name: 'secure' }, step)
+    client.add(secureClient, { name: 'secure', provides: 'peer' }, step)
   }
 
   /**
@@ -162,14 +171,16 @@ export class Cio<
    *
    * @param target A port, the path of a Unix socket, or options; by default a port that is free.
    * @param options More options, for a port or a path.
-   * @throws what a middleware threw, or Node's error of listening, before it listened
+   * @param more Nothing: a callback, as Node takes it, is refused.
+   * @throws `ERR_CIO_OPTION`: an option that neither Cio nor this Node knows, or one out of its range;
+   *   what a middleware threw, or Node's error of listening, before it listened
    */
   async listen(
     target: number | string | ListenOptions = {},
     options: ListenOptions = {},
+    ...more: []
   ): Promise<ServerContext & Server> {
-    const given: ListenOptions = { ...options, ...place(target) }
-    checkSignal('listen', given.signal)
+    const given: ListenOptions = optionsOf('listen', target, options, ...more)
     const ctx = new ServerContext(this, given)
     this.#servers.add(ctx)
     void ctx.closed.then(() => this.#servers.delete(ctx))
@@ -183,16 +194,24 @@ export class Cio<
    * @param target A port of this host, the path of a Unix socket, options, or several targets that
    *   are tried in turn.
    * @param options More options, for a port, a path or several targets.
-   * @throws what a middleware threw, or Node's error of connecting, before it was connected;
+   * @param more Nothing: a callback, as Node takes it, is refused.
+   * @throws `ERR_CIO_OPTION`: an option that neither Cio nor this Node knows, or one out of its range;
+   *   what a middleware threw, or Node's error of connecting, before it was connected;
    *   `ERR_CIO_CONNECT` where none of several targets was
    */
   connect(
     target: number | string | ConnectOptions | readonly ConnectTarget[],
     options: ConnectOptions = {},
+    ...more: []
   ): Promise<ClientContext & Client> {
-    const ctx = new ClientContext(this, { ...options, ...place(target) })
+    let given: ConnectOptions
+    try {
+      given = optionsOf('connect', target, options, ...more)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+    const ctx = new ClientContext(this, given)
     const connect = async (): Promise<ClientContext & Client> => {
-      checkSignal('connect', ctx.options.signal)
       this.#track(ctx)
       await runClient(ctx)
       return ctx as ClientContext & Client
@@ -208,6 +227,7 @@ export class Cio<
    * it is over.
    */
   handle(stream: Duplex, options: HandleOptions = {}): ConnectionContext & Connection {
+    checkOptionNames('handle', options, ['socket', 'extend', 'flushTimeout'])
     const { socket, extend, flushTimeout: timeout = flushTimeout } = options
     checkDuration('handle', 'flushTimeout', timeout)
     if (typeof stream?.pipe !== 'function') {
@@ -246,13 +266,4 @@ export class Cio<
     this.#streams.add(ctx)
     void ctx.closed.then(() => this.#streams.delete(ctx))
   }
-}
-
-/** What `listen()` and `connect()` take in place of options. */
-function place(target: number | string | object): object {
-  if (Array.isArray(target)) return { targets: target }
-  if (typeof target === 'object') return target
-  // As in Node: an environment variable's port is a port.
-  const port = Number(target)
-  return Number.isNaN(port) || target === '' ? { path: target } : { port }
 }

@@ -1,8 +1,11 @@
 /** The slip of the pen: one letter too many, too few or wrong, or two that changed places. */
 
-/** The name that is one edit away from another, if there is one. */
+/** The name that is one edit away from another, in any case, if there is one. */
 export function nearest(name: string, names: Iterable<string>): string | undefined {
-  for (const other of names) if (isOneEdit(name, other)) return other
+  const written = name.toLowerCase()
+  for (const other of names) {
+    if (other !== name && isOneEdit(written, other.toLowerCase())) return other
+  }
   return undefined
 }
 
@@ -10,7 +13,7 @@ function isOneEdit(a: string, b: string): boolean {
   let start = 0
   while (start < a.length && a[start] === b[start]) start++
   const [restA, restB] = [a.slice(start), b.slice(start)]
-  if (restA === restB) return false
+  if (restA === restB) return true
   const [firstA = '', secondA = ''] = restA
   const [firstB = '', secondB = ''] = restB
   const isSwapped = firstA === secondB && secondA === firstB && secondA !== ''

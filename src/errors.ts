@@ -37,7 +37,7 @@ export class CioError<Code extends string = string> extends Error {
   readonly fault: Fault
 
   constructor(code: Code, message: string, { fault = 'local', cause }: CioErrorOptions = {}) {
-    super(message, cause === undefined ? undefined : { cause })
+    super(printable(message), cause === undefined ? undefined : { cause: printableCause(cause) })
     this.code = code
     this.fault = fault
   }
@@ -102,15 +102,62 @@ function describeReadable(value: unknown): string {
   return `${(value as number | symbol).toString()} (${typeof value})`
 }
 
-// JSON leaves these as they are: C1 controls drive terminals, the others reorder or hide text.
-const unprintable = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g
+// All that JSON leaves as it is and that does not print, or prints as something else: controls drive
+// terminals, formats and tags reorder or hide text, other spaces look like one. Unassigned ones too.
+const unprintable = /(?! )[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
 const quotedLength = 64
+const deepestCause = 8
 
 /** Cuts and escapes what a peer sent, so that it can stand in a message or a log line. */
 export function quote(text: string): string {
   const cut = text.length > quotedLength ? `${text.slice(0, quotedLength)}…` : text
-  return JSON.stringify(cut).replace(
-    unprintable,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  return printable(JSON.stringify(cut))
+}
+
+/** A text with all that does not print written as JSON would. */
+function printable(text: string): string {
+  return text.replace(unprintable, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`,
+    ).join(''),
   )
+}
+
+/**
+ * The same cause, with what it says escaped: a parser quotes its input, and Node the names of a
+ * certificate. An error is printed with its causes.
+ */
+function printableCause(cause: unknown, depth = 0): unknown {
+  try {
+    if (!(cause instanceof Error) || depth > deepestCause) return cause
+    escapeTexts(cause as Error & Record<string, unknown>)
+    if (cause.cause !== undefined) printableCause(cause.cause, depth + 1)
+    const { errors } = cause as { readonly errors?: unknown }
+    if (Array.isArray(errors)) for (const one of errors) printableCause(one, depth + 1)
+  } catch {
+    // A getter that throws, or an error that cannot be changed: it stays as it is.
+  }
+  return cause
+}
+
+function escapeTexts(error: Error & Record<string, unknown>): void {
+  const { message } = error
+  const escaped = printable(message)
+  if (escaped !== message) {
+    // The stack begins with the message, and has line feeds of its own.
+    const { stack } = error
+    error.message = escaped
+    if (stack !== undefined) error.stack = stack.replace(message, () => escaped)
+  }
+  for (const name of Object.keys(error)) {
+    const value = error[name]
+    if (typeof value === 'string') {
+      const text = printable(value)
+      if (text !== value) error[name] = text
+    } else if (name === 'cert') {
+      // A whole certificate, as Node found it: `ctx.peer` and the message have what is to be read.
+      Object.defineProperty(error, name, { enumerable: false })
+    }
+  }
 }

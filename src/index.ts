@@ -2,7 +2,7 @@
 
 export type { Overload } from './server/acceptor.ts'
 export type { Endpoint } from './streams/endpoint.ts'
-export type { AccessListMiddleware } from './access/access-list.ts'
+export type { AccessListMiddleware, VerifiedContext } from './access/access-list.ts'
 export type { AppEvents } from './lifecycle/app-events.ts'
 export { Cio, type HandleOptions, type Pipelines } from './cio.ts'
 export type { ClientContext, ConnectOptions } from './client/client.ts'

@@ -1,5 +1,6 @@
 /** Checks of options, made when a middleware is made, so that a mistake shows at the start. */
 
+import { nearest } from './did-you-mean.ts'
 import { CioError, describe } from './errors.ts'
 
 /** The longest delay that a timer of Node's keeps; above it, it fires after 1 ms. */
@@ -62,9 +63,11 @@ export function checkOptionNames(owner: string, options: object, known: readonly
   checkCalled(owner, options)
   for (const option of Object.keys(options)) {
     if (known.includes(option)) continue
+    const meant = nearest(option, known)
+    const hint = meant === undefined ? '' : `; did you mean \`${meant}\`?`
     throw new CioError(
       'ERR_CIO_OPTION',
-      `${owner}: \`${option}\` is not an option of it; it has ${known.map((name) => `\`${name}\``).join(', ')}`,
+      `${owner}: \`${option}\` is not an option of it; it has ${known.map((name) => `\`${name}\``).join(', ')}${hint}`,
     )
   }
 }
@@ -80,7 +83,7 @@ export function checkCalled(owner: string, options: unknown): void {
 
 /** Whether options are a context: then a factory was registered without being called. */
 function isContext(options: unknown): boolean {
-  return typeof options === 'object' && options !== null && 'reached' in options && 'app' in options
+  return typeof options === 'object' && options !== null && 'step' in options && 'app' in options
 }
 
 function notCalledError(owner: string): CioError {

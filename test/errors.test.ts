@@ -1,5 +1,6 @@
 import test from 'ava'
 import { assert, property, string } from 'fast-check'
+import { checkServerIdentity } from 'node:tls'
 import { inspect } from 'node:util'
 import { CioError, asError, describe, isCioError, quote } from '../src/errors.ts'
 
@@ -97,4 +98,99 @@ test('a short text can be read back from its quote, and a long one is cut', (t) 
   )
   t.is(quote('x'.repeat(65)), `"${'x'.repeat(64)}…"`)
   t.is(quote('x'.repeat(64)), `"${'x'.repeat(64)}"`)
+})
+
+for (const [what, character] of [
+  ['the Arabic letter mark', '\u061c'],
+  ['a soft hyphen', '\u00ad'],
+  ['the Mongolian vowel separator', '\u180e'],
+  ['an interlinear annotation', '\ufff9'],
+  ['its end', '\ufffb'],
+  ['a tag', '\u{e0041}'],
+  ['the first tag', '\u{e0001}'],
+  ['a variation selector', '\u{e0100}'],
+  ['a right-to-left override', '\u202e'],
+  ['an isolate', '\u2066'],
+  ['a zero-width space', '\u200b'],
+  ['a line separator', '\u2028'],
+  ['an ideographic space', '\u3000'],
+  ['a Hangul filler', '\u3164'],
+  ['an escape', '\u001b'],
+  ['a C1 control', '\u009b'],
+  ['a line feed', '\n'],
+  ['half a surrogate pair', '\ud800'],
+] as const) {
+  test(`${what} reaches no message, no quote and no cause as it is`, (t) => {
+    const text = `a${character}b`
+    const quoted = quote(text)
+    t.false(quoted.includes(character))
+    t.is(JSON.parse(quoted), text)
+
+    const inner = new Error(text)
+    const several = new AggregateError([new Error(text)], text)
+    const middle = Object.assign(new Error(text, { cause: inner }), { reason: text })
+    for (const cause of [middle, several]) {
+      const error = new CioError('ERR_MINE', `it said ${text}`, { cause })
+      t.is(error.cause, cause)
+      t.false(error.message.includes(character))
+      for (const one of [middle, inner, several, ...several.errors] as Error[]) {
+        t.false(one === cause && one.message.includes(character))
+      }
+      // Line feeds of a stack are its own.
+      if (character !== '\n') t.false(inspect(error).includes(character))
+    }
+    t.false(inner.message.includes(character))
+    t.false(inner.stack!.split('\n    at ')[0]!.includes(character))
+  })
+}
+
+test('letters of all languages, signs and emoji stay as they are', (t) => {
+  const text = 'Ünïcödé 文字 кириллица 😀 – „x“'
+  t.is(quote(text), `"${text}"`)
+  t.is(new CioError('ERR_MINE', text).message, text)
+})
+
+test('a cause that cannot be read or changed stays as it is, and hurts nobody', (t) => {
+  const throws = Object.defineProperty(new Error('x'), 'message', {
+    get() {
+      throw new Error('mine')
+    },
+  })
+  const frozen = Object.freeze(new Error('a\u202eb'))
+  const proxy = new Proxy(new Error('x'), {
+    getPrototypeOf() {
+      throw new Error('mine')
+    },
+  })
+  const round = new Error('round')
+  round.cause = round
+  for (const cause of [throws, frozen, proxy, round, null, 'a text', 7]) {
+    t.notThrows(() => new CioError('ERR_MINE', 'it broke', { cause }))
+  }
+})
+
+test('what a certificate of a server or a proxy claims reaches no terminal raw', async (t) => {
+  const cause = await new Promise<Error>((resolve) => {
+    const subject = { CN: 'evil\u202e.test' }
+    resolve(
+      checkServerIdentity('localhost', {
+        subject,
+        subjectaltname: 'DNS:e\u202evil.test',
+      } as never)!,
+    )
+  })
+  const printed = inspect(new CioError('ERR_MINE', cause.message, { cause }))
+  t.false(printed.includes('\u202e'))
+  t.true(printed.includes('\\u202e'))
+})
+
+test('what a parser says of its input reaches no terminal raw', (t) => {
+  let cause: unknown
+  try {
+    JSON.parse('{"a":\u202e\u001b[2J}')
+  } catch (thrown) {
+    cause = thrown
+  }
+  const printed = inspect(new CioError('ERR_MINE', 'not JSON', { cause }))
+  for (const character of ['\u202e', '\u001b']) t.false(printed.includes(character))
 })

@@ -167,6 +167,8 @@ const doors = {
     'TokenBucket',
     'accessCheck',
     'asError',
+    'askedHost',
+    'askedName',
     'canonicalAddress',
     'canonicalName',
     'checkCalled',
@@ -175,6 +177,7 @@ const doors = {
     'checkEvictOptions',
     'checkOptionNames',
     'checkRate',
+    'checkTlsOptions',
     'chunksOf',
     'compileNetworks',
     'compilePeerMatcher',
@@ -193,6 +196,8 @@ const doors = {
     'messages',
     'openSocket',
     'optionError',
+    'optionsOf',
+    'placeOf',
     'quote',
     'raiseListenerLimit',
     'refused',
@@ -205,6 +210,7 @@ const doors = {
     'trustHash',
     'unawaited',
     'viaProxy',
+    'withoutBrackets',
   ],
 }
 

@@ -289,11 +289,12 @@ test('events are typed', (t) => {
   app.on('connection', (ctx) => expectTypeOf(ctx).toEqualTypeOf<ConnectionContext>())
   app.on('secure', (ctx) => expectTypeOf(ctx).toEqualTypeOf<ConnectionContext | ClientContext>())
   app.once('reject', (error, ctx) => {
-    expectTypeOf(error).toEqualTypeOf<Error>()
+    expectTypeOf(error).toEqualTypeOf<CioError>()
     expectTypeOf(ctx).toEqualTypeOf<StreamContext>()
   })
   app.on('remoteError', (error, ctx) => {
-    expectTypeOf(error).toEqualTypeOf<Error>()
+    expectTypeOf(error).toEqualTypeOf<CioError | NodeJS.ErrnoException>()
+    expectTypeOf(error.code).toEqualTypeOf<string | undefined>()
     expectTypeOf(ctx).toEqualTypeOf<StreamContext>()
   })
   app.on('error', (error, ctx) => {
@@ -303,6 +304,20 @@ test('events are typed', (t) => {
   app.on('close', (ctx) => expectTypeOf(ctx).toEqualTypeOf<ConnectionContext>())
   app.on('relisten', (retry) => expectTypeOf(retry).toEqualTypeOf<Relisten>())
   expectTypeOf<AppEvents['relisten']>().toEqualTypeOf<[Relisten, ServerContext]>()
+  t.pass()
+})
+
+test('behind a list the peer is never null, unless the list only reports', (t) => {
+  new Cio()
+    .useConnection((ctx) => expectTypeOf(ctx.peer).toEqualTypeOf<Peer | null>())
+    .useConnection(allowList(['alice']))
+    .useConnection((ctx) => expectTypeOf(ctx.peer.name).toEqualTypeOf<string | null>())
+  new Cio()
+    .useClient(denyList(['mallory'], { timeout: 1 }))
+    .useClient((ctx) => expectTypeOf(ctx.peer).toExtend<Peer>())
+  new Cio()
+    .useConnection(allowList(['alice'], { dryRun: true }))
+    .useConnection((ctx) => expectTypeOf(ctx.peer).toEqualTypeOf<Peer | null>())
   t.pass()
 })
 

@@ -110,8 +110,7 @@ export function checkDates(
 
 /** A PKCS#12 file opens, and its certificate is valid now. */
 export function checkPfx(loaded: Loaded, passphrase: string | undefined): void {
-  const what = 'cannot be opened: it is not PKCS#12, or the `passphrase` is missing or wrong'
-  const secureContext = attempt('pfx', loaded, what, {
+  const secureContext = attempt('pfx', loaded, whyNotOpened, {
     pfx: [{ buf: loaded.content, ...(passphrase !== undefined && { passphrase }) }],
   })
   // Only a TLS socket tells which certificate it would present.
@@ -120,6 +119,14 @@ export function checkPfx(loaded: Loaded, passphrase: string | undefined): void {
   socket.destroy()
   if (!certificate) throw broken('pfx', loaded.from, 'holds no certificate')
   checkDates('pfx', loaded, certificate)
+}
+
+/** The passphrase is checked first, so what cannot be decrypted after that is not for want of it. */
+function whyNotOpened({ code }: NodeJS.ErrnoException): string {
+  if (code !== 'ERR_CRYPTO_UNSUPPORTED_OPERATION') {
+    return 'cannot be opened: it is not PKCS#12, or the `passphrase` is missing or wrong'
+  }
+  return `is encrypted in a way that OpenSSL ${process.versions.openssl} does not read, as files of before OpenSSL 3 are; write it anew by \`openssl pkcs12 -legacy -in old.p12 -out all.pem\` and \`openssl pkcs12 -export -in all.pem -out new.p12\``
 }
 
 /** Revocation lists that OpenSSL can read. */
@@ -136,12 +143,14 @@ export function checkParameters(loaded: Loaded): void {
 function attempt(
   option: string,
   { from }: Loaded,
-  what: string,
+  what: string | ((cause: Error) => string),
   options: SecureContextOptions,
 ): ReturnType<typeof createSecureContext> {
   try {
     return createSecureContext(options)
-  } catch (cause) {
-    throw broken(option, from, `${what} (${(cause as Error).message})`, cause)
+  } catch (thrown) {
+    const cause = thrown as Error
+    const why = typeof what === 'string' ? what : what(cause)
+    throw broken(option, from, `${why} (${cause.message})`, cause)
   }
 }

@@ -3,12 +3,22 @@
 import { emitSafely } from '../lifecycle/app-events.ts'
 import { evict } from '../lifecycle/evict.ts'
 import { type AccessCheck, type AccessListOptions, accessCheck } from './access-check.ts'
-import type { Middleware, Next } from '../pipeline/middleware.ts'
+import type { Hints, Next } from '../pipeline/middleware.ts'
+import type { Peer } from '../identity/peer.ts'
 import type { PeerSelector } from '../identity/peer-matcher.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
+/** What a list leaves on the context of a connection that it has let in. */
+export interface VerifiedContext {
+  readonly peer: Peer
+}
+
 /** A list that can change while connections are open. */
-export interface AccessListMiddleware extends Middleware<StreamContext> {
+export interface AccessListMiddleware<Adds extends object = {}> {
+  // Not a `Middleware<…, Adds>`: that one would need what it adds.
+  (ctx: StreamContext, next: Next): unknown
+  readonly adds?: Adds
+  readonly hints?: Hints
   /**
    * Puts another list in its place, and judges all open connections by it; whoever is not let in
    * any more is dealt with as `revoked` says. Without an argument it judges by the same list, where

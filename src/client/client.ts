@@ -3,16 +3,19 @@
 import debug from 'debug'
 import type { Duplex } from 'node:stream'
 import { type ConnectionOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
-import type { CertsOptions } from '../../middleware/certs.ts'
+import type { CertFilesOptions } from '../../middleware/certs.ts'
 import { emitSafely, rootCause } from '../lifecycle/app-events.ts'
 import type { Cio } from '../cio.ts'
 import { endStream, untilStreamEnds, nextId } from '../lifecycle/connection.ts'
 import { type ConnectTarget, type CreateConnection, dial, placeOf } from './dial.ts'
 import { CioError, asError } from '../errors.ts'
+import { checkOptions } from '../known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
+import { checkPeerNeeds } from '../peer-needs.ts'
 import { arrive, run, stoppedError } from '../lifecycle/run.ts'
 import { flushTimeout } from '../server/server.ts'
+import { concealed } from '../secret-options.ts'
 import { StreamContext } from '../lifecycle/stream-context.ts'
 
 const log = debug('cio:client')
@@ -26,8 +29,11 @@ const log = debug('cio:client')
  */
 export interface ConnectOptions
   extends
-    Omit<NodeTlsOptions, keyof CertsOptions | 'socket' | 'allowHalfOpen' | 'signal' | 'timeout'>,
-    CertsOptions {
+    Omit<
+      NodeTlsOptions,
+      keyof CertFilesOptions | 'socket' | 'allowHalfOpen' | 'signal' | 'timeout'
+    >,
+    CertFilesOptions {
   /** Whether to use TLS, where no other option says so. */
   readonly tls?: boolean
   readonly noDelay?: boolean
@@ -38,6 +44,8 @@ export interface ConnectOptions
   readonly family?: number
   readonly hints?: number
   readonly autoSelectFamily?: boolean
+  /** Bytes that the socket reads ahead and writes behind. Without it, those of Node. */
+  readonly highWaterMark?: number
   /**
    * Milliseconds for each address of a name before the next one is tried; the last has all the
    * time that is left. Node's own are 250, too few for servers far away.
@@ -84,8 +92,6 @@ export interface ConnectOptions
 
 /** The context of one `connect()`, and what it resolves to. */
 export class ClientContext extends StreamContext {
-  /** The options of this run; `certs` has put the contents of files in place of their names. */
-  options: ConnectOptions
   /** Whether it is at its far end: it has a connection, and its middleware stand round it. */
   connected = false
   /**
@@ -94,12 +100,25 @@ export class ClientContext extends StreamContext {
    */
   lost = false
   readonly #connectListeners = new Set<() => void>()
+  #options: ConnectOptions
   #failure: Error | undefined
   #wake = (): void => {}
 
   constructor(app: Cio, options: ConnectOptions) {
     super(app, nextId())
-    this.options = options
+    this.#options = concealed(options)
+  }
+
+  /**
+   * The options of this run; `certs` has put the contents of files in place of their names. Keys and
+   * passphrases are not enumerable, and options that are set here keep those that they lack.
+   */
+  get options(): ConnectOptions {
+    return this.#options
+  }
+
+  set options(options: ConnectOptions) {
+    this.#options = concealed(options, this.#options)
   }
 
   /** Gives the context a new connection: for the `connect` step, and for those who replace it. */
@@ -189,6 +208,8 @@ export async function clientEnd(ctx: ClientContext): Promise<void> {
 /** The `connect` step: a connection that lives until what is inside the step returns. */
 export async function connect(ctx: ClientContext, next: Next): Promise<void> {
   const { options } = ctx
+  checkOptions('connect', options)
+  checkPeerNeeds(ctx)
   const { flushTimeout: timeout = flushTimeout } = options
   checkDuration('connect', 'flushTimeout', timeout)
   await open(ctx)

@@ -2,9 +2,13 @@
 
 import { type NetConnectOpts, type Socket, connect as connectNet } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { settled } from '../arguments.ts'
 import type { ConnectOptions } from './client.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
-import { checkDuration, optionError } from '../options.ts'
+import { withoutBrackets } from '../host-name.ts'
+import { checkDuration, checkOptionNames, optionError } from '../options.ts'
+import { concealed } from '../secret-options.ts'
+import { untilConnected } from '../until-connected.ts'
 
 /** One of several places that `connect()` may connect to. */
 export interface ConnectTarget {
@@ -44,7 +48,10 @@ export async function dial(options: ConnectOptions, signal: AbortSignal): Promis
   if (order !== 'given' && order !== 'random') {
     throw optionError('connect', 'order', "'given' or 'random'", order)
   }
-  if (targets === undefined) return { options, stream: await dialOne(options, signal) }
+  if (targets === undefined) {
+    const aimed = settled(options)
+    return { options: aimed, stream: await dialOne(aimed, signal) }
+  }
   checkTargets(targets)
 
   const failures: [ConnectOptions, Error][] = []
@@ -67,7 +74,8 @@ export function placeOf({
   host = 'localhost',
   port,
 }: Pick<ConnectOptions, 'path' | 'host' | 'port'>): string {
-  return path ?? `${host.includes(':') ? `[${host}]` : host}:${port}`
+  const bare = withoutBrackets(host)
+  return path ?? `${bare.includes(':') ? `[${bare}]` : bare}:${port}`
 }
 
 /**
@@ -138,15 +146,22 @@ function dialOne(options: ConnectOptions, ours: AbortSignal): Promise<Duplex> {
   const timer = connectTimeout === Infinity ? undefined : setTimeout(late, connectTimeout)
   const abort = (): void => limit.abort(ours.reason)
   ours.addEventListener('abort', abort)
-  const making = (async () => createConnection(options, limit.signal))()
-  return settled(making, limit.signal).finally(() => {
+  const make = async (): Promise<Duplex> => {
+    const stream = await createConnection(options, limit.signal)
+    if (typeof stream?.pipe !== 'function') {
+      throw optionError('createConnection', 'its result', 'a Duplex', stream)
+    }
+    stream.on('error', ignore)
+    return untilConnected(stream, placeOf(options), limit.signal)
+  }
+  return made(make(), limit.signal).finally(() => {
     clearTimeout(timer)
     ours.removeEventListener('abort', abort)
   })
 }
 
 /** What is being made, or the reason of the signal; then what comes late is destroyed. */
-function settled(making: Promise<Duplex>, signal: AbortSignal): Promise<Duplex> {
+function made(making: Promise<Duplex>, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const abort = (): void => {
       making.then((stream) => stream.destroy(), ignore)
@@ -157,12 +172,7 @@ function settled(making: Promise<Duplex>, signal: AbortSignal): Promise<Duplex> 
     making.then(
       (stream) => {
         signal.removeEventListener('abort', abort)
-        if (signal.aborted) return
-        if (typeof stream?.pipe !== 'function') {
-          return reject(optionError('createConnection', 'its result', 'a Duplex', stream))
-        }
-        stream.on('error', ignore)
-        resolve(stream)
+        if (!signal.aborted) resolve(stream)
       },
       (thrown: unknown) => {
         signal.removeEventListener('abort', abort)
@@ -174,14 +184,18 @@ function settled(making: Promise<Duplex>, signal: AbortSignal): Promise<Duplex> 
 
 function checkTargets(targets: readonly ConnectTarget[]): void {
   const isTarget = (target: unknown): boolean => typeof target === 'object' && target !== null
-  if (Array.isArray(targets) && targets.length > 0 && targets.every(isTarget)) return
-  throw optionError('connect', 'targets', 'at least one { host, port } or { path }', targets)
+  if (!Array.isArray(targets) || targets.length === 0 || !targets.every(isTarget)) {
+    throw optionError('connect', 'targets', 'at least one { host, port } or { path }', targets)
+  }
+  for (const target of targets as readonly object[]) {
+    checkOptionNames('connect: a target', target, ['host', 'port', 'path', 'servername'])
+  }
 }
 
 function aim(options: ConnectOptions, target: ConnectTarget): ConnectOptions {
   const aimed: Record<string, unknown> = { ...options }
   for (const name of ['host', 'port', 'path']) delete aimed[name]
-  return Object.assign(aimed, target)
+  return concealed(settled({ ...aimed, ...target }), options)
 }
 
 /** Fisher and Yates. */

@@ -2,9 +2,10 @@
 
 import type { Duplex } from 'node:stream'
 import type { ClientContext, ConnectOptions } from './client.ts'
-import { openSocket } from './dial.ts'
+import { openSocket, placeOf } from './dial.ts'
 import { asError } from '../errors.ts'
 import type { Next } from '../pipeline/middleware.ts'
+import { untilConnected } from '../until-connected.ts'
 
 /**
  * Asks a proxy for a connection to `target`, over a stream to it. Returns the stream that leads
@@ -44,7 +45,9 @@ export async function viaProxy(
   const { createConnection: reach = openSocket } = outer
   const createConnection = async (target: ConnectOptions, signal: AbortSignal): Promise<Duplex> => {
     const { path: _, ...rest } = target
-    const stream = await reach({ ...rest, host: proxy.host, port: proxy.port }, signal)
+    const { host, port } = proxy
+    const made = await reach({ ...rest, host, port }, signal)
+    const stream = await untilConnected(made, placeOf(proxy), signal)
     const abort = (): void => void stream.destroy()
     signal.addEventListener('abort', abort)
     try {

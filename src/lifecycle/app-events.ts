@@ -1,12 +1,13 @@
 /** What an app tells, and which event an error is told by. */
 
 import { EventEmitter } from 'node:events'
+import type { TLSSocket } from 'node:tls'
 import type { Overload } from '../server/acceptor.ts'
 import type { ClientContext } from '../client/client.ts'
 import type { Cio } from '../cio.ts'
 import type { ConnectionContext } from './connection.ts'
 import type { Context } from './context.ts'
-import { asError, describe, isCioError } from '../errors.ts'
+import { type CioError, asError, describe, isCioError } from '../errors.ts'
 import type { ServerContext } from '../server/server.ts'
 import type { StreamContext } from './stream-context.ts'
 
@@ -28,22 +29,27 @@ export interface AppEvents {
   connection: [ctx: ConnectionContext]
   /** A connection goes on without a handshake of its server's: a middleware has decided so. */
   plaintext: [ctx: ConnectionContext]
+  /**
+   * A client begins a TLS handshake on this socket: for its events `keylog`, `OCSPResponse` and
+   * `session`. Servers have these at `ctx.tls`.
+   */
+  handshake: [socket: TLSSocket, ctx: ClientContext]
   /** A handshake is done, and the certificate is as it has to be. At either end. */
   secure: [ctx: ConnectionContext | ClientContext]
   /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */
   reload: [server: ServerContext]
   /** A list with `report` has let somebody in whom it would have turned away, by this error. */
-  wouldReject: [error: Error, ctx: StreamContext]
+  wouldReject: [error: CioError, ctx: StreamContext]
   /**
    * Somebody was turned away: by a list, or for a certificate that is not trusted
    * (`ERR_CIO_REJECTED`). Worth a line in the log each: a name that is missing in a list shows here.
    */
-  reject: [error: Error, ctx: StreamContext]
+  reject: [error: CioError, ctx: StreamContext]
   /**
    * A connection ended by what the peer did: a reset, a bad handshake, too long a message. Ordinary
    * on the internet; a sudden rise is not.
    */
-  remoteError: [error: Error, ctx: StreamContext]
+  remoteError: [error: CioError | NodeJS.ErrnoException, ctx: StreamContext]
   /**
    * The application did something wrong: a handler threw. Without a listener it is printed, once a
    * connection.

@@ -5,6 +5,7 @@ import type { Cio } from '../cio.ts'
 import { CioError } from '../errors.ts'
 import { type LazyAbort, fired, hasFired, made } from '../streams/lazy-abort.ts'
 import { checkDuration } from '../options.ts'
+import { showAs } from '../secret-options.ts'
 
 /** Options of `close()`. */
 export interface CloseOptions {
@@ -37,6 +38,10 @@ const unwindTimeout = 1_000
 
 /** What the contexts of all three pipelines have. */
 export abstract class Context {
+  static {
+    showAs(this.prototype, (ctx) => ctx.summary)
+  }
+
   readonly app: Cio
   /** The innermost middleware that the run has entered: where it waits, or what returned early. */
   step = ''
@@ -131,6 +136,12 @@ export abstract class Context {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** What `console.log` prints: who it is and how far. Options have secrets, and are not in it. */
+  protected get summary(): object {
+    const open = this.arrived ? 'ready' : 'starting'
+    return { state: this.isClosed ? 'closed' : this.isDraining ? 'draining' : open }
   }
 
   /** How many connections were destroyed at a deadline. */

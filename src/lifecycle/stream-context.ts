@@ -201,6 +201,11 @@ export abstract class StreamContext extends Context {
     this.socket = null
   }
 
+  protected override get summary(): object {
+    const { id, remote, encrypted } = this
+    return { id, remote, encrypted, ...super.summary }
+  }
+
   protected override get forced(): number {
     return Number(this.#forced)
   }

@@ -1,6 +1,6 @@
 /** What a middleware is, and what it may say about its place. */
 
-import { checkOptionNames } from '../options.ts'
+import { checkOptionNames, optionError } from '../options.ts'
 
 /** Runs what is inside, and settles when that is done with the connection, server or client. */
 export type Next = () => Promise<void>
@@ -41,16 +41,45 @@ export interface Hints {
    * @default false
    */
   readonly repeats?: boolean
+  /**
+   * What it cannot do without: `'peer'` is an identity in `ctx.peer`. Where nothing in the run can
+   * give one, `listen()` and `connect()` fail and say what to add.
+   *
+   * @default nothing
+   */
+  readonly needs?: 'peer'
+  /**
+   * What it can give to those inside it: `'peer'` is an identity in `ctx.peer`, as a middleware gives
+   * that makes TLS of the stream, or hands the connection to another app.
+   *
+   * @default nothing
+   */
+  readonly provides?: 'peer'
 }
 
 /** The names of all hints. */
-export const hintNames: readonly string[] = [
+const hintNames: readonly string[] = [
   'name',
   'before',
   'after',
   'requires',
   'repeats',
+  'needs',
+  'provides',
 ] satisfies readonly (keyof Hints)[]
+
+/**
+ * Checks hints.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkHints(owner: string, hints: Hints): void {
+  checkOptionNames(owner, hints, hintNames)
+  for (const name of ['needs', 'provides'] as const) {
+    const value: unknown = hints[name]
+    if (value !== undefined && value !== 'peer') throw optionError(owner, name, "'peer'", value)
+  }
+}
 
 /**
  * Puts its publisher's hints on a middleware.
@@ -75,6 +104,6 @@ export function defineMiddleware<In extends object = object, Adds extends object
   hints: Hints,
   middleware: (ctx: In & Adds, next: Next) => unknown,
 ): Middleware<In, Adds> {
-  checkOptionNames('defineMiddleware', hints, hintNames)
+  checkHints('defineMiddleware', hints)
   return Object.assign(middleware, { hints: Object.freeze({ ...hints }) })
 }

@@ -72,6 +72,16 @@ export class Pipeline<Ctx extends object & { step: string }> {
     return this.#registrations.some((entry) => entry.enabled && isCalled(entry, name))
   }
 
+  /** The entries that are enabled and need something, such as an identity. */
+  needing(what: 'peer'): PipelineEntry[] {
+    return [...this].filter(({ enabled, needs }) => enabled && needs === what)
+  }
+
+  /** The entries that are enabled and may give it. */
+  providing(what: 'peer'): PipelineEntry[] {
+    return [...this].filter(({ enabled, provides }) => enabled && provides === what)
+  }
+
   /**
    * Registers a middleware, as `useConnection` and its like do.
    *

@@ -1,7 +1,7 @@
 /** An entry of a pipeline as it was registered: its names, and the hints that hold for it. */
 
-import { type Hints, type Middleware, hintNames } from './middleware.ts'
-import { checkOptionNames, optionError } from '../options.ts'
+import { type Hints, type Middleware, checkHints } from './middleware.ts'
+import { optionError } from '../options.ts'
 
 /** What `useConnection` and its like take: a middleware, or the name of a module that exports one. */
 export type Registrable<Ctx extends object> = Middleware<Ctx> | string
@@ -28,6 +28,8 @@ export interface SettledHints {
   readonly after: readonly string[]
   readonly requires: readonly string[]
   readonly repeats: boolean
+  readonly needs?: 'peer'
+  readonly provides?: 'peer'
 }
 
 const anonymous = 'anonymous'
@@ -47,7 +49,7 @@ export function registration<Ctx extends object>(
   if (typeof given !== 'string' && typeof given !== 'function') {
     throw optionError(`${kind} pipeline`, 'middleware', 'a function or the name of a module', given)
   }
-  checkOptionNames(`hints of the ${kind} pipeline`, hints, hintNames)
+  checkHints(`hints of the ${kind} pipeline`, hints)
   const [middleware, module] = typeof given === 'string' ? [undefined, given] : [given, undefined]
   return { middleware, module, hints, defaults: {}, at, step, enabled: true }
 }
@@ -87,12 +89,16 @@ function hint<Hint extends keyof Hints>(
 
 /** The hints that hold: the registration's before the publisher's, before those of the step. */
 export function hintsOf(entry: Registration<never>): SettledHints {
+  const needs = hint(entry, 'needs')
+  const provides = hint(entry, 'provides')
   return {
     name: nameOf(entry),
     before: list(hint(entry, 'before')),
     after: list(hint(entry, 'after')),
     requires: list(hint(entry, 'requires')),
     repeats: hint(entry, 'repeats') ?? false,
+    ...(needs && { needs }),
+    ...(provides && { provides }),
   }
 }
 

@@ -6,6 +6,8 @@ import { emitSafely } from '../lifecycle/app-events.ts'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
 import { evict } from '../lifecycle/evict.ts'
 import { CioError, quote } from '../errors.ts'
+import { checkOptions } from '../known-options.ts'
+import { concealed } from '../secret-options.ts'
 import type { ServerNames } from '../tls/sni.ts'
 import type { ListenOptions, ServerContext } from './server.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -45,11 +47,12 @@ export class Reloader {
   async #run(): Promise<void> {
     const ctx = this.#ctx
     let { options } = ctx
-    for (const load of this.#loads) options = await load(options)
+    for (const load of this.#loads) options = concealed(await load(options), options)
+    checkOptions('listen', options)
     if (ctx.isClosed) throw ctx.signal.reason
     const { requestCert } = ctx.options
     // Settled by `listen`, maybe meanwhile: without it, nobody would have to show a certificate.
-    if (requestCert !== undefined) options = { ...options, requestCert }
+    if (requestCert !== undefined) options = concealed({ ...options, requestCert }, options)
     const { tls } = ctx
     const before = tls && namesOf(tls)
     if (tls) swapCertificates(tls, options)

@@ -16,6 +16,7 @@ import {
 import type { Duplex } from 'node:stream'
 import type { Server as TlsServer, TlsOptions } from 'node:tls'
 import { Acceptor } from './acceptor.ts'
+import { checkedOptions } from '../arguments.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { CertsOptions } from '../../middleware/certs.ts'
 import type { Cio } from '../cio.ts'
@@ -24,8 +25,10 @@ import { type CloseOptions, type CloseResult, Context, closeTimeout } from '../l
 import { CioError } from '../errors.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
+import { checkPeerNeeds } from '../peer-needs.ts'
 import { type OptionsLoader, Reloader } from './reload.ts'
 import { arrive, run, stoppedError } from '../lifecycle/run.ts'
+import { concealed } from '../secret-options.ts'
 import { createTlsServer } from '../tls/tls-server.ts'
 import { checkSpread, staggeredDrain } from './staggered-drain.ts'
 import { unawaited } from '../unawaited.ts'
@@ -85,13 +88,15 @@ export const flushTimeout = 30_000
 
 /** The context of one `listen()`, and what it resolves to. */
 export class ServerContext extends Context {
-  /** The options of this run; `certs` has put the contents of files in place of their names. */
-  options: ListenOptions
   /** Node's server; undefined until the `listen` step. */
   server: Server | undefined
-  /** Does the handshakes and never listens; null on a plain server. */
+  /**
+   * Node's `tls.Server` that does the handshakes and never listens, from the `listen` step on: for its
+   * events `keylog`, `OCSPRequest`, `newSession` and `resumeSession`. Null on a plain server.
+   */
   tls: TlsServer | null = null
 
+  #options: ListenOptions
   readonly #connections = new Set<ConnectionContext>()
   readonly #reloads = new Reloader(this)
   #acceptor: Acceptor | undefined
@@ -102,7 +107,19 @@ export class ServerContext extends Context {
 
   constructor(app: Cio, options: ListenOptions) {
     super(app)
-    this.options = options
+    this.#options = concealed(options)
+  }
+
+  /**
+   * The options of this run; `certs` has put the contents of files in place of their names. Keys and
+   * passphrases are not enumerable, and options that are set here keep those that they lack.
+   */
+  get options(): ListenOptions {
+    return this.#options
+  }
+
+  set options(options: ListenOptions) {
+    this.#options = concealed(options, this.#options)
   }
 
   /**
@@ -252,6 +269,10 @@ export class ServerContext extends Context {
     this.#emptied()
   }
 
+  protected override get summary(): object {
+    return { address: this.address, connections: this.connections.size, ...super.summary }
+  }
+
   protected override get forced(): number {
     return this.#forced
   }
@@ -292,6 +313,7 @@ export async function serverEnd(ctx: ServerContext): Promise<void> {
 
 /** The `listen` step: accepts connections until what is inside it returns. */
 export async function listen(ctx: ServerContext, next: Next): Promise<void> {
+  ctx.options = checkedOptions('listen', ctx.options)
   checkDuration('listen', 'flushTimeout', ctx.options.flushTimeout ?? flushTimeout)
   // Fails here, not at the first connection.
   await ctx.app.pipelines.connection.compose()
@@ -301,6 +323,7 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   const { requestCert = trusted } = ctx.options
   ctx.options = { ...ctx.options, requestCert }
   ctx.tls = createTlsServer(ctx.options)
+  checkPeerNeeds(ctx)
 
   await ctx.open()
   try {

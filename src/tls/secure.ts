@@ -7,14 +7,9 @@
  */
 
 import debug from 'debug'
-import { Socket, isIP } from 'node:net'
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import {
-  type ConnectionOptions,
-  type Server,
-  type TLSSocket,
-  connect as connectTls,
-} from 'node:tls'
+import { type Server, type TLSSocket, connect as connectTls, createSecureContext } from 'node:tls'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import { keepServerCertificate, presentedCertificate } from '../identity/peer-certificate.ts'
 import type { ClientContext } from '../client/client.ts'
@@ -27,9 +22,12 @@ import {
   handshakeClosedError,
   handshakeReason,
 } from './handshake-errors.ts'
+import { askedName } from '../host-name.ts'
+import { tlsWish } from '../known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
 import { trustError } from '../server/reload.ts'
+import { revealed } from '../secret-options.ts'
 import type { ListenOptions } from '../server/server.ts'
 import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -81,8 +79,9 @@ async function handshakeOfServer(
     throw handshakeClosedError(ctx, ctx.remote, socket.errored)
   }
   const { requestCert, rejectUnauthorized } = options
-  if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket))
+  if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket, options)) {
     throw clientRefusedError(ctx)
+  }
   // What it was verified by may have changed in the middle of the handshake.
   const unwelcome = names === namesOf(server) ? undefined : trustError(ctx, namesOf(server))
   if (unwelcome) throw unwelcome
@@ -161,41 +160,24 @@ function serverHandshake(
 }
 
 /**
- * Whether a certificate was presented and verified. A resumed TLS 1.3 session without one is
- * `authorized` on Node 20; on a full handshake the verdict alone is enough.
+ * Whether a certificate was presented and verified. The verdict alone is enough on a full handshake
+ * without a pre-shared key. With such a key there is no certificate, and Node calls that authorized in
+ * TLS 1.2, as Node 20 does a resumed TLS 1.3 session without one.
  */
-function hasVerifiedCertificate(socket: TLSSocket): boolean {
+function hasVerifiedCertificate(socket: TLSSocket, { pskCallback }: ListenOptions): boolean {
   if (!socket.authorized) return false
-  return !socket.isSessionReused() || presentedCertificate(socket) !== undefined
+  if (!socket.isSessionReused() && !pskCallback) return true
+  return presentedCertificate(socket) !== undefined
 }
 
 function whoIs({ peer }: StreamContext): string {
   return peer ? quote(peer.name ?? 'a peer without a name') : 'no peer'
 }
 
-// Any of these asks for TLS.
-const clientWishes = [
-  'ca',
-  'cert',
-  'key',
-  'pfx',
-  'crl',
-  'servername',
-  'rejectUnauthorized',
-  'checkServerIdentity',
-  'secureContext',
-  'session',
-  'ALPNProtocols',
-  'pskCallback',
-  'minVersion',
-  'maxVersion',
-  'ciphers',
-] as const satisfies readonly (keyof ConnectionOptions)[]
-
 /** The `secure` step of a client: its side of the handshake, with Node's check of the server. */
 export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
   const { options } = ctx
-  const wanted = options.tls ?? clientWishes.some((name) => options[name] !== undefined)
+  const wanted = options.tls ?? tlsWish('connect', options) !== undefined
   if (wanted && !ctx.tlsSkipped && !ctx.secured) await handshake(ctx)
   return next()
 }
@@ -212,22 +194,32 @@ async function handshakeOfClient(ctx: ClientContext): Promise<void> {
 
 function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
   const { options, remote } = ctx
-  const { host, handshakeTimeout = defaultHandshakeTimeout } = options
+  const { handshakeTimeout = defaultHandshakeTimeout } = options
   checkDuration('connect', 'handshakeTimeout', handshakeTimeout)
   const raw = ctx.stream
   const checkName = serverNameCheck(options)
+  const { session } = options
+  const secureContext =
+    options.secureContext ??
+    createSecureContext({
+      ...(revealed(options) as object),
+      secureOptions: withoutRenegotiation(options),
+    })
 
   return new Promise((resolve, reject) => {
     const socket = connectTls({
-      ...(host !== undefined && isIP(host) === 0 && { servername: host }),
+      // Without its secrets: Node keeps the options with the socket, and prints them with it.
       ...(options as object),
-      secureOptions: withoutRenegotiation(options),
+      secureContext,
+      ...askedName(options),
       checkServerIdentity: (name, certificate) => {
         keepServerCertificate(socket, certificate.raw)
         return checkName(name, certificate)
       },
+      ...(session && { session }),
       socket: raw,
     })
+    emitSafely(ctx.app, 'handshake', socket, ctx)
     const timer =
       handshakeTimeout === Infinity
         ? undefined

@@ -5,6 +5,7 @@ import { type SecureContext, createSecureContext } from 'node:tls'
 import { domainToASCII } from 'node:url'
 import type { CertsOptions } from '../../middleware/certs.ts'
 import { CioError, quote } from '../errors.ts'
+import { revealed } from '../secret-options.ts'
 import type { ListenOptions } from '../server/server.ts'
 import { TrustStore, type TrustOptions, trustHash } from './trust-store.ts'
 
@@ -50,7 +51,7 @@ export class ServerNames {
         cert: undefined,
         pfx: undefined,
         passphrase: undefined,
-        ...named,
+        ...revealed(named),
         ...trustOptions(options, named),
         ticketKeys: undefined,
         secureOptions: secureOptions | constants.SSL_OP_NO_RENEGOTIATION,

@@ -4,7 +4,9 @@ import { constants, createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, type TlsOptions, createServer } from 'node:tls'
 import { CioError } from '../errors.ts'
+import { tlsWish } from '../known-options.ts'
 import { checkDuration, maxTimerDelay } from '../options.ts'
+import { conceal, revealed } from '../secret-options.ts'
 import { ServerNames, namesDiffer } from './sni.ts'
 import type { ListenOptions } from '../server/server.ts'
 import { trustHash } from './trust-store.ts'
@@ -30,7 +32,7 @@ export function createTlsServer(options: ListenOptions): Server | null {
 
   const settings = settingsOf(options)
   const server: Server = createServer({
-    ...options,
+    ...revealed(options),
     ...settings,
     ...(options.sni && {
       SNICallback: (name, done) => namesOf(server).find(name, done),
@@ -39,6 +41,7 @@ export function createTlsServer(options: ListenOptions): Server | null {
     // Ours is a deadline; Node's starts again with every byte, and closes nothing.
     handshakeTimeout: maxTimerDelay,
   } as TlsOptions)
+  conceal(server)
   names.set(server, new ServerNames(options, settings.sessionIdContext))
   server.on('secureConnection', (socket) => handshakes.get(rawOf(socket))?.resolve(socket))
   server.on('tlsClientError', (error, socket) => handshakes.get(rawOf(socket))?.reject(error))
@@ -55,7 +58,8 @@ export function swapCertificates(server: Server, options: ListenOptions): void {
   // What cannot be read fails here, while nothing has changed.
   if (options.requestCert) next.trustOf(undefined)
   // All of it: what is left out falls back to Node's defaults, `ca` to the public roots.
-  server.setSecureContext({ ...options, ...settings } as TlsOptions)
+  server.setSecureContext({ ...revealed(options), ...settings } as TlsOptions)
+  conceal(server)
   names.set(server, next)
 }
 
@@ -117,33 +121,16 @@ function rawOf(socket: TLSSocket): Duplex {
   return parent ?? handle?._parentWrap?.stream ?? socket
 }
 
-// Any of these asks for TLS.
-const wishes = [
-  'ca',
-  'crl',
-  'requestCert',
-  'rejectUnauthorized',
-  'key',
-  'cert',
-  'sni',
-  'strictSni',
-  'dhparam',
-  'ALPNProtocols',
-  'minVersion',
-  'maxVersion',
-  'ciphers',
-] as const satisfies readonly (keyof ListenOptions)[]
-
 /** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */
 function hasIdentity(options: ListenOptions): boolean {
   const { key, cert, pfx, sni = {}, SNICallback, pskCallback } = options
   const named = Object.keys(sni).length > 0
   if ((key && cert) || pfx || named || SNICallback || pskCallback) return true
 
-  const wish = wishes.find((name) => options[name] !== undefined && options[name] !== false)
+  const wish = tlsWish('listen', options)
   if (wish === undefined) return false
   throw new CioError(
     'ERR_CIO_CERTIFICATE',
-    `\`${wish}\` asks for TLS, and there is no certificate to do it with; give \`key\` and \`cert\`, or \`pfx\`, or leave \`${wish}\` out for a server without TLS`,
+    `\`${wish}\` asks for TLS, and there is no certificate to do it with; give \`key\` and \`cert\`, or \`pfx\`, \`SNICallback\` or \`pskCallback\`, or leave \`${wish}\` out for a server without TLS`,
   )
 }

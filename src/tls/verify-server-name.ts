@@ -4,6 +4,7 @@ import { type PeerCertificate, type TLSSocket, checkServerIdentity } from 'node:
 import { presentedCertificate } from '../identity/peer-certificate.ts'
 import type { ClientContext, ConnectOptions } from '../client/client.ts'
 import { CioError, asError, quote } from '../errors.ts'
+import { askedName } from '../host-name.ts'
 
 /** The check of the server's name: Node's or the application's, which may throw. */
 export function serverNameCheck({
@@ -22,8 +23,7 @@ export function serverNameCheck({
 export function checkResumedServer({ options, remote }: ClientContext, socket: TLSSocket): void {
   const certificate = presentedCertificate(socket)
   if (!certificate || !socket.authorized) return
-  const host = options.servername || options.host || 'localhost'
-  const error = serverNameCheck(options)(host, certificate.toLegacyObject())
+  const error = serverNameCheck(options)(askedName(options).host, certificate.toLegacyObject())
   if (!error) return
   const authorizationError = (error as NodeJS.ErrnoException).code ?? error.message
   Object.assign(socket, { authorized: false, authorizationError })

@@ -12,7 +12,7 @@ import {
 } from '../../src/index.ts'
 import { identity, loaded, path } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { writeGreeting, recordEvents, connectTls } from '../support/tls.ts'
+import { writeGreeting, recordEvents, mayBringTls, connectTls } from '../support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 const never = new Promise<never>(() => {})
@@ -104,7 +104,7 @@ test('reject is given null for who has no verified identity', async (t) => {
 })
 
 test('reject says goodbye without TLS too, after its promise', async (t) => {
-  const app = new Cio().useConnection(
+  const app = new Cio().useConnection(mayBringTls).useConnection(
     allowList(['alice'], {
       reject: async ({ stream }) => {
         await new Promise(setImmediate)
@@ -144,7 +144,7 @@ for (const [what, goodbye, reason] of [
 }
 
 test('a goodbye that the peer does not read is given up', async (t) => {
-  const app = new Cio().useConnection(
+  const app = new Cio().useConnection(mayBringTls).useConnection(
     allowList(['alice'], {
       reject: (ctx) => void ctx.stream.write(Buffer.alloc(32 * 1024 * 1024)),
       timeout: 100,

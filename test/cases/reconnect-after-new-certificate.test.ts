@@ -8,7 +8,6 @@
 
 import test from 'ava'
 import { createServer } from 'node:tls'
-import type { CioError } from '../../src/index.ts'
 import { identity, loaded, path } from '../support/certificates.ts'
 import { Receiver, Sender, assertNoneLost } from '../support/numbers.ts'
 import { ownPort } from '../support/ports.ts'
@@ -61,7 +60,7 @@ for (const [what, name] of [
     sender.post(10)
     other.listen(port, host)
     const [error] = await rejected
-    t.is((error as CioError).code, 'ERR_CIO_REJECTED')
+    t.is(error.code, 'ERR_CIO_REJECTED')
     await ctx.closed
     sender.post(10)
     t.is(heardBytes, 0)

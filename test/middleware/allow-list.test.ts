@@ -19,6 +19,7 @@ import {
   type TlsSession,
   writeGreeting,
   recordEvents,
+  mayBringTls,
   openSession,
   connectTls,
   connectByOpenssl,
@@ -258,7 +259,10 @@ test('an empty list admits nobody', async (t) => {
 })
 
 test('a server that asks for no certificate admits nobody', async (t) => {
-  const app = new Cio().useConnection(allowList(['alice'])).useConnection(writeGreeting)
+  const app = new Cio()
+    .useConnection(mayBringTls)
+    .useConnection(allowList(['alice']))
+    .useConnection(writeGreeting)
   const told = recordEvents(app)
   const server = await serve(t, app, { ...mutual, requestCert: false })
   t.is((await meet(t, app, server, loaded('alice'))).said, '')
@@ -266,7 +270,10 @@ test('a server that asks for no certificate admits nobody', async (t) => {
 })
 
 test('a server without TLS admits nobody', async (t) => {
-  const app = new Cio().useConnection(allowList(/./)).useConnection(writeGreeting)
+  const app = new Cio()
+    .useConnection(mayBringTls)
+    .useConnection(allowList(/./))
+    .useConnection(writeGreeting)
   const told = recordEvents(app)
   const server = await serve(t, app)
   const over = once(app, 'close')
@@ -276,7 +283,10 @@ test('a server without TLS admits nobody', async (t) => {
 })
 
 test('a Unix socket admits nobody', async (t) => {
-  const app = new Cio().useConnection(allowList(/./)).useConnection(writeGreeting)
+  const app = new Cio()
+    .useConnection(mayBringTls)
+    .useConnection(allowList(/./))
+    .useConnection(writeGreeting)
   const told = recordEvents(app)
   const where = join(tmpdir(), `cio-allow-list-${process.pid}.sock`)
   closeAfter(t, app)
@@ -385,7 +395,7 @@ test('a server without a common name is admitted by its DNS name', async (t) => 
 
 test('a client without TLS admits nobody', async (t) => {
   const server = await serve(t, new Cio())
-  const app = new Cio().useClient(allowList(/./))
+  const app = new Cio().useClient(mayBringTls).useClient(allowList(/./))
   await t.throwsAsync(app.connect({ port: server.port, host: '127.0.0.1' }), {
     code: 'ERR_CIO_REJECTED',
   })

@@ -380,6 +380,17 @@ const faults: Readonly<Record<string, Fault>> = {
     names: ['`pfx`', path('server.p12')],
     says: /missing or wrong/,
   },
+  // openssl/openssl#12840
+  'a PKCS#12 file of before OpenSSL 3, with the right passphrase': {
+    options: { pfx: path('legacy.p12'), passphrase: secret },
+    names: ['`pfx`', path('legacy.p12')],
+    says: /is encrypted in a way that OpenSSL .* does not read.*openssl pkcs12 -legacy/,
+  },
+  'a PKCS#12 file of before OpenSSL 3, with the wrong passphrase': {
+    options: { pfx: path('legacy.p12'), passphrase: 'wrong-horse' },
+    names: ['`pfx`', path('legacy.p12')],
+    says: /missing or wrong/,
+  },
   'a PKCS#12 file without its passphrase': {
     options: { pfx: contents('server.p12') },
     names: ['`pfx`', 'as given'],

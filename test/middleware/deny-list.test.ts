@@ -2,7 +2,13 @@ import test from 'ava'
 import { type ListenOptions, type PeerSelector, Cio, allowList, denyList } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
-import { writeGreeting, recordEvents, openSession, connectTls } from '../support/tls.ts'
+import {
+  writeGreeting,
+  recordEvents,
+  mayBringTls,
+  openSession,
+  connectTls,
+} from '../support/tls.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 
@@ -58,7 +64,11 @@ for (const [what, file] of [
 }
 
 test('without TLS, everybody is turned away', async (t) => {
-  const server = await serve(t, deny([]))
+  const app = new Cio()
+    .useConnection(mayBringTls)
+    .useConnection(denyList([]))
+    .useConnection(writeGreeting)
+  const server = await serve(t, app)
   t.is(await readAll(await dial(t, server)), '')
 })
 

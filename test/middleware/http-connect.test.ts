@@ -1,5 +1,6 @@
 import test from 'ava'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { Cio, httpConnect } from '../../src/index.ts'
 import { identity, path } from '../support/certificates.ts'
 import { proxyContract } from '../contracts/proxy.ts'
@@ -79,4 +80,48 @@ test('headers of one’s own are sent, and what the proxy answers is quoted', as
 
 test('a username with a colon is refused', (t) => {
   t.throws(() => httpConnect({ username: 'a:b' }), { code: 'ERR_CIO_OPTION' })
+})
+
+test('the proxy is asked for a name in ASCII and without its last dot (golang/go#63117)', async (t) => {
+  for (const [host, asked] of [
+    ['db.internal.', 'db.internal:1'],
+    ['bücher.example', 'xn--bcher-kva.example:1'],
+    ['::1', '[::1]:1'],
+    ['[::1]', '[::1]:1'],
+  ] as const) {
+    let request = ''
+    const bare = createServer((socket) => {
+      socket.on('data', (chunk) => (request += String(chunk)))
+      socket.once('data', () => socket.end('HTTP/1.1 502 No\r\n\r\n'))
+    })
+    const port = await listenBare(t, bare)
+    const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
+    const error = await t.throwsAsync(app.connect({ host, port: 1 }), { code: 'ERR_CIO_PROXY' })
+    t.true(request.startsWith(`CONNECT ${asked} HTTP/1.1\r\n`), request)
+    t.true(error.message.includes(`to ${asked}`))
+  }
+})
+
+test('a proxy at an IPv6 address is written with brackets, however it was given (node-red/node-red#2462)', async (t) => {
+  const bare = createServer((socket) => socket.end('HTTP/1.1 502 No\r\n\r\n'))
+  bare.listen(0, '::1')
+  t.teardown(() => bare.close())
+  await once(bare, 'listening')
+  const { port } = bare.address() as AddressInfo
+  for (const host of ['::1', '[::1]']) {
+    const app = new Cio().useClient(httpConnect({ host, port }))
+    const error = await t.throwsAsync(app.connect({ host: '::2', port: 9 }), {
+      code: 'ERR_CIO_PROXY',
+    })
+    t.true(error.message.includes(`the HTTP proxy [::1]:${port} did not connect to [::2]:9`))
+  }
+})
+
+test('options of TLS to the proxy that nobody reads are refused', (t) => {
+  for (const tls of [{ requestCrt: true }, { port: 1 }, { sni: {} }, { isSecure: true }]) {
+    t.throws(() => httpConnect({ tls: tls as object }), { code: 'ERR_CIO_OPTION' })
+  }
+  t.notThrows(() =>
+    httpConnect({ tls: { ca: 'ca.crt', servername: 'proxy', minVersion: 'TLSv1.3' } }),
+  )
 })

@@ -775,7 +775,7 @@ async function attacked(
   const app = new Cio().useConnection(multiplex(inner, options))
   const ended = new Promise<string>((resolve) => {
     app.on('remoteError', (error) => resolve((error as CioError).code))
-    app.on('reject', (error) => resolve((error as CioError).code))
+    app.on('reject', (error) => resolve(error.code))
     app.on('error', (error) => resolve(`app: ${String(error)}`))
   })
   const server = await serve(t, app)

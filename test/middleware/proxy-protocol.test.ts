@@ -313,7 +313,7 @@ for (const [version, header] of [
       }
       socket.write(header.subarray(cut))
       const [error] = await rejected
-      t.is((error as CioError).code, 'ERR_CIO_REJECTED')
+      t.is(error.code, 'ERR_CIO_REJECTED')
       t.is(await readAll(socket).catch(() => ''), '')
       await ended
       t.is(came.at(-1)?.proxied, null)

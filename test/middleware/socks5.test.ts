@@ -1,10 +1,11 @@
 import test from 'ava'
+import { createServer } from 'node:net'
 import { Cio, type CioError } from '../../src/index.ts'
 import { socks5 } from '../../middleware/socks5.ts'
 import { proxyContract } from '../contracts/proxy.ts'
 import { httpConnect } from '../../middleware/http-connect.ts'
 import { httpProxy, socksProxy } from '../support/proxies.ts'
-import { closeAfter, readAll, serve } from '../support/serve.ts'
+import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
 
 proxyContract({
   name: 'socks5',
@@ -37,3 +38,26 @@ for (const option of ['username', 'password']) {
     t.false(error.message.includes('☃'))
   })
 }
+
+test('the proxy is asked for a name in ASCII and without its last dot (golang/go#63117)', async (t) => {
+  for (const [host, asked] of [
+    ['db.internal.', 'db.internal'],
+    ['bücher.example', 'xn--bcher-kva.example'],
+  ] as const) {
+    const heard: Buffer[] = []
+    const bare = createServer((socket) => {
+      socket.on('data', (chunk: Buffer) => {
+        heard.push(chunk)
+        // No authentication; then "host unreachable".
+        socket.write(
+          heard.length === 1 ? Buffer.from([5, 0]) : Buffer.from([5, 4, 0, 1, 0, 0, 0, 0, 0, 0]),
+        )
+      })
+      socket.on('error', () => {})
+    })
+    const port = await listenBare(t, bare)
+    const app = new Cio().useClient(socks5({ host: '127.0.0.1', port }))
+    await t.throwsAsync(app.connect({ host, port: 1 }), { code: 'ERR_CIO_PROXY' })
+    t.is(heard[1]!.subarray(5, 5 + heard[1]![4]!).toString(), asked)
+  }
+})

@@ -109,7 +109,7 @@ test('listen takes a descriptor that listens already', async (t) => {
 })
 
 test('Node’s own options of listening are passed on', async (t) => {
-  const server = await serve(t, patient(), { maxConnections: 1 } as object)
+  const server = await serve(t, patient())
   t.truthy(server.server)
   server.server!.maxConnections = 1
   await dial(t, server)

@@ -153,4 +153,6 @@ printf 'hello\n' >garbage.pem
 head -c 300 server.crt >cutOff.crt
 cat root.crt server.crt >wrongOrder.crt
 { echo '-----BEGIN CERTIFICATE-----'; echo aGVsbG8=; echo '-----END CERTIFICATE-----'; } >notReally.crt
+# As written before OpenSSL 3, which does not decrypt RC2 by itself.
+openssl pkcs12 -export -legacy -inkey server.key -in server.crt -out legacy.p12 -passout pass:correct-horse
 openssl pkcs12 -export -nokeys -in server.crt -out keyless.p12 -passout pass:

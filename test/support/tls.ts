@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { type ConnectionOptions, type TLSSocket, connect } from 'node:tls'
-import type { Cio, StreamContext } from '../../src/index.ts'
+import { type Cio, type Middleware, type StreamContext, defineMiddleware } from '../../src/index.ts'
 import { contents, path } from './certificates.ts'
 import { duplexPair } from './duplex-pair.ts'
 import { readAll } from './serve.ts'
@@ -124,6 +124,12 @@ export function recordEvents(app: Cio<object, object, object>): Recorded {
   app.on('error', (error) => told.error.push(error))
   return told
 }
+
+/** Lets a server listen that has no certificate, as `startTls` does, under lists that need one. */
+export const mayBringTls: Middleware = defineMiddleware(
+  { name: 'mayBringTls', provides: 'peer' },
+  (_ctx, next) => next(),
+)
 
 /** A handler that greets, and returns. */
 export function writeGreeting(ctx: StreamContext): void {

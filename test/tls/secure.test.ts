@@ -1,15 +1,17 @@
 import test, { type ExecutionContext } from 'ava'
 import { spawn } from 'node:child_process'
+import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import { type Socket, createServer as createNetServer } from 'node:net'
 import {
   type ConnectionOptions,
   type SecureVersion,
   TLSSocket,
+  connect as nodeConnect,
   createSecureContext,
   createServer,
 } from 'node:tls'
-import { type ConnectionContext, type ListenOptions, Cio } from '../../src/index.ts'
+import { type ConnectionContext, type ListenOptions, Cio, allowList } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
 import {
@@ -615,4 +617,110 @@ test('the protocol that was agreed on by ALPN is ctx.alpnProtocol, at both ends'
   t.is(bareClient.alpnProtocol, null)
   await Promise.all([server.close(), plain.close()])
   t.deepEqual(seen, ['chat', null, null])
+})
+
+// Pre-shared keys
+
+const psk = Buffer.from('a secret that both sides have')
+const byKey = {
+  pskCallback: () => ({ psk, identity: 'alice' }),
+  ciphers: 'PSK',
+  checkServerIdentity: () => undefined,
+}
+
+test('a pre-shared key is a credential: a server with nothing else serves TLS', async (t) => {
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const app = new Cio().useConnection(writeGreeting)
+    const server = await serve(t, app, { pskCallback: () => psk, ciphers: 'PSK', maxVersion })
+    t.not(server.tls, null)
+    t.is((await connectTls(t, server, { ...byKey, ca: [] })).said, 'hello nobody')
+  }
+})
+
+for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+  test(`where a certificate is asked for, a pre-shared key is none (${maxVersion})`, async (t) => {
+    const options = { ...identity('server'), ca: path('root.crt'), requestCert: true, maxVersion }
+    const both = { ...options, pskCallback: () => psk, ciphers: 'PSK:HIGH' }
+    const app = new Cio().useConnection(writeGreeting)
+    const told = recordEvents(app)
+    const server = await serve(t, app, both)
+    t.is((await connectTls(t, server, byKey)).said, '')
+    t.like(told.reject, [{ code: 'ERR_CIO_REJECTED' }])
+    t.is((await connectTls(t, server, loaded('alice'))).said, 'hello alice')
+
+    // Both are let in where a certificate need not be, and lists refuse the one without an identity.
+    const open = await serve(t, new Cio().useConnection(writeGreeting), {
+      ...both,
+      rejectUnauthorized: false,
+    })
+    t.is((await connectTls(t, open, byKey)).said, 'hello nobody')
+    const listed = new Cio().useConnection(allowList(/./)).useConnection(writeGreeting)
+    const strict = await serve(t, listed, { ...both, rejectUnauthorized: false })
+    t.is((await connectTls(t, strict, byKey)).said, '')
+    t.is((await connectTls(t, strict, loaded('alice'))).said, 'hello alice')
+  })
+}
+
+// What Node tells of a handshake
+
+test('keylog and OCSPResponse of a client are heard from its first byte on, as with Node’s own', async (t) => {
+  const app = new Cio()
+  const options = { ...identity('server'), host: '127.0.0.1' }
+  const server = await serve(t, app, options)
+  server.tls!.on('OCSPRequest', (_certificate, _issuer, done) => done(null, Buffer.from('stapled')))
+  const target = {
+    port: server.port,
+    host: '127.0.0.1',
+    servername: 'localhost',
+    ca: contents('root.crt'),
+    requestOCSP: true,
+  }
+  const listen = (socket: TLSSocket): { lines: string[]; stapled: Promise<unknown[]> } => {
+    const lines: string[] = []
+    socket.on('keylog', (line: Buffer) => lines.push(String(line).split(' ')[0]!))
+    return { lines, stapled: once(socket, 'OCSPResponse') }
+  }
+  const bare = nodeConnect(target)
+  t.teardown(() => bare.destroy())
+  const expected = listen(bare)
+  await once(bare, 'secureConnect')
+
+  const clients = new Cio()
+  closeAfter(t, clients)
+  let heard: ReturnType<typeof listen> | undefined
+  clients.on('handshake', (socket, ctx) => {
+    t.is(ctx.app, clients)
+    heard = listen(socket)
+  })
+  const client = await clients.connect(target)
+  t.true(expected.lines.length > 0)
+  t.deepEqual(heard?.lines, expected.lines)
+  t.deepEqual(await heard?.stapled, await expected.stapled)
+  t.true(client.encrypted)
+})
+
+test('keylog, newSession and OCSPRequest of a server are heard at ctx.tls', async (t) => {
+  const events: string[] = []
+  const app = new Cio().useServer(
+    async (ctx, next) => {
+      t.is(ctx.server?.listening, true)
+      for (const event of ['keylog', 'newSession', 'OCSPRequest'] as const) {
+        ctx.tls!.on(event, (...details: unknown[]) => {
+          events.push(event)
+          const done = details.at(-1)
+          if (typeof done === 'function') (done as (error: null) => void)(null)
+        })
+      }
+      await next()
+    },
+    { after: 'listen' },
+  )
+  // With tickets no session is left to a TLS 1.2 server.
+  const secureOptions = constants.SSL_OP_NO_TICKET
+  const server = await serve(t, app.useConnection(writeGreeting), {
+    ...identity('server'),
+    secureOptions,
+  })
+  await openSession(t, server, { requestOCSP: true, maxVersion: 'TLSv1.2' } as ConnectionOptions)
+  t.deepEqual([...new Set(events)].toSorted(), ['OCSPRequest', 'keylog', 'newSession'])
 })

@@ -1,0 +1,94 @@
+/** The arguments of `listen()` and `connect()`, checked, as one set of options. */
+
+import { isIP } from 'node:net'
+import { CioError, describe } from './errors.ts'
+import { withoutBrackets } from './host-name.ts'
+import { type Call, checkOptions } from './known-options.ts'
+import { checkSignal, optionError } from './options.ts'
+import { concealed } from './secret-options.ts'
+
+// A host and a port. Neither a path with a folder nor an abstract socket is of that form.
+const hostAndPort = /^(?:\[[^\]]*\]|[^/\\\0]*):\d{1,5}$/
+const url = /^[a-z][a-z\d+.-]*:\/\//i
+
+/**
+ * Makes options of what `listen()` or `connect()` was given.
+ *
+ * @throws `ERR_CIO_OPTION`: an argument is of no kind that is known, or an option is unknown
+ */
+export function optionsOf(
+  call: Call,
+  target: unknown,
+  options: unknown = {},
+  ...more: unknown[]
+): object {
+  if ([target, options, ...more].some((one) => typeof one === 'function')) {
+    throw new CioError(
+      'ERR_CIO_OPTION',
+      `${call}: it takes no callback; write \`const ${call === 'listen' ? 'server' : 'client'} = await app.${call}(…)\``,
+    )
+  }
+  if (
+    typeof options !== 'object' ||
+    options === null ||
+    Array.isArray(options) ||
+    more.length > 0
+  ) {
+    const given = more.length > 0 ? `${more.length + 2} arguments` : describe(options)
+    throw new CioError(
+      'ERR_CIO_OPTION',
+      `${call}: expected one object of options after the target, such as { host: '127.0.0.1' }, got ${given}`,
+    )
+  }
+  const given: Record<string, unknown> = { ...options, ...place(call, target) }
+  checkSignal(call, given.signal)
+  return checkedOptions(call, given)
+}
+
+/**
+ * Options as a run takes them: known, and with their host as Node takes it.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkedOptions<Options extends object>(call: Call, options: Options): Options {
+  checkOptions(call, options)
+  return settled(options)
+}
+
+/** Options with their host as Node takes it: without brackets. */
+export function settled<Options extends object>(options: Options): Options {
+  const { host } = options as { readonly host?: unknown }
+  const bare = typeof host === 'string' ? withoutBrackets(host) : host
+  return bare === host ? options : concealed({ ...options, host: bare }, options)
+}
+
+function place(call: Call, target: unknown): object {
+  if (Array.isArray(target) && call === 'connect') return { targets: target }
+  if (typeof target === 'object' && target !== null && !Array.isArray(target)) return target
+  if (typeof target === 'number') return { port: target }
+  if (typeof target !== 'string') {
+    const several = call === 'connect' ? ', options, or an array of targets' : ' or options'
+    throw optionError(call, 'target', `a port, a path${several}`, target)
+  }
+  // As in Node: an environment variable's port is a port.
+  const port = Number(target)
+  if (target !== '' && !Number.isNaN(port)) return { port }
+  checkPath(call, target)
+  return { path: target }
+}
+
+/** Node takes an address for the path of a Unix socket, and makes a file of that name. */
+function checkPath(call: Call, path: string): void {
+  const [, host = path, port] = /^(.*?)(?::(\d+))?$/s.exec(path) ?? []
+  const isAddress = isIP(withoutBrackets(path)) !== 0 || path === 'localhost'
+  if (!isAddress && !hostAndPort.test(path) && !url.test(path)) return
+  const instead = isAddress
+    ? { host: path, port: '…' }
+    : url.test(path)
+      ? { host: '…', port: '…' }
+      : { host, port }
+  throw new CioError(
+    'ERR_CIO_OPTION',
+    `${call}: ${describe(path)} is an address, and a string is the path of a Unix socket; write { host: '${withoutBrackets(instead.host)}', port: ${instead.port} }, or { path } for a socket of that name`,
+  )
+}

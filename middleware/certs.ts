@@ -171,7 +171,8 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
   }
 }
 
-function withMaterial<Options extends object>(options: Options, material: CertsMaterial): Options {
+/** Options with the contents of files in place of their names. */
+export function withMaterial<Given extends object>(options: Given, material: CertsMaterial): Given {
   return { ...options, private: undefined, public: undefined, root: undefined, ...material }
 }
 
@@ -200,7 +201,8 @@ function checkLive(options: CertsOptions): void {
   }
 }
 
-function rename(options: CertsOptions): CertsOptions {
+/** The files and live options alone, under Node's names. */
+export function rename(options: CertsOptions): CertsOptions {
   const renamed: Record<string, unknown> = {}
   for (const name of [...names, ...live])
     if (options[name] !== undefined) renamed[name] = options[name]

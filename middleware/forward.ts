@@ -1,14 +1,13 @@
 import type { Duplex } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { optionsOf } from '../src/arguments.ts'
-import { Cio } from '../src/cio.ts'
 import type { ConnectOptions } from '../src/client/client.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
-import { CioError, asError } from '../src/errors.ts'
-import { raiseListenerLimit } from '../src/streams/stack-layer.ts'
+import { CioError, asError, isCioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
+import { join } from './forward/join.ts'
+import { Upstream } from './forward/upstream.ts'
 
 /**
  * Where a connection is piped to: a port of this host, the path of a Unix socket, options of
@@ -42,10 +41,11 @@ const defaultConnectTimeout = 10_000
 /**
  * Connects to another address and passes bytes on, both ways, as they are.
  *
- * Each direction ends by itself: a half-close arrives as one, and an answer still comes back. Who
- * does not read holds back who writes. An error at either side ends both. With TLS on the server,
- * or in the target's options, it ends or begins there; the target sees the address of the proxy,
- * so tell it by `header` who the peer is.
+ * Each direction ends by itself: a half-close arrives as one, and an answer still comes back. A side
+ * that does not read holds back the other. If one side is lost before both directions have ended, the
+ * other is reset, so that half of an answer does not look whole. With TLS on the server, or in the
+ * target's options, it ends or begins there; the target sees the address of the proxy, so name the
+ * client by `header`.
  *
  * Nothing bounds how long a connection without a byte stays.
  *
@@ -81,93 +81,37 @@ export function forward(
   }
   if (typeof target !== 'function') checkTarget(target)
 
+  const upstream = new Upstream(connectTimeout)
+
   return defineMiddleware<ConnectionContext>({ name: 'forward' }, async function forward(ctx) {
-    const { stream } = ctx
-    const upstream = await reach(ctx, target, { connectTimeout, header })
-    for (const side of [stream, upstream]) raiseListenerLimit(side)
-    // Before those of pipeline(), which destroys one side by the error of the other.
-    const lose = (cause?: Error): void => {
-      if (!stream.destroyed) ctx.destroy(lost(ctx, cause))
+    let reached: Parameters<typeof join>[1]
+    try {
+      const bytes = header?.(ctx)
+      const chosen = typeof target === 'function' ? await target(ctx) : target
+      checkTarget(chosen)
+      reached = await upstream.reach(ctx, chosen, bytes)
+    } catch (thrown) {
+      if (ctx.isClosed) throw ctx.signal.reason
+      throw unreachable(ctx, asError(thrown))
     }
-    upstream.on('error', lose)
-    upstream.once('close', () => upstream.readableEnded || lose())
-    const both = [pipeline(stream, upstream), pipeline(upstream, stream)]
-    const failed = (await Promise.allSettled(both)).find(({ status }) => status === 'rejected')
-    if (failed) throw ctx.broken ?? (failed as PromiseRejectedResult).reason
+    return join(ctx, reached)
   })
 }
 
-async function reach(
-  ctx: ConnectionContext,
-  wanted: ForwardTarget | ChooseTarget,
-  { connectTimeout, header }: { connectTimeout: number; header: ForwardOptions['header'] },
-): Promise<Duplex> {
-  try {
-    const bytes = header?.(ctx)
-    const target = typeof wanted === 'function' ? await wanted(ctx) : wanted
-    checkTarget(target)
-    if (!isDuplex(target) && !isContext(target))
-      return await dial(ctx, target, { connectTimeout, bytes })
-    const upstream = isDuplex(target) ? target : target.stream
-    if (bytes !== undefined) upstream.write(bytes)
-    return upstream
-  } catch (thrown) {
-    if (ctx.isClosed) throw ctx.signal.reason
-    const cause = asError(thrown)
-    if (cause instanceof CioError && cause.code === 'ERR_CIO_OPTION') throw cause
-    throw new CioError(
-      'ERR_CIO_UPSTREAM',
-      `the target of \`pipe\` cannot be reached for ${ctx.remote}: ${cause.message}`,
-      { cause },
-    )
-  }
-}
-
-async function dial(
-  ctx: ConnectionContext,
-  target: number | string | ConnectOptions,
-  { connectTimeout, bytes }: { connectTimeout: number; bytes: Uint8Array | string | undefined },
-): Promise<Duplex> {
-  const app = new Cio()
-  // What fails is told once, by the run of the connection that it is for.
-  app.on('error', () => {})
-  if (bytes !== undefined) {
-    app.useClient(
-      async function header({ stream }, next) {
-        await new Promise<void>((written, failed) => {
-          stream.write(bytes, (error) => (error ? failed(error) : written()))
-        })
-        await next()
-      },
-      { after: 'connect', before: 'secure' },
-    )
-  }
-  const client = await app.connect(target, { connectTimeout, signal: ctx.signal })
-  return client.stream
-}
-
-function lost({ remote }: StreamContext, cause: Error | undefined): CioError {
-  const why = cause?.message ?? 'it left without an end'
-  return new CioError('ERR_CIO_UPSTREAM', `the target of \`pipe\` for ${remote} is lost: ${why}`, {
-    cause,
-  })
+function unreachable({ remote }: StreamContext, cause: Error): CioError {
+  if (isCioError(cause, 'ERR_CIO_OPTION')) return cause
+  const message = `the target of \`forward\` cannot be reached for ${remote}: ${cause.message}`
+  return new CioError('ERR_CIO_UPSTREAM', message, { cause })
 }
 
 function checkTarget(target: unknown): void {
   const isObject = typeof target === 'object' && target !== null
-  if (isObject && (isDuplex(target) || isContext(target))) return
+  // A stream or a context is checked when it is reached.
+  if (isObject && ('pipe' in target || 'closed' in target)) return
   if (isObject || typeof target === 'number' || (typeof target === 'string' && target !== '')) {
     return void optionsOf('connect', target)
   }
   throw optionError('forward', 'target', 'a port, a path, options, a stream or a function', target)
-}
-
-function isDuplex(target: ForwardTarget): target is Duplex {
-  return typeof target === 'object' && 'pipe' in target && 'write' in target
-}
-
-function isContext(target: ForwardTarget): target is StreamContext {
-  return typeof target === 'object' && 'stream' in target && 'closed' in target
 }
 
 export { forward as default }

@@ -11,6 +11,7 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
 import { type CertFilesOptions, loadCerts } from './certs.ts'
+import { Rest } from './http-connect/rest.ts'
 
 const log = debug('cio:httpConnect')
 
@@ -151,8 +152,42 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
   })
 }
 
-function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<Duplex> {
+async function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<Duplex> {
   const authority = placeOf({ host: askedHost(target.host), port: target.port ?? 0 })
+  let reply = await ask(stream, authority, proxy)
+  for (let interim = 0; isInterim(reply); interim++) {
+    if (interim === mostInterim) {
+      throw failed(proxy, `it sends more than ${mostInterim} interim responses`, authority)
+    }
+    const rest = new Rest(stream, reply.head)
+    const next = await ask(rest, authority, proxy)
+    reply = { ...next, head: rest.release(next.head) }
+  }
+  const { status, head } = reply
+  if (status >= 200 && status < 300) {
+    if (head.length > 0) stream.unshift(head)
+    return stream
+  }
+  const why = `it answers ${status} ${quote(reply.message)}`
+  throw status === 407 ? notLetIn(proxy, why) : failed(proxy, why, authority)
+}
+
+/** A response of the proxy, and what came behind it. */
+interface Reply {
+  readonly status: number
+  readonly message: string
+  readonly head: Buffer
+}
+
+/** How many interim responses are passed over. */
+const mostInterim = 8
+
+/** Whether another response follows. For Node, any response to CONNECT is the last one. */
+function isInterim({ status }: Reply): boolean {
+  return status >= 100 && status < 200 && status !== 101
+}
+
+function ask(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
   const { username, password = '' } = proxy
   const basic = Buffer.from(`${username}:${password}`).toString('base64')
   return new Promise((resolve, reject) => {
@@ -168,12 +203,7 @@ function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<D
     })
     asking.once('error', (cause) => reject(failed(proxy, cause.message, authority, cause)))
     asking.once('connect', ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
-      if (statusCode >= 200 && statusCode < 300) {
-        if (head.length > 0) stream.unshift(head)
-        return resolve(stream)
-      }
-      const why = `it answers ${statusCode} ${quote(statusMessage)}`
-      reject(statusCode === 407 ? notLetIn(proxy, why) : failed(proxy, why, authority))
+      resolve({ status: statusCode, message: statusMessage, head })
     })
     asking.end()
   })

@@ -4,8 +4,11 @@ import { Backoff, type BackoffOptions, sleep } from '../src/rates/backoff.ts'
 import { asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import type { ServerContext } from '../src/server/server.ts'
+import { removeStale } from './relisten/stale-socket.ts'
 
 const log = debug('cio:relisten')
+/** Errors of listening that go away by themselves. */
+const healing = new Set(['EADDRINUSE', 'EADDRNOTAVAIL'])
 
 /** Options of {@link relisten}. */
 export interface RelistenOptions extends BackoffOptions {}
@@ -14,7 +17,7 @@ export interface RelistenOptions extends BackoffOptions {}
 export interface Relisten {
   /** 1 for the first. */
   readonly retry: number
-  /** Milliseconds that it waits before it. */
+  /** Milliseconds that it waits before it; 0 where it has removed the file of a dead socket. */
   readonly delay: number
   /** Why it has to. */
   readonly error: Error
@@ -22,21 +25,25 @@ export interface Relisten {
 
 declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
-    /** The address is in use, and `relisten` will try again after a delay. */
+    /** The address is in use or not there yet, and `relisten` will try again after a delay. */
     relisten: [retry: Relisten, server: ServerContext]
   }
 }
 
 /**
- * Listens again while the address is in use.
+ * Listens again while the address is in use, or not there yet.
  *
- * For restarts, where the process before has not let go of its port yet. Only `EADDRINUSE` is
- * retried. Gives up with that error, and stops at once when `listen()` is aborted.
+ * `EADDRINUSE` is retried, for restarts, where the process before has not let go of its port yet;
+ * and `EADDRNOTAVAIL`, for a boot at which the network is not up yet. Gives up with that error, and
+ * stops at once when `listen()` is aborted.
+ *
+ * A process that was killed leaves the file of its Unix socket behind. It is removed if it is a
+ * socket of the same user that refuses connections; never a link, and never in a cluster worker.
  *
  * @pipelines server
  * @order right before `listen`, after all else: what is inside it runs again with each retry
  * @adds nothing
- * @rejects `EADDRINUSE` (app): Node's own error, when the retries are used up
+ * @rejects `EADDRINUSE`, `EADDRNOTAVAIL` (app): Node's own error, when the retries are used up
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
  * @example
@@ -56,9 +63,12 @@ export function relisten(options: RelistenOptions = {}): Middleware<ServerContex
           return await next()
         } catch (thrown) {
           const error: NodeJS.ErrnoException = asError(thrown)
-          const inUse = error.code === 'EADDRINUSE' && error.syscall === 'listen'
-          if (!inUse || ctx.arrived || retry > backoff.retries) throw error
-          const delay = backoff.delay(retry)
+          const heals = error.syscall === 'listen' && healing.has(error.code ?? '')
+          if (!heals || ctx.arrived || retry > backoff.retries) throw error
+          const { path } = ctx.options
+          const isUsed = path !== undefined && error.code === 'EADDRINUSE'
+          const isRemoved = isUsed && (await removeStale(path, ctx.signal))
+          const delay = isRemoved ? 0 : backoff.delay(retry)
           log('%s, retry %d in %d ms', error.message, retry, delay)
           emitSafely(ctx.app, 'relisten', { retry, delay, error }, ctx)
           await sleep(delay, ctx.signal)

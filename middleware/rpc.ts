@@ -7,7 +7,8 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Batches } from './rpc/batches.ts'
 import { type CallOptions, Calls } from './rpc/calls.ts'
 import type { RpcRequest } from './rpc/request.ts'
-import { type AnyMethod, type Procedure, Requests } from './rpc/requests.ts'
+import type { AnyMethod, Procedure } from './rpc/procedure.ts'
+import { Requests } from './rpc/requests.ts'
 import { type Response, cancelMethod, failed, failures } from './rpc/wire.ts'
 
 export type { CallOptions } from './rpc/calls.ts'
@@ -192,7 +193,7 @@ export class Rpc<Remote = AnyMethods> {
       ? [params?: Called<Remote[Method]>[0]]
       : [params: Called<Remote[Method]>[0]]
   ): Promise<void> {
-    return this.#pump.send({ jsonrpc: '2.0', method, params })
+    return this.#pump.send({ jsonrpc: '2.0', method, params: params ?? undefined })
   }
 }
 

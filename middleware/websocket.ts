@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer, createWebSocketStream } from 'ws'
 import type { HandleOptions } from '../src/cio.ts'
-import { CioError } from '../src/errors.ts'
+import { CioError, isCioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
@@ -133,6 +133,7 @@ function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessag
   const beneath = contextOf(request)
   const stream = streamOf(client, beneath?.remote ?? 'a client')
   byStream.set(stream, request)
+  closeByCode(stream, client, () => ctx)
   const ctx = app.handle(stream, {
     ...(beneath?.socket && { socket: beneath.socket }),
     ...(beneath && { extend: { forwardedFor: beneath.forwardedFor } }),
@@ -143,6 +144,38 @@ function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessag
   beneath.draining.addEventListener('abort', drain)
   if (beneath.isDraining) drain()
   void ctx.closed.then(() => beneath.draining.removeEventListener('abort', drain))
+}
+
+// RFC 6455, section 7.4.1.
+const codes = { done: 1000, goingAway: 1001, refused: 1008, failed: 1011 }
+/** Milliseconds for the client to answer the close frame of a connection that was destroyed. */
+const closeTimeout = 1_000
+
+/** Closes a WebSocket by the code of what ended its connection, in place of none (1005). */
+function closeByCode(stream: Duplex, client: WebSocket, ctxOf: () => StreamContext): void {
+  const final = stream._final.bind(stream)
+  const destroy = stream._destroy.bind(stream)
+  stream._final = (done) => {
+    client.close(ctxOf().isDraining ? codes.goingAway : codes.done)
+    final(done)
+  }
+  stream._destroy = (error, done) => {
+    if (client.readyState !== client.OPEN) return destroy(error, done)
+    const ordinary = ctxOf().isDraining ? codes.goingAway : codes.done
+    client.close(error ? codeOf(error) : ordinary)
+    // ws would cut it off here, and the close frame with it: it may not be read any more.
+    const timer = setTimeout(() => client.terminate(), closeTimeout)
+    client.once('close', () => {
+      clearTimeout(timer)
+      destroy(error, done)
+    })
+    // The answer comes behind messages that have no reader now.
+    client.removeAllListeners('message').resume()
+  }
+}
+
+function codeOf(error: Error): number {
+  return isCioError(error) && error.fault === 'remote' ? codes.refused : codes.failed
 }
 
 function streamOf(client: WebSocket, remote: string): Duplex {
@@ -183,15 +216,29 @@ function demandUpgrade(_request: IncomingMessage, response: ServerResponse): voi
 }
 
 /** Whether a page comes from the host that it connects to. */
-function isOwn(origin: string, { headers }: IncomingMessage): boolean {
-  return URL.canParse(origin) && new URL(origin).host === headers.host?.toLowerCase()
+function isOwn(origin: string, { headers: { host = '' } }: IncomingMessage): boolean {
+  if (!URL.canParse(origin) || notHost.test(host)) return false
+  const page = new URL(origin)
+  // By the page's own protocol: its default port is left out of an origin, and not always of `Host`.
+  const asked = `${page.protocol}//${host}`
+  return URL.canParse(asked) && new URL(asked).host === page.host
 }
+
+// What would make something else than a host and a port of the URL.
+const notHost = /[/?#@\\\s]|^$/
 
 function listed(origins: unknown): OriginPredicate {
   const isList = Array.isArray(origins) && origins.every((one) => typeof one === 'string')
   if (!isList) throw optionError('websocket', 'origins', 'a list of origins or a function', origins)
-  const wanted = new Set(origins.map((one) => one.toLowerCase()))
-  return (origin) => wanted.has(origin.toLowerCase())
+  const wanted = new Set(origins.map(canonicalOrigin))
+  return (origin) => wanted.has(canonicalOrigin(origin))
+}
+
+/** As browsers write it: without the default port, in lower case and ASCII. */
+function canonicalOrigin(origin: string): string {
+  // An opaque one (`null`, an extension's) stays as it is.
+  const known = URL.canParse(origin) ? new URL(origin).origin : 'null'
+  return known === 'null' ? origin.toLowerCase() : known
 }
 
 export { websocket as default }

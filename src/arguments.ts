@@ -62,7 +62,8 @@ export function settled<Options extends object>(options: Options): Options {
   return bare === host ? options : concealed({ ...options, host: bare }, options)
 }
 
-function place(call: Call, target: unknown): object {
+/** What stands in place of options: a port, a path, targets. */
+export function place(call: Call, target: unknown): object {
   if (Array.isArray(target) && call === 'connect') return { targets: target }
   if (typeof target === 'object' && target !== null && !Array.isArray(target)) return target
   if (typeof target === 'number') return { port: target }

@@ -75,6 +75,10 @@ export class OfflineMessages
 
   moveTo(): void {}
 
+  drained(): undefined {}
+
+  encodeError(): undefined {}
+
   /** Lets those who wait go on, in their order: there is a connection, or there will be none. */
   readonly flush = (): void => {
     const waiting = [...this.#waiting]

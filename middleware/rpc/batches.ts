@@ -48,7 +48,7 @@ export class Batches {
   /** Takes a response to a call of ours. */
   #answers(message: unknown): boolean {
     const received = asReceived(message)
-    if (received.method !== undefined) return false
+    if (received.method !== undefined && received.method !== null) return false
     // An error without an id tells of a request of ours that the peer could not read.
     if (received.id === null && received.error !== undefined) return true
     // To no call of ours, too: two peers that answered answers would never stop.

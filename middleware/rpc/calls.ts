@@ -37,6 +37,8 @@ interface Pending {
   readonly abort: (() => void) | undefined
 }
 
+const noResult = { message: 'it has neither a result nor an error' }
+
 /** The calls of one connection. */
 export class Calls {
   readonly #ctx: StreamContext
@@ -80,7 +82,7 @@ export class Calls {
       if (abort) signal.addEventListener('abort', abort)
       this.#pending.set(id, { method, resolve, reject, due, timeout, signal, abort })
     })
-    const sent = this.#pump.send({ jsonrpc: '2.0', id, method, params })
+    const sent = this.#pump.send({ jsonrpc: '2.0', id, method, params: params ?? undefined })
     if (isRefused(sent)) {
       this.#take(id)
       return sent
@@ -90,11 +92,14 @@ export class Calls {
   }
 
   /** Takes an answer; false if it is to no request of ours. Late ones are passed over. */
-  answer({ id, result, error }: Received): boolean {
+  answer(received: Received): boolean {
+    const { id, result, error } = received
     const call = this.#take(id)
     if (!call) return typeof id === 'number' && id <= this.#lastId
-    if (error === undefined || error === null) call.resolve(result)
-    else call.reject(answeredError(call.method, error))
+    // Many senders write `null` for a member that they leave out, so a result may be null.
+    if (error !== undefined && error !== null) call.reject(answeredError(call.method, error))
+    else if (!('result' in received)) call.reject(answeredError(call.method, noResult))
+    else call.resolve(result)
     return true
   }
 

@@ -2,10 +2,13 @@
 
 import { reportError } from '../../src/lifecycle/app-events.ts'
 import { CioError, asError, isCioError } from '../../src/errors.ts'
-import type { StandardSchema } from '../../src/messages/messages.ts'
+import { nothing } from '../../src/messages/message-writer.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { RpcRequest } from './request.ts'
+import { isLeftOut, withoutForm } from './left-out.ts'
+import { type Procedure, invoke, isThenable } from './procedure.ts'
+import { SendTurns } from './send-turns.ts'
 import {
   type Received,
   type Response,
@@ -13,18 +16,8 @@ import {
   cancelMethod,
   failed,
   failures,
-  rpcError,
   rpcFailure,
 } from './wire.ts'
-
-/** A method as it is called, whatever the types say of it. */
-export type AnyMethod = (params: unknown, request: RpcRequest) => unknown
-
-/** A method, and the schema that its parameters must satisfy. */
-export interface Procedure {
-  readonly method: AnyMethod
-  readonly schema: StandardSchema<unknown> | undefined
-}
 
 /** Takes the response of one request, if it has one; a promise where that is sent. */
 export type Respond = (response: Response | undefined) => Promise<void> | undefined
@@ -35,12 +28,14 @@ export class Requests {
   readonly #pump: Pump
   readonly #procedures: ReadonlyMap<string, Procedure>
   readonly #open = new Set<RpcRequest>()
+  readonly #turns: SendTurns
   #told = false
 
   constructor(ctx: StreamContext, pump: Pump, procedures: ReadonlyMap<string, Procedure>) {
     this.#ctx = ctx
     this.#pump = pump
     this.#procedures = procedures
+    this.#turns = new SendTurns(pump)
   }
 
   /** Takes a request or notification, and answers it when its method is done. */
@@ -52,30 +47,23 @@ export class Requests {
       jsonrpc !== '2.0' ||
       typeof method !== 'string' ||
       (id !== undefined && id !== null && !isId(id)) ||
-      (params !== undefined && (typeof params !== 'object' || params === null))
+      (params !== undefined && typeof params !== 'object')
     ) {
       return this.#finish(respond, failed(isId(id) ? id : null, failures.invalidRequest))
     }
     const procedure = this.#procedures.get(method)
     if (procedure && !this.#pump.leaving) {
-      return this.#run(procedure, new RpcRequest(this.#ctx, method, id), params, respond)
+      return this.#accept(procedure, new RpcRequest(this.#ctx, method, id), params, respond)
     }
     if (method === cancelMethod) this.#cancel(params)
     const failure = procedure ? failures.closing : failures.unknownMethod
     this.#finish(respond, id === undefined ? undefined : failed(id, failure))
   }
 
-  /** Sends responses; what has no form in the codec becomes an internal error. */
-  send(responses: Response | readonly Response[]): Promise<void> {
-    return this.#pump.send(responses).catch((error: unknown) => {
-      if (!isCioError(error, 'ERR_CIO_ENCODE')) throw error
-      this.#tell(error)
-      return this.#pump.send(
-        'id' in responses
-          ? failed(responses.id, failures.internal)
-          : responses.map(({ id }) => failed(id, failures.internal)),
-      )
-    })
+  /** Sends responses when there is room; each that has no form in the codec is an internal error. */
+  send(responses: Response | readonly Response[]): Promise<void> | undefined {
+    if (this.#turns.isFree) return this.#send(responses)
+    return new Promise((resolve) => this.#turns.answer(() => resolve(this.#send(responses))))
   }
 
   /** Aborts all that are at work: there is nobody left to answer. */
@@ -84,12 +72,41 @@ export class Requests {
     for (const request of this.#open) request.abort(lost)
   }
 
+  #send(responses: Response | readonly Response[]): Promise<void> | undefined {
+    const sent = this.#pump.send(responses)
+    if (sent === nothing) return undefined
+    return sent.catch((error: unknown) => {
+      if (!isCioError(error, 'ERR_CIO_ENCODE')) throw error
+      const encodable = (response: Response): Response => {
+        const reason = this.#pump.encodeError(response)
+        if (!reason) return response
+        this.#tell(reason)
+        return failed(response.id, failures.internal)
+      }
+      return this.#pump.send('id' in responses ? encodable(responses) : responses.map(encodable))
+    })
+  }
+
+  /** Runs the method, once there is room for what it answers. */
+  #accept(procedure: Procedure, request: RpcRequest, params: unknown, respond: Respond): void {
+    if (this.#turns.isFree) return this.#run(procedure, request, params, respond)
+    this.#open.add(request)
+    this.#turns.begin(() => {
+      if (!request.cancelled) return this.#run(procedure, request, params, respond)
+      this.#open.delete(request)
+      const { id } = request
+      this.#finish(respond, id === undefined ? id : failed(id, failures.cancelled))
+    })
+  }
+
   #run(procedure: Procedure, request: RpcRequest, params: unknown, respond: Respond): void {
     const { id } = request
     const succeed = (result: unknown): void => {
       this.#open.delete(request)
+      if (id === undefined) return this.#finish(respond, id)
+      if (isLeftOut(result)) return fail(withoutForm(request.method))
       // JSON leaves out what is undefined, and a response without a result is none.
-      this.#finish(respond, id === undefined ? id : { jsonrpc: '2.0', id, result: result ?? null })
+      this.#finish(respond, { jsonrpc: '2.0', id, result: result ?? null })
     }
     const fail = (thrown: unknown): void => {
       this.#open.delete(request)
@@ -98,7 +115,8 @@ export class Requests {
     }
     let result: unknown
     try {
-      result = invoke(procedure, params, request)
+      // Many senders write `null` for a member that they leave out.
+      result = invoke(procedure, params ?? undefined, request)
     } catch (thrown) {
       return fail(thrown)
     }
@@ -119,7 +137,7 @@ export class Requests {
     const error = asError(thrown)
     // What another peer answered is not ours to pass on.
     const passed = (error as CioError).fault === 'remote' ? undefined : rpcFailure(error)
-    if (passed) return passed
+    if (passed && isFailure(passed)) return passed
     this.#tell(error)
     return failures.internal
   }
@@ -153,18 +171,7 @@ function isId(id: unknown): id is string | number {
   return typeof id === 'string' || typeof id === 'number'
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | undefined | null)?.then === 'function'
-}
-
-function invoke({ method, schema }: Procedure, params: unknown, request: RpcRequest): unknown {
-  if (!schema) return method(params, request)
-  const checked = schema['~standard'].validate(params)
-  return isThenable(checked) ? checked.then(run) : run(checked)
-
-  function run(result: Awaited<typeof checked>): unknown {
-    if (!result.issues) return method(result.value, request)
-    const issues = result.issues.map((issue) => issue.message)
-    throw rpcError(failures.invalidParams.code, failures.invalidParams.message, issues)
-  }
+/** Whether it is an error of the specification: its maker may be JavaScript. */
+function isFailure({ code, message }: RpcFailure): boolean {
+  return Number.isInteger(code) && typeof message === 'string'
 }

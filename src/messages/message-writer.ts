@@ -1,5 +1,6 @@
 /** Sending: gathered, bounded, and with a promise where it has to wait. */
 
+import type { Duplex } from 'node:stream'
 import { CioError } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handled, refused, unawaited } from '../unawaited.ts'
@@ -16,6 +17,51 @@ export function closedError(ctx: StreamContext): CioError {
 }
 
 /**
+ * The strings that were sent on a stream in one turn of the event loop, for one write.
+ *
+ * Node's own `cork()` makes an object and a queue entry of each. There is one of these for each
+ * stream, whichever codec writes to it.
+ */
+class Gathered {
+  static readonly #byStream = new WeakMap<Duplex, Gathered>()
+  text = ''
+  readonly #stream: Duplex
+  readonly #write: Duplex['write']
+
+  /** That of a stream. */
+  static of(stream: Duplex): Gathered {
+    let gathered = Gathered.#byStream.get(stream)
+    if (!gathered) Gathered.#byStream.set(stream, (gathered = new Gathered(stream)))
+    return gathered
+  }
+
+  private constructor(stream: Duplex) {
+    this.#stream = stream
+    this.#write = stream.write.bind(stream)
+    const end = stream.end.bind(stream) as (...given: unknown[]) => Duplex
+    // Whatever else is written to the stream in this turn, or ends it, comes after.
+    Object.assign(stream, {
+      write: (...given: Parameters<Duplex['write']>) => {
+        this.flush()
+        return this.#write(...given)
+      },
+      end: (...given: unknown[]) => {
+        this.flush()
+        return end(...given)
+      },
+    })
+  }
+
+  flush(): void {
+    if (this.text === '') return
+    const { text } = this
+    this.text = ''
+    // It was destroyed in this turn.
+    if (this.#stream.writable) this.#write(text)
+  }
+}
+
+/**
  * What is sent on one connection.
  *
  * What is sent in one turn of the event loop, microtasks included, goes to the kernel in one write:
@@ -26,6 +72,8 @@ export class MessageWriter<Out> {
   #stream: StreamContext['stream']
   readonly #encode: (message: Out) => string | Uint8Array
   readonly #maxQueueSize: number
+  #gathered: Gathered | undefined
+  #scheduled = false
   #corked = false
   #drain: Promise<void> | undefined
 
@@ -61,6 +109,11 @@ export class MessageWriter<Out> {
   }
 
   /** As `Messages` has it. */
+  drained(): Promise<void> | undefined {
+    return !this.#stream.destroyed && !this.#hasRoom ? this.#drained() : undefined
+  }
+
+  /** As `Messages` has it. */
   end(): Promise<void> {
     const stream = this.#stream
     if (stream.writableFinished) return Promise.resolve()
@@ -73,6 +126,8 @@ export class MessageWriter<Out> {
 
   /** Hands over to the stream what was gathered. */
   readonly flush = (): void => {
+    this.#scheduled = false
+    this.#gathered?.flush()
     if (!this.#corked) return
     this.#corked = false
     this.#stream.uncork()
@@ -82,7 +137,17 @@ export class MessageWriter<Out> {
   moveTo(stream: StreamContext['stream']): void {
     this.flush()
     this.#stream = stream
+    this.#gathered = undefined
     this.#drain = undefined
+  }
+
+  /** Bytes that wait to be sent; of the strings of this turn, the characters. */
+  get #waiting(): number {
+    return this.#stream.writableLength + (this.#gathered?.text.length ?? 0)
+  }
+
+  get #hasRoom(): boolean {
+    return this.#waiting < this.#stream.writableHighWaterMark
   }
 
   /** Whether it may be followed by more at once. */
@@ -90,22 +155,29 @@ export class MessageWriter<Out> {
     const stream = this.#stream
     if (!stream.writable) throw closedError(this.#ctx)
     // Before it is encoded: a codec may keep count of what the peer has been told.
-    if (stream.writableLength > this.#maxQueueSize) {
+    if (this.#waiting > this.#maxQueueSize) {
       throw new CioError(
         'ERR_CIO_QUEUE_SIZE',
-        `${stream.writableLength} bytes wait to be sent to ${this.#ctx.remote}, more than \`maxQueueSize\`; await send() before the next`,
+        `${this.#waiting} bytes wait to be sent to ${this.#ctx.remote}, more than \`maxQueueSize\`; await send() before the next`,
       )
     }
     const bytes = this.#encode(message)
-    if (!this.#corked) {
-      this.#corked = true
-      stream.cork()
+    if (!this.#scheduled) {
+      this.#scheduled = true
       process.nextTick(this.flush)
     }
-    if (stream.write(bytes)) return true
+    if (typeof bytes === 'string') {
+      const gathered = (this.#gathered ??= Gathered.of(stream))
+      gathered.text += bytes
+    } else {
+      if (!this.#corked) stream.cork()
+      this.#corked = true
+      stream.write(bytes)
+    }
+    if (this.#hasRoom) return true
     this.flush()
     // The kernel may have taken it all.
-    return stream.writableLength < stream.writableHighWaterMark
+    return this.#hasRoom
   }
 
   #drained(): Promise<void> {

@@ -87,6 +87,7 @@ const done: IteratorResult<never, undefined> = { done: true, value: undefined }
  */
 export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   readonly #ctx: StreamContext
+  readonly #codec: Codec<In, Out>
   readonly #inbox: MessageReader<In>
   readonly #outbox: MessageWriter<Out>
   readonly #validate: StandardSchema<In>['~standard']['validate'] | undefined
@@ -95,6 +96,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   constructor(ctx: StreamContext, codec: Codec<In, Out>, options: MessagesOptions<In> = {}) {
     const { maxQueueSize = defaultMaxQueueSize, validate } = options
     this.#ctx = ctx
+    this.#codec = codec
     this.#inbox = new MessageReader(ctx, codec.decoder())
     this.#readers = new Readers(() => this.#inbox.isAwaited)
     this.#outbox = new MessageWriter(ctx, codec.encoder(), maxQueueSize)
@@ -207,6 +209,22 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    */
   end(): Promise<void> {
     return this.#outbox.end()
+  }
+
+  /** Fulfils when more may be sent; undefined if it may at once. Rejects as `send()` does. */
+  drained(): Promise<void> | undefined {
+    return this.#outbox.drained()
+  }
+
+  /** Why a message has no form in this codec; undefined if it has one. Nothing is sent. */
+  encodeError(message: Out): Error | undefined {
+    try {
+      // A new encoder: that of the connection keeps count of what the peer was sent.
+      this.#codec.encoder()(message)
+      return undefined
+    } catch (thrown) {
+      return asError(thrown)
+    }
   }
 
   /** Writes what was gathered, and ends all reading: for the codec that made it. */

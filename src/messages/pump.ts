@@ -113,6 +113,16 @@ export class Pump {
     return this.#messages.send(message)
   }
 
+  /** Fulfils when more may be sent; undefined if it may at once. */
+  drained(): Promise<void> | undefined {
+    return this.#messages.drained()
+  }
+
+  /** Why a message has no form in the codec; undefined if it has one. */
+  encodeError(message: unknown): Error | undefined {
+    return this.#messages.encodeError(message)
+  }
+
   /** Says that a piece of work has begun. */
   begin(): void {
     this.#running += 1

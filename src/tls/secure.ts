@@ -12,7 +12,7 @@ import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, connect as connectTls, createSecureContext } from 'node:tls'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import { keepServerCertificate, presentedCertificate } from '../identity/peer-certificate.ts'
-import type { ClientContext } from '../client/client.ts'
+import type { ClientContext, ConnectOptions } from '../client/client.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import {
@@ -176,10 +176,13 @@ function whoIs({ peer }: StreamContext): string {
 
 /** The `secure` step of a client: its side of the handshake, with Node's check of the server. */
 export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
-  const { options } = ctx
-  const wanted = options.tls ?? tlsWish('connect', options) !== undefined
-  if (wanted && !ctx.tlsSkipped && !ctx.secured) await handshake(ctx)
+  if (wantsTls(ctx.options) && !ctx.tlsSkipped && !ctx.secured) await handshake(ctx)
   return next()
+}
+
+/** Whether options of `connect()` ask for TLS. */
+export function wantsTls(options: ConnectOptions): boolean {
+  return options.tls ?? tlsWish('connect', options) !== undefined
 }
 
 async function handshakeOfClient(ctx: ClientContext): Promise<void> {

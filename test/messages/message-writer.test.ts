@@ -1,15 +1,18 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { Duplex } from 'node:stream'
+import { Duplex, Readable } from 'node:stream'
 import { Cio, lines } from '../../src/index.ts'
+import { messages } from '../../src/kit.ts'
+import type { PartialMessage } from '../../src/messages/frame-decoder.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
+import { deferred, open, transports } from '../support/transports.ts'
 
 test('what is sent in one turn is written together', async (t) => {
-  const writes: number[] = []
+  const writes: string[] = []
   const stream = new Duplex({
     read() {},
-    writev(chunks, callback) {
-      writes.push(chunks.length)
+    write(chunk: Buffer, _encoding, callback) {
+      writes.push(String(chunk))
       callback()
     },
     final(callback) {
@@ -25,7 +28,89 @@ test('what is sent in one turn is written together', async (t) => {
   })
   const ctx = app.handle(stream)
   await ctx.closed
-  t.deepEqual(writes, [12, 1])
+  t.deepEqual(writes, ['one\n'.repeat(10) + 'two\nthree\n', 'four\n'])
+})
+
+test('bytes that are sent in one turn are written together, in order with strings', async (t) => {
+  const writes: string[][] = []
+  const stream = new Duplex({
+    read() {},
+    writev(chunks, callback) {
+      writes.push(chunks.map(({ chunk }) => String(chunk)))
+      callback()
+    },
+    final(callback) {
+      this.push(null)
+      callback()
+    },
+  })
+  const mixed = messages<never, string | Buffer>({
+    name: 'mixed',
+    encoder: () => (message) => message,
+    decoder: () => ({ remainder: { length: 0 } as PartialMessage, decode() {}, end() {} }),
+  })
+  const app = new Cio().useConnection(mixed).useConnection(async ({ messages }) => {
+    for (const one of ['a', 'b', Buffer.from('c'), 'd', 'e', Buffer.from('f'), 'g']) {
+      await messages.send(one)
+    }
+  })
+  await app.handle(stream).closed
+  t.deepEqual(writes, [['ab', 'c', 'de', 'f', 'g']])
+})
+
+for (const [how, use] of [
+  ['written to the stream', (stream: Duplex) => void stream.write('x')],
+  ['ended', (stream: Duplex) => void stream.end()],
+  ['ended with a last word', (stream: Duplex) => void stream.end('x')],
+  ['piped into', (stream: Duplex) => void Readable.from(['x']).pipe(stream)],
+] as const) {
+  for (const transport of transports) {
+    test(`what was sent before the stream is ${how} in the same turn comes first, over ${transport}`, async (t) => {
+      const app = new Cio().useConnection(lines()).useConnection(async (ctx, next) => {
+        void ctx.messages.send('one')
+        await ctx.messages.send('two')
+        use(ctx.stream)
+        await next()
+      })
+      app.on('error', (error) => t.fail(error.message))
+      const client = await open(t, app, transport)
+      const text = how === 'ended' ? 'one\ntwo\n' : 'one\ntwo\nx'
+      let received = ''
+      await new Promise<void>((resolve) => {
+        client.on('data', (chunk: Buffer) => {
+          received += String(chunk)
+          if (received.length >= text.length) resolve()
+        })
+      })
+      t.is(received, text)
+      client.end()
+    })
+  }
+}
+
+test('what was sent and not written yet counts towards maxQueueSize', async (t) => {
+  const stream = new Duplex({ read() {}, write() {}, highWaterMark: 1024 * 1024 })
+  const over = deferred()
+  const app = new Cio().useConnection(lines({ maxQueueSize: 1_000 })).useConnection(async (ctx) => {
+    for (let sent = 0; sent < 11; sent++) await ctx.messages.send('x'.repeat(99))
+    await t.throwsAsync(ctx.messages.send('x'), { code: 'ERR_CIO_QUEUE_SIZE' })
+    over.resolve()
+  })
+  const ctx = app.handle(stream)
+  await over.promise
+  ctx.destroy()
+})
+
+test('a stream that is destroyed in the turn of a send is written to no more', async (t) => {
+  const app = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+    void ctx.messages.send('one')
+    ctx.stream.destroy()
+    await t.throwsAsync(ctx.messages.send('two'), { code: 'ERR_CIO_CLOSED' })
+  })
+  app.on('error', (error) => t.fail(error.message))
+  const over = once(app, 'close')
+  await open(t, app, 'tcp')
+  await over
 })
 
 test('what was sent before the handler threw reaches the peer', async (t) => {

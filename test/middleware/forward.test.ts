@@ -1,8 +1,11 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { type Server, type Socket, createServer } from 'node:net'
-import type { Duplex } from 'node:stream'
-import { connect, createServer as createTlsServer } from 'node:tls'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Duplex } from 'node:stream'
+import { TLSSocket, connect, createServer as createTlsServer } from 'node:tls'
 import { Cio, type CioError, forward } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
@@ -10,8 +13,11 @@ import { ownPort } from '../support/ports.ts'
 import { dial, listenBare, serve } from '../support/serve.ts'
 import {
   deferred,
+  dialOver,
   untilClosed,
+  networks,
   open,
+  reset,
   socketPath,
   transports,
   writeUnread,
@@ -321,4 +327,219 @@ test('targets and options of the wrong kind are refused', async (t) => {
   const failure = told(app)
   await dial(t, await serve(t, app))
   t.is((await failure)[1].code, 'ERR_CIO_OPTION')
+})
+
+/** How a stream ends: by the code of its error, or `end` where it took it for whole. */
+function ending(stream: Duplex): Promise<string> {
+  return new Promise((resolve) => {
+    let hasEnded = false
+    let code: string | undefined
+    stream.on('error', (error: NodeJS.ErrnoException) => (code = error.code))
+    stream.on('end', () => (hasEnded = true))
+    stream.on('close', () => resolve(code ?? (hasEnded ? 'end' : 'close')))
+    stream.resume()
+  })
+}
+
+/** A TLS server whose connections are handed over with the socket beneath them. */
+function secureTarget(
+  t: ExecutionContext,
+  onConnection: (socket: Duplex, raw: Socket) => void,
+): Promise<number> {
+  return target(t, (raw) => {
+    const socket = new TLSSocket(raw, { isServer: true, ...loaded('server') })
+    socket.on('error', () => {})
+    onConnection(socket, raw)
+  })
+}
+
+for (const transport of networks) {
+  for (const inner of ['tcp', 'TLS'] as const) {
+    test(`a target that resets over ${inner} after half of its answer resets the client over ${transport} (istio/ztunnel#1483)`, async (t) => {
+      const half = (socket: Duplex, raw: Socket): void => {
+        socket.write('half')
+        socket.once('data', () => raw.resetAndDestroy())
+      }
+      const port =
+        inner === 'tcp'
+          ? await target(t, (socket) => half(socket, socket))
+          : await secureTarget(t, half)
+      const to = {
+        port,
+        host: 'localhost',
+        family: 4,
+        ...(inner === 'TLS' && { ca: path('root.crt') }),
+      }
+      const app = new Cio().useConnection(forward(to))
+      const failure = told(app)
+      const client = await open(t, app, transport)
+      await once(client, 'data')
+      const over = ending(client)
+      client.write('go on')
+      t.is(await over, 'ECONNRESET')
+      const [event, error] = await failure
+      t.is(event, 'error')
+      t.is(error.code, 'ERR_CIO_UPSTREAM')
+    })
+  }
+}
+
+test('a client that resets resets the target (envoyproxy/envoy#44148)', async (t) => {
+  for (const transport of networks) {
+    const { promise: accepted, resolve } = deferred<Socket>()
+    const listening = await target(t, resolve)
+    const app = new Cio().useConnection(forward(listening))
+    app.on('remoteError', () => {})
+    const client = await open(t, app, transport)
+    client.write('half')
+    const socket = await accepted
+    socket.write('x')
+    await once(client, 'data')
+    const over = ending(socket)
+    reset(client)
+    t.is(await over, 'ECONNRESET', transport)
+  }
+})
+
+test('a connection that is destroyed at the deadline resets both its sides', async (t) => {
+  const { promise: accepted, resolve } = deferred<Socket>()
+  const server = await serve(t, new Cio().useConnection(forward(await target(t, resolve))))
+  await dial(t, server)
+  const over = ending(await accepted)
+  await server.close({ timeout: 0 })
+  t.is(await over, 'ECONNRESET')
+})
+
+test('over Unix sockets, which have no reset, a side that is lost ends the other', async (t) => {
+  const at = socketPath(t)
+  const upstream = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.destroy())
+  }).listen(at)
+  t.teardown(() => upstream.close())
+  await once(upstream, 'listening')
+  const app = new Cio().useConnection(forward(at))
+  app.on('error', () => {})
+  app.on('remoteError', () => {})
+  const client = await open(t, app, 'unix')
+  client.end('x')
+  t.true(['end', 'ECONNRESET'].includes(await ending(client)))
+})
+
+test('thirty TLS clients are reset right after the handshake, and the process lives', async (t) => {
+  // The reset comes in a callback of a TLS socket, on both its sides.
+  const port = await secureTarget(t, (socket, raw) => {
+    socket.once('data', () => raw.resetAndDestroy())
+  })
+  const app = new Cio().useConnection(forward({ port, host: 'localhost', ca: path('root.crt') }))
+  app.on('error', () => {})
+  app.on('remoteError', () => {})
+  const server = await serve(t, app, identity('server'))
+  const endings = Array.from({ length: 30 }, async () => {
+    const client = await dialOver(t, 'TLS 1.3', server)
+    client.write('x')
+    return ending(client)
+  })
+  for (const over of await Promise.all(endings)) t.not(over, 'end')
+})
+
+test('a target that has ended in order and closes leaves the client its whole answer', async (t) => {
+  const answer = 'x'.repeat(4 * 1024 * 1024)
+  // Not half-open: it closes as soon as it has ended.
+  const upstream = createServer((socket) => socket.on('error', () => {}).end(answer))
+  const port = await listenBare(t, upstream)
+  const app = new Cio().useConnection(forward(port))
+  app.on('error', (error) => t.fail(error.message))
+  const client = await dial(t, await serve(t, app))
+  t.is((await whole(client)).length, answer.length)
+  client.end()
+})
+
+test('a target that is a stream without autoDestroy ends the run when both directions have', async (t) => {
+  const far = new Duplex({
+    autoDestroy: false,
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      this.push(chunk)
+      done()
+    },
+    final(done) {
+      this.push(null)
+      done()
+    },
+  })
+  const app = new Cio().useConnection(forward(() => far))
+  const over = once(app, 'close')
+  const client = await dial(t, await serve(t, app))
+  client.end('echo')
+  t.is(await whole(client), 'echo')
+  await over
+})
+
+test('a target that does not read its last bytes is let go when the server closes', async (t) => {
+  const { promise: accepted, resolve } = deferred<Socket>()
+  const listening = await target(t, (socket) => {
+    socket.end()
+    resolve(socket)
+  })
+  const server = await serve(t, new Cio().useConnection(forward(listening)))
+  const client = await dial(t, server)
+  await accepted
+  const ended = whole(client)
+  client.end(Buffer.alloc(32 * 1024 * 1024))
+  await ended
+  const closing = await server.close({ timeout: 0 })
+  t.deepEqual(closing, { forced: 1 })
+})
+
+test.serial(
+  'certificates for the target are read and checked once, not for each connection',
+  async (t) => {
+    const { port } = await serve(
+      t,
+      new Cio().useConnection(({ stream }, next) => (stream.pipe(stream), next())),
+      { ...identity('server'), ca: path('root.crt'), requestCert: true },
+    )
+    const directory = mkdtempSync(join(tmpdir(), 'cio-pipe-'))
+    t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+    const files = { ...identity('alice'), ca: path('root.crt') }
+    const copies = Object.fromEntries(
+      Object.entries(files).map(([name, file]) => {
+        const copy = join(directory, name)
+        copyFileSync(file, copy)
+        return [name, copy]
+      }),
+    )
+    const app = new Cio().useConnection(forward({ port, host: 'localhost', family: 4, ...copies }))
+    const server = await serve(t, app)
+    for (let connection = 0; connection < 3; connection++) {
+      const client = await dial(t, server)
+      client.end('x')
+      t.is(await whole(client), 'x')
+      // From here on there are none to read.
+      rmSync(directory, { recursive: true, force: true })
+    }
+    const failure = told(app)
+    const now = performance.now.bind(performance)
+    performance.now = () => now() + 3_600_000
+    t.teardown(() => (performance.now = now))
+    const late = await dial(t, server)
+    late.end('x')
+    t.is(await whole(late), 'x')
+    const [event, error] = await failure
+    t.is(event, 'error')
+    t.is(error.code, 'ERR_CIO_CERTIFICATE')
+  },
+)
+
+test('a signal of the target’s options ends what is piped', async (t) => {
+  const aborting = new AbortController()
+  const port = await target(t, (socket) => socket.write('x'))
+  const app = new Cio().useConnection(forward({ port, host: '127.0.0.1', signal: aborting.signal }))
+  const failure = told(app)
+  const client = await dial(t, await serve(t, app))
+  await once(client, 'data')
+  aborting.abort(new Error('enough'))
+  t.is((await failure)[1].code, 'ERR_CIO_UPSTREAM')
+  await untilClosed(client)
 })

@@ -1,4 +1,4 @@
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { Cio, httpConnect } from '../../src/index.ts'
@@ -124,4 +124,77 @@ test('options of TLS to the proxy that nobody reads are refused', (t) => {
   t.notThrows(() =>
     httpConnect({ tls: { ca: 'ca.crt', servername: 'proxy', minVersion: 'TLSv1.3' } }),
   )
+})
+
+/** A proxy of Node's own that answers with these pieces, each in a turn of its own. */
+function answering(t: ExecutionContext, ...pieces: string[]): Promise<number> {
+  return listenBare(
+    t,
+    createServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', async () => {
+        socket.pause()
+        for (const piece of pieces) {
+          await new Promise((resolve) => socket.write(piece, resolve))
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        socket.pipe(socket)
+      })
+    }),
+  )
+}
+
+for (const [how, pieces] of [
+  ['in one piece', ['HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nearly ']],
+  ['apart', ['HTTP/1.1 100 Continue\r\n\r\n', 'HTTP/1.1 200 OK\r\n\r\n', 'early ']],
+  [
+    'with headers, one after the other',
+    [
+      'HTTP/1.1 102 X\r\nA: b\r\n\r\nHTTP/1.1 103 Y\r\n\r',
+      '\nHTTP/1.1 20',
+      '0 OK\r\n\r\nea',
+      'rly ',
+    ],
+  ],
+  ['byte by byte', [...'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nearly ']],
+] as const) {
+  test(`an interim response ${how} is not the answer of the proxy`, async (t) => {
+    const port = await answering(t, ...pieces)
+    const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
+    closeAfter(t, app)
+    const ctx = await app.connect({ host: 'target.test', port: 1 })
+    ctx.stream.end('late')
+    t.is(await readAll(ctx), 'early late')
+  })
+}
+
+test('a refusal after an interim response is a refusal', async (t) => {
+  const port = await answering(t, 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 407 No\r\n\r\n')
+  const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
+  await t.throwsAsync(app.connect({ host: 'target.test', port: 1 }), {
+    code: 'ERR_CIO_PROXY_AUTH',
+  })
+})
+
+test('a proxy that sends interim responses for ever, or ends after one, does not connect', async (t) => {
+  for (const pieces of [
+    Array.from({ length: 1_000 }, () => 'HTTP/1.1 100 Continue\r\n\r\n'),
+    ['HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100'],
+  ]) {
+    const port = await listenBare(
+      t,
+      createServer((socket) => {
+        socket.on('error', () => {})
+        socket.once('data', () => socket.end(pieces.join('')))
+      }),
+    )
+    const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
+    await t.throwsAsync(app.connect({ host: 'target.test', port: 1 }), { code: 'ERR_CIO_PROXY' })
+  }
+})
+
+test('101 is an answer, and refuses', async (t) => {
+  const port = await answering(t, 'HTTP/1.1 101 Switching Protocols\r\n\r\n')
+  const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
+  await t.throwsAsync(app.connect({ host: 'target.test', port: 1 }), { code: 'ERR_CIO_PROXY' })
 })

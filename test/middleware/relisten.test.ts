@@ -1,12 +1,26 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
-import { type Server, createServer } from 'node:net'
+import { spawn } from 'node:child_process'
+import {
+  chownSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { type Server, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { Cio, type Relisten, type RelistenOptions, relisten } from '../../src/index.ts'
 import { retryContract } from '../contracts/retry.ts'
 import { ownPort } from '../support/ports.ts'
+import { Program } from '../support/program.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
+import { socketPath } from '../support/transports.ts'
 
 /** A port that a server of Node's listens on, and that server. */
 async function occupied(t: ExecutionContext): Promise<{ port: number; holder: Server }> {
@@ -115,9 +129,118 @@ test('an address that is free is listened on at once', async (t) => {
 
 test('an error of another kind is not retried', async (t) => {
   const { app, retries } = relistening(forever)
-  // TEST-NET-1: not an address of this machine.
-  await t.throwsAsync(serve(t, app, { host: '192.0.2.1' }), { code: 'EADDRNOTAVAIL' })
+  closeAfter(t, app)
+  // What Node makes of a directory that is not there.
+  await t.throwsAsync(app.listen(join(tmpdir(), 'cio-none', 'socket')), { code: 'EACCES' })
   t.deepEqual(retries, [])
+})
+
+test('an address that is not there yet is listened on when it comes (openwrt/uhttpd#29)', async (t) => {
+  // TEST-NET-1: not an address of this machine.
+  const missing = { host: '192.0.2.1' }
+  const { app, retries } = relistening({ retries: 3, delay: 1 })
+  app.useServer(
+    (ctx, next) => {
+      ctx.options = { ...ctx.options, host: retries.length < 2 ? missing.host : '127.0.0.1' }
+      return next()
+    },
+    { name: 'boot', after: 'relisten', before: 'listen' },
+  )
+  const server = await serve(t, app, missing)
+  t.is(await readAll(await dial(t, server)), 'hello')
+  t.deepEqual(
+    retries.map(({ error }) => (error as NodeJS.ErrnoException).code),
+    ['EADDRNOTAVAIL', 'EADDRNOTAVAIL'],
+  )
+  const other = relistening({ retries: 1, delay: 1 })
+  await t.throwsAsync(serve(t, other.app, missing), { code: 'EADDRNOTAVAIL' })
+  t.is(other.retries.length, 1)
+})
+
+/** The file of a Unix socket whose server was killed. */
+async function stale(t: ExecutionContext): Promise<string> {
+  const path = socketPath(t)
+  const listening = `require('net').createServer().listen(process.argv[1], () => console.log(1))`
+  const child = spawn(process.execPath, ['-e', listening, path], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await once(child.stdout, 'data')
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  t.true(lstatSync(path).isSocket())
+  return path
+}
+
+test('the file of a Unix socket whose server was killed is taken over (nodejs/help#2888)', async (t) => {
+  const path = await stale(t)
+  const { app, retries } = relistening({ retries: 1, delay: 2 ** 30, maxDelay: Infinity })
+  closeAfter(t, app)
+  await app.listen(path)
+  t.deepEqual(
+    retries.map(({ delay }) => delay),
+    [0],
+  )
+  const client = connect(path)
+  t.is(await readAll(client), 'hello')
+  t.deepEqual(readdirSync(dirname(path)), [basename(path)])
+})
+
+test('without a retry left, it removes nothing', async (t) => {
+  const path = await stale(t)
+  const { app } = relistening({ retries: 0 })
+  await t.throwsAsync(app.listen(path), { code: 'EADDRINUSE' })
+  t.true(existsSync(path))
+})
+
+for (const [what, make] of [
+  ['a link to a socket that was left', (path: string, left: string) => symlinkSync(left, path)],
+  ['a socket that was left with two names', (path: string, left: string) => linkSync(left, path)],
+  ['a file', (path: string) => writeFileSync(path, 'precious')],
+  ['a directory', (path: string) => mkdirSync(path)],
+  ['a link to a file', (path: string, left: string) => symlinkSync(`${left}.none`, path)],
+  [
+    'a socket of another user',
+    (path: string, left: string) => {
+      renameSync(left, path)
+      chownSync(path, 12_345, 12_345)
+    },
+  ],
+] as const) {
+  const isOthers = what.endsWith('another user') && process.geteuid?.() !== 0
+  const run = isOthers ? test.skip : test
+  run(`${what} is not removed`, async (t) => {
+    const left = await stale(t)
+    const path = socketPath(t)
+    make(path, left)
+    const before = lstatSync(path)
+    const { app, retries } = relistening({ retries: 2, delay: 1 })
+    await t.throwsAsync(app.listen(path), { code: 'EADDRINUSE' })
+    t.is(retries.length, 2)
+    t.is(lstatSync(path).ino, before.ino)
+  })
+}
+
+test('the socket of a server that lives, however busy, is not removed', async (t) => {
+  const path = socketPath(t)
+  const holder = createServer().listen({ path, backlog: 1 })
+  t.teardown(() => holder.close())
+  await once(holder, 'listening')
+  const { app } = relistening({ retries: 3, delay: 1 })
+  await t.throwsAsync(app.listen(path), { code: 'EADDRINUSE' })
+  t.true(existsSync(path))
+})
+
+test('of several instances that start at once over a socket that was left, one listens, and is reached', async (t) => {
+  for (let round = 0; round < 3; round++) {
+    const path = await stale(t)
+    const instances = Array.from(
+      { length: 3 },
+      () => new Program(t, 'relisten-server.ts', { path }),
+    )
+    const first = await Promise.all(instances.map((one) => one.ended.then(({ lines }) => lines)))
+    const events = first.map((lines) => lines.map(({ event }) => event).join())
+    t.deepEqual(events.toSorted(), ['EADDRINUSE', 'EADDRINUSE', 'listening,reached,reached'])
+  }
 })
 
 test('an error of a middleware that looks like it is not retried', async (t) => {

@@ -3,6 +3,7 @@ import { expectTypeOf } from 'expect-type'
 import jayson from 'jayson'
 import { once } from 'node:events'
 import { type Socket, connect as connectNet, createServer } from 'node:net'
+import type { Duplex } from 'node:stream'
 import {
   CancellationTokenSource,
   type MessageConnection,
@@ -27,8 +28,9 @@ import {
 } from '../../src/index.ts'
 import { cbor } from '../../middleware/cbor.ts'
 import { msgpack } from '../../middleware/msgpack.ts'
-import { dial, listenBare, readAll, serve } from '../support/serve.ts'
-import { deferred, open, transports } from '../support/transports.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
+import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
+import { deferred, networks, open, reset, transports } from '../support/transports.ts'
 
 interface Arithmetic {
   add(params: [a: number, b: number]): number
@@ -297,7 +299,9 @@ test('what answers no call of ours is passed over, so that two peers never answe
 test('what is not JSON is answered with -32700 before the connection ends', async (t) => {
   const app = server()
   const told = faults(app)
+  const over = once(app, 'close')
   const answers = await ask(t, app, request(1, 'add', [1, 2]), '{"jsonrpc": "2.0", "met', '[1]')
+  await over
   t.deepEqual(answers, [answered(1, 3), refused(null, -32_700, 'Parse error')])
   t.deepEqual(
     told.map(({ event, error }) => [event, error.code]),
@@ -393,14 +397,307 @@ test('an empty batch and one above maxBatch are invalid', async (t) => {
   ])
 })
 
-test('a batch with a result that has no form in JSON is answered all the same', async (t) => {
-  const methods = { big: () => 1n, small: () => 1 }
+test('a batch has one response for each request, whatever one of them returns (kanboard/kanboard#3879)', async (t) => {
+  let done = 0
+  const methods = {
+    done: () => ++done,
+    big: () => 10n,
+    small: () => 1,
+    late: async () => ({ deep: 10n }),
+  }
+  for (const [name, carrier] of Object.entries({ json, contentLength })) {
+    done = 0
+    const app = new Cio()
+      .useConnection(carrier())
+      .useConnection(rpc({ methods }))
+      .useClient(carrier())
+    const told = faults(app)
+    const client = await app.connect((await serve(t, app)).port)
+    const batch = ['done', 'big', 'small', 'missing', 'late'].map((method, id) =>
+      request(id, method),
+    )
+    await client.messages.send(batch)
+    const { value } = (await client.messages.next()) as { value: unknown[] }
+    t.is(value.length, 5, name)
+    t.deepEqual(
+      new Set(value),
+      new Set([
+        answered(0, 1),
+        refused(1, -32_603, 'Internal error'),
+        answered(2, 1),
+        refused(3, -32_601, 'Method not found'),
+        refused(4, -32_603, 'Internal error'),
+      ]),
+      name,
+    )
+    t.deepEqual(
+      told.map(({ event, error }) => [event, error.code]),
+      [
+        ['error', 'ERR_CIO_ENCODE'],
+        ['error', 'ERR_CIO_ENCODE'],
+      ],
+    )
+    await client.close()
+  }
+})
+
+test('params that are null are absent (ebkalderon/tower-lsp#40)', async (t) => {
+  const seen: unknown[] = []
+  const any: StandardSchema<unknown> = {
+    '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
+  }
+  const methods = { see: (params: unknown) => seen.push(params) }
+  for (const params of [{}, { see: any }]) {
+    const app = new Cio().useConnection(json()).useConnection(rpc({ methods, params }))
+    seen.length = 0
+    const answers = await ask(
+      t,
+      app,
+      request(1, 'see', null),
+      [request(2, 'see', null)],
+      request(undefined, 'see', null),
+      request(undefined, '$/cancelRequest', null),
+    )
+    t.deepEqual(answers, [answered(1, 1), [answered(2, 2)]])
+    t.deepEqual(seen, [undefined, undefined, undefined])
+  }
+  const strict = await listenBare(
+    t,
+    new jayson.Server(
+      {
+        see: (_params: unknown, done: (error: unknown, result?: unknown) => void) => done(null, 1),
+      },
+      { version: 2 },
+    ).tcp(),
+  )
+  const client = await new Cio().useClient(json()).useClient(rpc()).connect(strict)
+  // Which a server that keeps to the letter would refuse.
+  t.is(await client.rpc.call('see', null), 1)
+  await client.close()
+})
+
+test('a result that JSON leaves out is -32603, and never a response without a result (microsoft/vscode-languageserver-node#21)', async (t) => {
+  const values: [name: string, value: unknown][] = [
+    ['function', () => {}],
+    ['symbol', Symbol('x')],
+    ['toJSON to undefined', { toJSON: () => undefined }],
+    ['toJSON to a function', { toJSON: () => () => {} }],
+    [
+      'toJSON that throws',
+      {
+        toJSON: () => {
+          throw new Error('secret')
+        },
+      },
+    ],
+  ]
+  for (const [name, value] of values) {
+    const methods = { now: () => value, later: async () => value }
+    const app = new Cio().useConnection(json()).useConnection(rpc({ methods }))
+    const told = faults(app)
+    const internal = (id: number): unknown => refused(id, -32_603, 'Internal error')
+    const answers = await ask(t, app, request(1, 'now'), request(2, 'later'), [request(3, 'now')])
+    // The batch may be answered before what is later.
+    const byDepth = answers.toSorted((a, b) => Number(Array.isArray(a)) - Number(Array.isArray(b)))
+    t.deepEqual(byDepth, [internal(1), internal(2), [internal(3)]], name)
+    t.deepEqual(
+      told.map(({ event, error }) => [event, error.code]),
+      Array.from({ length: 3 }, () => ['error', 'ERR_CIO_ENCODE']),
+      name,
+    )
+  }
+})
+
+test('results that are absent are null, and those with a form of their own keep it', async (t) => {
+  const at = new Date(0)
+  const methods = { none: () => undefined, date: () => at, bytes: () => Buffer.from('a') }
   const app = new Cio().useConnection(json()).useConnection(rpc({ methods }))
-  const told = faults(app)
-  t.deepEqual(await ask(t, app, [request(1, 'small'), request(2, 'big')]), [
-    [refused(1, -32_603, 'Internal error'), refused(2, -32_603, 'Internal error')],
+  const asked = Object.keys(methods).map((name) => request(name, name))
+  t.deepEqual(await ask(t, app, ...asked), [
+    answered('none', null),
+    answered('date', at.toJSON()),
+    answered('bytes', { type: 'Buffer', data: [97] }),
   ])
-  t.is(told[0]?.error.code, 'ERR_CIO_ENCODE')
+})
+
+test('an error whose code is not a whole number is -32603', async (t) => {
+  for (const failure of [
+    ['ENOENT', 'no'],
+    [1.5, 'no'],
+    [Number.NaN, 'no'],
+    [1, undefined],
+  ]) {
+    const methods = {
+      fail: () => {
+        throw rpcError(...(failure as [number, string]))
+      },
+    }
+    const app = new Cio().useConnection(json()).useConnection(rpc({ methods }))
+    const told = faults(app)
+    t.deepEqual(await ask(t, app, request(1, 'fail')), [refused(1, -32_603, 'Internal error')])
+    t.is(told[0]?.event, 'error')
+  }
+})
+
+for (const [name, response, expected] of [
+  ['with neither a result nor an error', {}, -32_603],
+  ['with an error that is null and no result', { error: null }, -32_603],
+  ['with an error without a code', { error: {} }, -32_603],
+  ['with an error that is a text', { error: 'no' }, -32_603],
+  ['with both, of which the error counts', { result: 1, error: { code: 5, message: 'no' } }, 5],
+  ['with a result that is null beside an error', { result: null, error: { code: 5 } }, 5],
+  ['with a method that is null', { method: null, error: { code: 5 } }, 5],
+] as const) {
+  test(`a response ${name} rejects the call (microsoft/vscode-languageserver-node#21)`, async (t) => {
+    const { call } = await answering(t, response)
+    const error = await t.throwsAsync(call, { code: 'ERR_CIO_RPC' })
+    t.is(rpcFailure(error)?.code, expected)
+  })
+}
+
+for (const response of [
+  { result: null },
+  { result: null, error: null },
+  { result: null, method: null, params: null },
+]) {
+  test(`a response of ${JSON.stringify(response)} fulfils the call with null`, async (t) => {
+    t.is(await (await answering(t, response)).call, null)
+  })
+}
+
+/** A call that a peer of Node's own answers with these members, beside the version and the id. */
+async function answering(
+  t: ExecutionContext,
+  response: object,
+): Promise<{ readonly call: Promise<unknown> }> {
+  const port = await listenBare(
+    t,
+    createServer((socket) => {
+      socket.on('error', () => {})
+      socket.on('data', () =>
+        socket.write(`${JSON.stringify({ jsonrpc: '2.0', id: 1, ...response })}\n`),
+      )
+    }),
+  )
+  const app = new Cio().useClient(json()).useClient(rpc())
+  closeAfter(t, app)
+  const client = await app.connect(port)
+  const call = client.rpc.call('x')
+  call.catch(() => {})
+  return { call }
+}
+
+for (const transport of transports) {
+  test.serial(
+    `a thousand calls that are answered with 200 kB each all arrive, over ${transport}, with all defaults`,
+    async (t) => {
+      const big = 'x'.repeat(200_000)
+      let most = 0
+      const queued = (stream: Duplex): void => void (most = Math.max(most, stream.writableLength))
+      const app = new Cio().useConnection(json()).useConnection(
+        rpc({
+          methods: {
+            now: (_params: unknown, { ctx }: RpcRequest) => (queued(ctx.stream), big),
+            later: async (_params: unknown, { ctx }: RpcRequest) => {
+              await new Promise((resolve) => setImmediate(resolve))
+              queued(ctx.stream)
+              return big
+            },
+          },
+        }),
+      )
+      const told = faults(app)
+      const far = await open(t, app, transport)
+      // The time that a busy machine takes is not what is tested.
+      const caller = new Cio().useConnection(json()).useConnection(rpc({ timeout: Infinity }))
+      closeAfter(t, caller)
+      const { rpc: remote } = caller.handle(far) as unknown as RpcContext
+      const calls = Array.from({ length: 1_000 }, (_, index) =>
+        remote.call(index % 2 ? 'now' : 'later'),
+      )
+      for (const call of calls) if ((await call) !== big) t.fail()
+      t.deepEqual(told, [])
+      // One answer, and what the stream holds by itself.
+      t.true(most < 1024 * 1024, `${most}`)
+    },
+  )
+}
+
+test('two peers that ask each other for more than fits on the way both get all of it', async (t) => {
+  const big = 'x'.repeat(200_000)
+  const { client, contexts } = await pair(t, {
+    near: { methods: { now: async () => big } },
+    far: { methods: { hello: () => big } },
+  })
+  await client.rpc.call('now')
+  const asked = Array.from({ length: 90 }, () => [
+    client.rpc.call('now'),
+    contexts[0]!.rpc.call('hello', ['x']),
+  ])
+  for (const answer of await Promise.all(asked.flat())) t.is(answer.length, big.length)
+})
+
+test('a request that waits for room is cancelled before it begins', async (t) => {
+  let called = 0
+  const big = 'x'.repeat(16 * 1024 * 1024)
+  const methods = { big: () => big, count: () => ++called }
+  const app = new Cio().useConnection(json()).useConnection(rpc({ methods }))
+  const [near, far] = duplexPair()
+  far.on('error', () => {})
+  closeAfter(t, app)
+  app.handle(near)
+  const waits = [
+    request(1, 'big'),
+    request(2, 'count'),
+    request(undefined, '$/cancelRequest', { id: 2 }),
+  ]
+  far.write(waits.map((message) => `${JSON.stringify(message)}\n`).join(''))
+  far.end()
+  const answers = (await readAll(far))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { id: number })
+  t.is(called, 0)
+  t.deepEqual(answers[1], refused(2, -32_800, 'Request cancelled') as never)
+})
+
+for (const transport of networks) {
+  test(`a caller that has gone aborts the signal of its request, over ${transport}`, async (t) => {
+    const served = arithmetic()
+    const { running: _running, started: _started, ...methods } = served
+    const app = server({ methods })
+    faults(app)
+    const over = once(app, 'close')
+    const far = await open(t, app, transport)
+    const started = served.started('gone')
+    // After the session tickets: where their write meets the reset, Node takes it for an end.
+    far.write(`${JSON.stringify(request(0, 'now'))}\n`)
+    await once(far, 'data')
+    far.write(`${JSON.stringify(request(1, 'forever', ['gone']))}\n`)
+    const { signal } = await started
+    reset(far)
+    if (!signal.aborted) await once(signal, 'abort')
+    t.is((signal.reason as CioError).code, 'ERR_CIO_CLOSED')
+    await over
+  })
+}
+
+test('a connection that is ended while its caller is half closed aborts its requests, those that wait too', async (t) => {
+  const served = arithmetic()
+  const { running: _running, started: _started, ...methods } = served
+  const app = server({ methods })
+  faults(app)
+  const [near, far] = duplexPair()
+  far.on('error', () => {})
+  closeAfter(t, app)
+  const ctx = app.handle(near)
+  const started = served.started('gone')
+  far.end(`${JSON.stringify(request(1, 'forever', ['gone']))}\n`)
+  const { signal } = await started
+  // As what bounds a half-closed connection does.
+  ctx.destroy()
+  await ctx.closed
+  t.true(signal.aborted)
 })
 
 test('parameters that do not satisfy their schema are answered with -32602', async (t) => {

@@ -4,7 +4,16 @@ import { createServer } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type ClientOptions, WebSocket } from 'ws'
-import { Cio, allowList, isCioError, json, lines } from '../../src/index.ts'
+import {
+  Cio,
+  type JsonContext,
+  type Middleware,
+  type StreamContext,
+  allowList,
+  isCioError,
+  json,
+  lines,
+} from '../../src/index.ts'
 import { chunksOf } from '../../src/kit.ts'
 import { requestOf, websocket } from '../../middleware/websocket.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
@@ -135,7 +144,7 @@ test('over mutual TLS, its connection has the verified peer and the request', as
   })
   const closed = once(client, 'close')
   t.is(await message(client), 'alice /here')
-  t.is((await closed)[0], 1005)
+  t.is((await closed)[0], 1000)
 })
 
 test('a close of the client is an end, after which the connection is over', async (t) => {
@@ -259,6 +268,106 @@ test('a WebSocket that is told to go at the deadline is gone', async (t) => {
   const closed = [once(client, 'close'), once(inner, 'close')]
   t.deepEqual(await server.close({ timeout: 50 }), { forced: 1 })
   await Promise.all(closed)
+})
+
+for (const scheme of ['ws', 'wss']) {
+  for (const [what, code, handler] of [
+    ['is done', 1000, () => {}],
+    ['ends the stream', 1000, ({ stream }, next) => (stream.end(), next())],
+    ['threw', 1011, () => Promise.reject(new Error('mine'))],
+    ['destroys the connection with an error', 1011, (ctx) => ctx.destroy(new Error('mine'))],
+    ['found what was sent wrong', 1008, ({ messages }) => messages.next()],
+  ] satisfies [string, number, Middleware<StreamContext & JsonContext>][]) {
+    test(`where the handler ${what}, a ${scheme} client sees the close code ${code} (eclipse/jetty.project#1293)`, async (t) => {
+      const inner = new Cio().useConnection(json()).useConnection(async (ctx, next) => {
+        await once(ctx.stream, 'readable')
+        await handler(ctx, next)
+      })
+      inner.on('error', () => {})
+      inner.on('remoteError', () => {})
+      const app = new Cio().useConnection(websocket(inner))
+      const server = await serve(t, app, scheme === 'wss' ? identity('server') : {})
+      const client = await dialWebSocket(t, server, { scheme, rejectUnauthorized: false })
+      const closed = once(client, 'close')
+      client.send('no JSON\n')
+      // What is not read must not turn the close into a reset.
+      for (let sent = 0; sent < 50; sent++) client.send(Buffer.alloc(10_000))
+      t.is((await closed)[0], code)
+    })
+  }
+}
+
+test('a drain closes WebSockets with 1001 (eclipse/jetty.project#1293)', async (t) => {
+  for (const inner of [shouting(), new Cio().useConnection((ctx) => once(ctx.draining, 'abort'))]) {
+    const server = await serve(t, new Cio().useConnection(websocket(inner)))
+    const client = await dialWebSocket(t, server)
+    const closed = once(client, 'close')
+    t.deepEqual(await server.close(), { forced: 0 })
+    t.is((await closed)[0], 1001)
+  }
+})
+
+test('a close of the client is answered by its own code', async (t) => {
+  const server = await serve(t, new Cio().useConnection(websocket(shouting())))
+  const client = await dialWebSocket(t, server)
+  const closed = once(client, 'close')
+  client.close(4_001)
+  t.is((await closed)[0], 4_001)
+})
+
+test('a client that does not answer a close is cut off where its handler threw', async (t) => {
+  const inner = new Cio().useConnection(() => Promise.reject(new Error('mine')))
+  inner.on('error', () => {})
+  const app = new Cio().useConnection(websocket(inner))
+  app.on('remoteError', () => {})
+  const over = once(app, 'close')
+  const client = await dial(t, await serve(t, app))
+  const upgrade = ['GET / HTTP/1.1', 'Host: x', 'Connection: Upgrade', 'Upgrade: websocket']
+  const key = ['Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${'A'.repeat(22)}==`]
+  client.write([...upgrade, ...key, '', ''].join('\r\n'))
+  const received = readAll(client).catch(() => '')
+  await over
+  t.regex(await received, /^HTTP\/1.1 101 /)
+})
+
+test('a default port may stand in the host, in the origin, or in neither', async (t) => {
+  const own = await serve(t, new Cio().useConnection(websocket(shouting())))
+  const origins = [
+    'https://example.com:443',
+    'HTTP://Example.org/',
+    'https://bücher.example',
+    'null',
+  ]
+  const listed = await serve(t, new Cio().useConnection(websocket(shouting(), { origins })))
+  for (const [origin, host] of [
+    ['https://example.com', 'example.com:443'],
+    ['https://example.com', 'Example.com'],
+    ['https://example.com:443', 'example.com'],
+    ['http://example.com', 'example.com:80'],
+    ['http://[::1]', '[::1]:80'],
+    ['https://example.com:8443', 'example.com:8443'],
+  ] as const) {
+    await dialWebSocket(t, own, { origin, headers: { host } })
+  }
+  for (const [origin, host] of [
+    ['https://example.com', 'example.com:80'],
+    ['http://example.com', 'example.com:443'],
+    ['https://example.com', 'evil@example.com'],
+    ['https://example.com', 'example.com/x'],
+    ['https://example.com:8443', 'example.com'],
+    ['https://example.com', ''],
+  ] as const) {
+    t.is(await refused(own.port, { origin, headers: { host } }), 403, `${origin} to ${host}`)
+  }
+  for (const origin of [
+    'https://example.com',
+    'http://example.org',
+    'https://xn--bcher-kva.example',
+    'null',
+  ]) {
+    await dialWebSocket(t, listed, { origin })
+  }
+  t.is(await refused(listed.port, { origin: 'http://example.com' }), 403)
 })
 
 test('options of the wrong kind are refused when it is made', (t) => {

@@ -1,0 +1,191 @@
+// npx tsc -p bench/tsconfig.json && node build/bench/forward.js
+//
+// What does a forwarded connection cost, and a MiB that is forwarded both ways? Beside `net` with two
+// of Node's `pipeline()`, and with two calls of `.pipe()`.
+
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { type Socket, connect } from 'node:net'
+import { extname } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import type { ForwardFigures, Way } from './forward-server.ts'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    launches: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '15' },
+  },
+})
+const launches = Number(values.launches)
+const rounds = Number(values.rounds)
+
+const host = '127.0.0.1'
+const ways = ['net + pipeline', '.pipe() twice', 'cio'] as const satisfies readonly Way[]
+const line = Buffer.from('sixteen bytes...')
+const chunk = Buffer.alloc(64 * 1024, 'x')
+// What a server does after the peer has gone is part of the cost.
+const afterglow = 20
+// No bench outlives it, whatever hangs.
+setTimeout(() => process.exit(1), 10 * 60_000).unref()
+
+interface Load {
+  readonly title: string
+  readonly per: string
+  /** The ratio to `net + pipeline` that Cio should not exceed. */
+  readonly target: number
+  readonly warmUp: number
+  /** Does a bounded amount of work; fulfils with how many units it was. */
+  run(port: number): Promise<number>
+}
+
+interface Running {
+  readonly port: number
+  figures(): Promise<ForwardFigures>
+  stop(): void
+}
+
+interface Sample {
+  readonly cost: number
+  /** Full collections a second. */
+  readonly markCompacts: number
+}
+
+const loads: readonly Load[] = [
+  {
+    title: 'short connections',
+    per: 'connection',
+    target: 1,
+    warmUp: 6,
+    run: (port) => visits(port, 400),
+  },
+  {
+    title: 'throughput',
+    per: 'MiB',
+    target: 1.05,
+    warmUp: 2,
+    run: (port) => echoes(port, 16, 8),
+  },
+]
+
+for (const load of loads) {
+  if (!positionals.every((word) => load.title.includes(word))) continue
+  const samples: Record<string, Sample[]> = {}
+  for (let launch = 0; launch < launches; launch++) await compare(load, samples)
+  report(load, samples)
+}
+
+/** All ways at work at the same time, in turns, each first as often as the others. */
+async function compare(load: Load, samples: Record<string, Sample[]>): Promise<void> {
+  const echo = await start('echo')
+  const servers: [Way, Running][] = []
+  for (const way of ways) servers.push([way, await start(way, echo.port)])
+  for (let round = 0; round < load.warmUp + rounds; round++) {
+    servers.push(servers.shift()!)
+    for (const [way, server] of servers) {
+      const sample = await measure(load, server)
+      if (round >= load.warmUp) (samples[way] ??= []).push(sample)
+    }
+  }
+  for (const [, server] of servers) server.stop()
+  echo.stop()
+}
+
+async function start(way: Way, target = 0): Promise<Running> {
+  const file = `forward-server${extname(import.meta.url)}`
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [way, String(target)])
+  const [port] = (await once(child, 'message')) as [number]
+  const figures = async (): Promise<ForwardFigures> => {
+    child.send('figures')
+    const [answer] = (await once(child, 'message')) as [ForwardFigures]
+    return answer
+  }
+  return { port, figures, stop: () => child.disconnect() }
+}
+
+async function measure(load: Load, server: Running): Promise<Sample> {
+  const before = await server.figures()
+  const began = performance.now()
+  const units = await load.run(server.port)
+  const seconds = (performance.now() - began) / 1_000
+  await delay(afterglow)
+  const after = await server.figures()
+  if (after.open > 0) throw new Error(`${after.open} connections are still open`)
+  return {
+    cost: (after.cpu - before.cpu) / units,
+    markCompacts: (after.markCompacts - before.markCompacts) / seconds,
+  }
+}
+
+async function visits(port: number, count: number): Promise<number> {
+  let left = count
+  const visitor = async (): Promise<void> => {
+    while (left-- > 0) {
+      const socket = await dial(port)
+      socket.write(line)
+      await once(socket, 'data')
+      socket.end()
+      await once(socket, 'close')
+    }
+  }
+  await Promise.all(Array.from({ length: 16 }, visitor))
+  return count
+}
+
+async function echoes(port: number, connections: number, mebibytes: number): Promise<number> {
+  await Promise.all(Array.from({ length: connections }, () => echo(port, mebibytes)))
+  return connections * mebibytes
+}
+
+async function echo(port: number, mebibytes: number): Promise<void> {
+  const socket = await dial(port)
+  const total = mebibytes * 2 ** 20
+  let heard = 0
+  socket.on('data', (part: Buffer) => {
+    heard += part.length
+    if (heard % chunk.length > 0) return
+    if (heard < total) socket.write(chunk)
+    else socket.end()
+  })
+  socket.write(chunk)
+  await once(socket, 'close')
+  if (heard !== total) throw new Error(`${total} bytes went out, ${heard} came back`)
+}
+
+async function dial(port: number): Promise<Socket> {
+  const socket = connect({ port, host, noDelay: true, allowHalfOpen: true })
+  await once(socket, 'connect')
+  return socket
+}
+
+function report({ title, per, target }: Load, samples: Record<string, Sample[]>): void {
+  console.log(`${title} (CPU of the forwarding server, ${launches} launches of ${rounds} rounds)`)
+  const base = median(samples['net + pipeline']!.map(({ cost }) => cost))
+  for (const way of ways) {
+    const costs = samples[way]!.map(({ cost }) => cost)
+    const pairs = costs.map((cost, index) => cost / samples['net + pipeline']![index]!.cost)
+    const [low, high] = [0.25, 0.75].map((at) => quantile(pairs, at).toFixed(2))
+    const ratio = median(costs) / base
+    const collections = median(samples[way]!.map(({ markCompacts }) => markCompacts))
+    const verdict = way === 'cio' ? `; target ${target.toFixed(2)}` : ''
+    console.log(
+      `  ${way.padEnd(16)}${median(costs).toFixed(1).padStart(8)} µs per ${per}, ` +
+        `ratio ${ratio.toFixed(3)} [${low}–${high}], ` +
+        `${collections.toFixed(1)} Mark-Compacts a second${verdict}`,
+    )
+  }
+}
+
+function median(values: readonly number[]): number {
+  return quantile(values, 0.5)
+}
+
+function quantile(values: readonly number[], at: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const place = (sorted.length - 1) * at
+  const below = sorted[Math.floor(place)] ?? 0
+  const above = sorted[Math.ceil(place)] ?? 0
+  return below + (above - below) * (place % 1)
+}

@@ -1,0 +1,168 @@
+/** Reaching the target: at the least cost for a plain one, and as a client does for any other. */
+
+import type { Duplex } from 'node:stream'
+import { createSecureContext } from 'node:tls'
+import { reportError } from '../../src/lifecycle/app-events.ts'
+import { place } from '../../src/arguments.ts'
+import { Cio } from '../../src/cio.ts'
+import { checkOptions } from '../../src/known-options.ts'
+import { ClientContext, type ConnectOptions } from '../../src/client/client.ts'
+import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
+import { dial, startSocket } from '../../src/client/dial.ts'
+import { asError } from '../../src/errors.ts'
+import { checkDuration } from '../../src/options.ts'
+import type { Resettable } from '../../src/reset.ts'
+import { handshake, wantsTls } from '../../src/tls/secure.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { withoutRenegotiation } from '../../src/tls/tls-server.ts'
+import { rename, withMaterial } from '../certs.ts'
+import { loadCerts } from '../certs/material.ts'
+import { pathsOf } from '../certs/source.ts'
+import type { ForwardTarget } from '../forward.ts'
+
+type Bytes = Uint8Array | string | undefined
+
+/** Options as they are used for every connection to a target. */
+interface Prepared {
+  readonly options: ConnectOptions
+  readonly wantsTls: boolean
+  /** When the files are to be read again, by `performance.now()`. */
+  readonly staleAt: number
+}
+
+/** Milliseconds for which certificates are used before their files are read again. */
+const freshFor = 60_000
+
+/** What connects to the targets of one `forward`. */
+export class Upstream {
+  readonly #connectTimeout: number
+  // What fails is reported once, by the run of the connection that it is for.
+  readonly #app = new Cio().on('error', () => {})
+  readonly #prepared = new WeakMap<ConnectOptions, Prepared>()
+
+  constructor(connectTimeout: number) {
+    this.#connectTimeout = connectTimeout
+  }
+
+  /** The connection to a target, which has been sent `bytes` first. */
+  reach(ctx: ConnectionContext, target: ForwardTarget, bytes: Bytes): Promise<Resettable> {
+    // Not async: a plain target costs one promise.
+    if (typeof target !== 'object') {
+      return connectPlain(
+        ctx,
+        { connectTimeout: this.#connectTimeout, ...place('connect', target) },
+        bytes,
+      )
+    }
+    if (isDuplex(target)) return sent({ stream: target, socket: null, transport: target }, bytes)
+    if (isContext(target)) return sent(target, bytes)
+    const prepared = this.#prepared.get(target)
+    if (!prepared) return this.#prepare(target).then((made) => this.#connect(ctx, made, bytes))
+    if (prepared.staleAt < performance.now()) this.#refresh(ctx, target, prepared)
+    return this.#connect(ctx, prepared, bytes)
+  }
+
+  /** Reads and checks certificates, and makes a context of them, once for each object of options. */
+  async #prepare(target: ConnectOptions): Promise<Prepared> {
+    const given = { connectTimeout: this.#connectTimeout, ...target }
+    checkOptions('connect', given)
+    checkDuration('connect', 'connectTimeout', given.connectTimeout)
+    const options = withMaterial(given, await loadCerts(rename(given)))
+    const isSecure = wantsTls(options)
+    const staleAt = pathsOf(target).length > 0 ? performance.now() + freshFor : Infinity
+    const prepared = {
+      options: isSecure ? { ...options, secureContext: contextOf(options) } : options,
+      wantsTls: isSecure,
+      staleAt,
+    }
+    this.#prepared.set(target, prepared)
+    return prepared
+  }
+
+  /** Reads them anew beside the connections; where something is wrong, the old ones stay. */
+  #refresh(ctx: ConnectionContext, target: ConnectOptions, old: Prepared): void {
+    this.#prepared.set(target, { ...old, staleAt: performance.now() + freshFor })
+    this.#prepare(target).catch((thrown: unknown) => reportError(ctx.app, asError(thrown), ctx))
+  }
+
+  #connect(ctx: ConnectionContext, prepared: Prepared, bytes: Bytes): Promise<Resettable> {
+    const { options } = prepared
+    const isPlain = !prepared.wantsTls && !options.targets && !options.createConnection
+    if (isPlain && !options.signal) return connectPlain(ctx, options, bytes)
+    return this.#connectClient(ctx, prepared, bytes)
+  }
+
+  async #connectClient(
+    ctx: ConnectionContext,
+    prepared: Prepared,
+    bytes: Bytes,
+  ): Promise<Resettable> {
+    const { options } = prepared
+    const client = new ClientContext(this.#app, options)
+    const end = (): void => client.destroy(asError(options.signal?.reason ?? ctx.signal.reason))
+    ctx.signal.addEventListener('abort', end)
+    options.signal?.addEventListener('abort', end)
+    try {
+      options.signal?.throwIfAborted()
+      const dialed = await dial(options, client.signal)
+      client.attach(dialed.stream)
+      client.options = dialed.options
+      dialed.stream.once('close', () => options.signal?.removeEventListener('abort', end))
+      // Not before it is sent: the handshake takes the socket over.
+      if (bytes !== undefined) await written(client.stream, bytes)
+      if (prepared.wantsTls) await handshake(client)
+      return client
+    } catch (thrown) {
+      client.destroy()
+      throw thrown
+    } finally {
+      ctx.signal.removeEventListener('abort', end)
+    }
+  }
+}
+
+function connectPlain(
+  ctx: ConnectionContext,
+  options: ConnectOptions,
+  bytes: Bytes,
+): Promise<Resettable> {
+  const near = ctx.stream
+  return new Promise((resolve, reject) => {
+    const socket = startSocket(options, options.connectTimeout ?? Infinity, (error) => {
+      near.off('close', abandon)
+      if (error) return reject(error)
+      if (bytes !== undefined) socket.write(bytes)
+      resolve({ stream: socket, socket, transport: socket })
+    })
+    const abandon = (): void => void socket.destroy()
+    near.on('close', abandon)
+    if (near.destroyed) abandon()
+  })
+}
+
+function contextOf(options: ConnectOptions): NonNullable<ConnectOptions['secureContext']> {
+  const secureOptions = withoutRenegotiation(options)
+  return options.secureContext ?? createSecureContext({ ...(options as object), secureOptions })
+}
+
+/** A stream that somebody else has made: what it is destroyed by may be an error that lets it live. */
+function sent(reached: Resettable, bytes: Bytes): Promise<Resettable> {
+  const { stream } = reached
+  stream.on('error', (error) => stream.destroy(error))
+  if (bytes !== undefined) stream.write(bytes)
+  return Promise.resolve(reached)
+}
+
+function written(stream: Duplex, bytes: Uint8Array | string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(bytes, (error) => (error ? reject(error) : resolve()))
+  })
+}
+
+function isDuplex(target: object): target is Duplex {
+  return 'pipe' in target && 'write' in target
+}
+
+function isContext(target: object): target is StreamContext {
+  return 'stream' in target && 'closed' in target
+}

@@ -1,0 +1,36 @@
+/** A method that can be called, and calling it. */
+
+import type { StandardSchema } from '../../src/messages/messages.ts'
+import type { RpcRequest } from './request.ts'
+import { failures, rpcError } from './wire.ts'
+
+/** A method as it is called, whatever the types say of it. */
+export type AnyMethod = (params: unknown, request: RpcRequest) => unknown
+
+/** A method, and the schema that its parameters must satisfy. */
+export interface Procedure {
+  readonly method: AnyMethod
+  readonly schema: StandardSchema<unknown> | undefined
+}
+
+/** Whether a value has to be awaited. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | undefined | null)?.then === 'function'
+}
+
+/** Calls a method, after the check of its parameters. */
+export function invoke(
+  { method, schema }: Procedure,
+  params: unknown,
+  request: RpcRequest,
+): unknown {
+  if (!schema) return method(params, request)
+  const checked = schema['~standard'].validate(params)
+  return isThenable(checked) ? checked.then(run) : run(checked)
+
+  function run(result: Awaited<typeof checked>): unknown {
+    if (!result.issues) return method(result.value, request)
+    const issues = result.issues.map((issue) => issue.message)
+    throw rpcError(failures.invalidParams.code, failures.invalidParams.message, issues)
+  }
+}

@@ -1,5 +1,5 @@
 export default {
-  files: ['test/**/*.test.ts'],
+  files: ['test/**/*.test.ts', '!test/interop/**'],
   extensions: { ts: 'module' },
   nodeArguments: ['--import=tsx', '--no-warnings=ExperimentalWarning'],
   workerThreads: false,

@@ -1,27 +1,41 @@
-// Installs the npm packages of a fresh clone, and does nothing where they are there.
+// node .ci/install.mjs [--production] [folder]...
+//
+// Installs the npm packages of this clone, and of the folders with a package.json of their own that are
+// named. Does nothing where they are there. With --production, the clone itself gets only what an
+// application that installs Cio would get.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { folderOf, missingPackages, npmCommand } from './packages.mjs'
 
-process.chdir(new URL('..', import.meta.url).pathname)
+const words = process.argv.slice(2)
+const dev = !words.includes('--production')
 
-if (!isInstalled()) {
-  // What is there is kept, in case somebody else is using it.
-  const command = existsSync('node_modules') ? 'install' : 'ci'
-  const { status } = spawnSync('npm', [command], { stdio: 'inherit' })
-  process.exitCode = status ?? 1
-}
+install('.', { dev })
+for (const folder of words.filter((word) => word !== '--production')) install(folder, { dev: true })
 
-function isInstalled() {
-  if (!existsSync('node_modules/.package-lock.json')) return false
-  const wanted = packages('package-lock.json')
-  const present = packages('node_modules/.package-lock.json')
-  return Object.entries(wanted).every(
-    ([path, { version, optional, devOptional }]) =>
-      path === '' || optional || devOptional || present[path]?.version === version,
-  )
+function install(folder, { dev }) {
+  const cwd = folderOf(import.meta.url, folder)
+  const wanted = packages(join(cwd, 'package-lock.json'))
+  const present = packages(join(cwd, 'node_modules', '.package-lock.json'))
+  if (present !== undefined && missingPackages(wanted, present, { dev }).length === 0) return
+
+  // What is there is kept: another process may be using it.
+  const fresh = ['ci', ...(dev ? [] : ['--omit=dev'])]
+  const words = [...(present === undefined ? fresh : ['install']), '--no-audit', '--no-fund']
+  const { npm_execpath: npmExecPath } = process.env
+  const { platform, execPath } = process
+  const { command, before, shell } = npmCommand({ platform, execPath, npmExecPath })
+  const { status, error } = spawnSync(command, [...before, ...words], {
+    cwd,
+    shell,
+    stdio: 'inherit',
+  })
+  if (error) console.error(error)
+  if (status !== 0) process.exit(status ?? 1)
 }
 
 function packages(lock) {
-  return JSON.parse(readFileSync(lock, 'utf8')).packages
+  return existsSync(lock) ? JSON.parse(readFileSync(lock, 'utf8')).packages : undefined
 }

@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream'
 import toPull from 'stream-to-pull-stream'
 import { Client as YamuxClient, Server as YamuxServer } from 'yamux-js'
 import { Cio, multiplex } from '../src/index.ts'
-import { libp2pMuxer } from '../test/support/libp2p.ts'
+import { libp2pMuxer } from './libp2p.ts'
 
 /** One stream, of whatever kind. */
 export interface Channel {

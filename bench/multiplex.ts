@@ -1,4 +1,4 @@
-// npx tsc -p bench/tsconfig.json && node build/bench/multiplex.js
+// npm run bench:build && node bench/build/bench/multiplex.js
 //
 // Many streams in one connection: bytes a second over eight of them at once, and short streams a
 // second, by `multiplex`, by other libraries, and by a connection for each stream.

@@ -1,4 +1,4 @@
-// npx tsc -p bench/tsconfig.json && node build/bench/rpc.js
+// npm run bench:build && node bench/build/bench/rpc.js
 //
 // Round trips a second, of `events` and `rpc` beside the packages that they talk to: one after
 // another, and with a hundred under way.

@@ -29,9 +29,10 @@ export interface Entry {
 export async function entries(): Promise<Entry[]> {
   const folder = await mkdtemp(join(tmpdir(), 'cio-api-'))
   try {
-    const tsc = join(root, 'node_modules', '.bin', 'tsc')
+    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
     const options = ['-p', join(root, 'tsconfig.build.json'), '--emitDeclarationOnly']
-    const run = promisify(execFile)(tsc, [
+    const run = promisify(execFile)(process.execPath, [
+      tsc,
       ...options,
       '--declarationMap',
       'false',

@@ -122,8 +122,8 @@ process.send(failures, () => process.exit())
 `
 
 test('every block of code in the documentation compiles', async (t) => {
-  const tsc = join(root, 'node_modules', '.bin', 'tsc')
-  const result = await run(tsc, ['-p', folder, '--pretty', 'false']).catch(
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  const result = await run(process.execPath, [tsc, '-p', folder, '--pretty', 'false']).catch(
     (error: { stdout: string }) => error,
   )
   // What is wrong in src/ is told by tsc itself.

@@ -124,8 +124,10 @@ export { app }
       files: ['user.mts'],
     }),
   )
-  const tsc = join(root, 'node_modules', '.bin', 'tsc')
-  const { stdout } = await run(tsc, ['-p', project]).catch((error: { stdout: string }) => error)
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  const { stdout } = await run(process.execPath, [tsc, '-p', project]).catch(
+    (error: { stdout: string }) => error,
+  )
   t.is(stdout, '')
 })
 

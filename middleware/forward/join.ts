@@ -59,7 +59,11 @@ export function join(ctx: ConnectionContext, target: Resettable): Promise<void> 
 
 function lost({ remote }: ConnectionContext, cause: Error | undefined): CioError {
   const why = cause?.message ?? 'it left without an end'
-  return new CioError('ERR_CIO_UPSTREAM', `the target of \`pipe\` for ${remote} is lost: ${why}`, {
-    cause,
-  })
+  return new CioError(
+    'ERR_CIO_UPSTREAM',
+    `the target of \`forward\` for ${remote} is lost: ${why}`,
+    {
+      cause,
+    },
+  )
 }

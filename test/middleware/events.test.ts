@@ -1,8 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
-import createDuplexEmitter from 'duplex-emitter'
 import { expectTypeOf } from 'expect-type'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import {
   Cio,
   type CioError,
@@ -14,7 +12,7 @@ import {
   lines,
 } from '../../src/index.ts'
 import { msgpack } from '../../middleware/msgpack.ts'
-import { dial, listenBare, readAll, serve } from '../support/serve.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
 import { deferred, open, transports } from '../support/transports.ts'
 
 interface Asked {
@@ -73,51 +71,6 @@ for (const transport of transports) {
     t.is(await readAll(far), '["sum",3]\n["sum",7]\n["sum",11]\n')
   })
 }
-
-test('a duplex-emitter client and a Cio server hear each other', async (t) => {
-  const app = new Cio()
-    .useConnection(json())
-    .useConnection(events<Asked, Told>())
-    .useConnection(async (ctx, next) => {
-      await ctx.events.emit('note', 'héllo\n', { deep: [1, 2] })
-      ctx.events.on('add', (a, b) => void ctx.events.emit('sum', a + b))
-      await next()
-    })
-  const closed = once(app, 'close')
-  const socket = await dial(t, await serve(t, app))
-  const emitter = createDuplexEmitter(socket)
-  t.deepEqual(await once(emitter.read, 'note'), ['héllo\n', { deep: [1, 2] }])
-  emitter.emit('add', 20, 22)
-  t.deepEqual(await once(emitter.read, 'sum'), [42])
-  socket.end()
-  await closed
-})
-
-test('a Cio client and a duplex-emitter server hear each other', async (t) => {
-  const port = await listenBare(
-    t,
-    createServer((socket) => {
-      const emitter = createDuplexEmitter(socket)
-      emitter.on('add', (a: number, b: number) => emitter.emit('sum', a + b))
-      emitter.on('bye', () => socket.end())
-    }),
-  )
-  const app = new Cio()
-    .useClient(json())
-    .useClient(events<Told, { add: [number, number]; bye: [] }>())
-  const client = await app.connect(port)
-  const sums: number[] = []
-  const two = deferred()
-  client.events.on('sum', (sum) => {
-    if (sums.push(sum) === 2) two.resolve()
-  })
-  await client.events.emit('add', 1, 2)
-  await client.events.emit('add', 3, 4)
-  await two.promise
-  t.deepEqual(sums, [3, 7])
-  await client.events.emit('bye')
-  await client.closed
-})
 
 test('events go both ways over msgpack', async (t) => {
   const app = new Cio()

@@ -1,7 +1,4 @@
 import test from 'ava'
-import { once } from 'node:events'
-import { createRequire } from 'node:module'
-import type { Duplex } from 'node:stream'
 import split2 from 'split2'
 import { Cio, json } from '../../src/index.ts'
 import { codecContract, jsonValues } from '../contracts/codec.ts'
@@ -15,12 +12,6 @@ codecContract<unknown>(test, {
   encode: (value) => Buffer.from(`${JSON.stringify(value)}\n`),
   truncated: 'ERR_CIO_SYNTAX',
 })
-
-// It has no types.
-const jsonDuplexStream = createRequire(import.meta.url)('json-duplex-stream') as () => {
-  in: Duplex
-  out: Duplex
-}
 
 test('a line that is not JSON is told with its offset in bytes, and escaped', async (t) => {
   const { messages, error } = await receive(t, json(), '"é"\n\n{"a":1}\n{"b":\u001b[31m}\n')
@@ -71,23 +62,6 @@ test('what has no form in JSON is refused and the connection goes on', async (t)
   })
   const server = await serve(t, app)
   t.is(await readAll(await dial(t, server)), '"fine"\n')
-})
-
-test('what json-duplex-stream writes is read, and the other way round', async (t) => {
-  const app = new Cio().useConnection(json()).useConnection(async (ctx) => {
-    for await (const message of ctx.messages) await ctx.messages.send({ echo: message })
-  })
-  const server = await serve(t, app)
-  const socket = await dial(t, server)
-  const peer = jsonDuplexStream()
-  const heard: unknown[] = []
-  socket.pipe(peer.in).on('data', (message: unknown) => heard.push(message))
-  peer.out.pipe(socket)
-  const ended = once(peer.in, 'end')
-  for (const message of [{ one: 1 }, ['zwei ☃'], 'three']) peer.out.write(message)
-  peer.out.end()
-  await ended
-  t.deepEqual(heard, [{ echo: { one: 1 } }, { echo: ['zwei ☃'] }, { echo: 'three' }])
 })
 
 test('what is sent is read by split2', async (t) => {

@@ -1,14 +1,14 @@
 /** The certificates of the tests: made once a day by openssl, shared by all test processes. */
 
-import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { forgeAll } from './forge.ts'
+import { makeCertificates } from './make-certificates.ts'
 
-const recipe: string = fileURLToPath(new URL('certificates.sh', import.meta.url))
+const recipe: string = fileURLToPath(new URL('make-certificates.ts', import.meta.url))
 const forgery: string = fileURLToPath(new URL('forge.ts', import.meta.url))
 
 /** The directory that holds them. */
@@ -42,7 +42,7 @@ function make(): string {
   if (existsSync(target)) return target
 
   const draft = mkdtempSync(join(tmpdir(), 'cio-certificates-draft-'))
-  execFileSync('bash', [recipe], { cwd: draft, stdio: ['ignore', 'ignore', 'pipe'] })
+  makeCertificates(draft)
   forgeAll(draft)
   try {
     renameSync(draft, target)

@@ -76,7 +76,11 @@ export function certificateExpiry(
 function expired({ remote }: StreamContext, { name, validTo }: Peer): CioError {
   const who = name === null ? remote : `${remote} (${quote(name)})`
   const message = `the certificate of ${who} is of use until ${validTo.toISOString()}, and its connection ends with it`
-  return new CioError('ERR_CIO_EXPIRED', message, { fault: 'remote' })
+  return new CioError('ERR_CIO_EXPIRED', message, {
+    fault: 'remote',
+    end: 'expired',
+    refusal: { step: 'certificateExpiry', why: 'expired', peer: { name, verified: true } },
+  })
 }
 
 export { certificateExpiry as default }

@@ -4,6 +4,7 @@ import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { untilNoServer } from '../src/server-life.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import { watchSignals } from './drain/signals.ts'
 
@@ -18,8 +19,15 @@ export interface DrainOptions {
    */
   readonly signals?: readonly NodeJS.Signals[]
   /**
-   * Milliseconds from the signal until the connections that are left are destroyed. `Infinity`
-   * waits for them for ever.
+   * Milliseconds from the signal until the server stops accepting: time for load balancers to take
+   * notice and to send new connections elsewhere. A second signal ends it.
+   *
+   * @default 0
+   */
+  readonly delay?: number
+  /**
+   * Milliseconds from when it stops accepting until the connections that are left are destroyed.
+   * `Infinity` waits for them for ever.
    *
    * @default 15_000
    */
@@ -33,11 +41,18 @@ export interface DrainOptions {
   readonly spread?: number
   /**
    * Milliseconds that the process may live on once the server is gone; then it is ended, and
-   * `error` tells what kept it. `Infinity` leaves it to itself.
+   * `error` says what kept it. `Infinity` leaves the process to itself.
    *
-   * @default 5_000
+   * @default Infinity
    */
   readonly exitTimeout?: number
+  /**
+   * Keeps the channel to the primary of a `node:cluster` worker. Without, `drain` closes it after
+   * the signal, once the last server of the worker is gone: else it keeps the worker alive.
+   *
+   * @default false
+   */
+  readonly keepChannel?: boolean
 }
 
 /** A server that a signal has stopped, as the event `drain` tells it. */
@@ -65,7 +80,6 @@ declare module '../src/lifecycle/app-events.ts' {
 }
 
 const defaultTimeout = 15_000
-const defaultExitTimeout = 5_000
 // A terminal sends its signal to all processes of a job, and npm and its like send it once more.
 const echo = 300
 
@@ -83,12 +97,14 @@ let underWay = 0
  * as if nobody listened. The same signal within 300 ms of the first is taken for its echo.
  *
  * The process ends by itself when nothing is left for it to do. `process.exitCode` is 1 if
- * connections had to be destroyed, and else as it was: 0. `SIGHUP` does nothing while it drains.
+ * connections had to be destroyed, and else as it was: 0. In a worker of `node:cluster` the channel to
+ * the primary is closed for that. `SIGHUP` does nothing while it drains.
  *
  * @pipelines server
  * @order anywhere; it waits for the whole server, also for what stands outside it
  * @adds nothing
- * @rejects `ERR_CIO_EXIT_TIMEOUT` (local): told by `error`, when something else keeps the process
+ * @rejects `ERR_CIO_DRAIN_TIMEOUT` (remote): a connection was open at the deadline;
+ *   `ERR_CIO_EXIT_TIMEOUT` (local): something else keeps the process longer than `exitTimeout`
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  *
  * @example
@@ -103,11 +119,23 @@ let underWay = 0
  * app.on('drain', ({ signal }) => console.log(`${signal}: finishing`))
  */
 export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
-  checkOptionNames('drain', options, ['signals', 'timeout', 'spread', 'exitTimeout'])
+  checkOptionNames('drain', options, [
+    'signals',
+    'delay',
+    'timeout',
+    'spread',
+    'exitTimeout',
+    'keepChannel',
+  ])
   const { signals = ['SIGTERM', 'SIGINT'], timeout = defaultTimeout, spread = 0 } = options
-  const { exitTimeout = defaultExitTimeout } = options
+  const { delay = 0, exitTimeout = Infinity, keepChannel = false } = options
   checkSignals(signals)
   checkDuration('drain', 'timeout', timeout)
+  checkDuration('drain', 'delay', delay)
+  if (delay === Infinity) throw optionError('drain', 'delay', 'finite', delay)
+  if (typeof keepChannel !== 'boolean') {
+    throw optionError('drain', 'keepChannel', 'true or false', keepChannel)
+  }
   checkDuration('drain', 'exitTimeout', exitTimeout)
   checkDuration('drain', 'spread', spread)
   if (spread === Infinity || spread > timeout) {
@@ -133,7 +161,8 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
       first = { signal, at: now }
       forgetHangup = watchSignals(['SIGHUP'], () => {})
       // What the kernel has connected already is accepted in this turn.
-      setImmediate(() => void finish(now))
+      if (delay === 0) setImmediate(() => void finish(now))
+      else waiting = setTimeout(begin, delay)
     }
     const finish = async (began: number): Promise<void> => {
       underWay += 1
@@ -141,16 +170,34 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
       underWay -= 1
       if (forced > 0) process.exitCode = 1
       emitSafely(ctx.app, 'drained', { forced, duration: performance.now() - began }, ctx)
-      if (underWay === 0) exitAfter(exitTimeout, ctx)
+      if (underWay > 0) return
+      if (!keepChannel) await leaveCluster()
+      exitAfter(exitTimeout, ctx)
+    }
+    let waiting: NodeJS.Timeout | undefined
+    const begin = (): void => {
+      clearTimeout(waiting)
+      waiting = undefined
+      void finish(first!.at)
     }
     let forgetHangup = (): void => {}
     const stop = watchSignals(signals, heard)
     void ctx.closed.then(() => {
       stop()
+      // A second signal, or something else, has ended it within the delay.
+      if (waiting) begin()
       forgetHangup()
     })
     return next()
   })
+}
+
+/** Closes the channel of a worker to its primary, which else keeps it alive without a server. */
+async function leaveCluster(): Promise<void> {
+  if (!process.connected) return
+  const { default: cluster } = await import('node:cluster')
+  await untilNoServer()
+  if (cluster.isWorker && process.connected) cluster.worker!.disconnect()
 }
 
 /** Waits without keeping the process itself: one with nothing left to do has ended by then. */

@@ -3,6 +3,7 @@ import { CioError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames } from '../src/options.ts'
+import { provide } from '../src/lifecycle/provide.ts'
 import { Pump } from '../src/messages/pump.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
@@ -98,14 +99,7 @@ export function events<
     const take = (message: unknown): void => dispatch(own, pump, ctx, message)
     const pump = new Pump(ctx, { owner: 'events', maxRunning, take })
     const own = new Events<Incoming, Outgoing>(pump)
-    const outer = ctx.events
-    ctx.events = own
-    try {
-      await pump.run(next)
-    } finally {
-      // Where it replaced nothing it stays, to tell who still holds the context that it is over.
-      ctx.events = outer ?? own
-    }
+    await provide(ctx, 'events', own, () => pump.run(next))
   })
 }
 

@@ -143,7 +143,7 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
           refused
             ? `the certificate of the HTTP proxy ${placeOf({ host, port })} is not accepted: ${cause.message}`
             : `the handshake with the HTTP proxy ${placeOf({ host, port })} failed: ${cause.message}`,
-          { fault: 'remote', cause },
+          { fault: 'remote', cause, ...(refused && { end: 'untrusted' }) },
         ),
       )
     })

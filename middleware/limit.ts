@@ -180,7 +180,11 @@ export function limit(options: LimitOptions = {}): Limit {
     note(ctx, refusal)
     const message = `${ctx.remote} was turned away by \`limit\`: ${inWords(refusal)}`
     log('%d %s', ctx.id, message)
-    return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
+    return new CioError('ERR_CIO_REJECTED', message, {
+      fault: 'remote',
+      end: 'over_limit',
+      refusal: { step: 'limit', why: refusal.reason },
+    })
   }
 
   const queues = new Queues(bounds.queued, (ctx, queued, total) => {

@@ -6,6 +6,7 @@ import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { type Mux, type MuxHeaders, type PingOptions, muxOf } from './multiplex/mux.ts'
@@ -167,13 +168,13 @@ export function multiplex(
         const made = to.handle(stream, { extend, flushTimeout, ...(socket && { socket }) })
         runs.add(made)
         void made.closed.then(() => runs.delete(made))
-        if (ctx.isDraining) made.drain()
+        if (ctx.isDraining) void made.close({ timeout: Infinity })
         return made
       }
       // Streams come by events of the socket, which know nothing of what stands outside.
       const inside = AsyncLocalStorage.snapshot()
       const session = new Session(ctx.stream, {
-        initiator: initiator ?? !('server' in ctx),
+        initiator: initiator ?? ctx.kind === 'client',
         maxStreams,
         maxPending,
         maxHeadersSize,
@@ -193,29 +194,26 @@ export function multiplex(
 
       const leave = async (): Promise<void> => {
         session.leave()
-        for (const one of runs) one.drain()
+        for (const one of runs) void one.close({ timeout: Infinity })
         await session.idle.wait()
         // What comes after may be waiting for the end.
         session.end()
       }
       const drain = (): void => void leave()
-      const outer = ctx.mux
-      const own = muxOf(ctx, session, run)
-      ctx.mux = own
       ctx.draining.addEventListener('abort', drain)
       if (ctx.isDraining) drain()
-      try {
-        await next()
-        await leave()
-      } catch (thrown) {
-        session.lose(lost(ctx, asError(thrown)))
-        throw thrown
-      } finally {
-        ctx.draining.removeEventListener('abort', drain)
-        session.stop()
-        // Where it replaced nothing it stays, to tell who still holds the context that it is over.
-        ctx.mux = outer ?? own
-      }
+      await provide(ctx, 'mux', muxOf(ctx, session, run), async () => {
+        try {
+          await next()
+          await leave()
+        } catch (thrown) {
+          session.lose(lost(ctx, asError(thrown)))
+          throw thrown
+        } finally {
+          ctx.draining.removeEventListener('abort', drain)
+          session.stop()
+        }
+      })
     },
   )
 }

@@ -1,6 +1,7 @@
 import debug from 'debug'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { nothingSaid } from '../src/connection-end.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
@@ -171,7 +172,9 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
       }
     }
     const end = (): void => {
-      const came = gathering.size === 0 ? 'none' : `${gathering.size} bytes`
+      // A health check that only connects.
+      if (gathering.size === 0) return fail(nothingSaid(remote, ctx.broken ?? null))
+      const came = `${gathering.size} bytes`
       fail(ctx.broken ?? headerError(`${remote} left before its PROXY header: ${came} came`))
     }
     const timer =

@@ -64,7 +64,7 @@ export function relisten(options: RelistenOptions = {}): Middleware<ServerContex
         } catch (thrown) {
           const error: NodeJS.ErrnoException = asError(thrown)
           const heals = error.syscall === 'listen' && healing.has(error.code ?? '')
-          if (!heals || ctx.arrived || retry > backoff.retries) throw error
+          if (!heals || ctx.wasReady || retry > backoff.retries) throw error
           const { path } = ctx.options
           const isUsed = path !== undefined && error.code === 'EADDRINUSE'
           const isRemoved = isUsed && (await removeStale(path, ctx.signal))

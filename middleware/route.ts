@@ -208,7 +208,11 @@ function through({ pipelines }: { readonly pipelines: Pipelines }, plain: boolea
 
 function noRoute(ctx: ConnectionContext, size: number): CioError {
   const message = `no route of \`route\` is meant for ${ctx.remote}, of which ${size} bytes were looked at; a last route without \`when\` takes all that is left`
-  return new CioError('ERR_CIO_NO_ROUTE', message, { fault: 'remote' })
+  return new CioError('ERR_CIO_NO_ROUTE', message, {
+    fault: 'remote',
+    end: 'no_route',
+    refusal: { step: 'route', why: 'no_route' },
+  })
 }
 
 export { route as default }

@@ -2,6 +2,7 @@ import { type CioError, isCioError } from '../src/errors.ts'
 import type { MessagesContext, StandardSchema } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { provide } from '../src/lifecycle/provide.ts'
 import { Pump } from '../src/messages/pump.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Batches } from './rpc/batches.ts'
@@ -147,16 +148,10 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
       const calls = new Calls(ctx, pump, { timeout, maxCalls })
       const requests = new Requests(ctx, pump, procedures)
       const batches = new Batches(pump, calls, requests, maxBatch)
-      const outer = ctx.rpc
-      const own = new Rpc<Remote>(pump, calls)
-      ctx.rpc = own
-      try {
+      await provide(ctx, 'rpc', new Rpc<Remote>(pump, calls), () => {
         pump.start()
-        await pump.run(next)
-      } finally {
-        // Where it replaced nothing it stays, to tell who still holds the context that it is over.
-        ctx.rpc = outer ?? own
-      }
+        return pump.run(next)
+      })
     },
   )
 }

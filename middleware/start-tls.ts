@@ -117,7 +117,10 @@ function check(ctx: Context, begun: boolean): void {
   const refuse = (why: string, fault: 'remote' | 'local'): CioError =>
     new CioError('ERR_CIO_START_TLS', `startTls: ${why} (${ctx.remote})`, { fault })
   if (begun || ctx.encrypted) {
-    throw refuse('there is TLS already, or about to be', 'server' in ctx ? 'remote' : 'local')
+    throw refuse(
+      'there is TLS already, or about to be',
+      ctx.kind === 'connection' ? 'remote' : 'local',
+    )
   }
   if (ctx.stream !== ctx.transport) {
     throw refuse('there is a layer over the socket; call it before `layer` and its like', 'local')

@@ -157,7 +157,7 @@ function watch(
 }
 
 function isConnection(ctx: StreamContext): ctx is ConnectionContext {
-  return 'server' in ctx
+  return ctx.kind === 'connection'
 }
 
 function errorOf(ctx: StreamContext, bound: keyof Bounds, time: number): CioError {

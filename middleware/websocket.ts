@@ -140,7 +140,7 @@ function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessag
   })
   byContext.set(ctx, request)
   if (!beneath) return
-  const drain = (): void => ctx.drain()
+  const drain = (): void => void ctx.close({ timeout: Infinity })
   beneath.draining.addEventListener('abort', drain)
   if (beneath.isDraining) drain()
   void ctx.closed.then(() => beneath.draining.removeEventListener('abort', drain))

@@ -14,10 +14,16 @@ import {
   connect,
   runClient,
 } from './client/client.ts'
-import { ConnectionContext, connectionEnd, runConnection } from './lifecycle/connection.ts'
+import {
+  ConnectionContext,
+  connectionEnd,
+  flushTimeout as defaultFlush,
+  runConnection,
+} from './lifecycle/connection.ts'
 import type { CloseOptions, CloseResult } from './lifecycle/context.ts'
 import type { ConnectTarget } from './client/dial.ts'
-import { CioError, isCioError } from './errors.ts'
+import { CioError, asError, isCioError } from './errors.ts'
+import { halfOpenTimeout as defaultHalfOpen } from './half-open.ts'
 import { Inspection } from './pipeline/inspection.ts'
 import type { Hints, Middleware } from './pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from './options.ts'
@@ -25,14 +31,7 @@ import { Pipeline } from './pipeline/pipeline.ts'
 import type { Registrable } from './pipeline/registration.ts'
 import { showAs } from './secret-options.ts'
 import { secureClient, secureConnection } from './tls/secure.ts'
-import {
-  type ListenOptions,
-  ServerContext,
-  flushTimeout,
-  listen,
-  runServer,
-  serverEnd,
-} from './server/server.ts'
+import { type ListenOptions, ServerContext, listen, runServer, serverEnd } from './server/server.ts'
 import { unawaited } from './unawaited.ts'
 
 /** The three pipelines of an app: to list, remove, replace, disable and enable their entries. */
@@ -49,6 +48,12 @@ export interface HandleOptions {
    * stays its owner's: what ends the connection destroys the stream, and not the socket.
    */
   readonly socket?: Socket
+  /**
+   * Milliseconds that it may be silent once the other side has ended; as `listen()` has it.
+   *
+   * @default 10_000
+   */
+  readonly halfOpenTimeout?: number
   /**
    * What is put on the context before its pipeline begins.
    *
@@ -208,7 +213,7 @@ export class Cio<
     try {
       given = optionsOf('connect', target, options, ...more)
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(asError(error))
     }
     const ctx = new ClientContext(this, given)
     const connect = async (): Promise<ClientContext & Client> => {
@@ -227,16 +232,18 @@ export class Cio<
    * it is over.
    */
   handle(stream: Duplex, options: HandleOptions = {}): ConnectionContext & Connection {
-    checkOptionNames('handle', options, ['socket', 'extend', 'flushTimeout'])
-    const { socket, extend, flushTimeout: timeout = flushTimeout } = options
-    checkDuration('handle', 'flushTimeout', timeout)
+    checkOptionNames('handle', options, ['socket', 'extend', 'flushTimeout', 'halfOpenTimeout'])
+    const { socket, extend, halfOpenTimeout = defaultHalfOpen } = options
+    const { flushTimeout = defaultFlush } = options
+    checkDuration('handle', 'flushTimeout', flushTimeout)
+    checkDuration('handle', 'halfOpenTimeout', halfOpenTimeout)
     if (typeof stream?.pipe !== 'function') {
       throw optionError('handle', 'stream', 'a Duplex', stream)
     }
-    const ctx = new ConnectionContext(this, null, stream, socket)
+    const ctx = new ConnectionContext(this, null, stream, { halfOpenTimeout, flushTimeout }, socket)
     Object.assign(ctx, extend)
     this.#track(ctx)
-    void runConnection(ctx, timeout)
+    runConnection(ctx)
     return ctx as ConnectionContext & Connection
   }
 

@@ -3,6 +3,8 @@
  * reader, and `fault` decides which event tells of it.
  */
 
+import type { EndReason, Refusal } from './connection-end.ts'
+
 /** Who caused an error: decides whether `error` tells of it, or `reject` and `remoteError`. */
 export type Fault = 'remote' | 'local'
 
@@ -17,6 +19,16 @@ export interface CioErrorOptions {
   readonly fault?: Fault
   /** What caused it, usually an error of Node's. */
   readonly cause?: unknown
+  /**
+   * The reason that `close` carries where this error ends a connection.
+   *
+   * @default what the code stands for, or else the fault
+   */
+  readonly end?: EndReason
+  /** A word beside the reason. One of few: it may become a label of a metric. */
+  readonly why?: string
+  /** Why a connection was refused, as facts. */
+  readonly refusal?: Refusal
 }
 
 /**
@@ -35,11 +47,22 @@ export class CioError<Code extends string = string> extends Error {
   override readonly name = 'CioError'
   readonly code: Code
   readonly fault: Fault
+  /** The reason, if one was given, that `close` carries where this error ends a connection. */
+  declare readonly end?: EndReason
+  /** A word beside the reason, if one was given. */
+  declare readonly why?: string
+  /** Why a connection was refused, if that is known. */
+  declare readonly refusal?: Refusal
 
-  constructor(code: Code, message: string, { fault = 'local', cause }: CioErrorOptions = {}) {
+  constructor(code: Code, message: string, options: CioErrorOptions = {}) {
+    const { fault = 'local', cause, end, why, refusal } = options
     super(printable(message), cause === undefined ? undefined : { cause: printableCause(cause) })
     this.code = code
     this.fault = fault
+    // Not enumerable: they repeat what the message says.
+    if (end) Object.defineProperty(this, 'end', { value: end })
+    if (why) Object.defineProperty(this, 'why', { value: why })
+    if (refusal) Object.defineProperty(this, 'refusal', { value: refusal })
   }
 }
 

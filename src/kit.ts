@@ -57,3 +57,6 @@ export {
   type ValueFormat,
 } from './messages/self-delimiting-values.ts'
 export { handled, isRefused, refused, unawaited, type Untaken } from './unawaited.ts'
+export { nothingSaid } from './connection-end.ts'
+export { provide } from './lifecycle/provide.ts'
+export { untilNoServer } from './server-life.ts'

@@ -31,7 +31,7 @@ const both = ['listen', 'connect'] as const
 
 /** Every name that `listen()` or `connect()` takes. */
 export const knownOptions: ReadonlyMap<string, KnownOption> = new Map([
-  ...rows('cio', both, 'handshakeTimeout flushTimeout signal'),
+  ...rows('cio', both, 'handshakeTimeout flushTimeout halfOpenTimeout signal'),
   ...rows('cio', listen, 'bind fd reservedDescriptors'),
   ...rows('cio', listen, 'watch reloadSignal revoked drainTimeout'),
   ...rows('cio', connect, 'tls targets order createConnection connectTimeout'),

@@ -39,6 +39,7 @@ const budgets = { src: 200, middleware: 150 }
 /** Files that are longer, and why they read better in one piece. */
 const mayBeLonger: Record<string, string> = {
   'src/tls/secure.ts': 'both ends of one handshake',
+  'src/stream-life.ts': 'the end of a stream has one owner',
 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
@@ -50,7 +51,11 @@ const testedElsewhere: Record<string, string> = {
   'messages/frame-formats': 'test/middleware/frames.test.ts',
   'tls/handshake-errors': 'test/tls/secure.test.ts: how handshakes fail',
   'messages/message-reader': 'test/messages/messages.test.ts',
-  'pipeline/did-you-mean': 'test/pipeline/not-called.test.ts: hints',
+  'did-you-mean': 'test/not-called.test.ts: hints',
+  'half-open': 'test/lifecycle/lifecycle.test.ts: half open',
+  'server-life': 'test/server/server.test.ts, test/lifecycle/lifecycle.test.ts',
+  'stream-life':
+    'test/lifecycle/connection.test.ts, test/lifecycle/lifecycle.test.ts: what ends a stream',
   index: 'the list of its names is above',
   kit: 'the list of its names is above',
   'messages/message-writer': 'test/messages/messages.test.ts',
@@ -96,7 +101,7 @@ const withoutDefault: Record<string, readonly string[]> = {
   'middleware/rpc/calls.ts': ['signal'],
   'src/cio.ts': ['socket'],
   'src/client/client.ts': ['tls', 'signal', 'targets', 'createConnection'],
-  'src/errors.ts': ['cause'],
+  'src/errors.ts': ['cause', 'why', 'refusal'],
   'src/messages/messages.ts': ['validate'],
   'src/messages/pump.ts': ['lastMessage'],
   'src/server/server.ts': ['fd', 'signal'],
@@ -194,10 +199,12 @@ const doors = {
     'maxTimerDelay',
     'messageTooLong',
     'messages',
+    'nothingSaid',
     'openSocket',
     'optionError',
     'optionsOf',
     'placeOf',
+    'provide',
     'quote',
     'raiseListenerLimit',
     'refused',
@@ -209,6 +216,7 @@ const doors = {
     'truncatedMessage',
     'trustHash',
     'unawaited',
+    'untilNoServer',
     'viaProxy',
     'withoutBrackets',
   ],

@@ -48,7 +48,7 @@ export function meter(ctx: StreamContext): Meter {
       // A TLS socket counts what was inside.
       spoken: (encrypted && isOwn(socket, transport) ? socket.bytesRead : came) > 0,
       encrypted,
-      handshaking: ctx.step === 'secure' && !encrypted && !ctx.arrived,
+      handshaking: ctx.step === 'secure' && !encrypted && !ctx.wasReady,
     }
   }
   return { read, restore: counters.restore }

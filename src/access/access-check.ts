@@ -4,6 +4,8 @@ import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
+import type { Refusal } from '../connection-end.ts'
+import { startDeadline } from '../deadline.ts'
 import { type EvictOptions, checkEvictOptions } from '../lifecycle/evict.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
@@ -95,8 +97,24 @@ export function accessCheck(
     if (log.enabled) log('%d%s: %s', ctx.id, name, refused?.message ?? 'comes in')
     if (!refused) return undefined
     const message = `${remote}${name} was turned away by \`${owner}\`: ${refused.message}`
-    return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote', cause: refused.cause })
+    return new CioError('ERR_CIO_REJECTED', message, {
+      fault: 'remote',
+      cause: refused.cause,
+      end: 'not_admitted',
+      refusal: {
+        step: owner,
+        why: refused.why,
+        ...(peer && { peer: { name: peer.name, verified: true } }),
+      },
+    })
   }
+}
+
+/** Why a peer is not let in: for a program, and for a reader. */
+interface Verdict {
+  readonly why: Refusal['why']
+  readonly message: string
+  readonly cause?: Error
 }
 
 /** Why a peer is not let in; undefined if it is. */
@@ -105,21 +123,24 @@ async function refusal(
   rule: PeerMatcher,
   admits: boolean,
   timeout: number,
-): Promise<{ readonly message: string; readonly cause?: Error } | undefined> {
+): Promise<Verdict | undefined> {
   const { peer } = ctx
-  if (!peer) return { message: whyUnknown(ctx) }
+  if (!peer) return whyUnknown(ctx)
   const { defect } = peer
-  if (defect !== null) return { message: defect }
+  if (defect !== null) return { why: 'name_defect', message: defect }
   try {
     const answer = rule(peer, ctx)
     const holds = typeof answer === 'boolean' ? answer : await within(ctx, timeout, answer)
     if (holds === admits) return undefined
-    return { message: holds ? 'it is on the list' : 'it is not on the list' }
+    return holds
+      ? { why: 'listed', message: 'it is on the list' }
+      : { why: 'not_listed', message: 'it is not on the list' }
   } catch (thrown) {
     // It is gone, which is no verdict on it.
     if (isGone(ctx, thrown)) throw thrown
     const cause = asError(thrown)
-    return { message: `its rule failed: ${cause.message}`, cause }
+    const why = cause instanceof TooSlow ? 'rule_timeout' : 'rule_failed'
+    return { why, message: `its rule failed: ${cause.message}`, cause }
   }
 }
 
@@ -140,30 +161,36 @@ async function sayGoodbye(
   }
 }
 
-function whyUnknown({ socket, encrypted }: StreamContext): string {
-  if (!encrypted) return 'it does not speak TLS'
+function whyUnknown({ socket, encrypted }: StreamContext): Verdict {
+  if (!encrypted) return { why: 'no_tls', message: 'it does not speak TLS' }
   const certificate = presentedCertificate(socket as TLSSocket)
-  if (!certificate) return 'it presented no certificate'
+  if (!certificate) return { why: 'no_certificate', message: 'it presented no certificate' }
   const verdict = String((socket as TLSSocket).authorizationError ?? 'it was not verified')
-  return `its certificate is not trusted (${verdict}); the subject it claims, unverified, is ${quote(certificate.subject)}`
+  return {
+    why: 'untrusted',
+    message: `its certificate is not trusted (${verdict}); the subject it claims, unverified, is ${quote(certificate.subject)}`,
+  }
 }
 
 function isGone(ctx: StreamContext, thrown: unknown): boolean {
   return ctx.isClosed && thrown === ctx.signal.reason
 }
 
+/** A predicate, or a goodbye, has taken too long. */
+class TooSlow extends Error {}
+
 /** Waits for an answer as long as there is a connection, and at most for a time. */
 async function within<T>(ctx: StreamContext, timeout: number, answer: Promise<T>): Promise<T> {
   const { signal } = ctx
   let stop = (): void => {}
   const stopped = new Promise<never>((_, reject) => {
-    const expire = (): void => reject(new Error(`it took more than ${timeout} ms`))
-    const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
+    const expire = (): void => reject(new TooSlow(`it took more than ${timeout} ms`))
+    const timer = startDeadline(timeout, expire)
     const abort = (): void => reject(asError(signal.reason))
     signal.addEventListener('abort', abort)
     if (signal.aborted) abort()
     stop = () => {
-      clearTimeout(timer)
+      timer?.stop()
       signal.removeEventListener('abort', abort)
     }
   })

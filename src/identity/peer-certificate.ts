@@ -58,3 +58,17 @@ function certificateOf(session: Buffer): X509Certificate | undefined {
   }
   return undefined
 }
+
+/**
+ * Whether a certificate was presented and verified. The verdict alone is enough on a full handshake
+ * without a pre-shared key. With such a key there is no certificate, and Node calls that authorized in
+ * TLS 1.2, as Node 20 does a resumed TLS 1.3 session without one.
+ */
+export function hasVerifiedCertificate(
+  socket: TLSSocket,
+  { pskCallback }: { readonly pskCallback?: unknown },
+): boolean {
+  if (!socket.authorized) return false
+  if (!socket.isSessionReused() && !pskCallback) return true
+  return presentedCertificate(socket) !== undefined
+}

@@ -6,10 +6,12 @@ import type { Overload } from '../server/acceptor.ts'
 import type { ClientContext } from '../client/client.ts'
 import type { Cio } from '../cio.ts'
 import type { ConnectionContext } from './connection.ts'
-import type { Context } from './context.ts'
-import { type CioError, asError, describe, isCioError } from '../errors.ts'
+import type { ConnectionEnd } from '../connection-end.ts'
+import { type Context, lifeOf } from './context.ts'
+import { CioError, asError, describe, isCioError } from '../errors.ts'
 import type { ServerContext } from '../server/server.ts'
 import type { StreamContext } from './stream-context.ts'
+import type { StreamLife } from '../stream-life.ts'
 
 /**
  * The events of an app, with their arguments.
@@ -58,12 +60,15 @@ export interface AppEvents {
   /** A client has come to its far end: connected and decorated. Again after each reconnect. */
   connect: [ctx: ClientContext]
   /**
-   * That connection of a client is over; with what broke it, if anything did. Whether there will
-   * be another is for `reconnect` to tell.
+   * That connection of a client is over; with what broke it, if anything did, and how it ended.
+   * Whether there will be another is for `reconnect` to tell.
    */
-  disconnect: [error: Error | undefined, ctx: ClientContext]
-  /** A connection is over, and all its middleware have returned. Follows every `connection`. */
-  close: [ctx: ConnectionContext]
+  disconnect: [error: Error | undefined, ctx: ClientContext, end: ConnectionEnd]
+  /**
+   * A connection is over, and all its middleware have returned or were left behind; `end` says why.
+   * Follows every `connection`.
+   */
+  close: [ctx: ConnectionContext, end: ConnectionEnd]
 }
 
 /** Emits, whatever the listeners do. */
@@ -95,7 +100,7 @@ function listenerFailed(app: Cio, event: unknown, thrown: unknown): void {
 
 /** Tells of an error by the one event that its fault calls for. */
 export function reportError(app: Cio, error: Error, ctx?: Context): void {
-  const stream = ctx && 'broken' in ctx ? (ctx as StreamContext) : undefined
+  const stream = ctx && ctx.kind !== 'server' ? (ctx as StreamContext) : undefined
   if (stream && isCioError(error, 'ERR_CIO_REJECTED'))
     return emitSafely(app, 'reject', error, stream)
   if (stream && isRemoteFault(error, stream)) return emitSafely(app, 'remoteError', error, stream)
@@ -112,10 +117,12 @@ function print(thrown: unknown): void {
   }
 }
 
-function isRemoteFault(error: Error, { broken, destroyedWith }: StreamContext): boolean {
+/** Whether the other side caused an error that ended a connection, or was to. */
+export function isRemoteFault(error: Error, ctx: StreamContext): boolean {
   if (isCioError(error)) return error.fault === 'remote'
+  const { cause, destroyedWith } = lifeOf<StreamLife>(ctx)
   // A file that a handler did not find and a database that is down have a `syscall` as well.
-  return error === broken && error !== destroyedWith && isNetworkError(error)
+  return error === cause && error !== destroyedWith && isNetworkError(error)
 }
 
 /** An error of the network's or of TLS, as against one that the application made. */
@@ -138,6 +145,24 @@ const consequences = new Set([
 
 /** The error that a run ended by: the cause, where what was thrown is its consequence. */
 export function rootCause(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
+  const error = causeOf(ctx, thrown)
+  return error && isOfIterator(error, ctx) ? iterated(ctx, error) : error
+}
+
+/** Whether Node's own iterator of a stream has destroyed it, which leaves no other reason. */
+function isOfIterator(error: Error, ctx: StreamContext): boolean {
+  const { code, cause } = error as NodeJS.ErrnoException
+  if (code !== 'ABORT_ERR' || cause !== undefined) return false
+  const { destroyedWith } = lifeOf<StreamLife>(ctx)
+  return error === ctx.broken && error !== destroyedWith
+}
+
+function iterated({ step }: StreamContext, cause: Error): CioError {
+  const message = `the stream was destroyed when a loop over it ended, as Node's \`for await (… of ctx.stream)\` does, in \`${step}\` or outside it; write \`for await (const chunk of ctx)\`, which leaves the stream open for a reply`
+  return new CioError('ERR_CIO_ITERATED', message, { cause })
+}
+
+function causeOf(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
   const { broken } = ctx
   if (!thrown || thrown === broken) return broken
   const { code, name } = thrown as NodeJS.ErrnoException

@@ -5,48 +5,111 @@
  *    listener, and it is among the `connections` of its server. `connection` tells of it.
  * 2. The pipeline runs: what stands before `secure`, then the handshake (`secure` tells of it),
  *    then the rest. Nothing is read before a middleware reads.
- * 3. Past the last middleware is the far end, which waits for the stream to finish.
+ * 3. Past the last middleware it waits for the stream to finish (`stream-life.ts`).
  * 4. When the pipeline fulfils, the stream is ended, what was written is flushed for at most
  *    `flushTimeout`, and the stream is destroyed.
- * 5. When it rejects, the stream is destroyed at once.
- * 6. What went wrong is told, once: by `reject` or `remoteError` if the peer did it, by `error` if
- *    the application did. `signal` aborts, and `close` tells that it is over.
+ * 5. When it rejects, `signal` aborts at once. Where the other side is at fault, what was written is
+ *    flushed, so that a word of refusal arrives. Where the application is, the connection is reset:
+ *    half an answer must not look whole.
+ * 6. What went wrong is reported once: by `reject` or `remoteError` if the other side did it, by
+ *    `error` if the application did. `close` says that it is over, and why.
  */
 
 import debug from 'debug'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { emitSafely, rootCause, reportError } from './app-events.ts'
+import { emitSafely, isRemoteFault, rootCause, reportError } from './app-events.ts'
 import type { Cio } from '../cio.ts'
-import { CioError, asError } from '../errors.ts'
+import {
+  type EndReason,
+  describeEnd,
+  halfOpenError,
+  nothingSaid,
+  quietReasons,
+  reasonOf,
+  stuckError,
+} from '../connection-end.ts'
+import { lifeOf } from './context.ts'
+import { CioError, asError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
+import { type ConnectionTimes, halfOpenTimeout } from '../half-open.ts'
+import { unwindTimeout } from './lifecycle.ts'
 import type { ServerContext } from '../server/server.ts'
 import { StreamContext } from './stream-context.ts'
+import { StreamLife, isAttached, isRead } from '../stream-life.ts'
 
 const log = debug('cio:connection')
-let lastId = 0
 
-/** The next `ctx.id`. */
-export function nextId(): number {
-  return ++lastId
+/** The default of `flushTimeout`, in milliseconds. */
+export const flushTimeout = 30_000
+
+/** The life of a connection. */
+class ConnectionLife extends StreamLife {
+  ctx!: ConnectionContext
+  readonly #times: ConnectionTimes
+
+  constructor(times: ConnectionTimes) {
+    super()
+    this.#times = times
+  }
+
+  times(): { readonly halfOpen: number; readonly flush: number } {
+    const { halfOpenTimeout: halfOpen = halfOpenTimeout, flushTimeout: flush = flushTimeout } =
+      this.#times
+    return { halfOpen, flush }
+  }
+
+  protected override socket(): Socket | null {
+    return this.ctx.socket
+  }
+
+  protected override drained(): void {}
+
+  protected override transportClosed(): void {
+    this.abort(this.cause)
+    this.watch()
+  }
+
+  protected override halfOpenFor(timeout: number): void {
+    this.destroy(halfOpenError(this.ctx, timeout))
+  }
+
+  override leaveBehind(): void {
+    const { ctx } = this
+    end(ctx, stuckError(ctx))
+  }
 }
 
 /** The context of one accepted connection. */
-export class ConnectionContext extends StreamContext {
+export class ConnectionContext extends StreamContext<ConnectionLife> {
   /** The server that accepted it; null for what was given to `app.handle()`. */
   readonly server: ServerContext | null
-  #closes = false
 
-  constructor(app: Cio, server: ServerContext | null, transport: Duplex, socket?: Socket) {
-    super(app, nextId())
+  constructor(
+    app: Cio,
+    server: ServerContext | null,
+    transport: Duplex,
+    times: ConnectionTimes,
+    socket?: Socket,
+  ) {
+    const life = new ConnectionLife(times)
+    super(app, life)
+    life.ctx = this
     this.server = server
-    this.transport = transport
-    if (socket) this.borrow(socket)
+    this.socket = socket ?? (transport instanceof Socket ? transport : null)
+    if (socket) life.lend(socket)
+    // As `net` does it by default: Node ends its side with the other one.
+    if (times.halfOpenTimeout === 0) transport.allowHalfOpen = false
+    life.begin(transport)
+  }
+
+  override get kind(): 'connection' {
+    return 'connection'
   }
 
   /** Whether `secure` will make a handshake, or is making it. */
   get awaitsHandshake(): boolean {
-    return Boolean(this.server?.tls) && !this.tlsSkipped && !this.secured
+    return Boolean(this.server?.tls) && !this.tlsSkipped && !lifeOf(this).isSecured
   }
 
   override skipTls(): void {
@@ -54,90 +117,118 @@ export class ConnectionContext extends StreamContext {
     super.skipTls()
     emitSafely(this.app, 'plaintext', this)
   }
+}
 
-  override get signal(): AbortSignal {
-    const signal = super.signal
-    if (!this.#closes && !signal.aborted) {
-      this.#closes = true
-      this.transport!.once('close', () => this.abort(this.broken))
-    }
-    return signal
-  }
-
-  override settle(outcome?: Error): void {
-    super.settle(outcome)
-    this.server?.forget(this)
+/** Runs the connection pipeline over a context, from its accept to its close. Never throws. */
+export function runConnection(ctx: ConnectionContext): void {
+  const { app } = ctx
+  if (log.enabled) log('%d accepted from %s', ctx.id, ctx.remote)
+  emitSafely(app, 'connection', ctx)
+  try {
+    const composed = app.pipelines.connection.compose()
+    const run =
+      composed instanceof Promise ? composed.then((compiled) => compiled(ctx)) : composed(ctx)
+    // Not an async function: its frame would stay for the whole life of the connection.
+    run.then(
+      () => returned(ctx),
+      (thrown: unknown) => failed(ctx, asError(thrown)),
+    )
+  } catch (thrown) {
+    failed(ctx, asError(thrown))
   }
 }
 
-/** Runs the connection pipeline over a context, from its accept to its close. Never rejects. */
-export async function runConnection(ctx: ConnectionContext, flushTimeout: number): Promise<void> {
-  const { app } = ctx
-  const { connection } = app.pipelines
-  if (log.enabled) log('%d accepted from %s', ctx.id, ctx.remote)
-  emitSafely(app, 'connection', ctx)
+/** All middleware have returned: ends the stream. */
+function returned(ctx: ConnectionContext): void {
+  const life = lifeOf(ctx)
+  life.hasReturned = true
+  const { stream, transport } = life
+  const ordinary = ordinaryEnd(life)
+  // Most have closed by now.
+  if (stream!.destroyed && transport!.destroyed)
+    return end(ctx, rootCause(ctx, undefined), ordinary)
+  endStream(ctx, life.times().flush).then(
+    () => end(ctx, rootCause(ctx, undefined), ordinary),
+    (thrown: unknown) => {
+      const error = rootCause(ctx, asError(thrown))
+      life.blame(error)
+      life.disconnect(error)
+      end(ctx, error)
+    },
+  )
+}
 
-  let thrown: Error | undefined
-  try {
-    const composed = connection.compose()
-    await (composed instanceof Promise ? (await composed)(ctx) : composed(ctx))
-    await endStream(ctx, flushTimeout)
-  } catch (error) {
-    thrown = asError(error)
-  }
-
+/** A middleware has thrown: ends the stream as the fault demands. */
+function failed(ctx: ConnectionContext, thrown: Error): void {
+  const life = lifeOf(ctx)
+  life.hasReturned = true
   const error = rootCause(ctx, thrown)
-  if (thrown) ctx.destroy(error)
-  ctx.settle(error)
+  const done = (): void => end(ctx, error, ordinaryEnd(life))
+  cut(ctx, error).then(done, done)
+}
+
+/** Ends the stream of a run that has failed. */
+export async function cut(ctx: StreamContext, error: Error | undefined): Promise<void> {
+  const life = lifeOf<StreamLife>(ctx)
+  const { stream, transport } = life
+  const isLive = stream && transport && !stream.destroyed && !transport.destroyed
+  const isRefusal = error && isRemoteFault(error, ctx)
+  life.blame(error)
+  if (isLive && error && life.hasWritten && (isRefusal || stream.writableEnded)) {
+    const cut = (): void => life.cut(error)
+    await endGracefully(stream, life.times().flush, { linger: unwindTimeout, cut })
+  }
+  life.disconnect(error)
+}
+
+/** Why a connection ended where nothing went wrong. */
+function ordinaryEnd(life: ConnectionLife): EndReason {
+  if (life.wasDestroyed) return 'forced'
+  if (life.phase === 'draining') return 'drained'
+  if (!life.hasEnded) return 'served'
+  return hasPassedNothing(life.ctx) ? 'nothing_said' : 'remote_ended'
+}
+
+/** Whether no byte has passed over a connection of a server, either way. */
+function hasPassedNothing({ server, socket }: ConnectionContext): boolean {
+  return server !== null && socket?.bytesRead === 0 && socket.bytesWritten === 0
+}
+
+/** The connection is over. */
+function end(
+  ctx: ConnectionContext,
+  cause: Error | undefined,
+  ordinary: EndReason = 'served',
+): void {
+  const life = lifeOf(ctx)
+  if (life.isSettled) return
+  const isQuiet = cause && !isCioError(cause) && isRemoteFault(cause, ctx) && hasPassedNothing(ctx)
+  const error = isQuiet ? nothingSaid(ctx.remote, cause) : cause
+  const { app } = ctx
+  const evicted = life.evictedBy
+  const reason = error ? reasonOfError(error, ctx) : evicted ? reasonOf(evicted) : ordinary
+  life.settle(cause)
+  ctx.server?.forget(ctx)
   if (log.enabled) log('%d over: %s', ctx.id, error?.message ?? 'ended')
-  if (error) reportError(app, error, ctx)
-  emitSafely(app, 'close', ctx)
+  if (error && !quietReasons.has(reason)) reportError(app, error, ctx)
+  if (app.listenerCount('close') === 0) return
+  emitSafely(app, 'close', ctx, describeEnd(ctx.step, reason, error ?? evicted))
+}
+
+/** The reason that an error stands for. */
+export function reasonOfError(error: Error, ctx: StreamContext): EndReason {
+  if (isCioError(error)) return reasonOf(error)
+  return isRemoteFault(error, ctx) ? 'remote_reset' : 'local_fault'
 }
 
 /** Past the last middleware of a connection: waits for the stream to finish. */
 export function connectionEnd(ctx: ConnectionContext): Promise<void> {
-  ctx.arrived = true
-  // What nobody reads is drained, so that the peer's leaving is noticed.
-  if (!isRead(ctx.stream)) ctx.stream.resume()
-  return untilStreamEnds(ctx)
-}
-
-function isRead(stream: Duplex): boolean {
-  return stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
-}
-
-/**
- * Waits until a stream has closed; or until its input has ended and nobody is left who could
- * answer that.
- */
-export function untilStreamEnds(ctx: StreamContext): Promise<void> {
-  const { stream } = ctx
-  if (stream.destroyed || (stream.readableEnded && !ctx.answersEnd)) return Promise.resolve()
-  return new Promise((resolve) => {
-    const end = (): void => {
-      stream.off('end', end)
-      if (!ctx.answersEnd) return resolve()
-      const before = stream.listenerCount('end')
-      process.nextTick(() => {
-        // Who is gone by now, such as a pipe, has heard it and may answer late, and closes it then.
-        if (stream.listenerCount('end') === before) whenUnanswered(ctx, stream, resolve)
-      })
-    }
-    // Not once(), in both: there is one of each, and a wrapper for each idle connection is heap.
-    // First among its listeners: one that removes itself must still be counted.
-    stream.prependListener('end', end)
-    stream.on('close', resolve)
-  })
-}
-
-/** Calls when those who could answer the end have gone, such as a loop that has read up to it. */
-function whenUnanswered(ctx: StreamContext, stream: Duplex, call: () => void): void {
-  const left = (): void => {
-    if (ctx.answersEnd) return
-    stream.off('removeListener', left)
-    call()
-  }
-  stream.on('removeListener', left)
+  const life = lifeOf(ctx)
+  life.ready()
+  const stream = life.stream!
+  // What nobody reads is drained, so that the other side's leaving is noticed.
+  if (!isRead(stream)) stream.resume()
+  return life.over()
 }
 
 /**
@@ -145,19 +236,22 @@ function whenUnanswered(ctx: StreamContext, stream: Duplex, call: () => void): v
  *
  * @throws `ERR_CIO_FLUSH_TIMEOUT` (remote): it did not read what was written in time
  */
-export async function endStream(ctx: StreamContext, flushTimeout: number): Promise<void> {
-  const { stream, transport = stream } = ctx
-  if (!ctx.arrived) warnOfEarlyReturn(ctx, stream)
+export async function endStream(ctx: StreamContext, timeout: number): Promise<void> {
+  const life = lifeOf<StreamLife>(ctx)
+  const { stream, transport = stream } = life
+  if (!stream || !transport) return
+  if (!life.wasReady) warnOfEarlyReturn(ctx, stream)
   const waiting = stream.writableLength
   // Node forgets it with the socket.
   const remote = waiting > 0 ? ctx.remote : ''
-  const done = await endGracefully(stream, flushTimeout)
+  const cut = (): void => life.cut()
+  const done = await endGracefully(stream, timeout, { cut })
   // Where a layer was left on top, or broke.
-  if (ctx.broken) return ctx.disconnect()
-  if (done && (await endGracefully(transport, flushTimeout))) return
+  if (life.cause) return life.disconnect()
+  if (done && (await endGracefully(transport, timeout, { cut }))) return
   throw new CioError(
     'ERR_CIO_FLUSH_TIMEOUT',
-    `${remote} did not read the last ${waiting} bytes within ${flushTimeout} ms`,
+    `${remote} did not read the last ${waiting} bytes within ${timeout} ms`,
     { fault: 'remote' },
   )
 }
@@ -167,8 +261,7 @@ const warned = new WeakMap<Cio, Set<string>>()
 /** A handler that works with events and has returned is about to lose its stream. */
 function warnOfEarlyReturn(ctx: StreamContext, stream: Duplex): void {
   if (stream.destroyed || (stream.readableEnded && stream.writableEnded)) return
-  const attached = ['data', 'readable', 'unpipe'].filter((event) => stream.listenerCount(event) > 0)
-  if (attached.length === 0) return
+  if (!isAttached(stream)) return
 
   const names = warned.get(ctx.app) ?? new Set()
   warned.set(ctx.app, names)

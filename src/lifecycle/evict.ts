@@ -1,10 +1,11 @@
 /** Sends away who has been let in: what lists, reloads and expiry share. */
 
 import { reportError } from './app-events.ts'
-import { closeTimeout } from './context.ts'
+import { closeTimeout, lifeOf } from './context.ts'
 import { CioError } from '../errors.ts'
 import { checkDuration, optionError } from '../options.ts'
 import type { StreamContext } from './stream-context.ts'
+import type { StreamLife } from '../stream-life.ts'
 
 /** What becomes of a connection whose peer would not be let in any more. */
 export type RevokedAction = 'drain' | 'destroy' | 'keep'
@@ -52,15 +53,10 @@ export function evict(ctx: StreamContext, error: CioError, options: EvictOptions
   if (ctx.isClosed || revoked === 'keep') return
   if (revoked === 'destroy') return ctx.destroy(error)
 
-  const before = evictions.get(ctx)
-  const until = Math.min(performance.now() + drainTimeout, before?.until ?? Infinity)
-  evictions.set(ctx, { code: error.code, until })
-  if (before?.code !== error.code) reportError(ctx.app, error, ctx)
-  ctx.drain(new CioError('ERR_CIO_CLOSING', error.message, { cause: error }))
-  if (until === (before?.until ?? Infinity)) return
-  // Why has been told.
-  const deadline = setTimeout(() => ctx.destroy(), drainTimeout)
-  void ctx.closed.then(() => clearTimeout(deadline))
+  const life = lifeOf<StreamLife>(ctx)
+  if (life.evictedBy?.code !== error.code) reportError(ctx.app, error, ctx)
+  life.evictedBy = error
+  // Why has been told: at the deadline it is cut without an error.
+  const reason = new CioError('ERR_CIO_CLOSING', error.message, { cause: error })
+  void ctx.close({ timeout: drainTimeout, reason })
 }
-
-const evictions = new WeakMap<StreamContext, { readonly code: string; readonly until: number }>()

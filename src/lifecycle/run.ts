@@ -1,20 +1,13 @@
 /** What `listen()` and `connect()` have in common: a run that somebody waits for. */
 
 import { reportError } from './app-events.ts'
-import type { Context } from './context.ts'
+import { type Context, lifeOf } from './context.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
+import { allowListeners } from '../streams/lazy-abort.ts'
 import type { Pipeline } from '../pipeline/pipeline.ts'
 
-const arrivals = new WeakMap<Context, () => void>()
-
-/** Says that a run has come to its far end. */
-export function arrive(ctx: Context): void {
-  ctx.arrived = true
-  arrivals.get(ctx)?.()
-}
-
 /**
- * Runs a pipeline; resolves when it has come to its far end, rejects if it failed before.
+ * Runs a pipeline; resolves when it is at the end of the pipeline, rejects if it failed before.
  *
  * @param outcome The error of a run whose middleware have returned, from what one of them threw.
  */
@@ -24,12 +17,16 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
   outcome: (thrown: Error | undefined) => Error | undefined,
 ): Promise<void> {
   const { signal } = ctx.options
+  const life = lifeOf(ctx)
   const abort = (): void => {
-    if (ctx.arrived) void ctx.close()
+    if (life.wasReady) void ctx.close()
     else ctx.destroy(asError(signal?.reason))
   }
   const start = async (): Promise<void> => {
-    signal?.addEventListener('abort', abort)
+    if (signal) {
+      allowListeners(signal)
+      signal.addEventListener('abort', abort)
+    }
     if (signal?.aborted) abort()
     const composed = await pipeline.compose()
     ctx.signal.throwIfAborted()
@@ -37,16 +34,18 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
   }
 
   return new Promise((resolve, reject) => {
-    arrivals.set(ctx, resolve)
+    life.whenReady = resolve
     // Does not wait for the middleware, which may take their time to return.
     ctx.signal.addEventListener('abort', () => reject(asError(ctx.signal.reason)))
     const finish = (thrown: Error | undefined): void => {
       signal?.removeEventListener('abort', abort)
+      life.hasReturned = true
       const error = outcome(thrown)
       if (!error) resolve()
-      ctx.settle(error)
+      if (life.isSettled) return
+      life.settle(error)
       // Who waits for it has got the error; what turned the other side away is told all the same.
-      const known = !ctx.arrived && !isCioError(error, 'ERR_CIO_REJECTED')
+      const known = !life.wasReady && !isCioError(error, 'ERR_CIO_REJECTED')
       if (error && !known) reportError(ctx.app, error, ctx)
     }
     start().then(
@@ -56,7 +55,7 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
   })
 }
 
-/** The error of a run that a middleware ended before its far end. */
+/** The error of a run that a middleware ended before the end of its pipeline. */
 export function stoppedError(ctx: Context, what: string): CioError {
   return new CioError(
     'ERR_CIO_STOPPED',

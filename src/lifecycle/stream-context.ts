@@ -6,21 +6,19 @@ import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { type Endpoint, formatEndpoint, remoteEndpoint } from '../streams/endpoint.ts'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
-import type { Cio } from '../cio.ts'
-import { Context } from './context.ts'
+import { Context, lifeOf } from './context.ts'
 import { CioError } from '../errors.ts'
 import { Peer } from '../identity/peer.ts'
 import { chunksOf } from '../streams/chunks-of.ts'
+import type { StreamLife } from '../stream-life.ts'
 
-/** A stream that tells of an error and lives on, as TLS does with an alert of the peer, is over too. */
-function destroyBy(this: Duplex, error: Error): void {
-  this.destroy(error)
-}
+let lastId = 0
 
 /** What both have. A middleware that is written against it works at both ends. */
-export abstract class StreamContext extends Context {
+export abstract class StreamContext<Life extends StreamLife = StreamLife> extends Context<Life> {
+  abstract override readonly kind: 'connection' | 'client'
   /** One of a kind within the process. */
-  readonly id: number
+  readonly id: number = ++lastId
   /**
    * The net or TLS socket beneath the stream; null where there is none, as on an in-memory pair.
    */
@@ -31,20 +29,11 @@ export abstract class StreamContext extends Context {
    * speaks for itself.
    */
   forwardedFor: Endpoint | 'unknown' | null = null
-
   /** Whether it goes on without TLS, as far as `secure` is concerned; see `skipTls()`. */
   tlsSkipped = false
-  /** Whether its handshake is done. A connection makes one, whichever pipelines it goes through. */
-  secured = false
 
-  #stream: Duplex | undefined
-  #brokenLayer: Error | undefined
-  #transport: Duplex | undefined
-  #ownEnds = 0
-  #forced = false
   #peer: Peer | null = null
   #peerSocket: Socket | null = null
-  #lent: Socket | undefined
   #messages: unknown
 
   static {
@@ -63,11 +52,6 @@ export abstract class StreamContext extends Context {
     })
   }
 
-  constructor(app: Cio, id: number) {
-    super(app)
-    this.id = id
-  }
-
   /**
    * The Duplex on top: the raw socket, the TLS socket, or a layer above them.
    *
@@ -75,7 +59,8 @@ export abstract class StreamContext extends Context {
    * Every stream that is put here gets an `error` listener, so that it cannot end the process.
    */
   get stream(): Duplex {
-    if (this.#stream) return this.#stream
+    const { stream } = lifeOf<StreamLife>(this)
+    if (stream) return stream
     throw new CioError(
       'ERR_CIO_NOT_CONNECTED',
       `\`${this.step}\` reads ctx.stream, which is there from the \`connect\` step on, while there is a connection; register it after \`connect\``,
@@ -83,25 +68,16 @@ export abstract class StreamContext extends Context {
   }
 
   set stream(stream: Duplex) {
-    if (!stream.listeners('error').includes(destroyBy)) stream.on('error', destroyBy)
-    // What broke a layer is what broke the connection, also when the layer is gone.
-    this.#brokenLayer ??= this.#stream?.errored ?? undefined
-    this.#ownEnds = stream.listenerCount('end')
-    this.#stream = stream
+    lifeOf<StreamLife>(this).put(stream)
   }
 
-  /** The Duplex at the bottom, for those who bring it; its end is the end of all above it. */
+  /**
+   * The Duplex at the bottom, for middleware that bring it; its end is the end of all above it.
+   *
+   * @internal
+   */
   get transport(): Duplex | undefined {
-    return this.#transport
-  }
-
-  protected set transport(transport: Duplex) {
-    this.#transport = transport
-    this.socket = transport instanceof Socket ? transport : null
-    transport.on('error', destroyBy)
-    this.#ownEnds = transport.listenerCount('end')
-    this.#stream = transport
-    this.secured = false
+    return lifeOf<StreamLife>(this).transport
   }
 
   /**
@@ -120,6 +96,14 @@ export abstract class StreamContext extends Context {
   /** Whether there is TLS beneath the stream. */
   get encrypted(): boolean {
     return this.socket instanceof TLSSocket
+  }
+
+  /**
+   * Fulfils when the TLS handshake is done, or it is decided that there is none. Rejects if the run
+   * ends before. On a client that reconnects it is that of the present connection.
+   */
+  get secured(): Promise<void> {
+    return lifeOf<StreamLife>(this).secured
   }
 
   /** Whether a codec has added `ctx.messages`; without one, to read them throws. */
@@ -147,13 +131,11 @@ export abstract class StreamContext extends Context {
     return (this.socket instanceof TLSSocket && this.socket.alpnProtocol) || null
   }
 
-  /** The other side as `address:port`, for messages; and whom it speaks for, if for another. */
+  /** The other side as `address:port`, for messages; and the client it speaks for, if for another. */
   get remote(): string {
     const { socket, forwardedFor } = this
     const own = remoteEndpoint(socket)
-    // Node forgets the address with the socket, unless somebody has asked for it before.
-    const unnamed = socket?.destroyed ? 'a peer that is gone' : 'a local socket'
-    const sender = own ? formatEndpoint(own) : socket ? unnamed : 'a stream'
+    const sender = own ? formatEndpoint(own) : socket ? withoutAddress(socket) : 'a stream'
     if (forwardedFor === null) return sender
     const client = forwardedFor === 'unknown' ? 'an unknown client' : formatEndpoint(forwardedFor)
     return `${client} by way of ${sender}`
@@ -162,58 +144,25 @@ export abstract class StreamContext extends Context {
   /**
    * What broke the connection: what `destroy()` was given, or the error of a socket. Undefined
    * while nothing did.
+   *
+   * @internal
    */
   get broken(): Error | undefined {
-    const error = this.destroyedWith ?? this.#brokenLayer ?? this.#stream?.errored
-    return error ?? this.#transport?.errored ?? undefined
+    return lifeOf<StreamLife>(this).cause
   }
 
-  /** Whether somebody listens for the end of input who could still answer it. */
-  get answersEnd(): boolean {
-    return this.stream.listenerCount('end') > this.#ownEnds
-  }
-
-  override destroy(reason?: Error): void {
-    // The first cause counts, and the network may have been the first.
-    if (this.broken) this.abort(this.broken)
-    else super.destroy(reason)
-    this.disconnect(reason)
-  }
-
-  /** Destroys the stream and all beneath it, and leaves the run as it is. */
-  disconnect(reason?: Error): void {
-    this.#stream?.destroy(reason)
-    if (this.socket !== this.#lent) this.socket?.destroy()
-    this.#transport?.destroy()
-  }
-
-  /** Shows a socket that somebody else owns, and destroys: other streams may be in it. */
-  protected borrow(socket: Socket): void {
-    this.socket = socket
-    this.#lent = socket
-  }
-
-  /** Forgets the stream and all beneath it. */
-  protected detach(): void {
-    this.#stream = undefined
-    this.#transport = undefined
-    this.#brokenLayer = undefined
-    this.socket = null
+  /**
+   * Destroys the stream and all beneath it, and leaves the run as it is: a client may connect again.
+   *
+   * @internal
+   */
+  disconnect(cause?: Error): void {
+    lifeOf<StreamLife>(this).disconnect(cause)
   }
 
   protected override get summary(): object {
     const { id, remote, encrypted } = this
     return { id, remote, encrypted, ...super.summary }
-  }
-
-  protected override get forced(): number {
-    return Number(this.#forced)
-  }
-
-  protected override force(): void {
-    this.#forced ||= !this.isClosed
-    super.force()
-    this.destroy()
   }
 
   /**
@@ -223,6 +172,15 @@ export abstract class StreamContext extends Context {
   [Symbol.asyncIterator](): AsyncIterableIterator<Buffer> {
     return chunksOf(this.stream)
   }
+}
+
+/**
+ * A socket without an address. Node forgets it with the socket; and the kernel does not know it any
+ * more where the connection was reset before it was accepted.
+ */
+function withoutAddress(socket: Socket): string {
+  const { _handle } = socket as unknown as { _handle?: { constructor: { name: string } } | null }
+  return _handle?.constructor.name === 'Pipe' ? 'a local socket' : 'a peer that is gone'
 }
 
 /** A resumed TLS 1.3 session without a certificate is `authorized` on Node 20: hence the second test. */

@@ -5,6 +5,7 @@ import type { PartialMessage } from './frame-decoder.ts'
 import { MessageReader } from './message-reader.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
 import { checkCount } from '../options.ts'
+import { provide } from '../lifecycle/provide.ts'
 import { MessageWriter, nothing } from './message-writer.ts'
 import { Readers } from '../readers.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -317,16 +318,14 @@ export function messages<In, Out = In>(
   const middleware = defineMiddleware<StreamContext, MessagesContext<In, Out>>(
     { name },
     async function addMessages(ctx, next) {
-      const outer = ctx.hasMessages ? ctx.messages : undefined
       const own = new Messages(ctx, codec, options)
-      ctx.messages = own
-      try {
-        await next()
-      } finally {
-        own.close()
-        // Where it replaced nothing it stays, to tell who still holds the context that it is over.
-        ctx.messages = outer ?? own
-      }
+      await provide(ctx, 'messages', own, async () => {
+        try {
+          await next()
+        } finally {
+          own.close()
+        }
+      })
     },
   )
   // Stacks show the codec, not what all codecs share.

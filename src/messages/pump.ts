@@ -182,12 +182,17 @@ export class Pump {
     return this.#running > 0 || (this.#options.expects?.() ?? false)
   }
 
+  /** Whether an answer can still come. */
+  get #mayCome(): boolean {
+    return !this.#stream.readableEnded && !this.#stream.destroyed
+  }
+
   async #read(): Promise<void> {
     try {
       do {
         await this.#messages.each(this.#take, this.#options.owner)
         // While draining it returns early, and what is at work may wait for an answer.
-      } while (!this.#stream.readableEnded && this.#busy && (await this.#arrival()))
+      } while (this.#mayCome && this.#busy && (await this.#arrival()))
     } catch (thrown) {
       this.fail(asError(thrown))
     }
@@ -196,9 +201,9 @@ export class Pump {
     await this.#idle()
     if (this.#over || this.#failure) return
     this.#detach()
-    if (this.#stream.readableEnded || !('server' in this.#ctx)) return
+    if (this.#stream.readableEnded || this.#ctx.kind !== 'connection') return
     // Nobody else ends a connection that waits at its far end. close() has a deadline.
-    if (this.#ctx.arrived) this.#leave()
+    if (this.#ctx.wasReady) this.#leave()
     else this.#stream.once('resume', this.#leave)
   }
 

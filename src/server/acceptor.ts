@@ -4,7 +4,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import debug from 'debug'
 import { type Server, type Socket, createServer } from 'node:net'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
-import { descriptorLimit, descriptorOf, nextDescriptor } from './file-descriptors.ts'
+import { descriptorLimit, descriptorOf, isOpen, nextDescriptor } from './file-descriptors.ts'
 import { CioError, asError } from '../errors.ts'
 import { checkCount } from '../options.ts'
 import type { ListenOptions, ServerContext } from './server.ts'
@@ -15,6 +15,12 @@ const defaultReserve = 16
 const lookInterval = 1_000
 /** Milliseconds from one `overload` to the next. */
 const coolDown = 5_000
+
+/**
+ * What accepted sockets are set to, unless `listen()` is given otherwise. Without keep-alive a client
+ * whose machine or network is gone stays for ever where nothing is written to it.
+ */
+const socketDefaults = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
 
 /** What the event `overload` tells. */
 export interface Overload {
@@ -51,7 +57,7 @@ export class Acceptor {
     const { port, path, fd } = ctx.options
     const anywhere = port === undefined && path === undefined && fd === undefined
     this.#place = { ...ctx.options, ...(anywhere && { port: 0 }) }
-    const options = { noDelay: true, ...ctx.options, allowHalfOpen: true }
+    const options = { ...socketDefaults, ...ctx.options, allowHalfOpen: true }
     this.server = createServer(options, (socket) => this.#accept(socket))
   }
 
@@ -157,7 +163,10 @@ export class Acceptor {
   /** For those who have taken the descriptors without being accepted. */
   #watch(): void {
     this.#timer = setTimeout(() => {
-      const descriptor = this.#bound < Infinity ? nextDescriptor() : 0
+      // Once there are none, libuv accepts and closes in silence: only a look from time to time finds
+      // that. While this one is free there are enough, and none is opened to find out.
+      const maybeShort = this.#short || (this.#bound < Infinity && isOpen(this.#bound))
+      const descriptor = maybeShort ? nextDescriptor() : 0
       if (descriptor >= this.#bound) this.#runShort(descriptor)
       else this.#recover()
       this.#watch()

@@ -7,7 +7,7 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { devNull } from 'node:os'
 
@@ -29,6 +29,16 @@ function readLimit(): number {
     return limit > 0 ? limit : Infinity
   } catch {
     return Infinity
+  }
+}
+
+/** Whether a descriptor of this number is open. Opens none to find out. */
+export function isOpen(descriptor: number): boolean {
+  try {
+    fstatSync(descriptor)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -88,5 +88,9 @@ export function trustError(ctx: StreamContext, names: ServerNames): CioError | u
   if (why === undefined) return undefined
   const name = peer.name === null ? '' : ` (${quote(peer.name)})`
   const message = `${remote}${name} was turned away by \`secure\`: its certificate ${why}`
-  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
+  return new CioError('ERR_CIO_REJECTED', message, {
+    fault: 'remote',
+    end: 'untrusted',
+    refusal: { step: 'secure', why: 'untrusted', peer: { name: peer.name, verified: true } },
+  })
 }

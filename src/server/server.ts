@@ -20,17 +20,24 @@ import { checkedOptions } from '../arguments.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { CertsOptions } from '../../middleware/certs.ts'
 import type { Cio } from '../cio.ts'
-import { ConnectionContext, runConnection } from '../lifecycle/connection.ts'
-import { type CloseOptions, type CloseResult, Context, closeTimeout } from '../lifecycle/context.ts'
-import { CioError } from '../errors.ts'
+import { ConnectionContext, flushTimeout, runConnection } from '../lifecycle/connection.ts'
+import {
+  type CloseOptions,
+  type CloseResult,
+  Context,
+  closeTimeout,
+  lifeOf,
+} from '../lifecycle/context.ts'
+import { halfOpenTimeout } from '../half-open.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
 import { checkPeerNeeds } from '../peer-needs.ts'
 import { type OptionsLoader, Reloader } from './reload.ts'
-import { arrive, run, stoppedError } from '../lifecycle/run.ts'
+import { run, stoppedError } from '../lifecycle/run.ts'
 import { concealed } from '../secret-options.ts'
+import { ServerLife } from '../server-life.ts'
 import { createTlsServer } from '../tls/tls-server.ts'
-import { checkSpread, staggeredDrain } from './staggered-drain.ts'
+import { checkSpread } from './staggered-drain.ts'
 import { unawaited } from '../unawaited.ts'
 
 const log = debug('cio:server')
@@ -72,6 +79,15 @@ export interface ListenOptions
    */
   readonly flushTimeout?: number
   /**
+   * Milliseconds that a connection may be silent once its client has ended its side; each write
+   * begins them anew. Then `ctx.signal` aborts and the connection closes. `Infinity` waits for ever,
+   * for calls that take long. 0 ends a connection as soon as its client does: the default of
+   * `net.createServer`, which libraries written for it expect.
+   *
+   * @default 10_000
+   */
+  readonly halfOpenTimeout?: number
+  /**
    * Descriptors that are left for others than clients, such as files and connections to elsewhere.
    * When fewer are free, the server does not listen for a second or more, and `overload` tells. 0
    * goes on to the last one; what comes after it is accepted and closed by Node, and nobody knows.
@@ -83,11 +99,8 @@ export interface ListenOptions
   readonly signal?: AbortSignal
 }
 
-/** The default of `flushTimeout`, in milliseconds. */
-export const flushTimeout = 30_000
-
 /** The context of one `listen()`, and what it resolves to. */
-export class ServerContext extends Context {
+export class ServerContext extends Context<ServerLife> {
   /** Node's server; undefined until the `listen` step. */
   server: Server | undefined
   /**
@@ -97,17 +110,18 @@ export class ServerContext extends Context {
   tls: TlsServer | null = null
 
   #options: ListenOptions
-  readonly #connections = new Set<ConnectionContext>()
   readonly #reloads = new Reloader(this)
-  #acceptor: Acceptor | undefined
-  #emptied = (): void => {}
-  #stopWaves = (): void => {}
-  #window = 0
-  #forced = 0
 
   constructor(app: Cio, options: ListenOptions) {
-    super(app)
+    const life = new ServerLife()
+    super(app, life)
+    life.ctx = this
     this.#options = concealed(options)
+    life.begin()
+  }
+
+  override get kind(): 'server' {
+    return 'server'
   }
 
   /**
@@ -143,7 +157,7 @@ export class ServerContext extends Context {
 
   /** The connections that are there, from their accept to their end. */
   get connections(): ReadonlySet<ConnectionContext> {
-    return this.#connections
+    return lifeOf(this).connections
   }
 
   /** Where it listens: an address, or the path of a Unix socket; null while it does not. */
@@ -167,34 +181,8 @@ export class ServerContext extends Context {
     const { timeout = closeTimeout, spread = 0 } = options
     checkDuration('close', 'timeout', timeout)
     checkSpread('close', spread, timeout)
-    this.#window = spread
+    lifeOf(this).window = spread
     return super.close(options)
-  }
-
-  /** Asks to finish: stops accepting and drains the connections. Before it listens, it is over. */
-  override drain(reason?: Error): void {
-    if (this.arrived || this.isClosed) this.#stop(reason)
-    else this.destroy(reason ?? new CioError('ERR_CIO_CLOSED', 'close() was called'))
-  }
-
-  /** Cuts off the server and its connections. The error becomes the outcome of the run. */
-  override destroy(reason?: Error): void {
-    super.destroy(reason)
-    this.#stop(reason)
-    for (const connection of this.#connections) connection.destroy(reason)
-  }
-
-  #stop(reason?: Error): void {
-    super.drain(reason)
-    this.#acceptor?.close()
-    for (const connection of this.#connections) {
-      // It has been accepted and has not said a word of its handshake: nothing is lost.
-      const { encrypted, tlsSkipped, socket } = connection
-      if (this.tls && !tlsSkipped && !encrypted && socket?.bytesRead === 0) connection.destroy()
-    }
-    this.#stopWaves()
-    this.#stopWaves = staggeredDrain(this.#connections, this.#window, reason)
-    this.#checkEmptied()
   }
 
   /**
@@ -205,7 +193,7 @@ export class ServerContext extends Context {
    * @throws `ERR_CIO_PAUSE`: it listens on a descriptor that it was given
    */
   pause(): void {
-    this.#acceptor?.pause()
+    lifeOf(this).acceptor?.pause()
   }
 
   /**
@@ -214,107 +202,61 @@ export class ServerContext extends Context {
    * @throws Node's error of listening: somebody else may have taken the address
    */
   resume(): Promise<void> {
-    return unawaited(this, this.#acceptor?.resume() ?? Promise.resolve())
-  }
-
-  /** Begins to accept: for the `listen` step. */
-  async open(): Promise<void> {
-    if (this.options.bind === false) return
-    this.#acceptor = new Acceptor(this)
-    this.server = this.#acceptor.server
-    await this.#acceptor.open()
+    return unawaited(this, lifeOf(this).acceptor?.resume() ?? Promise.resolve())
   }
 
   /** Runs a socket, or any other Duplex, as a connection of this server; cut off if that is over. */
   accept(stream: Duplex): ConnectionContext {
-    const ctx = new ConnectionContext(this.app, this, stream)
-    this.#connections.add(ctx)
-    if (this.isDraining) ctx.drain()
+    const ctx = new ConnectionContext(this.app, this, stream, this.options)
+    const { connections, isDraining, phase } = lifeOf(this)
+    connections.add(ctx)
+    if (isDraining) lifeOf(ctx).drain()
     // Its middleware have returned, and with them what connections work with.
-    if (this.isClosed) ctx.destroy()
-    void runConnection(ctx, this.options.flushTimeout ?? flushTimeout)
+    if (phase === 'closed') ctx.destroy()
+    runConnection(ctx)
     return ctx
   }
 
-  /** Forgets a connection that is over. */
+  /**
+   * Forgets a connection that is over.
+   *
+   * @internal
+   */
   forget(connection: ConnectionContext): void {
-    this.#connections.delete(connection)
-    this.#checkEmptied()
-  }
-
-  /** Stops accepting, and fulfils when the last connection is over. */
-  async empty(): Promise<void> {
-    this.#stop()
-    if (this.#connections.size === 0) return
-    const deadline = setTimeout(() => this.force(), closeTimeout)
-    await this.untilEmptied()
-    clearTimeout(deadline)
-  }
-
-  /** Fulfils when it has stopped accepting and the last connection is over. */
-  untilEmptied(): Promise<void> {
-    return new Promise((resolve) => {
-      const emptied = this.#emptied
-      this.#emptied = () => {
-        emptied()
-        resolve()
-      }
-      this.#checkEmptied()
-    })
-  }
-
-  #checkEmptied(): void {
-    if (!this.isDraining || this.#connections.size > 0) return
-    this.#stopWaves()
-    this.#emptied()
+    const life = lifeOf(this)
+    life.connections.delete(connection)
+    life.checkEmptied()
   }
 
   protected override get summary(): object {
     return { address: this.address, connections: this.connections.size, ...super.summary }
-  }
-
-  protected override get forced(): number {
-    return this.#forced
-  }
-
-  protected override force(): void {
-    const message = 'it was still open at the deadline of close()'
-    const late = new CioError('ERR_CIO_DRAIN_TIMEOUT', message, { fault: 'remote' })
-    for (const connection of this.#connections) {
-      if (!connection.isClosed) this.#forced++
-      connection.destroy(late)
-    }
-    super.force()
-  }
-
-  override abandon(): void {
-    if (this.#connections.size === 0) return super.abandon()
-    for (const connection of this.#connections) connection.abandon()
-    // Now it is the turn of the server's own middleware.
-    super.force()
   }
 }
 
 /** Runs the server pipeline; resolves when it listens, rejects if it failed before. */
 export function runServer(ctx: ServerContext): Promise<void> {
   return run(ctx, ctx.app.pipelines.server, (thrown) => {
-    const error = thrown ?? (ctx.arrived ? undefined : stoppedError(ctx, 'listened'))
+    const error = thrown ?? (lifeOf(ctx).wasReady ? undefined : stoppedError(ctx, 'listened'))
     log('closed: %s', error?.message ?? 'ended')
-    return ctx.destroyedWith ?? error
+    return lifeOf(ctx).destroyedWith ?? error
   })
 }
 
 /** Past the last middleware of a server: it listens, until the last connection has ended. */
 export async function serverEnd(ctx: ServerContext): Promise<void> {
-  arrive(ctx)
+  const life = lifeOf(ctx)
+  life.ready()
   emitSafely(ctx.app, 'listening', ctx)
-  await ctx.untilEmptied()
+  await life.untilEmptied()
 }
 
 /** The `listen` step: accepts connections until what is inside it returns. */
 export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   ctx.options = checkedOptions('listen', ctx.options)
-  checkDuration('listen', 'flushTimeout', ctx.options.flushTimeout ?? flushTimeout)
+  const { flushTimeout: flush = flushTimeout, halfOpenTimeout: silence = halfOpenTimeout } =
+    ctx.options
+  checkDuration('listen', 'flushTimeout', flush)
+  checkDuration('listen', 'halfOpenTimeout', silence)
   // Fails here, not at the first connection.
   await ctx.app.pipelines.connection.compose()
   // Whom to trust is said in order to be asked for: without, the first program would let in nobody.
@@ -325,10 +267,15 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   ctx.tls = createTlsServer(ctx.options)
   checkPeerNeeds(ctx)
 
-  await ctx.open()
+  const life = lifeOf(ctx)
+  if (ctx.options.bind !== false) {
+    life.acceptor = new Acceptor(ctx)
+    ctx.server = life.acceptor.server
+    await life.acceptor.open()
+  }
   try {
     await next()
   } finally {
-    await ctx.empty()
+    await life.empty()
   }
 }

@@ -1,6 +1,7 @@
 /** Asking many connections to finish, spread over a while, so that they do not all come back at once. */
 
 import type { ConnectionContext } from '../lifecycle/connection.ts'
+import { lifeOf } from '../lifecycle/context.ts'
 import { checkDuration, optionError } from '../options.ts'
 
 // A timer for each of ten thousand would come to the same.
@@ -23,7 +24,7 @@ export function staggeredDrain(
   const wave = (): void => {
     const share = window > 0 ? (performance.now() - began) / window : 1
     const due = Math.min(count, Math.floor(share * count) + 1)
-    while (at < due) waiting[at++]!.drain(reason)
+    while (at < due) lifeOf(waiting[at++]!).drain(reason)
     if (at < count) timer = setTimeout(wave, Math.max(leastStep, window / count))
   }
   wave()

@@ -1,31 +1,63 @@
 /** Ending a stream gracefully, in bounded time. */
 
 import type { Duplex } from 'node:stream'
+import { startDeadline } from '../deadline.ts'
+
+/** What may differ where a stream is ended. */
+export interface FinishOptions {
+  /**
+   * Milliseconds that the other side may stay once everything was sent.
+   *
+   * @default what is left of the time
+   */
+  readonly linger?: number
+  /**
+   * Destroys the stream when the time has passed.
+   *
+   * @default `stream.destroy()`
+   */
+  readonly cut?: () => void
+}
 
 /**
- * Ends a stream, lets what was written reach the peer, waits for the peer to end too, and destroys
- * it. What the peer still sends is thrown away: it would turn the end into a reset, which can
- * overtake the last reply.
+ * Ends a stream, lets what was written reach the other side, waits for that side to end too, and
+ * destroys the stream. What still comes is thrown away: it would turn the end into a reset, which
+ * can overtake the last reply.
  *
  * Fulfils with false if the time passed with something still unsent.
  *
  * @param timeout Milliseconds; `Infinity` waits for ever.
  */
-export function endGracefully(stream: Duplex, timeout: number): Promise<boolean> {
+export function endGracefully(
+  stream: Duplex,
+  timeout: number,
+  { linger = Infinity, cut }: FinishOptions = {},
+): Promise<boolean> {
   if (stream.destroyed) return Promise.resolve(true)
   stream.end()
   stream.resume()
   return new Promise((resolve) => {
     const close = (): void => {
-      clearTimeout(timer)
+      deadline?.stop()
+      lingering?.stop()
       resolve(true)
     }
     const expire = (): void => {
       stream.off('close', close)
+      deadline?.stop()
+      lingering?.stop()
       resolve(stream.writableFinished)
+      if (cut && !stream.writableFinished) cut()
       stream.destroy()
     }
-    const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
+    const deadline = startDeadline(timeout, expire)
+    let lingering: ReturnType<typeof startDeadline>
     stream.once('close', close)
+    if (linger === Infinity) return
+    const sent = (): void => {
+      if (!stream.destroyed) lingering = startDeadline(linger, expire)
+    }
+    if (stream.writableFinished) sent()
+    else stream.once('finish', sent)
   })
 }

@@ -1,11 +1,17 @@
 /** A signal that is made only when somebody asks for it: most connections never do. */
 
+import { setMaxListeners } from 'node:events'
 import { CioError } from '../errors.ts'
 
-/** Why it aborts where nothing went wrong. */
-const ordinary = {
-  closing: (): Error => new CioError('ERR_CIO_CLOSING', 'close() was called'),
-  closed: (): Error => new CioError('ERR_CIO_CLOSED', 'it was closed in the ordinary way'),
+/** Why it aborts where nothing went wrong. Shared: a stack for each connection says nothing. */
+const ordinary: Record<'closing' | 'closed', Error> = {
+  closing: withoutStack(new CioError('ERR_CIO_CLOSING', 'close() was called')),
+  closed: withoutStack(new CioError('ERR_CIO_CLOSED', 'it was closed in the ordinary way')),
+}
+
+function withoutStack(error: CioError): Error {
+  error.stack = `${error.name}: ${error.message}`
+  return error
 }
 
 /** What it aborts with, or the name of what is made into an error once somebody looks. */
@@ -18,6 +24,7 @@ export type LazyAbort = AbortController | Reason | undefined
 export function made(signal: LazyAbort): AbortController {
   if (signal instanceof AbortController) return signal
   const controller = new AbortController()
+  allowListeners(controller.signal)
   if (signal) controller.abort(errorOf(signal))
   return controller
 }
@@ -35,5 +42,14 @@ export function hasFired(signal: LazyAbort): boolean {
 }
 
 function errorOf(reason: Reason): Error {
-  return typeof reason === 'string' ? ordinary[reason]() : reason
+  return typeof reason === 'string' ? ordinary[reason] : reason
+}
+
+/**
+ * Lets a signal have any number of listeners. By default Node warns of a leak from the eleventh on,
+ * and one signal for a whole server has more than ten connections that listen to it.
+ */
+export function allowListeners(signal: AbortSignal): void {
+  // Not so with a signal of another library.
+  if (signal instanceof EventTarget) setMaxListeners(0, signal)
 }

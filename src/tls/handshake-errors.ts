@@ -2,6 +2,7 @@
 
 import type { TLSSocket } from 'node:tls'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
+import type { Refusal } from '../connection-end.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
@@ -42,5 +43,13 @@ export function clientRefusedError(ctx: StreamContext): CioError {
   const message = certificate
     ? `${ctx.remote} was turned away by \`secure\`: its certificate is not trusted (${verdict}); ${claim}`
     : `${ctx.remote} was turned away by \`secure\`: it presented no certificate`
-  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
+  const refusal: Refusal = certificate
+    ? { step: 'secure', why: 'untrusted', verdict }
+    : { step: 'secure', why: 'no_certificate' }
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote', end: 'untrusted', refusal })
+}
+
+/** The identity of the other side, for a log line. */
+export function whoIs({ peer }: StreamContext): string {
+  return peer ? quote(peer.name ?? 'a peer without a name') : 'no peer'
 }

@@ -11,14 +11,18 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, connect as connectTls, createSecureContext } from 'node:tls'
 import { emitSafely } from '../lifecycle/app-events.ts'
-import { keepServerCertificate, presentedCertificate } from '../identity/peer-certificate.ts'
+import { hasVerifiedCertificate, keepServerCertificate } from '../identity/peer-certificate.ts'
 import type { ClientContext, ConnectOptions } from '../client/client.ts'
+import { nothingSaid } from '../connection-end.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
-import { CioError, asError, quote } from '../errors.ts'
+import { lifeOf } from '../lifecycle/context.ts'
+import { startDeadline } from '../deadline.ts'
+import { CioError, asError } from '../errors.ts'
 import {
   clientRefusedError,
   handshakeError,
   handshakeTimeoutError,
+  whoIs,
   handshakeClosedError,
   handshakeReason,
 } from './handshake-errors.ts'
@@ -31,6 +35,7 @@ import { revealed } from '../secret-options.ts'
 import type { ListenOptions } from '../server/server.ts'
 import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
+import type { StreamLife } from '../stream-life.ts'
 import { handshakes, namesOf, withoutRenegotiation } from './tls-server.ts'
 
 const log = debug('cio:secure')
@@ -39,7 +44,9 @@ const defaultHandshakeTimeout = 10_000
 /** The `secure` step of a connection: the server's side of the handshake. */
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
   // Not async: nothing of it is left to wait in a plain connection.
-  return ctx.awaitsHandshake ? handshake(ctx).then(next) : next()
+  if (ctx.awaitsHandshake) return handshake(ctx).then(next)
+  lifeOf<StreamLife>(ctx).secure()
+  return next()
 }
 
 /**
@@ -50,17 +57,13 @@ export function secureConnection(ctx: ConnectionContext, next: Next): Promise<vo
  * @throws `ERR_CIO_CERTIFICATE` (local): there is nothing for a server to prove itself by
  */
 export async function handshake(ctx: StreamContext): Promise<void> {
-  if (isClient(ctx)) return handshakeOfClient(ctx)
+  if (ctx.kind === 'client') return handshakeOfClient(ctx as ClientContext)
   const { server } = ctx as ConnectionContext
   if (server?.tls) return handshakeOfServer(ctx as ConnectionContext, server.tls, server.options)
   throw new CioError(
     'ERR_CIO_CERTIFICATE',
     `a handshake with ${ctx.remote} takes a certificate, and the server has none; give \`key\` and \`cert\` to \`listen\``,
   )
-}
-
-function isClient(ctx: StreamContext): ctx is ClientContext {
-  return 'options' in ctx
 }
 
 async function handshakeOfServer(
@@ -86,6 +89,7 @@ async function handshakeOfServer(
   const unwelcome = names === namesOf(server) ? undefined : trustError(ctx, namesOf(server))
   if (unwelcome) throw unwelcome
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
+  lifeOf<StreamLife>(ctx).secure()
   emitSafely(ctx.app, 'secure', ctx)
 }
 
@@ -101,7 +105,6 @@ function endNextTurn(this: TLSSocket, done: (error?: Error | null) => void): voi
 function putOnTop(ctx: StreamContext, socket: TLSSocket): void {
   ctx.stream = socket
   ctx.socket = socket
-  ctx.secured = true
 }
 
 /** Ends the handshake on a raw socket, if it is under way. */
@@ -119,21 +122,23 @@ function serverHandshake(
   void ctx.socket?.remoteAddress
   return new Promise<TLSSocket>((resolve, reject) => {
     const settle = (): void => {
-      clearTimeout(timer)
+      deadline?.stop()
       handshakes.delete(raw)
     }
     const fail = (error: Error): void => {
       settle()
       reject(error)
     }
-    const close = (): void => fail(handshakeClosedError(ctx, ctx.remote, raw.errored))
-    const timer =
-      handshakeTimeout === Infinity
-        ? undefined
-        : setTimeout(
-            () => fail(handshakeTimeoutError(ctx.remote, handshakeTimeout)),
-            handshakeTimeout,
-          )
+    // What stood before it has read already, such as a PROXY header, is not the client's.
+    const before = ctx.socket ? ctx.socket.bytesRead - raw.readableLength : 0
+    const isSilent = (): boolean => ctx.socket?.bytesRead === before && !ctx.isClosed
+    const close = (): void => {
+      if (isSilent()) fail(nothingSaid(ctx.remote, raw.errored))
+      else fail(handshakeClosedError(ctx, ctx.remote, raw.errored))
+    }
+    const deadline = startDeadline(handshakeTimeout, () =>
+      fail(handshakeTimeoutError(ctx.remote, handshakeTimeout)),
+    )
 
     if (raw.destroyed) return close()
     // Before those that end the run because it closed. It stays: a socket whose listeners have come
@@ -143,40 +148,29 @@ function serverHandshake(
       close,
       resolve: (socket) => {
         settle()
-        raw.allowHalfOpen = true
-        socket.allowHalfOpen = true
+        raw.allowHalfOpen = halfOpen
+        socket.allowHalfOpen = halfOpen
         resolve(socket)
       },
       reject: (cause) => {
         // Node tells of what this side destroyed it by as if the peer had failed.
-        if (ctx.isClosed) fail(asError(ctx.signal.reason))
+        if (isSilent()) fail(nothingSaid(ctx.remote, cause))
+        else if (ctx.isClosed) fail(asError(ctx.signal.reason))
         else fail(handshakeError(ctx.remote, handshakeReason(cause), cause))
       },
     })
     // A peer that leaves in the middle has to be noticed; the TLS socket takes this over.
+    const halfOpen = raw.allowHalfOpen
     raw.allowHalfOpen = false
     server.emit('connection', raw)
   })
 }
 
-/**
- * Whether a certificate was presented and verified. The verdict alone is enough on a full handshake
- * without a pre-shared key. With such a key there is no certificate, and Node calls that authorized in
- * TLS 1.2, as Node 20 does a resumed TLS 1.3 session without one.
- */
-function hasVerifiedCertificate(socket: TLSSocket, { pskCallback }: ListenOptions): boolean {
-  if (!socket.authorized) return false
-  if (!socket.isSessionReused() && !pskCallback) return true
-  return presentedCertificate(socket) !== undefined
-}
-
-function whoIs({ peer }: StreamContext): string {
-  return peer ? quote(peer.name ?? 'a peer without a name') : 'no peer'
-}
-
 /** The `secure` step of a client: its side of the handshake, with Node's check of the server. */
 export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
-  if (wantsTls(ctx.options) && !ctx.tlsSkipped && !ctx.secured) await handshake(ctx)
+  const life = lifeOf<StreamLife>(ctx)
+  if (wantsTls(ctx.options) && !ctx.tlsSkipped && !life.isSecured) await handshake(ctx)
+  else life.secure()
   return next()
 }
 
@@ -192,6 +186,7 @@ async function handshakeOfClient(ctx: ClientContext): Promise<void> {
   putOnTop(ctx, socket)
   if (socket.isSessionReused()) checkResumedServer(ctx, socket)
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
+  lifeOf<StreamLife>(ctx).secure()
   emitSafely(ctx.app, 'secure', ctx)
 }
 
@@ -223,15 +218,11 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
       socket: raw,
     })
     emitSafely(ctx.app, 'handshake', socket, ctx)
-    const timer =
-      handshakeTimeout === Infinity
-        ? undefined
-        : setTimeout(
-            () => socket.destroy(handshakeTimeoutError(remote, handshakeTimeout)),
-            handshakeTimeout,
-          )
+    const deadline = startDeadline(handshakeTimeout, () =>
+      socket.destroy(handshakeTimeoutError(remote, handshakeTimeout)),
+    )
     const fail = (error: Error): void => {
-      clearTimeout(timer)
+      deadline?.stop()
       if (error instanceof CioError) reject(error)
       else if (socket.authorizationError) reject(serverRefusedError(remote, error))
       else reject(handshakeError(remote, handshakeReason(error), error))
@@ -240,7 +231,7 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
     socket.once('error', fail)
     socket.once('close', close)
     socket.once('secureConnect', () => {
-      clearTimeout(timer)
+      deadline?.stop()
       ctx.stream = socket
       socket.off('error', fail)
       socket.off('close', close)

@@ -36,7 +36,12 @@ export function serverRefusedError(remote: string, cause: Error): CioError {
   return new CioError(
     'ERR_CIO_REJECTED',
     `${remote} was turned away by \`secure\`: its certificate is not accepted (${code}): ${whyNotAccepted(cause)}`,
-    { fault: 'remote', cause },
+    {
+      fault: 'remote',
+      cause,
+      end: 'untrusted',
+      refusal: { step: 'secure', why: 'untrusted', verdict: code },
+    },
   )
 }
 

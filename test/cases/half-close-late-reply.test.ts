@@ -14,7 +14,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Cio, type ConnectionContext } from '../../src/index.ts'
+import { Cio } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
 import { closeAfter, readAll, serve } from '../support/serve.ts'
 import { nextEvent, networks, open, socketPath } from '../support/transports.ts'
@@ -124,7 +124,7 @@ for (const version of ['-tls1_3', '-tls1_2']) {
     const closed = nextEvent(app, 'close')
     const { port } = await serve(t, app, identity('server'))
     t.is((await fed(t, 'hello', 'openssl', 's_client', ...connect(port))).code, 0)
-    const [ctx]: [ConnectionContext] = await closed
+    const [ctx] = await closed
     t.true(ctx.encrypted)
     t.deepEqual(sizes, [5])
   })

@@ -104,7 +104,7 @@ test('connect resolves to what the middleware have put on the context, once they
   const ctx = await app.connect({ host, port: server.port })
   order.push('connected')
   t.is(ctx.greeting, 'hello')
-  t.true(ctx.arrived)
+  t.true(ctx.wasReady)
   await ctx.close()
   t.deepEqual(order, ['before', 'decorated', 'connected', 'over', 'after'])
 })

@@ -477,9 +477,9 @@ test('ids are one of a kind, state is one’s own, and reached is where it waits
   const app = new Cio()
     .useConnection(async function outer(ctx, next) {
       reached.push(ctx.step)
-      t.false(ctx.arrived)
+      t.false(ctx.wasReady)
       await next()
-      t.true(ctx.arrived)
+      t.true(ctx.wasReady)
     })
     .useConnection(async function inner(ctx, next) {
       reached.push(ctx.step)

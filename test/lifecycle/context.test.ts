@@ -16,8 +16,8 @@ test('a signal is one and the same, whenever it is asked for', (t) => {
 test('drain aborts draining alone, with the reason it is given first', (t) => {
   const ctx = waiting(t)
   const reason = new Error('maintenance')
-  ctx.drain(reason)
-  ctx.drain(new Error('later'))
+  void ctx.close({ reason, timeout: Infinity })
+  void ctx.close({ reason: new Error('later'), timeout: Infinity })
   t.true(ctx.isDraining)
   t.is(ctx.draining.reason, reason)
   t.false(ctx.signal.aborted)

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { Duplex, Readable } from 'node:stream'
-import { Cio, lines } from '../../src/index.ts'
+import { Cio, CioError, lines } from '../../src/index.ts'
 import { messages } from '../../src/kit.ts'
 import type { PartialMessage } from '../../src/messages/frame-decoder.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
@@ -113,12 +113,12 @@ test('a stream that is destroyed in the turn of a send is written to no more', a
   await over
 })
 
-test('what was sent before the handler threw reaches the peer', async (t) => {
+test('what was sent before the handler threw for a fault of the peer’s reaches the peer', async (t) => {
   const app = new Cio().useConnection(lines()).useConnection(async ({ messages }) => {
     await messages.send('sorry')
-    throw new Error('mine')
+    throw new CioError('ERR_TEST_SORRY', 'mine', { fault: 'remote' })
   })
-  const told = once(app, 'error')
+  const told = once(app, 'remoteError')
   const server = await serve(t, app)
   const socket = await dial(t, server)
   t.is(await readAll(socket), 'sorry\n')

@@ -1,6 +1,9 @@
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Cio, drain, lines } from '../../src/index.ts'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { Cio, type DrainOptions, drain, lines } from '../../src/index.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 
 // The process of the tests is not to end; real signals are in test/cases/signal-during-drain.test.ts.
@@ -101,6 +104,9 @@ test('options out of their range are refused when it is made', (t) => {
     { spread: Infinity },
     { timeout: 1_000, spread: 1_001 },
     { exitTimeout: '5' },
+    { delay: Infinity },
+    { delay: -1 },
+    { keepChannel: 'yes' },
     { signals: [] },
     { signals: 'SIGTERM' },
     { signals: ['SIGKILL'] },
@@ -109,4 +115,73 @@ test('options out of their range are refused when it is made', (t) => {
   ]
   for (const options of wrong) t.throws(() => drain(options), { code: 'ERR_CIO_OPTION' })
   t.throws(() => drain({ spread: 20_000 }), { message: /`spread`.*20000/ })
+})
+
+// In a worker of a cluster
+
+/** Runs a primary and its worker; each line that they print. */
+function inCluster(t: ExecutionContext, options: DrainOptions): () => Promise<Line> {
+  const program = fileURLToPath(new URL('../fixtures/cluster-drain.ts', import.meta.url))
+  const child = spawn(process.execPath, ['--import=tsx', program, JSON.stringify(options)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => child.kill('SIGUSR2'))
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  return async () => JSON.parse((await lines.next()).value as string) as Line
+}
+
+interface Line {
+  readonly event: string
+  readonly pid?: number
+  readonly code?: number
+  readonly signal?: string | null
+}
+
+test('a worker of a cluster ends when its last server is gone, without a word of error', async (t) => {
+  const line = inCluster(t, {})
+  const listening = await line()
+  process.kill(listening.pid!, 'SIGTERM')
+  t.like(await line(), { event: 'drained' })
+  t.deepEqual(await line(), { event: 'exit', code: 0, signal: null })
+})
+
+test('a worker with keepChannel stays, and may be talked to', async (t) => {
+  const line = inCluster(t, { keepChannel: true, exitTimeout: 100 })
+  const listening = await line()
+  process.kill(listening.pid!, 'SIGTERM')
+  t.like(await line(), { event: 'drained' })
+  // Only that it was asked to end after a time has ended it.
+  t.like(await line(), { event: 'error' })
+  t.like(await line(), { event: 'exit' })
+})
+
+test('with a delay the server goes on accepting after the signal, and then stops', async (t) => {
+  const signal = 'SIGWINCH'
+  const app = new Cio()
+    .useServer(drain({ ...stay, signals: [signal], delay: 300 }))
+    .useConnection((ctx) => void ctx.stream.end('hello'))
+  const server = await serve(t, app)
+  const signalled = once(app, 'drain')
+  const drained = once(app, 'drained')
+  send(signal)
+  await signalled
+  t.false(server.isDraining)
+  const client = await dial(t, server)
+  t.is(await readAll(client), 'hello')
+  client.end()
+  const [{ duration }] = (await drained) as [{ duration: number }]
+  t.true(duration >= 300, `${duration} ms`)
+  t.is(server.address, null)
+})
+
+test('a second signal ends the delay', async (t) => {
+  const app = new Cio().useServer(drain({ ...stay, signals: ['SIGURG', 'SIGIO'], delay: 60_000 }))
+  await serve(t, app)
+  const drained = once(app, 'drained')
+  const first = once(app, 'drain')
+  send('SIGURG')
+  await first
+  // Another one, since the same would be taken for its echo.
+  send('SIGIO')
+  t.like((await drained)[0], { forced: 0 })
 })

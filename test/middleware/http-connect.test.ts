@@ -132,14 +132,15 @@ function answering(t: ExecutionContext, ...pieces: string[]): Promise<number> {
     t,
     createServer((socket) => {
       socket.on('error', () => {})
-      socket.once('data', async () => {
+      const answer = async (): Promise<void> => {
         socket.pause()
         for (const piece of pieces) {
           await new Promise((resolve) => socket.write(piece, resolve))
           await new Promise((resolve) => setImmediate(resolve))
         }
         socket.pipe(socket)
-      })
+      }
+      socket.once('data', () => void answer())
     }),
   )
 }
@@ -156,7 +157,7 @@ for (const [how, pieces] of [
       'rly ',
     ],
   ],
-  ['byte by byte', [...'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nearly ']],
+  ['byte by byte', 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nearly '.split('')],
 ] as const) {
   test(`an interim response ${how} is not the answer of the proxy`, async (t) => {
     const port = await answering(t, ...pieces)

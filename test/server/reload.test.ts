@@ -242,7 +242,7 @@ test('a reload while draining goes well, and after the end it rejects', async (t
   })
   const server = await serve(t, app, { key: files.key, cert: files.cert })
   const { socket } = await meet(t, server, 'alice')
-  server.drain()
+  void server.close()
   files.inPlace('server2')
   await server.reload()
   t.false(socket.destroyed)

@@ -1,0 +1,206 @@
+/** Why a connection ended: one reason from a closed set, set where it is known. */
+
+import { CioError, isCioError } from './errors.ts'
+import { unwindTimeout } from './lifecycle/lifecycle.ts'
+
+/** The reasons, in groups: ordinary, refused here, a bound of ours, the other side, this side. */
+export const endReasons = [
+  /** The client or server at the other side ended, and all middleware returned. */
+  'remote_ended',
+  /** The middleware returned before the other side ended. */
+  'served',
+  /** It finished because it was asked to: `close()`, or a server that drains. */
+  'drained',
+  /** The other side left without a byte, as health checks and port scanners do. */
+  'nothing_said',
+
+  /** A bound of `limit` was reached. */
+  'over_limit',
+  /** A list does not admit the peer. */
+  'not_admitted',
+  /** The certificate of the peer is missing, or was not verified. */
+  'untrusted',
+  /** The certificate of the peer expired while it was connected. */
+  'expired',
+  /** `route` has no target for it. */
+  'no_route',
+
+  /** The TLS handshake took too long. */
+  'handshake_timeout',
+  /** Nothing passed for too long. */
+  'idle',
+  /** The other side did not read what was written. */
+  'not_reading',
+  /** The connection reached its greatest age. */
+  'too_old',
+  /** It was destroyed: at the deadline of `close()`, or by `destroy()` without an error. */
+  'forced',
+
+  /** The TLS handshake failed. */
+  'handshake_failed',
+  /** The network or the other side reset the connection. */
+  'remote_reset',
+  /** A PROXY header was missing, late or malformed. */
+  'bad_header',
+  /** The other side sent what the protocol does not allow. */
+  'bad_data',
+  /** Any other error whose fault is the other side's. */
+  'remote_fault',
+
+  /** A server behind this one failed. */
+  'upstream',
+  /** The application failed. */
+  'local_fault',
+  /** The middleware did not return after the connection was destroyed. */
+  'stuck',
+] as const
+
+/** Why a connection ended. */
+export type EndReason = (typeof endReasons)[number]
+
+/** Why a connection was refused: facts for a program, where the message is for readers. */
+export interface Refusal {
+  /** The middleware that decided. */
+  readonly step: string
+  /** The rule or the bound that decided. */
+  readonly why:
+    | 'no_tls'
+    | 'no_certificate'
+    | 'untrusted'
+    | 'expired'
+    | 'revoked'
+    | 'name_defect'
+    | 'not_listed'
+    | 'listed'
+    | 'rule_failed'
+    | 'rule_timeout'
+    | 'connections'
+    | 'perAddress'
+    | 'queued'
+    | 'rate'
+    | 'ratePerAddress'
+    | 'handshakes'
+    | 'no_route'
+  /** The verified name; or what a certificate that was not verified claims. Null without either. */
+  readonly peer?: { readonly name: string | null; readonly verified: boolean }
+  /** The verdict of OpenSSL, such as `CERT_HAS_EXPIRED`. */
+  readonly verdict?: string
+}
+
+/** How a connection ended. */
+export interface ConnectionEnd {
+  readonly reason: EndReason
+  /** Which side ended it. */
+  readonly by: 'remote' | 'local'
+  /** A word of a middleware's own beside the reason, such as `quota`. */
+  readonly why: string | undefined
+  /** The innermost middleware that was entered when it ended. */
+  readonly step: string
+  /** The code of the error, of Cio or of Node; undefined where nothing went wrong. */
+  readonly code: string | undefined
+  readonly error: Error | undefined
+  readonly refusal: Refusal | undefined
+}
+
+const ofRemote: ReadonlySet<EndReason> = new Set<EndReason>([
+  'remote_ended',
+  'nothing_said',
+  'handshake_failed',
+  'remote_reset',
+  'bad_header',
+  'bad_data',
+  'remote_fault',
+])
+
+/** Reasons that no event reports but `close`: they are everyday life at an open port. */
+export const quietReasons: ReadonlySet<EndReason> = new Set<EndReason>([
+  'remote_ended',
+  'nothing_said',
+])
+
+/** The reason for each code that has one whatever its fault; all others follow their fault. */
+const reasons: Readonly<Record<string, EndReason>> = {
+  ERR_CIO_DECODE: 'bad_data',
+  ERR_CIO_DRAIN_TIMEOUT: 'forced',
+  ERR_CIO_EXPIRED: 'expired',
+  ERR_CIO_FIRST_BYTE: 'idle',
+  ERR_CIO_FLOOD: 'bad_data',
+  ERR_CIO_FLUSH_TIMEOUT: 'not_reading',
+  ERR_CIO_HALF_OPEN: 'remote_ended',
+  ERR_CIO_HANDSHAKE: 'handshake_failed',
+  ERR_CIO_HANDSHAKE_TIMEOUT: 'handshake_timeout',
+  ERR_CIO_HTTP: 'bad_data',
+  ERR_CIO_IDLE: 'idle',
+  ERR_CIO_INJECTION: 'bad_data',
+  ERR_CIO_INVALID_MESSAGE: 'bad_data',
+  ERR_CIO_LIFETIME: 'too_old',
+  ERR_CIO_MESSAGE_TOO_LONG: 'bad_data',
+  ERR_CIO_MULTIPLEX: 'bad_data',
+  ERR_CIO_NOTHING_SAID: 'nothing_said',
+  ERR_CIO_NO_ROUTE: 'no_route',
+  ERR_CIO_CONNECT: 'upstream',
+  ERR_CIO_CONNECT_TIMEOUT: 'upstream',
+  ERR_CIO_PROXY: 'upstream',
+  ERR_CIO_PROXY_AUTH: 'upstream',
+  ERR_CIO_PROXY_HEADER: 'bad_header',
+  ERR_CIO_PROXY_HEADER_TIMEOUT: 'bad_header',
+  ERR_CIO_QUEUE_SIZE: 'not_reading',
+  ERR_CIO_REJECTED: 'not_admitted',
+  ERR_CIO_STREAM_REFUSED: 'upstream',
+  ERR_CIO_STREAM_RESET: 'remote_reset',
+  ERR_CIO_STUCK: 'stuck',
+  ERR_CIO_SYNTAX: 'bad_data',
+  ERR_CIO_TRUNCATED: 'bad_data',
+  ERR_CIO_UPSTREAM: 'upstream',
+  ERR_CIO_WEBSOCKET: 'bad_data',
+  ERR_CIO_WRITE_TIMEOUT: 'not_reading',
+}
+
+/** The reason that an error of Cio stands for. */
+export function reasonOf({ code, fault, end }: CioError): EndReason {
+  return end ?? reasons[code] ?? (fault === 'local' ? 'local_fault' : 'remote_fault')
+}
+
+/** Describes an end. */
+export function describeEnd(
+  step: string,
+  reason: EndReason,
+  error: Error | undefined,
+): ConnectionEnd {
+  const cio = isCioError(error) ? error : undefined
+  return {
+    reason,
+    by: ofRemote.has(reason) ? 'remote' : 'local',
+    why: cio?.why,
+    step,
+    code: error && codeOf(error),
+    error,
+    refusal: cio?.refusal,
+  }
+}
+
+function codeOf(error: Error): string | undefined {
+  const { code } = error as { code?: string | number }
+  return code === undefined ? undefined : String(code)
+}
+
+/** The error of a run that is over, and whose middleware have not returned. */
+export function stuckError({ step }: { readonly step: string }): CioError {
+  const message = `\`${step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
+  return new CioError('ERR_CIO_STUCK', message)
+}
+
+/** The error of a stream whose other side has ended, and over which nothing was written since. */
+export function halfOpenError({ remote }: { readonly remote: string }, timeout: number): CioError {
+  const message = `${remote} ended its side, and nothing was written for ${timeout} ms after that; for answers that take longer raise \`halfOpenTimeout\``
+  return new CioError('ERR_CIO_HALF_OPEN', message, { fault: 'remote' })
+}
+
+/** The error of a client that leaves without a byte, as health checks do. */
+export function nothingSaid(remote: string, cause: Error | null): CioError {
+  const message = `${remote} left without having sent a byte`
+  return new CioError('ERR_CIO_NOTHING_SAID', message, {
+    fault: 'remote',
+    cause: cause ?? undefined,
+  })
+}

@@ -1,0 +1,326 @@
+/**
+ * The life of a run with a stream: what it is made of, from the transport at the bottom to the
+ * stream on top, and when that is over.
+ *
+ * The end of a stream has one owner: this class. Past the last middleware a run waits until
+ *
+ * - the stream on top has closed, or
+ * - its input has ended and no listener is left that could still answer.
+ *
+ * A listener for `end` that the application attached may still write, so it keeps the stream open.
+ * A listener that is removed later, such as that of a loop which has read to the end, is done. A
+ * listener that removed itself on `end`, as a pipe does, may answer late, and ends the stream itself.
+ * Cio's listeners and those of Node do not count.
+ */
+
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type CioError, type Fault, isCioError } from './errors.ts'
+import { endGracefully } from './streams/end-gracefully.ts'
+import { HalfOpenWatch } from './half-open.ts'
+import { Lifecycle } from './lifecycle/lifecycle.ts'
+
+/** Where a stream keeps the life that it belongs to. */
+const owner = Symbol('cio.life')
+type Owned = Duplex & { [owner]?: StreamLife }
+
+// One function for all streams: closures for each idle connection are heap.
+
+/** A stream that emits an error may live on, as TLS does after an alert: it is over too. */
+function destroyBy(this: Duplex, error: Error): void {
+  this.destroy(error)
+}
+
+function onEnd(this: Owned): void {
+  this[owner]?.ended(this)
+}
+
+function onClose(this: Owned): void {
+  this[owner]?.gone(this)
+}
+
+/** Whether the application reads a stream. */
+export function isRead(stream: Duplex): boolean {
+  return stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
+}
+
+/** Whether listeners or pipes of the application are on a stream. */
+export function isAttached(stream: Duplex): boolean {
+  return isRead(stream) || stream.listenerCount('unpipe') > 0
+}
+
+/** What connections and clients have in common. */
+export abstract class StreamLife extends Lifecycle {
+  /** The stream on top. */
+  stream: Duplex | undefined
+  /** The stream at the bottom; its end is the end of all above it. */
+  transport: Duplex | undefined
+  /** The error for which it was last asked to finish, where it was for one. */
+  evictedBy: CioError | undefined
+  #lent: Socket | undefined
+  #brokenLayer: Error | undefined
+  /** How many listeners for the end are not of the application. */
+  #ownEnds = 0
+  #whenOver: (() => void) | undefined
+  #halfOpen: HalfOpenWatch | undefined
+  /** True once secured; before that, what waits for it, if anything does. */
+  #secured: true | { promise: Promise<void>; settle: (error?: Error) => void } | undefined
+
+  /** Begins with a stream at the bottom. */
+  begin(transport: Duplex): void {
+    this.transport = transport
+    this.put(transport)
+  }
+
+  /** Puts a stream on top. */
+  put(stream: Duplex): void {
+    // What broke a layer is what broke the connection, also when the layer is gone.
+    this.#brokenLayer ??= this.stream?.errored ?? undefined
+    this.#own(stream)
+    this.#ownEnds = stream.listenerCount('end')
+    this.stream = stream
+  }
+
+  #own(stream: Owned): void {
+    const before = stream[owner]
+    if (before === this) return
+    if (!before) {
+      stream.on('error', destroyBy)
+      stream.on('end', onEnd)
+      stream.on('close', onClose)
+    }
+    if (!before || before.isSettled) {
+      stream[owner] = this
+      return
+    }
+    // A run within a run over the same stream: the outer one is to hear of it, too.
+    stream.on('end', () => this.ended(stream))
+    stream.on('close', () => this.gone(stream))
+  }
+
+  /** Notes a socket beneath that belongs to others: it is never destroyed from here. */
+  lend(socket: Socket): void {
+    this.#lent = socket
+  }
+
+  /** Forgets the streams, and what broke them. */
+  detach(): void {
+    this.#halfOpen?.stop()
+    this.#halfOpen = undefined
+    this.stream = undefined
+    this.transport = undefined
+    this.#brokenLayer = undefined
+    this.#secured = undefined
+  }
+
+  /** What broke the run: what `destroy()` was given, or the error of a stream. The first counts. */
+  get cause(): Error | undefined {
+    const error = this.destroyedWith ?? this.#brokenLayer ?? this.stream?.errored
+    return error ?? this.transport?.errored ?? undefined
+  }
+
+  /** Notes the error of a middleware as the cause, unless there was one before. */
+  blame(error: Error | undefined): void {
+    if (!this.cause) this.destroyedWith = error
+    this.abort(this.cause)
+  }
+
+  /** Whether the other side has ended, or the connection is gone. */
+  get hasEnded(): boolean {
+    const { stream, transport } = this
+    return [stream, transport].some((each) => each && (each.destroyed || each.readableEnded))
+  }
+
+  /** Fulfils when the stream is over; see above. */
+  over(): Promise<void> {
+    const stream = this.stream!
+    if (stream.destroyed || (stream.readableEnded && !this.#isAnswered)) return Promise.resolve()
+    return new Promise((resolve) => (this.#whenOver = resolve))
+  }
+
+  /** Whether a listener is left that could still answer the end of input. */
+  get #isAnswered(): boolean {
+    return this.stream!.listenerCount('end') > this.#ownEnds
+  }
+
+  /** The input of a stream has ended. */
+  ended(stream: Duplex): void {
+    if (this.isSettled || (stream !== this.stream && stream !== this.transport)) return
+    this.#halfOpen ??= this.#watchHalfOpen()
+    if (stream !== this.stream || !this.#whenOver) return
+    if (!this.#isAnswered) return this.#finished()
+    const before = stream.listenerCount('end')
+    process.nextTick(() => {
+      // A listener that is gone by now, such as a pipe's, may answer late, and closes then.
+      if (stream.listenerCount('end') === before) this.#whenUnanswered(stream)
+    })
+  }
+
+  /** Waits for the listeners to be removed that could answer the end. */
+  #whenUnanswered(stream: Duplex): void {
+    const left = (): void => {
+      if (stream === this.stream && this.#isAnswered) return
+      stream.off('removeListener', left)
+      this.#finished()
+    }
+    stream.on('removeListener', left)
+  }
+
+  /** A stream has closed. */
+  gone(stream: Duplex): void {
+    if (stream === this.transport) {
+      this.#halfOpen?.stop()
+      this.transportClosed()
+    }
+    if (stream === this.stream) this.#finished()
+  }
+
+  #finished(): void {
+    this.#whenOver?.()
+    this.#whenOver = undefined
+  }
+
+  #watchHalfOpen(): HalfOpenWatch | undefined {
+    const { halfOpen, flush } = this.times()
+    if (halfOpen === Infinity || halfOpen === 0) return undefined
+    const bottom = this.#carrier()
+    return new HalfOpenWatch(bottom, halfOpen, flush, () => this.halfOpenFor(halfOpen))
+  }
+
+  /** Whose counters say what was written. */
+  #carrier(): Duplex {
+    const { stream, transport } = this
+    return stream instanceof Socket ? stream : transport!
+  }
+
+  override destroy(cause?: Error): void {
+    // The first cause counts, and the network may have been the first.
+    const first = this.cause
+    if (first) {
+      this.abort(first)
+      this.watch()
+    } else super.destroy(cause)
+    this.disconnect(cause)
+  }
+
+  /**
+   * Destroys the stream and all beneath it, and leaves the run as it is. What an error cuts off must
+   * not look whole: the other side notices a reset where bytes still wait, and where this side has
+   * failed after it began to write. A Unix socket knows no reset.
+   */
+  disconnect(cause?: Error): void {
+    if (cause && this.#isAmidst(cause)) this.#resetOnDestroy()
+    this.stream?.destroy(cause)
+    const socket = this.socket()
+    if (socket !== this.#lent) socket?.destroy()
+    this.transport?.destroy()
+  }
+
+  /** Whether something has been written to the other side, a handshake aside. */
+  get hasWritten(): boolean {
+    const socket = this.socket()
+    return this.stream!.writableLength > 0 || (socket !== null && socket.bytesWritten > 0)
+  }
+
+  #isAmidst(cause: Error): boolean {
+    const { stream, transport } = this
+    if (!stream || !transport || transport.destroyed) return false
+    if (stream.writableLength + transport.writableLength > 0) return true
+    if (stream.writableEnded || !this.hasWritten) return false
+    return !(isCioError(cause) && isRemote(cause.fault))
+  }
+
+  /** Destroys what did not flush in time, by a reset. */
+  cut(cause?: Error): void {
+    this.#resetOnDestroy()
+    this.disconnect(cause)
+  }
+
+  /** Not `resetAndDestroy()`, which waits until everything was sent. */
+  #resetOnDestroy(): void {
+    const { transport } = this
+    if (!(transport instanceof Socket) || !isTcp(transport)) return
+    ;(transport as unknown as { resetAndClosing: boolean }).resetAndClosing = true
+  }
+
+  /** Fulfils when it is known whether there is TLS, and its handshake is done. */
+  get secured(): Promise<void> {
+    if (this.#secured === true) return Promise.resolve()
+    if (!this.#secured) {
+      let settle: (error?: Error) => void = () => {}
+      const promise = new Promise<void>((resolve, reject) => {
+        settle = (error) => (error ? reject(error) : resolve())
+      })
+      // It may be asked for and not awaited.
+      promise.catch(() => {})
+      this.#secured = { promise, settle }
+      if (this.isSettled) settle(this.signal.reason as Error)
+    }
+    return this.#secured.promise
+  }
+
+  /** Whether `secured` has fulfilled. A connection makes one handshake, whichever pipelines it is in. */
+  get isSecured(): boolean {
+    return this.#secured === true
+  }
+
+  /** Says that the handshake is done, or that there is to be none. */
+  secure(): void {
+    if (this.#secured === true) return
+    this.#secured?.settle()
+    this.#secured = true
+  }
+
+  override settle(cause?: Error): void {
+    if (this.isSettled) return
+    super.settle(cause)
+    this.#halfOpen?.stop()
+    if (this.#secured && this.#secured !== true) {
+      this.#secured.settle(this.signal.reason as Error)
+    }
+  }
+
+  /** Cuts off at a deadline. What was written has a moment to arrive, where there is one. */
+  override cutOff(patience: number, cause?: Error): number {
+    if (this.phase === 'closed') {
+      this.destroy(cause)
+      return 0
+    }
+    const { stream } = this
+    const waits = stream !== undefined && !stream.destroyed && stream.writableLength > 0
+    if (patience === 0 || !waits) this.destroy(cause)
+    else {
+      super.destroy(cause)
+      void endGracefully(stream, patience, { linger: 0, cut: () => this.cut() }).then(() =>
+        this.disconnect(),
+      )
+    }
+    return 1
+  }
+
+  /** The socket that the context shows. */
+  protected abstract socket(): Socket | null
+
+  /** Milliseconds: how long it may be silent when half open, and may take to flush. */
+  abstract times(): { readonly halfOpen: number; readonly flush: number }
+
+  /** The transport has closed. */
+  protected abstract transportClosed(): void
+
+  /** It was silent for so long after the end of input. */
+  protected abstract halfOpenFor(timeout: number): void
+}
+
+/** Whether it is the other side's fault. */
+function isRemote(fault: Fault): boolean {
+  return fault === 'remote'
+}
+
+interface WithHandle {
+  readonly _handle?: { readonly constructor: { readonly name: string } } | null
+}
+
+/** Whether a socket is one of TCP, and open. */
+function isTcp(socket: Socket): boolean {
+  return (socket as unknown as WithHandle)._handle?.constructor.name === 'TCP'
+}

@@ -2,11 +2,13 @@ import debug from 'debug'
 import { type EvictOptions, checkEvictOptions, evict } from '../src/lifecycle/evict.ts'
 import { CioError, quote } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkOptionNames, maxTimerDelay } from '../src/options.ts'
+import { checkDuration, checkOptionNames } from '../src/options.ts'
 import type { Peer } from '../src/identity/peer.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 const log = debug('cio:certificateExpiry')
+// A timer stands still while the machine sleeps, and knows nothing of a clock that is put forward.
+const lookAgain = 60 * 60 * 1_000
 
 /** Options of {@link certificateExpiry}. */
 export interface CertificateExpiryOptions extends EvictOptions {
@@ -25,8 +27,9 @@ export interface CertificateExpiryOptions extends EvictOptions {
  * Here it is asked to finish at that moment, and cut at the deadline. It is about the certificate
  * that was presented, not about those of its CAs. Who has no verified identity is left alone.
  *
- * A session that is resumed carries the certificate of its full handshake, which may have expired
- * meanwhile: such a connection ends at once.
+ * The clock is looked at again at least once an hour: it may be put forward, and a machine may
+ * sleep. A session that is resumed carries the certificate of its full handshake; if that has
+ * expired meanwhile, `secure` refuses it.
  *
  * @pipelines connection, client
  * @order after `secure`
@@ -56,7 +59,7 @@ export function certificateExpiry(
       let timer: NodeJS.Timeout | undefined
       const wait = (): void => {
         const left = end - Date.now()
-        if (left > 0) timer = setTimeout(wait, Math.min(left, maxTimerDelay))
+        if (left > 0) timer = setTimeout(wait, Math.min(left, lookAgain))
         else {
           if (log.enabled) log('%d %s', ctx.id, peer.validTo.toISOString())
           evict(ctx, expired(ctx, peer), options)

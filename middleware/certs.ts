@@ -171,9 +171,12 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
   }
 }
 
+/** Options that the material replaces: it has their contents under another name. */
+const replaced = { private: undefined, public: undefined, root: undefined, pfx: undefined } as const
+
 /** Options with the contents of files in place of their names. */
 export function withMaterial<Given extends object>(options: Given, material: CertsMaterial): Given {
-  return { ...options, private: undefined, public: undefined, root: undefined, ...material }
+  return { ...options, ...replaced, ...material }
 }
 
 function checkLive(options: CertsOptions): void {

@@ -1,5 +1,5 @@
 import debug from 'debug'
-import { emitSafely } from '../src/lifecycle/app-events.ts'
+import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { Backoff, sleep } from '../src/rates/backoff.ts'
 import type { ClientContext } from '../src/client/client.ts'
 import { asError } from '../src/errors.ts'
@@ -7,7 +7,7 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { checkCount, checkDuration, optionError } from '../src/options.ts'
 import { RetryBudget } from '../src/rates/retry-budget.ts'
 import { OfflineMessages } from './reconnect/offline-messages.ts'
-import { isRetryable } from './reconnect/is-retryable.ts'
+import { isRetryable, isRefusal } from './reconnect/is-retryable.ts'
 
 const log = debug('cio:reconnect')
 
@@ -102,8 +102,10 @@ declare module '../src/lifecycle/app-events.ts' {
  * `stream`, `socket`, `peer` and `messages` replaced. `connect()` resolves when it first arrives.
  * The end of a handler that returns by itself, before the server has ended, is the end of it all.
  *
- * It gives up at once on what waiting does not heal: a certificate that is refused at either end, a
- * mistake of the application, `close()`. It does not find out that a silent server is gone: for
+ * It gives up at once on what waiting does not heal: a mistake of the application, `close()`, and,
+ * before the first connection that succeeds, a certificate that one side refuses. After that one,
+ * a stranger on the way could end a client for good by such an answer. So it goes on at the longest
+ * delay, and `reject` or `remoteError` reports each refusal. It does not find out that a silent server is gone: for
  * that, send something that has to be answered.
  *
  * While there is no connection, `ctx.messages` is a stand-in, whose `send()` rejects with
@@ -168,6 +170,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
         if (!ctx.connected && since === Infinity) ctx.disconnect()
       }
       ctx.draining.addEventListener('abort', stop)
+      let succeeded = false
 
       try {
         for (let retry = 1; ; retry++) {
@@ -176,15 +179,21 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
           const came = since < Infinity
           if (ctx.isDraining && !ctx.isClosed && !came) return
           const error = thrown ?? ctx.broken
-          if (came && performance.now() - since >= stableAfter) retry = 1
+          const refused = isRefusal(error)
+          const lasted = came && performance.now() - since >= stableAfter
+          if (lasted) retry = 1
+          // In TLS 1.3 a client comes to its far end before it hears that it is refused.
+          succeeded ||= lasted || (!refused && (came || ctx.encrypted))
 
-          const done = ctx.isDraining || !isRetryable(thrown, ctx) || retry > backoff.retries
+          const hopeless = refused ? !succeeded : !isRetryable(thrown, ctx)
+          const done = ctx.isDraining || ctx.isClosed || hopeless || retry > backoff.retries
           if (done || !(await when(error, ctx))) {
             if (thrown) throw thrown
             return
           }
+          if (refused && error) reportError(ctx.app, error, ctx)
           ctx.detach()
-          if (!(await waited(ctx, retry, error))) return
+          if (!(await waited(ctx, retry, error, refused))) return
         }
       } finally {
         ctx.draining.removeEventListener('abort', stop)
@@ -201,9 +210,10 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
     ctx: ClientContext,
     retry: number,
     error: Error | undefined,
+    refused: boolean,
   ): Promise<boolean> {
     for (;;) {
-      const delay = backoff.delay(retry)
+      const delay = refused ? backoff.longestDelay() : backoff.delay(retry)
       log('%d %s, retry %d in %d ms', ctx.id, error?.message ?? 'ended', retry, delay)
       emitSafely(ctx.app, 'reconnect', { retry, delay, error }, ctx)
       try {

@@ -2,7 +2,7 @@ import debug from 'debug'
 import { hkdfSync } from 'node:crypto'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import type { ListenOptions, ServerContext } from '../src/server/server.ts'
 import { trustHash } from '../src/tls/trust-store.ts'
 
@@ -24,6 +24,8 @@ export interface SessionTicketsOptions {
   readonly rotateInterval?: number
 }
 
+// The clock may be put forward, and the machine may sleep.
+const lookAgain = 60 * 60 * 1_000
 const leastSecret = 32
 const keySize = 48
 const contextSize = 16
@@ -67,11 +69,14 @@ export function sessionTickets(options: SessionTicketsOptions): Middleware<Serve
       const turn = (): void => {
         if (rotateInterval === Infinity) return
         // A timer may fire a little early.
-        const left = Math.min(rotateInterval - (Date.now() % rotateInterval) + 1, maxTimerDelay)
+        const left = Math.min(rotateInterval - (Date.now() % rotateInterval) + 1, lookAgain)
         timer = setTimeout(() => {
-          ctx.options = { ...ctx.options, ...keys(ctx.options) }
-          ctx.tls?.setTicketKeys(ctx.options.ticketKeys!)
-          log('goes on with another key')
+          const next = keys(ctx.options)
+          if (!ctx.options.ticketKeys?.equals(next.ticketKeys)) {
+            ctx.options = { ...ctx.options, ...next }
+            ctx.tls?.setTicketKeys(next.ticketKeys)
+            log('goes on with another key')
+          }
           turn()
         }, left)
       }

@@ -3,6 +3,7 @@
 import { type KeyObject, X509Certificate, createPrivateKey } from 'node:crypto'
 import { Duplex } from 'node:stream'
 import { type SecureContextOptions, TLSSocket, createSecureContext } from 'node:tls'
+import { type Unpacked, unpack } from './pkcs12.ts'
 import { type Loaded, broken } from './source.ts'
 
 /** The key, decrypted. */
@@ -127,6 +128,25 @@ function whyNotOpened({ code }: NodeJS.ErrnoException): string {
     return 'cannot be opened: it is not PKCS#12, or the `passphrase` is missing or wrong'
   }
   return `is encrypted in a way that OpenSSL ${process.versions.openssl} does not read, as files of before OpenSSL 3 are; write it anew by \`openssl pkcs12 -legacy -in old.p12 -out all.pem\` and \`openssl pkcs12 -export -in all.pem -out new.p12\``
+}
+
+/** The key and the chain of a PKCS#12 file that `checkPfx` has opened. */
+export function parsePfx(loaded: Loaded, passphrase = ''): Unpacked {
+  try {
+    return unpack(loaded.content, passphrase)
+  } catch (cause) {
+    const what = `has a form that Cio does not read (${(cause as Error).message}); give its \`key\` and \`cert\` in PEM, which \`openssl pkcs12 -nodes\` makes of it`
+    throw broken('pfx', loaded.from, what, cause)
+  }
+}
+
+const listBlock = /-----BEGIN X509 CRL-----[^]*?-----END X509 CRL-----/g
+
+/** The lists of a file, each by itself: Node reads the first one of several. */
+export function splitLists(loaded: Loaded): Loaded[] {
+  const lists = loaded.content.toString('latin1').match(listBlock) ?? []
+  if (lists.length < 2) return [loaded]
+  return lists.map((list) => ({ ...loaded, content: Buffer.from(`${list}\n`) }))
 }
 
 /** Revocation lists that OpenSSL can read. */

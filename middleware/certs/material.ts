@@ -11,13 +11,18 @@ import {
   checkPfx,
   parseCertificates,
   parseKey,
+  parsePfx,
+  splitLists,
 } from './check.ts'
 import { checkPassphrase, load, loadAll } from './source.ts'
 
-/** The material of a TLS context, read and checked, under Node's names. */
+/**
+ * The material of a TLS context, read and checked, under Node's names. The contents of `pfx` are in
+ * `key` and `cert`.
+ */
 export type CertsMaterial = Pick<
   SecureContextOptions,
-  'key' | 'cert' | 'ca' | 'pfx' | 'crl' | 'dhparam' | 'passphrase'
+  'key' | 'cert' | 'ca' | 'crl' | 'dhparam' | 'passphrase'
 >
 
 /**
@@ -28,7 +33,7 @@ export type CertsMaterial = Pick<
 export async function loadCerts(sources: CertFilesOptions): Promise<CertsMaterial> {
   const { passphrase, dhparam } = sources
   checkPassphrase(passphrase)
-  const [key, cert, ca, pfx, crl] = await Promise.all([
+  const [key, cert, ca, pfx, lists] = await Promise.all([
     loadAll('key', sources.key),
     loadAll('cert', sources.cert),
     loadAll('ca', sources.ca),
@@ -41,34 +46,35 @@ export async function loadCerts(sources: CertFilesOptions): Promise<CertsMateria
   const chains = cert.map((one) => parseCertificates('cert', one))
   const leaves = chains.map(([leaf]) => leaf!)
   checkPairs(key, keys, cert, chains)
-  checkKinds(cert, leaves)
   for (const [index, leaf] of leaves.entries()) checkDates('cert', cert[index]!, leaf)
   for (const one of ca) parseCertificates('ca', one)
-  for (const one of pfx) checkPfx(one, one.passphrase ?? passphrase)
+  const crl = lists.flatMap(splitLists)
+  const unpacked = pfx.map((one) => {
+    checkPfx(one, one.passphrase ?? passphrase)
+    return parsePfx(one, one.passphrase ?? passphrase)
+  })
+  checkKinds([...cert, ...pfx], [...leaves, ...unpacked.map(({ chain }) => chain[0]!)])
   for (const one of crl) checkCrl(one)
   if (typeof dh === 'object') checkParameters(dh)
 
   return {
-    ...(key.length > 0 && {
-      key: key.map(({ content, passphrase: own }) => secret('pem', content, own)),
+    ...(key.length + pfx.length > 0 && {
+      key: [
+        ...key.map(({ content, passphrase: own }) => secret(content, own)),
+        ...unpacked.map((one) => Buffer.from(one.key.export({ type: 'pkcs8', format: 'pem' }))),
+      ],
+      cert: [
+        ...cert.map(({ content }) => content),
+        ...unpacked.map(({ chain }) => Buffer.from(chain.join(''))),
+      ],
     }),
-    ...(cert.length > 0 && { cert: cert.map(({ content }) => content) }),
     ...(ca.length > 0 && { ca: ca.map(({ content }) => content) }),
-    ...(pfx.length > 0 && {
-      pfx: pfx.map(({ content, passphrase: own }) => secret('buf', content, own)),
-    }),
     ...(crl.length > 0 && { crl: crl.map(({ content }) => content) }),
     ...(dh !== undefined && { dhparam: typeof dh === 'string' ? dh : dh.content }),
     ...(passphrase !== undefined && { passphrase }),
   } as CertsMaterial
 }
 
-function secret(
-  name: 'pem' | 'buf',
-  content: Buffer,
-  passphrase: string | undefined,
-): object | Buffer {
-  return passphrase === undefined && name === 'pem'
-    ? content
-    : { [name]: content, ...(passphrase !== undefined && { passphrase }) }
+function secret(pem: Buffer, passphrase: string | undefined): object | Buffer {
+  return passphrase === undefined ? pem : { pem, passphrase }
 }

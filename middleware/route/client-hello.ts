@@ -1,7 +1,7 @@
 /** What a client asks for in the first message of TLS, before anything is verified. */
 
 import { GrowingBuffer } from '../../src/growing-buffer.ts'
-import { canonicalName } from '../../src/tls/sni.ts'
+import { serverNameOf } from '../../src/tls/sni.ts'
 
 /** What a client claims to want: nothing of it is verified. */
 export interface ClientHello {
@@ -19,7 +19,6 @@ const messageHeader = 4
 const clientHello = 1
 const extensions = { serverName: 0, alpn: 16 } as const
 const hostName = 0
-const letters = /^[a-z\d._-]+$/i
 
 /** Whether bytes begin as TLS does; undefined as long as they could. */
 export function beginsTls(bytes: Buffer): boolean | undefined {
@@ -153,7 +152,7 @@ function readName(extension: Reader): string | null {
   const name = names.vector(2).toString('latin1')
   if (type !== hostName || !names.isAtEnd || !extension.isAtEnd)
     throw new RangeError('a second name')
-  return (letters.test(name) && canonicalName(name)) || null
+  return serverNameOf(name)
 }
 
 function readProtocols(extension: Reader): string[] {

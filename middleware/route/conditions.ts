@@ -2,6 +2,7 @@
 
 import { type Networks, compileNetworks } from '../../src/identity/networks.ts'
 import { checkOptionNames, optionError } from '../../src/options.ts'
+import { compilePattern } from '../../src/pattern.ts'
 import { canonicalName } from '../../src/tls/sni.ts'
 import { type ClientHello, beginsTls } from './client-hello.ts'
 import { type FirstBytes, longestLine } from './first-bytes.ts'
@@ -148,13 +149,11 @@ function isHttp(first: FirstBytes): boolean | undefined {
 
 function compileBytes(wanted: string | Uint8Array | RegExp): Condition {
   if (wanted instanceof RegExp) {
-    const expression = new RegExp(wanted)
+    const holds = compilePattern(wanted)
     return (first) => {
       if (!first.isDue) return undefined
       const { line, isWhole } = first.firstLine()
-      // With `g` or `y` it would go on where it was at another connection.
-      expression.lastIndex = 0
-      return expression.test(line) || (isWhole ? false : undefined)
+      return holds(line) || (isWhole ? false : undefined)
     }
   }
   const beginning =

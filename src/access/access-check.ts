@@ -3,12 +3,12 @@
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
-import { presentedCertificate } from '../identity/peer-certificate.ts'
 import type { Refusal } from '../connection-end.ts'
 import { startDeadline } from '../deadline.ts'
 import { type EvictOptions, checkEvictOptions } from '../lifecycle/evict.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
+import { claimOf } from '../tls/handshake-errors.ts'
 import { checkCalled, checkDuration, checkOptionNames, optionError } from '../options.ts'
 import type { Peer } from '../identity/peer.ts'
 import {
@@ -163,12 +163,12 @@ async function sayGoodbye(
 
 function whyUnknown({ socket, encrypted }: StreamContext): Verdict {
   if (!encrypted) return { why: 'no_tls', message: 'it does not speak TLS' }
-  const certificate = presentedCertificate(socket as TLSSocket)
-  if (!certificate) return { why: 'no_certificate', message: 'it presented no certificate' }
+  const claim = claimOf(socket as TLSSocket)
+  if (!claim) return { why: 'no_certificate', message: 'it presented no certificate' }
   const verdict = String((socket as TLSSocket).authorizationError ?? 'it was not verified')
   return {
     why: 'untrusted',
-    message: `its certificate is not trusted (${verdict}); the subject it claims, unverified, is ${quote(certificate.subject)}`,
+    message: `its certificate is not trusted (${verdict}); ${claim}`,
   }
 }
 

@@ -10,14 +10,29 @@ export interface Element {
 export const integer = 0x02
 export const objectIdentifier = 0x06
 export const sequence = 0x30
-const bmpString = 0x1e
+const set = 0x31
 const constructed = 0x20
+
+/** The types of strings that a name may have, as OpenSSL reads them: how many bytes a character has. */
+const widths: Readonly<Record<number, number>> = {
+  0x0c: 0, // UTF8String: as many as it takes
+  0x12: 1, // NumericString
+  0x13: 1, // PrintableString
+  0x14: 1, // T61String: Latin 1, as everybody uses it
+  0x16: 1, // IA5String
+  0x1a: 1, // VisibleString
+  0x1c: 4, // UniversalString
+  0x1e: 2, // BMPString
+}
 
 /** The element that begins at a place; undefined if none does. */
 export function element(der: Buffer, at: number): Element | undefined {
   const tag = der[at]
   const first = der[at + 1]
-  if (tag === undefined || first === undefined) return undefined
+  // Without a length, and a tag of several bytes: neither is in what Cio reads.
+  if (tag === undefined || first === undefined || first === 0x80 || (tag & 0x1f) === 0x1f) {
+    return undefined
+  }
   const long = first > 0x80 ? first - 0x80 : 0
   const start = at + 2 + long
   if (long > 4 || start > der.length) return undefined
@@ -47,18 +62,103 @@ export function integerOf(der: Buffer, { start, end }: Element): string {
   return der.toString('hex', start, end).replace(/^(?:00)+(?=.)/, '')
 }
 
+/** The fields of a TBSCertificate (RFC 5280, section 4.1), up to the extensions. */
+export interface CertificateFields {
+  readonly serial: Element
+  readonly issuer: Element
+  readonly validity: Element
+  readonly subject: Element
+  /** The optional fields, each in a tag of its own. */
+  readonly rest: readonly Element[]
+}
+
+/** @throws where something is cut off, or is no certificate */
+export function certificateFields(der: Buffer): CertificateFields {
+  const [whole] = children(der)
+  const [body] = children(der, whole)
+  const fields = children(der, body)
+  // Version, in a tag of its own, is left out where it is 1.
+  const at = fields.findIndex(({ tag }) => tag === integer)
+  const [serial, , issuer, validity, subject] = fields.slice(at)
+  if (at < 0 || !serial || !issuer || !validity || !subject)
+    throw new Error('its DER is no certificate')
+  return { serial, issuer, validity, subject, rest: fields.slice(at + 6) }
+}
+
+const utcTime = 0x17
+
+/** When a certificate expires, in milliseconds; NaN where that cannot be read. */
+export function notAfterOf(der: Buffer): number {
+  const [, time] = children(der, certificateFields(der).validity)
+  if (!time) return NaN
+  const text = der.toString('latin1', time.start, time.end)
+  // RFC 5280, section 4.1.2.5.1: two digits of a year are of this century below 50.
+  const whole = time.tag !== utcTime ? text : `${Number(text.slice(0, 2)) < 50 ? 20 : 19}${text}`
+  const [, ...parts] = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(whole) ?? []
+  const [year, month, day, hour, minute, second] = parts.map(Number)
+  return Date.UTC(year!, month! - 1, day, hour, minute, second)
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /**
- * A distinguished name in one spelling, as OpenSSL compares names: in any encoding and case, with
- * any white space.
+ * The text of a string of any type that a name may have.
+ *
+ * @throws for what is of another type, or not of the form of its own
+ */
+export function textOf(der: Buffer, { tag, start, end }: Element): string {
+  const width = widths[tag]
+  const bytes = der.subarray(start, end)
+  if (width === 0) return utf8.decode(bytes)
+  if (width === undefined || bytes.length % width > 0) throw new Error('its DER has no text there')
+  let text = ''
+  for (let at = 0; at < bytes.length; at += width) {
+    const point = bytes.readUIntBE(at, width)
+    if (point >= 0xd800 && point < 0xe000) throw new Error('its DER has half a character')
+    text += String.fromCodePoint(point)
+  }
+  return text
+}
+
+/**
+ * The attributes of a distinguished name: their values by type, which is the hexadecimal of its
+ * object identifier.
+ *
+ * @throws where one of them cannot be read
+ */
+export function attributesOf(der: Buffer, name: Element): Map<string, string[]> {
+  const attributes = new Map<string, string[]>()
+  for (const set of children(der, name)) {
+    for (const attribute of children(der, set)) {
+      const [type, value, ...more] = children(der, attribute)
+      if (type?.tag !== objectIdentifier || !value || more.length > 0) {
+        throw new Error('its DER is no name')
+      }
+      const key = der.toString('hex', type.start, type.end)
+      attributes.set(key, [...(attributes.get(key) ?? []), textOf(der, value)])
+    }
+  }
+  return attributes
+}
+
+/**
+ * A distinguished name in one spelling, as OpenSSL compares names: in any type of string and any
+ * case, with any white space.
  */
 export function nameOf(der: Buffer, name: Element): string {
-  const parts = children(der, name).map((part) => {
-    if (part.tag & constructed) return `{${nameOf(der, part)}}`
-    if (part.tag === objectIdentifier) return der.toString('hex', part.start, part.end)
-    const bytes = Buffer.from(der.subarray(part.start, part.end))
-    const wide = part.tag === bmpString && bytes.length % 2 === 0
-    const text = wide ? bytes.swap16().toString('utf16le') : bytes.toString()
-    return JSON.stringify(text.toLowerCase().trim().replace(/\s+/g, ' '))
-  })
-  return parts.join()
+  const parts = children(der, name).map((part) =>
+    part.tag & constructed ? `{${nameOf(der, part)}}` : valueOf(der, part),
+  )
+  // The values of a SET have no order of their own.
+  return (name.tag === set ? parts.toSorted() : parts).join()
+}
+
+/** A text in one spelling; what is none, byte by byte. */
+function valueOf(der: Buffer, value: Element): string {
+  try {
+    const text = textOf(der, value).replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
+    return JSON.stringify(text.replace(/[\t-\r ]+/g, ' ').replace(/^ | $/g, ''))
+  } catch {
+    return `${value.tag}:${der.toString('hex', value.start, value.end)}`
+  }
 }

@@ -1,62 +1,60 @@
-/** The certificate that the other side of a TLS socket presented, verified or not. */
+/** The certificates that the other side of a TLS socket presented, verified or not. */
 
 import { X509Certificate } from 'node:crypto'
-import type { TLSSocket } from 'node:tls'
-import { element, sequence } from './der.ts'
+import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
+import { element, notAfterOf, sequence } from './der.ts'
 
-const presented = new WeakMap<TLSSocket, X509Certificate>()
-const servers = new WeakMap<TLSSocket, Buffer>()
+const presented = new WeakMap<TLSSocket, Buffer>()
 
 /**
- * Keeps the certificate of a server, in DER, as its name was checked. On a client, Node 20 takes
- * the first certificate out of the chain with every `getPeerX509Certificate()`, so that whoever
- * asks after somebody else is given an intermediate.
+ * Keeps the certificate of a server, in DER, as its name was checked. An application that calls
+ * `getPeerX509Certificate()` takes it out of Node's chain, and the next call gets an intermediate.
  */
 export function keepServerCertificate(socket: TLSSocket, certificate: Buffer): void {
-  servers.set(socket, certificate)
+  presented.set(socket, certificate)
 }
 
-/** The other side's certificate; undefined if it presented none. */
-export function presentedCertificate(socket: TLSSocket): X509Certificate | undefined {
+/**
+ * The other side's certificate, in DER; undefined if it presented none. Read once.
+ *
+ * Not by `getPeerX509Certificate()`, which loses the memory of the whole chain with each call
+ * (docs/decisions/0050-a-call-that-leaks.md).
+ */
+export function presentedCertificate(socket: TLSSocket): Buffer | undefined {
   const known = presented.get(socket)
   if (known) return known
-  const kept = servers.get(socket)
-  const certificate = kept
-    ? new X509Certificate(kept)
-    : // Of a session that was resumed, a client is told none.
-      (socket.getPeerX509Certificate() ?? resumedCertificate(socket))
+  // Node gives a client none on a resumed session. Null once the socket is destroyed.
+  const certificate =
+    (socket.getPeerCertificate(false)?.raw as Buffer | undefined) ?? resumedCertificate(socket)
   if (certificate) presented.set(socket, certificate)
   return certificate
 }
 
-function resumedCertificate(socket: TLSSocket): X509Certificate | undefined {
-  const session = socket.isSessionReused() ? socket.getSession() : undefined
-  if (!session) return undefined
-  try {
-    return certificateOf(session)
-  } catch {
-    return undefined
+const longestChain = 16
+
+/**
+ * The intermediates that came with a certificate, as far as one has issued the other; none on a
+ * resumed session. Reads them anew with each call, at a cost that grows with the chain.
+ */
+export function presentedIssuers(socket: TLSSocket): X509Certificate[] {
+  const issuers: X509Certificate[] = []
+  let one: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true)
+  while (one && one.issuerCertificate !== one && issuers.length < longestChain) {
+    one = one.issuerCertificate
+    if (one?.raw) issuers.push(new X509Certificate(one.raw))
   }
+  return issuers
 }
 
-// SSL_SESSION_ASN1 of OpenSSL (ssl/ssl_asn1.c): `peer`, explicitly tagged [3].
-const peer = 0xa3
-
-/** The certificate within a session as OpenSSL writes it; newer versions of Node put a text before it. */
-function certificateOf(session: Buffer): X509Certificate | undefined {
-  for (let start = session.indexOf(sequence); start >= 0;) {
-    const whole = element(session, start)
-    if (whole?.end === session.length) {
-      for (let at = whole.start; at < whole.end;) {
-        const part = element(session, at)
-        if (!part) return undefined
-        if (part.tag === peer) return new X509Certificate(session.subarray(part.start, part.end))
-        at = part.end
-      }
-    }
-    start = session.indexOf(sequence, start + 1)
-  }
-  return undefined
+/**
+ * Looks at the date of a certificate where a session is resumed: Node takes over the verdict of the
+ * full handshake, and the certificate may have expired since.
+ */
+export function checkResumedDate(socket: TLSSocket): void {
+  if (!socket.authorized || !socket.isSessionReused()) return
+  const certificate = presentedCertificate(socket)
+  if (!certificate || notAfterOf(certificate) > Date.now()) return
+  Object.assign(socket, { authorized: false, authorizationError: 'CERT_HAS_EXPIRED' })
 }
 
 /**
@@ -71,4 +69,33 @@ export function hasVerifiedCertificate(
   if (!socket.authorized) return false
   if (!socket.isSessionReused() && !pskCallback) return true
   return presentedCertificate(socket) !== undefined
+}
+
+function resumedCertificate(socket: TLSSocket): Buffer | undefined {
+  const session = socket.isSessionReused() ? socket.getSession() : undefined
+  return session && certificateOf(session)
+}
+
+// SSL_SESSION_ASN1 of OpenSSL (ssl/ssl_asn1.c): `peer`, explicitly tagged [3].
+const peer = 0xa3
+
+/** The certificate within a session as OpenSSL writes it; newer versions of Node put a text before it. */
+function certificateOf(session: Buffer): Buffer | undefined {
+  for (let start = session.indexOf(sequence); start >= 0;) {
+    const whole = element(session, start)
+    if (whole?.end === session.length) {
+      for (let at = whole.start; at < whole.end;) {
+        const part = element(session, at)
+        if (!part) return undefined
+        if (part.tag === peer) return wholeElement(session.subarray(part.start, part.end))
+        at = part.end
+      }
+    }
+    start = session.indexOf(sequence, start + 1)
+  }
+  return undefined
+}
+
+function wholeElement(der: Buffer): Buffer | undefined {
+  return element(der, 0)?.end === der.length ? der : undefined
 }

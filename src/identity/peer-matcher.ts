@@ -3,6 +3,7 @@
 import { isIP } from 'node:net'
 import { CioError } from '../errors.ts'
 import { optionError } from '../options.ts'
+import { compilePattern } from '../pattern.ts'
 import { type Peer, canonicalAddress } from './peer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
@@ -161,7 +162,7 @@ function byFields(owner: string, wanted: object): PeerMatcher {
         `${owner}: a rule has no field \`${name}\`; it has ${known}`,
       )
     }
-    return byField(field, compilePattern(owner, name, match, field))
+    return byField(field, compileTextPattern(owner, name, match, field))
   })
   if (tests.length === 0)
     throw optionError(owner, 'who', 'an object with at least one field', wanted)
@@ -172,7 +173,7 @@ function byField({ of }: Field, matches: (text: string) => boolean) {
   return (peer: Peer): boolean => of(peer).some(matches)
 }
 
-function compilePattern(
+function compileTextPattern(
   owner: string,
   name: string,
   match: unknown,
@@ -185,13 +186,11 @@ function compilePattern(
     return (text) => normalise(text) === wanted
   }
   if (match instanceof RegExp) {
-    // A global or sticky pattern remembers where it was, and would let in every other time.
-    const flags = match.flags.replace(/[gy]/g, '').replace('i', '')
-    const pattern = new RegExp(match.source, anyCase || match.ignoreCase ? `${flags}i` : flags)
-    return (text) => pattern.test(text) || pattern.test(normalise(text))
+    const holds = compilePattern(match, anyCase)
+    return (text) => holds(text) || holds(normalise(text))
   }
   if (Array.isArray(match)) {
-    const each = match.map((one) => compilePattern(owner, name, one, field))
+    const each = match.map((one) => compileTextPattern(owner, name, one, field))
     return (text) => each.some((matches) => matches(text))
   }
   throw optionError(owner, name, 'a string, a RegExp, or an array of these', match)

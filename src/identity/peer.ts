@@ -1,7 +1,8 @@
 /** A verified certificate as an identity. */
 
-import { type X509Certificate, createHash } from 'node:crypto'
-import { SocketAddress, isIPv4, isIPv6 } from 'node:net'
+import { X509Certificate, createHash } from 'node:crypto'
+import { SocketAddress, isIP, isIPv4, isIPv6 } from 'node:net'
+import { attributesOf, certificateFields, children } from './der.ts'
 
 /** Subject alternative names by kind, as the certificate has them; addresses in canonical form. */
 export interface PeerNames {
@@ -11,6 +12,14 @@ export interface PeerNames {
   readonly ip: readonly string[]
 }
 
+// Types of attributes of a name, by the hexadecimal of their object identifiers.
+const commonName = '550403'
+const organization = '55040a'
+const organizationalUnit = '55040b'
+
+const alternativeNames = '551d11'
+const extensions = 0xa3
+
 /**
  * Who the other side is, by a certificate that was verified. Everything is read from the
  * certificate when it is first asked for.
@@ -18,17 +27,25 @@ export interface PeerNames {
  * `ctx.peer` is null unless there is such a certificate: an unverified one never becomes a Peer.
  */
 export class Peer {
-  readonly certificate: X509Certificate
-  #subject: Readonly<Record<string, string | readonly string[] | undefined>> | undefined
+  readonly #der: Buffer
+  #certificate: X509Certificate | undefined
+  #subject: ReadonlyMap<string, readonly string[]> | null | undefined
   #names: PeerNames | null | undefined
 
-  constructor(certificate: X509Certificate) {
-    this.certificate = certificate
+  /** @param certificate As Node has it, or in DER */
+  constructor(certificate: X509Certificate | Buffer) {
+    this.#der = certificate instanceof X509Certificate ? certificate.raw : certificate
+    if (certificate instanceof X509Certificate) this.#certificate = certificate
+  }
+
+  /** As Node has it, without its issuers. */
+  get certificate(): X509Certificate {
+    return (this.#certificate ??= new X509Certificate(this.#der))
   }
 
   /** The common name; null if there is none, or more than one, or one with a NUL in it. */
   get name(): string | null {
-    const names = values(this.#subjectOf().CN)
+    const names = this.#values(commonName)
     const [name] = names
     return name === undefined || names.length > 1 || name.includes('\0') ? null : name
   }
@@ -38,14 +55,14 @@ export class Peer {
     return this.#namesOrNull() ?? nobody
   }
 
-  /** Organizations of the subject, usually one. */
+  /** Organizations of the subject, usually one; none if the subject cannot be read. */
   get organization(): readonly string[] {
-    return values(this.#subjectOf().O)
+    return this.#values(organization)
   }
 
-  /** Organizational units of the subject. */
+  /** Organizational units of the subject; none if the subject cannot be read. */
   get organizationalUnit(): readonly string[] {
-    return values(this.#subjectOf().OU)
+    return this.#values(organizationalUnit)
   }
 
   /** SHA-256 of the certificate, in upper-case pairs with colons, as Node has it. */
@@ -78,38 +95,58 @@ export class Peer {
   }
 
   /**
-   * Why no rule about names can hold for this certificate, or null. Lists turn away who has a
-   * defect, whatever they say otherwise.
+   * Why no rule about names can hold for this certificate, or null. Lists refuse a certificate with
+   * a defect, whatever they say otherwise.
    */
   get defect(): string | null {
-    const subject = this.#subjectOf()
-    if (values(subject.CN).length > 1) return 'its certificate has more than one common name'
-    const all = Object.values(subject).flatMap(values)
-    if (all.some((value) => value.includes('\0'))) return 'its certificate has a NUL in a name'
+    const subject = this.#subjectOrNull()
+    if (!subject) return 'the subject of its certificate cannot be read'
+    if (this.#values(commonName).length > 1) return 'its certificate has more than one common name'
     const names = this.#namesOrNull()
     if (!names) return 'the alternative names of its certificate cannot be read'
-    if (Object.values(names).some((kind: string[]) => kind.some((value) => value.includes('\0')))) {
-      return 'its certificate has a NUL in a name'
-    }
-    return null
+    const all = [...subject.values(), ...(Object.values(names) as string[][])].flat()
+    return all.some((name) => name.includes('\0')) ? 'its certificate has a NUL in a name' : null
   }
 
-  #subjectOf(): Readonly<Record<string, string | readonly string[] | undefined>> {
-    // Empty subjects are undefined here, whatever the declarations say.
-    return (this.#subject ??= { ...this.certificate.toLegacyObject().subject })
+  #values(type: string): readonly string[] {
+    return this.#subjectOrNull()?.get(type) ?? []
+  }
+
+  /** From the DER: Node leaves out a value that it cannot read, or the whole subject. */
+  #subjectOrNull(): ReadonlyMap<string, readonly string[]> | null {
+    if (this.#subject !== undefined) return this.#subject
+    try {
+      return (this.#subject = attributesOf(this.#der, certificateFields(this.#der).subject))
+    } catch {
+      return (this.#subject = null)
+    }
   }
 
   #namesOrNull(): PeerNames | null {
-    return (this.#names ??= parseNames(this.certificate.subjectAltName))
+    if (this.#names !== undefined) return this.#names
+    try {
+      const text = this.certificate.subjectAltName as string | null | undefined
+      // Also where Node has no text for what is there.
+      const readable =
+        text != null && text !== '' ? true : !hasExtension(this.#der, alternativeNames)
+      return (this.#names = readable ? parseNames(text ?? undefined) : null)
+    } catch {
+      return (this.#names = null)
+    }
   }
 }
 
-const nobody: PeerNames = { dns: [], uri: [], email: [], ip: [] }
-
-function values(value: string | readonly string[] | undefined): readonly string[] {
-  if (value === undefined) return []
-  return typeof value === 'string' ? [value] : value
+function hasExtension(der: Buffer, type: string): boolean {
+  const { rest } = certificateFields(der)
+  const holder = rest.find(({ tag }) => tag === extensions)
+  const [list] = holder ? children(der, holder) : []
+  return (list ? children(der, list) : []).some((extension) => {
+    const [id] = children(der, extension)
+    return id !== undefined && der.toString('hex', id.start, id.end) === type
+  })
 }
+
+const nobody: PeerNames = { dns: [], uri: [], email: [], ip: [] }
 
 const kinds: Readonly<Record<string, keyof PeerNames>> = {
   DNS: 'dns',
@@ -134,6 +171,8 @@ export function parseNames(text: string | undefined): PeerNames | null {
     const value = quoted === undefined ? plain! : unquote(quoted)
     if (value === null) return null
     const key = kinds[kind]
+    // Node writes the length of an address that is none.
+    if (key === 'ip' && isIP(value) === 0) return null
     if (key) names[key].push(key === 'ip' ? canonicalAddress(value) : value)
   }
   return names

@@ -5,7 +5,7 @@
  */
 
 import type { X509Certificate } from 'node:crypto'
-import { children, integer, integerOf, nameOf, sequence } from './der.ts'
+import { certificateFields, children, integer, integerOf, nameOf, sequence } from './der.ts'
 
 const block = /-----BEGIN X509 CRL-----([^-]*)-----END X509 CRL-----/g
 
@@ -22,13 +22,8 @@ export class RevocationList {
 
   has({ raw }: X509Certificate): boolean {
     if (this.#serialsByIssuer.size === 0) return false
-    const [whole] = children(raw)
-    const [body] = children(raw, whole)
-    const fields = children(raw, body)
-    // Version, in a tag of its own, is left out where it is 1.
-    const at = fields.findIndex(({ tag }) => tag === integer)
-    const serial = integerOf(raw, fields[at]!)
-    return this.#serialsByIssuer.get(nameOf(raw, fields[at + 2]!))?.has(serial) ?? false
+    const { serial, issuer } = certificateFields(raw)
+    return this.#serialsByIssuer.get(nameOf(raw, issuer))?.has(integerOf(raw, serial)) ?? false
   }
 
   /** CertificateList of RFC 5280, section 5.1. */

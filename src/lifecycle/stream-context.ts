@@ -1,6 +1,5 @@
 /** What the contexts of connections and of clients share: those with a stream. */
 
-import type { X509Certificate } from 'node:crypto'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
@@ -184,7 +183,7 @@ function withoutAddress(socket: Socket): string {
 }
 
 /** A resumed TLS 1.3 session without a certificate is `authorized` on Node 20: hence the second test. */
-function verifiedCertificate(socket: Socket | null): X509Certificate | undefined {
+function verifiedCertificate(socket: Socket | null): Buffer | undefined {
   if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined
   return presentedCertificate(socket)
 }

@@ -79,6 +79,12 @@ export class Backoff {
     const whole = Math.min(this.#delay * growth, this.#maxDelay, maxTimerDelay)
     return whole * (1 - this.#jitter * Math.random())
   }
+
+  /** Milliseconds where there is little hope: the longest delay, less at most half its jitter. */
+  longestDelay(): number {
+    const whole = Math.min(this.#maxDelay, maxTimerDelay)
+    return whole * (1 - (this.#jitter / 2) * Math.random())
+  }
 }
 
 /**

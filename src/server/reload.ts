@@ -3,7 +3,7 @@
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
 import { emitSafely } from '../lifecycle/app-events.ts'
-import { presentedCertificate } from '../identity/peer-certificate.ts'
+import { presentedIssuers } from '../identity/peer-certificate.ts'
 import { evict } from '../lifecycle/evict.ts'
 import { CioError, quote } from '../errors.ts'
 import { checkOptions } from '../known-options.ts'
@@ -81,10 +81,10 @@ async function judgeAgain(server: ServerContext, names: ServerNames): Promise<vo
 /** Why a peer that was verified would not be any more, or undefined. */
 export function trustError(ctx: StreamContext, names: ServerNames): CioError | undefined {
   const { peer, socket, remote } = ctx
-  const certificate = peer && presentedCertificate(socket as TLSSocket)
-  if (!certificate) return undefined
+  if (!peer) return undefined
   const { servername } = socket as TLSSocket & { servername?: string | false }
-  const why = names.trustOf(servername).refuses(certificate)
+  const issuers = presentedIssuers(socket as TLSSocket)
+  const why = names.trustOf(servername).refuses(peer.certificate, issuers)
   if (why === undefined) return undefined
   const name = peer.name === null ? '' : ` (${quote(peer.name)})`
   const message = `${remote}${name} was turned away by \`secure\`: its certificate ${why}`

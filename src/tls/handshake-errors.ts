@@ -1,5 +1,6 @@
 /** What went wrong with a handshake, in words. */
 
+import { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
 import type { Refusal } from '../connection-end.ts'
@@ -36,14 +37,14 @@ export function handshakeTimeoutError(remote: string, timeout: number): CioError
 /** The error of a client without a certificate that is trusted. */
 export function clientRefusedError(ctx: StreamContext): CioError {
   const socket = ctx.socket as TLSSocket
-  const certificate = presentedCertificate(socket)
-  const claim = certificate && `the subject it claims, unverified, is ${quote(certificate.subject)}`
   // An Error by its declaration, a code in fact.
   const verdict = String(socket.authorizationError)
-  const message = certificate
-    ? `${ctx.remote} was turned away by \`secure\`: its certificate is not trusted (${verdict}); ${claim}`
-    : `${ctx.remote} was turned away by \`secure\`: it presented no certificate`
-  const refusal: Refusal = certificate
+  const claim = claimOf(socket)
+  const why = claim
+    ? `its certificate is not trusted (${verdict}); ${claim}`
+    : 'it presented no certificate'
+  const message = `${ctx.remote} was turned away by \`secure\`: ${why}`
+  const refusal: Refusal = claim
     ? { step: 'secure', why: 'untrusted', verdict }
     : { step: 'secure', why: 'no_certificate' }
   return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote', end: 'untrusted', refusal })
@@ -52,4 +53,13 @@ export function clientRefusedError(ctx: StreamContext): CioError {
 /** The identity of the other side, for a log line. */
 export function whoIs({ peer }: StreamContext): string {
   return peer ? quote(peer.name ?? 'a peer without a name') : 'no peer'
+}
+
+/** The claim of a certificate that was not verified; undefined without a certificate. */
+export function claimOf(socket: TLSSocket): string | undefined {
+  const certificate = presentedCertificate(socket)
+  if (!certificate) return undefined
+  // Undefined where it is empty, whatever the declarations say.
+  const subject = (new X509Certificate(certificate).subject as string | undefined) ?? ''
+  return `the subject it claims, unverified, is ${quote(subject)}`
 }

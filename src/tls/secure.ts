@@ -7,11 +7,14 @@
  */
 
 import debug from 'debug'
-import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, connect as connectTls, createSecureContext } from 'node:tls'
 import { emitSafely } from '../lifecycle/app-events.ts'
-import { hasVerifiedCertificate, keepServerCertificate } from '../identity/peer-certificate.ts'
+import {
+  checkResumedDate,
+  hasVerifiedCertificate,
+  keepServerCertificate,
+} from '../identity/peer-certificate.ts'
 import type { ClientContext, ConnectOptions } from '../client/client.ts'
 import { nothingSaid } from '../connection-end.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
@@ -26,6 +29,7 @@ import {
   handshakeClosedError,
   handshakeReason,
 } from './handshake-errors.ts'
+import { checkRequest } from '../hello-check.ts'
 import { askedName } from '../host-name.ts'
 import { tlsWish } from '../known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
@@ -36,7 +40,13 @@ import type { ListenOptions } from '../server/server.ts'
 import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { StreamLife } from '../stream-life.ts'
-import { handshakes, namesOf, withoutRenegotiation } from './tls-server.ts'
+import {
+  choosesByName,
+  handshakes,
+  namesOf,
+  refusePfx,
+  withoutRenegotiation,
+} from './tls-server.ts'
 
 const log = debug('cio:secure')
 const defaultHandshakeTimeout = 10_000
@@ -75,12 +85,13 @@ async function handshakeOfServer(
   const names = namesOf(server)
   const socket = await serverHandshake(ctx, server, options)
   putOnTop(ctx, socket)
-  if (socket.getProtocol() === 'TLSv1.3') socket._final = endNextTurn
   if (socket.destroyed) {
     // Which still knows whose it was.
     ctx.socket = raw
     throw handshakeClosedError(ctx, ctx.remote, socket.errored)
   }
+  checkRequest(ctx, socket, choosesByName(options))
+  checkResumedDate(socket)
   const { requestCert, rejectUnauthorized } = options
   if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket, options)) {
     throw clientRefusedError(ctx)
@@ -91,14 +102,6 @@ async function handshakeOfServer(
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
   lifeOf<StreamLife>(ctx).secure()
   emitSafely(ctx.app, 'secure', ctx)
-}
-
-/**
- * Ends a socket in the next turn of the event loop. Right after the handshake its session tickets
- * are still to be sent, and Node would leave them and the end half done.
- */
-function endNextTurn(this: TLSSocket, done: (error?: Error | null) => void): void {
-  setImmediate(() => Socket.prototype._final.call(this, done))
 }
 
 /** Not put back afterwards: the end of the TLS socket is the end of the one beneath. */
@@ -194,6 +197,7 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
   const { options, remote } = ctx
   const { handshakeTimeout = defaultHandshakeTimeout } = options
   checkDuration('connect', 'handshakeTimeout', handshakeTimeout)
+  refusePfx('connect', options)
   const raw = ctx.stream
   const checkName = serverNameCheck(options)
   const { session } = options

@@ -22,6 +22,13 @@ export function canonicalName(name: string): string | undefined {
   return hostName.test(canonical) ? canonical : undefined
 }
 
+const letters = /^[a-z\d._-]+$/i
+
+/** The canonical form of a name that a client asks for; null where it asks for none that is one. */
+export function serverNameOf(name: string | false | null | undefined): string | null {
+  return (name && letters.test(name) && canonicalName(name)) || null
+}
+
 /** Who is trusted under a name: its own CAs and lists, or those of the server. */
 function trustOptions(options: ListenOptions, named?: CertsOptions): TrustOptions {
   const { ca, crl, allowPartialTrustChain } = options as TrustOptions

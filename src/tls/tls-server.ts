@@ -1,9 +1,11 @@
 /** The `tls.Server` that does the handshakes of a server, and never listens. */
 
 import { constants, createHash } from 'node:crypto'
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, type TlsOptions, createServer } from 'node:tls'
 import { CioError } from '../errors.ts'
+import { keepName } from '../hello-check.ts'
 import { tlsWish } from '../known-options.ts'
 import { checkDuration, maxTimerDelay } from '../options.ts'
 import { conceal, revealed } from '../secret-options.ts'
@@ -29,23 +31,51 @@ export const handshakes: Map<Duplex, Handshake> = new Map()
 export function createTlsServer(options: ListenOptions): Server | null {
   checkDuration('listen', 'handshakeTimeout', options.handshakeTimeout ?? Infinity)
   if (!hasIdentity(options)) return null
+  refusePfx('listen', options)
 
   const settings = settingsOf(options)
   const server: Server = createServer({
     ...revealed(options),
     ...settings,
-    ...(options.sni && {
-      SNICallback: (name, done) => namesOf(server).find(name, done),
-    }),
+    ...(choosesByName(options) && { SNICallback: chooseByName }),
     rejectUnauthorized: false,
     // Ours is a deadline; Node's starts again with every byte, and closes nothing.
     handshakeTimeout: maxTimerDelay,
   } as TlsOptions)
   conceal(server)
+  /** Node calls it on the socket of the handshake. */
+  function chooseByName(this: TLSSocket, name: string, done: ChosenByName): void {
+    keepName(this, name)
+    if (options.sni) namesOf(server).find(name, done)
+    else options.SNICallback!.call(this, name, done)
+  }
   names.set(server, new ServerNames(options, settings.sessionIdContext))
-  server.on('secureConnection', (socket) => handshakes.get(rawOf(socket))?.resolve(socket))
+  server.on('secureConnection', (socket) => {
+    if (socket.getProtocol() === 'TLSv1.3') socket._final = endNextTurn
+    handshakes.get(rawOf(socket))?.resolve(socket)
+  })
   server.on('tlsClientError', (error, socket) => handshakes.get(rawOf(socket))?.reject(error))
   return server
+}
+
+/**
+ * Node would trust every certificate of such a file; `certs` has put its key and chain in its place.
+ *
+ * @throws `ERR_CIO_CERTIFICATE`: `certs` is not in the pipeline
+ */
+export function refusePfx(owner: string, { pfx }: { readonly pfx?: unknown }): void {
+  if (pfx === undefined) return
+  throw new CioError(
+    'ERR_CIO_CERTIFICATE',
+    `${owner}: \`pfx\` is read by \`certs\`, which is not in the pipeline; leave it there, or give \`key\` and \`cert\``,
+  )
+}
+
+type ChosenByName = Parameters<NonNullable<TlsOptions['SNICallback']>>[1]
+
+/** Whether the name that a client asks for decides about the certificate. */
+export function choosesByName({ sni, SNICallback }: ListenOptions): boolean {
+  return sni !== undefined || SNICallback !== undefined
 }
 
 /**
@@ -104,6 +134,14 @@ export function withoutRenegotiation({
   readonly secureOptions?: number | undefined
 }): number {
   return secureOptions | constants.SSL_OP_NO_RENEGOTIATION
+}
+
+/**
+ * Ends a socket in the next turn of the event loop. Right after the handshake its session tickets
+ * are still to be sent, and Node would leave them and the end half done.
+ */
+function endNextTurn(this: TLSSocket, done: (error?: Error | null) => void): void {
+  setImmediate(() => Socket.prototype._final.call(this, done))
 }
 
 interface Beneath {

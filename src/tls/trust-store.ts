@@ -55,14 +55,10 @@ export class TrustStore {
   }
 
   /**
-   * Why a certificate that came out of a handshake would not be accepted now; undefined if it
-   * would. Its intermediates are those that it came with.
+   * Why a certificate that came out of a handshake would not be accepted now, by the intermediates
+   * that it came with; undefined if it would.
    */
-  refuses(leaf: X509Certificate): string | undefined {
-    const presented: X509Certificate[] = []
-    for (let one = leaf.issuerCertificate; one; one = one.issuerCertificate) {
-      if (presented.push(one) === longestChain) break
-    }
+  refuses(leaf: X509Certificate, presented: readonly X509Certificate[] = []): string | undefined {
     return this.#refuses(leaf, presented, longestChain)
   }
 
@@ -72,9 +68,9 @@ export class TrustStore {
     depth: number,
   ): string | undefined {
     const { fingerprint256, validTo } = certificate
+    if (Date.parse(validTo) < Date.now()) return 'has expired, or depends on one that has'
     if (this.#accepted.has(fingerprint256)) return undefined
     if (this.#revoked.has(certificate)) return 'is revoked, or depends on one that is'
-    if (Date.parse(validTo) < Date.now()) return 'has expired, or depends on one that has'
 
     let why: string | undefined = 'leads to no CA that is trusted any more'
     if (this.#isAnchor(certificate)) why = undefined

@@ -1,7 +1,8 @@
 /** Whether a server's certificate is for the name that was asked for. */
 
+import { X509Certificate } from 'node:crypto'
 import { type PeerCertificate, type TLSSocket, checkServerIdentity } from 'node:tls'
-import { presentedCertificate } from '../identity/peer-certificate.ts'
+import { checkResumedDate, presentedCertificate } from '../identity/peer-certificate.ts'
 import type { ClientContext, ConnectOptions } from '../client/client.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { askedName } from '../host-name.ts'
@@ -19,11 +20,23 @@ export function serverNameCheck({
   }
 }
 
-/** Node does not check the name again when a session is resumed, whatever name that was for. */
+/**
+ * Node checks neither the name nor the date again when a session is resumed, whatever name that was
+ * for.
+ */
 export function checkResumedServer({ options, remote }: ClientContext, socket: TLSSocket): void {
+  const wasAuthorized = socket.authorized
+  checkResumedDate(socket)
+  if (wasAuthorized && !socket.authorized && options.rejectUnauthorized !== false) {
+    const cause = Object.assign(new Error('the certificate has expired since it was verified'), {
+      code: 'CERT_HAS_EXPIRED',
+    })
+    throw serverRefusedError(remote, cause)
+  }
   const certificate = presentedCertificate(socket)
   if (!certificate || !socket.authorized) return
-  const error = serverNameCheck(options)(askedName(options).host, certificate.toLegacyObject())
+  const named = new X509Certificate(certificate).toLegacyObject()
+  const error = serverNameCheck(options)(askedName(options).host, named)
   if (!error) return
   const authorizationError = (error as NodeJS.ErrnoException).code ?? error.message
   Object.assign(socket, { authorized: false, authorizationError })

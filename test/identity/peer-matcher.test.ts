@@ -87,6 +87,14 @@ for (const [what, who, name] of not) {
   })
 }
 
+test('a sticky pattern holds at the beginning of a name alone', (t) => {
+  const mallory = peer('mallory')
+  t.true(compilePeerMatcher('list', /mall/y)(mallory, ctx))
+  t.false(compilePeerMatcher('list', /lory/y)(mallory, ctx))
+  t.false(compilePeerMatcher('list', { cn: /lory/gy })(mallory, ctx))
+  t.true(compilePeerMatcher('list', /lory/g)(mallory, ctx))
+})
+
 test('a pattern that is global or sticky holds every time', (t) => {
   for (const pattern of [/alice/g, /alice/y, /alice/gy]) {
     const rule = compilePeerMatcher('test', pattern)

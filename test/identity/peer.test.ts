@@ -71,8 +71,33 @@ test('names of other kinds are passed over, whatever they hold', (t) => {
   const { names, name, defect } = peer('otherNames')
   t.is(defect, null)
   t.is(name, null)
-  t.deepEqual([names.dns, names.uri, names.email], [['bob'], [], []])
+  t.deepEqual(names, { dns: ['bob'], uri: [], email: [], ip: [] })
 })
+
+for (const file of ['oddAddress', 'noAddress', 'noNames']) {
+  test(`alternative names that cannot be read (${file}) are a defect`, (t) => {
+    t.regex(peer(file).defect ?? '', /alternative names .* cannot be read/)
+    t.deepEqual(peer(file).names, { dns: [], uri: [], email: [], ip: [] })
+  })
+}
+
+for (const file of ['bitString', 'sequenceName', 'bitStringUnit', 'constructedName']) {
+  test(`a subject with a name that cannot be read (${file}) is a defect, and no name`, (t) => {
+    t.regex(peer(file).defect ?? '', /subject .* cannot be read/)
+    t.is(peer(file).name, null)
+    t.deepEqual(peer(file).organizationalUnit, [])
+  })
+}
+
+for (const [file, name] of [
+  ['t61', 'ålice'],
+  ['universal', 'alice ☃'],
+] as const) {
+  test(`a name in any type of string that has text is read (${file})`, (t) => {
+    t.is(peer(file).name, name)
+    t.is(peer(file).defect, null)
+  })
+}
 
 test('a name in UTF-8 and one in a BMPString are read', (t) => {
   t.is(peer('unicode').name, 'älice ☃')

@@ -8,6 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { inspect, promisify } from 'node:util'
 import { type CertsOptions, type ListenOptions, Cio, certs, loadCerts } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { forgeList } from '../support/forge.ts'
 import { closeAfter, listenBare, serve } from '../support/serve.ts'
 import { writeGreeting, recordEvents, connectTls } from '../support/tls.ts'
 
@@ -140,6 +141,22 @@ test('ctx.options has the contents under the names of Node', async (t) => {
     [[contents('server.key')], [contents('server.crt')], [contents('root.crt')]],
   )
   t.deepEqual([rest.private, rest.public, rest.root], [undefined, undefined, undefined])
+})
+
+test('every list of a file counts, not the first alone', async (t) => {
+  const app = new Cio().useConnection(writeGreeting)
+  const told = recordEvents(app)
+  const lists = [forgeList('utf8', 'other', '4711'), contents('revoked.crl').toString()]
+  for (const crl of [lists.join(''), lists.toReversed().join('about the next list\n')]) {
+    const server = await serve(t, app, {
+      ...identity('server'),
+      ca: path('root.crt'),
+      crl: Buffer.from(crl),
+    })
+    t.is((await connectTls(t, server, loaded('alice'))).said, 'hello alice')
+    t.is((await connectTls(t, server, loaded('revoked'))).said, '')
+    t.regex(told.reject.at(-1)!.message, /CERT_REVOKED/)
+  }
 })
 
 test('a revocation list turns away who is on it', async (t) => {

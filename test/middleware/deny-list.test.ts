@@ -51,6 +51,13 @@ for (const [what, file] of [
   ['two common names in one set', 'multiValued'],
   ['a NUL in the common name', 'nulUtf8'],
   ['a NUL in a DNS name', 'nulDns'],
+  ['a common name of bits', 'bitString'],
+  ['an organization of bits', 'bitStringUnit'],
+  ['a common name that is a sequence', 'sequenceName'],
+  ['a common name in pieces', 'constructedName'],
+  ['an address of five bytes', 'oddAddress'],
+  ['an address of no bytes', 'noAddress'],
+  ['alternative names without a name', 'noNames'],
 ] as const) {
   test(`who cannot be told apart is turned away: ${what}`, async (t) => {
     for (const rejectUnauthorized of [true, false]) {

@@ -389,6 +389,138 @@ test('who still holds a client that is over is told so', async (t) => {
   t.deepEqual(await ctx.messages.next(), { done: true, value: undefined })
 })
 
+const coded = (code: unknown, more: object = {}): Error =>
+  Object.assign(new Error(`it failed by ${String(code)}`), { code, ...more })
+
+for (const [what, error, isRetried] of [
+  ['a full backlog of a Unix socket', coded('EAGAIN', { syscall: 'connect' }), true],
+  ['a name server that fails (adhdtech/DRP#120)', coded('ESERVFAIL', { syscall: 'queryA' }), true],
+  ['a code that nobody has heard of', coded('ESOMETHING'), true],
+  ['a number for a code', coded(5), true],
+  ['no code', new Error('the tunnel is not there'), true],
+  ['a DOMException of a deadline', new DOMException('too late', 'TimeoutError'), true],
+  ['a DOMException of an abort', new DOMException('enough', 'AbortError'), false],
+  ['a mistake in a program', new TypeError('it is not a function'), false],
+  ['a permission that is missing', coded('EACCES', { syscall: 'connect' }), false],
+  ['a file that is not there', coded('ENOENT', { syscall: 'open' }), false],
+  ['a path that is too long', coded('ENAMETOOLONG', { syscall: 'connect' }), false],
+] as const) {
+  for (const targets of [undefined, [{ port: 1 }, { port: 2 }]]) {
+    const many = targets ? ', by each of two targets' : ''
+    test(`${what} is ${isRetried ? '' : 'not '}tried again${many}`, async (t) => {
+      const { port } = await bare(t)
+      let tries = 0
+      const app = client(t, { retries: 3 })
+      const connecting = app.connect({
+        host,
+        port,
+        ...(targets && { targets }),
+        createConnection: (options, signal) => {
+          tries += 1
+          if (tries <= (targets?.length ?? 1)) throw error
+          return openSocket({ ...options, port }, signal)
+        },
+      })
+      if (isRetried) t.true((await connecting).connected)
+      else if (targets) await t.throwsAsync(connecting, { code: 'ERR_CIO_CONNECT' })
+      else t.is(await connecting.catch((thrown: unknown) => thrown), error)
+    })
+  }
+}
+
+test('a connection that broke by a DOMException is followed by another', async (t) => {
+  const { port } = await bare(t)
+  const made: Socket[] = []
+  const app = client(t)
+  await app.connect({
+    host,
+    port,
+    createConnection: async (options, signal) => {
+      made.push(await openSocket(options, signal))
+      return made.at(-1)!
+    },
+  })
+  const back = nextEvent(app, 'connect')
+  made[0]!.destroy(new DOMException('too late', 'TimeoutError'))
+  await back
+  t.is(made.length, 2)
+})
+
+/** Places that a client of TLS comes to: the server, and a stranger in its place. */
+async function places(t: ExecutionContext) {
+  const good = await serve(
+    t,
+    new Cio().useConnection((_ctx, next) => next()),
+    identity('server'),
+  )
+  const selfSigned = await bare(t, createTlsServer(loaded('selfSigned')))
+  // A fatal alert in plain text, which anybody on the way can send: `unknown_ca`.
+  const alert = await bare(
+    t,
+    createServer((socket) =>
+      socket.once('data', () => socket.end(Buffer.from('15030100020230', 'hex'))),
+    ),
+  )
+  return { good, selfSigned, alert }
+}
+
+for (const [stranger, event, code] of [
+  ['selfSigned', 'reject', 'ERR_CIO_REJECTED'],
+  ['alert', 'remoteError', 'ERR_CIO_HANDSHAKE'],
+] as const) {
+  for (const reads of [false, true]) {
+    const how = reads ? ', whose handler reads to the end' : ''
+    test(`a stranger (${stranger}) does not end a client that was connected before${how}`, async (t) => {
+      const all = await places(t)
+      let port = all.good.port
+      const app = client(t, { delay: 1, maxDelay: 7, jitter: 0, factor: 1 })
+      const secured: unknown[] = []
+      app.on('secure', () => secured.push(port))
+      if (reads) {
+        app.useClient(async ({ messages }) => {
+          for await (const line of messages) t.fail(line)
+        })
+      }
+      const first = once(app, 'secure')
+      const connecting = app.connect({
+        host: 'localhost',
+        ca: path('root.crt'),
+        createConnection: (options, signal) => openSocket({ ...options, host, port }, signal),
+      })
+      connecting.catch(() => {})
+      await first
+      if (!reads) await connecting
+
+      port = all[stranger].port
+      const told: [Error, ...unknown[]][] = []
+      app.on(event, (...details: [Error, ...unknown[]]) => told.push(details))
+      const delays: number[] = []
+      const twice = deferred()
+      app.on('reconnect', ({ delay, error }) => {
+        if (codeOf(error) === code && delays.push(delay) === 2) twice.resolve()
+      })
+      all.good.connections.forEach((ctx) => ctx.destroy())
+      await twice.promise
+      const back = once(app, 'secure')
+      port = all.good.port
+      await back
+      t.deepEqual(new Set(delays), new Set([7]))
+      t.true(told.length >= 2)
+      t.is(codeOf(told[0]![0]), code)
+      t.deepEqual(secured, [port, port])
+    })
+  }
+
+  test(`a stranger (${stranger}) ends a client that was never connected`, async (t) => {
+    const all = await places(t)
+    const app = client(t, forever)
+    app.on('reconnect', () => t.fail())
+    const { port } = all[stranger]
+    const options = { host: 'localhost', family: 4, port, ca: path('root.crt') }
+    await t.throwsAsync(app.connect(options), { code })
+  })
+}
+
 /** A server of OpenSSL's, which refuses by an alert whom it does not trust; Node's only hangs up. */
 async function strict(t: ExecutionContext, ...options: string[]): Promise<number> {
   const { key, cert } = identity('server')

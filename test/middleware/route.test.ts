@@ -71,6 +71,8 @@ const byBytes: readonly Route[] = [
   { when: { bytes: /^SSH-\d/ }, to: named('ssh') },
   { when: { bytes: Uint8Array.of(5, 1) }, to: named('socks') },
   { when: { bytes: 'HELLO' }, to: named('hello') },
+  // Sticky: at the beginning alone.
+  { when: { bytes: /MAIL/y }, to: named('mail') },
   { to: named('other') },
 ]
 
@@ -87,6 +89,8 @@ const inputs: readonly (readonly [input: string, taken: string])[] = [
   ['\x05\x02\0', 'other'],
   ['HELLO', 'hello'],
   ['HELL', 'other'],
+  ['MAIL FROM\r\n', 'mail'],
+  ['XMAIL\r\n', 'other'],
   ['', 'other'],
 ]
 

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { expectTypeOf } from 'expect-type'
 import { once } from 'node:events'
-import { type Socket, connect as connectNet, createServer } from 'node:net'
+import { connect as connectNet, createServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import {
   Cio,

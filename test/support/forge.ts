@@ -5,12 +5,24 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const commonName = '550403'
+const organization = '55040a'
 const unit = '55040b'
-const strings = { utf8: 0x0c, t61: 0x14, ia5: 0x16, bmp: 0x1e } as const
+const strings = {
+  utf8: 0x0c,
+  printable: 0x13,
+  t61: 0x14,
+  ia5: 0x16,
+  visible: 0x1a,
+  universal: 0x1c,
+  bmp: 0x1e,
+} as const
 
 const day = 24 * 60 * 60 * 1_000
 
-type Attribute = readonly [oid: string, type: keyof typeof strings, value: string]
+/** A value as a string of a type, or as it stands in the DER. */
+type Attribute =
+  | readonly [oid: string, type: keyof typeof strings, value: string]
+  | readonly [oid: string, value: Buffer]
 
 function der(tag: number, ...parts: readonly Buffer[]): Buffer {
   const content = Buffer.concat(parts)
@@ -27,12 +39,19 @@ const utcTime = (time: number): Buffer =>
 
 function distinguishedName(attributes: readonly Attribute[]): Buffer {
   return sequence(
-    ...attributes.map(([type, string, value]) => {
-      const encoded = Buffer.from(value, string === 'bmp' ? 'utf16le' : 'utf8')
-      if (string === 'bmp') encoded.swap16()
-      return der(0x31, sequence(oid(type), der(strings[string], encoded)))
-    }),
+    ...attributes.map(([type, string, value]) =>
+      der(0x31, sequence(oid(type), typeof string === 'string' ? encoded(string, value) : string)),
+    ),
   )
+}
+
+function encoded(type: keyof typeof strings, value: string): Buffer {
+  const points = Array.from(value, (character) => character.codePointAt(0)!)
+  const width = type === 'bmp' ? 2 : type === 'universal' ? 4 : 1
+  if (type === 'utf8') return der(strings[type], Buffer.from(value))
+  const bytes = Buffer.alloc(points.length * width)
+  for (const [index, point] of points.entries()) bytes.writeUIntBE(point, index * width, width)
+  return der(strings[type], bytes)
 }
 
 function extension(id: string, value: Buffer): Buffer {
@@ -44,13 +63,13 @@ function forge(
   directory: string,
   file: string,
   subject: readonly Attribute[],
-  alternativeNames: readonly Buffer[] = [],
+  alternativeNames?: readonly Buffer[],
   until: number = Date.now() + 10 * day,
 ): void {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const ecdsaWithSha256 = sequence(oid('2a8648ce3d040302'))
   const extensions = [extension('551d25', sequence(oid('2b06010505070302')))]
-  if (alternativeNames.length > 0) {
+  if (alternativeNames) {
     extensions.push(extension('551d11', sequence(...alternativeNames)))
   }
   const body = sequence(
@@ -97,11 +116,20 @@ export function forgeAll(directory: string): void {
       der(0xa0, oid('2b060104018237140203'), der(0xa0, der(strings.utf8, Buffer.from('alice')))),
       der(0xa4, distinguishedName([alice, [unit, 'utf8', 'a, DNS:alice']])),
       der(0x88, Buffer.from('2a0304', 'hex')),
-      // An address of five bytes.
-      der(0x87, Buffer.from([1, 2, 3, 4, 5])),
       dns('bob'),
     ],
   )
+  // An address of five bytes, and one of none.
+  forge(directory, 'oddAddress', [alice], [dns('alice'), der(0x87, Buffer.from([1, 2, 3, 4, 5]))])
+  forge(directory, 'noNames', [alice], [])
+  forge(directory, 'noAddress', [alice], [der(0x87)])
+  const bits = der(0x03, Buffer.from([0, 1]))
+  forge(directory, 'bitString', [alice, [commonName, bits]])
+  forge(directory, 'sequenceName', [[commonName, sequence(oid(commonName))]])
+  forge(directory, 'bitStringUnit', [alice, [unit, 'utf8', 'ops'], [organization, bits]])
+  forge(directory, 'constructedName', [[commonName, der(0x2c, encoded('utf8', 'alice'))]])
+  forge(directory, 't61', [[commonName, 't61', 'ålice']])
+  forge(directory, 'universal', [[commonName, 'universal', 'alice ☃']])
 }
 
 /**
@@ -109,5 +137,15 @@ export function forgeAll(directory: string): void {
  * seconds. Written to `directory`, which has the key of the CA.
  */
 export function forgeUntil(directory: string, file: string, until: number): void {
-  forge(directory, file, [[commonName, 'utf8', 'alice']], [], until)
+  forge(directory, file, [[commonName, 'utf8', 'alice']], undefined, until)
+}
+
+/** A revocation list of a CA by this name, for one serial number; signed by nobody. */
+export function forgeList(type: keyof typeof strings, issuer: string, serial: string): string {
+  const algorithm = sequence(oid('2a8648ce3d040302'))
+  const entry = sequence(der(0x02, Buffer.from(serial, 'hex')), utcTime(Date.now()))
+  const name = distinguishedName([[commonName, type, issuer]])
+  const body = sequence(algorithm, name, utcTime(Date.now()), sequence(entry))
+  const whole = sequence(body, algorithm, der(0x03, Buffer.from([0])))
+  return `-----BEGIN X509 CRL-----\n${whole.toString('base64')}\n-----END X509 CRL-----\n`
 }

@@ -127,6 +127,12 @@ export function makeCertificates(folder: string): void {
   sign('viaNotCa', '/CN=alice', 'notCa', client)
   chain('viaNotCa', 'notCa')
   self('selfSigned', '/CN=alice', 5, client)
+  // 86 kB behind a certificate: what a peer may send along, whatever it is for.
+  self('bulky', '/CN=bulky', 5, `nsComment=${'x'.repeat(3900)}`)
+  for (const name of ['alice', 'selfSigned']) {
+    copy(`${name}.key`, `${name}Bulky.key`)
+    write(`${name}Bulky.crt`, read(`${name}.crt`) + read('bulky.crt').repeat(20))
+  }
   self('fakeRoot', '/CN=root', 5, 'basicConstraints=critical,CA:true')
   sign('viaFakeRoot', '/CN=alice', 'fakeRoot', client)
 

@@ -7,17 +7,22 @@ import { join } from 'node:path'
 import { once } from 'node:events'
 import { type TLSSocket, createServer, connect, rootCertificates } from 'node:tls'
 import { trustHash } from '../../src/kit.ts'
+import { presentedCertificate, presentedIssuers } from '../../src/identity/peer-certificate.ts'
 import { RevocationList } from '../../src/identity/revocation-list.ts'
 import { TrustStore } from '../../src/tls/trust-store.ts'
 import { contents, loaded } from '../support/certificates.ts'
+import { forgeList } from '../support/forge.ts'
 import { listenBare } from '../support/serve.ts'
 import type { ExecutionContext } from 'ava'
 
 const certificate = (name: string): X509Certificate => new X509Certificate(contents(`${name}.crt`))
 const root = contents('root.crt')
 
-/** A client's certificate with the intermediates that it came with, as a handshake gives it. */
-async function shaken(t: ExecutionContext, name: string): Promise<X509Certificate> {
+/** A client's certificate and the intermediates that it came with, as a handshake gives them. */
+async function shaken(
+  t: ExecutionContext,
+  name: string,
+): Promise<[X509Certificate, X509Certificate[]]> {
   const server = createServer({ ...loaded('server'), requestCert: true, rejectUnauthorized: false })
   const port = await listenBare(t, server)
   const client = connect({ port, host: '127.0.0.1', ...loaded(name), rejectUnauthorized: false })
@@ -26,7 +31,7 @@ async function shaken(t: ExecutionContext, name: string): Promise<X509Certificat
   const [socket] = (await once(server, 'secureConnection')) as [TLSSocket]
   socket.on('error', () => {})
   t.teardown(() => socket.destroy())
-  return socket.getPeerX509Certificate()!
+  return [new X509Certificate(presentedCertificate(socket)!), presentedIssuers(socket)]
 }
 
 for (const [what, name, ca, why] of [
@@ -55,7 +60,7 @@ for (const [what, name, ca, why] of [
   ['a certificate under the roots of Node', 'alice', undefined, /no CA that is trusted/],
 ] as const) {
   test(`${what} is ${why ? 'refused' : 'accepted'}`, async (t) => {
-    const refused = new TrustStore({ ca: ca as Buffer }).refuses(await shaken(t, name))
+    const refused = new TrustStore({ ca: ca as Buffer }).refuses(...(await shaken(t, name)))
     if (why) t.regex(refused ?? 'accepted', why)
     else t.is(refused, undefined)
   })
@@ -63,7 +68,7 @@ for (const [what, name, ca, why] of [
 
 test('an intermediate is the end of a chain with allowPartialTrustChain', async (t) => {
   const trust = new TrustStore({ ca: contents('inter.crt'), allowPartialTrustChain: true })
-  t.is(trust.refuses(await shaken(t, 'viaInterChain')), undefined)
+  t.is(trust.refuses(...(await shaken(t, 'viaInterChain'))), undefined)
 })
 
 test('a root of Node accepts itself', (t) => {
@@ -99,8 +104,11 @@ test('an intermediate that is revoked takes those below it along', async (t) => 
   ca('-gencrl', '-out', 'list.crl')
   const crl = readFileSync(join(directory, 'list.crl'))
   const chain = await shaken(t, 'viaInterChain')
-  t.regex(new TrustStore({ ca: root, crl }).refuses(chain) ?? '', /is revoked, or depends on one/)
-  t.is(new TrustStore({ ca: root, crl: contents('empty.crl') }).refuses(chain), undefined)
+  t.regex(
+    new TrustStore({ ca: root, crl }).refuses(...chain) ?? '',
+    /is revoked, or depends on one/,
+  )
+  t.is(new TrustStore({ ca: root, crl: contents('empty.crl') }).refuses(...chain), undefined)
 })
 
 test('a list of another CA revokes nobody, whatever the serial numbers', (t) => {
@@ -128,6 +136,15 @@ test('the name of a CA is the same in another case and encoding', (t) => {
   const other = `-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----`
   t.true(new RevocationList([other]).has(certificate('revoked')))
 })
+
+for (const type of ['utf8', 't61', 'printable', 'ia5', 'visible', 'bmp', 'universal'] as const) {
+  test(`the name of a CA is the same as a string of another type (${type})`, (t) => {
+    const { serialNumber } = certificate('revoked')
+    t.true(new RevocationList([forgeList(type, 'Root ', serialNumber)]).has(certificate('revoked')))
+    t.false(new RevocationList([forgeList(type, 'toor', serialNumber)]).has(certificate('revoked')))
+    t.false(new RevocationList([forgeList(type, 'root', '1234')]).has(certificate('revoked')))
+  })
+}
 
 test('a list that is cut off is an error at every byte, and never a crash', (t) => {
   const der = Buffer.from(

@@ -1,0 +1,64 @@
+/**
+ * Whether a client still asks for the name that the choice was made by.
+ *
+ * A server that asks for another key share (HelloRetryRequest) gets a second ClientHello, and RFC
+ * 8446 (section 4.1.2) lets the client change little in it. OpenSSL does not compare the two. Node
+ * chooses the certificate and the CAs by the first, and gives out the name of the second. So what a
+ * choice was made by is kept, and compared when the handshake is done.
+ */
+
+import type { TLSSocket } from 'node:tls'
+import { quote } from './errors.ts'
+import { handshakeError } from './tls/handshake-errors.ts'
+import { serverNameOf } from './tls/sni.ts'
+import type { StreamContext } from './lifecycle/stream-context.ts'
+
+/** The wishes of a first ClientHello. */
+interface Asked {
+  readonly servername: string | null
+  readonly alpn: readonly string[]
+}
+
+const names = new WeakMap<TLSSocket, string>()
+
+/** Keeps the name that a certificate was chosen by. */
+export function keepName(socket: TLSSocket, name: string): void {
+  names.set(socket, name)
+}
+
+/**
+ * Compares what a client asks for by now with what it asked for when the choice was made. `byName` says
+ * whether the certificate was chosen by name.
+ *
+ * @throws `ERR_CIO_HANDSHAKE` (remote): it has changed
+ */
+export function checkRequest(ctx: StreamContext, socket: TLSSocket, byName: boolean): void {
+  const changed = changedRequest(ctx, socket, byName)
+  if (changed !== undefined) throw handshakeError(ctx.remote, changed, null)
+}
+
+/** Says what has changed; undefined if nothing has. */
+function changedRequest(
+  ctx: StreamContext,
+  socket: TLSSocket,
+  byName: boolean,
+): string | undefined {
+  // Of `route`.
+  const { clientHello: hello } = ctx as { readonly clientHello?: Asked | null }
+  // Before TLS 1.3 there is one ClientHello; a session that is resumed has its name of before.
+  if ((!byName && !hello) || socket.getProtocol() !== 'TLSv1.3') return undefined
+  const { servername, alpnProtocol } = socket as TLSSocket & { servername?: string | false | null }
+  const now = servername || ''
+  const chosen = names.get(socket) ?? ''
+  // OpenSSL may leave out the choice where a session is resumed.
+  const isChosen = byName && (names.has(socket) || !socket.isSessionReused())
+  if (isChosen && chosen !== now) return switched(chosen, now)
+  if (!hello) return undefined
+  if (hello.servername !== serverNameOf(now)) return switched(hello.servername ?? '', now)
+  if (!alpnProtocol || hello.alpn.includes(alpnProtocol)) return undefined
+  return `it offered ${quote(alpnProtocol)} by ALPN only after the choice was made`
+}
+
+function switched(chosen: string, now: string): string {
+  return `it asked for the name ${quote(chosen)}, and for ${quote(now)} once the choice was made`
+}

@@ -7,7 +7,7 @@ import {
   messages,
 } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
-import { checkCount } from '../src/options.ts'
+import { checkCount, checkOptionNames } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { statefulEncoder } from '../src/messages/self-delimiting-values.ts'
 import { Items } from './cbor/items.ts'
@@ -38,32 +38,47 @@ export interface CborOptions<Message = unknown> extends MessagesOptions<Message>
    */
   readonly maxDepth?: number
   /**
-   * Sends plain objects as records, cbor-x's extension that names their keys once a connection,
-   * and reads them. False is CBOR as every other implementation knows it.
+   * Sends plain objects as records, an extension of cbor-x that sends their keys once a connection,
+   * and reads records. Other implementations do not know them.
    *
-   * @default true
+   * @default false
    */
   readonly useRecords?: boolean
 }
 
+const known = [
+  'alwaysUseFloat',
+  'copyBuffers',
+  'encodeUndefinedAsNil',
+  'largeBigIntToFloat',
+  'mapsAsObjects',
+  'maxDepth',
+  'maxLength',
+  'maxQueueSize',
+  'onInvalidDate',
+  'structuredClone',
+  'tagUint8Array',
+  'useFloat32',
+  'useRecords',
+  'useTimestamp32',
+  'useToJSON',
+  'validate',
+  'variableMapSize',
+] as const
+
 /** What {@link cbor} adds. */
 export interface CborContext<Message = unknown> extends MessagesContext<Message, unknown> {}
-
-/** String bundles and packed values: a few bytes of either can ask for a lot of work. */
-const never = [0xdff9, 51]
-/** What may be cyclic. */
-const cloned = [28, 29]
-const ofRecords = [0xdfff, 0xdffe, 105]
 
 /**
  * Makes messages of CBOR data items, by cbor-x.
  *
- * One item follows another (a CBOR sequence), as cbor-x's own `EncoderStream` writes and its
- * `DecoderStream` reads them, records included. For peers that know only CBOR itself, say
- * `useRecords: false`. Maps are read as objects unless `mapsAsObjects` is false; a key named
- * `__proto__` is read as `__proto_`. Strings of indefinite length are not read, since cbor-x does
- * not. Tags of one's own are registered by its `addExtension`; a tag that nobody knows is read as
- * its `Tag`.
+ * One item follows another (a CBOR sequence). Maps are read as objects unless `mapsAsObjects` is
+ * false; a key named `__proto__` is read as `__proto_`. With `useRecords`, it reads what the
+ * `EncoderStream` of cbor-x writes, and its `DecoderStream` reads what is sent.
+ *
+ * Cio measures each item before cbor-x sees it, and refuses what it cannot measure as cbor-x would.
+ * Strings of indefinite length and simple values without a name are not read. Register tags of your
+ * own by `addExtension` of cbor-x; a tag that is not registered is read as a `Tag`.
  *
  * Bytes of an item are a view of the chunk that they came in, and keep it in memory as long as they
  * are kept; `copyBuffers: true` copies them.
@@ -99,16 +114,15 @@ export function cbor<Message = unknown>(
     maxLength = defaultMaxLength,
     maxQueueSize: _,
     validate: __,
-    useRecords = true,
+    useRecords = false,
+    mapsAsObjects = true,
+    structuredClone = false,
     ...passedOn
   } = options
+  checkOptionNames('cbor', options, known)
   checkCount('cbor', 'maxDepth', maxDepth, 1)
-  const given = { mapsAsObjects: true, ...passedOn, useRecords }
-  const refused = new Set([
-    ...never,
-    ...(given.structuredClone ? [] : cloned),
-    ...(useRecords ? [] : ofRecords),
-  ])
+  const given = { ...passedOn, mapsAsObjects, structuredClone, useRecords }
+  const read = { records: useRecords, mapsAsObjects, structuredClone }
   return messages<Message, unknown>(
     {
       name: 'cbor',
@@ -119,11 +133,12 @@ export function cbor<Message = unknown>(
           return (message) => encoder.encode(message)
         }),
       decoder() {
-        const records: object[] = []
-        const decoder = new Decoder({ ...given, structures: records })
+        const decoder = new Decoder({ ...given, structures: [] })
         const decode = (region: Buffer): Message[] => decoder.decodeMultiple(region) as Message[]
-        const format = { owner: 'cbor', name: 'CBOR', maxLength, maxDepth, decode, records }
-        return new FrameDecoder('cbor', new Items(format, refused))
+        const bounds = { maxLength, maxDepth }
+        // cbor-x numbers shared values on from one item of a region to the next.
+        const format = { owner: 'cbor', name: 'CBOR', ...bounds, decode, oneByOne: structuredClone }
+        return new FrameDecoder('cbor', new Items(format, read))
       },
     },
     options,

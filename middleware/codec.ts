@@ -32,6 +32,11 @@ const shownBytes = 16
  * They are shared by all connections, so they keep nothing between calls. What `decode` throws is
  * the peer's fault, what `encode` throws is ours.
  *
+ * Every codec of Cio keeps one contract. A library never sees bytes that the scanner in front of it
+ * did not understand. The cost is linear in the bytes received, however they are cut. What is kept
+ * of a message that has begun is at most three times its bytes (`jsonStream`: twelve times). Each
+ * message is given out with its last byte. Time and memory within `decode` are your own.
+ *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`

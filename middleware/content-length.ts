@@ -68,10 +68,14 @@ const headerEnd = Buffer.from('\r\n\r\n')
 const longestHeader = 4096
 
 function framing<In>(maxLength: number): Framing<In> {
+  /** How many bytes of the header have been searched. */
+  let searched = 0
   return {
     end(bytes, start, offset) {
       const region = bytes.subarray(start, start + longestHeader)
-      const length = region.indexOf(headerEnd)
+      // What was searched may end with the beginning of the end.
+      const length = region.indexOf(headerEnd, Math.max(0, searched - headerEnd.length + 1))
+      searched = length < 0 ? region.length : 0
       if (length >= 0) {
         const content = contentSize(region.subarray(0, length), maxLength, offset + start)
         return start + length + headerEnd.length + content
@@ -99,7 +103,7 @@ function contentSize(header: Buffer, maxLength: number, at: number): number {
   // Two lengths would let two readers see two different messages.
   if (lengths.length !== 1) throw wrong('has no one Content-Length', header, at)
   const length = Number(lengths[0])
-  if (length > maxLength) throw messageTooLong(owner, maxLength)
+  if (length > maxLength) throw messageTooLong(owner, maxLength, length, header)
   return length
 }
 

@@ -37,7 +37,8 @@ export interface JsonStreamOptions<Message = unknown> extends MessagesOptions<Me
    */
   readonly paths?: Readonly<Record<string, JsonHandler>>
   /**
-   * Objects and arrays within each other, at most; `Infinity` takes any.
+   * Objects and arrays within each other, at most. `Infinity` takes any, from peers that you trust:
+   * the time for each value grows with its depth.
    *
    * @default 64
    */
@@ -64,6 +65,8 @@ const maxIndent = 10
  * can be read by its elements: `paths: { '$.*': … }`. `maxLength` is about each value that is
  * handed over, not about what it stands in. Handlers send by `ctx.messages.send`. The end of input
  * within a value is an error that comes after the values before it.
+ *
+ * A byte order mark at the beginning of the input is passed over.
  *
  * Where each value is one line, `json` does the same several times as fast. The package
  * `@streamparser/json` has to be installed; the import is `cio/json-stream`.

@@ -18,7 +18,7 @@ export interface JsonContext<Message = unknown> extends MessagesContext<Message,
 /**
  * Makes messages of newline-delimited JSON: one value a line.
  *
- * Empty lines are passed over. A key named `__proto__` is an ordinary key of the value that holds
+ * Empty lines are passed over, and so is a byte order mark at the beginning of the input. A key named `__proto__` is an ordinary key of the value that holds
  * it, as `JSON.parse` has it; do not merge what a peer sent into other objects.
  *
  * @pipelines connection, client
@@ -54,11 +54,17 @@ export function json<Message = unknown>(
   )
 }
 
+const byteOrderMark = '\ufeff'
+const notFirst = (): number => byteOrderMarkLength
+const byteOrderMarkLength = 3
+
 function parseJson(line: string, at: () => number): unknown {
   if (line.length === 0) return undefined
   try {
     return JSON.parse(line) as unknown
   } catch {
+    // Asked for where JSON.parse has failed, so that other lines do without.
+    if (line.startsWith(byteOrderMark) && at() === 0) return parseJson(line.slice(1), notFirst)
     // V8's own message quotes what the peer sent as it is.
     throw syntaxError('json', 'is not JSON', at(), line)
   }

@@ -3,7 +3,7 @@ import { CioError } from '../src/errors.ts'
 import { endGracefully } from '../src/streams/end-gracefully.ts'
 import { StackLayer } from '../src/streams/stack-layer.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 type Coders = Duplex | readonly Duplex[]
@@ -33,6 +33,13 @@ export interface LayerOptions {
    */
   readonly buffered?: boolean
   /**
+   * Times its own length that received bytes may decode to, at most; `Infinity` takes any. It
+   * counts after the first MiB of what was decoded, since a small message shrinks a lot.
+   *
+   * @default 100
+   */
+  readonly maxRatio?: number
+  /**
    * Milliseconds for what was written to be encoded and read by the peer, once everything inside
    * has returned. `Infinity` waits for ever.
    *
@@ -48,9 +55,9 @@ const defaultFlushTimeout = 30_000
  *
  * Inside it, `ctx.stream` is decoded and encoded; it is the old one again once `next()` has
  * settled. Ends pass through: the peer's as an end, after which one may still write; ours once the
- * encoder has written its last. So does backpressure: a small message that decodes to gigabytes is
- * decoded as fast as it is read, and no faster. Nothing else bounds it, so bound what you collect;
- * the codecs do (`maxLength`).
+ * encoder has written its last. So does backpressure: what decodes to much is decoded as fast as it
+ * is read, and no faster. `maxRatio` bounds the work that a few bytes can ask for (a decompression
+ * bomb). Bound what you collect, too; the codecs do (`maxLength`).
  *
  * To handle what is written as a chain from the peer and back to it, use `transform`.
  *
@@ -58,6 +65,7 @@ const defaultFlushTimeout = 30_000
  * @order after `secure`, before what reads `ctx.stream`; several stack, the first one outermost
  * @adds nothing; replaces `ctx.stream`
  * @rejects `ERR_CIO_DECODE` (remote): what it sent does not decode, or ends too early;
+ *   `ERR_CIO_DECODE_RATIO` (remote): it decodes to more than `maxRatio` allows;
  *   `ERR_CIO_ENCODE` (local): the encoder failed;
  *   `ERR_CIO_FLUSH_TIMEOUT` (remote): it did not read what was written in time
  * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
@@ -82,7 +90,9 @@ const defaultFlushTimeout = 30_000
  */
 export function layer(options: LayerOptions): Middleware<StreamContext> {
   const { decode, encode, buffered = false, flushTimeout = defaultFlushTimeout } = options
-  checkOptionNames('layer', options, ['decode', 'encode', 'buffered', 'flushTimeout'])
+  const { maxRatio } = options
+  checkOptionNames('layer', options, ['decode', 'encode', 'buffered', 'maxRatio', 'flushTimeout'])
+  if (maxRatio !== undefined) checkCount('layer', 'maxRatio', maxRatio, 1)
   checkDuration('layer', 'flushTimeout', flushTimeout)
   checkMakes('decode', decode)
   checkMakes('encode', encode)
@@ -91,7 +101,12 @@ export function layer(options: LayerOptions): Middleware<StreamContext> {
     const beneath = ctx.stream
     // Together: each side may have to send something for the other's decoder.
     const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
-    const layer = new StackLayer(beneath, { decode: decoders, encode: encoders, buffered })
+    const layer = new StackLayer(beneath, {
+      decode: decoders,
+      encode: encoders,
+      buffered,
+      ...(maxRatio && { maxRatio }),
+    })
     ctx.stream = layer
     try {
       await next()

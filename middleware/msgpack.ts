@@ -7,7 +7,7 @@ import {
   messages,
 } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
-import { checkCount } from '../src/options.ts'
+import { checkCount, checkOptionNames } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { statefulEncoder } from '../src/messages/self-delimiting-values.ts'
 import { followers } from './msgpack/extensions.ts'
@@ -48,6 +48,28 @@ export interface MsgpackOptions<Message = unknown> extends MessagesOptions<Messa
    */
   readonly useRecords?: boolean
 }
+
+const known = [
+  'copyBuffers',
+  'encodeUndefinedAsNil',
+  'int64AsType',
+  'largeBigIntToFloat',
+  'largeBigIntToString',
+  'mapsAsObjects',
+  'maxDepth',
+  'maxLength',
+  'maxQueueSize',
+  'moreTypes',
+  'onInvalidDate',
+  'structuredClone',
+  'useBigIntExtension',
+  'useFloat32',
+  'useRecords',
+  'useTimestamp32',
+  'useToJSON',
+  'validate',
+  'variableMapSize',
+] as const
 
 /** What {@link msgpack} adds. */
 export interface MsgpackContext<Message = unknown> extends MessagesContext<Message, unknown> {}
@@ -95,13 +117,17 @@ export function msgpack<Message = unknown>(
     maxQueueSize: _,
     validate: __,
     useRecords = true,
+    mapsAsObjects = true,
+    structuredClone = false,
     ...passedOn
   } = options
+  checkOptionNames('msgpack', options, known)
   checkCount('msgpack', 'maxDepth', maxDepth, 1)
-  const given = { mapsAsObjects: true, structuredClone: false, ...passedOn, useRecords }
+  const given = { ...passedOn, mapsAsObjects, structuredClone, useRecords }
   const read = {
     records: useRecords,
-    follows: followers(given.moreTypes || given.structuredClone, given.structuredClone),
+    mapsAsObjects,
+    follows: followers(given.moreTypes || structuredClone, structuredClone),
   }
   return messages<Message, unknown>(
     {
@@ -113,8 +139,7 @@ export function msgpack<Message = unknown>(
           return (message) => packr.pack(message)
         }),
       decoder() {
-        const records: object[] = []
-        const unpackr = new Unpackr({ ...given, structures: records })
+        const unpackr = new Unpackr({ ...given, structures: [] })
         const decode = (region: Buffer): Message[] => unpackr.unpackMultiple(region) as Message[]
         const format = {
           owner: 'msgpack',
@@ -122,7 +147,8 @@ export function msgpack<Message = unknown>(
           maxLength,
           maxDepth,
           decode,
-          records,
+          // An item must not refer to one before it.
+          oneByOne: structuredClone,
         }
         return new FrameDecoder('msgpack', new Values(format, read))
       },

@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream'
 import { certs } from '../middleware/certs.ts'
 import { type AppEvents, catchRejections, reportError } from './lifecycle/app-events.ts'
 import { optionsOf } from './arguments.ts'
+import { byteStream } from './byte-stream.ts'
 import { callSite } from './pipeline/call-site.ts'
 import {
   type ConnectOptions,
@@ -229,7 +230,9 @@ export class Cio<
 
   /**
    * Runs the connection pipeline over a Duplex, and returns its context; `ctx.closed` fulfils when
-   * it is over.
+   * it is over. A stream in object mode may read as `Uint8Array`.
+   *
+   * @throws `ERR_CIO_OPTION`: it is no Duplex, or has an encoding
    */
   handle(stream: Duplex, options: HandleOptions = {}): ConnectionContext & Connection {
     checkOptionNames('handle', options, ['socket', 'extend', 'flushTimeout', 'halfOpenTimeout'])
@@ -240,7 +243,8 @@ export class Cio<
     if (typeof stream?.pipe !== 'function') {
       throw optionError('handle', 'stream', 'a Duplex', stream)
     }
-    const ctx = new ConnectionContext(this, null, stream, { halfOpenTimeout, flushTimeout }, socket)
+    const bytes = byteStream('handle', 'stream', stream)
+    const ctx = new ConnectionContext(this, null, bytes, { halfOpenTimeout, flushTimeout }, socket)
     Object.assign(ctx, extend)
     this.#track(ctx)
     runConnection(ctx)

@@ -1,94 +1,177 @@
-/** Where CBOR data items end, found without making them. */
+/** Where CBOR data items end, found without making them, and whether cbor-x may see them. */
 
+import { Level, open, openMap } from '../../src/level.ts'
 import {
   type ValueFormat,
   SelfDelimitingValues,
 } from '../../src/messages/self-delimiting-values.ts'
+import {
+  type Definition,
+  definition,
+  firstRecord,
+  readArgument,
+  readDefinition,
+} from './definition.ts'
+import { contentOf, fits, isHashed, isRefused, openFault, simpleFault } from './tags.ts'
 
-const two32 = 2 ** 32
-const recordTags = new Set([0xdfff, 0xdffe, 105])
-// cbor-x makes a bigint byte by byte, in time that grows with the square of its length.
-const longestBigint = 1024
+/** What is read, of what cbor-x can read. */
+export interface ReadItems {
+  readonly records: boolean
+  readonly mapsAsObjects: boolean
+  readonly structuredClone: boolean
+}
+
+const none = -1
+const lastRecord = 0xffff
+const firstOfRecords = 0xdff9
+const breakOrOpen = 31
+const shared = 28
 
 /** The items of one connection. */
 export class Items<In> extends SelfDelimitingValues<In> {
-  readonly #refused: ReadonlySet<number>
+  readonly #read: ReadItems
+  readonly #maxLength: number
   /** The tag right before, or -1. */
-  #tag = -1
+  #tag = none
 
-  /** Tags that are `refused` are not read. */
-  constructor(format: ValueFormat<In>, refused: ReadonlySet<number>) {
+  constructor(format: ValueFormat<In>, read: ReadItems) {
     super(format)
-    this.#refused = refused
+    this.#read = read
+    this.#maxLength = format.maxLength
   }
 
-  protected override scan(bytes: Buffer, start: number, offset: number): number {
-    const { outer } = this
+  protected override scan(bytes: Buffer, start: number): number {
+    const limit = Math.min(bytes.length, start + this.#maxLength)
     let at = start + this.seen
     let left = this.left
-    let items = 0
-    let tag = this.#tag
     for (;;) {
-      while (left === 0 && outer.length > 0) left = outer.pop()!
-      if (left === 0 || at >= bytes.length) {
-        this.#tag = tag
-        return this.pause(at - start, left, at + Math.min(left, 1))
-      }
+      if (left === 0) left = this.leave()
+      if (left === 0) return this.pause(at - start, 0, at)
+      if (at >= limit) return this.pause(at - start, left, at + 1)
 
       const token = bytes[at]!
       const major = token >> 5
       const low = token & 0x1f
       let argument = low
       let header = 1
-      if (low >= 24) {
-        if (low === 31) {
-          if (token === 0xff && left === Infinity) {
-            at += 1
-            left = 0
-            continue
-          }
-          if (major !== 4 && major !== 5) {
-            throw this.malformed('has an indefinite length out of place', bytes, start, offset)
-          }
-          argument = Infinity
-        } else {
-          if (low > 27) throw this.malformed('has a reserved length', bytes, start, offset)
-          header = 1 + 2 ** (low - 24)
-          if (at + header > bytes.length) {
-            this.#tag = tag
-            return this.pause(at - start, left, at + header)
-          }
-          argument =
-            low === 24
-              ? bytes[at + 1]!
-              : low === 25
-                ? (bytes[at + 1]! << 8) | bytes[at + 2]!
-                : low === 26
-                  ? bytes.readUInt32BE(at + 1)
-                  : bytes.readUInt32BE(at + 1) * two32 + bytes.readUInt32BE(at + 5)
+      if (low === breakOrOpen) {
+        if (token === 0xff && (left === open || left === openMap)) {
+          at += 1
+          left = 0
+          continue
         }
+        if (major !== 4 && major !== 5) throw this.malformed(openFault(major))
+        argument = major === 4 ? open : openMap
+      } else if (low >= 24) {
+        if (low > 27) throw this.malformed('has a reserved length')
+        header = 1 + 2 ** (low - 24)
+        if (at + header > limit) return this.pause(at - start, left, at + header)
+        argument = readArgument(bytes, at + 1, low)
+        if (low === 27 && major === 3) this.#checkText(argument)
+      }
+
+      if (major === 6 && argument === definition && this.#read.records) {
+        const defined = readDefinition(bytes, at, limit)
+        if (typeof defined === 'number') return this.pause(at - start, left, defined)
+        this.#check(major, low, argument, left)
+        left = this.#define(defined, this.after(left))
+        at = defined!.from
+        continue
+      }
+      const level = this.#check(major, low, argument, left)
+      if (major === 6 && this.#read.records && argument >= firstRecord) {
+        this.use(argument - firstRecord, at)
       }
       at += header
-      items = 0
-      if (major === 2 || major === 3) {
-        if (major === 2 && argument > longestBigint && (tag === 2 || tag === 3)) {
-          throw this.malformed('has too long a bigint', bytes, start, offset)
-        }
-        at += argument
-      } else if (major === 4) {
-        items = argument
-      } else if (major === 5) {
-        items = argument * 2
-      } else if (major === 6) {
-        if (this.#refused.has(argument)) {
-          throw this.malformed(`has tag ${argument}`, bytes, start, offset)
-        }
-        if (argument <= 0xdfff && recordTags.has(argument)) this.defined = true
-        items = 1
+      left = left > 0 ? left - 1 : this.after(left)
+      if (major === 2 || major === 3) at += argument
+      else if (major === 6) left = this.enter(1, left)
+      else if ((major === 4 || major === 5) && argument !== 0) {
+        left = this.enter(major === 5 && argument > 0 ? argument * 2 : argument, left, level)
       }
-      tag = major === 6 ? argument : -1
-      left -= 1
-      if (items > 0) left = this.enter(items, left, bytes, start, offset)
     }
+  }
+
+  /** The native part of cbor-x, which reads texts ahead, fails on this length of any text. */
+  #checkText(length: number): void {
+    if (length > this.#maxLength) return
+    throw this.malformed('has a text whose length takes eight bytes, which is not supported')
+  }
+
+  /** Whether cbor-x may see an item where it stands. Returns what it may hold. */
+  #check(major: number, low: number, argument: number, left: number): number {
+    let level: number = major === 5 && !this.#read.mapsAsObjects ? Level.map : Level.any
+    const tag = this.#tag
+    if (tag !== none) {
+      this.#tag = none
+      level = this.#content(tag, major, low, argument) ?? level
+    } else if (this.level !== Level.any) this.#member(major, low, argument, left)
+
+    if (major === 6) {
+      this.#checkTag(argument)
+      this.#tag = argument
+    } else if (major === 7 && low < 25) {
+      const fault = simpleFault(low, argument)
+      if (fault) throw this.malformed(fault)
+    }
+    return level
+  }
+
+  /** Checks what a tag stands around. */
+  #content(tag: number, major: number, low: number, argument: number): number | undefined {
+    const { records, mapsAsObjects } = this.#read
+    if (records && tag >= firstRecord) {
+      const isList = major === 4 && low < 27 && argument === this.record(tag - firstRecord)
+      if (isList) return undefined
+      throw this.malformed('has a record with another number of values than its keys')
+    }
+    // cbor-x reads again what refers to itself and is neither an array nor a plain object.
+    const isPlain = major === 6 ? records && argument >= definition : major !== 5 || mapsAsObjects
+    if (tag === shared && !isPlain) this.readTwice()
+    const content = contentOf(tag)
+    if (!content) return undefined
+    if (fits(content, major, argument)) return content.level
+    throw this.malformed(`has tag ${tag} around what it does not take`)
+  }
+
+  /** Checks an item of a level that does not take any. */
+  #member(major: number, low: number, argument: number, left: number): void {
+    switch (this.level) {
+      case Level.numbers:
+        if (major < 2 || (major === 6 && (argument === 2 || argument === 3))) return
+        throw this.malformed('has a fraction that is not of integers')
+      case Level.texts:
+        if (major === 3) return
+        throw this.malformed('has an object of a class that is not made of texts')
+      case Level.keys:
+        if (major !== 3) throw this.malformed('defines a record by what is not a text')
+        return this.key(argument)
+      case Level.set:
+      case Level.map:
+        if (isHashed(major, low, argument)) this.count(left)
+    }
+  }
+
+  #checkTag(tag: number): void {
+    const { records, structuredClone } = this.#read
+    if (isRefused(tag, structuredClone)) throw this.malformed(`has tag ${tag}, which is not read`)
+    if (tag < firstOfRecords) return
+    // Without records they are tags as any other.
+    if (!records && tag !== definition) return
+    if (tag >= firstRecord && tag <= lastRecord && this.record(tag - firstRecord) !== undefined) {
+      return
+    }
+    if (records && tag === definition) return
+    throw this.malformed(`has tag ${tag}, which belongs to records`)
+  }
+
+  /** Goes into a record, and into its keys, which come first. */
+  #define(defined: Definition | undefined, left: number): number {
+    if (!defined) throw this.malformed('defines a record in another form than cbor-x does')
+    const { id, keys } = defined
+    this.#tag = none
+    this.define(id, keys)
+    if (keys === 0) return left
+    return this.enter(keys, this.enter(keys, left), Level.keys)
   }
 }

@@ -16,6 +16,7 @@ import {
   truncatedMessage,
 } from '../../src/messages/frame-decoder.ts'
 import type { Decoder } from '../../src/messages/messages.ts'
+import { Input } from './input.ts'
 
 /** Bounds of a {@link ValueDecoder}. */
 export interface Bounds {
@@ -27,9 +28,9 @@ export interface Bounds {
 export type Found<In> = (value: unknown, keys: readonly (string | number)[]) => In
 
 const owner = 'jsonStream'
-const replacement = '\ufffd'
-// States of the tokenizer in which no token has begun: between two, and before the first.
-const between: readonly unknown[] = [0, 29]
+const quotes = 2
+// The state of the tokenizer in which no token has begun.
+const between = 0
 
 /** What the parser holds of a value that has begun. */
 class Begun extends PartialMessage {
@@ -48,18 +49,17 @@ export class ValueDecoder<In> implements Decoder<In> {
   readonly remainder: Begun = new Begun()
   readonly #tokenizer: Tokenizer = new Tokenizer({ separator: '' })
   readonly #parser: TokenParser
-  readonly #utf8 = new TextDecoder('utf-8', { fatal: true })
+  readonly #input = new Input()
   readonly #bounds: Bounds
   #into: In[] = []
-  #isUtf8 = true
-  /** How many bytes came before this chunk. */
+  /** How many bytes the tokenizer has seen. */
   #position = 0
   #depth = 0
   /** The depth of the outermost value that is kept whole, 0 if none is; and where it begins. */
   #keptDepth = 0
   #keptFrom = 0
-  /** Where the token under way begins, at the earliest; and the value of the root. */
-  #tokenFrom = 0
+  /** Bytes of the keys that lead to what is not kept, at each level of it. */
+  readonly #keys: number[] = []
   #rootFrom = 0
 
   constructor(paths: readonly string[], bounds: Bounds, found: Found<In>) {
@@ -67,6 +67,8 @@ export class ValueDecoder<In> implements Decoder<In> {
     // The parser's own would drop U+FEFF wherever a piece of a text begins with it.
     const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
     Object.assign(this.#tokenizer['bufferedString'], { decoder })
+    // It would pass over a byte order mark of its own after the one that is passed over here.
+    Object.assign(this.#tokenizer, { state: between })
     this.#parser = new TokenParser({ paths: [...paths], keepStack: false, separator: '' })
     this.#parser.onValue = ({ value, key, stack }: ParsedElementInfo) => {
       const keys = stack.length === 0 ? [] : [...stack.slice(1).map((outer) => outer.key!), key!]
@@ -77,17 +79,23 @@ export class ValueDecoder<In> implements Decoder<In> {
 
   decode(chunk: Buffer, into: In[]): void {
     this.#into = into
-    this.#isUtf8 &&= isValid(this.#utf8, chunk)
-    this.#attempt(() => this.#tokenizer.write(chunk))
-    if (!this.#isUtf8) throw this.#syntax('is not UTF-8')
-
-    this.#position += chunk.length
-    // Of a token it is known in which chunk it began, not where.
-    const from = this.#keptDepth > 0 ? this.#keptFrom : this.#tokenFrom + chunk.length
-    if (this.#position - from > this.#bounds.maxLength) throw this.#messageTooLong()
-    const idle = this.#depth === 0 && between.includes(this.#tokenizer['state'])
-    if (idle) this.#tokenFrom = this.#position
-    this.remainder.held = idle ? 0 : Math.max(1, this.#position - this.#rootFrom)
+    const bytes = this.#input.take(chunk)
+    if (!bytes) throw syntaxError(owner, 'is not JSON', 0, '')
+    const { maxLength } = this.#bounds
+    for (let at = 0; at < bytes.length;) {
+      // No further than where what is under way would be too long: so it is refused for the same
+      // reason wherever it was cut.
+      const room = maxLength + 1 - (this.#position - this.#from)
+      const piece = room < bytes.length - at ? bytes.subarray(at, at + room) : bytes.subarray(at)
+      this.#attempt(() => this.#tokenizer.write(piece))
+      at += piece.length
+      this.#position += piece.length
+      if (this.#position - this.#from > maxLength) throw this.#messageTooLong()
+    }
+    if (!this.#input.isUtf8(bytes)) throw this.#syntax('is not UTF-8')
+    const begun = this.#depth > 0 ? this.#rootFrom : this.#tokenFrom
+    const isWithin = this.#depth > 0 || this.#inToken || this.#input.isWithinMark
+    this.remainder.held = isWithin ? Math.max(1, this.#position - begun) : 0
   }
 
   end(into: In[]): void {
@@ -98,14 +106,30 @@ export class ValueDecoder<In> implements Decoder<In> {
       if (isCioError(error)) throw error
       throw this.#truncated()
     }
-    if (this.#depth > 0) throw this.#truncated()
+    if (this.#depth > 0 || this.#input.isWithinMark) throw this.#truncated()
+  }
+
+  /** Whether a token has begun and not ended. */
+  get #inToken(): boolean {
+    return (this.#tokenizer['state'] as number) !== between
+  }
+
+  /** Where the token under way begins, or the byte that belongs to none is. */
+  get #tokenFrom(): number {
+    return Math.max(0, this.#tokenizer['offset'] as number)
+  }
+
+  /** Where what is under way begins, of which the length is bounded. */
+  get #from(): number {
+    if (this.#keptDepth > 0) return this.#keptFrom
+    return this.#inToken ? this.#tokenFrom : this.#position
   }
 
   #token(info: ParsedTokenInfo): void {
-    const { token, value, offset } = info
-    this.#tokenFrom = this.#position
+    const { token, offset } = info
     if (this.#depth === 0) this.#rootFrom = offset
-    if (token === TokenType.STRING) this.#checkText(value as string)
+    if (token === TokenType.STRING) this.#checkLength('bufferedString', quotes)
+    else if (token === TokenType.NUMBER) this.#checkLength('bufferedNumber', 0)
     else if (token === TokenType.LEFT_BRACE || token === TokenType.LEFT_BRACKET) {
       return this.#open(info)
     } else if (token === TokenType.RIGHT_BRACE || token === TokenType.RIGHT_BRACKET) {
@@ -120,14 +144,14 @@ export class ValueDecoder<In> implements Decoder<In> {
     if (this.#depth > maxDepth) throw this.#syntax(`is nested deeper than ${maxDepth}`)
     this.#parser.write(info)
     if (this.#keptDepth > 0) return
-    const stack = this.#parser['stack'] as readonly StackElement[]
-    if (stack.at(-1)!.emit) {
+    const outer = (this.#parser['stack'] as readonly StackElement[]).at(-1)!
+    if (outer.emit) {
       this.#keptDepth = this.#depth
       this.#keptFrom = info.offset
     }
     // Of what is not kept, the keys that lead to here are.
-    const keys = stack.reduce((sum, { key }) => sum + String(key ?? '').length, 0)
-    if (keys > maxLength) throw this.#messageTooLong()
+    this.#keys.push((this.#keys.at(-1) ?? 0) + String(outer.key ?? '').length)
+    if (this.#keys.at(-1)! > maxLength) throw this.#messageTooLong()
   }
 
   #close(info: ParsedTokenInfo): void {
@@ -136,14 +160,15 @@ export class ValueDecoder<In> implements Decoder<In> {
       this.#keptDepth = 0
     }
     this.#parser.write(info)
+    if (this.#keptDepth === 0) this.#keys.pop()
     this.#depth -= 1
   }
 
-  #checkText(text: string): void {
-    if (!this.#isUtf8 && text.includes(replacement)) throw this.#syntax('is not UTF-8')
-    const { maxLength } = this.#bounds
-    const mayBeTooLong = maxBytesPerUnit * text.length + quotes > maxLength
-    if (mayBeTooLong && Buffer.byteLength(text) + quotes > maxLength) throw this.#messageTooLong()
+  /** Checks the length of a text or number, as it was sent. */
+  #checkLength(buffer: 'bufferedString' | 'bufferedNumber', more: number): void {
+    const { byteLength } = this.#tokenizer[buffer]
+    const escaped = buffer === 'bufferedString' ? this.#tokenizer['escapedCharsByteLength'] : 0
+    if (byteLength + escaped + more > this.#bounds.maxLength) throw this.#messageTooLong()
   }
 
   /** Runs the parser, whose messages quote what the peer sent, uncut. */
@@ -157,7 +182,8 @@ export class ValueDecoder<In> implements Decoder<In> {
   }
 
   #syntax(what: string, cause?: Error): Error {
-    return syntaxError(owner, what, this.#rootFrom, cause?.message ?? '')
+    const at = this.#input.passedOver + (this.#depth > 0 ? this.#rootFrom : this.#tokenFrom)
+    return syntaxError(owner, what, at, cause?.message ?? '')
   }
 
   #messageTooLong(): Error {
@@ -166,17 +192,5 @@ export class ValueDecoder<In> implements Decoder<In> {
 
   #truncated(): Error {
     return truncatedMessage(owner, this.remainder.held)
-  }
-}
-
-const maxBytesPerUnit = 3
-const quotes = 2
-
-function isValid(decoder: InstanceType<typeof TextDecoder>, chunk: Buffer): boolean {
-  try {
-    decoder.decode(chunk, { stream: true })
-    return true
-  } catch {
-    return false
   }
 }

@@ -1,7 +1,7 @@
 /** Which extension types of MessagePack are read. */
 
 import { Unpackr } from 'msgpackr'
-import type { Read } from './values.ts'
+import type { ReadValues } from './values.ts'
 
 /** The extensions of msgpackr itself, and how many values follow the bytes of each. */
 const plain = { 0x00: 0, 0x42: 0, 0xff: 0 }
@@ -9,7 +9,7 @@ const more = { 0x65: 1, 0x73: 1, 0x74: 0, 0x78: 1 }
 const cloned = { 0x69: 1, 0x70: 0 }
 const never = { 0x62: undefined, 0x72: undefined }
 /** Which extensions are read, and how many values follow their bytes. */
-export function followers(moreTypes = false, structuredClone = false): Read['follows'] {
+export function followers(moreTypes = false, structuredClone = false): ReadValues['follows'] {
   const known = new Map<number, number | undefined>()
   for (const [read, types] of [
     [true, plain],

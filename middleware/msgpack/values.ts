@@ -1,135 +1,159 @@
-/** Where MessagePack values end, found without making them. */
+/** Where MessagePack values end, found without making them, and whether msgpackr may see them. */
 
+import { Level } from '../../src/level.ts'
 import {
   type ValueFormat,
   SelfDelimitingValues,
 } from '../../src/messages/self-delimiting-values.ts'
+import {
+  type List,
+  count,
+  headers,
+  isExtension,
+  isHashed,
+  isList,
+  isMap,
+  isText,
+  readList,
+} from './tokens.ts'
 
 /** What is read besides MessagePack's own. */
-export interface Read {
+export interface ReadValues {
   /** How many values follow the bytes of an extension type, 0 or 1; undefined refuses it. */
   readonly follows: (type: number) => number | undefined
   readonly records: boolean
+  readonly mapsAsObjects: boolean
 }
 
+const none = -1
 const recordType = 0x72
-/** Bytes before the content of 0xc0 to 0xdf, with the type of an extension; 0 for what is none. */
-const headers = [
-  1, 0, 1, 1, 2, 3, 5, 3, 4, 6, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18, 2, 3, 5, 3, 5, 3, 5,
-]
-
+const errorType = 0x65
+const setType = 0x73
+const expressionType = 0x78
+const bigintType = 0x42
+/** Types that may be numbers once they are read: bigints, and what is shared. */
+const numeric = new Set([bigintType, 0x69, 0x70])
+// As in cbor; a longer one is not made faster than it is printed.
+const longestBigint = 1024
 /** The values of one connection. */
 export class Values<In> extends SelfDelimitingValues<In> {
-  readonly #read: Read
-  /** How many keys the record of each id has. */
-  readonly #records: (number | undefined)[] = []
+  readonly #read: ReadValues
+  readonly #maxLength: number
+  /** The extension type right before that a value follows, or -1. */
+  #type = none
+  /** How many texts come next. */
+  #texts = 0
 
-  constructor(format: ValueFormat<In>, read: Read) {
+  constructor(format: ValueFormat<In>, read: ReadValues) {
     super(format)
     this.#read = read
+    this.#maxLength = format.maxLength
   }
 
-  protected override scan(bytes: Buffer, start: number, offset: number): number {
-    const { outer } = this
+  protected override scan(bytes: Buffer, start: number): number {
+    const limit = Math.min(bytes.length, start + this.#maxLength)
     let at = start + this.seen
     let left = this.left
-    let items = 0
     for (;;) {
-      while (left === 0 && outer.length > 0) left = outer.pop()!
-      if (left === 0 || at >= bytes.length) {
-        return this.pause(at - start, left, at + Math.min(left, 1))
-      }
+      if (left === 0) left = this.leave()
+      if (left === 0) return this.pause(at - start, 0, at)
+      if (at >= limit) return this.pause(at - start, left, at + 1)
 
       const token = bytes[at]!
-      items = 0
-      if (token < 0x40 || token >= 0xe0) {
-        at += 1
-      } else if (token < 0x80) {
-        items = this.#records[token & 0x3f] ?? 0
-        at += 1
-      } else if (token < 0x90) {
-        items = (token & 0x0f) * 2
-        at += 1
-      } else if (token < 0xa0) {
-        items = token & 0x0f
-        at += 1
-      } else if (token < 0xc0) {
-        at += 1 + (token & 0x1f)
-      } else {
-        const header = headers[token - 0xc0]!
-        if (header === 0)
-          throw this.malformed('has a byte that begins no value', bytes, start, offset)
-        if (at + header > bytes.length) return this.pause(at - start, left, at + header)
-        switch (token) {
-          case 0xc4:
-          case 0xd9:
-            at += bytes[at + 1]!
-            break
-          case 0xc5:
-          case 0xda:
-            at += (bytes[at + 1]! << 8) | bytes[at + 2]!
-            break
-          case 0xc6:
-          case 0xdb:
-            at += bytes.readUInt32BE(at + 1)
-            break
-          case 0xdc:
-            items = (bytes[at + 1]! << 8) | bytes[at + 2]!
-            break
-          case 0xdd:
-            items = bytes.readUInt32BE(at + 1)
-            break
-          case 0xde:
-            items = ((bytes[at + 1]! << 8) | bytes[at + 2]!) * 2
-            break
-          case 0xdf:
-            items = bytes.readUInt32BE(at + 1) * 2
-            break
-          case 0xc7:
-          case 0xc8:
-          case 0xc9:
-            items = this.#extension(bytes, at + header - 1, start, offset)
-            at += bytes.readUIntBE(at + 1, header - 2)
-            break
-          case 0xd4:
-          case 0xd5:
-          case 0xd6:
-          case 0xd7:
-          case 0xd8: {
-            const isRecord = bytes[at + 1] === recordType && this.#read.records
-            if (isRecord && token === 0xd4) {
-              const keys = this.#keys(bytes, at + 3, start, offset)
-              if (keys.from > bytes.length) return this.pause(at - start, left, keys.from)
-              this.#records[bytes[at + 2]! & 0x3f] = keys.count
-              this.defined = true
-              items = keys.count * 2
-              at = keys.from - header
-            } else {
-              items = this.#extension(bytes, at + 1, start, offset)
-            }
-            break
-          }
+      // Bytes after the header, and values after those.
+      let content = 0
+      let items = 0
+      let header = 1
+      let type = none
+      if (token >= 0xc0 && token < 0xe0) {
+        header = headers[token - 0xc0]!
+        if (header === 0) throw this.malformed('has a byte that begins no value')
+        if (at + header > limit) return this.pause(at - start, left, at + header)
+        if (token === 0xd4 && bytes[at + 1] === recordType && this.#read.records) {
+          const keys = readList(bytes, at + header, limit)
+          if (typeof keys === 'number') return this.pause(at - start, left, keys)
+          this.#check(token, none, 0, left)
+          left = this.#define(bytes[at + 2]!, keys, left - 1)
+          at = keys!.from
+          continue
         }
-        at += header
+        if (isExtension(token)) type = bytes[at + (token < 0xd4 ? header - 1 : 1)]!
+        if (token < 0xca || (token >= 0xd9 && token < 0xdc)) content = count(bytes, at, token)
+        else if (token >= 0xdc) items = count(bytes, at, token) * (token < 0xde ? 1 : 2)
+      } else if (token >= 0x40 && token < 0xc0) {
+        if (token < 0x80) items = this.#record(token, at)
+        else if (token < 0x90) items = (token & 0x0f) * 2
+        else if (token < 0xa0) items = token & 0x0f
+        else content = token & 0x1f
       }
+
+      const level = this.#check(token, type, items + content, left)
+      if (type !== none) items = this.#extension(type, content)
+      at += header + content
       left -= 1
-      if (items > 0) left = this.enter(items, left, bytes, start, offset)
+      if (items > 0) left = this.enter(items, left, level)
     }
   }
 
-  #extension(bytes: Buffer, at: number, start: number, offset: number): number {
-    const items = this.#read.follows(bytes[at]!)
-    if (items !== undefined) return items
-    throw this.malformed(`has an extension of type ${bytes.readInt8(at)}`, bytes, start, offset)
+  /** Whether msgpackr may see a value where it stands. Returns what it may hold. */
+  #check(token: number, type: number, length: number, left: number): number {
+    const before = this.#type
+    if (before !== none) {
+      this.#type = none
+      return this.#following(before, token, length)
+    }
+    if (this.#texts > 0) {
+      this.#texts -= 1
+      if (!isText(token)) throw this.malformed('has an object that is not made of texts')
+    } else if (this.level === Level.keys) {
+      if (!isText(token)) throw this.malformed('defines a record by what is not a text')
+      this.key(length)
+    } else if (this.level >= Level.set && (isHashed(token) || numeric.has(type))) this.count(left)
+    return isMap(token) && !this.#read.mapsAsObjects ? Level.map : Level.any
   }
 
-  /** The keys of a record definition: how many, and where they begin. */
-  #keys(bytes: Buffer, at: number, start: number, offset: number): { count: number; from: number } {
-    const token = bytes[at] ?? 0xdc
-    if (token >= 0x90 && token < 0xa0) return { count: token & 0x0f, from: at + 1 }
-    const width = token === 0xdc ? 2 : token === 0xdd ? 4 : 0
-    if (width === 0) throw this.malformed('has a record without keys', bytes, start, offset)
-    const from = at + 1 + width
-    return { count: from > bytes.length ? 0 : bytes.readUIntBE(at + 1, width), from }
+  /** Checks what follows an extension, which msgpackr would convert to a string if it could. */
+  #following(type: number, token: number, length: number): number {
+    const listed = isList(token)
+    if (type === setType && listed) return Level.set
+    const fits = type === errorType ? length >= 2 && length <= 4 : length === 2
+    if (type !== setType && listed && fits) {
+      this.#texts = 2
+      return Level.any
+    }
+    throw this.malformed(`has an extension of type ${type} around what it does not take`)
+  }
+
+  /** How many values a token has that may be a record. */
+  #record(id: number, at: number): number {
+    const keys = this.record(id)
+    if (keys === undefined) return 0
+    this.use(id, at)
+    return keys
+  }
+
+  /** How many values follow an extension. */
+  #extension(type: number, length: number): number {
+    const items = this.#read.follows(type)
+    if (items === undefined) {
+      const shown = type < 0x80 ? type : type - 0x100
+      throw this.malformed(
+        `is well-formed MessagePack, with an extension of type ${shown}, which is not supported`,
+      )
+    }
+    if (type === bigintType && length > longestBigint && length <= this.#maxLength)
+      throw this.malformed('has too long a bigint')
+    if (type === errorType || type === setType || type === expressionType) this.#type = type
+    return items
+  }
+
+  /** Goes into a record, and into its keys, which come first. */
+  #define(id: number, keys: List | undefined, left: number): number {
+    if (!keys || id < 0x40 || id >= 0x80) {
+      throw this.malformed('defines a record in another form than msgpackr does')
+    }
+    this.define(id, keys.count)
+    if (keys.count === 0) return left
+    return this.enter(keys.count, this.enter(keys.count, left), Level.keys)
   }
 }

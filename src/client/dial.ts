@@ -3,6 +3,7 @@
 import { type NetConnectOpts, type Socket, connect as connectNet } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { settled } from '../arguments.ts'
+import { byteStream } from '../byte-stream.ts'
 import type { ConnectOptions } from './client.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
 import { withoutBrackets } from '../host-name.ts'
@@ -200,7 +201,12 @@ function made(making: Promise<Duplex>, signal: AbortSignal): Promise<Duplex> {
     making.then(
       (stream) => {
         signal.removeEventListener('abort', abort)
-        if (!signal.aborted) resolve(stream)
+        if (signal.aborted) return
+        try {
+          resolve(byteStream('createConnection', 'its result', stream))
+        } catch (error) {
+          reject(asError(error))
+        }
       },
       (thrown: unknown) => {
         signal.removeEventListener('abort', abort)

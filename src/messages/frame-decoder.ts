@@ -1,7 +1,7 @@
 /** Bytes in, frames out: bounded in bytes, however many pieces they come in. */
 
 import { isUtf8 } from 'node:buffer'
-import { CioError, quote } from '../errors.ts'
+import { CioError, isCioError, quote } from '../errors.ts'
 import type { Decoder } from './messages.ts'
 
 const lineFeed = 0x0a
@@ -49,13 +49,34 @@ export class PartialMessage {
   }
 }
 
-/** The error of a message above its bound. */
-export function messageTooLong(owner: string, maxLength: number): CioError {
-  return new CioError(
-    'ERR_CIO_MESSAGE_TOO_LONG',
-    `${owner}: a message is longer than ${maxLength} bytes; raise \`maxLength\` if it may be`,
-    { fault: 'remote' },
-  )
+// Those that say nothing of the peer yet, which is not known here.
+const anonymous = new WeakSet<Error>()
+
+/** The same error, with the peer that sent what is wrong in its message. */
+export function withSender(error: Error, remote: string): Error {
+  if (!isCioError(error) || !anonymous.has(error)) return error
+  const { code, message, fault, cause } = error
+  return new CioError(code, `${message}, from ${remote}`, { fault, cause })
+}
+
+function peerError(code: string, message: string, cause?: unknown): CioError {
+  const error = new CioError(code, message, { fault: 'remote', cause })
+  anonymous.add(error)
+  return error
+}
+
+/** The error of a message above its bound: how long it says to be, if it does, and how it begins. */
+export function messageTooLong(
+  owner: string,
+  maxLength: number,
+  length = 0,
+  begins?: Buffer,
+): CioError {
+  const says = length > 0 ? `announces ${length} bytes, more than` : 'is longer than'
+  // Often it is another protocol, which its first bytes show.
+  const shown = begins ? ` (it begins with ${quote(begins.toString('latin1'))})` : ''
+  const what = `a message ${says} ${maxLength} bytes${shown}; raise \`maxLength\` if it may be`
+  return peerError('ERR_CIO_MESSAGE_TOO_LONG', `${owner}: ${what}`)
 }
 
 /** What a line becomes; `undefined` is no message. `at` tells the offset of its first byte. */
@@ -164,15 +185,14 @@ export function syntaxError(
   cause?: unknown,
 ): CioError {
   const message = `${owner}: the message at byte ${at} ${what}: ${quote(text)}`
-  return new CioError('ERR_CIO_SYNTAX', message, { fault: 'remote', cause })
+  return peerError('ERR_CIO_SYNTAX', message, cause)
 }
 
 /** The error of input that ends within a message. */
 export function truncatedMessage(owner: string, held: number): CioError {
-  return new CioError(
+  return peerError(
     'ERR_CIO_TRUNCATED',
     `${owner}: the input ended ${held} bytes into a message; the peer was cut off, or the framing differs`,
-    { fault: 'remote' },
   )
 }
 

@@ -34,6 +34,7 @@ export interface Frames {
 }
 
 const longestVarint = 5
+const shownBytes = 16
 
 /**
  * Makes the framing that options ask for.
@@ -107,7 +108,9 @@ function prefixed(owner: string, maxLength: number, length: unknown, endian: unk
       end(bytes, start) {
         if (bytes.length - start < length) return start + length
         const count = readLength(bytes, start)
-        if (count > maxLength) throw messageTooLong(owner, maxLength)
+        if (count > maxLength) {
+          throw messageTooLong(owner, maxLength, count, beginning(bytes, start))
+        }
         return start + length + count
       },
       open(bytes, ends, into, offset) {
@@ -143,7 +146,9 @@ function varint(owner: string, maxLength: number): Frames {
           const byte = bytes[start + at]
           if (byte === undefined) return bytes.length + 1
           count += (byte & 0x7f) * 2 ** (7 * at)
-          if (count > maxLength) throw messageTooLong(owner, maxLength)
+          if (count > maxLength) {
+            throw messageTooLong(owner, maxLength, 0, beginning(bytes, start))
+          }
           if (byte < 0x80) return start + at + 1 + count
         }
         const what = `has a length of more than ${longestVarint} bytes`
@@ -185,7 +190,9 @@ function delimited(owner: string, maxLength: number, given: unknown): Frames {
           // What was searched may end with the beginning of the delimiter.
           const found = bytes.indexOf(needle, start + Math.max(0, searched - width + 1))
           const least = (found < 0 ? bytes.length - width + 1 : found) - start
-          if (least > maxLength) throw messageTooLong(owner, maxLength)
+          if (least > maxLength) {
+            throw messageTooLong(owner, maxLength, 0, beginning(bytes, start))
+          }
           searched = found < 0 ? bytes.length - start : 0
           return found < 0 ? bytes.length + 1 : found + width
         },
@@ -199,6 +206,11 @@ function delimited(owner: string, maxLength: number, given: unknown): Frames {
       }
     },
   }
+}
+
+/** What a message begins with, for errors: bytes of another protocol are often text. */
+function beginning(bytes: Buffer, start: number): Buffer {
+  return bytes.subarray(start, start + shownBytes)
 }
 
 function sized(owner: string, maxLength: number, size: number): Frames {

@@ -1,6 +1,7 @@
 /** Receiving: chunks are decoded in batches, when somebody waits for a message. */
 
 import { asError } from '../errors.ts'
+import { withSender } from './frame-decoder.ts'
 import type { Decoder } from './messages.ts'
 import { closedError } from './message-writer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -182,7 +183,7 @@ export class MessageReader<In> {
       else this.#decoder.end(this.#batch)
     } catch (error) {
       this.#over = true
-      this.#failure = asError(error)
+      this.#failure = withSender(asError(error), this.#ctx.remote)
     }
     this.#serve()
     if (!this.#over) this.#idle()

@@ -25,7 +25,17 @@ export interface StackLayerOptions {
    * @default false
    */
   readonly buffered?: boolean
+  /**
+   * Times its own length that received bytes may decode to, at most; `Infinity` takes any. It
+   * counts after the first MiB of what was decoded, since a small message shrinks a lot.
+   *
+   * @default 100
+   */
+  readonly maxRatio?: number
 }
+
+const defaultMaxRatio = 100
+const freeOfRatio = 1024 * 1024
 
 type Done = (error?: Error | null) => void
 
@@ -35,6 +45,7 @@ type Done = (error?: Error | null) => void
  * The ends of both directions pass through it, each by itself; so does backpressure, however much
  * a decoder makes of little. It ends the stream beneath, and is destroyed together with it. What a
  * decoder throws is `ERR_CIO_DECODE` (remote), what an encoder throws is `ERR_CIO_ENCODE` (local).
+ * Input that decodes to more than `maxRatio` allows is `ERR_CIO_DECODE_RATIO` (remote).
  */
 export class StackLayer extends Duplex {
   readonly #beneath: Duplex
@@ -42,15 +53,14 @@ export class StackLayer extends Duplex {
   readonly #encoders: readonly [Duplex, ...Duplex[]]
   readonly #buffered: boolean
   #failure: CioError | undefined
-  #received = false
+  /** Bytes that came from the stream beneath. */
+  #received = 0
   #taken: Done | undefined
   #sent: Done | undefined
 
-  constructor(
-    beneath: Duplex,
-    { decode = [], encode = [], buffered = false }: StackLayerOptions = {},
-  ) {
+  constructor(beneath: Duplex, options: StackLayerOptions = {}) {
     super({ allowHalfOpen: true })
+    const { decode = [], encode = [], buffered = false, maxRatio = defaultMaxRatio } = options
     const [first = new PassThrough(), ...others] = encode
     this.#beneath = beneath
     this.#coders = [...decode, first, ...others]
@@ -73,9 +83,16 @@ export class StackLayer extends Duplex {
     for (const coder of this.#encoders) {
       coder.on('error', (error) => this.destroy(this.#cause('encode', error)))
     }
+    const bound = decode.length > 0 ? maxRatio : Infinity
+    let decoded = 0
     const sink = new Writable({
+      // Then what is not bytes is an error of this stream, and not one that nobody catches.
+      objectMode: beneath.readableObjectMode && decode.length === 0,
       write: (chunk: Buffer, _encoding, taken) => {
-        if (this.push(chunk)) taken()
+        decoded += chunk.length
+        if (decoded > freeOfRatio && decoded > this.#received * bound) {
+          this.destroy((this.#failure ??= ratioError(bound)))
+        } else if (this.push(chunk)) taken()
         else this.#taken = taken
       },
       final: (done) => {
@@ -83,7 +100,7 @@ export class StackLayer extends Duplex {
         done()
       },
     })
-    beneath.once('data', () => (this.#received = true))
+    beneath.on('data', this.#count)
     pipeline([beneath, ...decode, sink], (error) => {
       if (error && !this.#endedEmpty) this.destroy(error)
     })
@@ -120,6 +137,7 @@ export class StackLayer extends Duplex {
 
   override _destroy(error: Error | null, done: Done): void {
     const beneath = this.#beneath
+    beneath.off('data', this.#count)
     for (const coder of this.#coders) coder.destroy()
     if (error || !beneath.readableEnded || !beneath.writableFinished) beneath.destroy()
     done(error)
@@ -127,7 +145,11 @@ export class StackLayer extends Duplex {
 
   /** Who ends without a byte has ended, though zlib finds its input cut off. */
   get #endedEmpty(): boolean {
-    return !this.#received && this.#beneath.readableEnded && !this.destroyed
+    return this.#received === 0 && this.#beneath.readableEnded && !this.destroyed
+  }
+
+  readonly #count = (chunk: Uint8Array): void => {
+    this.#received += chunk.length
   }
 
   /** The error to tell: the coder's own, unless it is but how the end of the rest shows in it. */
@@ -144,6 +166,14 @@ export class StackLayer extends Duplex {
           })
     return this.#failure
   }
+}
+
+function ratioError(maxRatio: number): CioError {
+  return new CioError(
+    'ERR_CIO_DECODE_RATIO',
+    `what the peer sent decodes to more than ${maxRatio} times its length; raise \`maxRatio\` if it may`,
+    { fault: 'remote' },
+  )
 }
 
 // What two of Node's pipelines add for `close`, the event that they add most to.

@@ -2,7 +2,15 @@ import test from 'ava'
 import { once } from 'node:events'
 import { Duplex, PassThrough } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Cio, type CioError, type ConnectionContext, isCioError } from '../../src/index.ts'
+import {
+  Cio,
+  type CioError,
+  type ConnectionContext,
+  frames,
+  isCioError,
+  json,
+  lines,
+} from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
@@ -612,6 +620,55 @@ function upper(below: Duplex): Duplex {
 test('handle() refuses what is no Duplex', (t) => {
   t.throws(() => new Cio().handle({} as Duplex), { code: 'ERR_CIO_OPTION' })
   t.throws(() => new Cio().handle(undefined as unknown as Duplex), { code: 'ERR_CIO_OPTION' })
+})
+
+for (const [name, codec] of Object.entries({ lines, json, frames })) {
+  test(`handle() takes a stream of Uint8Array, with ${name} (tomas/needle#37)`, async (t) => {
+    const text = name === 'frames' ? '\0\0\0\x01x\0\0\0\x01y' : '1\n2\n'
+    const written: Uint8Array[] = []
+    const pieces = Array.from(text, (piece) => new TextEncoder().encode(piece))
+    const stream = new Duplex({
+      objectMode: true,
+      read() {
+        this.push(pieces.shift() ?? null)
+      },
+      write(chunk: Uint8Array, _encoding, done) {
+        written.push(chunk)
+        done()
+      },
+    })
+    const app = new Cio()
+      .useConnection(codec() as ReturnType<typeof json>)
+      .useConnection((ctx) => ctx.messages.each((message) => ctx.messages.send(message)))
+    await app.handle(stream).closed
+    t.is(Buffer.concat(written).toString(), text)
+  })
+}
+
+test('handle() takes what Duplex.from makes of web streams', async (t) => {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
+  const app = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+    t.is((await ctx.messages.next()).value, 'a line')
+  })
+  const { closed } = app.handle(Duplex.from({ readable }))
+  const writer = writable.getWriter()
+  await writer.write(new TextEncoder().encode('a line\n'))
+  await writer.close()
+  await closed
+})
+
+test('handle() says what is wrong with a stream that is not of bytes', async (t) => {
+  const decoded = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
+  decoded.setEncoding('utf8')
+  t.throws(() => new Cio().handle(decoded), { code: 'ERR_CIO_OPTION', message: /setEncoding/ })
+
+  const objects = new Duplex({ objectMode: true, read() {}, write: (_c, _e, done) => done() })
+  const app = new Cio().useConnection(lines()).useConnection((ctx) => ctx.messages.each(() => {}))
+  const told = once(app, 'error')
+  app.handle(objects)
+  objects.push({ no: 'bytes' })
+  const [error] = (await told) as [Error]
+  t.is((error as NodeJS.ErrnoException).code, 'ERR_INVALID_ARG_TYPE')
 })
 
 test('handle() over a Duplex that is gone is over at once', async (t) => {

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { Cio, type CioError, type FramesOptions, frames } from '../../src/index.ts'
 import { FrameDecoder, framesOf } from '../../src/kit.ts'
 import { codecContract } from '../contracts/codec.ts'
+import { receive } from '../support/receive.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 
 /** The contract's messages are bytes: made comparable, since a frame is a view of its chunk. */
@@ -40,6 +41,7 @@ for (const length of [2, 4, 'varint'] as const) {
           ),
           frame,
         ]),
+      isShort: length === 2,
       truncated: 'ERR_CIO_TRUNCATED',
     })
   }
@@ -60,9 +62,11 @@ for (const delimiter of ['\0', '\r\n', 'aab'] as const) {
 
 /** One `test` for each of several contracts in a file: titles have to differ. */
 function prefixed(title: string): typeof test {
-  const titled = (claim: string, ...rest: unknown[]): unknown =>
-    (test as unknown as (...given: unknown[]) => unknown)(`${title}: ${claim}`, ...rest)
-  return titled as unknown as typeof test
+  const titled =
+    (register: unknown) =>
+    (claim: string, ...rest: unknown[]): unknown =>
+      (register as (...given: unknown[]) => unknown)(`${title}: ${claim}`, ...rest)
+  return Object.assign(titled(test), { serial: titled(test.serial) }) as unknown as typeof test
 }
 
 interface Outcome {
@@ -97,6 +101,23 @@ test('a length above maxLength is refused by its bytes alone', (t) => {
   t.deepEqual(decode({ length: 'varint' }, ['\x80\x80\x80\x80\x08']), { frames: [], code })
   // Before its last byte is there.
   t.deepEqual(decode({ length: 'varint' }, ['\xff', '\xff']), { frames: [], code })
+})
+
+test('HTTP to a port of frames is refused by what it announces, begins with and comes from (netty/netty#14559)', async (t) => {
+  const { error } = await receive(t, frames(), 'GET / HTTP/1.1\r\nHost: example.com\r\n\r\n')
+  t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  t.is(error?.fault, 'remote')
+  t.regex(error!.message, /announces 1195725856 bytes/)
+  t.regex(error!.message, /"GET \/ HTTP/)
+  t.regex(error!.message, /from (127\.0\.0\.1|::1|\[::1\])/)
+})
+
+test('what a message that is too long begins with is quoted, cut and escaped', async (t) => {
+  const bytes = Buffer.concat([Buffer.from([0xff, 0x1b, 0x0a]), Buffer.alloc(2_000, 0x61)])
+  const { error } = await receive(t, frames({ length: 'varint', maxLength: 100 }), bytes)
+  t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  for (const raw of ['\u001b', '\n']) t.false(error!.message.includes(raw))
+  t.true(error!.message.length < 250)
 })
 
 test('a varint of more than five bytes is refused, a padded one of five is taken', (t) => {

@@ -17,6 +17,7 @@ codecContract<unknown>(test, {
   arbitrary: jsonValues,
   ofLength: (bytes) => 'x'.repeat(bytes - 2),
   encode: (value) => Buffer.from(`${JSON.stringify(value, undefined, 2)}\n`),
+  keeps: 12,
   truncated: 'ERR_CIO_TRUNCATED',
 })
 
@@ -188,6 +189,92 @@ test('what is not JSON is told with its offset, cut and escaped, after the value
   t.false(error!.message.includes('\u001b'))
   const long = await receive(t, `{"a":1 "${'x'.repeat(10_000)}"`)
   t.true(long.error!.message.length < 200)
+})
+
+/** What a decoder makes of input that is cut at some places, and the error in the end. */
+function outcome(
+  input: Buffer,
+  cuts: readonly number[],
+  bounds = { maxLength: 1e6, maxDepth: 64 },
+): { values: unknown[]; code: string | undefined; at: string | undefined } {
+  const values: unknown[] = []
+  const decoder = new ValueDecoder(['$'], bounds, (value) => value)
+  try {
+    let from = 0
+    for (const to of [...cuts, input.length]) {
+      decoder.decode(input.subarray(from, to), values)
+      from = to
+    }
+    decoder.end(values)
+    return { values, code: undefined, at: undefined }
+  } catch (error) {
+    const { code, message } = error as CioError
+    return { values, code, at: /at byte (\d+)/.exec(message)?.[1] }
+  }
+}
+
+for (const [text, at] of Object.entries({
+  '[1]x': '3',
+  '[1]]': '3',
+  '[1] tru!': '4',
+  '[1]\n\n {"a" 2}': '6',
+  '1x': '1',
+  '"a""b"!': '6',
+  '\ufeff[1]x': '6',
+})) {
+  test(`${JSON.stringify(text)} is blamed on byte ${at}, wherever it is cut`, (t) => {
+    const input = Buffer.from(text)
+    for (let cut = 0; cut <= input.length; cut++) {
+      const found = outcome(input, [cut])
+      t.is(found.code, 'ERR_CIO_SYNTAX')
+      t.is(found.at, at)
+      t.deepEqual(found.values, outcome(input, []).values)
+    }
+  })
+}
+
+test('what is too long is refused for that, wherever it is cut, and one byte less is taken', (t) => {
+  const bounds = { maxLength: 20, maxDepth: 64 }
+  for (const text of [
+    `"${'x'.repeat(18)}`,
+    `"${'\\u0041'.repeat(3)}`,
+    '1'.repeat(20),
+    `[${'1'.repeat(18)}`,
+  ]) {
+    const close = text.startsWith('"') ? '"' : text.startsWith('[') ? ']' : ' '
+    const fits = Buffer.from(text + close)
+    const longer = Buffer.from(`${text}${text.at(-1) === '[' ? ' ' : '1'}${close} !`)
+    for (let cut = 0; cut <= longer.length; cut++) {
+      t.is(outcome(fits, [Math.min(cut, fits.length)], bounds).code, undefined, text)
+      t.is(outcome(longer, [cut], bounds).code, 'ERR_CIO_MESSAGE_TOO_LONG', text)
+    }
+  }
+})
+
+test('every value but a number is given out with its last byte', (t) => {
+  for (const text of ['{}', '[]', '"a"', 'true', 'null', '{"a":[1]}', '[1,2]']) {
+    const values: unknown[] = []
+    const decoder = new ValueDecoder(['$'], { maxLength: 100, maxDepth: 9 }, (value) => value)
+    for (const byte of Buffer.from(text)) decoder.decode(Buffer.of(byte), values)
+    t.deepEqual(values, [JSON.parse(text)])
+  }
+})
+
+test('a byte order mark is passed over at the beginning and nowhere else, as json does', (t) => {
+  const mark = '\ufeff'
+  for (const [text, values, code] of [
+    [`${mark}{"a":1}\n2\n`, [{ a: 1 }, 2], undefined],
+    [`${mark}\n`, [], undefined],
+    [`1\n${mark}2\n`, [1], 'ERR_CIO_SYNTAX'],
+    [`${mark}${mark}1\n`, [], 'ERR_CIO_SYNTAX'],
+    [` ${mark}1\n`, [], 'ERR_CIO_SYNTAX'],
+  ] as const) {
+    const input = Buffer.from(text)
+    for (let cut = 0; cut <= input.length; cut++) {
+      const found = outcome(input, [cut])
+      t.deepEqual({ values: found.values, code: found.code }, { values: [...values], code })
+    }
+  }
 })
 
 test('it takes what JSON.parse takes, and nothing else', async (t) => {

@@ -74,3 +74,20 @@ test('what is sent is read by split2', async (t) => {
   for await (const line of socket.pipe(split2())) heard.push(String(line))
   t.deepEqual(heard, ['{"one":1}', '["zwei ☃"]', 'null'])
 })
+
+test('a byte order mark is passed over at the beginning and nowhere else, as jsonStream does', async (t) => {
+  const mark = '\ufeff'
+  for (const [text, values, code] of [
+    [`${mark}{"a":1}\n2\n`, [{ a: 1 }, 2], undefined],
+    [`${mark}\n`, [], undefined],
+    [`1\n${mark}2\n`, [1], 'ERR_CIO_SYNTAX'],
+    [`${mark}${mark}1\n`, [], 'ERR_CIO_SYNTAX'],
+  ] as const) {
+    const input = Buffer.from(text)
+    for (let cut = 0; cut <= input.length; cut++) {
+      const pieces = [input.subarray(0, cut), input.subarray(cut)]
+      const { messages, error } = await receive(t, json(), pieces)
+      t.deepEqual([messages, error?.code], [[...values], code])
+    }
+  }
+})

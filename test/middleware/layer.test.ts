@@ -192,6 +192,19 @@ test('a message that decodes to more than maxLength ends at the bound', async (t
   t.true(process.memoryUsage.rss() - before < 128 * 1024 * 1024)
 })
 
+test('nothing but line feeds, compressed, ends at maxRatio instead of a billion lines', async (t) => {
+  const app = new Cio().useConnection(gzip()).useConnection(lines())
+  let count = 0
+  app.useConnection((ctx) => ctx.messages.each(() => (count += 1)))
+  const told = failure(app)
+  const client = await open(t, app, 'tcp')
+  client.write(gzipSync(Buffer.alloc(32 * 1024 * 1024, '\n'), { level: 9 }))
+  const [event, error] = await told
+  t.is(event, 'remoteError')
+  t.true(isCioError(error, 'ERR_CIO_DECODE_RATIO'))
+  t.true(count < 16 * 1024 * 1024, `${count}`)
+})
+
 test('a peer that does not read holds its connection for flushTimeout and no longer', async (t) => {
   const app = new Cio()
     .useConnection(layer({ encode: () => createGzip({ level: 0 }), flushTimeout: 50 }))
@@ -220,6 +233,7 @@ test('a reset of the peer is told as one', async (t) => {
 })
 
 test('options of the wrong kind are refused when it is made', (t) => {
+  t.throws(() => layer({ maxRatio: 0 }), { code: 'ERR_CIO_OPTION' })
   const code = { code: 'ERR_CIO_OPTION' }
   t.throws(() => layer({ decode: createGunzip() as never }), code)
   t.throws(() => layer({ encoder: () => createGzip() } as never), code)

@@ -100,6 +100,81 @@ test('a record refused for the queue’s bound is defined by the next that is se
   t.deepEqual(received.slice(-2), [{ last: true }, { last: true }])
 })
 
+const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex')
+
+/** What msgpackr counts differently from MessagePack, or converts out of proportion. */
+const strange: Record<string, string> = {
+  'a key of a record that is a record': 'd47240 91a161 01 d47241 9240a162 01 02 03',
+  'a number as a key': 'd47240 9105 01',
+  'a key that is bytes': 'd47240 91c40161 01',
+  'a definition with a map of keys': 'd47240 81a16101 01',
+  'an id that is not of a record': 'd47205 91a161 01',
+  'an id of two bytes': 'd5724000 91a161 01',
+  'a definition in an extension of another length': 'c70172 40 91a161 01',
+  'an error whose message is a list': 'd46500 93 a54572726f72 91 01 c0',
+  'an expression whose flags are a list': 'd47800 92 a161 80',
+  'an expression of a map': 'd47800 82 a16101 a16201',
+  'a set of a text': 'd47300 a161',
+  'a set of a set': 'd47300 d47300 90',
+  'a bigint that is too long': `c80401 42 ${'ff'.repeat(1025)}`,
+}
+for (const [name, text] of Object.entries(strange)) {
+  test(`${name} is refused before msgpackr sees it`, async (t) => {
+    const codec = msgpack({ moreTypes: true, structuredClone: true })
+    const { error } = await receive(t, codec, [hex(text)])
+    t.is(error?.code, 'ERR_CIO_SYNTAX')
+    t.is(error?.cause, undefined)
+  })
+}
+
+test('an empty record is given out with its last byte', async (t) => {
+  const bytes = Buffer.from(new Packr({ sequential: true }).pack({}))
+  t.deepEqual(bytes, hex('d4724090'))
+  for (let cut = 0; cut <= bytes.length; cut++) {
+    const pieces = [bytes.subarray(0, cut), bytes.subarray(cut)]
+    t.deepEqual(await receive(t, msgpack(), pieces), { messages: [{}], error: undefined })
+  }
+})
+
+test('an extension that is not registered is said to be well-formed and not supported', async (t) => {
+  for (const text of ['d43300', 'c7023301 02', 'd6ee 01020304']) {
+    const { error } = await receive(t, msgpack(), [hex(text)])
+    t.is(error?.code, 'ERR_CIO_SYNTAX')
+    t.regex(error!.message, /well-formed MessagePack.*not supported/)
+  }
+})
+
+test('keys of no length do not fill the memory', async (t) => {
+  const count = 10_000
+  const definitions = Array.from({ length: 64 }, (_, id) =>
+    Buffer.concat([
+      Buffer.from([0xd4, 0x72, 0x40 + id, 0xdc, count >> 8, count & 0xff]),
+      Buffer.alloc(count, 0xa0),
+      Buffer.alloc(count, 1),
+    ]),
+  )
+  const { messages, error } = await receive(t, msgpack(), definitions)
+  t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
+  t.true(messages.length < 10)
+})
+
+test('a set or map of many numbers of one hash is refused', async (t) => {
+  const same = Array.from({ length: 20_000 }, (_, index) => (BigInt(index) << 64n) | 1n)
+  const packr = new Packr({ moreTypes: true, useBigIntExtension: true, mapsAsObjects: false })
+  const set = Buffer.from(packr.pack(new Set(same)))
+  const map = Buffer.from(packr.pack(new Map(same.map((key) => [key, 1]))))
+  for (const bytes of [set, map]) {
+    const codec = msgpack({ moreTypes: true, mapsAsObjects: false })
+    const { error } = await receive(t, codec, [bytes])
+    t.is(error?.code, 'ERR_CIO_SYNTAX')
+    t.is(error?.cause, undefined)
+  }
+})
+
+test('an option that msgpack does not know is refused', (t) => {
+  t.throws(() => msgpack({ structures: [] } as object), { code: 'ERR_CIO_OPTION' })
+})
+
 test('without records it is plain MessagePack, both ways', async (t) => {
   const app = new Cio()
     .useConnection(msgpack({ useRecords: false, variableMapSize: true }))

@@ -126,6 +126,37 @@ test('destroyed, it destroys the coders and the stream beneath', async (t) => {
   t.true(near.destroyed && decoder.destroyed && encoder.destroyed)
 })
 
+/** How many bytes of what was encoded are read, and the error in the end. */
+async function readCount(encoded: Buffer, maxRatio?: number): Promise<[number, unknown]> {
+  const [near, far] = pair()
+  const layer = new StackLayer(near, { decode: [createGunzip()], ...(maxRatio && { maxRatio }) })
+  far.end(encoded)
+  let length = 0
+  try {
+    for await (const chunk of layer) length += (chunk as Buffer).length
+    return [length, undefined]
+  } catch (error) {
+    return [length, isCioError(error) ? error.code : error]
+  }
+}
+
+test('input that decodes to more than maxRatio is refused, after the first MiB (a gzip bomb)', async (t) => {
+  const [length, code] = await readCount(gzipSync(Buffer.alloc(200_000_000, '\n')))
+  t.is(code, 'ERR_CIO_DECODE_RATIO')
+  t.true(length < 30_000_000, `${length}`)
+})
+
+test('what is small may decode to a thousand times its length, and maxRatio may be raised', async (t) => {
+  const small = gzipSync(Buffer.alloc(1024 * 1024))
+  t.true(small.length < 1_100)
+  t.deepEqual(await readCount(small), [1024 * 1024, undefined])
+  const large = gzipSync(Buffer.alloc(10_000_000))
+  t.is((await readCount(large))[1], 'ERR_CIO_DECODE_RATIO')
+  for (const ratio of [1_100, Infinity]) {
+    t.deepEqual(await readCount(large, ratio), [10_000_000, undefined])
+  }
+})
+
 test('what is not read is not decoded', async (t) => {
   const [near, far] = pair()
   let decoded = 0
@@ -135,7 +166,7 @@ test('what is not read is not decoded', async (t) => {
       done(null, chunk)
     },
   })
-  const layer = new StackLayer(near, { decode: [createGunzip(), counting] })
+  const layer = new StackLayer(near, { decode: [createGunzip(), counting], maxRatio: Infinity })
   const bomb = gzipSync(Buffer.alloc(256 * 1024 * 1024))
   far.end(bomb)
   await once(layer, 'readable')

@@ -1,6 +1,7 @@
 /** What a server makes of bytes that are sent to it as they are. */
 
 import type { ExecutionContext } from 'ava'
+import { Duplex } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import {
   Cio,
@@ -65,6 +66,43 @@ export async function receive<In, Out>(
   })
   const told = recordEvents(app)
   await feed(t, app, input)
+  if (told.error.length > 0) throw told.error[0]
+  return { messages, error: told.remoteError[0] as CioError | undefined }
+}
+
+/**
+ * The messages of a codec over a stream that gives out these pieces one by one, without a network.
+ * Open, the stream does not end: this fulfils when so many messages have come.
+ */
+export async function receiveHere<In, Out>(
+  codec: Middleware<StreamContext, MessagesContext<In, Out>>,
+  pieces: Iterable<Buffer>,
+  { open }: { readonly open?: number } = {},
+): Promise<Received<In>> {
+  // Without a network nothing else would get a turn, in the midst of many of these.
+  await turn()
+  const messages: In[] = []
+  const iterator = pieces[Symbol.iterator]()
+  const stream = new Duplex({
+    highWaterMark: 1,
+    read() {
+      let next = iterator.next()
+      while (!next.done && next.value.length === 0) next = iterator.next()
+      if (!next.done) this.push(next.value)
+      else if (open === undefined) this.push(null)
+    },
+    write: (_chunk, _encoding, done) => done(),
+  })
+  const app = new Cio().useConnection(codec).useConnection(async (ctx) => {
+    while (messages.length !== open) {
+      const { done, value } = await ctx.messages.next()
+      if (done) return
+      messages.push(value)
+    }
+    stream.destroy()
+  })
+  const told = recordEvents(app)
+  await app.handle(stream).closed
   if (told.error.length > 0) throw told.error[0]
   return { messages, error: told.remoteError[0] as CioError | undefined }
 }

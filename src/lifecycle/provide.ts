@@ -11,7 +11,8 @@ export async function provide<Ctx extends object, Name extends keyof Ctx>(
   value: Ctx[Name],
   run: () => unknown,
 ): Promise<void> {
-  const outer = ctx[name]
+  // A member that is not there yet may throw when it is read, as `ctx.messages` does.
+  const outer = Object.hasOwn(ctx, name) ? ctx[name] : undefined
   ctx[name] = value
   try {
     await run()

@@ -33,20 +33,19 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
 
   #peer: Peer | null = null
   #peerSocket: Socket | null = null
-  #messages: unknown
 
   static {
     // Only for JavaScript: the type of `ctx.messages` comes from the codec that adds it.
     Object.defineProperty(this.prototype, 'messages', {
-      get(this: StreamContext): unknown {
-        if (this.hasMessages) return this.#messages
+      get(this: StreamContext): never {
         throw new CioError(
           'ERR_CIO_NO_MESSAGES',
           `\`${this.step}\` reads ctx.messages, and no codec has run; register one such as \`json()\` before it`,
         )
       },
       set(this: StreamContext, messages: unknown) {
-        this.#messages = messages
+        const plain = { writable: true, enumerable: true, configurable: true }
+        Object.defineProperty(this, 'messages', { value: messages, ...plain })
       },
     })
   }
@@ -107,7 +106,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
 
   /** Whether a codec has added `ctx.messages`; without one, to read them throws. */
   get hasMessages(): boolean {
-    return this.#messages !== undefined
+    return Object.hasOwn(this, 'messages')
   }
 
   /** Lets `secure` make no handshake, where it would: for a middleware before it that knows better. */

@@ -137,7 +137,8 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
   const forget = await ctx.configure(async (options) => {
     const named = Object.entries(sni).map(async ([name, one]) => [
       name,
-      await loadCerts(rename(one)),
+      // Given up by name: options that are set keep the secrets that they lack.
+      { ...replaced, ...(await loadCerts(rename(one))) },
     ])
     const { strictSni, revoked, drainTimeout } = sources
     const own = { strictSni, revoked, drainTimeout }

@@ -19,6 +19,7 @@ import {
 import { describeEnd, endReasons, reasonOf } from '../src/connection-end.ts'
 import { identity } from './support/certificates.ts'
 import { dial, serve } from './support/serve.ts'
+import { mayBringTls } from './support/tls.ts'
 import { deferred, nextEvent, networks } from './support/transports.ts'
 
 const page = await readFile(new URL('../docs/errors.md', import.meta.url), 'utf8')
@@ -124,7 +125,7 @@ const ways: Record<EndReason, Way | undefined> = {
     end: { by: 'local', code: 'ERR_CIO_REJECTED', refusal: { step: 'limit', why: 'connections' } },
   },
   not_admitted: {
-    app: () => new Cio().useConnection(allowList(['alice'])),
+    app: () => new Cio().useConnection(mayBringTls).useConnection(allowList(['alice'])),
     client: says,
     end: { by: 'local', code: 'ERR_CIO_REJECTED', refusal: { step: 'allowList', why: 'no_tls' } },
   },

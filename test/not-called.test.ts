@@ -14,18 +14,18 @@ const onConnections = [
   'contentLength',
   'denyList',
   'events',
-  'expire',
+  'certificateExpiry',
   'frames',
   'json',
   'lines',
   'limit',
   'multiplex',
-  'pipe',
+  'forward',
   'proxyProtocol',
   'rpc',
   'startTls',
   'timeout',
-  'wrap',
+  'layer',
 ] as const
 
 for (const name of onConnections) {
@@ -40,7 +40,7 @@ for (const name of onConnections) {
   })
 }
 
-for (const name of ['drain', 'relisten', 'tickets'] as const) {
+for (const name of ['drain', 'relisten', 'sessionTickets'] as const) {
   test(`\`useServer(${name})\` is an error that says to call it`, async (t) => {
     const app = new Cio()
     closeAfter(t, app)

@@ -46,6 +46,9 @@ const calls: Record<string, Record<string, readonly unknown[] | null>> = {
     send: ['message'],
     sendMany: [['one', 'two']],
     end: [],
+    // Undefined, unless it has to wait.
+    drained: null,
+    encodeError: null,
     close: null,
     release: null,
     moveTo: null,

@@ -157,6 +157,7 @@ export function multiplex(
     async function multiplex(ctx, next) {
       const runs = new Set<ConnectionContext>()
       const flushTimeout = flushTimeoutOf(ctx)
+      let cutting: NodeJS.Timeout | undefined
       const run = <Connection extends object>(
         to: Pick<Cio<Connection>, 'handle'>,
         stream: Duplex,
@@ -167,7 +168,10 @@ export function multiplex(
         const socket = ctx.socket ?? undefined
         const made = to.handle(stream, { extend, flushTimeout, ...(socket && { socket }) })
         runs.add(made)
-        void made.closed.then(() => runs.delete(made))
+        void made.closed.then(() => {
+          runs.delete(made)
+          if (runs.size === 0) clearTimeout(cutting)
+        })
         if (ctx.isDraining) void made.close({ timeout: Infinity })
         return made
       }
@@ -186,7 +190,9 @@ export function multiplex(
         gone: (error, isOrderly) => {
           const cut = (): void => runs.forEach((one) => one.destroy(error))
           if (!isOrderly) cut()
-          else if (runs.size > 0 && flushTimeout < Infinity) setTimeout(cut, flushTimeout).unref()
+          else if (runs.size > 0 && flushTimeout < Infinity) {
+            cutting = setTimeout(cut, flushTimeout).unref()
+          }
         },
       })
       // Its listeners belong to the stack: none of them answers the end of input.

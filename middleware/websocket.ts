@@ -156,13 +156,12 @@ function closeByCode(stream: Duplex, client: WebSocket, ctxOf: () => StreamConte
   const final = stream._final.bind(stream)
   const destroy = stream._destroy.bind(stream)
   stream._final = (done) => {
-    client.close(ctxOf().isDraining ? codes.goingAway : codes.done)
+    client.close(codeOf(ctxOf()))
     final(done)
   }
   stream._destroy = (error, done) => {
     if (client.readyState !== client.OPEN) return destroy(error, done)
-    const ordinary = ctxOf().isDraining ? codes.goingAway : codes.done
-    client.close(error ? codeOf(error) : ordinary)
+    client.close(codeOf(ctxOf(), error))
     // ws would cut it off here, and the close frame with it: it may not be read any more.
     const timer = setTimeout(() => client.terminate(), closeTimeout)
     client.once('close', () => {
@@ -174,8 +173,13 @@ function closeByCode(stream: Duplex, client: WebSocket, ctxOf: () => StreamConte
   }
 }
 
-function codeOf(error: Error): number {
-  return isCioError(error) && error.fault === 'remote' ? codes.refused : codes.failed
+/** The code of the error that ends a connection, or of its ordinary end. */
+function codeOf({ signal, draining }: StreamContext, error?: Error | null): number {
+  const reason: unknown = error ?? (signal.aborted ? signal.reason : undefined)
+  if (reason === undefined || isCioError(reason, 'ERR_CIO_CLOSED')) {
+    return draining.aborted ? codes.goingAway : codes.done
+  }
+  return isCioError(reason) && reason.fault === 'remote' ? codes.refused : codes.failed
 }
 
 function streamOf(client: WebSocket, remote: string): Duplex {

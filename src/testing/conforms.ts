@@ -154,5 +154,7 @@ export async function conforms(
   }
   const story = breaks.map(({ promise, where, what }) => `- ${promise}: ${where}, ${what}`)
   const message = `\`${name}\` does not keep to what a middleware promises:\n${story.join('\n')}`
-  throw new CioError('ERR_CIO_NONCONFORMING', message)
+  const error = new CioError('ERR_CIO_NONCONFORMING', message)
+  // Its own text, of several lines: an error escapes those in the message that it is made with.
+  throw Object.assign(error, { message })
 }

@@ -590,9 +590,9 @@ test.serial('every program of the page answers its clients: the first', async (t
   t.deepEqual(more, [], 'one that no client is written for')
   const server = await serveProgram(t, first, {
     '10.0.0.0/8': '127.0.0.2/32',
-    'forward(8443)': `pipe(${await upstream(t, 'tls', true)})`,
-    'forward(8080)': `pipe(${await upstream(t, 'http')})`,
-    'pipe(22)': `pipe(${await upstream(t, 'ssh')})`,
+    'forward(8443)': `forward(${await upstream(t, 'tls', true)})`,
+    'forward(8080)': `forward(${await upstream(t, 'http')})`,
+    'forward(22)': `forward(${await upstream(t, 'ssh')})`,
   })
   const admin = connectNet({ port: server.port, host: '127.0.0.1', localAddress: '127.0.0.2' })
   t.is(await readAll(admin), 'hello admin\n')

@@ -256,7 +256,7 @@ const trials: Record<string, Trial | string> = {
       if (value !== connection) throw new Error(String(value))
     },
   },
-  certificateExpiry: tls,
+  'certificate-expiry': tls,
   frames: { values: [Buffer.from('one'), Buffer.alloc(70_000), Buffer.alloc(0)] },
   http: {
     given: [(_request: unknown, response: PassThrough) => response.end('hello')],
@@ -307,7 +307,7 @@ const trials: Record<string, Trial | string> = {
   'send-proxy-protocol': 'what it needs at the other end is proxyProtocol: its own test',
   socks5: 'it stands before there is a connection, and needs a proxy',
   'start-tls': 'it needs the certificates of a server: its own test',
-  sessionTickets: 'it is of the server',
+  'session-tickets': 'it is of the server',
   timeout: {},
   transform: { given: [() => new PassThrough()], ...oneWay },
   websocket: 'it answers WebSocket clients alone: test/middleware/websocket.test.ts',

@@ -79,7 +79,14 @@ async function churn(
   t.true(counts.opened > total * 0.6, String(counts.opened))
   t.true(grown < (total - warmUp) * bytesOfOne, `${grown} bytes`)
   const { refused, ...left } = bounds.counts
-  const zero = { connections: 0, addresses: 0, handshakes: 0, waiting: 0, handshakesWaiting: 0 }
+  const zero = {
+    connections: 0,
+    addresses: 0,
+    handshakes: 0,
+    waiting: 0,
+    handshakesWaiting: 0,
+    queued: 0,
+  }
   t.deepEqual(left, zero)
   t.is(refused.connections + refused.handshakes, 0)
   t.is(server.connections.size, 0)

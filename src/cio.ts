@@ -5,8 +5,8 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { certs } from '../middleware/certs.ts'
 import { type AppEvents, catchRejections, reportError } from './lifecycle/app-events.ts'
-import { optionsOf } from './arguments.ts'
-import { byteStream } from './byte-stream.ts'
+import { optionsOf } from './lifecycle/arguments.ts'
+import { byteStream } from './streams/byte-stream.ts'
 import { callSite } from './pipeline/call-site.ts'
 import {
   type ConnectOptions,
@@ -24,16 +24,16 @@ import {
 import type { CloseOptions, CloseResult } from './lifecycle/context.ts'
 import type { ConnectTarget } from './client/dial.ts'
 import { CioError, asError, isCioError } from './errors.ts'
-import { halfOpenTimeout as defaultHalfOpen } from './half-open.ts'
+import { halfOpenTimeout as defaultHalfOpen } from './streams/half-open.ts'
 import { Inspection } from './pipeline/inspection.ts'
 import type { Hints, Middleware } from './pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from './options.ts'
 import { Pipeline } from './pipeline/pipeline.ts'
 import type { Registrable } from './pipeline/registration.ts'
-import { showAs } from './secret-options.ts'
+import { showAs } from './lifecycle/secret-options.ts'
 import { secureClient, secureConnection } from './tls/secure.ts'
 import { type ListenOptions, ServerContext, listen, runServer, serverEnd } from './server/server.ts'
-import { unawaited } from './unawaited.ts'
+import { unawaited } from './lifecycle/unawaited.ts'
 
 /** The three pipelines of an app: to list, remove, replace, disable and enable their entries. */
 export interface Pipelines {

@@ -39,7 +39,7 @@ const budgets = { src: 200, middleware: 150 }
 /** Files that are longer, and why they read better in one piece. */
 const mayBeLonger: Record<string, string> = {
   'src/tls/secure.ts': 'both ends of one handshake',
-  'src/stream-life.ts': 'the end of a stream has one owner',
+  'src/lifecycle/stream-life.ts': 'the end of a stream has one owner',
 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
@@ -52,11 +52,11 @@ const testedElsewhere: Record<string, string> = {
   'tls/handshake-errors': 'test/tls/secure.test.ts: how handshakes fail',
   'messages/message-reader': 'test/messages/messages.test.ts',
   'did-you-mean': 'test/not-called.test.ts: hints',
-  'byte-stream': 'test/lifecycle/connection.test.ts: handle()',
-  level: 'test/messages/self-delimiting-values.test.ts',
-  'half-open': 'test/lifecycle/lifecycle.test.ts: half open',
-  'server-life': 'test/server/server.test.ts, test/lifecycle/lifecycle.test.ts',
-  'stream-life':
+  'streams/byte-stream': 'test/lifecycle/connection.test.ts: handle()',
+  'messages/level': 'test/messages/self-delimiting-values.test.ts',
+  'streams/half-open': 'test/lifecycle/lifecycle.test.ts: half open',
+  'server/server-life': 'test/server/server.test.ts, test/lifecycle/lifecycle.test.ts',
+  'lifecycle/stream-life':
     'test/lifecycle/connection.test.ts, test/lifecycle/lifecycle.test.ts: what ends a stream',
   index: 'the list of its names is above',
   kit: 'the list of its names is above',

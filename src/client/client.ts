@@ -12,15 +12,15 @@ import { endStream, flushTimeout, reasonOfError } from '../lifecycle/connection.
 import { lifeOf } from '../lifecycle/context.ts'
 import { type ConnectTarget, type CreateConnection, dial, placeOf } from './dial.ts'
 import { CioError, asError } from '../errors.ts'
-import { checkOptions } from '../known-options.ts'
+import { checkOptions } from '../lifecycle/known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
-import { checkPeerNeeds } from '../peer-needs.ts'
+import { checkPeerNeeds } from '../identity/peer-needs.ts'
 import { run, stoppedError } from '../lifecycle/run.ts'
-import { concealed } from '../secret-options.ts'
+import { concealed } from '../lifecycle/secret-options.ts'
 import { StreamContext } from '../lifecycle/stream-context.ts'
-import { StreamLife } from '../stream-life.ts'
-import { halfOpenTimeout } from '../half-open.ts'
+import { StreamLife } from '../lifecycle/stream-life.ts'
+import { halfOpenTimeout } from '../streams/half-open.ts'
 
 const log = debug('cio:client')
 

@@ -3,7 +3,7 @@
 import { isIP } from 'node:net'
 import { CioError } from '../errors.ts'
 import { optionError } from '../options.ts'
-import { compilePattern } from '../pattern.ts'
+import { compilePattern } from './pattern.ts'
 import { type Peer, canonicalAddress } from './peer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 

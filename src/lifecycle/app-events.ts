@@ -11,7 +11,7 @@ import { type Context, lifeOf } from './context.ts'
 import { CioError, asError, describe, isCioError } from '../errors.ts'
 import type { ServerContext } from '../server/server.ts'
 import type { StreamContext } from './stream-context.ts'
-import type { StreamLife } from '../stream-life.ts'
+import type { StreamLife } from './stream-life.ts'
 
 /**
  * The events of an app, with their arguments.

@@ -32,11 +32,11 @@ import {
 import { lifeOf } from './context.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
-import { type ConnectionTimes, halfOpenTimeout } from '../half-open.ts'
+import { type ConnectionTimes, halfOpenTimeout } from '../streams/half-open.ts'
 import { unwindTimeout } from './lifecycle.ts'
 import type { ServerContext } from '../server/server.ts'
 import { StreamContext } from './stream-context.ts'
-import { StreamLife, isAttached, isRead } from '../stream-life.ts'
+import { StreamLife, isAttached, isRead } from './stream-life.ts'
 
 const log = debug('cio:connection')
 

@@ -3,7 +3,7 @@
 import type { Cio } from '../cio.ts'
 import type { Lifecycle } from './lifecycle.ts'
 import { checkDuration } from '../options.ts'
-import { showAs } from '../secret-options.ts'
+import { showAs } from './secret-options.ts'
 
 /** Options of `close()`. */
 export interface CloseOptions {

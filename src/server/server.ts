@@ -16,7 +16,7 @@ import {
 import type { Duplex } from 'node:stream'
 import type { Server as TlsServer, TlsOptions } from 'node:tls'
 import { Acceptor } from './acceptor.ts'
-import { checkedOptions } from '../arguments.ts'
+import { checkedOptions } from '../lifecycle/arguments.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { CertsOptions } from '../../middleware/certs.ts'
 import type { Cio } from '../cio.ts'
@@ -28,17 +28,17 @@ import {
   closeTimeout,
   lifeOf,
 } from '../lifecycle/context.ts'
-import { halfOpenTimeout } from '../half-open.ts'
+import { halfOpenTimeout } from '../streams/half-open.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
-import { checkPeerNeeds } from '../peer-needs.ts'
+import { checkPeerNeeds } from '../identity/peer-needs.ts'
 import { type OptionsLoader, Reloader } from './reload.ts'
 import { run, stoppedError } from '../lifecycle/run.ts'
-import { concealed } from '../secret-options.ts'
-import { ServerLife } from '../server-life.ts'
+import { concealed } from '../lifecycle/secret-options.ts'
+import { ServerLife } from './server-life.ts'
 import { createTlsServer } from '../tls/tls-server.ts'
 import { checkSpread } from './staggered-drain.ts'
-import { unawaited } from '../unawaited.ts'
+import { unawaited } from '../lifecycle/unawaited.ts'
 
 const log = debug('cio:server')
 

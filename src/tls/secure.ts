@@ -29,17 +29,17 @@ import {
   handshakeClosedError,
   handshakeReason,
 } from './handshake-errors.ts'
-import { checkRequest } from '../hello-check.ts'
-import { askedName } from '../host-name.ts'
-import { tlsWish } from '../known-options.ts'
+import { checkRequest } from './hello-check.ts'
+import { askedName } from '../streams/host-name.ts'
+import { tlsWish } from '../lifecycle/known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
 import { trustError } from '../server/reload.ts'
-import { revealed } from '../secret-options.ts'
+import { revealed } from '../lifecycle/secret-options.ts'
 import type { ListenOptions } from '../server/server.ts'
 import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
-import type { StreamLife } from '../stream-life.ts'
+import type { StreamLife } from '../lifecycle/stream-life.ts'
 import {
   choosesByName,
   handshakes,

@@ -5,7 +5,7 @@ import { type SecureContext, createSecureContext } from 'node:tls'
 import { domainToASCII } from 'node:url'
 import type { CertsOptions } from '../../middleware/certs.ts'
 import { CioError, quote } from '../errors.ts'
-import { revealed } from '../secret-options.ts'
+import { revealed } from '../lifecycle/secret-options.ts'
 import type { ListenOptions } from '../server/server.ts'
 import { TrustStore, type TrustOptions, trustHash } from './trust-store.ts'
 

@@ -5,7 +5,7 @@ import { type PeerCertificate, type TLSSocket, checkServerIdentity } from 'node:
 import { checkResumedDate, presentedCertificate } from '../identity/peer-certificate.ts'
 import type { ClientContext, ConnectOptions } from '../client/client.ts'
 import { CioError, asError, quote } from '../errors.ts'
-import { askedName } from '../host-name.ts'
+import { askedName } from '../streams/host-name.ts'
 
 /** The check of the server's name: Node's or the application's, which may throw. */
 export function serverNameCheck({

@@ -1,10 +1,10 @@
 /** Middleware that need an identity, in runs that can give none: found before anything listens. */
 
-import type { ClientContext } from './client/client.ts'
-import { CioError } from './errors.ts'
-import { tlsWish } from './known-options.ts'
-import type { Pipeline } from './pipeline/pipeline.ts'
-import type { ServerContext } from './server/server.ts'
+import type { ClientContext } from '../client/client.ts'
+import { CioError } from '../errors.ts'
+import { tlsWish } from '../lifecycle/known-options.ts'
+import type { Pipeline } from '../pipeline/pipeline.ts'
+import type { ServerContext } from '../server/server.ts'
 
 /**
  * Fails where a middleware needs `ctx.peer` and nothing in the pipeline can give one.

@@ -10,7 +10,7 @@ import { checkTlsOptions } from '../src/lifecycle/known-options.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
-import { type CertFilesOptions, loadCerts } from './certs.ts'
+import { type CertFilesOptions, loadCerts } from '../src/tls/certificates.ts'
 import { Rest } from './http-connect/rest.ts'
 
 const log = debug('cio:httpConnect')

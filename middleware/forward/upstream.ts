@@ -16,8 +16,8 @@ import { handshake, wantsTls } from '../../src/tls/secure.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { withoutRenegotiation } from '../../src/tls/tls-server.ts'
 import { rename, withMaterial } from '../certs.ts'
-import { loadCerts } from '../certs/material.ts'
-import { pathsOf } from '../certs/source.ts'
+import { loadCerts } from '../../src/tls/certificates.ts'
+import { pathsOf } from '../../src/tls/certificates/source.ts'
 import type { ForwardTarget } from '../forward.ts'
 
 type Bytes = Uint8Array | string | undefined

@@ -3,69 +3,22 @@ import { constants } from 'node:os'
 import { reportError } from '../src/lifecycle/app-events.ts'
 import type { ClientContext } from '../src/client/client.ts'
 import type { Context } from '../src/lifecycle/context.ts'
-import { type EvictOptions, checkEvictOptions } from '../src/lifecycle/evict.ts'
+import { checkEvictOptions } from '../src/lifecycle/evict.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, type Next, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { canonicalName } from '../src/tls/sni.ts'
 import type { ServerContext } from '../src/server/server.ts'
-import { type CertsMaterial, loadCerts } from './certs/material.ts'
-import { type CertSource, type KeySources, type Sources, pathsOf } from './certs/source.ts'
+import { type CertificateOptions, type CertsMaterial, loadCerts } from '../src/tls/certificates.ts'
 import { FileWatch } from './certs/file-watcher.ts'
 
-export { type CertsMaterial, loadCerts } from './certs/material.ts'
-export type { CertSource, KeySource } from './certs/source.ts'
+export { type CertFilesOptions, type CertsMaterial, loadCerts } from '../src/tls/certificates.ts'
+export type { CertSource, KeySource } from '../src/tls/certificates/source.ts'
 
 const log = debug('cio:certs')
 
-/** Keys, certificates, and who is trusted. Paths are relative to the working directory. */
-export interface CertFilesOptions {
-  /** Private keys, in PEM. */
-  readonly key?: KeySources
-  /** Certificates, in PEM, each followed by its intermediates; one for each key. */
-  readonly cert?: Sources
-  /** Whose certificates are trusted, in PEM. Without it, those that come with Node. */
-  readonly ca?: Sources
-  /** Keys with their certificates, in PKCS#12. */
-  readonly pfx?: KeySources
-  /** Revocation lists, in PEM: one for each CA of a chain. */
-  readonly crl?: Sources
-  /** Diffie-Hellman parameters, in PEM, or `'auto'`. Only servers before TLS 1.3 have a use for it. */
-  readonly dhparam?: CertSource
-  /** Of all keys and PKCS#12 files that bring none of their own. */
-  readonly passphrase?: string
-  /** Another name of `key`, from cio 0.5. */
-  readonly private?: KeySources
-  /** Another name of `cert`, from cio 0.5. */
-  readonly public?: Sources
-  /** Another name of `ca`, from cio 0.5. */
-  readonly root?: Sources
-}
-
 /** Options of {@link certs}. All but the files are for servers. */
-export interface CertsOptions extends CertFilesOptions, EvictOptions {
-  /**
-   * Keys and certificates by the host name that a client asks for. `*.example` is for one label in
-   * place of the star; an exact name goes before it. What has no `ca` of its own trusts whom the
-   * server trusts.
-   */
-  readonly sni?: Readonly<Record<string, CertFilesOptions>>
-  /**
-   * Refuses who asks for a name that `sni` does not have, or for none, in place of presenting the
-   * certificate of the server.
-   *
-   * @default false
-   */
-  readonly strictSni?: boolean
-  /**
-   * Looks whether a file has changed, and reloads: every second, or every so many milliseconds.
-   *
-   * @default false
-   */
-  readonly watch?: boolean | number
-  /** A signal of the operating system that reloads, such as `'SIGHUP'`. */
-  readonly reloadSignal?: NodeJS.Signals
-}
+export interface CertsOptions extends CertificateOptions {}
 
 const aliases = { private: 'key', public: 'cert', root: 'ca' } as const
 const names = ['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'] as const
@@ -132,7 +85,7 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
   const { watch = false, reloadSignal, sni = {} } = sources
   const all = [sources, ...Object.values(sni)]
   const interval = watch === true ? defaultInterval : watch
-  const files = interval === false ? undefined : new FileWatch(all.flatMap(pathsOf), interval)
+  const files = interval === false ? undefined : new FileWatch(all, interval)
   await files?.look()
   const forget = await ctx.configure(async (options) => {
     const named = Object.entries(sni).map(async ([name, one]) => [

@@ -5,7 +5,7 @@ import {
 } from '../src/access/access-list.ts'
 import type { AccessListOptions } from '../src/access/access-check.ts'
 import { defineMiddleware } from '../src/pipeline/middleware.ts'
-import type { PeerSelector } from '../src/identity/peer-matcher.ts'
+import type { PeerSelector } from '../src/access/peer-matcher.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link denyList}. */

@@ -4,7 +4,7 @@ import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
-import { untilNoServer } from '../src/server-life.ts'
+import { untilNoServer } from '../src/server/server-life.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import { watchSignals } from './drain/signals.ts'
 

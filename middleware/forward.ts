@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import { optionsOf } from '../src/arguments.ts'
+import { optionsOf } from '../src/lifecycle/arguments.ts'
 import type { ConnectOptions } from '../src/client/client.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError, isCioError } from '../src/errors.ts'

@@ -5,12 +5,12 @@ import { type ConnectionOptions as NodeTlsOptions, connect as connectTls } from 
 import type { ClientContext, ConnectOptions } from '../src/client/client.ts'
 import { placeOf } from '../src/client/dial.ts'
 import { CioError, quote } from '../src/errors.ts'
-import { askedHost, askedName, withoutBrackets } from '../src/host-name.ts'
-import { checkTlsOptions } from '../src/known-options.ts'
+import { askedHost, askedName, withoutBrackets } from '../src/streams/host-name.ts'
+import { checkTlsOptions } from '../src/lifecycle/known-options.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
-import { type CertFilesOptions, loadCerts } from './certs.ts'
+import { type CertFilesOptions, loadCerts } from '../src/tls/certificates.ts'
 import { Rest } from './http-connect/rest.ts'
 
 const log = debug('cio:httpConnect')

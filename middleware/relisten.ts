@@ -2,13 +2,12 @@ import debug from 'debug'
 import { emitSafely } from '../src/lifecycle/app-events.ts'
 import { Backoff, type BackoffOptions, sleep } from '../src/rates/backoff.ts'
 import { asError } from '../src/errors.ts'
+import { isAddressUnavailable } from '../src/network-errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import { removeStale } from './relisten/stale-socket.ts'
 
 const log = debug('cio:relisten')
-/** Errors of listening that go away by themselves. */
-const healing = new Set(['EADDRINUSE', 'EADDRNOTAVAIL'])
 
 /** Options of {@link relisten}. */
 export interface RelistenOptions extends BackoffOptions {}
@@ -63,8 +62,7 @@ export function relisten(options: RelistenOptions = {}): Middleware<ServerContex
           return await next()
         } catch (thrown) {
           const error: NodeJS.ErrnoException = asError(thrown)
-          const heals = error.syscall === 'listen' && healing.has(error.code ?? '')
-          if (!heals || ctx.wasReady || retry > backoff.retries) throw error
+          if (!isAddressUnavailable(error) || ctx.wasReady || retry > backoff.retries) throw error
           const { path } = ctx.options
           const isUsed = path !== undefined && error.code === 'EADDRINUSE'
           const isRemoved = isUsed && (await removeStale(path, ctx.signal))

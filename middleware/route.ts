@@ -1,5 +1,6 @@
 import debug from 'debug'
-import { Cio, type Pipelines } from '../src/cio.ts'
+import { Cio } from '../src/cio.ts'
+import type { Pipelines } from '../src/lifecycle/app.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, type Next, defineMiddleware } from '../src/pipeline/middleware.ts'

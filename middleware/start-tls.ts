@@ -6,7 +6,7 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { checkDuration, checkOptionNames } from '../src/options.ts'
 import { handshake } from '../src/tls/secure.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
-import { unawaited } from '../src/unawaited.ts'
+import { unawaited } from '../src/lifecycle/unawaited.ts'
 
 /** Options of {@link startTls}. */
 export interface StartTlsOptions {

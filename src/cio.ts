@@ -5,8 +5,9 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { certs } from '../middleware/certs.ts'
 import { type AppEvents, catchRejections, reportError } from './lifecycle/app-events.ts'
-import { optionsOf } from './arguments.ts'
-import { byteStream } from './byte-stream.ts'
+import type { Pipelines } from './lifecycle/app.ts'
+import { optionsOf } from './lifecycle/arguments.ts'
+import { byteStream } from './streams/byte-stream.ts'
 import { callSite } from './pipeline/call-site.ts'
 import {
   type ConnectOptions,
@@ -21,25 +22,23 @@ import {
   flushTimeout as defaultFlush,
   runConnection,
 } from './lifecycle/connection.ts'
-import type { CloseOptions, CloseResult } from './lifecycle/context.ts'
+import type { CloseOptions, CloseResult, Context } from './lifecycle/context.ts'
 import type { ConnectTarget } from './client/dial.ts'
 import { CioError, asError, isCioError } from './errors.ts'
-import { halfOpenTimeout as defaultHalfOpen } from './half-open.ts'
+import { halfOpenTimeout as defaultHalfOpen } from './streams/half-open.ts'
 import { Inspection } from './pipeline/inspection.ts'
 import type { Hints, Middleware } from './pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from './options.ts'
 import { Pipeline } from './pipeline/pipeline.ts'
 import type { Registrable } from './pipeline/registration.ts'
-import { showAs } from './secret-options.ts'
+import { showAs } from './lifecycle/secret-options.ts'
 import { secureClient, secureConnection } from './tls/secure.ts'
 import { type ListenOptions, ServerContext, listen, runServer, serverEnd } from './server/server.ts'
-import { unawaited } from './unawaited.ts'
+import { unawaited } from './lifecycle/unawaited.ts'
 
-/** The three pipelines of an app: to list, remove, replace, disable and enable their entries. */
-export interface Pipelines {
-  readonly server: Pipeline<ServerContext>
-  readonly connection: Pipeline<ConnectionContext>
-  readonly client: Pipeline<ClientContext>
+declare module './lifecycle/app.ts' {
+  // A context has the whole app.
+  interface App extends Cio {}
 }
 
 /** Options of `app.handle()`. */
@@ -101,9 +100,9 @@ export class Cio<
   }
 
   readonly pipelines: Pipelines = {
-    server: new Pipeline('server', serverEnd),
-    connection: new Pipeline('connection', connectionEnd),
-    client: new Pipeline('client', clientEnd),
+    server: new Pipeline('server', serverEnd, report),
+    connection: new Pipeline('connection', connectionEnd, report),
+    client: new Pipeline('client', clientEnd, report),
   }
   readonly #servers = new Set<ServerContext>()
   readonly #streams = new Set<ConnectionContext | ClientContext>()
@@ -277,4 +276,8 @@ export class Cio<
     this.#streams.add(ctx)
     void ctx.closed.then(() => this.#streams.delete(ctx))
   }
+}
+
+function report(ctx: Context, error: CioError): void {
+  reportError(ctx.app, error, ctx)
 }

@@ -1,7 +1,6 @@
 /** Why a connection ended: one reason from a closed set, set where it is known. */
 
 import { CioError, isCioError } from './errors.ts'
-import { unwindTimeout } from './lifecycle/lifecycle.ts'
 
 /** The reasons, in groups: ordinary, refused here, a bound of ours, the other side, this side. */
 export const endReasons = [
@@ -182,12 +181,6 @@ export function describeEnd(
 function codeOf(error: Error): string | undefined {
   const { code } = error as { code?: string | number }
   return code === undefined ? undefined : String(code)
-}
-
-/** The error of a run that is over, and whose middleware have not returned. */
-export function stuckError({ step }: { readonly step: string }): CioError {
-  const message = `\`${step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
-  return new CioError('ERR_CIO_STUCK', message)
 }
 
 /** The error of a stream whose other side has ended, and over which nothing was written since. */

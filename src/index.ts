@@ -4,7 +4,8 @@ export type { Overload } from './server/acceptor.ts'
 export type { Endpoint } from './streams/endpoint.ts'
 export type { AccessListMiddleware, VerifiedContext } from './access/access-list.ts'
 export type { AppEvents } from './lifecycle/app-events.ts'
-export { Cio, type HandleOptions, type Pipelines } from './cio.ts'
+export type { App, Pipelines } from './lifecycle/app.ts'
+export { Cio, type HandleOptions } from './cio.ts'
 export type { ClientContext, ConnectOptions } from './client/client.ts'
 export type { ConnectionContext } from './lifecycle/connection.ts'
 export type { ConnectionEnd, EndReason, Refusal } from './connection-end.ts'
@@ -26,25 +27,20 @@ export type { Peer, PeerNames } from './identity/peer.ts'
 export type { Pipeline, PipelineEntry, Selector } from './pipeline/pipeline.ts'
 export type { Registrable } from './pipeline/registration.ts'
 export type { OptionsLoader } from './server/reload.ts'
-export type {
-  TextPattern,
-  PeerFields,
-  PeerPredicate,
-  PeerSelector,
-} from './identity/peer-matcher.ts'
+export type { TextPattern, PeerFields, PeerPredicate, PeerSelector } from './access/peer-matcher.ts'
 export type { ListenOptions, ServerContext } from './server/server.ts'
 export type { StreamContext } from './lifecycle/stream-context.ts'
 export type { Rate } from './rates/token-bucket.ts'
 export { allowList, type AllowListOptions } from '../middleware/allow-list.ts'
 export {
-  certs,
   loadCerts,
   type CertFilesOptions,
-  type CertSource,
+  type CertificateOptions,
   type CertsMaterial,
-  type CertsOptions,
-  type KeySource,
-} from '../middleware/certs.ts'
+} from './tls/certificates.ts'
+export type { CertSource, KeySource } from './tls/certificates/source.ts'
+export type { TlsClientOptions, TlsServerOptions } from './tls/tls-options.ts'
+export { certs, type CertsOptions } from '../middleware/certs.ts'
 export {
   contentLength,
   type ContentLengthContext,

@@ -1,13 +1,18 @@
 /** `cio/kit`: what authors of middleware import besides `cio`. */
 
-export { formatEndpoint, localEndpoint, remoteEndpoint } from './streams/endpoint.ts'
+export {
+  canonicalAddress,
+  formatEndpoint,
+  localEndpoint,
+  remoteEndpoint,
+} from './streams/endpoint.ts'
 export { AccessList } from './access/access-list.ts'
 export { emitSafely, reportError } from './lifecycle/app-events.ts'
 export { Backoff, sleep, type BackoffOptions } from './rates/backoff.ts'
 export { openSocket, placeOf } from './client/dial.ts'
-export { optionsOf } from './arguments.ts'
-export { askedHost, askedName, withoutBrackets, type AskedName } from './host-name.ts'
-export { checkTlsOptions, type Call } from './known-options.ts'
+export { optionsOf } from './lifecycle/arguments.ts'
+export { askedHost, askedName, withoutBrackets, type AskedName } from './streams/host-name.ts'
+export { checkTlsOptions, type Call } from './lifecycle/known-options.ts'
 export { asError, quote } from './errors.ts'
 export { checkEvictOptions, evict } from './lifecycle/evict.ts'
 export { endGracefully } from './streams/end-gracefully.ts'
@@ -41,11 +46,10 @@ export {
   optionError,
 } from './options.ts'
 export { Peek, type PeekOptions } from './streams/peek.ts'
-export { canonicalAddress } from './identity/peer.ts'
 export { Pump, type PumpOptions } from './messages/pump.ts'
 export { chunksOf } from './streams/chunks-of.ts'
 export { RetryBudget, type RetryBudgetOptions } from './rates/retry-budget.ts'
-export { compilePeerMatcher, type PeerMatcher } from './identity/peer-matcher.ts'
+export { compilePeerMatcher, type PeerMatcher } from './access/peer-matcher.ts'
 export { handshake } from './tls/secure.ts'
 export { canonicalName } from './tls/sni.ts'
 export { viaProxy, type ProxyHandshake } from './client/via-proxy.ts'
@@ -56,7 +60,8 @@ export {
   statefulEncoder,
   type ValueFormat,
 } from './messages/self-delimiting-values.ts'
-export { handled, isRefused, refused, unawaited, type Untaken } from './unawaited.ts'
+export { handled, isRefused, refused, unawaited, type Untaken } from './lifecycle/unawaited.ts'
+export { isAddressUnavailable } from './network-errors.ts'
 export { nothingSaid } from './connection-end.ts'
 export { provide } from './lifecycle/provide.ts'
-export { untilNoServer } from './server-life.ts'
+export { untilNoServer } from './server/server-life.ts'

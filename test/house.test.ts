@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { readFile, readdir } from 'node:fs/promises'
+import { posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import packageJson from '../package.json' with { type: 'json' }
 import { docComment, members, outdated, summaryOf } from '../docs/pages.ts'
@@ -33,13 +34,36 @@ const houses = await Promise.all(
   }),
 )
 
+/** The files at the root of `src/` that everything stands on, and those that stand on everything. */
+const ground = ['connection-end', 'deadline', 'did-you-mean', 'errors', 'network-errors', 'options']
+const doorFiles = ['index', 'kit', 'testing']
+
+/** The floors of the house, from the ground up. There is no list of exceptions. */
+const floors = [
+  'ground',
+  'rates',
+  'streams',
+  'pipeline',
+  'identity',
+  'lifecycle',
+  'messages',
+  'tls',
+  'access',
+  'server',
+  'client',
+  'middleware',
+  'cio',
+  'testing',
+  'doors',
+]
+
 /** Code lines that a file may have, comments stripped. */
 const budgets = { src: 200, middleware: 150 }
 
 /** Files that are longer, and why they read better in one piece. */
 const mayBeLonger: Record<string, string> = {
   'src/tls/secure.ts': 'both ends of one handshake',
-  'src/stream-life.ts': 'the end of a stream has one owner',
+  'src/lifecycle/stream-life.ts': 'the end of a stream has one owner',
 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
@@ -52,11 +76,11 @@ const testedElsewhere: Record<string, string> = {
   'tls/handshake-errors': 'test/tls/secure.test.ts: how handshakes fail',
   'messages/message-reader': 'test/messages/messages.test.ts',
   'did-you-mean': 'test/not-called.test.ts: hints',
-  'byte-stream': 'test/lifecycle/connection.test.ts: handle()',
-  level: 'test/messages/self-delimiting-values.test.ts',
-  'half-open': 'test/lifecycle/lifecycle.test.ts: half open',
-  'server-life': 'test/server/server.test.ts, test/lifecycle/lifecycle.test.ts',
-  'stream-life':
+  'streams/byte-stream': 'test/lifecycle/connection.test.ts: handle()',
+  'messages/level': 'test/messages/self-delimiting-values.test.ts',
+  'streams/half-open': 'test/lifecycle/lifecycle.test.ts: half open',
+  'server/server-life': 'test/server/server.test.ts, test/lifecycle/lifecycle.test.ts',
+  'lifecycle/stream-life':
     'test/lifecycle/connection.test.ts, test/lifecycle/lifecycle.test.ts: what ends a stream',
   index: 'the list of its names is above',
   kit: 'the list of its names is above',
@@ -75,6 +99,14 @@ const testedElsewhere: Record<string, string> = {
   'testing/test-app': 'test/testing.test.ts',
   'testing/test-certificates': 'test/testing.test.ts',
   'tls/tls-server': 'test/tls/secure.test.ts: its other half',
+  'tls/tls-options': 'types alone: test/types.test.ts',
+  'tls/certificates': 'test/middleware/certs.test.ts',
+  'tls/certificates/ber': 'test/middleware/certs-pfx.test.ts',
+  'tls/certificates/check': 'test/middleware/certs.test.ts',
+  'tls/certificates/pkcs12': 'test/middleware/certs-pfx.test.ts',
+  'tls/certificates/pkcs12-encryption': 'test/middleware/certs-pfx.test.ts',
+  'tls/certificates/source': 'test/middleware/certs.test.ts',
+  'lifecycle/app': 'types alone: test/types.test.ts',
 }
 
 /** What a factory has to be given to make something, where it is not a list. */
@@ -89,7 +121,14 @@ const needs: Record<string, readonly unknown[]> = {
 
 /** Optional options without a default, nor a word on what happens without them. */
 const withoutDefault: Record<string, readonly string[]> = {
-  'middleware/certs.ts': [
+  'middleware/rpc/calls.ts': ['signal'],
+  'src/cio.ts': ['socket'],
+  'src/client/client.ts': ['signal', 'targets', 'createConnection'],
+  'src/errors.ts': ['cause', 'why', 'refusal'],
+  'src/messages/messages.ts': ['validate'],
+  'src/messages/pump.ts': ['lastMessage'],
+  'src/server/server.ts': ['fd', 'signal'],
+  'src/tls/certificates.ts': [
     'key',
     'cert',
     'ca',
@@ -100,13 +139,7 @@ const withoutDefault: Record<string, readonly string[]> = {
     'sni',
     'reloadSignal',
   ],
-  'middleware/rpc/calls.ts': ['signal'],
-  'src/cio.ts': ['socket'],
-  'src/client/client.ts': ['tls', 'signal', 'targets', 'createConnection'],
-  'src/errors.ts': ['cause', 'why', 'refusal'],
-  'src/messages/messages.ts': ['validate'],
-  'src/messages/pump.ts': ['lastMessage'],
-  'src/server/server.ts': ['fd', 'signal'],
+  'src/tls/tls-options.ts': ['tls'],
 }
 
 /** What the core throws and tells by itself; all other codes stand in a tag of a middleware. */
@@ -196,6 +229,7 @@ const doors = {
     'framesOf',
     'handled',
     'handshake',
+    'isAddressUnavailable',
     'isRefused',
     'localEndpoint',
     'maxTimerDelay',
@@ -370,17 +404,38 @@ test('every event has its row in docs/app-events.md', async (t) => {
   t.deepEqual(rows.toSorted(), declared.toSorted())
 })
 
+test('a file of src/ imports only from its own floor and from those below, types too', async (t) => {
+  for (const [path, text] of await sources()) {
+    if (path.startsWith('src/')) t.deepEqual(importsAbove(path, text), [], path)
+  }
+})
+
+test('an import from a floor above is found, whatever its form', (t) => {
+  const of = (text: string): string[] => importsAbove('src/tls/secure.ts', text)
+  t.deepEqual(of("import { dial } from '../client/dial.ts'"), ['src/client/dial.ts'])
+  t.deepEqual(of("import type {\n  Cio,\n} from '../cio.ts'"), ['src/cio.ts'])
+  t.deepEqual(of("export * from '../../middleware/certs.ts'"), ['middleware/certs.ts'])
+  t.deepEqual(of("let a: import('../access/x.ts').A"), ['src/access/x.ts'])
+  t.deepEqual(of("declare module '../server/server.ts' {"), ['src/server/server.ts'])
+  t.deepEqual(of("import '../errors.ts'\nimport './sni.ts'\nimport '../messages/pump.ts'"), [])
+})
+
+test('the root of src/ has the doors, the application and the ground, and each folder is a floor', (t) => {
+  const atRoot = src.filter((file) => !file.includes('/'))
+  t.deepEqual(atRoot.toSorted(), [...doorFiles, 'cio', ...ground].toSorted())
+  const rooms = new Set(src.filter((file) => file.includes('/')).map((file) => file.split('/')[0]!))
+  t.deepEqual(
+    [...rooms].filter((room) => !floors.includes(room)),
+    [],
+  )
+})
+
 test('src/ imports nothing from middleware/, but the index and the default certs', async (t) => {
   for (const file of src) {
     if (file === 'index') continue
-    const imports = (await read(`src/${file}.ts`)).matchAll(
-      /^import .*'(?:\.\.\/)+middleware\/.*'/gm,
-    )
-    for (const [line] of imports) {
-      const typeOnly = line.startsWith('import type ')
-      const theStep = file === 'cio' && line.includes('{ certs }')
-      t.true(typeOnly || theStep, `src/${file}.ts: ${line}`)
-    }
+    const text = await read(`src/${file}.ts`)
+    const imports = importsOf(`src/${file}.ts`, text).filter((one) => one.startsWith('middleware/'))
+    t.deepEqual(imports, file === 'cio' ? ['middleware/certs.ts'] : [], `src/${file}.ts`)
   }
 })
 
@@ -421,6 +476,27 @@ test('test titles make claims', async (t) => {
     }
   }
 })
+
+/** The floor of a file of src/ or middleware/. */
+function floorOf(path: string): number {
+  const [folder, ...inside] = path.replace(/\.ts$/, '').split('/')
+  const [room = ''] = inside
+  if (folder === 'middleware') return floors.indexOf('middleware')
+  if (inside.length > 1 || room === 'cio') return floors.indexOf(room)
+  return floors.indexOf(doorFiles.includes(room) ? 'doors' : 'ground')
+}
+
+/** The files that a file names by a relative path: imports, types of imports, modules that it adds to. */
+function importsOf(path: string, text: string): string[] {
+  return [...text.matchAll(/^(?! *\*).*?'(\.\.?\/[^']+\.ts)'/gm)].map(([, to]) =>
+    posix.join(posix.dirname(path), to!),
+  )
+}
+
+/** Its imports that run upward in the house. */
+function importsAbove(path: string, text: string): string[] {
+  return importsOf(path, text).filter((to) => floorOf(to) > floorOf(path))
+}
 
 /** All of src/ and middleware/, with the parts that a middleware keeps in a folder. */
 async function sources(): Promise<[path: string, text: string][]> {

@@ -1,6 +1,6 @@
 /** Where CBOR data items end, found without making them, and whether cbor-x may see them. */
 
-import { Level, open, openMap } from '../../src/level.ts'
+import { Level, open, openMap } from '../../src/messages/level.ts'
 import {
   type ValueFormat,
   SelfDelimitingValues,

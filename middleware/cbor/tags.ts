@@ -1,6 +1,6 @@
 /** Which tags of CBOR are read, and around what. */
 
-import { Level } from '../../src/level.ts'
+import { Level } from '../../src/messages/level.ts'
 
 /** The content of a tag; anything else is refused. */
 export interface Content {

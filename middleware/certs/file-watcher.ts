@@ -8,6 +8,7 @@
  */
 
 import { stat } from 'node:fs/promises'
+import { pathsOf } from '../../src/tls/certificates/source.ts'
 
 /** Whether it could be taken up; told not to complain of the same state twice. */
 type TakeUp = (quietly: boolean) => Promise<boolean>
@@ -22,8 +23,9 @@ export class FileWatch {
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
-  constructor(paths: readonly string[], interval: number) {
-    this.#paths = paths
+  /** @param sources What has the files, as `certs` takes it. */
+  constructor(sources: readonly object[], interval: number) {
+    this.#paths = sources.flatMap(pathsOf)
     this.#interval = interval
   }
 

@@ -2,7 +2,7 @@
 
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import { CioError } from '../../src/errors.ts'
-import { type Resettable, reset } from '../../src/reset.ts'
+import { type Resettable, reset } from '../../src/streams/reset.ts'
 
 /**
  * Fulfils when both directions have ended, or the client has gone; rejects when the target is lost.

@@ -1,6 +1,6 @@
 /** Where MessagePack values end, found without making them, and whether msgpackr may see them. */
 
-import { Level } from '../../src/level.ts'
+import { Level } from '../../src/messages/level.ts'
 import {
   type ValueFormat,
   SelfDelimitingValues,

@@ -5,7 +5,7 @@ import type { Cio } from '../../src/cio.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import { checkDuration, optionError } from '../../src/options.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { unawaited } from '../../src/unawaited.ts'
+import { unawaited } from '../../src/lifecycle/unawaited.ts'
 import { type StreamHeader, isHeaders } from './stream-header.ts'
 import type { Session } from './session.ts'
 

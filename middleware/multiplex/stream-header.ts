@@ -1,7 +1,7 @@
 /** How a stream of `multiplex` begins: with its name and headers. */
 
 import { CioError, quote } from '../../src/errors.ts'
-import { GrowingBuffer } from '../../src/growing-buffer.ts'
+import { GrowingBuffer } from '../../src/streams/growing-buffer.ts'
 
 /** Bytes of the longest opening, whose length is written in two. */
 export const longestOpening: number = 2 ** 16 - 1

@@ -2,7 +2,7 @@
 
 import { isIPv4, isIPv6 } from 'node:net'
 import { quote } from '../../src/errors.ts'
-import { canonicalAddress } from '../../src/identity/peer.ts'
+import { canonicalAddress } from '../../src/streams/endpoint.ts'
 import { type ParsedHeader, malformed, nothingSaid, word } from './proxied.ts'
 
 /** With the CR and the LF at its end. */

@@ -3,7 +3,7 @@
 import type { ClientContext } from '../../src/client/client.ts'
 import { CioError } from '../../src/errors.ts'
 import type { Messages } from '../../src/messages/messages.ts'
-import { handled, unawaited } from '../../src/unawaited.ts'
+import { handled, unawaited } from '../../src/lifecycle/unawaited.ts'
 
 type AnyMessages = Messages<unknown>
 type Result = IteratorResult<unknown, undefined>

@@ -1,6 +1,6 @@
 /** What a client asks for in the first message of TLS, before anything is verified. */
 
-import { GrowingBuffer } from '../../src/growing-buffer.ts'
+import { GrowingBuffer } from '../../src/streams/growing-buffer.ts'
 import { serverNameOf } from '../../src/tls/sni.ts'
 
 /** What a client claims to want: nothing of it is verified. */

@@ -2,7 +2,7 @@
 
 import { type Networks, compileNetworks } from '../../src/identity/networks.ts'
 import { checkOptionNames, optionError } from '../../src/options.ts'
-import { compilePattern } from '../../src/pattern.ts'
+import { compilePattern } from '../../src/access/pattern.ts'
 import { canonicalName } from '../../src/tls/sni.ts'
 import { type ClientHello, beginsTls } from './client-hello.ts'
 import { type FirstBytes, longestLine } from './first-bytes.ts'

@@ -4,7 +4,7 @@ import { CioError, asError } from '../../src/errors.ts'
 import { checkDuration } from '../../src/options.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { handled, isRefused, refused } from '../../src/unawaited.ts'
+import { handled, isRefused, refused } from '../../src/lifecycle/unawaited.ts'
 import { type Received, answeredError, cancelMethod } from './wire.ts'
 
 /** Options of a call. */

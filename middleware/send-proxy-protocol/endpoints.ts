@@ -3,7 +3,7 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import type { Endpoint } from '../../src/streams/endpoint.ts'
 import { optionError } from '../../src/options.ts'
-import { canonicalAddress } from '../../src/identity/peer.ts'
+import { canonicalAddress } from '../../src/streams/endpoint.ts'
 import type { Proxied } from '../proxy-protocol/proxied.ts'
 
 /** Who is named by the errors of a header's contents. */

@@ -11,11 +11,7 @@ import { endGracefully } from '../streams/end-gracefully.ts'
 import { claimOf } from '../tls/handshake-errors.ts'
 import { checkCalled, checkDuration, checkOptionNames, optionError } from '../options.ts'
 import type { Peer } from '../identity/peer.ts'
-import {
-  type PeerMatcher,
-  type PeerSelector,
-  compilePeerMatcher,
-} from '../identity/peer-matcher.ts'
+import { type PeerMatcher, type PeerSelector, compilePeerMatcher } from './peer-matcher.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** Options that `allowList` and `denyList` share. */
@@ -41,6 +37,13 @@ export interface AccessListOptions extends EvictOptions {
    * @default 10_000
    */
   readonly timeout?: number
+}
+
+declare module '../lifecycle/app-events.ts' {
+  interface AppEvents {
+    /** A list with `dryRun` has let somebody in whom it would have turned away, by this error. */
+    wouldReject: [error: CioError, ctx: StreamContext]
+  }
 }
 
 const defaultTimeout = 10_000

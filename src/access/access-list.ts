@@ -5,7 +5,7 @@ import { evict } from '../lifecycle/evict.ts'
 import { type AccessCheck, type AccessListOptions, accessCheck } from './access-check.ts'
 import type { Hints, Next } from '../pipeline/middleware.ts'
 import type { Peer } from '../identity/peer.ts'
-import type { PeerSelector } from '../identity/peer-matcher.ts'
+import type { PeerSelector } from './peer-matcher.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** What a list leaves on the context of a connection that it has let in. */

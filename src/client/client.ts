@@ -3,26 +3,50 @@
 import debug from 'debug'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type ConnectionOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
-import type { CertFilesOptions } from '../../middleware/certs.ts'
+import { TLSSocket } from 'node:tls'
+import type { TlsClientOptions } from '../tls/tls-options.ts'
 import { emitSafely, rootCause, reportError } from '../lifecycle/app-events.ts'
-import type { Cio } from '../cio.ts'
-import { type EndReason, describeEnd, halfOpenError, stuckError } from '../connection-end.ts'
+import type { App } from '../lifecycle/app.ts'
+import {
+  type ConnectionEnd,
+  type EndReason,
+  describeEnd,
+  halfOpenError,
+} from '../connection-end.ts'
 import { endStream, flushTimeout, reasonOfError } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
+import { stuckError } from '../lifecycle/lifecycle.ts'
 import { type ConnectTarget, type CreateConnection, dial, placeOf } from './dial.ts'
 import { CioError, asError } from '../errors.ts'
-import { checkOptions } from '../known-options.ts'
+import { checkOptions, tlsWish } from '../lifecycle/known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
-import { checkPeerNeeds } from '../peer-needs.ts'
+import { checkPeerNeeds, noSecureStep } from '../identity/peer-needs.ts'
 import { run, stoppedError } from '../lifecycle/run.ts'
-import { concealed } from '../secret-options.ts'
+import { concealed } from '../lifecycle/secret-options.ts'
 import { StreamContext } from '../lifecycle/stream-context.ts'
-import { StreamLife } from '../stream-life.ts'
-import { halfOpenTimeout } from '../half-open.ts'
+import { StreamLife } from '../lifecycle/stream-life.ts'
+import { halfOpenTimeout } from '../streams/half-open.ts'
 
 const log = debug('cio:client')
+
+declare module '../lifecycle/app-events.ts' {
+  interface AppEvents {
+    /** A client has come to its far end: connected and decorated. Again after each reconnect. */
+    connect: [ctx: ClientContext]
+    /**
+     * That connection of a client is over; with what broke it, if anything did, and how it ended.
+     * Whether there will be another is for `reconnect` to tell.
+     */
+    disconnect: [error: Error | undefined, ctx: ClientContext, end: ConnectionEnd]
+  }
+}
+
+declare module '../lifecycle/app.ts' {
+  interface Contexts {
+    client: ClientContext
+  }
+}
 
 /**
  * Options of `connect()`: Node's own of `net.connect` and `tls.connect`, with the certificates as
@@ -31,15 +55,7 @@ const log = debug('cio:client')
  * Any option of TLS asks for TLS. `allowHalfOpen` is always on; `noDelay` is on unless it is
  * switched off.
  */
-export interface ConnectOptions
-  extends
-    Omit<
-      NodeTlsOptions,
-      keyof CertFilesOptions | 'socket' | 'allowHalfOpen' | 'signal' | 'timeout'
-    >,
-    CertFilesOptions {
-  /** Whether to use TLS, where no other option says so. */
-  readonly tls?: boolean
+export interface ConnectOptions extends TlsClientOptions {
   readonly noDelay?: boolean
   readonly keepAlive?: boolean
   readonly keepAliveInitialDelay?: number
@@ -77,12 +93,6 @@ export interface ConnectOptions
    * @default 10_000
    */
   readonly connectTimeout?: number
-  /**
-   * Milliseconds for a whole TLS handshake. `Infinity` waits for ever.
-   *
-   * @default 10_000
-   */
-  readonly handshakeTimeout?: number
   /**
    * Milliseconds for what was written to reach the peer once the pipeline has returned.
    * `Infinity` waits for ever.
@@ -169,7 +179,7 @@ export class ClientContext extends StreamContext<ClientLife> {
   readonly #connectListeners = new Set<() => void>()
   #options: ConnectOptions
 
-  constructor(app: Cio, options: ConnectOptions) {
+  constructor(app: App, options: ConnectOptions) {
     const life = new ClientLife()
     super(app, life)
     life.ctx = this
@@ -274,7 +284,7 @@ export async function clientEnd(ctx: ClientContext): Promise<void> {
 export async function connect(ctx: ClientContext, next: Next): Promise<void> {
   const { options } = ctx
   checkOptions('connect', options)
-  checkPeerNeeds(ctx)
+  checkPeerNeeds(ctx.app.pipelines.client, (hasStep) => whyNoPeer(options, hasStep))
   const life = lifeOf(ctx)
   const { flush, halfOpen } = life.times()
   checkDuration('connect', 'flushTimeout', flush)
@@ -332,4 +342,13 @@ async function open(ctx: ClientContext): Promise<void> {
     if (!ctx.isDraining) life.failure = error
     throw error
   }
+}
+
+/** Why a client has no identity of its server; undefined where it may have one. */
+function whyNoPeer(options: ConnectOptions, hasStep: boolean): string | undefined {
+  if (!hasStep) return noSecureStep
+  const { tls, targets = [] } = options
+  const asks = [options, ...targets].some((one) => tlsWish('connect', one) !== undefined)
+  if (tls ?? asks) return undefined
+  return 'the client uses no TLS, so the server has no identity; give `connect()` the `ca` that has signed the certificate of the server, or `tls: true` for a public one'
 }

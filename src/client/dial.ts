@@ -2,14 +2,14 @@
 
 import { type NetConnectOpts, type Socket, connect as connectNet } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { settled } from '../arguments.ts'
-import { byteStream } from '../byte-stream.ts'
+import { settled } from '../lifecycle/arguments.ts'
+import { byteStream } from '../streams/byte-stream.ts'
 import type { ConnectOptions } from './client.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
-import { withoutBrackets } from '../host-name.ts'
+import { withoutBrackets } from '../streams/host-name.ts'
 import { checkDuration, checkOptionNames, optionError } from '../options.ts'
-import { concealed } from '../secret-options.ts'
-import { untilConnected } from '../until-connected.ts'
+import { concealed } from '../lifecycle/secret-options.ts'
+import { untilConnected } from './until-connected.ts'
 
 /** One of several places that `connect()` may connect to. */
 export interface ConnectTarget {

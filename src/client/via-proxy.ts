@@ -5,7 +5,7 @@ import type { ClientContext, ConnectOptions } from './client.ts'
 import { openSocket, placeOf } from './dial.ts'
 import { asError } from '../errors.ts'
 import type { Next } from '../pipeline/middleware.ts'
-import { untilConnected } from '../until-connected.ts'
+import { untilConnected } from './until-connected.ts'
 
 /**
  * Asks a proxy for a connection to `target`, over a stream to it. Returns the stream that leads

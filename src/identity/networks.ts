@@ -2,7 +2,7 @@
 
 import { BlockList, isIP } from 'node:net'
 import { optionError } from '../options.ts'
-import { canonicalAddress } from './peer.ts'
+import { canonicalAddress } from '../streams/endpoint.ts'
 
 /** Says whether an address is in one of several networks. Null, which is no address, never is. */
 export type Networks = (address: string | null) => boolean

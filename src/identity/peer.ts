@@ -1,7 +1,8 @@
 /** A verified certificate as an identity. */
 
 import { X509Certificate, createHash } from 'node:crypto'
-import { SocketAddress, isIP, isIPv4, isIPv6 } from 'node:net'
+import { isIP } from 'node:net'
+import { canonicalAddress } from '../streams/endpoint.ts'
 import { attributesOf, certificateFields, children } from './der.ts'
 
 /** Subject alternative names by kind, as the certificate has them; addresses in canonical form. */
@@ -184,12 +185,4 @@ function unquote(text: string): string | null {
   } catch {
     return null
   }
-}
-
-/** One spelling for an address: IPv6 shortened and in lower case, IPv4-mapped IPv6 as IPv4. */
-export function canonicalAddress(address: string): string {
-  if (isIPv4(address) || !isIPv6(address)) return address
-  const canonical = new SocketAddress({ address, family: 'ipv6' }).address.toLowerCase()
-  const mapped = canonical.startsWith('::ffff:') ? canonical.slice('::ffff:'.length) : ''
-  return isIPv4(mapped) ? mapped : canonical
 }

@@ -1,47 +1,21 @@
 /** What an app tells, and which event an error is told by. */
 
 import { EventEmitter } from 'node:events'
-import type { TLSSocket } from 'node:tls'
-import type { Overload } from '../server/acceptor.ts'
-import type { ClientContext } from '../client/client.ts'
-import type { Cio } from '../cio.ts'
-import type { ConnectionContext } from './connection.ts'
-import type { ConnectionEnd } from '../connection-end.ts'
+import type { App } from './app.ts'
 import { type Context, lifeOf } from './context.ts'
 import { CioError, asError, describe, isCioError } from '../errors.ts'
-import type { ServerContext } from '../server/server.ts'
+import { isConsequence, isNetworkError } from '../network-errors.ts'
 import type { StreamContext } from './stream-context.ts'
-import type { StreamLife } from '../stream-life.ts'
+import type { StreamLife } from './stream-life.ts'
 
 /**
- * The events of an app, with their arguments.
+ * The events of an app, with their arguments. Those here are what an error becomes; each of the
+ * others is declared where it is emitted.
  *
  * A package that emits events of its own adds them by `declare module 'cio' { interface AppEvents
  * { … } }`. A listener that throws is told by `error`; it never ends the process or the connection.
  */
 export interface AppEvents {
-  /** A server listens. */
-  listening: [server: ServerContext]
-  /**
-   * A server runs short of descriptors and does not listen until there are more. Once in five
-   * seconds at most.
-   */
-  overload: [overload: Overload, server: ServerContext]
-  /** A connection was accepted; nothing has been read from it. */
-  connection: [ctx: ConnectionContext]
-  /** A connection goes on without a handshake of its server's: a middleware has decided so. */
-  plaintext: [ctx: ConnectionContext]
-  /**
-   * A client begins a TLS handshake on this socket: for its events `keylog`, `OCSPResponse` and
-   * `session`. Servers have these at `ctx.tls`.
-   */
-  handshake: [socket: TLSSocket, ctx: ClientContext]
-  /** A handshake is done, and the certificate is as it has to be. At either end. */
-  secure: [ctx: ConnectionContext | ClientContext]
-  /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */
-  reload: [server: ServerContext]
-  /** A list with `report` has let somebody in whom it would have turned away, by this error. */
-  wouldReject: [error: CioError, ctx: StreamContext]
   /**
    * Somebody was turned away: by a list, or for a certificate that is not trusted
    * (`ERR_CIO_REJECTED`). Worth a line in the log each: a name that is missing in a list shows here.
@@ -57,23 +31,11 @@ export interface AppEvents {
    * connection.
    */
   error: [error: Error, ctx?: Context]
-  /** A client has come to its far end: connected and decorated. Again after each reconnect. */
-  connect: [ctx: ClientContext]
-  /**
-   * That connection of a client is over; with what broke it, if anything did, and how it ended.
-   * Whether there will be another is for `reconnect` to tell.
-   */
-  disconnect: [error: Error | undefined, ctx: ClientContext, end: ConnectionEnd]
-  /**
-   * A connection is over, and all its middleware have returned or were left behind; `end` says why.
-   * Follows every `connection`.
-   */
-  close: [ctx: ConnectionContext, end: ConnectionEnd]
 }
 
 /** Emits, whatever the listeners do. */
 export function emitSafely<Event extends keyof AppEvents>(
-  app: Cio,
+  app: App,
   event: Event,
   ...details: AppEvents[Event]
 ): void {
@@ -87,19 +49,19 @@ export function emitSafely<Event extends keyof AppEvents>(
 }
 
 /** An async listener that rejects is one that throws; by itself, Node would end the process. */
-export function catchRejections(app: Cio): void {
+export function catchRejections(app: App): void {
   Object.defineProperty(app, EventEmitter.captureRejectionSymbol, {
     value: (error: Error, event: unknown) => listenerFailed(app, event, error),
   })
 }
 
-function listenerFailed(app: Cio, event: unknown, thrown: unknown): void {
+function listenerFailed(app: App, event: unknown, thrown: unknown): void {
   if (event === 'error') print(thrown)
   else reportError(app, asError(thrown))
 }
 
 /** Tells of an error by the one event that its fault calls for. */
-export function reportError(app: Cio, error: Error, ctx?: Context): void {
+export function reportError(app: App, error: Error, ctx?: Context): void {
   const stream = ctx && ctx.kind !== 'server' ? (ctx as StreamContext) : undefined
   if (stream && isCioError(error, 'ERR_CIO_REJECTED'))
     return emitSafely(app, 'reject', error, stream)
@@ -125,24 +87,6 @@ export function isRemoteFault(error: Error, ctx: StreamContext): boolean {
   return error === cause && error !== destroyedWith && isNetworkError(error)
 }
 
-/** An error of the network's or of TLS, as against one that the application made. */
-function isNetworkError({ syscall, code }: NodeJS.ErrnoException): boolean {
-  if (syscall !== undefined) return true
-  return typeof code === 'string' && /^(ECONN|EPIPE|ETIMEDOUT|ERR_SSL_)/.test(code)
-}
-
-// What a handler sees of a connection that is gone: the consequence, not the cause.
-const consequences = new Set([
-  'ABORT_ERR',
-  'ECONNRESET',
-  'EPIPE',
-  'ERR_CIO_CLOSED',
-  'ERR_CIO_CLOSING',
-  'ERR_CIO_STOPPED',
-  'ERR_STREAM_DESTROYED',
-  'ERR_STREAM_PREMATURE_CLOSE',
-])
-
 /** The error that a run ended by: the cause, where what was thrown is its consequence. */
 export function rootCause(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
   const error = causeOf(ctx, thrown)
@@ -165,7 +109,6 @@ function iterated({ step }: StreamContext, cause: Error): CioError {
 function causeOf(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
   const { broken } = ctx
   if (!thrown || thrown === broken) return broken
-  const { code, name } = thrown as NodeJS.ErrnoException
   const gone = broken !== undefined || ctx.isClosed
-  return gone && (consequences.has(code ?? '') || name === 'AbortError') ? broken : thrown
+  return gone && isConsequence(thrown) ? broken : thrown
 }

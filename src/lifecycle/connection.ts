@@ -19,26 +19,45 @@ import debug from 'debug'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { emitSafely, isRemoteFault, rootCause, reportError } from './app-events.ts'
-import type { Cio } from '../cio.ts'
+import type { App, Contexts } from './app.ts'
 import {
+  type ConnectionEnd,
   type EndReason,
   describeEnd,
   halfOpenError,
   nothingSaid,
   quietReasons,
   reasonOf,
-  stuckError,
 } from '../connection-end.ts'
 import { lifeOf } from './context.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
-import { type ConnectionTimes, halfOpenTimeout } from '../half-open.ts'
-import { unwindTimeout } from './lifecycle.ts'
-import type { ServerContext } from '../server/server.ts'
+import { type ConnectionTimes, halfOpenTimeout } from '../streams/half-open.ts'
+import { stuckError, unwindTimeout } from './lifecycle.ts'
 import { StreamContext } from './stream-context.ts'
-import { StreamLife, isAttached, isRead } from '../stream-life.ts'
+import { StreamLife, isAttached, isRead } from './stream-life.ts'
 
 const log = debug('cio:connection')
+
+declare module './app-events.ts' {
+  interface AppEvents {
+    /** A connection was accepted; nothing has been read from it. */
+    connection: [ctx: ConnectionContext]
+    /** A connection goes on without a handshake of its server's: a middleware has decided so. */
+    plaintext: [ctx: ConnectionContext]
+    /**
+     * A connection is over, and all its middleware have returned or were left behind; `end` says why.
+     * Follows every `connection`.
+     */
+    close: [ctx: ConnectionContext, end: ConnectionEnd]
+  }
+}
+
+declare module './app.ts' {
+  interface Contexts {
+    connection: ConnectionContext
+  }
+}
 
 /** The default of `flushTimeout`, in milliseconds. */
 export const flushTimeout = 30_000
@@ -83,11 +102,11 @@ class ConnectionLife extends StreamLife {
 /** The context of one accepted connection. */
 export class ConnectionContext extends StreamContext<ConnectionLife> {
   /** The server that accepted it; null for what was given to `app.handle()`. */
-  readonly server: ServerContext | null
+  readonly server: Contexts['server'] | null
 
   constructor(
-    app: Cio,
-    server: ServerContext | null,
+    app: App,
+    server: Contexts['server'] | null,
     transport: Duplex,
     times: ConnectionTimes,
     socket?: Socket,
@@ -256,7 +275,7 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
   )
 }
 
-const warned = new WeakMap<Cio, Set<string>>()
+const warned = new WeakMap<App, Set<string>>()
 
 /** A handler that works with events and has returned is about to lose its stream. */
 function warnOfEarlyReturn(ctx: StreamContext, stream: Duplex): void {

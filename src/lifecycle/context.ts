@@ -1,9 +1,9 @@
 /** What the contexts of all three pipelines share. */
 
-import type { Cio } from '../cio.ts'
+import type { App } from './app.ts'
 import type { Lifecycle } from './lifecycle.ts'
 import { checkDuration } from '../options.ts'
-import { showAs } from '../secret-options.ts'
+import { showAs } from './secret-options.ts'
 
 /** Options of `close()`. */
 export interface CloseOptions {
@@ -52,7 +52,7 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
 
   /** Which pipeline it is of. */
   abstract readonly kind: ContextKind
-  readonly app: Cio
+  readonly app: App
   /** The innermost middleware that the run has entered: where it waits, or what returned early. */
   step = ''
 
@@ -63,7 +63,7 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
     lifeOf = (ctx) => ctx.#life
   }
 
-  constructor(app: Cio, life: Life) {
+  constructor(app: App, life: Life) {
     this.app = app
     this.#life = life
   }

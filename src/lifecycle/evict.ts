@@ -5,7 +5,7 @@ import { closeTimeout, lifeOf } from './context.ts'
 import { CioError } from '../errors.ts'
 import { checkDuration, optionError } from '../options.ts'
 import type { StreamContext } from './stream-context.ts'
-import type { StreamLife } from '../stream-life.ts'
+import type { StreamLife } from './stream-life.ts'
 
 /** What becomes of a connection whose peer would not be let in any more. */
 export type RevokedAction = 'drain' | 'destroy' | 'keep'

@@ -16,6 +16,7 @@
 
 import type { Deadline } from '../deadline.ts'
 import { startDeadline } from '../deadline.ts'
+import { CioError } from '../errors.ts'
 import { type LazyAbort, fired, made } from '../streams/lazy-abort.ts'
 
 /** How far a run is. */
@@ -173,4 +174,10 @@ export abstract class Lifecycle {
 
   /** Settles a run whose middleware have not returned since it was cut off, and reports that. */
   protected abstract leaveBehind(): void
+}
+
+/** The error of a run that is over, and whose middleware have not returned. */
+export function stuckError({ step }: { readonly step: string }): CioError {
+  const message = `\`${step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
+  return new CioError('ERR_CIO_STUCK', message)
 }

@@ -3,7 +3,7 @@
 import type { Duplex } from 'node:stream'
 import { CioError } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
-import { handled, refused, unawaited } from '../unawaited.ts'
+import { handled, refused, unawaited } from '../lifecycle/unawaited.ts'
 
 /** What a send fulfils with that has to wait for nothing; always the same, so that it is known. */
 export const nothing: Promise<void> = Promise.resolve()

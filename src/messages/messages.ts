@@ -7,9 +7,9 @@ import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
 import { checkCount } from '../options.ts'
 import { provide } from '../lifecycle/provide.ts'
 import { MessageWriter, nothing } from './message-writer.ts'
-import { Readers } from '../readers.ts'
+import { Readers } from './readers.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
-import { handled, refused, unawaited } from '../unawaited.ts'
+import { handled, refused, unawaited } from '../lifecycle/unawaited.ts'
 
 /** Turns bytes into messages, for one connection. */
 export interface Decoder<In> {

@@ -2,7 +2,7 @@
 
 import { CioError, asError } from '../errors.ts'
 import { type Framing, syntaxError, messageTooLong } from './frame-decoder.ts'
-import { Level, open, openMap, openMapValue } from '../level.ts'
+import { Level, open, openMap, openMapValue } from './level.ts'
 
 /** What a {@link SelfDelimitingValues} is of: the bounds of its values, and what makes them. */
 export interface ValueFormat<In> {

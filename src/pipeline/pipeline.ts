@@ -1,9 +1,6 @@
 /** A list of named entries, and what can be done with it: add, remove, replace, disable, enable. */
 
-import { reportError } from '../lifecycle/app-events.ts'
-import type { Cio } from '../cio.ts'
 import { compose, type Run } from './compose.ts'
-import type { Context } from '../lifecycle/context.ts'
 import { nearest } from '../did-you-mean.ts'
 import { CioError } from '../errors.ts'
 import { importMiddleware } from './import-middleware.ts'
@@ -35,6 +32,8 @@ export interface PipelineEntry extends SettledHints {
 /** Chooses entries: by name, or by a predicate. */
 export type Selector = string | ((entry: Pick<PipelineEntry, 'name' | 'step' | 'at'>) => boolean)
 
+type Report<Ctx> = (ctx: Ctx, error: CioError) => void
+
 /**
  * One of an app's three pipelines.
  *
@@ -43,14 +42,21 @@ export type Selector = string | ((entry: Pick<PipelineEntry, 'name' | 'step' | '
 export class Pipeline<Ctx extends object & { step: string }> {
   readonly kind: 'server' | 'connection' | 'client'
   readonly #farEnd: Run<Ctx>
+  readonly #report: Report<Ctx>
   #registrations: Registration<Ctx>[] = []
   #entries: readonly PipelineEntry[] | undefined
   #run: Run<Ctx> | undefined
   readonly #warned = new Set<string>()
 
-  constructor(kind: 'server' | 'connection' | 'client', farEnd: Run<Ctx>) {
+  /** @param report Gets what comes too late to reject a run. */
+  constructor(
+    kind: 'server' | 'connection' | 'client',
+    farEnd: Run<Ctx>,
+    report: Report<Ctx> = (_, error) => console.error(error),
+  ) {
     this.kind = kind
     this.#farEnd = farEnd
+    this.#report = report
   }
 
   /** The names in the final order, without what is disabled. */
@@ -167,7 +173,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
       .map((entry) => {
         return { ...hintsOf(entry), at: entry.at, middleware: entry.middleware! }
       })
-    return compose(steps, this.#farEnd, report)
+    return compose(steps, this.#farEnd, this.#report)
   }
 
   #order(): readonly PipelineEntry[] {
@@ -264,12 +270,6 @@ export class Pipeline<Ctx extends object & { step: string }> {
       `the ${this.kind} pipeline has no \`${name}\` to replace; it has ${[...this].map((entry) => `\`${entry.name}\``).join(', ')}`,
     )
   }
-}
-
-/** Contexts have their app; a test may run a pipeline over less. */
-function report(ctx: object & { readonly app?: Cio }, error: CioError): void {
-  if (ctx.app) reportError(ctx.app, error, ctx as Context)
-  else console.error(error)
 }
 
 function selects(which: Selector, entry: Registration<never>): boolean {

@@ -30,6 +30,16 @@ export interface Overload {
   readonly limit: number
 }
 
+declare module '../lifecycle/app-events.ts' {
+  interface AppEvents {
+    /**
+     * A server runs short of descriptors and does not listen until there are more. Once in five
+     * seconds at most.
+     */
+    overload: [overload: Overload, server: ServerContext]
+  }
+}
+
 /** Accepts for one server. */
 export class Acceptor {
   readonly server: Server

@@ -1,16 +1,13 @@
 /** What a server reads anew while it runs, and whom that makes unwelcome. */
 
 import debug from 'debug'
-import type { TLSSocket } from 'node:tls'
 import { emitSafely } from '../lifecycle/app-events.ts'
-import { presentedIssuers } from '../identity/peer-certificate.ts'
 import { evict } from '../lifecycle/evict.ts'
-import { CioError, quote } from '../errors.ts'
-import { checkOptions } from '../known-options.ts'
-import { concealed } from '../secret-options.ts'
+import { checkOptions } from '../lifecycle/known-options.ts'
+import { concealed } from '../lifecycle/secret-options.ts'
 import type { ServerNames } from '../tls/sni.ts'
 import type { ListenOptions, ServerContext } from './server.ts'
-import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { trustError } from '../tls/trust-store.ts'
 import { namesOf, swapCertificates } from '../tls/tls-server.ts'
 
 const log = debug('cio:server')
@@ -19,6 +16,13 @@ const judgedAtOnce = 32
 
 /** Makes options of those there are; must give the same where nothing has changed. */
 export type OptionsLoader = (options: ListenOptions) => ListenOptions | Promise<ListenOptions>
+
+declare module '../lifecycle/app-events.ts' {
+  interface AppEvents {
+    /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */
+    reload: [server: ServerContext]
+  }
+}
 
 /** The loads of a server, in the order in which they were added. */
 export class Reloader {
@@ -76,21 +80,4 @@ async function judgeAgain(server: ServerContext, names: ServerNames): Promise<vo
     if (error) evict(ctx, error, server.options)
     if (++judged % judgedAtOnce === 0) await new Promise(setImmediate)
   }
-}
-
-/** Why a peer that was verified would not be any more, or undefined. */
-export function trustError(ctx: StreamContext, names: ServerNames): CioError | undefined {
-  const { peer, socket, remote } = ctx
-  if (!peer) return undefined
-  const { servername } = socket as TLSSocket & { servername?: string | false }
-  const issuers = presentedIssuers(socket as TLSSocket)
-  const why = names.trustOf(servername).refuses(peer.certificate, issuers)
-  if (why === undefined) return undefined
-  const name = peer.name === null ? '' : ` (${quote(peer.name)})`
-  const message = `${remote}${name} was turned away by \`secure\`: its certificate ${why}`
-  return new CioError('ERR_CIO_REJECTED', message, {
-    fault: 'remote',
-    end: 'untrusted',
-    refusal: { step: 'secure', why: 'untrusted', peer: { name: peer.name, verified: true } },
-  })
 }

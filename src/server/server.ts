@@ -14,12 +14,11 @@ import {
   type ServerOpts,
 } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Server as TlsServer, TlsOptions } from 'node:tls'
+import type { Server as TlsServer } from 'node:tls'
 import { Acceptor } from './acceptor.ts'
-import { checkedOptions } from '../arguments.ts'
+import { checkedOptions } from '../lifecycle/arguments.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
-import type { CertsOptions } from '../../middleware/certs.ts'
-import type { Cio } from '../cio.ts'
+import type { App } from '../lifecycle/app.ts'
 import { ConnectionContext, flushTimeout, runConnection } from '../lifecycle/connection.ts'
 import {
   type CloseOptions,
@@ -28,19 +27,33 @@ import {
   closeTimeout,
   lifeOf,
 } from '../lifecycle/context.ts'
-import { halfOpenTimeout } from '../half-open.ts'
+import { halfOpenTimeout } from '../streams/half-open.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
-import { checkPeerNeeds } from '../peer-needs.ts'
+import { checkPeerNeeds, noSecureStep } from '../identity/peer-needs.ts'
 import { type OptionsLoader, Reloader } from './reload.ts'
 import { run, stoppedError } from '../lifecycle/run.ts'
-import { concealed } from '../secret-options.ts'
-import { ServerLife } from '../server-life.ts'
+import { concealed } from '../lifecycle/secret-options.ts'
+import { ServerLife } from './server-life.ts'
+import type { TlsServerOptions } from '../tls/tls-options.ts'
 import { createTlsServer } from '../tls/tls-server.ts'
 import { checkSpread } from './staggered-drain.ts'
-import { unawaited } from '../unawaited.ts'
+import { unawaited } from '../lifecycle/unawaited.ts'
 
 const log = debug('cio:server')
+
+declare module '../lifecycle/app-events.ts' {
+  interface AppEvents {
+    /** A server listens. */
+    listening: [server: ServerContext]
+  }
+}
+
+declare module '../lifecycle/app.ts' {
+  interface Contexts {
+    server: ServerContext
+  }
+}
 
 /**
  * Options of `listen()`: Node's own of `net.createServer`, `server.listen` and `tls.createServer`,
@@ -50,11 +63,7 @@ const log = debug('cio:server')
  * switched off.
  */
 export interface ListenOptions
-  extends
-    Omit<ServerOpts, 'allowHalfOpen'>,
-    Omit<NodeListenOptions, 'signal'>,
-    Omit<TlsOptions, keyof CertsOptions | keyof ServerOpts>,
-    CertsOptions {
+  extends Omit<ServerOpts, 'allowHalfOpen'>, Omit<NodeListenOptions, 'signal'>, TlsServerOptions {
   /** A descriptor that listens already, such as 3, the first that systemd hands over. */
   readonly fd?: number
   /**
@@ -64,13 +73,6 @@ export interface ListenOptions
    * @default true
    */
   readonly bind?: boolean
-  /**
-   * Milliseconds for a whole TLS handshake; then the connection is destroyed. `Infinity` waits
-   * for ever.
-   *
-   * @default 10_000
-   */
-  readonly handshakeTimeout?: number
   /**
    * Milliseconds for what was written to reach the peer once a connection's pipeline has
    * returned. `Infinity` waits for ever.
@@ -112,7 +114,7 @@ export class ServerContext extends Context<ServerLife> {
   #options: ListenOptions
   readonly #reloads = new Reloader(this)
 
-  constructor(app: Cio, options: ListenOptions) {
+  constructor(app: App, options: ListenOptions) {
     const life = new ServerLife()
     super(app, life)
     life.ctx = this
@@ -265,7 +267,7 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   const { requestCert = trusted } = ctx.options
   ctx.options = { ...ctx.options, requestCert }
   ctx.tls = createTlsServer(ctx.options)
-  checkPeerNeeds(ctx)
+  checkPeerNeeds(ctx.app.pipelines.connection, (hasStep) => whyNoPeer(ctx, hasStep))
 
   const life = lifeOf(ctx)
   if (ctx.options.bind !== false) {
@@ -278,4 +280,16 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   } finally {
     await life.empty()
   }
+}
+
+/** Why the connections of a server have no identity; undefined where they may have one. */
+function whyNoPeer({ options, tls }: ServerContext, hasStep: boolean): string | undefined {
+  // What `accept()` is given may have an identity of its own.
+  if (options.bind === false && !tls) return undefined
+  if (!hasStep) return noSecureStep
+  if (tls && options.requestCert) return undefined
+  if (tls) {
+    return 'the server asks its clients for no certificate; give it the `ca` that has signed theirs, or `requestCert: true`'
+  }
+  return 'the server has no TLS, so its clients have no identity; add `.useServer(certs({ key, cert, ca }))` (`npx cio certs alice` makes all three for a trial)'
 }

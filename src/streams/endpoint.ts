@@ -1,7 +1,6 @@
 /** Addresses: one end of a connection, and how it is written. */
 
-import type { Socket } from 'node:net'
-import { canonicalAddress } from '../identity/peer.ts'
+import { type Socket, SocketAddress, isIPv4, isIPv6 } from 'node:net'
 
 /** One end of a connection. */
 export interface Endpoint {
@@ -24,6 +23,14 @@ export function localEndpoint(socket: Socket | null): Endpoint | null {
 /** An endpoint as `address:port`, for messages. */
 export function formatEndpoint({ address, port }: Endpoint): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+/** One spelling for an address: IPv6 shortened and in lower case, IPv4-mapped IPv6 as IPv4. */
+export function canonicalAddress(address: string): string {
+  if (isIPv4(address) || !isIPv6(address)) return address
+  const canonical = new SocketAddress({ address, family: 'ipv6' }).address.toLowerCase()
+  const mapped = canonical.startsWith('::ffff:') ? canonical.slice('::ffff:'.length) : ''
+  return isIPv4(mapped) ? mapped : canonical
 }
 
 function endpoint(address: string | undefined, port = 0): Endpoint | null {

@@ -1,7 +1,7 @@
 /** Looking at the first bytes of a stream, and putting them back. */
 
 import type { Duplex, Readable } from 'node:stream'
-import { GrowingBuffer } from '../growing-buffer.ts'
+import { GrowingBuffer } from './growing-buffer.ts'
 
 /** What bounds a {@link Peek}. */
 export interface PeekOptions {

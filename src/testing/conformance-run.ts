@@ -2,6 +2,7 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { isCioError } from '../errors.ts'
+import { isEndOfConnection } from '../network-errors.ts'
 import type { Middleware } from '../pipeline/middleware.ts'
 import { chunksOf } from '../streams/chunks-of.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -225,12 +226,8 @@ function has(error: unknown, wanted: unknown): boolean {
 
 const over = new Set(['ERR_CIO_CLOSED', 'ERR_CIO_CLOSING'])
 
-/**
- * What the end of a connection may show itself as. `ECANCELED` is that of TLS over a stream that is
- * no socket, in the midst of a write.
- */
+/** Whether it is how a connection ends that its peer, or this side, has ended. */
 function isOfThePeer(error: Error): boolean {
   if (isCioError(error)) return error.fault === 'remote' || over.has(error.code)
-  const { code = '', name } = error as NodeJS.ErrnoException
-  return name === 'AbortError' || /^(ECONN|ECANCELED|EPIPE|ERR_STREAM_|ERR_SSL_)/.test(code)
+  return isEndOfConnection(error)
 }

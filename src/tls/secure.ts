@@ -15,7 +15,7 @@ import {
   hasVerifiedCertificate,
   keepServerCertificate,
 } from '../identity/peer-certificate.ts'
-import type { ClientContext, ConnectOptions } from '../client/client.ts'
+import type { Contexts } from '../lifecycle/app.ts'
 import { nothingSaid } from '../connection-end.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
@@ -29,17 +29,17 @@ import {
   handshakeClosedError,
   handshakeReason,
 } from './handshake-errors.ts'
-import { checkRequest } from '../hello-check.ts'
-import { askedName } from '../host-name.ts'
-import { tlsWish } from '../known-options.ts'
+import { checkRequest } from './hello-check.ts'
+import { askedName } from '../streams/host-name.ts'
+import { tlsWish } from '../lifecycle/known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
-import { trustError } from '../server/reload.ts'
-import { revealed } from '../secret-options.ts'
-import type { ListenOptions } from '../server/server.ts'
+import { revealed } from '../lifecycle/secret-options.ts'
+import type { TlsClientOptions, TlsServerOptions } from './tls-options.ts'
+import { trustError } from './trust-store.ts'
 import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
-import type { StreamLife } from '../stream-life.ts'
+import type { StreamLife } from '../lifecycle/stream-life.ts'
 import {
   choosesByName,
   handshakes,
@@ -49,6 +49,20 @@ import {
 } from './tls-server.ts'
 
 const log = debug('cio:secure')
+
+type ClientContext = Contexts['client']
+
+declare module '../lifecycle/app-events.ts' {
+  interface AppEvents {
+    /**
+     * A client begins a TLS handshake on this socket: for its events `keylog`, `OCSPResponse` and
+     * `session`. Servers have these at `ctx.tls`.
+     */
+    handshake: [socket: TLSSocket, ctx: ClientContext]
+    /** A handshake is done, and the certificate is as it has to be. At either end. */
+    secure: [ctx: ConnectionContext | ClientContext]
+  }
+}
 const defaultHandshakeTimeout = 10_000
 
 /** The `secure` step of a connection: the server's side of the handshake. */
@@ -79,7 +93,7 @@ export async function handshake(ctx: StreamContext): Promise<void> {
 async function handshakeOfServer(
   ctx: ConnectionContext,
   server: Server,
-  options: ListenOptions,
+  options: TlsServerOptions,
 ): Promise<void> {
   const raw = ctx.socket
   const names = namesOf(server)
@@ -118,7 +132,7 @@ function giveUp(this: Duplex): void {
 function serverHandshake(
   ctx: ConnectionContext,
   server: Server,
-  { handshakeTimeout = defaultHandshakeTimeout }: ListenOptions,
+  { handshakeTimeout = defaultHandshakeTimeout }: TlsServerOptions,
 ): Promise<TLSSocket> {
   const raw = ctx.stream
   // Node forgets it with the socket, unless it was asked before, and the errors below want to name it.
@@ -178,7 +192,7 @@ export async function secureClient(ctx: ClientContext, next: Next): Promise<void
 }
 
 /** Whether options of `connect()` ask for TLS. */
-export function wantsTls(options: ConnectOptions): boolean {
+export function wantsTls(options: TlsClientOptions): boolean {
   return options.tls ?? tlsWish('connect', options) !== undefined
 }
 

@@ -3,10 +3,10 @@
 import { constants } from 'node:crypto'
 import { type SecureContext, createSecureContext } from 'node:tls'
 import { domainToASCII } from 'node:url'
-import type { CertsOptions } from '../../middleware/certs.ts'
+import type { CertificateOptions } from './certificates.ts'
 import { CioError, quote } from '../errors.ts'
-import { revealed } from '../secret-options.ts'
-import type { ListenOptions } from '../server/server.ts'
+import { revealed } from '../lifecycle/secret-options.ts'
+import type { TlsServerOptions } from './tls-options.ts'
 import { TrustStore, type TrustOptions, trustHash } from './trust-store.ts'
 
 const hostName = /^(?:\*\.)?[a-z\d_-]+(?:\.[a-z\d_-]+)*$/
@@ -30,7 +30,7 @@ export function serverNameOf(name: string | false | null | undefined): string | 
 }
 
 /** Who is trusted under a name: its own CAs and lists, or those of the server. */
-function trustOptions(options: ListenOptions, named?: CertsOptions): TrustOptions {
+function trustOptions(options: TlsServerOptions, named?: CertificateOptions): TrustOptions {
   const { ca, crl, allowPartialTrustChain } = options as TrustOptions
   const own = named as TrustOptions | undefined
   return {
@@ -41,12 +41,12 @@ function trustOptions(options: ListenOptions, named?: CertsOptions): TrustOption
 
 /** The names of a server as one set of options has them, with their contexts. */
 export class ServerNames {
-  readonly #options: ListenOptions
-  readonly #certs = new Map<string, CertsOptions>()
-  readonly #contexts = new Map<CertsOptions | undefined, SecureContext>()
-  readonly #trusts = new Map<CertsOptions | undefined, TrustStore>()
+  readonly #options: TlsServerOptions
+  readonly #certs = new Map<string, CertificateOptions>()
+  readonly #contexts = new Map<CertificateOptions | undefined, SecureContext>()
+  readonly #trusts = new Map<CertificateOptions | undefined, TrustStore>()
 
-  constructor(options: ListenOptions, sessionIdContext: string) {
+  constructor(options: TlsServerOptions, sessionIdContext: string) {
     this.#options = options
     const { sni = {}, secureOptions = 0 } = options
     for (const [name, named] of Object.entries(sni)) {
@@ -93,7 +93,7 @@ export class ServerNames {
   }
 
   /** The exact name goes before a wildcard, which stands for one label. */
-  #certsOf(servername: string | false | null | undefined): CertsOptions | undefined {
+  #certsOf(servername: string | false | null | undefined): CertificateOptions | undefined {
     if (!servername || this.#certs.size === 0) return undefined
     const name = servername.toLowerCase().replace(/\.$/, '')
     const dot = name.indexOf('.')
@@ -115,7 +115,7 @@ function contextOf(name: string, settings: object): SecureContext {
  * name, and the certificate in it counts as verified, by CAs that the other name may not trust; the
  * callback is not even asked.
  */
-export function namesDiffer(options: ListenOptions): boolean {
+export function namesDiffer(options: TlsServerOptions): boolean {
   const { sni = {}, SNICallback, requestCert, strictSni } = options
   if (strictSni || (SNICallback && requestCert)) return true
   const own = trustHash(options)

@@ -5,12 +5,12 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, type TlsOptions, createServer } from 'node:tls'
 import { CioError } from '../errors.ts'
-import { keepName } from '../hello-check.ts'
-import { tlsWish } from '../known-options.ts'
+import { keepName } from './hello-check.ts'
+import { tlsWish } from '../lifecycle/known-options.ts'
 import { checkDuration, maxTimerDelay } from '../options.ts'
-import { conceal, revealed } from '../secret-options.ts'
+import { conceal, revealed } from '../lifecycle/secret-options.ts'
 import { ServerNames, namesDiffer } from './sni.ts'
-import type { ListenOptions } from '../server/server.ts'
+import type { TlsServerOptions } from './tls-options.ts'
 import { trustHash } from './trust-store.ts'
 
 /** Where the outcome of a handshake on a raw socket goes. */
@@ -28,7 +28,7 @@ export const handshakes: Map<Duplex, Handshake> = new Map()
  *
  * @throws `ERR_CIO_CERTIFICATE`: options ask for TLS, and there is no certificate
  */
-export function createTlsServer(options: ListenOptions): Server | null {
+export function createTlsServer(options: TlsServerOptions): Server | null {
   checkDuration('listen', 'handshakeTimeout', options.handshakeTimeout ?? Infinity)
   if (!hasIdentity(options)) return null
   refusePfx('listen', options)
@@ -74,7 +74,7 @@ export function refusePfx(owner: string, { pfx }: { readonly pfx?: unknown }): v
 type ChosenByName = Parameters<NonNullable<TlsOptions['SNICallback']>>[1]
 
 /** Whether the name that a client asks for decides about the certificate. */
-export function choosesByName({ sni, SNICallback }: ListenOptions): boolean {
+export function choosesByName({ sni, SNICallback }: TlsServerOptions): boolean {
   return sni !== undefined || SNICallback !== undefined
 }
 
@@ -82,7 +82,7 @@ export function choosesByName({ sni, SNICallback }: ListenOptions): boolean {
  * Puts other keys, certificates and CAs in place of those that a server has; connections that are
  * open keep theirs. Where it throws, nothing has changed.
  */
-export function swapCertificates(server: Server, options: ListenOptions): void {
+export function swapCertificates(server: Server, options: TlsServerOptions): void {
   const settings = settingsOf(options)
   const next = new ServerNames(options, settings.sessionIdContext)
   // What cannot be read fails here, while nothing has changed.
@@ -106,7 +106,7 @@ interface Settings {
 }
 
 /** What Cio decides about a context, whatever the options say. */
-function settingsOf(options: ListenOptions): Settings {
+function settingsOf(options: TlsServerOptions): Settings {
   const noTickets = namesDiffer(options) ? constants.SSL_OP_NO_TICKET : 0
   return {
     sessionIdContext: sessionContext(options),
@@ -121,7 +121,7 @@ function settingsOf(options: ListenOptions): Settings {
  * from a server with the same `ticketKeys` that trusts others, is not taken for a certificate that
  * was verified here.
  */
-function sessionContext(options: ListenOptions): string {
+function sessionContext(options: TlsServerOptions): string {
   const { sessionIdContext = process.argv.join(' ') } = options
   const hash = createHash('sha256').update(sessionIdContext).update(trustHash(options))
   return hash.digest('hex').slice(0, 32)
@@ -160,7 +160,7 @@ function rawOf(socket: TLSSocket): Duplex {
 }
 
 /** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */
-function hasIdentity(options: ListenOptions): boolean {
+function hasIdentity(options: TlsServerOptions): boolean {
   const { key, cert, pfx, sni = {}, SNICallback, pskCallback } = options
   const named = Object.keys(sni).length > 0
   if ((key && cert) || pfx || named || SNICallback || pskCallback) return true

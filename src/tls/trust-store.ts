@@ -10,8 +10,11 @@
  */
 
 import { X509Certificate, createHash } from 'node:crypto'
-import { type SecureContextOptions, rootCertificates } from 'node:tls'
+import { type SecureContextOptions, type TLSSocket, rootCertificates } from 'node:tls'
+import { CioError, quote } from '../errors.ts'
+import { presentedIssuers } from '../identity/peer-certificate.ts'
 import { RevocationList } from '../identity/revocation-list.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** What decides about trust, as Node's `tls` takes it. */
 export type TrustOptions = Pick<SecureContextOptions, 'ca' | 'crl'> & {
@@ -98,4 +101,26 @@ export class TrustStore {
     if (!issuer.ca && !this.#isAnchor(issuer)) return false
     return certificate.verify(issuer.publicKey)
   }
+}
+
+/** Who is trusted on connections under each name. */
+interface Trusts {
+  readonly trustOf: (servername: string | false | null | undefined) => TrustStore
+}
+
+/** Why a peer that was verified would not be any more, or undefined. */
+export function trustError(ctx: StreamContext, names: Trusts): CioError | undefined {
+  const { peer, socket, remote } = ctx
+  if (!peer) return undefined
+  const { servername } = socket as TLSSocket & { servername?: string | false }
+  const issuers = presentedIssuers(socket as TLSSocket)
+  const why = names.trustOf(servername).refuses(peer.certificate, issuers)
+  if (why === undefined) return undefined
+  const name = peer.name === null ? '' : ` (${quote(peer.name)})`
+  const message = `${remote}${name} was turned away by \`secure\`: its certificate ${why}`
+  return new CioError('ERR_CIO_REJECTED', message, {
+    fault: 'remote',
+    end: 'untrusted',
+    refusal: { step: 'secure', why: 'untrusted', peer: { name: peer.name, verified: true } },
+  })
 }

@@ -3,14 +3,15 @@
 import { X509Certificate } from 'node:crypto'
 import { type PeerCertificate, type TLSSocket, checkServerIdentity } from 'node:tls'
 import { checkResumedDate, presentedCertificate } from '../identity/peer-certificate.ts'
-import type { ClientContext, ConnectOptions } from '../client/client.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+import type { TlsClientOptions } from './tls-options.ts'
 import { CioError, asError, quote } from '../errors.ts'
-import { askedName } from '../host-name.ts'
+import { askedName } from '../streams/host-name.ts'
 
 /** The check of the server's name: Node's or the application's, which may throw. */
 export function serverNameCheck({
   checkServerIdentity: check = checkServerIdentity,
-}: ConnectOptions): typeof checkServerIdentity {
+}: TlsClientOptions): typeof checkServerIdentity {
   return (host, certificate) => {
     try {
       return check(host, certificate)
@@ -24,7 +25,10 @@ export function serverNameCheck({
  * Node checks neither the name nor the date again when a session is resumed, whatever name that was
  * for.
  */
-export function checkResumedServer({ options, remote }: ClientContext, socket: TLSSocket): void {
+export function checkResumedServer(
+  { options, remote }: Pick<StreamContext, 'remote'> & { readonly options: TlsClientOptions },
+  socket: TLSSocket,
+): void {
   const wasAuthorized = socket.authorized
   checkResumedDate(socket)
   if (wasAuthorized && !socket.authorized && options.rejectUnauthorized !== false) {

@@ -2,7 +2,8 @@ import test from 'ava'
 import fc from 'fast-check'
 import { X509Certificate } from 'node:crypto'
 import { isIPv4, isIPv6 } from 'node:net'
-import { Peer, canonicalAddress, parseNames } from '../../src/identity/peer.ts'
+import { Peer, parseNames } from '../../src/identity/peer.ts'
+import { canonicalAddress } from '../../src/streams/endpoint.ts'
 import { contents } from '../support/certificates.ts'
 
 function peer(name: string): Peer {

@@ -1,6 +1,6 @@
 /** Which middleware reads the messages of a connection: one at a time. */
 
-import { CioError } from './errors.ts'
+import { CioError } from '../errors.ts'
 
 export class Readers {
   readonly #isAwaited: () => boolean

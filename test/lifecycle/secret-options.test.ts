@@ -7,11 +7,11 @@ import {
   type ConnectionContext,
   reconnect,
   sessionTickets,
-} from '../src/index.ts'
-import { concealed, revealed } from '../src/secret-options.ts'
-import { contents, identity, loaded, path } from './support/certificates.ts'
-import { closeAfter, dial, serve } from './support/serve.ts'
-import { writeGreeting, connectTls } from './support/tls.ts'
+} from '../../src/index.ts'
+import { concealed, revealed } from '../../src/lifecycle/secret-options.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { closeAfter, dial, serve } from '../support/serve.ts'
+import { writeGreeting, connectTls } from '../support/tls.ts'
 
 const passphrase = 'correct-horse'
 const ticketKeys = Buffer.from('a'.repeat(48))

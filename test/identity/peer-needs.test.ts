@@ -9,12 +9,12 @@ import {
   reconnect,
   route,
   startTls,
-} from '../src/index.ts'
-import { identity, loaded, path } from './support/certificates.ts'
-import { duplexPair } from './support/duplex-pair.ts'
-import { closeAfter, readAll, serve } from './support/serve.ts'
-import { writeGreeting, connectTls } from './support/tls.ts'
-import { socketPath } from './support/transports.ts'
+} from '../../src/index.ts'
+import { identity, loaded, path } from '../support/certificates.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
+import { closeAfter, readAll, serve } from '../support/serve.ts'
+import { writeGreeting, connectTls } from '../support/tls.ts'
+import { socketPath } from '../support/transports.ts'
 
 const noIdentity = { code: 'ERR_CIO_NO_IDENTITY' }
 const ca = path('root.crt')
@@ -140,7 +140,9 @@ test('a middleware of a third party says that it needs an identity, or its regis
 })
 
 test('a module given by name is asked what it needs as well', async (t) => {
-  const app = new Cio().useConnection(new URL('../middleware/deny-list.ts', import.meta.url).href)
+  const app = new Cio().useConnection(
+    new URL('../../middleware/deny-list.ts', import.meta.url).href,
+  )
   await t.throwsAsync(app.listen(0), { code: 'ERR_CIO_LOAD' })
 })
 

@@ -3,7 +3,7 @@
  * in pieces.
  */
 
-import { type Element, children, element, objectIdentifier } from '../../src/identity/der.ts'
+import { type Element, children, element, objectIdentifier } from '../../identity/der.ts'
 
 const constructed = 0x20
 const endOfContents = 0x00

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createSecureContext } from 'node:tls'
 import { promisify } from 'node:util'
-import { Cio, forward } from '../src/index.ts'
+import { Cio, forward } from '../../src/index.ts'
 import {
   type Call,
   checkOptions,
@@ -19,9 +19,9 @@ import {
   knownOptions,
   refusedOptions,
   tlsWish,
-} from '../src/known-options.ts'
-import { identity, path } from './support/certificates.ts'
-import { serve } from './support/serve.ts'
+} from '../../src/lifecycle/known-options.ts'
+import { identity, path } from '../support/certificates.ts'
+import { serve } from '../support/serve.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const refused = { code: 'ERR_CIO_OPTION' }

@@ -1,7 +1,7 @@
 /** Waits for a stream that `createConnection` has made, and that is still connecting. */
 
 import type { Duplex } from 'node:stream'
-import { CioError, asError } from './errors.ts'
+import { CioError, asError } from '../errors.ts'
 
 /** What sockets of Node say of themselves, and streams that are made to look like one. */
 interface Connecting {

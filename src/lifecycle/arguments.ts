@@ -1,10 +1,10 @@
 /** The arguments of `listen()` and `connect()`, checked, as one set of options. */
 
 import { isIP } from 'node:net'
-import { CioError, describe } from './errors.ts'
-import { withoutBrackets } from './host-name.ts'
+import { CioError, describe } from '../errors.ts'
+import { withoutBrackets } from '../streams/host-name.ts'
 import { type Call, checkOptions } from './known-options.ts'
-import { checkSignal, optionError } from './options.ts'
+import { checkSignal, optionError } from '../options.ts'
 import { concealed } from './secret-options.ts'
 
 // A host and a port. Neither a path with a folder nor an abstract socket is of that form.

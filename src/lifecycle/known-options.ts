@@ -5,9 +5,9 @@
  * A test compares the table with the types of each version of Node that is supported.
  */
 
-import { CioError } from './errors.ts'
-import { nearest } from './did-you-mean.ts'
-import { optionError } from './options.ts'
+import { CioError } from '../errors.ts'
+import { nearest } from '../did-you-mean.ts'
+import { optionError } from '../options.ts'
 
 /** A call that takes options. */
 export type Call = 'listen' | 'connect'

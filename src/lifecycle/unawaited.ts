@@ -5,9 +5,9 @@
  * rejection without a handler. So each such promise has one. A fault of ours is still reported.
  */
 
-import { reportError } from './lifecycle/app-events.ts'
-import type { Context } from './lifecycle/context.ts'
-import { asError, isCioError } from './errors.ts'
+import { reportError } from './app-events.ts'
+import type { Context } from './context.ts'
+import { asError, isCioError } from '../errors.ts'
 
 function ignore(): void {}
 

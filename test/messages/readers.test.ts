@@ -11,9 +11,9 @@ import {
   lines,
   reconnect,
   rpc,
-} from '../src/index.ts'
-import { dial, readAll, serve } from './support/serve.ts'
-import { deferred, nextEvent, open } from './support/transports.ts'
+} from '../../src/index.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
+import { deferred, nextEvent, open } from '../support/transports.ts'
 
 type Ctx = StreamContext & { messages: Messages<unknown> }
 

@@ -2,11 +2,11 @@ import test from 'ava'
 import { once } from 'node:events'
 import { connect as connectNet } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
-import { Cio, type ConnectOptions } from '../src/index.ts'
-import { askedHost, askedName, withoutBrackets } from '../src/kit.ts'
-import { contents, identity, loaded, path } from './support/certificates.ts'
-import { closeAfter, listenBare, serve } from './support/serve.ts'
-import { socketPath } from './support/transports.ts'
+import { Cio, type ConnectOptions } from '../../src/index.ts'
+import { askedHost, askedName, withoutBrackets } from '../../src/kit.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { closeAfter, listenBare, serve } from '../support/serve.ts'
+import { socketPath } from '../support/transports.ts'
 
 for (const [host, asked] of [
   [undefined, 'localhost'],

@@ -1,6 +1,6 @@
 import test from 'ava'
-import { GrowingBuffer } from '../src/growing-buffer.ts'
-import { growth } from './support/cost.ts'
+import { GrowingBuffer } from '../../src/streams/growing-buffer.ts'
+import { growth } from '../support/cost.ts'
 
 test('pieces are joined in their order, and what was handed out does not change', (t) => {
   const buffer = new GrowingBuffer(Buffer.from('one'))

@@ -1,11 +1,17 @@
 import test, { type ExecutionContext } from 'ava'
 import type { EventEmitter } from 'node:events'
 import { type SecureContext, createSecureContext } from 'node:tls'
-import { Cio, type ConnectionContext, type ListenOptions, allowList, route } from '../src/index.ts'
-import { contents, identity, loaded, path } from './support/certificates.ts'
-import { dial, serve } from './support/serve.ts'
-import { deferred } from './support/transports.ts'
-import { type Asks, shakeTwice } from './support/two-hellos.ts'
+import {
+  Cio,
+  type ConnectionContext,
+  type ListenOptions,
+  allowList,
+  route,
+} from '../../src/index.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { dial, serve } from '../support/serve.ts'
+import { deferred } from '../support/transports.ts'
+import { type Asks, shakeTwice } from '../support/two-hellos.ts'
 
 /** What comes of a client with the certificate of a name, which asks twice. */
 async function outcomeOf(

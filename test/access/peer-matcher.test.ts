@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { X509Certificate, createHash } from 'node:crypto'
 import type { StreamContext } from '../../src/index.ts'
 import { Peer } from '../../src/identity/peer.ts'
-import { type PeerSelector, compilePeerMatcher } from '../../src/identity/peer-matcher.ts'
+import { type PeerSelector, compilePeerMatcher } from '../../src/access/peer-matcher.ts'
 import { contents, path } from '../support/certificates.ts'
 
 const ctx = {} as StreamContext

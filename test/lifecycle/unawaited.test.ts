@@ -15,11 +15,11 @@ import {
   reconnect,
   rpc,
   startTls,
-} from '../src/index.ts'
-import { refused, unawaited } from '../src/unawaited.ts'
-import { closeAfter, dial, serve } from './support/serve.ts'
-import { nextEvent, reset } from './support/transports.ts'
-import { waiting } from './support/waiting.ts'
+} from '../../src/index.ts'
+import { refused, unawaited } from '../../src/lifecycle/unawaited.ts'
+import { closeAfter, dial, serve } from '../support/serve.ts'
+import { nextEvent, reset } from '../support/transports.ts'
+import { waiting } from '../support/waiting.ts'
 
 type Call = (...args: never[]) => unknown
 type Methods = Record<string, Call>

@@ -4,8 +4,8 @@ import debug from 'debug'
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { CioError } from '../../src/errors.ts'
-import { optionError } from '../../src/options.ts'
+import { CioError } from '../../errors.ts'
+import { optionError } from '../../options.ts'
 
 const log = debug('cio:certs')
 

@@ -2,10 +2,10 @@ import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { type Socket, connect, createServer } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { Cio, type ConnectionContext } from '../src/index.ts'
-import { reset } from '../src/reset.ts'
-import { closeAfter } from './support/serve.ts'
-import { networks, open, transports } from './support/transports.ts'
+import { Cio, type ConnectionContext } from '../../src/index.ts'
+import { reset } from '../../src/streams/reset.ts'
+import { closeAfter } from '../support/serve.ts'
+import { networks, open, transports } from '../support/transports.ts'
 
 /** How a stream ends: by the code of its error, or `end`. */
 function ending(stream: Duplex): Promise<string> {

@@ -1,8 +1,8 @@
 /** Streams that others bring, as streams of `Buffer`. */
 
 import type { Duplex } from 'node:stream'
-import { StackLayer } from './streams/stack-layer.ts'
-import { optionError } from './options.ts'
+import { StackLayer } from './stack-layer.ts'
+import { optionError } from '../options.ts'
 
 /**
  * A stream that reads as `Buffer`, of one that may read as `Uint8Array`: streams in object mode do,

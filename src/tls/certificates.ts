@@ -1,7 +1,7 @@
 /** What `certs` gives to Node: read, and checked. */
 
 import type { SecureContextOptions } from 'node:tls'
-import type { CertFilesOptions } from '../certs.ts'
+import type { EvictOptions } from '../lifecycle/evict.ts'
 import {
   checkCrl,
   checkDates,
@@ -13,8 +13,64 @@ import {
   parseKey,
   parsePfx,
   splitLists,
-} from './check.ts'
-import { checkPassphrase, load, loadAll } from './source.ts'
+} from './certificates/check.ts'
+import {
+  type CertSource,
+  type KeySources,
+  type Sources,
+  checkPassphrase,
+  load,
+  loadAll,
+} from './certificates/source.ts'
+
+/** Keys, certificates, and who is trusted. Paths are relative to the working directory. */
+export interface CertFilesOptions {
+  /** Private keys, in PEM. */
+  readonly key?: KeySources
+  /** Certificates, in PEM, each followed by its intermediates; one for each key. */
+  readonly cert?: Sources
+  /** Whose certificates are trusted, in PEM. Without it, those that come with Node. */
+  readonly ca?: Sources
+  /** Keys with their certificates, in PKCS#12. */
+  readonly pfx?: KeySources
+  /** Revocation lists, in PEM: one for each CA of a chain. */
+  readonly crl?: Sources
+  /** Diffie-Hellman parameters, in PEM, or `'auto'`. Only servers before TLS 1.3 have a use for it. */
+  readonly dhparam?: CertSource
+  /** Of all keys and PKCS#12 files that bring none of their own. */
+  readonly passphrase?: string
+  /** Another name of `key`, from cio 0.5. */
+  readonly private?: KeySources
+  /** Another name of `cert`, from cio 0.5. */
+  readonly public?: Sources
+  /** Another name of `ca`, from cio 0.5. */
+  readonly root?: Sources
+}
+
+/** Keys and certificates of a server, and how they change while it runs. */
+export interface CertificateOptions extends CertFilesOptions, EvictOptions {
+  /**
+   * Keys and certificates by the host name that a client asks for. `*.example` is for one label in
+   * place of the star; an exact name goes before it. What has no `ca` of its own trusts whom the
+   * server trusts.
+   */
+  readonly sni?: Readonly<Record<string, CertFilesOptions>>
+  /**
+   * Refuses who asks for a name that `sni` does not have, or for none, in place of presenting the
+   * certificate of the server.
+   *
+   * @default false
+   */
+  readonly strictSni?: boolean
+  /**
+   * Looks whether a file has changed, and reloads: every second, or every so many milliseconds.
+   *
+   * @default false
+   */
+  readonly watch?: boolean | number
+  /** A signal of the operating system that reloads, such as `'SIGHUP'`. */
+  readonly reloadSignal?: NodeJS.Signals
+}
 
 /**
  * The material of a TLS context, read and checked, under Node's names. The contents of `pfx` are in

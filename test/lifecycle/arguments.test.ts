@@ -1,8 +1,8 @@
 import test from 'ava'
-import { Cio, forward } from '../src/index.ts'
-import { optionsOf } from '../src/arguments.ts'
-import { closeAfter } from './support/serve.ts'
-import { socketPath } from './support/transports.ts'
+import { Cio, forward } from '../../src/index.ts'
+import { optionsOf } from '../../src/lifecycle/arguments.ts'
+import { closeAfter } from '../support/serve.ts'
+import { socketPath } from '../support/transports.ts'
 
 const refused = { code: 'ERR_CIO_OPTION' }
 

@@ -13,14 +13,14 @@ import {
   httpConnect,
   reconnect,
   type ClientContext,
-} from '../src/index.ts'
-import { viaProxy } from '../src/kit.ts'
-import { untilConnected } from '../src/until-connected.ts'
-import { contents, identity } from './support/certificates.ts'
-import { duplexPair } from './support/duplex-pair.ts'
-import { ownPort } from './support/ports.ts'
-import { closeAfter, readAll, serve } from './support/serve.ts'
-import { httpProxy } from './support/proxies.ts'
+} from '../../src/index.ts'
+import { viaProxy } from '../../src/kit.ts'
+import { untilConnected } from '../../src/client/until-connected.ts'
+import { contents, identity } from '../support/certificates.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
+import { ownPort } from '../support/ports.ts'
+import { closeAfter, readAll, serve } from '../support/serve.ts'
+import { httpProxy } from '../support/proxies.ts'
 
 const host = '127.0.0.1'
 

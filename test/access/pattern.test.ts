@@ -1,5 +1,5 @@
 import test from 'ava'
-import { compilePattern } from '../src/pattern.ts'
+import { compilePattern } from '../../src/access/pattern.ts'
 
 for (const [pattern, text, holds] of [
   [/alice/, 'malice', true],

@@ -2,7 +2,7 @@
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type Deadline, startDeadline } from './deadline.ts'
+import { type Deadline, startDeadline } from '../deadline.ts'
 
 /** The default of `halfOpenTimeout`, in milliseconds. */
 export const halfOpenTimeout = 10_000

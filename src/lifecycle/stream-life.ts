@@ -15,10 +15,10 @@
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type CioError, type Fault, isCioError } from './errors.ts'
-import { endGracefully } from './streams/end-gracefully.ts'
-import { HalfOpenWatch } from './half-open.ts'
-import { Lifecycle } from './lifecycle/lifecycle.ts'
+import { type CioError, type Fault, isCioError } from '../errors.ts'
+import { endGracefully } from '../streams/end-gracefully.ts'
+import { HalfOpenWatch } from '../streams/half-open.ts'
+import { Lifecycle } from './lifecycle.ts'
 
 /** Where a stream keeps the life that it belongs to. */
 const owner = Symbol('cio.life')

@@ -1,15 +1,14 @@
 /** The life of a server, and the servers of this process. */
 
-import type { Acceptor } from './server/acceptor.ts'
-import { reportError } from './lifecycle/app-events.ts'
-import { stuckError } from './connection-end.ts'
-import type { ConnectionContext } from './lifecycle/connection.ts'
-import { closeTimeout, lifeOf } from './lifecycle/context.ts'
-import { startDeadline } from './deadline.ts'
-import { CioError } from './errors.ts'
-import { Lifecycle } from './lifecycle/lifecycle.ts'
-import type { ServerContext } from './server/server.ts'
-import { staggeredDrain } from './server/staggered-drain.ts'
+import type { Acceptor } from './acceptor.ts'
+import { reportError } from '../lifecycle/app-events.ts'
+import type { ConnectionContext } from '../lifecycle/connection.ts'
+import { closeTimeout, lifeOf } from '../lifecycle/context.ts'
+import { startDeadline } from '../deadline.ts'
+import { CioError } from '../errors.ts'
+import { Lifecycle, stuckError } from '../lifecycle/lifecycle.ts'
+import type { ServerContext } from './server.ts'
+import { staggeredDrain } from './staggered-drain.ts'
 
 const servers = new Set<ServerContext>()
 

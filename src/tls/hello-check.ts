@@ -8,10 +8,10 @@
  */
 
 import type { TLSSocket } from 'node:tls'
-import { quote } from './errors.ts'
-import { handshakeError } from './tls/handshake-errors.ts'
-import { serverNameOf } from './tls/sni.ts'
-import type { StreamContext } from './lifecycle/stream-context.ts'
+import { quote } from '../errors.ts'
+import { handshakeError } from './handshake-errors.ts'
+import { serverNameOf } from './sni.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** The wishes of a first ClientHello. */
 interface Asked {

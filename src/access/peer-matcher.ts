@@ -3,8 +3,9 @@
 import { isIP } from 'node:net'
 import { CioError } from '../errors.ts'
 import { optionError } from '../options.ts'
-import { compilePattern } from '../pattern.ts'
-import { type Peer, canonicalAddress } from './peer.ts'
+import { compilePattern } from './pattern.ts'
+import type { Peer } from '../identity/peer.ts'
+import { canonicalAddress } from '../streams/endpoint.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** A text that must be equal, a pattern, or several of these, one of which must hold. */

@@ -1,0 +1,30 @@
+/** Middleware that need an identity, in runs that can give none: found before anything listens. */
+
+import { CioError } from '../errors.ts'
+import type { Pipeline } from '../pipeline/pipeline.ts'
+
+/**
+ * Fails where a middleware needs `ctx.peer` and nothing in the pipeline can give one.
+ *
+ * @param whyNone Says why the step `secure` gives none; undefined where it does.
+ * @throws `ERR_CIO_NO_IDENTITY`: says what to add
+ */
+export function checkPeerNeeds(
+  pipeline: Pick<Pipeline<never>, 'needing' | 'providing'>,
+  whyNone: (hasStep: boolean) => string | undefined,
+): void {
+  const [needy] = pipeline.needing('peer')
+  if (needy === undefined) return
+  const providers = pipeline.providing('peer')
+  // Something besides the step of Cio's, for instance `startTls`.
+  if (providers.some(({ step }) => !step)) return
+  const why = whyNone(providers.length > 0)
+  if (why === undefined) return
+  throw new CioError(
+    'ERR_CIO_NO_IDENTITY',
+    `\`${needy.name}\` (at ${needy.at}) would reject every connection: ${why}`,
+  )
+}
+
+/** Why there is no identity where Cio's own step is not there. */
+export const noSecureStep = 'the step `secure` is removed or disabled; let it stand'

@@ -1,0 +1,35 @@
+/** The options of TLS: what `listen()` and `connect()` have of it. */
+
+import type { ServerOpts } from 'node:net'
+import type { ConnectionOptions, TlsOptions } from 'node:tls'
+import type { CertFilesOptions, CertificateOptions } from './certificates.ts'
+
+/** Options of a server's side of TLS. */
+export interface TlsServerOptions
+  extends Omit<TlsOptions, keyof CertificateOptions | keyof ServerOpts>, CertificateOptions {
+  /**
+   * Milliseconds for a whole TLS handshake; then the connection is destroyed. `Infinity` waits
+   * for ever.
+   *
+   * @default 10_000
+   */
+  readonly handshakeTimeout?: number
+}
+
+/** Options of a client's side of TLS. */
+export interface TlsClientOptions
+  extends
+    Omit<
+      ConnectionOptions,
+      keyof CertFilesOptions | 'socket' | 'allowHalfOpen' | 'signal' | 'timeout'
+    >,
+    CertFilesOptions {
+  /** Whether to use TLS, where no other option says so. */
+  readonly tls?: boolean
+  /**
+   * Milliseconds for a whole TLS handshake. `Infinity` waits for ever.
+   *
+   * @default 10_000
+   */
+  readonly handshakeTimeout?: number
+}

@@ -21,7 +21,7 @@ export interface CertificateExpiryOptions extends EvictOptions {
 }
 
 /**
- * Closes connections whose certificate expires while they are open.
+ * Closes connections with expired certificates, at the moment of expiry.
  *
  * A TLS handshake checks the dates of a certificate once, and a connection may outlive it by years.
  * When the certificate expires, Cio asks the connection to finish, and destroys it at the deadline.

@@ -15,7 +15,7 @@ import { Rest } from './http-connect/rest.ts'
 
 const log = debug('cio:httpConnect')
 
-/** Options of TLS to a proxy: certificates as `certs` takes them, and Node's. */
+/** TLS options for a proxy: certificates as `certs` takes them, and Node's options. */
 export interface ProxyTls
   extends
     CertFilesOptions,
@@ -27,7 +27,7 @@ export interface ProxyTls
 /** Options of {@link httpConnect}. */
 export interface HttpConnectOptions {
   /**
-   * The proxy's name or address.
+   * The host name or address of the proxy.
    *
    * @default 'localhost'
    */
@@ -39,26 +39,26 @@ export interface HttpConnectOptions {
    */
   readonly port?: number
   /**
-   * Speaks TLS with the proxy: `true`, or options of its own. Without it, the proxy's name and
-   * password can be read on the way.
+   * Connects to the proxy over TLS: `true`, or TLS options. Without it, the username, the password
+   * and the target's name are readable on the network.
    *
    * @default false
    */
   readonly tls?: boolean | ProxyTls
   /**
-   * Whom to log in as, by basic authentication; without a colon.
+   * The username for basic authentication; it must not contain a colon.
    *
    * @default none
    */
   readonly username?: string
   /**
-   * The password. It appears in no error and no log.
+   * The password for basic authentication. It appears in no error and no log.
    *
    * @default none
    */
   readonly password?: string
   /**
-   * More headers for the proxy.
+   * Additional headers for the proxy.
    *
    * @default none
    */
@@ -73,22 +73,24 @@ interface Proxy extends HttpConnectOptions {
 const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
 
 /**
- * Connects through an HTTP proxy, by `CONNECT`.
+ * HTTP CONNECT proxy: connects through an HTTP proxy.
  *
- * The proxy resolves host names. TLS goes through it from end to end, and `secure` checks the host
- * that was asked for; TLS to the proxy itself is another one, below it, and its certificate is never
- * `ctx.peer`. Many proxies connect to port 443 alone. `connectTimeout` bounds the proxy and what is
- * behind it together.
+ * The proxy resolves host names. TLS to the server passes through the proxy from end to end, and
+ * `secure` verifies the requested host. TLS to the proxy itself is a separate layer below; the
+ * proxy's certificate is never `ctx.peer`. Many proxies allow only port 443. `connectTimeout`
+ * limits the time for the proxy and the target together.
  *
- * A second one, or a `socks5`, that is registered after it is reached through it.
+ * To chain proxies, register a second `httpConnect` or a `socks5` after it: Cio reaches the second
+ * through the first.
  *
  * @pipelines client
  * @order before `connect`
  * @adds nothing; puts `createConnection` into `ctx.options`
- * @rejects `ERR_CIO_PROXY` (remote): the proxy does not connect, and says why, or speaks no HTTP;
- *   `ERR_CIO_PROXY_AUTH` (local): it does not let us in; `ERR_CIO_REJECTED` (remote): its certificate
- *   is not accepted; Node's error: it cannot be reached
- * @throws `ERR_CIO_OPTION`: an option is unknown, or not what it should be
+ * @rejects `ERR_CIO_PROXY` (remote): the proxy did not connect (the message has its status), or
+ *   does not speak HTTP; `ERR_CIO_PROXY_AUTH` (local): the proxy requires authentication, or other
+ *   credentials; `ERR_CIO_REJECTED` (remote): the proxy's certificate is not accepted; Node's own
+ *   error if the proxy cannot be reached
+ * @throws `ERR_CIO_OPTION`: an option is unknown or invalid
  * @see RFC 9110, section 9.3.6
  *
  * @example
@@ -131,7 +133,7 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
       ...(material as object),
       ...askedName({ host, ...options }),
       socket: raw,
-      // Node's types of `tls.connect` leave it out.
+      // Missing in Node's types of `tls.connect`.
       ...({ allowHalfOpen: true } as object),
     })
     socket.on('error', (cause) => {
@@ -169,20 +171,20 @@ async function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Pro
     return stream
   }
   const why = `it answers ${status} ${quote(reply.message)}`
-  throw status === 407 ? notLetIn(proxy, why) : failed(proxy, why, authority)
+  throw status === 407 ? authenticationError(proxy, why) : failed(proxy, why, authority)
 }
 
-/** A response of the proxy, and what came behind it. */
+/** A response of the proxy, and the bytes after it. */
 interface Reply {
   readonly status: number
   readonly message: string
   readonly head: Buffer
 }
 
-/** How many interim responses are passed over. */
+/** The maximum number of interim responses that are skipped. */
 const mostInterim = 8
 
-/** Whether another response follows. For Node, any response to CONNECT is the last one. */
+/** Whether another response follows. Node treats any response to CONNECT as the last one. */
 function isInterim({ status }: Reply): boolean {
   return status >= 100 && status < 200 && status !== 101
 }
@@ -209,10 +211,10 @@ function ask(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
   })
 }
 
-function notLetIn(proxy: Proxy, why: string): CioError {
+function authenticationError(proxy: Proxy, why: string): CioError {
   return new CioError(
     'ERR_CIO_PROXY_AUTH',
-    `the HTTP proxy ${placeOf(proxy)} does not let us in: ${why}; check \`username\` and \`password\``,
+    `the HTTP proxy ${placeOf(proxy)} requires authentication: ${why}; check \`username\` and \`password\``,
   )
 }
 

@@ -1,4 +1,4 @@
-/** Checks of what `certs` has read. Each throws `ERR_CIO_CERTIFICATE`. */
+/** Checks the files that `certs` has read. Each function throws `ERR_CIO_CERTIFICATE`. */
 
 import { type KeyObject, X509Certificate, createPrivateKey } from 'node:crypto'
 import { Duplex } from 'node:stream'
@@ -6,7 +6,7 @@ import { type SecureContextOptions, TLSSocket, createSecureContext } from 'node:
 import { type Unpacked, unpack } from './pkcs12.ts'
 import { type Loaded, broken } from './source.ts'
 
-/** The key, decrypted. */
+/** Decrypts and parses a key. */
 export function parseKey(loaded: Loaded, passphrase: string | undefined): KeyObject {
   checkPem('key', loaded, 'PRIVATE KEY')
   try {
@@ -52,7 +52,7 @@ function checkPem(option: string, { content, from }: Loaded, kind: string): void
   }
 }
 
-/** Each certificate has its key, and each key its certificate. */
+/** Checks that each certificate has its key, and each key its certificate. */
 export function checkPairs(
   key: readonly Loaded[],
   keys: readonly KeyObject[],
@@ -84,7 +84,10 @@ export function checkPairs(
   }
 }
 
-/** Node keeps the last certificate of a kind of key, and finds that the first key does not fit. */
+/**
+ * Node uses only the last certificate for each type of key, and then reports that the first key
+ * does not match.
+ */
 export function checkKinds(cert: readonly Loaded[], leaves: readonly X509Certificate[]): void {
   const kinds = new Map<string | undefined, string>()
   for (const [index, { publicKey }] of leaves.entries()) {
@@ -98,7 +101,7 @@ export function checkKinds(cert: readonly Loaded[], leaves: readonly X509Certifi
   }
 }
 
-/** A certificate of one's own is valid now. */
+/** Checks that our own certificate is valid now. */
 export function checkDates(
   option: string,
   { from }: Loaded,
@@ -109,12 +112,12 @@ export function checkDates(
   if (Date.parse(validFrom) > now) throw broken(option, from, `is not valid before ${validFrom}`)
 }
 
-/** A PKCS#12 file opens, and its certificate is valid now. */
+/** Checks that a PKCS#12 file can be opened, and that its certificate is valid now. */
 export function checkPfx(loaded: Loaded, passphrase: string | undefined): void {
-  const secureContext = attempt('pfx', loaded, whyNotOpened, {
+  const secureContext = attempt('pfx', loaded, openErrorOf, {
     pfx: [{ buf: loaded.content, ...(passphrase !== undefined && { passphrase }) }],
   })
-  // Only a TLS socket tells which certificate it would present.
+  // Only a TLS socket shows which certificate it would present.
   const socket = new TLSSocket(new Duplex(), { isServer: true, secureContext })
   const certificate = socket.getX509Certificate()
   socket.destroy()
@@ -122,39 +125,39 @@ export function checkPfx(loaded: Loaded, passphrase: string | undefined): void {
   checkDates('pfx', loaded, certificate)
 }
 
-/** The passphrase is checked first, so what cannot be decrypted after that is not for want of it. */
-function whyNotOpened({ code }: NodeJS.ErrnoException): string {
+/** OpenSSL checks the passphrase first, so a later failure to decrypt has another cause. */
+function openErrorOf({ code }: NodeJS.ErrnoException): string {
   if (code !== 'ERR_CRYPTO_UNSUPPORTED_OPERATION') {
     return 'cannot be opened: it is not PKCS#12, or the `passphrase` is missing or wrong'
   }
-  return `is encrypted in a way that OpenSSL ${process.versions.openssl} does not read, as files of before OpenSSL 3 are; write it anew by \`openssl pkcs12 -legacy -in old.p12 -out all.pem\` and \`openssl pkcs12 -export -in all.pem -out new.p12\``
+  return `is encrypted in a way that OpenSSL ${process.versions.openssl} does not support, as files from before OpenSSL 3 are; convert it with \`openssl pkcs12 -legacy -in old.p12 -out all.pem\` and \`openssl pkcs12 -export -in all.pem -out new.p12\``
 }
 
-/** The key and the chain of a PKCS#12 file that `checkPfx` has opened. */
+/** Parses the key and the chain of a PKCS#12 file that `checkPfx` has opened. */
 export function parsePfx(loaded: Loaded, passphrase = ''): Unpacked {
   try {
     return unpack(loaded.content, passphrase)
   } catch (cause) {
-    const what = `has a form that Cio does not read (${(cause as Error).message}); give its \`key\` and \`cert\` in PEM, which \`openssl pkcs12 -nodes\` makes of it`
+    const what = `has a form that Cio does not read (${(cause as Error).message}); give its \`key\` and \`cert\` in PEM, which \`openssl pkcs12 -nodes\` exports from it`
     throw broken('pfx', loaded.from, what, cause)
   }
 }
 
 const listBlock = /-----BEGIN X509 CRL-----[^]*?-----END X509 CRL-----/g
 
-/** The lists of a file, each by itself: Node reads the first one of several. */
+/** Splits a file into its revocation lists, because Node reads only the first one. */
 export function splitLists(loaded: Loaded): Loaded[] {
   const lists = loaded.content.toString('latin1').match(listBlock) ?? []
   if (lists.length < 2) return [loaded]
   return lists.map((list) => ({ ...loaded, content: Buffer.from(`${list}\n`) }))
 }
 
-/** Revocation lists that OpenSSL can read. */
+/** Checks that OpenSSL can read a revocation list. */
 export function checkCrl(loaded: Loaded): void {
   attempt('crl', loaded, 'is not a revocation list in PEM', { crl: loaded.content })
 }
 
-/** Node takes parameters that are none in silence. */
+/** Checks Diffie-Hellman parameters, because Node silently accepts invalid ones. */
 export function checkParameters(loaded: Loaded): void {
   checkPem('dhparam', loaded, 'DH PARAMETERS')
   attempt('dhparam', loaded, 'is not Diffie-Hellman parameters', { dhparam: loaded.content })

@@ -1,4 +1,4 @@
-/** What `certs` gives to Node: read, and checked. */
+/** Reads and checks the TLS material that `certs` passes to Node. */
 
 import type { SecureContextOptions } from 'node:tls'
 import type { CertFilesOptions } from '../certs.ts'
@@ -26,9 +26,9 @@ export type CertsMaterial = Pick<
 >
 
 /**
- * Reads and checks what `certs` is given.
+ * Reads and checks the options of `certs`.
  *
- * @throws `ERR_CIO_CERTIFICATE`, and `ERR_CIO_OPTION` for a value of no kind that is known
+ * @throws `ERR_CIO_CERTIFICATE`, and `ERR_CIO_OPTION` for a value of an unsupported type
  */
 export async function loadCerts(sources: CertFilesOptions): Promise<CertsMaterial> {
   const { passphrase, dhparam } = sources

@@ -3,7 +3,7 @@
 import { Duplex } from 'node:stream'
 
 /**
- * A stream of the remaining input, for another parser; it discards writes, because the request was
+ * A stream of the remaining input, for another parser. It discards writes, because the request was
  * sent already.
  */
 export class Rest extends Duplex {

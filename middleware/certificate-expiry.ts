@@ -63,10 +63,10 @@ export function certificateExpiry(
         if (left > 0) timer = setTimeout(wait, Math.min(left, checkInterval))
         else {
           if (log.enabled) log('%d %s', ctx.id, peer.validTo.toISOString())
-          evict(ctx, expired(ctx, peer), options)
+          evict(ctx, expiryError(ctx, peer), options)
         }
       }
-      if (end <= Date.now() && options.revoked !== 'keep') throw expired(ctx, peer)
+      if (end <= Date.now() && options.revoked !== 'keep') throw expiryError(ctx, peer)
       wait()
       try {
         return await next()
@@ -77,7 +77,7 @@ export function certificateExpiry(
   )
 }
 
-function expired({ remote }: StreamContext, { name, validTo }: Peer): CioError {
+function expiryError({ remote }: StreamContext, { name, validTo }: Peer): CioError {
   const peer = name === null ? remote : `${remote} (${quote(name)})`
   const message = `the certificate of ${peer} is of use until ${validTo.toISOString()}, so its connection ends; the peer may connect again with a new certificate`
   return new CioError('ERR_CIO_EXPIRED', message, {

@@ -66,23 +66,23 @@ export function contentLength<Message = unknown>(
 
 const owner = 'contentLength'
 const headerEnd = Buffer.from('\r\n\r\n')
-const longestHeader = 4096
+const maxHeaderLength = 4096
 
 function framing<In>(maxLength: number): Framing<In> {
   /** How many bytes of the header have been searched. */
-  let searched = 0
+  let searchedBytes = 0
   return {
     end(bytes, start, offset) {
-      const region = bytes.subarray(start, start + longestHeader)
+      const region = bytes.subarray(start, start + maxHeaderLength)
       // The searched part may end with the first bytes of the separator.
-      const length = region.indexOf(headerEnd, Math.max(0, searched - headerEnd.length + 1))
-      searched = length < 0 ? region.length : 0
+      const length = region.indexOf(headerEnd, Math.max(0, searchedBytes - headerEnd.length + 1))
+      searchedBytes = length < 0 ? region.length : 0
       if (length >= 0) {
         const content = contentSize(region.subarray(0, length), maxLength, offset + start)
         return start + length + headerEnd.length + content
       }
-      if (region.length < longestHeader) return bytes.length + 1
-      throw wrong('has a header that does not end', region, offset + start)
+      if (region.length < maxHeaderLength) return bytes.length + 1
+      throw contentError('has a header that does not end', region, offset + start)
     },
     open(bytes, ends, into, offset) {
       let start = 0
@@ -102,23 +102,24 @@ function contentSize(header: Buffer, maxLength: number, at: number): number {
     .map((line) => /^content-length:[ \t]*(\d{1,15})[ \t]*$/i.exec(line)?.[1])
     .filter((length) => length !== undefined)
   // With two lengths, two parsers could see two different messages.
-  if (lengths.length !== 1) throw wrong('does not have exactly one Content-Length', header, at)
+  if (lengths.length !== 1)
+    throw contentError('does not have exactly one Content-Length', header, at)
   const length = Number(lengths[0])
   if (length > maxLength) throw messageTooLong(owner, maxLength, length, header)
   return length
 }
 
 function parse(content: Buffer, at: number): unknown {
-  if (!isUtf8(content)) throw wrong('is not UTF-8', content, at)
+  if (!isUtf8(content)) throw contentError('is not UTF-8', content, at)
   try {
     return JSON.parse(content.toString()) as unknown
   } catch {
     // V8's own message quotes the input of the peer unescaped.
-    throw wrong('is not JSON', content, at)
+    throw contentError('is not JSON', content, at)
   }
 }
 
-function wrong(what: string, bytes: Buffer, at: number): CioError {
+function contentError(what: string, bytes: Buffer, at: number): CioError {
   return syntaxError(owner, what, at, bytes.toString())
 }
 

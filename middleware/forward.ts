@@ -92,13 +92,13 @@ export function forward(
       reached = await upstream.reach(ctx, chosen, bytes)
     } catch (thrown) {
       if (ctx.isClosed) throw ctx.signal.reason
-      throw unreachable(ctx, asError(thrown))
+      throw unreachableError(ctx, asError(thrown))
     }
     return join(ctx, reached)
   })
 }
 
-function unreachable({ remote }: StreamContext, cause: Error): CioError {
+function unreachableError({ remote }: StreamContext, cause: Error): CioError {
   if (isCioError(cause, 'ERR_CIO_OPTION')) return cause
   const message = `the target of \`forward\` cannot be reached for ${remote}: ${cause.message}`
   return new CioError('ERR_CIO_UPSTREAM', message, { cause })

@@ -116,7 +116,7 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
     { name: 'httpConnect', before: 'connect' },
     function httpConnect(ctx, next) {
       return viaProxy(ctx, proxy, next, async (raw, target) => {
-        const stream = proxy.tls ? await secured(raw, proxy) : raw
+        const stream = proxy.tls ? await startTls(raw, proxy) : raw
         log('%d asks for %s', ctx.id, placeOf(target))
         return tunnel(stream, target, proxy)
       })
@@ -124,7 +124,7 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
   )
 }
 
-async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex> {
+async function startTls(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex> {
   const options = typeof tls === 'object' ? tls : {}
   const material = await loadCerts(options)
   return new Promise((resolve, reject) => {
@@ -149,20 +149,20 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
         ),
       )
     })
-    socket.once('close', () => reject(failed({ host, port }, 'it closed the connection')))
+    socket.once('close', () => reject(proxyError({ host, port }, 'it closed the connection')))
     socket.once('secureConnect', () => resolve(socket))
   })
 }
 
 async function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<Duplex> {
   const authority = placeOf({ host: askedHost(target.host), port: target.port ?? 0 })
-  let reply = await ask(stream, authority, proxy)
+  let reply = await requestTunnel(stream, authority, proxy)
   for (let interim = 0; isInterim(reply); interim++) {
-    if (interim === mostInterim) {
-      throw failed(proxy, `it sends more than ${mostInterim} interim responses`, authority)
+    if (interim === maxInterim) {
+      throw proxyError(proxy, `it sends more than ${maxInterim} interim responses`, authority)
     }
     const rest = new Rest(stream, reply.head)
-    const next = await ask(rest, authority, proxy)
+    const next = await requestTunnel(rest, authority, proxy)
     reply = { ...next, head: rest.release(next.head) }
   }
   const { status, head } = reply
@@ -171,7 +171,7 @@ async function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Pro
     return stream
   }
   const why = `it answers ${status} ${quote(reply.message)}`
-  throw status === 407 ? authenticationError(proxy, why) : failed(proxy, why, authority)
+  throw status === 407 ? authenticationError(proxy, why) : proxyError(proxy, why, authority)
 }
 
 /** A response of the proxy, and the bytes after it. */
@@ -182,18 +182,18 @@ interface Reply {
 }
 
 /** The maximum number of interim responses that are skipped. */
-const mostInterim = 8
+const maxInterim = 8
 
 /** Whether another response follows. Node treats any response to CONNECT as the last one. */
 function isInterim({ status }: Reply): boolean {
   return status >= 100 && status < 200 && status !== 101
 }
 
-function ask(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
+function requestTunnel(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
   const { username, password = '' } = proxy
   const basic = Buffer.from(`${username}:${password}`).toString('base64')
   return new Promise((resolve, reject) => {
-    const asking = request({
+    const connectRequest = request({
       method: 'CONNECT',
       path: authority,
       headers: {
@@ -203,11 +203,16 @@ function ask(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
       },
       createConnection: () => stream,
     })
-    asking.once('error', (cause) => reject(failed(proxy, cause.message, authority, cause)))
-    asking.once('connect', ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
-      resolve({ status: statusCode, message: statusMessage, head })
-    })
-    asking.end()
+    connectRequest.once('error', (cause) =>
+      reject(proxyError(proxy, cause.message, authority, cause)),
+    )
+    connectRequest.once(
+      'connect',
+      ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
+        resolve({ status: statusCode, message: statusMessage, head })
+      },
+    )
+    connectRequest.end()
   })
 }
 
@@ -218,7 +223,7 @@ function authenticationError(proxy: Proxy, why: string): CioError {
   )
 }
 
-function failed(
+function proxyError(
   proxy: { readonly host: string; readonly port: number },
   why: string,
   target = 'anything',

@@ -88,7 +88,8 @@ export function http(handler: HttpHandler, options?: HttpOptions): Middleware<St
       ctx.draining.removeEventListener('abort', drain)
     }
     if (exchange.failure) throw exchange.failure.reason
-    if (stream.errored && isRefusal(stream.errored)) throw notHttp(remote, stream.errored)
+    if (stream.errored && isInvalidRequest(stream.errored))
+      throw invalidRequestError(remote, stream.errored)
   })
 }
 
@@ -111,7 +112,7 @@ const exchanges = new WeakMap<Duplex, Exchange>()
 
 /** Returns the handler if it is a server; otherwise creates a server for it. */
 export function serverOf(handler: HttpHandler, options?: HttpOptions): Server {
-  if (typeof handler === 'function') return createServer(options ?? {}, guard(handler))
+  if (typeof handler === 'function') return createServer(options ?? {}, catchErrors(handler))
   if (!(handler instanceof Server) || handler instanceof HttpsServer) {
     throw optionError('http', 'handler', 'a function or an http.Server', handler)
   }
@@ -121,7 +122,7 @@ export function serverOf(handler: HttpHandler, options?: HttpOptions): Server {
 }
 
 /** A handler that throws or rejects must not end the process. */
-function guard(handler: HttpListener): HttpListener {
+function catchErrors(handler: HttpListener): HttpListener {
   return (request, response) => {
     const fail = (reason: unknown): void => {
       const exchange = exchanges.get(request.socket)
@@ -174,11 +175,11 @@ function closeWhenIdle({ ctx, responses, upgraded }: Exchange): void {
   if (responses.size === 0 && !stream.destroyed) stream.end(() => stream.destroy())
 }
 
-function isRefusal(error: NodeJS.ErrnoException): boolean {
+function isInvalidRequest(error: NodeJS.ErrnoException): boolean {
   return /^(HPE_|ERR_HTTP_REQUEST_TIMEOUT)/.test(error.code ?? '')
 }
 
-function notHttp(remote: string, cause: NodeJS.ErrnoException): CioError {
+function invalidRequestError(remote: string, cause: NodeJS.ErrnoException): CioError {
   const what =
     cause.code === 'ERR_HTTP_REQUEST_TIMEOUT'
       ? 'took too long to send a request'

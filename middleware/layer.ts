@@ -100,10 +100,10 @@ export function layer(options: LayerOptions): Middleware<StreamContext> {
   checkMakeCoder('encode', encode)
 
   return defineMiddleware<StreamContext>({ name: 'layer' }, async function layer(ctx, next) {
-    const beneath = ctx.stream
+    const inner = ctx.stream
     // In parallel: each side may have to send something for the other's decoder.
     const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
-    const layer = new StackLayer(beneath, {
+    const layer = new StackLayer(inner, {
       decode: decoders,
       encode: encoders,
       buffered,
@@ -113,10 +113,10 @@ export function layer(options: LayerOptions): Middleware<StreamContext> {
     try {
       await next()
       if (!(await endGracefully(layer, flushTimeout)) && !ctx.broken)
-        throw notRead(ctx, flushTimeout)
+        throw flushTimeoutError(ctx, flushTimeout)
     } finally {
       layer.destroy()
-      ctx.stream = beneath
+      ctx.stream = inner
     }
   })
 }
@@ -131,7 +131,7 @@ async function make(from: MakeCoder | undefined, ctx: StreamContext): Promise<re
   return (Array.isArray(made) ? made : [made]) as readonly Duplex[]
 }
 
-function notRead({ remote }: StreamContext, flushTimeout: number): CioError {
+function flushTimeoutError({ remote }: StreamContext, flushTimeout: number): CioError {
   return new CioError(
     'ERR_CIO_FLUSH_TIMEOUT',
     `${remote} did not read the data sent to it within ${flushTimeout} ms`,

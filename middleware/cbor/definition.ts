@@ -5,7 +5,7 @@ export const definition = 0xdfff
 export const firstRecord = 0xe000
 // cbor-x identifies records by 13 bits of their tags; it uses the tags from here on for other
 // purposes.
-const mostRecords = 0x1ff9
+const maxRecords = 0x1ff9
 const two32 = 2 ** 32
 const uint16 = 0x19
 const shortest32 = 26
@@ -42,7 +42,7 @@ export function readDefinition(
   const { count, from } = items
   if (from + 3 > limit) return from + 3
   const id = bytes.readUInt16BE(from + 1) - firstRecord
-  if (bytes[from] !== uint16 || id < 0 || id >= mostRecords) return undefined
+  if (bytes[from] !== uint16 || id < 0 || id >= maxRecords) return undefined
   const keys = readList(bytes, from + 3, limit)
   if (typeof keys !== 'object') return keys
   return keys.count === count - 2 ? { id, keys: keys.count, from: keys.from } : undefined

@@ -22,8 +22,8 @@ const tagged = 6
 const other = 7
 
 // cbor-x builds a bigint byte by byte, in time that is quadratic in its length.
-const longestBigint = 1024
-const bigint: Content = { majors: [bytes], most: longestBigint }
+const maxBigintLength = 1024
+const bigint: Content = { majors: [bytes], most: maxBigintLength }
 const fraction: Content = { majors: [array], least: 2, most: 2, level: Level.numbers }
 
 /**

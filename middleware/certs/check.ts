@@ -4,7 +4,7 @@ import { type KeyObject, X509Certificate, createPrivateKey } from 'node:crypto'
 import { Duplex } from 'node:stream'
 import { type SecureContextOptions, TLSSocket, createSecureContext } from 'node:tls'
 import { type Unpacked, unpack } from './pkcs12.ts'
-import { type Loaded, broken } from './source.ts'
+import { type Loaded, certificateError } from './source.ts'
 
 /** Decrypts and parses a key. */
 export function parseKey(loaded: Loaded, passphrase: string | undefined): KeyObject {
@@ -21,7 +21,7 @@ export function parseKey(loaded: Loaded, passphrase: string | undefined): KeyObj
         ? 'is encrypted; give its `passphrase`'
         : 'cannot be decrypted with the `passphrase` that was given'
       : 'is not a private key in PEM'
-    throw broken('key', loaded.from, what, cause)
+    throw certificateError('key', loaded.from, what, cause)
   }
 }
 
@@ -35,20 +35,20 @@ export function parseCertificates(option: string, loaded: Loaded): X509Certifica
   try {
     if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block))
   } catch (cause) {
-    throw broken(option, loaded.from, 'holds something that is not a certificate', cause)
+    throw certificateError(option, loaded.from, 'holds something that is not a certificate', cause)
   }
-  throw broken(option, loaded.from, 'holds a certificate that is cut off')
+  throw certificateError(option, loaded.from, 'holds a certificate that is cut off')
 }
 
 function checkPem(option: string, { content, from }: Loaded, kind: string): void {
-  if (content.length === 0) throw broken(option, from, 'is empty')
+  if (content.length === 0) throw certificateError(option, from, 'is empty')
   const [, found] = /-----BEGIN ([A-Z0-9. ]+)-----/.exec(content.toString('latin1')) ?? []
   if (found === undefined) {
     const what = content[0] === 0x30 ? 'is in DER; convert it to PEM' : 'is not in PEM'
-    throw broken(option, from, what)
+    throw certificateError(option, from, what)
   }
   if (!content.includes(`${kind}-----`)) {
-    throw broken(option, from, `holds a ${found}, where a ${kind} belongs`)
+    throw certificateError(option, from, `holds a ${found}, where a ${kind} belongs`)
   }
 }
 
@@ -62,25 +62,25 @@ export function checkPairs(
   const leaves = chains.map(([leaf]) => leaf!)
   const hasKey = (one: X509Certificate): boolean => keys.some((each) => one.checkPrivateKey(each))
   if (keys.length === 0 && leaves.length > 0) {
-    throw broken('cert', cert[0]!.from, 'has no `key` with it')
+    throw certificateError('cert', cert[0]!.from, 'has no `key` with it')
   }
   for (const [index, leaf] of leaves.entries()) {
     if (hasKey(leaf)) continue
     if (chains[index]!.some(hasKey)) {
-      throw broken(
+      throw certificateError(
         'cert',
         cert[index]!.from,
         'begins with another certificate than that of the key',
       )
     }
     const tried = key.map(({ from }) => `\`key\` (${from})`).join(', ')
-    throw broken('cert', cert[index]!.from, `does not belong to ${tried}`)
+    throw certificateError('cert', cert[index]!.from, `does not belong to ${tried}`)
   }
   for (const [index, one] of keys.entries()) {
     if (leaves.some((leaf) => leaf.checkPrivateKey(one))) continue
     const what =
       leaves.length === 0 ? 'has no `cert` with it' : 'belongs to none of the certificates'
-    throw broken('key', key[index]!.from, what)
+    throw certificateError('key', key[index]!.from, what)
   }
 }
 
@@ -95,7 +95,11 @@ export function checkKinds(cert: readonly Loaded[], leaves: readonly X509Certifi
     const kind = publicKey.asymmetricKeyType
     const other = kinds.get(kind)
     if (other !== undefined) {
-      throw broken('cert', from, `has a key of the same kind (${kind}) as ${other}; TLS takes one`)
+      throw certificateError(
+        'cert',
+        from,
+        `has a key of the same kind (${kind}) as ${other}; TLS takes one`,
+      )
     }
     kinds.set(kind, from)
   }
@@ -108,8 +112,9 @@ export function checkDates(
   { validFrom, validTo }: X509Certificate,
 ): void {
   const now = Date.now()
-  if (Date.parse(validTo) < now) throw broken(option, from, `expired on ${validTo}`)
-  if (Date.parse(validFrom) > now) throw broken(option, from, `is not valid before ${validFrom}`)
+  if (Date.parse(validTo) < now) throw certificateError(option, from, `expired on ${validTo}`)
+  if (Date.parse(validFrom) > now)
+    throw certificateError(option, from, `is not valid before ${validFrom}`)
 }
 
 /** Checks that a PKCS#12 file can be opened, and that its certificate is valid now. */
@@ -121,7 +126,7 @@ export function checkPfx(loaded: Loaded, passphrase: string | undefined): void {
   const socket = new TLSSocket(new Duplex(), { isServer: true, secureContext })
   const certificate = socket.getX509Certificate()
   socket.destroy()
-  if (!certificate) throw broken('pfx', loaded.from, 'holds no certificate')
+  if (!certificate) throw certificateError('pfx', loaded.from, 'holds no certificate')
   checkDates('pfx', loaded, certificate)
 }
 
@@ -130,7 +135,7 @@ function openErrorOf({ code }: NodeJS.ErrnoException): string {
   if (code !== 'ERR_CRYPTO_UNSUPPORTED_OPERATION') {
     return 'cannot be opened: it is not PKCS#12, or the `passphrase` is missing or wrong'
   }
-  return `is encrypted in a way that OpenSSL ${process.versions.openssl} does not support, as files from before OpenSSL 3 are; convert it with \`openssl pkcs12 -legacy -in old.p12 -out all.pem\` and \`openssl pkcs12 -export -in all.pem -out new.p12\``
+  return `is encrypted in a way that OpenSSL ${process.versions.openssl} does not read, as files from before OpenSSL 3 are; convert it with \`openssl pkcs12 -legacy -in old.p12 -out all.pem\` and \`openssl pkcs12 -export -in all.pem -out new.p12\``
 }
 
 /** Parses the key and the chain of a PKCS#12 file that `checkPfx` has opened. */
@@ -139,7 +144,7 @@ export function parsePfx(loaded: Loaded, passphrase = ''): Unpacked {
     return unpack(loaded.content, passphrase)
   } catch (cause) {
     const what = `has a form that Cio does not read (${(cause as Error).message}); give its \`key\` and \`cert\` in PEM, which \`openssl pkcs12 -nodes\` exports from it`
-    throw broken('pfx', loaded.from, what, cause)
+    throw certificateError('pfx', loaded.from, what, cause)
   }
 }
 
@@ -174,6 +179,6 @@ function attempt(
   } catch (thrown) {
     const cause = thrown as Error
     const why = typeof what === 'string' ? what : what(cause)
-    throw broken(option, from, `${why} (${cause.message})`, cause)
+    throw certificateError(option, from, `${why} (${cause.message})`, cause)
   }
 }

@@ -57,10 +57,11 @@ export async function load(option: string, source: CertSource | KeySource): Prom
   if (source instanceof URL) return readFrom(option, fileURLToPath(source))
   if (typeof source === 'string') {
     // For example an environment variable that is not set; as a path it would mean this directory.
-    if (source === '') throw broken(option, 'as given', 'is an empty string')
+    if (source === '') throw certificateError(option, 'as given', 'is an empty string')
     if (source.includes('-----BEGIN')) return { content: Buffer.from(source), from: 'as given' }
     // This may be a key without its first line, so the error does not contain it.
-    if (notPath.test(source)) throw broken(option, 'as given', 'is neither a path nor in PEM')
+    if (notPath.test(source))
+      throw certificateError(option, 'as given', 'is neither a path nor in PEM')
     return readFrom(option, source.startsWith('file:') ? fileURLToPath(source) : resolve(source))
   }
   const inner = source?.pem ?? source?.buf
@@ -81,12 +82,17 @@ async function readFrom(option: string, path: string): Promise<Loaded> {
   try {
     return { content: await readFile(path), from: path }
   } catch (cause) {
-    throw broken(option, path, `cannot be read: ${(cause as Error).message}`, cause)
+    throw certificateError(option, path, `cannot be read: ${(cause as Error).message}`, cause)
   }
 }
 
 /** The error for a source: names the option and the file. */
-export function broken(option: string, from: string, what: string, cause?: unknown): CioError {
+export function certificateError(
+  option: string,
+  from: string,
+  what: string,
+  cause?: unknown,
+): CioError {
   return new CioError('ERR_CIO_CERTIFICATE', `certs: \`${option}\` (${from}) ${what}`, { cause })
 }
 

@@ -33,7 +33,7 @@ export function join(ctx: ConnectionContext, target: Resettable): Promise<void> 
     }
     const onTargetClose = (): void => {
       if (client.destroyed || upstream.readableEnded) return settleIfDone()
-      const error = lost(ctx, upstream.errored ?? undefined)
+      const error = targetLostError(ctx, upstream.errored ?? undefined)
       reset(ctx, () => {
         ctx.destroy(error)
         settle(error)
@@ -58,7 +58,7 @@ export function join(ctx: ConnectionContext, target: Resettable): Promise<void> 
   })
 }
 
-function lost({ remote }: ConnectionContext, cause: Error | undefined): CioError {
+function targetLostError({ remote }: ConnectionContext, cause: Error | undefined): CioError {
   const why = cause?.message ?? 'it closed without an end'
   return new CioError(
     'ERR_CIO_UPSTREAM',

@@ -56,8 +56,9 @@ export class Upstream {
         bytes,
       )
     }
-    if (isDuplex(target)) return sent({ stream: target, socket: null, transport: target }, bytes)
-    if (isContext(target)) return sent(target, bytes)
+    if (isDuplex(target))
+      return withBytesSent({ stream: target, socket: null, transport: target }, bytes)
+    if (isContext(target)) return withBytesSent(target, bytes)
     const prepared = this.#prepared.get(target)
     if (!prepared) return this.#prepare(target).then((made) => this.#connect(ctx, made, bytes))
     if (prepared.staleAt < performance.now()) this.#refresh(ctx, target, prepared)
@@ -114,7 +115,7 @@ export class Upstream {
       client.options = dialed.options
       dialed.stream.once('close', () => options.signal?.removeEventListener('abort', end))
       // The handshake takes over the socket, so the bytes must be sent before it.
-      if (bytes !== undefined) await written(client.stream, bytes)
+      if (bytes !== undefined) await writeBytes(client.stream, bytes)
       if (prepared.wantsTls) await handshake(client)
       return client
     } catch (thrown) {
@@ -151,14 +152,14 @@ function contextOf(options: ConnectOptions): NonNullable<ConnectOptions['secureC
 }
 
 /** A stream that another caller created: destroy it on `error`, which may leave it open. */
-function sent(reached: Resettable, bytes: Bytes): Promise<Resettable> {
+function withBytesSent(reached: Resettable, bytes: Bytes): Promise<Resettable> {
   const { stream } = reached
   stream.on('error', (error) => stream.destroy(error))
   if (bytes !== undefined) stream.write(bytes)
   return Promise.resolve(reached)
 }
 
-function written(stream: Duplex, bytes: Uint8Array | string): Promise<void> {
+function writeBytes(stream: Duplex, bytes: Uint8Array | string): Promise<void> {
   return new Promise((resolve, reject) => {
     stream.write(bytes, (error) => (error ? reject(error) : resolve()))
   })

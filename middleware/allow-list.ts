@@ -12,23 +12,24 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 export interface AllowListOptions extends AccessListOptions {}
 
 /**
- * Turns away everybody whose verified certificate is not on a list.
+ * Admits only verified certificates on an allow list (mutual TLS).
  *
- * Fails closed: no TLS, no certificate, one that was not verified, two common names, a NUL in a
- * name, a predicate that throws or takes too long: turned away. An empty list admits nobody. Ask
- * for certificates with `requestCert` on the server. In a client pipeline the list is about the
- * server, on top of Node's own check of its host name.
+ * Fails closed. It rejects a connection without TLS, without a certificate, or with a certificate
+ * that was not verified. It also rejects two common names and a NUL in a name, and when a predicate
+ * throws or takes too long. An empty list admits no client. Request certificates with `requestCert`
+ * on the server. In a client pipeline the list checks the server, in addition to Node's own check
+ * of its host name.
  *
  * A string is the whole common name, exactly. A pattern is not anchored: `/alice/` admits
  * `malice`; write `/^alice$/`.
  *
  * @pipelines connection, client
  * @order after `secure`
- * @adds nothing; behind it `ctx.peer` is never null, unless `dryRun` lets everybody in
- * @rejects `ERR_CIO_REJECTED` (remote): it is not on the list, told by `reject`;
- *   `ERR_CIO_GOODBYE` (local): `options.reject` threw or took too long, told by `error` as well
- * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range.
- *   `listen()` and `connect()` throw `ERR_CIO_NO_IDENTITY` where nothing can give an identity
+ * @adds nothing; after it `ctx.peer` is never null, unless `dryRun` admits every client
+ * @rejects `ERR_CIO_REJECTED` (remote): the peer is not on the list, emitted as `reject`;
+ *   `ERR_CIO_GOODBYE` (local): `options.reject` threw or took too long, also emitted as `error`
+ * @throws `ERR_CIO_OPTION`: `who` is not a rule, or an option is out of its range. `listen()` and
+ *   `connect()` throw `ERR_CIO_NO_IDENTITY` if nothing in the pipeline can provide an identity
  *
  * @example
  * import { Cio, allowList } from 'cio'
@@ -46,7 +47,7 @@ export function allowList(who: PeerSelector, options: AllowListOptions = {}): Ac
   const list = new AccessList('allowList', who, true, options)
 
   const middleware = defineMiddleware<StreamContext>(
-    // One that only reports lets everybody in, and needs nothing for that.
+    // A dry run admits every client, so it needs no identity.
     { name: 'allowList', after: 'secure', ...(!options.dryRun && { needs: 'peer' }) },
     function allowList(ctx, next) {
       return list.admit(ctx, next)

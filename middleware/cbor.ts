@@ -12,7 +12,7 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { statefulEncoder } from '../src/messages/self-delimiting-values.ts'
 import { Items } from './cbor/items.ts'
 
-/** The options of cbor-x that are passed on, with its own names and meanings. */
+/** The options of cbor-x that are passed to it, with its own names and meanings. */
 type PassedOn = Pick<
   CborxOptions,
   | 'alwaysUseFloat'
@@ -32,14 +32,14 @@ type PassedOn = Pick<
 /** Options of {@link cbor}: its own, and those of cbor-x that concern values. */
 export interface CborOptions<Message = unknown> extends MessagesOptions<Message>, PassedOn {
   /**
-   * Arrays, maps and tags within each other, at most.
+   * The maximum nesting depth of arrays, maps and tags.
    *
    * @default 128
    */
   readonly maxDepth?: number
   /**
-   * Sends plain objects as records, an extension of cbor-x that sends their keys once a connection,
-   * and reads records. Other implementations do not know them.
+   * Sends and reads plain objects as records, an extension of cbor-x that sends the keys of an
+   * object once for each connection. Other implementations do not support it.
    *
    * @default false
    */
@@ -66,33 +66,33 @@ const known = [
   'variableMapSize',
 ] as const
 
-/** What {@link cbor} adds. */
+/** The context that {@link cbor} adds. */
 export interface CborContext<Message = unknown> extends MessagesContext<Message, unknown> {}
 
 /**
- * Makes messages of CBOR data items, by cbor-x.
+ * CBOR messages (RFC 8949), by cbor-x.
  *
- * One item follows another (a CBOR sequence). Maps are read as objects unless `mapsAsObjects` is
- * false; a key named `__proto__` is read as `__proto_`. With `useRecords`, it reads what the
- * `EncoderStream` of cbor-x writes, and its `DecoderStream` reads what is sent.
+ * The messages form a CBOR sequence: one item follows another. Cio reads maps as objects unless
+ * `mapsAsObjects` is false, and a key named `__proto__` as `__proto_`. With `useRecords`, it is
+ * compatible with the `EncoderStream` and the `DecoderStream` of cbor-x.
  *
- * Cio measures each item before cbor-x sees it, and refuses what it cannot measure as cbor-x would.
- * Strings of indefinite length and simple values without a name are not read. Register tags of your
- * own by `addExtension` of cbor-x; a tag that is not registered is read as a `Tag`.
+ * Cio measures each item before cbor-x sees it, and rejects an item that it cannot measure as
+ * cbor-x would. It does not support strings of indefinite length and simple values without a name.
+ * Register your own tags with `addExtension` of cbor-x; Cio reads an unregistered tag as a `Tag`.
  *
- * Bytes of an item are a view of the chunk that they came in, and keep it in memory as long as they
- * are kept; `copyBuffers: true` copies them.
+ * Bytes of an item are a view of the received chunk, and keep it in memory as long as you keep
+ * them; `copyBuffers: true` copies them.
  *
- * The package `cbor-x` has to be installed; the import is `cio/cbor`.
+ * Install the package `cbor-x`, and import from `cio/cbor`.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (remote): what came is not CBOR, is nested deeper than `maxDepth`, or has
- *   a tag that is not read; `ERR_CIO_MESSAGE_TOO_LONG` (remote): an item, or all record definitions
+ * @rejects `ERR_CIO_SYNTAX` (remote): the input is not CBOR, is nested deeper than `maxDepth`, or
+ *   has an unsupported tag; `ERR_CIO_MESSAGE_TOO_LONG` (remote): an item, or all record definitions
  *   together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (remote): the input ended within an
- *   item; `ERR_CIO_INVALID_MESSAGE` (remote): an item does not satisfy `validate`;
- *   `ERR_CIO_ENCODE` (local): what is sent has no form in CBOR
+ *   item; `ERR_CIO_INVALID_MESSAGE` (remote): an item does not satisfy `validate`; `ERR_CIO_ENCODE`
+ *   (local): a sent message cannot be serialized as CBOR
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see RFC 8949, and RFC 8742 for sequences
  *
@@ -128,7 +128,7 @@ export function cbor<Message = unknown>(
       name: 'cbor',
       encoder: () =>
         statefulEncoder('cbor', () => {
-          // cbor-x writes to the options that it is given.
+          // cbor-x modifies the options object that it receives.
           const encoder = new Encoder({ ...given, sequential: true })
           return (message) => encoder.encode(message)
         }),
@@ -136,7 +136,7 @@ export function cbor<Message = unknown>(
         const decoder = new Decoder({ ...given, structures: [] })
         const decode = (region: Buffer): Message[] => decoder.decodeMultiple(region) as Message[]
         const bounds = { maxLength, maxDepth }
-        // cbor-x numbers shared values on from one item of a region to the next.
+        // cbor-x continues the numbers of shared values from one item of a region to the next.
         const format = { owner: 'cbor', name: 'CBOR', ...bounds, decode, oneByOne: structuredClone }
         return new FrameDecoder('cbor', new Items(format, read))
       },

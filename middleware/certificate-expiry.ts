@@ -7,13 +7,13 @@ import type { Peer } from '../src/identity/peer.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 const log = debug('cio:certificateExpiry')
-// A timer stands still while the machine sleeps, and knows nothing of a clock that is put forward.
-const lookAgain = 60 * 60 * 1_000
+// A timer stops while the machine sleeps, and does not notice that the clock was set forward.
+const checkInterval = 60 * 60 * 1_000
 
 /** Options of {@link certificateExpiry}. */
 export interface CertificateExpiryOptions extends EvictOptions {
   /**
-   * Milliseconds before the end of the certificate at which the connection is dealt with.
+   * Milliseconds before the expiry of the certificate at which Cio ends the connection.
    *
    * @default 0
    */
@@ -21,20 +21,21 @@ export interface CertificateExpiryOptions extends EvictOptions {
 }
 
 /**
- * Ends a connection when the certificate of its peer expires.
+ * Closes connections with expired certificates, at the moment of expiry.
  *
- * A handshake looks at the dates of a certificate once, and a connection may outlive it by years.
- * Here it is asked to finish at that moment, and cut at the deadline. It is about the certificate
- * that was presented, not about those of its CAs. Who has no verified identity is left alone.
+ * A TLS handshake checks the dates of a certificate once, and a connection may outlive it by years.
+ * When the certificate expires, Cio asks the connection to finish, and destroys it at the deadline.
+ * It checks the certificate that the peer presented, not those of its CAs. It leaves a connection
+ * without a verified identity alone.
  *
- * The clock is looked at again at least once an hour: it may be put forward, and a machine may
- * sleep. A session that is resumed carries the certificate of its full handshake; if that has
- * expired meanwhile, `secure` refuses it.
+ * Cio checks the clock at least once an hour: the clock may be set forward, and the machine may
+ * sleep. A resumed session carries the certificate of its full handshake; if that has expired,
+ * `secure` rejects it.
  *
  * @pipelines connection, client
  * @order after `secure`
  * @adds nothing
- * @rejects `ERR_CIO_EXPIRED` (remote): its certificate has expired, told by `remoteError`
+ * @rejects `ERR_CIO_EXPIRED` (remote): the peer's certificate has expired, emitted as `remoteError`
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
  * @example
@@ -59,13 +60,13 @@ export function certificateExpiry(
       let timer: NodeJS.Timeout | undefined
       const wait = (): void => {
         const left = end - Date.now()
-        if (left > 0) timer = setTimeout(wait, Math.min(left, lookAgain))
+        if (left > 0) timer = setTimeout(wait, Math.min(left, checkInterval))
         else {
           if (log.enabled) log('%d %s', ctx.id, peer.validTo.toISOString())
-          evict(ctx, expired(ctx, peer), options)
+          evict(ctx, expiryError(ctx, peer), options)
         }
       }
-      if (end <= Date.now() && options.revoked !== 'keep') throw expired(ctx, peer)
+      if (end <= Date.now() && options.revoked !== 'keep') throw expiryError(ctx, peer)
       wait()
       try {
         return await next()
@@ -76,9 +77,9 @@ export function certificateExpiry(
   )
 }
 
-function expired({ remote }: StreamContext, { name, validTo }: Peer): CioError {
-  const who = name === null ? remote : `${remote} (${quote(name)})`
-  const message = `the certificate of ${who} is of use until ${validTo.toISOString()}, and its connection ends with it`
+function expiryError({ remote }: StreamContext, { name, validTo }: Peer): CioError {
+  const peer = name === null ? remote : `${remote} (${quote(name)})`
+  const message = `the certificate of ${peer} is of use until ${validTo.toISOString()}, so its connection ends; the peer may connect again with a new certificate`
   return new CioError('ERR_CIO_EXPIRED', message, {
     fault: 'remote',
     end: 'expired',

@@ -17,35 +17,37 @@ export type { CertSource, KeySource } from '../src/tls/certificates/source.ts'
 
 const log = debug('cio:certs')
 
-/** Options of {@link certs}. All but the files are for servers. */
+/** Options of {@link certs}. All options except the files are for servers only. */
 export interface CertsOptions extends CertificateOptions {}
 
 const aliases = { private: 'key', public: 'cert', root: 'ca' } as const
 const names = ['key', 'cert', 'ca', 'pfx', 'crl', 'dhparam', 'passphrase'] as const
-const dismissal = ['revoked', 'drainTimeout'] as const
-const live = ['sni', 'strictSni', 'watch', 'reloadSignal', ...dismissal] as const
+const evictOptions = ['revoked', 'drainTimeout'] as const
+const live = ['sni', 'strictSni', 'watch', 'reloadSignal', ...evictOptions] as const
 const defaultInterval = 1_000
 
 /**
- * Loads and checks keys and certificates, for a server or a client.
+ * Loads TLS certificates and keys, checks them, and hot reloads them.
  *
- * Cio has one of these in both pipelines already, for what is given to `listen()` and `connect()`;
- * a registered one takes its place, and what is given there goes before what is given here. All is
- * read before listening, and before each connecting, and whatever is wrong is found then: a file
- * that cannot be read, or is not what it should be, a key that does not belong to its certificate, a
- * certificate that has expired or is not yet valid. Passphrases appear in no error and no log.
+ * Both pipelines already contain a built-in `certs` step, for the options of `listen()` and
+ * `connect()`. A registered one replaces it, and options of the call take precedence over its own.
+ * `certs` reads everything before the server listens, and before each connection of a client. It
+ * then finds each mistake: a file that cannot be read or has the wrong content, a key that does not
+ * match its certificate, a certificate that has expired or is not yet valid. Passphrases appear in
+ * no error and no log.
  *
- * While a server runs, `server.reload()`, `watch` and `reloadSignal` read all of it anew, and put
- * it in place without losing a connection or a handshake. Where something is wrong, the old ones
- * stay, and `error` tells. A client that connects again reads anew too, and keeps the old ones in
- * the same way.
+ * While a server runs, `server.reload()`, `watch` and `reloadSignal` read all files again, and
+ * replace them without losing a connection or a handshake. If something is wrong, the old ones stay
+ * in use, and Cio emits `error`. A client reads the files again when it reconnects, and also keeps
+ * the old ones on failure.
  *
  * @pipelines server, client
- * @order first; it takes the place of the step of the same name. On a client that reconnects, inside
+ * @order first; it replaces the built-in step of the same name. On a client that reconnects, inside
  *   `reconnect`
- * @adds nothing; puts the contents of files into `ctx.options`
- * @rejects `ERR_CIO_CERTIFICATE` (local): something is wrong; names the option and the file
- * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or given under both its names
+ * @adds nothing; puts the contents of the files into `ctx.options`
+ * @rejects `ERR_CIO_CERTIFICATE` (local): a file is missing, broken or does not match; the error
+ *   names the option and the file
+ * @throws `ERR_CIO_OPTION`: an option is unknown, out of its range, or given under both its names
  * @see RFC 6066, section 3, for `sni`
  *
  * @example
@@ -113,22 +115,22 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
       return false
     }
   }
-  const signalled = (): void => void reload()
-  if (reloadSignal) process.on(reloadSignal, signalled)
+  const onSignal = (): void => void reload()
+  if (reloadSignal) process.on(reloadSignal, onSignal)
   files?.start(reload)
   try {
     return await next()
   } finally {
     files?.stop()
-    if (reloadSignal) process.off(reloadSignal, signalled)
+    if (reloadSignal) process.off(reloadSignal, onSignal)
     forget()
   }
 }
 
-/** Options that the material replaces: it has their contents under another name. */
+/** Options that the loaded material replaces; it has their contents under another name. */
 const replaced = { private: undefined, public: undefined, root: undefined, pfx: undefined } as const
 
-/** Options with the contents of files in place of their names. */
+/** The options, with the contents of files in place of their paths. */
 export function withMaterial<Given extends object>(options: Given, material: CertsMaterial): Given {
   return { ...options, ...replaced, ...material }
 }
@@ -158,7 +160,7 @@ function checkLive(options: CertsOptions): void {
   }
 }
 
-/** The files and live options alone, under Node's names. */
+/** Only the files and the options for reloading, under Node's names. */
 export function rename(options: CertsOptions): CertsOptions {
   const renamed: Record<string, unknown> = {}
   for (const name of [...names, ...live])
@@ -169,7 +171,7 @@ export function rename(options: CertsOptions): CertsOptions {
     if (renamed[name] !== undefined) {
       throw new CioError(
         'ERR_CIO_OPTION',
-        `certs: \`${alias}\` is another name of \`${name}\`, and both are given; leave one out`,
+        `certs: \`${alias}\` is another name of \`${name}\`, and both are set; remove one`,
       )
     }
     renamed[name] = value

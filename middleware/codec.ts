@@ -14,36 +14,38 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 /** Options of {@link codec}. */
 export interface CodecOptions<Decoded, Out, In = Decoded>
   extends FramingOptions, MessagesOptions<In> {
-  /** Makes the bytes of a message, without what frames them; a string is written as UTF-8. */
+  /** Serializes a message to bytes, without the framing; a string is written as UTF-8. */
   readonly encode: (message: Out) => string | Uint8Array
-  /** Makes a message of the bytes of one frame, which are a view of what was received. */
+  /** Parses the bytes of one frame, which are a view of the received chunk. */
   readonly decode: (frame: Buffer) => Decoded
 }
 
-/** What {@link codec} adds. */
+/** The context that {@link codec} adds. */
 export interface CodecContext<In, Out = In> extends MessagesContext<In, Out> {}
 
 const shownBytes = 16
 
 /**
- * Makes messages by two functions of one's own, over any framing.
+ * Custom codec: serializes messages by two functions, over any framing.
  *
- * The functions see whole frames; how they are told apart, cut and bounded is that of `frames`.
- * They are shared by all connections, so they keep nothing between calls. What `decode` throws is
- * the peer's fault, what `encode` throws is ours.
+ * The functions receive whole frames; the framing, its options and its limits are those of
+ * `frames`. All connections share the functions, so they must keep no state between calls. An error
+ * of `decode` is the peer's fault, an error of `encode` is local.
  *
  * Every codec of Cio keeps one contract. A library never sees bytes that the scanner in front of it
- * did not understand. The cost is linear in the bytes received, however they are cut. What is kept
- * of a message that has begun is at most three times its bytes (`jsonStream`: twelve times). Each
- * message is given out with its last byte. Time and memory within `decode` are your own.
+ * did not understand. The cost is linear in the bytes received, however they are split. An
+ * incomplete message takes at most three times its bytes of memory (`jsonStream`: twelve times).
+ * Each message is delivered with its last byte. You are responsible for the time and memory of
+ * `decode`.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (remote): `decode` threw, which is the `cause`;
+ * @rejects `ERR_CIO_SYNTAX` (remote): `decode` threw, with the thrown value as `cause`;
  *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a frame is longer than `maxLength`; `ERR_CIO_TRUNCATED`
- *   (remote): the input ended within a frame; `ERR_CIO_INVALID_MESSAGE` (remote): a message does not
- *   satisfy `validate`; `ERR_CIO_ENCODE` (local): `encode` threw, or what it made does not fit
+ *   (remote): the input ended within a frame; `ERR_CIO_INVALID_MESSAGE` (remote): a message does
+ *   not satisfy `validate`; `ERR_CIO_ENCODE` (local): `encode` threw, or its result does not fit
+ *   the framing
  * @throws `ERR_CIO_OPTION`: an option is missing or out of its range, or two exclude each other
  *
  * @example
@@ -69,7 +71,7 @@ export function codec<Decoded, Out = Decoded, In = Decoded>(
 
   const decodeFrame = (frame: Buffer, at: number): In => {
     try {
-      // Of another type only by `validate`, which makes it so.
+      // The type differs only with `validate`, which converts the message.
       return decode(frame) as unknown as In
     } catch (cause) {
       if (isCioError(cause)) throw cause

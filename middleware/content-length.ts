@@ -18,25 +18,26 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 /** Options of {@link contentLength}. */
 export interface ContentLengthOptions<Message = unknown> extends MessagesOptions<Message> {}
 
-/** What {@link contentLength} adds. */
+/** The context that {@link contentLength} adds. */
 export interface ContentLengthContext<Message = unknown> extends MessagesContext<
   Message,
   unknown
 > {}
 
 /**
- * Makes messages of JSON that a `Content-Length` header announces.
+ * JSON messages with a Content-Length header (LSP, DAP, vscode-jsonrpc).
  *
  * The base protocol of the Language Server and Debug Adapter Protocols, and of `vscode-jsonrpc`.
- * Headers but `Content-Length` are passed over; the content has to be UTF-8.
+ * Cio ignores headers other than `Content-Length`; the content must be UTF-8.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (remote): the header has no length or is longer than 4 KiB, the content
- *   is not JSON or not UTF-8; `ERR_CIO_TRUNCATED` (remote): the input ends within a message;
- *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): the length is above `maxLength`; `ERR_CIO_INVALID_MESSAGE` (remote): it does not satisfy
- *   `validate`; `ERR_CIO_ENCODE` (local): what is sent has no form in JSON
+ * @rejects `ERR_CIO_SYNTAX` (remote): the header has no length or is longer than 4 KiB, or the
+ *   content is not JSON or not UTF-8; `ERR_CIO_TRUNCATED` (remote): the input ended within a
+ *   message; `ERR_CIO_MESSAGE_TOO_LONG` (remote): the length is above `maxLength`;
+ *   `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy `validate`; `ERR_CIO_ENCODE`
+ *   (local): a sent message cannot be serialized as JSON
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://microsoft.github.io/language-server-protocol/specifications/base/0.9/specification/
  *
@@ -65,23 +66,23 @@ export function contentLength<Message = unknown>(
 
 const owner = 'contentLength'
 const headerEnd = Buffer.from('\r\n\r\n')
-const longestHeader = 4096
+const maxHeaderLength = 4096
 
 function framing<In>(maxLength: number): Framing<In> {
   /** How many bytes of the header have been searched. */
-  let searched = 0
+  let searchedBytes = 0
   return {
     end(bytes, start, offset) {
-      const region = bytes.subarray(start, start + longestHeader)
-      // What was searched may end with the beginning of the end.
-      const length = region.indexOf(headerEnd, Math.max(0, searched - headerEnd.length + 1))
-      searched = length < 0 ? region.length : 0
+      const region = bytes.subarray(start, start + maxHeaderLength)
+      // The searched part may end with the first bytes of the separator.
+      const length = region.indexOf(headerEnd, Math.max(0, searchedBytes - headerEnd.length + 1))
+      searchedBytes = length < 0 ? region.length : 0
       if (length >= 0) {
         const content = contentSize(region.subarray(0, length), maxLength, offset + start)
         return start + length + headerEnd.length + content
       }
-      if (region.length < longestHeader) return bytes.length + 1
-      throw wrong('has a header that does not end', region, offset + start)
+      if (region.length < maxHeaderLength) return bytes.length + 1
+      throw contentError('has a header that does not end', region, offset + start)
     },
     open(bytes, ends, into, offset) {
       let start = 0
@@ -100,24 +101,25 @@ function contentSize(header: Buffer, maxLength: number, at: number): number {
     .split('\r\n')
     .map((line) => /^content-length:[ \t]*(\d{1,15})[ \t]*$/i.exec(line)?.[1])
     .filter((length) => length !== undefined)
-  // Two lengths would let two readers see two different messages.
-  if (lengths.length !== 1) throw wrong('has no one Content-Length', header, at)
+  // With two lengths, two parsers could see two different messages.
+  if (lengths.length !== 1)
+    throw contentError('does not have exactly one Content-Length', header, at)
   const length = Number(lengths[0])
   if (length > maxLength) throw messageTooLong(owner, maxLength, length, header)
   return length
 }
 
 function parse(content: Buffer, at: number): unknown {
-  if (!isUtf8(content)) throw wrong('is not UTF-8', content, at)
+  if (!isUtf8(content)) throw contentError('is not UTF-8', content, at)
   try {
     return JSON.parse(content.toString()) as unknown
   } catch {
-    // V8's own message quotes what the peer sent as it is.
-    throw wrong('is not JSON', content, at)
+    // V8's own message quotes the input of the peer unescaped.
+    throw contentError('is not JSON', content, at)
   }
 }
 
-function wrong(what: string, bytes: Buffer, at: number): CioError {
+function contentError(what: string, bytes: Buffer, at: number): CioError {
   return syntaxError(owner, what, at, bytes.toString())
 }
 
@@ -126,11 +128,14 @@ function encode(message: unknown): string {
   try {
     content = JSON.stringify(message)
   } catch (cause) {
-    const what = 'the message to send has no form in JSON'
+    const what = 'the message cannot be serialized as JSON'
     throw new CioError('ERR_CIO_ENCODE', `${owner}: ${what}`, { cause })
   }
   if (content === undefined) {
-    throw new CioError('ERR_CIO_ENCODE', `${owner}: a ${typeof message} has no form in JSON`)
+    throw new CioError(
+      'ERR_CIO_ENCODE',
+      `${owner}: a ${typeof message} cannot be serialized as JSON`,
+    )
   }
   return `Content-Length: ${Buffer.byteLength(content)}\r\n\r\n${content}`
 }

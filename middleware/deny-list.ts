@@ -12,19 +12,21 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 export interface DenyListOptions extends AccessListOptions {}
 
 /**
- * Turns away everybody whose verified certificate is on a list, or who has none.
+ * Rejects certificates on a deny list (blocklist), and peers without one.
  *
- * Who cannot be told apart cannot be denied, so it fails closed as `allowList` does: no TLS, no
- * certificate, one that was not verified, two common names, a NUL in a name, a predicate that
- * throws or takes too long: turned away. An empty list admits everybody with a verified identity.
+ * Fails closed, as `allowList` does: a peer without a verified identity cannot be matched. It
+ * rejects a connection without TLS, without a certificate, or with a certificate that was not
+ * verified. It also rejects two common names and a NUL in a name, and when a predicate throws or
+ * takes too long. An empty list admits every peer with a verified identity.
  *
  * @pipelines connection, client
  * @order after `secure`
- * @adds nothing; behind it `ctx.peer` is never null, unless `dryRun` lets everybody in
- * @rejects `ERR_CIO_REJECTED` (remote): it is on the list or unknown, told by `reject`;
- *   `ERR_CIO_GOODBYE` (local): `options.reject` threw or took too long, told by `error` as well
- * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known, or an option is out of its range.
- *   `listen()` and `connect()` throw `ERR_CIO_NO_IDENTITY` where nothing can give an identity
+ * @adds nothing; after it `ctx.peer` is never null, unless `dryRun` admits every client
+ * @rejects `ERR_CIO_REJECTED` (remote): the peer is on the list or has no verified identity,
+ *   emitted as `reject`; `ERR_CIO_GOODBYE` (local): `options.reject` threw or took too long, also
+ *   emitted as `error`
+ * @throws `ERR_CIO_OPTION`: `who` is not a rule, or an option is out of its range. `listen()` and
+ *   `connect()` throw `ERR_CIO_NO_IDENTITY` if nothing in the pipeline can provide an identity
  *
  * @example
  * import { Cio, denyList } from 'cio'
@@ -40,7 +42,7 @@ export function denyList(who: PeerSelector, options: DenyListOptions = {}): Acce
   const list = new AccessList('denyList', who, false, options)
 
   const middleware = defineMiddleware<StreamContext>(
-    // One that only reports lets everybody in, and needs nothing for that.
+    // A dry run admits every client, so it needs no identity.
     { name: 'denyList', after: 'secure', ...(!options.dryRun && { needs: 'peer' }) },
     function denyList(ctx, next) {
       return list.admit(ctx, next)

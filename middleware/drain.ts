@@ -13,58 +13,59 @@ const log = debug('cio:drain')
 /** Options of {@link drain}. */
 export interface DrainOptions {
   /**
-   * The signals of the operating system that it waits for.
+   * The signals of the operating system that start the shutdown.
    *
    * @default ['SIGTERM', 'SIGINT']
    */
   readonly signals?: readonly NodeJS.Signals[]
   /**
-   * Milliseconds from the signal until the server stops accepting: time for load balancers to take
-   * notice and to send new connections elsewhere. A second signal ends it.
+   * Milliseconds between the signal and the moment when the server stops accepting. Load balancers
+   * use this time to notice, and to send new connections elsewhere. A second signal ends it.
    *
    * @default 0
    */
   readonly delay?: number
   /**
-   * Milliseconds from when it stops accepting until the connections that are left are destroyed.
-   * `Infinity` waits for them for ever.
+   * Milliseconds between the moment when the server stops accepting and the moment when Cio
+   * destroys the remaining connections. `Infinity` waits for ever.
    *
    * @default 15_000
    */
   readonly timeout?: number
   /**
-   * Milliseconds over which the connections are asked to finish, so that their peers do not all
-   * come back at once; at most `timeout`. 0 asks all of them at once.
+   * Milliseconds over which Cio spreads the requests to finish, so that the clients do not all
+   * reconnect at once; at most `timeout`. 0 asks all connections at once.
    *
    * @default 0
    */
   readonly spread?: number
   /**
-   * Milliseconds that the process may live on once the server is gone; then it is ended, and
-   * `error` says what kept it. `Infinity` leaves the process to itself.
+   * Milliseconds that the process may keep running after the server has closed. Then Cio ends the
+   * process, and `error` says what kept it alive. `Infinity` never ends it.
    *
    * @default Infinity
    */
   readonly exitTimeout?: number
   /**
-   * Keeps the channel to the primary of a `node:cluster` worker. Without, `drain` closes it after
-   * the signal, once the last server of the worker is gone: else it keeps the worker alive.
+   * Keeps the channel of a `node:cluster` worker to the primary open. By default `drain` closes it
+   * after a signal, when the last server of the worker has closed, because it would keep the worker
+   * alive.
    *
    * @default false
    */
   readonly keepChannel?: boolean
 }
 
-/** A server that a signal has stopped, as the event `drain` tells it. */
+/** The first argument of the event `drain`: why the server stops. */
 export interface Drain {
   readonly signal: NodeJS.Signals
-  /** Whether it is the second signal: what is left has been destroyed. */
+  /** Whether it is the second signal, after which Cio destroys the remaining connections. */
   readonly forced: boolean
 }
 
-/** A server that is gone, as the event `drained` tells it. */
+/** The first argument of the event `drained`: how the shutdown went. */
 export interface Drained {
-  /** How many connections had to be destroyed. */
+  /** How many connections Cio destroyed. */
   readonly forced: number
   /** Milliseconds since the signal. */
   readonly duration: number
@@ -72,36 +73,39 @@ export interface Drained {
 
 declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
-    /** A signal has come, and a server does not accept any more. Again with the second signal. */
+    /** A signal arrived, and the server stops accepting. Emitted again for a second signal. */
     drain: [drain: Drain, server: ServerContext]
-    /** That server is gone, and all its middleware have returned. */
+    /** The server has closed, and all its middleware have returned. */
     drained: [drained: Drained, server: ServerContext]
   }
 }
 
 const defaultTimeout = 15_000
-// A terminal sends its signal to all processes of a job, and npm and its like send it once more.
-const echo = 300
+// A terminal sends its signal to all processes of a job, and npm, for example, forwards it once
+// more.
+const duplicateWithin = 300
 
-/** Servers of this process that a signal has stopped and that are not gone. */
-let underWay = 0
+/** Servers of this process that a signal has stopped and that have not closed yet. */
+let drainingServers = 0
 
 /**
- * Finishes what is under way when the process is told to stop.
+ * Graceful shutdown: drains connections on SIGTERM or SIGINT.
  *
  * On the first signal the server stops accepting, `ctx.draining` aborts on the server and on each
- * connection, and it waits for them. Loops over `ctx.messages` end between messages; a middleware
- * with a word of farewell says it when `ctx.draining` aborts. What is left at the deadline is
- * destroyed, and told by `remoteError` as `ERR_CIO_DRAIN_TIMEOUT`. Then the server's middleware
- * return, innermost first. A second signal destroys what is left at once; a third ends the process
- * as if nobody listened. The same signal within 300 ms of the first is taken for its echo.
+ * connection, and Cio waits for the connections to close. Loops over `ctx.messages` end between
+ * messages; a middleware may send a last message when `ctx.draining` aborts. At the deadline Cio
+ * destroys the remaining connections, and emits `remoteError` with `ERR_CIO_DRAIN_TIMEOUT` for
+ * each. Then the server's middleware return, innermost first. A second signal destroys the
+ * remaining connections at once. A third signal ends the process as if it had no listener. Cio
+ * ignores the same signal within 300 ms of the first, as a duplicate.
  *
- * The process ends by itself when nothing is left for it to do. `process.exitCode` is 1 if
- * connections had to be destroyed, and else as it was: 0. In a worker of `node:cluster` the channel to
- * the primary is closed for that. `SIGHUP` does nothing while it drains.
+ * The process ends by itself when it has nothing left to do. `process.exitCode` is 1 if Cio
+ * destroyed connections, and unchanged otherwise (normally 0). In a worker of `node:cluster`,
+ * `drain` closes the channel to the primary so that the worker can end. `SIGHUP` does not end the
+ * process during a drain.
  *
  * @pipelines server
- * @order anywhere; it waits for the whole server, also for what stands outside it
+ * @order anywhere; it waits for the whole server, including middleware registered before it
  * @adds nothing
  * @rejects `ERR_CIO_DRAIN_TIMEOUT` (remote): a connection was open at the deadline;
  *   `ERR_CIO_EXIT_TIMEOUT` (local): something else keeps the process longer than `exitTimeout`
@@ -144,14 +148,14 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
   const watched = new WeakSet<ServerContext>()
 
   return defineMiddleware<ServerContext>({ name: 'drain' }, function drain(ctx, next) {
-    // Where something outside it runs it again, it watches already.
+    // An outer middleware may run this one again; the signals are watched already.
     if (watched.has(ctx)) return next()
     watched.add(ctx)
     let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined
-    const heard = (signal: NodeJS.Signals): void => {
+    const onSignal = (signal: NodeJS.Signals): void => {
       const now = performance.now()
-      if (first && signal === first.signal && now - first.at < echo) return
-      log('%s, %s', signal, first ? 'destroys what is left' : 'stops accepting')
+      if (first && signal === first.signal && now - first.at < duplicateWithin) return
+      log('%s, %s', signal, first ? 'destroys the remaining connections' : 'stops accepting')
       emitSafely(ctx.app, 'drain', { signal, forced: first !== undefined }, ctx)
       if (first) {
         stop()
@@ -159,18 +163,19 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
         return
       }
       first = { signal, at: now }
-      forgetHangup = watchSignals(['SIGHUP'], () => {})
-      // What the kernel has connected already is accepted in this turn.
+      stopIgnoringHangup = watchSignals(['SIGHUP'], () => {})
+      // In this turn of the event loop, Node still accepts the connections that the kernel has
+      // completed.
       if (delay === 0) setImmediate(() => void finish(now))
       else waiting = setTimeout(begin, delay)
     }
     const finish = async (began: number): Promise<void> => {
-      underWay += 1
+      drainingServers += 1
       const { forced } = await ctx.close({ timeout, spread })
-      underWay -= 1
+      drainingServers -= 1
       if (forced > 0) process.exitCode = 1
       emitSafely(ctx.app, 'drained', { forced, duration: performance.now() - began }, ctx)
-      if (underWay > 0) return
+      if (drainingServers > 0) return
       if (!keepChannel) await leaveCluster()
       exitAfter(exitTimeout, ctx)
     }
@@ -180,19 +185,22 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
       waiting = undefined
       void finish(first!.at)
     }
-    let forgetHangup = (): void => {}
-    const stop = watchSignals(signals, heard)
+    let stopIgnoringHangup = (): void => {}
+    const stop = watchSignals(signals, onSignal)
     void ctx.closed.then(() => {
       stop()
-      // A second signal, or something else, has ended it within the delay.
+      // A second signal, or another caller, has closed the server during the delay.
       if (waiting) begin()
-      forgetHangup()
+      stopIgnoringHangup()
     })
     return next()
   })
 }
 
-/** Closes the channel of a worker to its primary, which else keeps it alive without a server. */
+/**
+ * Closes the channel of a worker to its primary, which would keep the worker alive without a
+ * server.
+ */
 async function leaveCluster(): Promise<void> {
   if (!process.connected) return
   const { default: cluster } = await import('node:cluster')
@@ -200,12 +208,12 @@ async function leaveCluster(): Promise<void> {
   if (cluster.isWorker && process.connected) cluster.worker!.disconnect()
 }
 
-/** Waits without keeping the process itself: one with nothing left to do has ended by then. */
+/** The timer is unref'd: a process with nothing left to do ends before it fires. */
 function exitAfter(timeout: number, ctx: ServerContext): void {
   if (timeout === Infinity) return
   const exit = (): void => {
     const kept = [...new Set(process.getActiveResourcesInfo())].join(', ')
-    const message = `the process was still there ${timeout} ms after its server had closed, and was ended; what it held: ${kept}; close it when \`next()\` of a server middleware returns`
+    const message = `the process was still running ${timeout} ms after its server had closed, so \`drain\` ended it; it was kept alive by: ${kept}; close these when \`next()\` of a server middleware returns`
     reportError(ctx.app, new CioError('ERR_CIO_EXIT_TIMEOUT', message), ctx)
     process.exit()
   }

@@ -10,8 +10,8 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 /** Options of {@link events}. */
 export interface EventsOptions {
   /**
-   * Listeners whose promises may be pending at once; then nothing more is read until one is done.
-   * 1 takes one event after the other; `Infinity` reads on whatever they do.
+   * Concurrency limit: how many promises of listeners may be pending before Cio stops reading. 1
+   * handles one event after the other; `Infinity` never stops reading.
    *
    * @default 100
    */
@@ -24,7 +24,7 @@ export type EventMap<Map> = Record<keyof Map, readonly unknown[]>
 /** Any event with any arguments. */
 export type AnyEvents = Record<string, unknown[]>
 
-/** What {@link events} adds. */
+/** The context that {@link events} adds. */
 export interface EventsContext<
   Incoming extends EventMap<Incoming> = AnyEvents,
   Outgoing extends EventMap<Outgoing> = AnyEvents,
@@ -41,40 +41,40 @@ interface Entry {
 }
 
 const reserved = 'error'
-/** Far fewer than a call can have, which depends on the stack. */
+/** Far below the limit of a function call, which depends on the stack. */
 const maxArguments = 10_000
 
 /**
- * Makes events of messages, both ways: each is an array of a name and arguments.
+ * Typed events over messages, both ways, like an EventEmitter.
  *
- * Over `json()` it is the wire format of the npm package `duplex-emitter`. Reading begins one turn
- * of the event loop after the first listener is attached, or when a server's pipeline has come to
- * its far end without one. So attach listeners before the first `await`; what comes without a
- * listener is passed over. The types say what is expected of the peer and check nothing: give the
- * codec a `validate`.
+ * Each event is an array of a name and its arguments. Over `json()` it is the wire format of the
+ * npm package `duplex-emitter`. Cio begins to read one turn of the event loop after the first
+ * listener is attached. On a server it also begins when the end of the pipeline is reached without
+ * one. So attach listeners before the first `await`; Cio ignores events without a listener. The
+ * types describe what the peer should send, and check nothing: give the codec a `validate`.
  *
- * A listener that throws or rejects ends the connection. The name `error` is refused here and
- * passed over from the peer; all other names are just names, `__proto__` too.
+ * A listener that throws or rejects ends the connection. The name `error` cannot be used here, and
+ * is ignored from the peer. All other names are allowed, `__proto__` too.
  *
  * @pipelines connection, client
  * @order after a codec, before the listeners
  * @adds `ctx.events`
  * @needs `ctx.messages` that take any value: `json`, `msgpack`, `contentLength`
- * @rejects `ERR_CIO_SYNTAX` (remote): a message is not an array that begins with a name, or has more
- *   than 10_000 arguments; `ERR_CIO_EVENT_NAME` (local): the name is `error` or no string;
- *   `ERR_CIO_NO_MESSAGES` (local): no codec stands before it; what a listener throws
+ * @rejects `ERR_CIO_SYNTAX` (remote): a message is not an array that begins with a name, or has
+ *   more than 10_000 arguments; `ERR_CIO_EVENT_NAME` (local): the name is `error` or not a string;
+ *   `ERR_CIO_NO_MESSAGES` (local): there is no codec before it; any error that a listener throws
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://www.npmjs.com/package/duplex-emitter
  *
  * @example
  * import { Cio, events, json } from 'cio'
  *
- * interface Asked { add: [a: number, b: number] }
- * interface Told { sum: [sum: number] }
+ * interface Incoming { add: [a: number, b: number] }
+ * interface Outgoing { sum: [sum: number] }
  *
  * const app = new Cio()
  *   .useConnection(json())
- *   .useConnection(events<Asked, Told>())
+ *   .useConnection(events<Incoming, Outgoing>())
  *   .useConnection(async (ctx, next) => {
  *     ctx.events.on('add', (a, b) => ctx.events.emit('sum', a + b))
  *     await next()
@@ -117,7 +117,7 @@ export class Events<
   }
 
   /**
-   * Attaches a listener for what the peer emits.
+   * Attaches a listener for an event of the peer.
    *
    * @throws `ERR_CIO_EVENT_NAME` (local): the name is `error` or no string
    */
@@ -125,12 +125,12 @@ export class Events<
     return this.#add(name, { listener, once: false })
   }
 
-  /** Attaches a listener that is taken off when it is called. */
+  /** Attaches a listener that is removed when it is called. */
   once<Event extends Name<Incoming>>(name: Event, listener: Listener<Incoming[Event]>): this {
     return this.#add(name, { listener, once: true })
   }
 
-  /** Takes a listener off: of those that are the same, the one that came last. */
+  /** Removes a listener; if it was attached several times, the last one. */
   off<Event extends Name<Incoming>>(name: Event, listener: Listener<Incoming[Event]>): this {
     const entries = this.#entries.get(name) ?? []
     return this.#remove(
@@ -140,8 +140,8 @@ export class Events<
   }
 
   /**
-   * Sends an event to the peer; fulfils when it may be followed by more. It says nothing about what
-   * the peer has received.
+   * Sends an event to the peer. Resolves when more may be sent; it does not mean that the peer has
+   * received the event.
    *
    * @throws `ERR_CIO_CLOSED` (remote), `ERR_CIO_QUEUE_SIZE` (local): as `ctx.messages.send()`
    * @throws `ERR_CIO_EVENT_NAME` (local): the name is `error` or no string
@@ -151,7 +151,10 @@ export class Events<
     return this.#pump.send([name, ...args])
   }
 
-  /** Who listens, in their order; those for once are taken off. For the middleware that made it. */
+  /**
+   * The listeners of an event, in their order; removes those attached by `once`. For the middleware
+   * that created the object.
+   */
   listeners(name: string): readonly Listener[] {
     const entries = this.#entries.get(name)
     if (!entries) return []
@@ -162,7 +165,7 @@ export class Events<
   #add(name: string, entry: Entry): this {
     checkName(name)
     this.#entries.set(name, [...(this.#entries.get(name) ?? []), entry])
-    // One turn later: others may attach theirs in this one.
+    // One turn later, so that others can attach their listeners in this turn.
     if (!this.#begun) setImmediate(this.#pump.start)
     this.#begun = true
     return this
@@ -176,10 +179,10 @@ export class Events<
   }
 }
 
-/** `duplex-emitter` throws in the peer's process where nobody listens for its `error`. */
+/** `duplex-emitter` throws in the peer's process if an `error` event has no listener there. */
 function checkName(name: unknown): void {
   if (typeof name === 'string' && name !== reserved) return
-  const what = name === reserved ? 'is reserved; give it another name' : 'has to be a string'
+  const what = name === reserved ? 'is reserved; give it another name' : 'must be a string'
   throw new CioError('ERR_CIO_EVENT_NAME', `events: the name of an event ${what}`)
 }
 

@@ -10,26 +10,26 @@ import { join } from './forward/join.ts'
 import { Upstream } from './forward/upstream.ts'
 
 /**
- * Where a connection is piped to: a port of this host, the path of a Unix socket, options of
+ * The target of a connection: a port of this host, the path of a Unix socket, options of
  * `connect()`, a client's context that `connect()` has resolved to, or a Duplex.
  */
 export type ForwardTarget = number | string | ConnectOptions | Duplex | StreamContext
 
-/** Says where a connection is piped to, or makes the connection to there. */
+/** Chooses the target of a connection, or connects to it. */
 export type ChooseTarget = (ctx: ConnectionContext) => ForwardTarget | Promise<ForwardTarget>
 
 /** Options of {@link forward}. */
 export interface ForwardOptions {
   /**
-   * Milliseconds for the connection to the target to be made, unless the target says so itself.
-   * `Infinity` leaves it to the kernel.
+   * Milliseconds to connect to the target, unless the target's options set their own. `Infinity`
+   * leaves it to the kernel.
    *
    * @default 10_000
    */
   readonly connectTimeout?: number
   /**
-   * Makes what the target is told first, before a TLS handshake with it too, such as a header of
-   * the PROXY protocol.
+   * Returns bytes to send to the target first, before any TLS handshake with it, such as a header
+   * of the PROXY protocol.
    *
    * @default nothing
    */
@@ -39,20 +39,20 @@ export interface ForwardOptions {
 const defaultConnectTimeout = 10_000
 
 /**
- * Connects to another address and passes bytes on, both ways, as they are.
+ * TCP proxy: connects to a target and passes bytes on, both ways.
  *
- * Each direction ends by itself: a half-close arrives as one, and an answer still comes back. A side
- * that does not read holds back the other. If one side is lost before both directions have ended, the
- * other is reset, so that half of an answer does not look whole. With TLS on the server, or in the
- * target's options, it ends or begins there; the target sees the address of the proxy, so name the
- * client by `header`.
+ * Each direction ends by itself: a half-close is passed on, and the response still arrives. If one
+ * side does not read, Cio stops reading from the other. If one side is lost before both directions
+ * have ended, Cio resets the other, so that half a response does not look complete. If the server
+ * has TLS, or the target's options do, TLS ends or begins at the proxy. The target sees the address
+ * of the proxy, so pass on the client's address with `header`.
  *
- * Nothing bounds how long a connection without a byte stays.
+ * It does not limit how long a connection may be idle.
  *
  * @pipelines connection
  * @order last: it reads and writes `ctx.stream` until its end
  * @adds nothing
- * @rejects `ERR_CIO_UPSTREAM` (local): the target cannot be connected to, or is lost
+ * @rejects `ERR_CIO_UPSTREAM` (local): the target cannot be reached, or is lost
  * @throws `ERR_CIO_OPTION`: the target or an option is of the wrong kind or out of its range
  *
  * @example
@@ -92,13 +92,13 @@ export function forward(
       reached = await upstream.reach(ctx, chosen, bytes)
     } catch (thrown) {
       if (ctx.isClosed) throw ctx.signal.reason
-      throw unreachable(ctx, asError(thrown))
+      throw unreachableError(ctx, asError(thrown))
     }
     return join(ctx, reached)
   })
 }
 
-function unreachable({ remote }: StreamContext, cause: Error): CioError {
+function unreachableError({ remote }: StreamContext, cause: Error): CioError {
   if (isCioError(cause, 'ERR_CIO_OPTION')) return cause
   const message = `the target of \`forward\` cannot be reached for ${remote}: ${cause.message}`
   return new CioError('ERR_CIO_UPSTREAM', message, { cause })
@@ -106,7 +106,7 @@ function unreachable({ remote }: StreamContext, cause: Error): CioError {
 
 function checkTarget(target: unknown): void {
   const isObject = typeof target === 'object' && target !== null
-  // A stream or a context is checked when it is reached.
+  // A stream or a context is checked when it is used.
   if (isObject && ('pipe' in target || 'closed' in target)) return
   if (isObject || typeof target === 'number' || (typeof target === 'string' && target !== '')) {
     return void optionsOf('connect', target)

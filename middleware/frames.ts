@@ -12,21 +12,21 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 /** Options of {@link frames}. */
 export interface FramesOptions<Message = Buffer> extends FramingOptions, MessagesOptions<Message> {}
 
-/** What {@link frames} adds. */
+/** The context that {@link frames} adds. */
 export interface FramesContext<Message = Buffer> extends MessagesContext<
   Message,
   string | Uint8Array
 > {}
 
 /**
- * Makes messages of frames of bytes: by length, by delimiter, or of one size.
+ * Length-prefixed framing; also frames by delimiter or of a fixed size.
  *
- * A message is a `Buffer`, without its length or delimiter. It is a view of the chunk that it came
- * in, so nothing is copied, and a frame that is kept keeps its chunk (up to 64 KiB, of other frames
- * too) in memory: keep `Buffer.from(frame)` instead. Only a frame that came in pieces is put
- * together in memory of its own. Strings are sent as UTF-8.
+ * A message is a `Buffer`, without its length or delimiter. It is a view of the received chunk, so
+ * Cio copies nothing. A frame that you keep holds its whole chunk (up to 64 KiB, with other frames)
+ * in memory: keep `Buffer.from(frame)` instead. Cio copies only a frame that arrives in several
+ * chunks. Strings are sent as UTF-8.
  *
- * A length above `maxLength` is refused as soon as it is read, before any memory is set aside.
+ * Cio rejects a length above `maxLength` as soon as it reads it, before it allocates memory.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
@@ -56,7 +56,7 @@ export function frames<Message = Buffer>(
     {
       name: 'frames',
       encoder: () => wrap,
-      // Of another type only by `validate`, which makes it so.
+      // The type differs only with `validate`, which converts the message.
       decoder: () =>
         new FrameDecoder(
           'frames',

@@ -15,7 +15,7 @@ import { Rest } from './http-connect/rest.ts'
 
 const log = debug('cio:httpConnect')
 
-/** Options of TLS to a proxy: certificates as `certs` takes them, and Node's. */
+/** TLS options for a proxy: certificates as `certs` takes them, and Node's options. */
 export interface ProxyTls
   extends
     CertFilesOptions,
@@ -27,7 +27,7 @@ export interface ProxyTls
 /** Options of {@link httpConnect}. */
 export interface HttpConnectOptions {
   /**
-   * The proxy's name or address.
+   * The host name or address of the proxy.
    *
    * @default 'localhost'
    */
@@ -39,26 +39,26 @@ export interface HttpConnectOptions {
    */
   readonly port?: number
   /**
-   * Speaks TLS with the proxy: `true`, or options of its own. Without it, the proxy's name and
-   * password can be read on the way.
+   * Connects to the proxy over TLS: `true`, or TLS options. Without it, the username, the password
+   * and the target's name are readable on the network.
    *
    * @default false
    */
   readonly tls?: boolean | ProxyTls
   /**
-   * Whom to log in as, by basic authentication; without a colon.
+   * The username for basic authentication; it must not contain a colon.
    *
    * @default none
    */
   readonly username?: string
   /**
-   * The password. It appears in no error and no log.
+   * The password for basic authentication. It appears in no error and no log.
    *
    * @default none
    */
   readonly password?: string
   /**
-   * More headers for the proxy.
+   * Additional headers for the proxy.
    *
    * @default none
    */
@@ -73,22 +73,24 @@ interface Proxy extends HttpConnectOptions {
 const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
 
 /**
- * Connects through an HTTP proxy, by `CONNECT`.
+ * HTTP CONNECT proxy: connects through an HTTP proxy.
  *
- * The proxy resolves host names. TLS goes through it from end to end, and `secure` checks the host
- * that was asked for; TLS to the proxy itself is another one, below it, and its certificate is never
- * `ctx.peer`. Many proxies connect to port 443 alone. `connectTimeout` bounds the proxy and what is
- * behind it together.
+ * The proxy resolves host names. TLS to the server passes through the proxy from end to end, and
+ * `secure` verifies the requested host. TLS to the proxy itself is a separate layer below; the
+ * proxy's certificate is never `ctx.peer`. Many proxies allow only port 443. `connectTimeout`
+ * limits the time for the proxy and the target together.
  *
- * A second one, or a `socks5`, that is registered after it is reached through it.
+ * To chain proxies, register a second `httpConnect` or a `socks5` after it: Cio reaches the second
+ * through the first.
  *
  * @pipelines client
  * @order before `connect`
  * @adds nothing; puts `createConnection` into `ctx.options`
- * @rejects `ERR_CIO_PROXY` (remote): the proxy does not connect, and says why, or speaks no HTTP;
- *   `ERR_CIO_PROXY_AUTH` (local): it does not let us in; `ERR_CIO_REJECTED` (remote): its certificate
- *   is not accepted; Node's error: it cannot be reached
- * @throws `ERR_CIO_OPTION`: an option is unknown, or not what it should be
+ * @rejects `ERR_CIO_PROXY` (remote): the proxy did not connect (the message has its status), or
+ *   does not speak HTTP; `ERR_CIO_PROXY_AUTH` (local): the proxy requires authentication, or other
+ *   credentials; `ERR_CIO_REJECTED` (remote): the proxy's certificate is not accepted; Node's own
+ *   error if the proxy cannot be reached
+ * @throws `ERR_CIO_OPTION`: an option is unknown or invalid
  * @see RFC 9110, section 9.3.6
  *
  * @example
@@ -114,7 +116,7 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
     { name: 'httpConnect', before: 'connect' },
     function httpConnect(ctx, next) {
       return viaProxy(ctx, proxy, next, async (raw, target) => {
-        const stream = proxy.tls ? await secured(raw, proxy) : raw
+        const stream = proxy.tls ? await startTls(raw, proxy) : raw
         log('%d asks for %s', ctx.id, placeOf(target))
         return tunnel(stream, target, proxy)
       })
@@ -122,7 +124,7 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
   )
 }
 
-async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex> {
+async function startTls(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex> {
   const options = typeof tls === 'object' ? tls : {}
   const material = await loadCerts(options)
   return new Promise((resolve, reject) => {
@@ -131,7 +133,7 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
       ...(material as object),
       ...askedName({ host, ...options }),
       socket: raw,
-      // Node's types of `tls.connect` leave it out.
+      // Missing in Node's types of `tls.connect`.
       ...({ allowHalfOpen: true } as object),
     })
     socket.on('error', (cause) => {
@@ -147,20 +149,20 @@ async function secured(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex>
         ),
       )
     })
-    socket.once('close', () => reject(failed({ host, port }, 'it closed the connection')))
+    socket.once('close', () => reject(proxyError({ host, port }, 'it closed the connection')))
     socket.once('secureConnect', () => resolve(socket))
   })
 }
 
 async function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<Duplex> {
   const authority = placeOf({ host: askedHost(target.host), port: target.port ?? 0 })
-  let reply = await ask(stream, authority, proxy)
+  let reply = await requestTunnel(stream, authority, proxy)
   for (let interim = 0; isInterim(reply); interim++) {
-    if (interim === mostInterim) {
-      throw failed(proxy, `it sends more than ${mostInterim} interim responses`, authority)
+    if (interim === maxInterim) {
+      throw proxyError(proxy, `it sends more than ${maxInterim} interim responses`, authority)
     }
     const rest = new Rest(stream, reply.head)
-    const next = await ask(rest, authority, proxy)
+    const next = await requestTunnel(rest, authority, proxy)
     reply = { ...next, head: rest.release(next.head) }
   }
   const { status, head } = reply
@@ -169,29 +171,29 @@ async function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Pro
     return stream
   }
   const why = `it answers ${status} ${quote(reply.message)}`
-  throw status === 407 ? notLetIn(proxy, why) : failed(proxy, why, authority)
+  throw status === 407 ? authenticationError(proxy, why) : proxyError(proxy, why, authority)
 }
 
-/** A response of the proxy, and what came behind it. */
+/** A response of the proxy, and the bytes after it. */
 interface Reply {
   readonly status: number
   readonly message: string
   readonly head: Buffer
 }
 
-/** How many interim responses are passed over. */
-const mostInterim = 8
+/** The maximum number of interim responses that are skipped. */
+const maxInterim = 8
 
-/** Whether another response follows. For Node, any response to CONNECT is the last one. */
+/** Whether another response follows. Node treats any response to CONNECT as the last one. */
 function isInterim({ status }: Reply): boolean {
   return status >= 100 && status < 200 && status !== 101
 }
 
-function ask(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
+function requestTunnel(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
   const { username, password = '' } = proxy
   const basic = Buffer.from(`${username}:${password}`).toString('base64')
   return new Promise((resolve, reject) => {
-    const asking = request({
+    const connectRequest = request({
       method: 'CONNECT',
       path: authority,
       headers: {
@@ -201,22 +203,27 @@ function ask(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
       },
       createConnection: () => stream,
     })
-    asking.once('error', (cause) => reject(failed(proxy, cause.message, authority, cause)))
-    asking.once('connect', ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
-      resolve({ status: statusCode, message: statusMessage, head })
-    })
-    asking.end()
+    connectRequest.once('error', (cause) =>
+      reject(proxyError(proxy, cause.message, authority, cause)),
+    )
+    connectRequest.once(
+      'connect',
+      ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
+        resolve({ status: statusCode, message: statusMessage, head })
+      },
+    )
+    connectRequest.end()
   })
 }
 
-function notLetIn(proxy: Proxy, why: string): CioError {
+function authenticationError(proxy: Proxy, why: string): CioError {
   return new CioError(
     'ERR_CIO_PROXY_AUTH',
-    `the HTTP proxy ${placeOf(proxy)} does not let us in: ${why}; check \`username\` and \`password\``,
+    `the HTTP proxy ${placeOf(proxy)} requires authentication: ${why}; check \`username\` and \`password\``,
   )
 }
 
-function failed(
+function proxyError(
   proxy: { readonly host: string; readonly port: number },
   why: string,
   target = 'anything',

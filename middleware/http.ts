@@ -12,36 +12,41 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
-/** What answers requests: a function as Koa's `callback()`, an Express app, or an `http.Server`. */
+/**
+ * The request handler: a function such as Koa's `callback()`, an Express app, or an `http.Server`.
+ */
 export type HttpHandler = HttpListener | Server
 
 type HttpListener = (request: IncomingMessage, response: ServerResponse) => unknown
 
-/** Options of {@link http}: those of Node's `http.createServer`, for a handler that is a function. */
+/**
+ * Options of {@link http}: those of Node's `http.createServer`, for a handler that is a function.
+ */
 export interface HttpOptions extends ServerOptions {}
 
 /**
- * Answers HTTP requests on a connection, by Node's server, which never listens.
+ * HTTP server on a connection, for Koa, Express or any `http` handler.
  *
- * Keep-alive, upgrades and pipelining are Node's, and so are its bounds: `headersTimeout`,
- * `requestTimeout`, `maxHeaderSize`. `keepAliveTimeout` needs a socket; where `ctx.stream` is a
- * layer, end idle connections yourself. While draining, connections without a request are closed,
- * and responses say `Connection: close`.
+ * Node's HTTP server handles the connection, and never listens itself. It handles keep-alive,
+ * upgrades and pipelining, and its limits apply: `headersTimeout`, `requestTimeout`,
+ * `maxHeaderSize`. `keepAliveTimeout` needs a socket; if `ctx.stream` is a layer, close idle
+ * connections yourself. During a drain, `http` closes connections without a request, and adds
+ * `Connection: close` to responses.
  *
- * `request.socket` is `ctx.stream`: over TLS it has `getPeerCertificate()`, and Koa's
- * `ctx.secure` and Express's `req.secure` are true. The connection's context, with its verified
- * `peer`, is `contextOf(request)`.
+ * `request.socket` is `ctx.stream`. Over TLS it has `getPeerCertificate()`, and Koa's `ctx.secure`
+ * and Express's `req.secure` are true. `contextOf(request)` returns the context of the connection,
+ * with its verified `peer`.
  *
- * What a function throws or rejects with is answered by 500 and ends the connection; what listens
- * to the events of a server of your own is as in Node.
+ * If a handler function throws or rejects, the client gets a response with status 500, and the
+ * connection ends. On your own server, event listeners behave as in Node.
  *
  * @pipelines connection
  * @order last: it reads and writes `ctx.stream` until its end
  * @adds nothing
- * @rejects `ERR_CIO_HTTP` (remote): what it sent is not HTTP, or took too long;
- *   what the handler threw, as it is
+ * @rejects `ERR_CIO_HTTP` (remote): the client sent something that is not HTTP, or took too long;
+ *   any error that the handler throws, unchanged
  * @throws `ERR_CIO_OPTION`: the handler is neither a function nor an `http.Server`, or options are
- *   given with a server
+ *   passed together with a server
  * @see RFC 9112
  *
  * @example
@@ -60,19 +65,20 @@ export interface HttpOptions extends ServerOptions {}
 export function http(handler: HttpHandler, options?: HttpOptions): Middleware<StreamContext> {
   const server = serverOf(handler, options)
   server.prependListener('request', begin)
-  // Starts the check of headersTimeout and requestTimeout, which else begins when a server listens.
+  // Starts the timer for headersTimeout and requestTimeout, which otherwise starts when a server
+  // listens.
   const check = server
     .listeners('listening')
     .find(({ name }) => name === 'setupConnectionsTracking')
   check?.call(server)
 
   return defineMiddleware<StreamContext>({ name: 'http' }, async function http(ctx, next) {
-    // Node forgets the address with the socket.
+    // Node drops the address when the socket closes.
     const { stream, remote } = ctx
     const exchange: Exchange = { ctx, responses: new Set(), upgraded: false, failure: undefined }
     exchanges.set(stream, exchange)
     watchUpgrades(server)
-    const drain = (): void => wind(exchange)
+    const drain = (): void => closeWhenIdle(exchange)
     ctx.draining.addEventListener('abort', drain)
     server.emit('connection', stream)
     if (ctx.isDraining) drain()
@@ -82,16 +88,19 @@ export function http(handler: HttpHandler, options?: HttpOptions): Middleware<St
       ctx.draining.removeEventListener('abort', drain)
     }
     if (exchange.failure) throw exchange.failure.reason
-    if (stream.errored && isRefusal(stream.errored)) throw notHttp(remote, stream.errored)
+    if (stream.errored && isInvalidRequest(stream.errored))
+      throw invalidRequestError(remote, stream.errored)
   })
 }
 
-/** The context of the connection that a request came by; undefined if it did not come by `http`. */
+/**
+ * The context of the connection of a request; undefined if the request did not come through `http`.
+ */
 export function contextOf({ socket }: IncomingMessage): StreamContext | undefined {
   return exchanges.get(socket)?.ctx
 }
 
-/** What goes on on one connection. */
+/** The state of one connection. */
 interface Exchange {
   readonly ctx: StreamContext
   readonly responses: Set<ServerResponse>
@@ -101,18 +110,19 @@ interface Exchange {
 
 const exchanges = new WeakMap<Duplex, Exchange>()
 
-/** The server of a handler, made where it is a function. */
+/** Returns the handler if it is a server; otherwise creates a server for it. */
 export function serverOf(handler: HttpHandler, options?: HttpOptions): Server {
-  if (typeof handler === 'function') return createServer(options ?? {}, guard(handler))
+  if (typeof handler === 'function') return createServer(options ?? {}, catchErrors(handler))
   if (!(handler instanceof Server) || handler instanceof HttpsServer) {
     throw optionError('http', 'handler', 'a function or an http.Server', handler)
   }
-  if (options) throw optionError('http', 'options', 'given to the server itself', options)
+  if (options)
+    throw optionError('http', 'options', 'passed to the server that you created, not here', options)
   return handler
 }
 
-/** A function that throws must end the process in neither of the two ways. */
-function guard(handler: HttpListener): HttpListener {
+/** A handler that throws or rejects must not end the process. */
+function catchErrors(handler: HttpListener): HttpListener {
   return (request, response) => {
     const fail = (reason: unknown): void => {
       const exchange = exchanges.get(request.socket)
@@ -135,13 +145,16 @@ function begin(request: IncomingMessage, response: ServerResponse): void {
   if (exchange.ctx.isDraining) response.setHeader('connection', 'close')
   response.once('close', () => {
     exchange.responses.delete(response)
-    if (exchange.ctx.isDraining) wind(exchange)
+    if (exchange.ctx.isDraining) closeWhenIdle(exchange)
   })
 }
 
 const watched = new WeakSet<Server>()
 
-/** Whoever upgrades a connection has it from there on. A listener of ours alone would upgrade all. */
+/**
+ * An upgraded connection belongs to the `upgrade` listener. Cio adds its own only beside another,
+ * because Node would otherwise upgrade every request.
+ */
 function watchUpgrades(server: Server): void {
   if (watched.has(server) || server.listenerCount('upgrade') === 0) return
   watched.add(server)
@@ -151,24 +164,27 @@ function watchUpgrades(server: Server): void {
   })
 }
 
-/** Winds a connection down: after the responses under way, or at once. */
-function wind({ ctx, responses, upgraded }: Exchange): void {
+/** Closes a connection after the responses in progress, or at once if there are none. */
+function closeWhenIdle({ ctx, responses, upgraded }: Exchange): void {
   if (upgraded) return
   for (const response of responses) {
     if (!response.headersSent) response.setHeader('connection', 'close')
   }
   const { stream } = ctx
-  // As Node does: a request that crosses the end must not be carried out and left unanswered.
+  // Destroys it as Node does: a request that arrives now must not be processed without a response.
   if (responses.size === 0 && !stream.destroyed) stream.end(() => stream.destroy())
 }
 
-function isRefusal(error: NodeJS.ErrnoException): boolean {
+function isInvalidRequest(error: NodeJS.ErrnoException): boolean {
   return /^(HPE_|ERR_HTTP_REQUEST_TIMEOUT)/.test(error.code ?? '')
 }
 
-function notHttp(remote: string, cause: NodeJS.ErrnoException): CioError {
-  const what = cause.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'took too long' : 'is not HTTP'
-  return new CioError('ERR_CIO_HTTP', `what ${remote} sent ${what} (${cause.code})`, {
+function invalidRequestError(remote: string, cause: NodeJS.ErrnoException): CioError {
+  const what =
+    cause.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? 'took too long to send a request'
+      : 'sent an invalid HTTP request'
+  return new CioError('ERR_CIO_HTTP', `http: ${remote} ${what} (${cause.code})`, {
     fault: 'remote',
     cause,
   })

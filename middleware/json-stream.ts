@@ -11,74 +11,75 @@ import { Pump } from '../src/messages/pump.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { ValueDecoder } from './json-stream/decoder.ts'
 
-/** Takes a value; the next one waits for its promise. What it throws ends the connection. */
+/** Handles a value; the next one waits for its promise. An error ends the connection. */
 export type JsonHandler = (value: unknown, ctx: StreamContext & JsonStreamContext) => unknown
 
 /** Options of {@link jsonStream}. */
 export interface JsonStreamOptions<Message = unknown> extends MessagesOptions<Message> {
   /**
-   * Takes each value of the root, whole.
+   * Handles each whole value at the root.
    *
-   * @default without any handler, they are `ctx.messages`
+   * @default without any handler, `ctx.messages` delivers them
    */
   readonly root?: JsonHandler
   /**
-   * Take what the objects of the root have under these keys; `*` is any key, and none has a full
-   * stop in it.
+   * Handlers for these keys of the objects at the root; `*` is any key. A key must not contain a
+   * full stop.
    *
    * @default nothing
    */
   readonly top?: Readonly<Record<string, JsonHandler>>
   /**
-   * Take the values at these paths: `$` is the root, `$.orders.*.id` the `id` of each of its
-   * `orders`. Keys with a full stop in them have no path.
+   * Handlers for the values at these paths: `$` is the root, `$.orders.*.id` the `id` of each of
+   * its `orders`. Keys that contain a full stop have no path.
    *
    * @default nothing
    */
   readonly paths?: Readonly<Record<string, JsonHandler>>
   /**
-   * Objects and arrays within each other, at most. `Infinity` takes any, from peers that you trust:
-   * the time for each value grows with its depth.
+   * The maximum nesting depth of objects and arrays. `Infinity` accepts any, for peers that you
+   * trust: the time for each value grows with its depth.
    *
    * @default 64
    */
   readonly maxDepth?: number
   /**
-   * Spaces that each level is indented by in what is sent, for people to read; 0 sends one line.
+   * Spaces of indentation for each level of sent values, for human readers; 0 sends one line.
    *
    * @default 0
    */
   readonly indent?: number
 }
 
-/** What {@link jsonStream} adds. */
+/** The context that {@link jsonStream} adds. */
 export interface JsonStreamContext<Message = unknown> extends MessagesContext<Message, unknown> {}
 
 const defaultMaxDepth = 64
 const maxIndent = 10
 
 /**
- * Makes messages of JSON values that follow each other, pretty-printed or not.
+ * Streaming JSON: parses concatenated values, pretty-printed or not.
  *
- * With handlers, it reads by itself, and hands them each value that they are for as soon as it is
- * complete, one after the other; what no handler is for is not kept. So an array that never ends
- * can be read by its elements: `paths: { '$.*': … }`. `maxLength` is about each value that is
- * handed over, not about what it stands in. Handlers send by `ctx.messages.send`. The end of input
- * within a value is an error that comes after the values before it.
+ * With handlers, `jsonStream` reads by itself, and passes each matching value to its handlers as
+ * soon as the value is complete, one after the other. It does not keep other values. So you can
+ * read an endless array by its elements: `paths: { '$.*': … }`. `maxLength` limits each value
+ * passed to a handler, not the value around it. Handlers send with `ctx.messages.send`. If the
+ * input ends within a value, the error comes after the values before it.
  *
- * A byte order mark at the beginning of the input is passed over.
+ * Cio skips a byte order mark at the beginning of the input.
  *
- * Where each value is one line, `json` does the same several times as fast. The package
- * `@streamparser/json` has to be installed; the import is `cio/json-stream`.
+ * If each value is one line, `json` is several times as fast. Install the package
+ * `@streamparser/json`, and import from `cio/json-stream`.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (remote): it is not JSON, not UTF-8, or nested deeper than `maxDepth`;
- *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a value, or a text that is skipped, is longer than
+ * @rejects `ERR_CIO_SYNTAX` (remote): the input is not JSON, not UTF-8, or nested deeper than
+ *   `maxDepth`; `ERR_CIO_MESSAGE_TOO_LONG` (remote): a value, or a skipped text, is longer than
  *   `maxLength`; `ERR_CIO_TRUNCATED` (remote): the input ended within a value;
- *   `ERR_CIO_INVALID_MESSAGE` (remote): it does not satisfy `validate`; `ERR_CIO_ENCODE` (local): what
- *   is sent has no form in JSON; what a handler throws, as it is
+ *   `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy `validate`; `ERR_CIO_ENCODE`
+ *   (local): a sent message cannot be serialized as JSON; any error that a handler throws,
+ *   unchanged
  * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
  * @see RFC 8259
  *
@@ -109,7 +110,12 @@ export function jsonStream<Message = unknown>(
     ...(root ? [handlerOf('root', '$', root)] : []),
     ...Object.entries(top).map(([key, handler]) => {
       if (!key.includes('.')) return handlerOf('top', `$.${key}`, handler)
-      throw optionError('jsonStream', 'top', 'keys without dots; `paths` leads deeper', key)
+      throw optionError(
+        'jsonStream',
+        'top',
+        'keys without dots; use `paths` for nested values',
+        key,
+      )
     }),
     ...Object.entries(paths).map(([path, handler]) => handlerOf('paths', path, handler)),
   ]
@@ -121,13 +127,18 @@ export function jsonStream<Message = unknown>(
     return messages<Message, unknown>({ name: 'jsonStream', encoder, decoder }, options)
   }
   if (validate) {
-    throw optionError('jsonStream', 'validate', 'for `ctx.messages`, without handlers', validate)
+    throw optionError(
+      'jsonStream',
+      'validate',
+      'absent when there are handlers, since it validates only `ctx.messages`',
+      validate,
+    )
   }
   const selectors = handlers.map(({ path }) => path)
   const decoder = () =>
     new ValueDecoder<Found>(selectors, bounds, (value, keys) => ({
       value,
-      takers: handlers.filter((handler) => leadsTo(handler, keys)),
+      takers: handlers.filter((handler) => matches(handler, keys)),
     }))
   const addMessages = messages<Found, unknown>(
     { name: 'jsonStream', encoder, decoder },
@@ -138,7 +149,7 @@ export function jsonStream<Message = unknown>(
     { name: 'jsonStream' },
     async function jsonStream(ctx, next) {
       await addMessages(ctx, async () => {
-        const take = (found: unknown): unknown => hand(found as Found, ctx)
+        const take = (found: unknown): unknown => callHandlers(found as Found, ctx)
         const pump = new Pump(ctx, { owner: 'jsonStream', take, maxRunning: 1 })
         pump.start()
         await pump.run(next)
@@ -178,19 +189,20 @@ function handlerOf(option: string, path: string, take: unknown): Handler {
   return { path, keys, take: take as JsonHandler }
 }
 
-function leadsTo({ keys }: Handler, to: readonly (string | number)[]): boolean {
+function matches({ keys }: Handler, to: readonly (string | number)[]): boolean {
   return keys.length === to.length && keys.every((key, at) => key === '*' || key === String(to[at]))
 }
 
-/** Without a promise where no handler returns one. */
-function hand(
+/** Returns no promise if no handler returns one. */
+function callHandlers(
   { value, takers }: Found,
   ctx: StreamContext & JsonStreamContext,
   from = 0,
 ): Promise<void> | undefined {
   for (let at = from; at < takers.length; at++) {
     const taken = takers[at]!.take(value, ctx)
-    if (taken instanceof Promise) return taken.then(() => hand({ value, takers }, ctx, at + 1))
+    if (taken instanceof Promise)
+      return taken.then(() => callHandlers({ value, takers }, ctx, at + 1))
   }
   return undefined
 }
@@ -200,11 +212,14 @@ function encode(message: unknown, indent: number): string {
   try {
     text = JSON.stringify(message, undefined, indent)
   } catch (cause) {
-    const what = 'jsonStream: the message to send has no form in JSON'
+    const what = 'jsonStream: the message cannot be serialized as JSON'
     throw new CioError('ERR_CIO_ENCODE', what, { cause })
   }
   if (text !== undefined) return `${text}\n`
-  throw new CioError('ERR_CIO_ENCODE', `jsonStream: a ${typeof message} has no form in JSON`)
+  throw new CioError(
+    'ERR_CIO_ENCODE',
+    `jsonStream: a ${typeof message} cannot be serialized as JSON`,
+  )
 }
 
 export { jsonStream as default }

@@ -12,22 +12,23 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 /** Options of {@link json}. */
 export interface JsonOptions<Message = unknown> extends MessagesOptions<Message> {}
 
-/** What {@link json} adds. */
+/** The context that {@link json} adds. */
 export interface JsonContext<Message = unknown> extends MessagesContext<Message, unknown> {}
 
 /**
- * Makes messages of newline-delimited JSON: one value a line.
+ * Newline-delimited JSON (NDJSON, JSON Lines): one value a line.
  *
- * Empty lines are passed over, and so is a byte order mark at the beginning of the input. A key named `__proto__` is an ordinary key of the value that holds
- * it, as `JSON.parse` has it; do not merge what a peer sent into other objects.
+ * Cio skips empty lines, and a byte order mark at the beginning of the input. A key named
+ * `__proto__` is an ordinary key of its object, as with `JSON.parse`. Do not merge messages of a
+ * peer into other objects.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
  * @rejects `ERR_CIO_SYNTAX` (remote): a line is not JSON or not UTF-8, with its offset;
  *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a line is longer than `maxLength`;
- *   `ERR_CIO_INVALID_MESSAGE` (remote): it does not satisfy `validate`;
- *   `ERR_CIO_ENCODE` (local): what is sent has no form in JSON
+ *   `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy `validate`; `ERR_CIO_ENCODE`
+ *   (local): a sent message cannot be serialized as JSON
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://github.com/ndjson/ndjson-spec and RFC 8259
  *
@@ -63,9 +64,9 @@ function parseJson(line: string, at: () => number): unknown {
   try {
     return JSON.parse(line) as unknown
   } catch {
-    // Asked for where JSON.parse has failed, so that other lines do without.
+    // Checked only after JSON.parse has failed, so that valid lines cost nothing more.
     if (line.startsWith(byteOrderMark) && at() === 0) return parseJson(line.slice(1), notFirst)
-    // V8's own message quotes what the peer sent as it is.
+    // V8's own message quotes the input of the peer unescaped.
     throw syntaxError('json', 'is not JSON', at(), line)
   }
 }
@@ -75,10 +76,12 @@ function encodeJson(message: unknown): string {
   try {
     text = JSON.stringify(message)
   } catch (cause) {
-    throw new CioError('ERR_CIO_ENCODE', 'json: the message to send has no form in JSON', { cause })
+    throw new CioError('ERR_CIO_ENCODE', 'json: the message cannot be serialized as JSON', {
+      cause,
+    })
   }
   if (text !== undefined) return `${text}\n`
-  throw new CioError('ERR_CIO_ENCODE', `json: a ${typeof message} has no form in JSON`)
+  throw new CioError('ERR_CIO_ENCODE', `json: a ${typeof message} cannot be serialized as JSON`)
 }
 
 export { json as default }

@@ -8,40 +8,40 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 type Coders = Duplex | readonly Duplex[]
 
-/** Makes what the bytes of one connection go through: one transform, or several in a row. */
+/** Creates the transform for the bytes of one connection, or an array of transforms in a row. */
 export type MakeCoder = (ctx: StreamContext) => Coders | Promise<Coders>
 
 /** Options of {@link layer}. */
 export interface LayerOptions {
   /**
-   * Makes what received bytes go through before they are read, such as `createGunzip`.
+   * Creates the transform for received bytes, such as `createGunzip`.
    *
-   * @default they pass as they are
+   * @default bytes pass unchanged
    */
   readonly decode?: MakeCoder
   /**
-   * Makes what written bytes go through before they are sent, such as `createGzip`.
+   * Creates the transform for sent bytes, such as `createGzip`.
    *
-   * @default they pass as they are
+   * @default bytes pass unchanged
    */
   readonly encode?: MakeCoder
   /**
-   * Leaves it to the encoder when it lets go of what it holds: smaller for one long transfer, and
-   * wrong for requests and responses, where each side would wait for the other.
+   * Lets the encoder decide when to flush. This compresses one long transfer better, but blocks
+   * request and response protocols, where each side would wait for the other.
    *
    * @default false
    */
   readonly buffered?: boolean
   /**
-   * Times its own length that received bytes may decode to, at most; `Infinity` takes any. It
-   * counts after the first MiB of what was decoded, since a small message shrinks a lot.
+   * The maximum ratio of decoded to received bytes; `Infinity` accepts any. It applies after the
+   * first MiB of decoded data, because a small message may shrink a lot.
    *
    * @default 100
    */
   readonly maxRatio?: number
   /**
-   * Milliseconds for what was written to be encoded and read by the peer, once everything inside
-   * has returned. `Infinity` waits for ever.
+   * Milliseconds for the peer to read the encoded data after all inner middleware have returned.
+   * `Infinity` waits for ever.
    *
    * @default 30_000
    */
@@ -51,23 +51,25 @@ export interface LayerOptions {
 const defaultFlushTimeout = 30_000
 
 /**
- * Puts a layer on the stream, such as compression or a cipher.
+ * Compression (gzip, Brotli), encryption or any transform of the stream.
  *
- * Inside it, `ctx.stream` is decoded and encoded; it is the old one again once `next()` has
- * settled. Ends pass through: the peer's as an end, after which one may still write; ours once the
- * encoder has written its last. So does backpressure: what decodes to much is decoded as fast as it
- * is read, and no faster. `maxRatio` bounds the work that a few bytes can ask for (a decompression
- * bomb). Bound what you collect, too; the codecs do (`maxLength`).
+ * In the middleware after `layer`, `ctx.stream` is decoded and encoded. After `next()` has settled,
+ * `ctx.stream` is the original stream again. Ends pass through: if the peer ends its side, you may
+ * still write; if you end yours, the encoder writes its last bytes first. Backpressure passes
+ * through too: the decoder decodes no faster than you read. `maxRatio` limits the decompression
+ * ratio, against a decompression bomb. Limit the data that you collect too; the codecs do
+ * (`maxLength`).
  *
- * To handle what is written as a chain from the peer and back to it, use `transform`.
+ * To send the peer's input through transforms and back to the peer, use `transform`.
  *
  * @pipelines connection, client
- * @order after `secure`, before what reads `ctx.stream`; several stack, the first one outermost
+ * @order after `secure`, before what reads `ctx.stream`; if there are several, the first one is
+ *   outermost
  * @adds nothing; replaces `ctx.stream`
- * @rejects `ERR_CIO_DECODE` (remote): what it sent does not decode, or ends too early;
- *   `ERR_CIO_DECODE_RATIO` (remote): it decodes to more than `maxRatio` allows;
- *   `ERR_CIO_ENCODE` (local): the encoder failed;
- *   `ERR_CIO_FLUSH_TIMEOUT` (remote): it did not read what was written in time
+ * @rejects `ERR_CIO_DECODE` (remote): the input cannot be decoded, or ends too early;
+ *   `ERR_CIO_DECODE_RATIO` (remote): the input decodes to more than `maxRatio` allows;
+ *   `ERR_CIO_ENCODE` (local): the encoder failed; `ERR_CIO_FLUSH_TIMEOUT` (remote): the peer did
+ *   not read the sent data in time
  * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
  *
  * @example
@@ -94,14 +96,14 @@ export function layer(options: LayerOptions): Middleware<StreamContext> {
   checkOptionNames('layer', options, ['decode', 'encode', 'buffered', 'maxRatio', 'flushTimeout'])
   if (maxRatio !== undefined) checkCount('layer', 'maxRatio', maxRatio, 1)
   checkDuration('layer', 'flushTimeout', flushTimeout)
-  checkMakes('decode', decode)
-  checkMakes('encode', encode)
+  checkMakeCoder('decode', decode)
+  checkMakeCoder('encode', encode)
 
   return defineMiddleware<StreamContext>({ name: 'layer' }, async function layer(ctx, next) {
-    const beneath = ctx.stream
-    // Together: each side may have to send something for the other's decoder.
+    const inner = ctx.stream
+    // In parallel: each side may have to send something for the other's decoder.
     const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
-    const layer = new StackLayer(beneath, {
+    const layer = new StackLayer(inner, {
       decode: decoders,
       encode: encoders,
       buffered,
@@ -111,15 +113,15 @@ export function layer(options: LayerOptions): Middleware<StreamContext> {
     try {
       await next()
       if (!(await endGracefully(layer, flushTimeout)) && !ctx.broken)
-        throw notRead(ctx, flushTimeout)
+        throw flushTimeoutError(ctx, flushTimeout)
     } finally {
       layer.destroy()
-      ctx.stream = beneath
+      ctx.stream = inner
     }
   })
 }
 
-function checkMakes(option: string, value: unknown): void {
+function checkMakeCoder(option: string, value: unknown): void {
   if (value === undefined || typeof value === 'function') return
   throw optionError('layer', option, 'a function that makes a transform', value)
 }
@@ -129,10 +131,10 @@ async function make(from: MakeCoder | undefined, ctx: StreamContext): Promise<re
   return (Array.isArray(made) ? made : [made]) as readonly Duplex[]
 }
 
-function notRead({ remote }: StreamContext, flushTimeout: number): CioError {
+function flushTimeoutError({ remote }: StreamContext, flushTimeout: number): CioError {
   return new CioError(
     'ERR_CIO_FLUSH_TIMEOUT',
-    `${remote} did not read what was written within ${flushTimeout} ms`,
+    `${remote} did not read the data sent to it within ${flushTimeout} ms`,
     { fault: 'remote' },
   )
 }

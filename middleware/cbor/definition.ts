@@ -1,23 +1,24 @@
-/** Reading how a record is defined, in the one form that cbor-x writes. */
+/** Reads record definitions, in the one form that cbor-x writes. */
 
-/** The tag of a definition, and the first one of a record. */
+/** The tag of a record definition, and the first tag of a record. */
 export const definition = 0xdfff
 export const firstRecord = 0xe000
-// cbor-x keeps records by 13 bits of their tags; those from here on are of its other tags.
-const mostRecords = 0x1ff9
+// cbor-x identifies records by 13 bits of their tags; it uses the tags from here on for other
+// purposes.
+const maxRecords = 0x1ff9
 const two32 = 2 ** 32
 const uint16 = 0x19
 const shortest32 = 26
 
-/** The beginning of a record definition: its id and how many keys it has. */
+/** The beginning of a record definition: its id and its number of keys. */
 export interface Definition {
   readonly id: number
   readonly keys: number
-  /** Where the keys begin. */
+  /** The offset of the first key. */
   readonly from: number
 }
 
-/** The number after a token, in 1, 2, 4 or 8 bytes. */
+/** Reads the number after a token, in 1, 2, 4 or 8 bytes. */
 export function readArgument(bytes: Buffer, at: number, low: number): number {
   if (low === 24) return bytes[at]!
   if (low === 25) return (bytes[at]! << 8) | bytes[at + 1]!
@@ -26,8 +27,9 @@ export function readArgument(bytes: Buffer, at: number, low: number): number {
 }
 
 /**
- * The beginning of a record definition: the tag in three bytes, a list with the id in two bytes and
- * a list of the keys. Undefined if it is of another form; a number says how far it reaches at least.
+ * Reads the beginning of a record definition: the tag in three bytes, a list, the id in two bytes,
+ * and a list of the keys. Returns undefined if it has another form, and a number if more bytes are
+ * needed: the offset up to which to read at least.
  */
 export function readDefinition(
   bytes: Buffer,
@@ -40,13 +42,13 @@ export function readDefinition(
   const { count, from } = items
   if (from + 3 > limit) return from + 3
   const id = bytes.readUInt16BE(from + 1) - firstRecord
-  if (bytes[from] !== uint16 || id < 0 || id >= mostRecords) return undefined
+  if (bytes[from] !== uint16 || id < 0 || id >= maxRecords) return undefined
   const keys = readList(bytes, from + 3, limit)
   if (typeof keys !== 'object') return keys
   return keys.count === count - 2 ? { id, keys: keys.count, from: keys.from } : undefined
 }
 
-/** How many items a list has, and where they begin. */
+/** Reads the header of a list: its number of items, and the offset of the first one. */
 function readList(
   bytes: Buffer,
   at: number,

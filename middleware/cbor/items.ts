@@ -1,4 +1,7 @@
-/** Where CBOR data items end, found without making them, and whether cbor-x may see them. */
+/**
+ * Finds the ends of CBOR data items without decoding them, and checks whether cbor-x may decode
+ * them.
+ */
 
 import { Level, open, openMap } from '../../src/messages/level.ts'
 import {
@@ -14,7 +17,7 @@ import {
 } from './definition.ts'
 import { contentOf, fits, isHashed, isRefused, openFault, simpleFault } from './tags.ts'
 
-/** What is read, of what cbor-x can read. */
+/** Optional features of cbor-x that are enabled. */
 export interface ReadItems {
   readonly records: boolean
   readonly mapsAsObjects: boolean
@@ -31,7 +34,7 @@ const shared = 28
 export class Items<In> extends SelfDelimitingValues<In> {
   readonly #read: ReadItems
   readonly #maxLength: number
-  /** The tag right before, or -1. */
+  /** The tag before the current item, or -1. */
   #tag = none
 
   constructor(format: ValueFormat<In>, read: ReadItems) {
@@ -92,13 +95,16 @@ export class Items<In> extends SelfDelimitingValues<In> {
     }
   }
 
-  /** The native part of cbor-x, which reads texts ahead, fails on this length of any text. */
+  /**
+   * The native part of cbor-x, which reads texts ahead, fails on a text with a length of eight
+   * bytes.
+   */
   #checkText(length: number): void {
     if (length > this.#maxLength) return
     throw this.malformed('has a text whose length takes eight bytes, which is not supported')
   }
 
-  /** Whether cbor-x may see an item where it stands. Returns what it may hold. */
+  /** Checks whether cbor-x may decode an item here. Returns the level of its content. */
   #check(major: number, low: number, argument: number, left: number): number {
     let level: number = major === 5 && !this.#read.mapsAsObjects ? Level.map : Level.any
     const tag = this.#tag
@@ -117,24 +123,24 @@ export class Items<In> extends SelfDelimitingValues<In> {
     return level
   }
 
-  /** Checks what a tag stands around. */
+  /** Checks the content of a tag. */
   #content(tag: number, major: number, low: number, argument: number): number | undefined {
     const { records, mapsAsObjects } = this.#read
     if (records && tag >= firstRecord) {
       const isList = major === 4 && low < 27 && argument === this.record(tag - firstRecord)
       if (isList) return undefined
-      throw this.malformed('has a record with another number of values than its keys')
+      throw this.malformed('has a record with a different number of values than of keys')
     }
-    // cbor-x reads again what refers to itself and is neither an array nor a plain object.
+    // cbor-x reads a value with a cyclic reference twice, unless it is an array or a plain object.
     const isPlain = major === 6 ? records && argument >= definition : major !== 5 || mapsAsObjects
     if (tag === shared && !isPlain) this.readTwice()
     const content = contentOf(tag)
     if (!content) return undefined
     if (fits(content, major, argument)) return content.level
-    throw this.malformed(`has tag ${tag} around what it does not take`)
+    throw this.malformed(`has tag ${tag} around content of the wrong type`)
   }
 
-  /** Checks an item of a level that does not take any. */
+  /** Checks an item of a level that allows only some kinds of items. */
   #member(major: number, low: number, argument: number, left: number): void {
     switch (this.level) {
       case Level.numbers:
@@ -144,7 +150,7 @@ export class Items<In> extends SelfDelimitingValues<In> {
         if (major === 3) return
         throw this.malformed('has an object of a class that is not made of texts')
       case Level.keys:
-        if (major !== 3) throw this.malformed('defines a record by what is not a text')
+        if (major !== 3) throw this.malformed('defines a record with a key that is not a text')
         return this.key(argument)
       case Level.set:
       case Level.map:
@@ -154,9 +160,10 @@ export class Items<In> extends SelfDelimitingValues<In> {
 
   #checkTag(tag: number): void {
     const { records, structuredClone } = this.#read
-    if (isRefused(tag, structuredClone)) throw this.malformed(`has tag ${tag}, which is not read`)
+    if (isRefused(tag, structuredClone))
+      throw this.malformed(`has tag ${tag}, which is not supported`)
     if (tag < firstOfRecords) return
-    // Without records they are tags as any other.
+    // Without records, these are ordinary tags.
     if (!records && tag !== definition) return
     if (tag >= firstRecord && tag <= lastRecord && this.record(tag - firstRecord) !== undefined) {
       return
@@ -165,9 +172,9 @@ export class Items<In> extends SelfDelimitingValues<In> {
     throw this.malformed(`has tag ${tag}, which belongs to records`)
   }
 
-  /** Goes into a record, and into its keys, which come first. */
+  /** Enters the values of a record, and then its keys, which come first. */
   #define(defined: Definition | undefined, left: number): number {
-    if (!defined) throw this.malformed('defines a record in another form than cbor-x does')
+    if (!defined) throw this.malformed('defines a record in a form that cbor-x does not write')
     const { id, keys } = defined
     this.#tag = none
     this.define(id, keys)

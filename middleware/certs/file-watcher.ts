@@ -1,23 +1,28 @@
 /**
- * Looks whether files have changed.
+ * Watches files for changes.
  *
- * By asking for their state again and again, not by `fs.watch`: that holds on to the file that was
- * there, and hears nothing more once another has been renamed into its place, or the link to it or
- * to its directory points elsewhere, as Kubernetes does it. A state is the same whichever way a file
- * was replaced, on any file system, and costs a few microseconds.
+ * It polls the state of the files instead of using `fs.watch`. `fs.watch` watches the inode: it
+ * misses later changes after another file has been renamed into place, or after a link to the file
+ * or to its directory has changed, as Kubernetes does it. Polling works however a file is replaced
+ * and on any file system, and costs a few microseconds.
  */
 
 import { stat } from 'node:fs/promises'
 import { pathsOf } from '../../src/tls/certificates/source.ts'
 
-/** Whether it could be taken up; told not to complain of the same state twice. */
-type TakeUp = (quietly: boolean) => Promise<boolean>
+/**
+ * Applies the change, and resolves to whether it succeeded. `quietly` is true if the same state has
+ * failed and was reported before.
+ */
+type ApplyChange = (quietly: boolean) => Promise<boolean>
 
 export class FileWatch {
   readonly #paths: readonly string[]
   readonly #interval: number
-  /** The state that was taken up, the one that was tried last, and the one that was seen last. */
-  #taken = ''
+  /**
+   * The state that was applied last, the one that was tried last, and the one that was seen last.
+   */
+  #applied = ''
   #tried = ''
   #seen = ''
   #timer: NodeJS.Timeout | undefined
@@ -29,14 +34,14 @@ export class FileWatch {
     this.#interval = interval
   }
 
-  /** Before they are read: a change in the meantime counts. */
+  /** Call this before the files are read, so that a change in between is detected. */
   async look(): Promise<void> {
-    this.#taken = this.#tried = this.#seen = await this.#state()
+    this.#applied = this.#tried = this.#seen = await this.#state()
   }
 
-  start(takeUp: TakeUp): void {
+  start(apply: ApplyChange): void {
     if (this.#stopped || this.#paths.length === 0) return
-    this.#timer = setTimeout(() => void this.#poll(takeUp), this.#interval)
+    this.#timer = setTimeout(() => void this.#poll(apply), this.#interval)
   }
 
   stop(): void {
@@ -44,19 +49,19 @@ export class FileWatch {
     clearTimeout(this.#timer)
   }
 
-  async #poll(takeUp: TakeUp): Promise<void> {
+  async #poll(apply: ApplyChange): Promise<void> {
     const state = await this.#state()
-    // A key and its certificate come one after the other, and a file in pieces: only once all of
-    // them have stood still for an interval.
+    // A key and its certificate change one after the other, and a file may be written in pieces. So
+    // wait until all of them have stayed the same for an interval.
     const settled = state === this.#seen
     this.#seen = state
-    if (settled && state !== this.#taken && !this.#stopped) {
+    if (settled && state !== this.#applied && !this.#stopped) {
       const quietly = state === this.#tried
       this.#tried = state
-      // What fails is tried again, since not every reason is in the files.
-      if (await takeUp(quietly)) this.#taken = state
+      // Retry a failed state too, because the cause may lie outside the files.
+      if (await apply(quietly)) this.#applied = state
     }
-    this.start(takeUp)
+    this.start(apply)
   }
 
   async #state(): Promise<string> {

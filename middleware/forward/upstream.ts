@@ -1,4 +1,6 @@
-/** Reaching the target: at the least cost for a plain one, and as a client does for any other. */
+/**
+ * Connects to the target: with a plain socket at the least cost, and otherwise as a client does.
+ */
 
 import type { Duplex } from 'node:stream'
 import { createSecureContext } from 'node:tls'
@@ -22,21 +24,21 @@ import type { ForwardTarget } from '../forward.ts'
 
 type Bytes = Uint8Array | string | undefined
 
-/** Options as they are used for every connection to a target. */
+/** The checked options for all connections to a target. */
 interface Prepared {
   readonly options: ConnectOptions
   readonly wantsTls: boolean
-  /** When the files are to be read again, by `performance.now()`. */
+  /** The `performance.now()` after which the files are read again. */
   readonly staleAt: number
 }
 
 /** Milliseconds for which certificates are used before their files are read again. */
 const freshFor = 60_000
 
-/** What connects to the targets of one `forward`. */
+/** Connects to the targets of one `forward`. */
 export class Upstream {
   readonly #connectTimeout: number
-  // What fails is reported once, by the run of the connection that it is for.
+  // The connection that uses the target reports a failure, once.
   readonly #app = new Cio().on('error', () => {})
   readonly #prepared = new WeakMap<ConnectOptions, Prepared>()
 
@@ -44,7 +46,7 @@ export class Upstream {
     this.#connectTimeout = connectTimeout
   }
 
-  /** The connection to a target, which has been sent `bytes` first. */
+  /** Connects to a target, and sends `bytes` first. */
   reach(ctx: ConnectionContext, target: ForwardTarget, bytes: Bytes): Promise<Resettable> {
     // Not async: a plain target costs one promise.
     if (typeof target !== 'object') {
@@ -54,15 +56,16 @@ export class Upstream {
         bytes,
       )
     }
-    if (isDuplex(target)) return sent({ stream: target, socket: null, transport: target }, bytes)
-    if (isContext(target)) return sent(target, bytes)
+    if (isDuplex(target))
+      return withBytesSent({ stream: target, socket: null, transport: target }, bytes)
+    if (isContext(target)) return withBytesSent(target, bytes)
     const prepared = this.#prepared.get(target)
     if (!prepared) return this.#prepare(target).then((made) => this.#connect(ctx, made, bytes))
     if (prepared.staleAt < performance.now()) this.#refresh(ctx, target, prepared)
     return this.#connect(ctx, prepared, bytes)
   }
 
-  /** Reads and checks certificates, and makes a context of them, once for each object of options. */
+  /** Reads and checks certificates, and creates a secure context, once for each options object. */
   async #prepare(target: ConnectOptions): Promise<Prepared> {
     const given = { connectTimeout: this.#connectTimeout, ...target }
     checkOptions('connect', given)
@@ -79,7 +82,10 @@ export class Upstream {
     return prepared
   }
 
-  /** Reads them anew beside the connections; where something is wrong, the old ones stay. */
+  /**
+   * Reads the certificates again in the background; if something is wrong, the old ones stay in
+   * use.
+   */
   #refresh(ctx: ConnectionContext, target: ConnectOptions, old: Prepared): void {
     this.#prepared.set(target, { ...old, staleAt: performance.now() + freshFor })
     this.#prepare(target).catch((thrown: unknown) => reportError(ctx.app, asError(thrown), ctx))
@@ -108,8 +114,8 @@ export class Upstream {
       client.attach(dialed.stream)
       client.options = dialed.options
       dialed.stream.once('close', () => options.signal?.removeEventListener('abort', end))
-      // Not before it is sent: the handshake takes the socket over.
-      if (bytes !== undefined) await written(client.stream, bytes)
+      // The handshake takes over the socket, so the bytes must be sent before it.
+      if (bytes !== undefined) await writeBytes(client.stream, bytes)
       if (prepared.wantsTls) await handshake(client)
       return client
     } catch (thrown) {
@@ -145,15 +151,15 @@ function contextOf(options: ConnectOptions): NonNullable<ConnectOptions['secureC
   return options.secureContext ?? createSecureContext({ ...(options as object), secureOptions })
 }
 
-/** A stream that somebody else has made: what it is destroyed by may be an error that lets it live. */
-function sent(reached: Resettable, bytes: Bytes): Promise<Resettable> {
+/** A stream that another caller created: destroy it on `error`, which may leave it open. */
+function withBytesSent(reached: Resettable, bytes: Bytes): Promise<Resettable> {
   const { stream } = reached
   stream.on('error', (error) => stream.destroy(error))
   if (bytes !== undefined) stream.write(bytes)
   return Promise.resolve(reached)
 }
 
-function written(stream: Duplex, bytes: Uint8Array | string): Promise<void> {
+function writeBytes(stream: Duplex, bytes: Uint8Array | string): Promise<void> {
   return new Promise((resolve, reject) => {
     stream.write(bytes, (error) => (error ? reject(error) : resolve()))
   })

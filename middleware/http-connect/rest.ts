@@ -1,8 +1,11 @@
-/** What a stream receives after a response, given to a parser of Node's once more. */
+/** The bytes that a stream receives after a response, for another HTTP parser of Node. */
 
 import { Duplex } from 'node:stream'
 
-/** The rest of what a stream receives, for another parser; what is written was sent already. */
+/**
+ * A stream of the remaining input, for another parser. It discards writes, because the request was
+ * sent already.
+ */
 export class Rest extends Duplex {
   readonly #stream: Duplex
   readonly #take = (chunk: Buffer): void => void this.push(chunk)
@@ -15,10 +18,10 @@ export class Rest extends Duplex {
     stream.on('data', this.#take).on('end', this.#end).on('close', this.#end)
   }
 
-  /** Lets go of the stream; what came behind the response. */
+  /** Detaches from the stream; returns the bytes after the response. */
   release(head: Buffer): Buffer {
     this.#stream.off('data', this.#take).off('end', this.#end).off('close', this.#end).pause()
-    // As Node leaves it after CONNECT: it flows when somebody listens.
+    // As Node leaves it after CONNECT: it flows when a listener is attached.
     Object.assign(this.#stream, { readableFlowing: null })
     const left = this.read() as Buffer | null
     return left ? Buffer.concat([head, left]) : head

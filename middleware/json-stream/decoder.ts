@@ -1,4 +1,6 @@
-/** Bytes in, JSON values out, each as it completes; bounded in bytes and in depth. */
+/**
+ * Decodes bytes to JSON values, each as soon as it is complete, with limits on length and depth.
+ */
 
 import {
   type ParsedElementInfo,
@@ -18,21 +20,21 @@ import {
 import type { Decoder } from '../../src/messages/messages.ts'
 import { Input } from './input.ts'
 
-/** Bounds of a {@link ValueDecoder}. */
+/** Limits of a {@link ValueDecoder}. */
 export interface Bounds {
   readonly maxLength: number
   readonly maxDepth: number
 }
 
-/** Makes a message of a value, and of the keys that lead to it from the root. */
+/** Creates a message from a value, and from the keys that lead to it from the root. */
 export type Found<In> = (value: unknown, keys: readonly (string | number)[]) => In
 
 const owner = 'jsonStream'
 const quotes = 2
-// The state of the tokenizer in which no token has begun.
+// The state of the tokenizer between two tokens.
 const between = 0
 
-/** What the parser holds of a value that has begun. */
+/** The incomplete value that the parser holds. */
 class Begun extends PartialMessage {
   held = 0
 
@@ -42,8 +44,8 @@ class Begun extends PartialMessage {
 }
 
 /**
- * Finds the values at given paths, in the notation of the parser: `$` is the root, `$.items.*`
- * each item. All others are forgotten as soon as they are complete.
+ * Finds the values at given paths, in the notation of the parser: `$` is the root, `$.items.*` each
+ * item. It drops all other values as soon as they are complete.
  */
 export class ValueDecoder<In> implements Decoder<In> {
   readonly remainder: Begun = new Begun()
@@ -55,19 +57,19 @@ export class ValueDecoder<In> implements Decoder<In> {
   /** How many bytes the tokenizer has seen. */
   #position = 0
   #depth = 0
-  /** The depth of the outermost value that is kept whole, 0 if none is; and where it begins. */
+  /** The depth of the outermost value that is kept whole (0 if there is none), and its offset. */
   #keptDepth = 0
   #keptFrom = 0
-  /** Bytes of the keys that lead to what is not kept, at each level of it. */
+  /** The total length of the keys on the path, at each level outside a kept value. */
   readonly #keys: number[] = []
   #rootFrom = 0
 
   constructor(paths: readonly string[], bounds: Bounds, found: Found<In>) {
     this.#bounds = bounds
-    // The parser's own would drop U+FEFF wherever a piece of a text begins with it.
+    // The parser's own decoder would drop a U+FEFF at the beginning of any piece of a text.
     const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
     Object.assign(this.#tokenizer['bufferedString'], { decoder })
-    // It would pass over a byte order mark of its own after the one that is passed over here.
+    // Otherwise the tokenizer would skip a second byte order mark after the one that `Input` skips.
     Object.assign(this.#tokenizer, { state: between })
     this.#parser = new TokenParser({ paths: [...paths], keepStack: false, separator: '' })
     this.#parser.onValue = ({ value, key, stack }: ParsedElementInfo) => {
@@ -83,8 +85,8 @@ export class ValueDecoder<In> implements Decoder<In> {
     if (!bytes) throw syntaxError(owner, 'is not JSON', 0, '')
     const { maxLength } = this.#bounds
     for (let at = 0; at < bytes.length;) {
-      // No further than where what is under way would be too long: so it is refused for the same
-      // reason wherever it was cut.
+      // Stop where the current value would be too long, so that the error does not depend on how
+      // the input is split.
       const room = maxLength + 1 - (this.#position - this.#from)
       const piece = room < bytes.length - at ? bytes.subarray(at, at + room) : bytes.subarray(at)
       this.#attempt(() => this.#tokenizer.write(piece))
@@ -114,12 +116,12 @@ export class ValueDecoder<In> implements Decoder<In> {
     return (this.#tokenizer['state'] as number) !== between
   }
 
-  /** Where the token under way begins, or the byte that belongs to none is. */
+  /** The offset of the current token, or of the byte outside a token. */
   get #tokenFrom(): number {
     return Math.max(0, this.#tokenizer['offset'] as number)
   }
 
-  /** Where what is under way begins, of which the length is bounded. */
+  /** The offset of the current value or token, whose length is limited. */
   get #from(): number {
     if (this.#keptDepth > 0) return this.#keptFrom
     return this.#inToken ? this.#tokenFrom : this.#position
@@ -149,7 +151,7 @@ export class ValueDecoder<In> implements Decoder<In> {
       this.#keptDepth = this.#depth
       this.#keptFrom = info.offset
     }
-    // Of what is not kept, the keys that lead to here are.
+    // Outside a kept value, only the keys on the path are kept.
     this.#keys.push((this.#keys.at(-1) ?? 0) + String(outer.key ?? '').length)
     if (this.#keys.at(-1)! > maxLength) throw this.#messageTooLong()
   }
@@ -171,7 +173,10 @@ export class ValueDecoder<In> implements Decoder<In> {
     if (byteLength + escaped + more > this.#bounds.maxLength) throw this.#messageTooLong()
   }
 
-  /** Runs the parser, whose messages quote what the peer sent, uncut. */
+  /**
+   * Runs the parser. Its messages quote the input of the peer at full length, so `syntaxError`
+   * shortens them.
+   */
   #attempt(parse: () => void): void {
     try {
       parse()

@@ -1,24 +1,27 @@
-/** The bytes before the parser: a byte order mark at their beginning, and whether they are UTF-8. */
+/** Prepares bytes for the parser: skips a byte order mark, and checks UTF-8. */
 
 const byteOrderMark = [0xef, 0xbb, 0xbf]
 
-/** What comes over one connection. */
+/** The input of one connection. */
 export class Input {
   readonly #utf8 = new TextDecoder('utf-8', { fatal: true })
   #seen = 0
   #isOver = false
 
-  /** How many bytes of a byte order mark have been passed over. */
+  /** How many bytes of a byte order mark have been skipped. */
   get passedOver(): number {
     return this.#seen
   }
 
-  /** Whether the mark has begun and not ended. */
+  /** Whether a byte order mark has begun and is incomplete. */
   get isWithinMark(): boolean {
     return this.#seen > 0 && !this.#isOver
   }
 
-  /** The chunk without a mark, as other readers of JSON have it; undefined if that is cut off. */
+  /**
+   * The chunk without a byte order mark, as other JSON parsers treat it; undefined if the mark is
+   * broken.
+   */
   take(chunk: Buffer): Buffer | undefined {
     let at = 0
     while (!this.#isOver && at < chunk.length) {
@@ -34,7 +37,7 @@ export class Input {
     return at === 0 ? chunk : chunk.subarray(at)
   }
 
-  /** Whether it is UTF-8 so far; a character may be under way. */
+  /** Whether the input is UTF-8 so far; the last character may be incomplete. */
   isUtf8(bytes: Buffer): boolean {
     try {
       this.#utf8.decode(bytes, { stream: true })

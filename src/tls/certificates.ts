@@ -1,4 +1,4 @@
-/** What `certs` gives to Node: read, and checked. */
+/** Reads and checks the TLS material that `certs` passes to Node. */
 
 import type { SecureContextOptions } from 'node:tls'
 import type { EvictOptions } from '../lifecycle/evict.ts'
@@ -23,21 +23,21 @@ import {
   loadAll,
 } from './certificates/source.ts'
 
-/** Keys, certificates, and who is trusted. Paths are relative to the working directory. */
+/** Keys, certificates and trusted CAs. Paths are relative to the working directory. */
 export interface CertFilesOptions {
   /** Private keys, in PEM. */
   readonly key?: KeySources
   /** Certificates, in PEM, each followed by its intermediates; one for each key. */
   readonly cert?: Sources
-  /** Whose certificates are trusted, in PEM. Without it, those that come with Node. */
+  /** Trusted CA certificates, in PEM. Without it, Cio trusts the CAs that come with Node. */
   readonly ca?: Sources
   /** Keys with their certificates, in PKCS#12. */
   readonly pfx?: KeySources
   /** Revocation lists, in PEM: one for each CA of a chain. */
   readonly crl?: Sources
-  /** Diffie-Hellman parameters, in PEM, or `'auto'`. Only servers before TLS 1.3 have a use for it. */
+  /** Diffie-Hellman parameters, in PEM, or `'auto'`. Used only by servers before TLS 1.3. */
   readonly dhparam?: CertSource
-  /** Of all keys and PKCS#12 files that bring none of their own. */
+  /** The passphrase of all keys and PKCS#12 files without their own. */
   readonly passphrase?: string
   /** Another name of `key`, from cio 0.5. */
   readonly private?: KeySources
@@ -50,25 +50,26 @@ export interface CertFilesOptions {
 /** Keys and certificates of a server, and how they change while it runs. */
 export interface CertificateOptions extends CertFilesOptions, EvictOptions {
   /**
-   * Keys and certificates by the host name that a client asks for. `*.example` is for one label in
-   * place of the star; an exact name goes before it. What has no `ca` of its own trusts whom the
-   * server trusts.
+   * Keys and certificates by the host name that a client requests (SNI). `*.example` matches one
+   * label in place of the star; an exact name takes precedence. A name without its own `ca` trusts
+   * the CAs of the server.
    */
   readonly sni?: Readonly<Record<string, CertFilesOptions>>
   /**
-   * Refuses who asks for a name that `sni` does not have, or for none, in place of presenting the
-   * certificate of the server.
+   * Rejects a client that requests a name not in `sni`, or no name, instead of presenting the
+   * server's default certificate.
    *
    * @default false
    */
   readonly strictSni?: boolean
   /**
-   * Looks whether a file has changed, and reloads: every second, or every so many milliseconds.
+   * Hot reload: checks whether a file has changed, and reloads. `true` checks every second; a
+   * number is the interval in milliseconds.
    *
    * @default false
    */
   readonly watch?: boolean | number
-  /** A signal of the operating system that reloads, such as `'SIGHUP'`. */
+  /** A signal of the operating system that reloads the files, such as `'SIGHUP'`. */
   readonly reloadSignal?: NodeJS.Signals
 }
 
@@ -82,9 +83,9 @@ export type CertsMaterial = Pick<
 >
 
 /**
- * Reads and checks what `certs` is given.
+ * Reads and checks the options of `certs`.
  *
- * @throws `ERR_CIO_CERTIFICATE`, and `ERR_CIO_OPTION` for a value of no kind that is known
+ * @throws `ERR_CIO_CERTIFICATE`, and `ERR_CIO_OPTION` for a value of an unsupported type
  */
 export async function loadCerts(sources: CertFilesOptions): Promise<CertsMaterial> {
   const { passphrase, dhparam } = sources

@@ -27,7 +27,7 @@ import {
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 
-/** Visits a server of one's own, and waits until its side is over too. */
+/** Connects to its own server, and waits until the server side has closed too. */
 async function meet(
   t: ExecutionContext,
   app: Cio,
@@ -41,11 +41,11 @@ async function meet(
 }
 
 interface Row {
-  /** What is presented, as the subject of the title. */
+  /** The presented certificate, as the subject of the title. */
   readonly what: string
-  /** The base name of its files; none presents nothing. */
+  /** The base name of its files; without it, the client presents no certificate. */
   readonly file?: string
-  /** The greeting of who comes in. */
+  /** The greeting for an admitted client. */
   readonly said?: string
   readonly options?: ListenOptions
 }
@@ -119,7 +119,7 @@ for (const version of versions) {
   for (const rejectUnauthorized of [true, false]) {
     const conditions = `${version}, rejectUnauthorized: ${rejectUnauthorized}`
     for (const { what, file, options } of admitted) {
-      test(`${what} comes in, resumed as well (${conditions})`, async (t) => {
+      test(`${what} is admitted, resumed as well (${conditions})`, async (t) => {
         const { full, resumed, told } = await meetTwice(
           t,
           file,
@@ -132,7 +132,7 @@ for (const version of versions) {
       })
     }
     for (const { what, file, options } of refused) {
-      test(`${what} is turned away, resumed as well (${conditions})`, async (t) => {
+      test(`${what} is rejected, resumed as well (${conditions})`, async (t) => {
         const { full, resumed, told } = await meetTwice(
           t,
           file,
@@ -141,7 +141,7 @@ for (const version of versions) {
         )
         t.is(full.said, '')
         t.is(resumed.said, '')
-        // Otherwise the second visit would prove nothing about resumed sessions.
+        // Otherwise the second connection would prove nothing about resumed sessions.
         t.true(resumed.resumed)
         t.deepEqual(
           told.reject.map((error) => (error as { code?: string }).code),
@@ -155,7 +155,10 @@ for (const version of versions) {
   }
 }
 
-/** A visit in full and one by a session; the tickets are those of a server that admits everybody. */
+/**
+ * One connection with a full handshake and one that resumes its session; the tickets come from a
+ * server that admits every client.
+ */
 async function meetTwice(
   t: ExecutionContext,
   file: string | undefined,
@@ -177,7 +180,7 @@ async function meetTwice(
     ...(file && loaded(file)),
     minVersion: version,
     maxVersion: version,
-    // Or the client cannot load its SHA-1.
+    // Otherwise the client cannot load its SHA-1 certificate.
     ciphers: 'DEFAULT@SECLEVEL=0',
   }
   const full = await meet(t, app, server, client)
@@ -197,7 +200,7 @@ test('a common name of 64 KiB fails its handshake, and the server goes on', asyn
   t.deepEqual(told.error, [])
 })
 
-test('who is taken off the list is turned away when it resumes its session', async (t) => {
+test('a client that is removed from the list is rejected when it resumes its session', async (t) => {
   const allowed = new Set(['alice'])
   const app = new Cio()
     .useConnection(allowList((peer) => allowed.has(peer.name ?? '')))
@@ -217,7 +220,7 @@ for (const version of versions) {
     ['a revocation list', { crl: path('revoked.crl') }],
     ['another CA in place of its own', { ca: path('other.crt') }],
   ] as const) {
-    test(`a ticket is of no use to a server that has ${what}, with the same ticket keys (${version})`, async (t) => {
+    test(`a server that has ${what} does not accept a ticket, with the same ticket keys (${version})`, async (t) => {
       const ticketKeys = randomBytes(48)
       const client = { ...loaded('revoked'), maxVersion: version }
       const before = await serve(t, new Cio().useConnection(writeGreeting), {
@@ -235,7 +238,7 @@ for (const version of versions) {
   }
 }
 
-test('the reason tells the address, the chain error and the claimed subject, marked unverified', async (t) => {
+test('the reason names the address, the chain error and the claimed subject, marked unverified', async (t) => {
   const app = new Cio().useConnection(allowList(['alice']))
   const told = recordEvents(app)
   const server = await serve(t, app, { ...mutual, rejectUnauthorized: false })
@@ -247,7 +250,7 @@ test('the reason tells the address, the chain error and the claimed subject, mar
   )
 })
 
-test('what a peer calls itself is escaped and cut in the reason', async (t) => {
+test('the name that a peer claims is escaped and shortened in the reason', async (t) => {
   const app = new Cio().useConnection(allowList(['alice']))
   const told = recordEvents(app)
   const server = await serve(t, app, mutual)
@@ -257,13 +260,13 @@ test('what a peer calls itself is escaped and cut in the reason', async (t) => {
   t.true(told.reject[1]!.message.length < 200)
 })
 
-test('an empty list admits nobody', async (t) => {
+test('an empty list admits no client', async (t) => {
   const app = new Cio().useConnection(allowList([])).useConnection(writeGreeting)
   const server = await serve(t, app, mutual)
   t.is((await meet(t, app, server, loaded('alice'))).said, '')
 })
 
-test('a server that asks for no certificate admits nobody', async (t) => {
+test('a server that requests no certificate admits no client', async (t) => {
   const app = new Cio()
     .useConnection(mayBringTls)
     .useConnection(allowList(['alice']))
@@ -274,7 +277,7 @@ test('a server that asks for no certificate admits nobody', async (t) => {
   t.is(told.reject.length, 1)
 })
 
-test('a server without TLS admits nobody', async (t) => {
+test('a server without TLS admits no client', async (t) => {
   const app = new Cio()
     .useConnection(mayBringTls)
     .useConnection(allowList(/./))
@@ -287,7 +290,7 @@ test('a server without TLS admits nobody', async (t) => {
   t.like(told.reject, [{ code: 'ERR_CIO_REJECTED' }])
 })
 
-test('a Unix socket admits nobody', async (t) => {
+test('a Unix socket admits no client', async (t) => {
   const app = new Cio()
     .useConnection(mayBringTls)
     .useConnection(allowList(/./))
@@ -304,7 +307,7 @@ test('a Unix socket admits nobody', async (t) => {
 })
 
 for (const version of ['-tls1_2', '-tls1_3']) {
-  test(`openssl s_client ${version} comes in as alice, and not as others`, async (t) => {
+  test(`openssl s_client ${version} is admitted as alice, and not as others`, async (t) => {
     const app = new Cio().useConnection(allowList(['alice'])).useConnection(writeGreeting)
     const told = recordEvents(app)
     const server = await serve(t, app, mutual)
@@ -329,7 +332,7 @@ for (const version of ['-tls1_2', '-tls1_3']) {
   })
 }
 
-// On a client, the list is about the server.
+// On a client, the list checks the server.
 
 async function bareServer(t: ExecutionContext, name: string): Promise<number> {
   const server = createServer(loaded(name), (socket) => {
@@ -358,7 +361,7 @@ test('a client admits a server by its name', async (t) => {
   t.deepEqual(client.peer?.names.dns, ['localhost'])
 })
 
-test('a client turns away a server of another name, though its host name is right', async (t) => {
+test('a client rejects a server with another name, even if its host name is correct', async (t) => {
   const port = await bareServer(t, 'server')
   const app = new Cio().useClient(allowList(['second']))
   const told = recordEvents(app)
@@ -373,7 +376,7 @@ for (const [what, file, options] of [
   ['that has expired', 'serverExpired', {}],
   ['that is not yet valid', 'serverFuture', {}],
 ] as const) {
-  test(`a client turns away a server with a certificate ${what}`, async (t) => {
+  test(`a client rejects a server with a certificate ${what}`, async (t) => {
     const port = await bareServer(t, file)
     const app = new Cio()
     const told = recordEvents(app)
@@ -381,7 +384,7 @@ for (const [what, file, options] of [
     t.is(told.reject.length, 1)
   })
 
-  test(`with rejectUnauthorized: false, a client has no peer for a certificate ${what}, and its list refuses it`, async (t) => {
+  test(`with rejectUnauthorized: false, a client has no peer for a certificate ${what}, and its list rejects it`, async (t) => {
     const port = await bareServer(t, file)
     const lax = { ...options, rejectUnauthorized: false }
     t.is((await connectTo(t, new Cio(), port, lax)).peer, null)
@@ -398,7 +401,7 @@ test('a server without a common name is admitted by its DNS name', async (t) => 
   await t.throwsAsync(connectTo(t, byName, port), { code: 'ERR_CIO_REJECTED' })
 })
 
-test('a client without TLS admits nobody', async (t) => {
+test('a client without TLS admits no server', async (t) => {
   const server = await serve(t, new Cio())
   const app = new Cio().useClient(mayBringTls).useClient(allowList(/./))
   await t.throwsAsync(app.connect({ port: server.port, host: '127.0.0.1' }), {
@@ -406,7 +409,7 @@ test('a client without TLS admits nobody', async (t) => {
   })
 })
 
-test('an unknown option is refused when the list is made', (t) => {
+test('an unknown option is rejected when the list is created', (t) => {
   t.throws(() => allowList(['alice'], { rejectClient: () => {} } as object), {
     code: 'ERR_CIO_OPTION',
     message: /allowList: `rejectClient`/,
@@ -420,7 +423,7 @@ for (const [what, who] of [
   ['an array in an array', [['alice']]],
   ['a null in an array', ['alice', null]],
 ] as const) {
-  test(`a list of ${what} is refused when it is made`, (t) => {
+  test(`a list of ${what} is rejected when it is created`, (t) => {
     t.throws(() => allowList(who as unknown as string[]), { code: 'ERR_CIO_OPTION' })
   })
 }

@@ -112,7 +112,7 @@ const strangeRecords: Record<string, string> = {
   'a tag of the same 13 bits': 'd9dfff 83 19e000 81 6161 01 da00010000 81 01',
 }
 for (const [name, text] of Object.entries(strangeRecords)) {
-  test(`${name} is refused before cbor-x sees it`, async (t) => {
+  test(`${name} is rejected before cbor-x sees it`, async (t) => {
     const bytes = hex(text)
     const { messages, error } = await receive(t, withRecords(), [bytes])
     t.is(error?.code, 'ERR_CIO_SYNTAX')
@@ -129,7 +129,9 @@ test('records are off by default, both ways', async (t) => {
   t.deepEqual(Buffer.concat(await socket.toArray()), hex('b90001 6161 01'))
 })
 
-/** What cbor-x would convert, copy or set aside memory for, out of proportion to its length. */
+/**
+ * Input that cbor-x would convert, copy or allocate memory for, out of proportion to its length.
+ */
 const strangeTags: Record<string, string> = {
   'a bigint of a typed array': 'c2 d840 4401020304',
   'a bigint of a list': 'c2 820102',
@@ -146,14 +148,14 @@ const strangeTags: Record<string, string> = {
   'shared data': 'da53687264 00',
 }
 for (const [name, text] of Object.entries(strangeTags)) {
-  test(`${name} is refused before cbor-x sees it`, async (t) => {
+  test(`${name} is rejected before cbor-x sees it`, async (t) => {
     const { error } = await receive(t, cbor({ structuredClone: true }), [hex(text)])
     t.is(error?.code, 'ERR_CIO_SYNTAX')
     t.is(error?.cause, undefined)
   })
 }
 
-test('a simple value is said to be well-formed and not supported (RFC 8949, 3.3)', async (t) => {
+test('a simple value is reported as well-formed and not supported (RFC 8949, 3.3)', async (t) => {
   for (const text of ['f0', 'f8ff', 'e0', '81f820']) {
     const { error } = await receive(t, cbor(), [hex(text)])
     t.is(error?.code, 'ERR_CIO_SYNTAX')
@@ -166,7 +168,7 @@ test('a simple value is said to be well-formed and not supported (RFC 8949, 3.3)
   }
 })
 
-test('a text whose length takes eight bytes is refused before the native part of cbor-x fails on it', async (t) => {
+test('a text whose length takes eight bytes is rejected before the native part of cbor-x fails on it', async (t) => {
   for (const before of ['', '65c3a9e29883']) {
     const bytes = hex(`${before} 7b0000000000000001 61`)
     for (let cut = 0; cut < bytes.length; cut++) {
@@ -179,13 +181,13 @@ test('a text whose length takes eight bytes is refused before the native part of
   }
 })
 
-test('a break after the key of a map is refused by the scanner', async (t) => {
+test('a break after the key of a map is rejected by the scanner', async (t) => {
   const { error } = await receive(t, cbor(), [hex('bf6161ff')])
   t.is(error?.code, 'ERR_CIO_SYNTAX')
   t.is(error?.cause, undefined)
 })
 
-test('a set or map of many numbers of one hash is refused', async (t) => {
+test('a set or map of many numbers with the same hash is rejected', async (t) => {
   const same = Array.from({ length: 20_000 }, (_, index) => (BigInt(index) << 64n) | 1n)
   const set = Buffer.from(plain.encode(new Set(same)))
   const map = Buffer.from(plain.encode(new Map(same.map((key) => [key, 1]))))
@@ -200,14 +202,14 @@ test('a set or map of many numbers of one hash is refused', async (t) => {
   }
 })
 
-test('a set or map may be large in texts and in small numbers', async (t) => {
+test('a set or map may have many texts and many small numbers', async (t) => {
   const numbers = Array.from({ length: 20_000 }, (_, index) => index)
   const sent = [new Set(numbers.map(String)), new Set(numbers), new Map(numbers.map((n) => [n, n]))]
   const bytes = Buffer.concat(sent.map((value) => Buffer.from(plain.encode(value))))
   t.deepEqual(await receive(t, cbor(), [bytes]), { messages: sent, error: undefined })
 })
 
-test('values that are shared are those of their own item, wherever the input is cut', async (t) => {
+test('shared values belong to their own item, wherever the input is split', async (t) => {
   const encoder = new Encoder({ structuredClone: true, useRecords: false })
   const shared = (id: number): Buffer => {
     const own = { id }
@@ -225,7 +227,7 @@ test('values that are shared are those of their own item, wherever the input is 
   }
 })
 
-test('shared values that cbor-x reads twice are not nested without end', async (t) => {
+test('the nesting of shared values that cbor-x reads twice is limited', async (t) => {
   const level = Buffer.from([0xd8, 28, 0xd9, 1, 2, 0x82, 0xd8, 29, 0])
   const bytes = Buffer.concat([...Array<Buffer>(30).fill(level), Buffer.from([0])])
   const { error } = await receive(t, cbor({ structuredClone: true }), [bytes])
@@ -233,14 +235,14 @@ test('shared values that cbor-x reads twice are not nested without end', async (
   t.is(error?.cause, undefined)
 })
 
-test('records that are defined anew and compiled each time are refused', async (t) => {
+test('records that are redefined and compiled each time are rejected', async (t) => {
   const one = hex(`d9dfff 83 19e000 81 6161 01${'d9e000 81 01'.repeat(4)}`)
   const { error } = await receive(t, withRecords(), [Buffer.concat(Array<Buffer>(2_000).fill(one))])
   t.is(error?.code, 'ERR_CIO_SYNTAX')
   t.is(error?.cause, undefined)
 })
 
-test('an option that cbor does not know is refused', (t) => {
+test('an option that cbor does not know is rejected', (t) => {
   t.throws(() => cbor({ keyMap: { a: 1 } } as object), { code: 'ERR_CIO_OPTION' })
 })
 
@@ -260,7 +262,7 @@ test('without records it is plain CBOR, both ways', async (t) => {
   t.is(error?.code, 'ERR_CIO_SYNTAX')
 })
 
-test('bigints, dates, bytes, maps, sets and undefined come through', async (t) => {
+test('bigints, dates, bytes, maps, sets and undefined are decoded', async (t) => {
   const sent = [
     2n ** 64n,
     -(2n ** 70n),
@@ -295,7 +297,7 @@ addExtension<Point, [number, object]>({
   decode: ([x]) => new Point(x),
 })
 
-test('tags of one’s own come through wherever they are cut, unknown ones as a Tag', async (t) => {
+test('registered tags are decoded wherever they are split, unknown ones as a Tag', async (t) => {
   const sent = [new Point(1), [new Point(3), 'x'], new Tag(5, 1_234)]
   const encoder = new Encoder({ sequential: true })
   const bytes = Buffer.concat(sent.map((value) => Buffer.from(encoder.encode(value))))
@@ -309,7 +311,7 @@ test('tags of one’s own come through wherever they are cut, unknown ones as a 
   }
 })
 
-test('items of indefinite length come through wherever they are cut', async (t) => {
+test('items of indefinite length are decoded wherever they are split', async (t) => {
   const bytes = Buffer.from([0x9f, 1, 0xbf, 0x61, 0x61, 0x9f, 0xff, 0xff, 0x82, 2, 3, 0xff, 4])
   for (let cut = 1; cut < bytes.length; cut++) {
     const { messages, error } = await receive(t, cbor(), [
@@ -321,7 +323,7 @@ test('items of indefinite length come through wherever they are cut', async (t) 
   }
 })
 
-test('long bytes after a bigint that was cut are no bigint', async (t) => {
+test('long bytes after a bigint that was split are not a bigint', async (t) => {
   const long = Buffer.alloc(2_000, 1)
   const rest = Buffer.concat([Buffer.from([0x41, 5]), Buffer.from(plain.encode(long))])
   const { messages, error } = await receive(t, cbor(), [Buffer.from([0xc2]), rest])
@@ -329,7 +331,7 @@ test('long bytes after a bigint that was cut are no bigint', async (t) => {
   t.deepEqual(messages, [5n, long])
 })
 
-test('what is malformed is told as such, also where the input ends before more of it was due', async (t) => {
+test('malformed input is reported as such, even if the input ends before the rest of the item', async (t) => {
   // An array of 40 items, the first of which has a reserved length.
   const { error } = await receive(t, cbor(), [Buffer.from([0x98, 40]), Buffer.from([0x1c])])
   t.is(error?.code, 'ERR_CIO_SYNTAX')
@@ -342,6 +344,6 @@ test('a key named __proto__ changes no prototype', async (t) => {
   t.false('polluted' in {})
 })
 
-test('an option out of its range is refused when it is made', (t) => {
+test('an option out of its range is rejected when it is created', (t) => {
   t.throws(() => cbor({ maxDepth: 0 }), { code: 'ERR_CIO_OPTION', message: /maxDepth/ })
 })

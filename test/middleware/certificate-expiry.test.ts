@@ -15,7 +15,7 @@ import { nextEvent } from '../support/transports.ts'
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 const second = 1_000
 
-/** A client's certificate that is good until a time, in whole seconds. */
+/** A client certificate that is valid until a time, in whole seconds. */
 function until(t: ExecutionContext, time: number): ConnectionOptions {
   const directory = mkdtempSync(join(tmpdir(), 'cio-expire-'))
   t.teardown(() => rmSync(directory, { recursive: true }))
@@ -27,7 +27,7 @@ function until(t: ExecutionContext, time: number): ConnectionOptions {
   }
 }
 
-/** The end of the next second that leaves time for a handshake. */
+/** The end of the next second that leaves enough time for a handshake. */
 const soon = (): number => Math.ceil((Date.now() + second) / second) * second
 
 async function open(t: ExecutionContext, options: CertificateExpiryOptions = {}) {
@@ -52,7 +52,7 @@ test('a connection is asked to finish when the certificate of its peer expires',
   t.is(told.remoteError.length, 1)
 })
 
-test('a connection may be dealt with before, and cut at once', async (t) => {
+test('a connection may be closed before the expiry, and at once', async (t) => {
   const hour = 60 * 60 * second
   const { app, told, server } = await open(t, { margin: hour, revoked: 'destroy' })
   const over = nextEvent(app, 'close')
@@ -61,8 +61,8 @@ test('a connection may be dealt with before, and cut at once', async (t) => {
   t.like(told.remoteError, [{ code: 'ERR_CIO_EXPIRED' }])
 })
 
-test('a certificate that is good for long leaves its connection alone', async (t) => {
-  // 2^31 ms are less than 25 days; a longer timer of Node's fires after 1 ms.
+test('a certificate that is valid for a long time leaves its connection alone', async (t) => {
+  // 2^31 ms are less than 25 days; Node fires a longer timer after 1 ms.
   const { app, told, server } = await open(t)
   const day = 24 * 60 * 60 * second
   const socket = await connectWith(t, server, until(t, soon() + 100 * day))
@@ -89,14 +89,14 @@ test('a session does not outlive its certificate', async (t) => {
   t.regex(told.reject[0]!.message, /CERT_HAS_EXPIRED/)
 })
 
-test.serial('a clock that is put forward is noticed within an hour', async (t) => {
+test.serial('a clock that is set forward is noticed within an hour', async (t) => {
   const { setTimeout: wait } = globalThis
   const { now } = Date
   const hour = 60 * 60 * second
   t.teardown(() => Object.assign(Date, { now }))
   t.teardown(() => Object.assign(globalThis, { setTimeout: wait }))
   const { app, told, server } = await open(t)
-  // What is set for longer than a test takes is kept, to be called by hand.
+  // A timer longer than a test is kept, to be called by hand.
   const set: [call: () => void, delay: number][] = []
   const keep = (call: () => void, delay: number): unknown => {
     if (delay > 10 * 60 * second) set.push([call, delay])
@@ -114,14 +114,14 @@ test.serial('a clock that is put forward is noticed within an hour', async (t) =
   t.like(told.remoteError, [{ code: 'ERR_CIO_EXPIRED' }])
 })
 
-test('who has no identity is left alone', async (t) => {
+test('a connection without a verified identity is left alone', async (t) => {
   const app = new Cio().useConnection(certificateExpiry()).useConnection(writeGreeting)
   const server = await serve(t, app, { ...mutual, rejectUnauthorized: false })
   t.is((await connectTls(t, server)).said, 'hello nobody')
   t.is((await connectTls(t, server, loaded('expired'))).said, 'hello nobody')
 })
 
-test.serial('no timer is left of a connection that has gone', async (t) => {
+test.serial('a closed connection leaves no timer', async (t) => {
   const { app, server } = await open(t)
   const timers = (): number =>
     process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
@@ -134,7 +134,7 @@ test.serial('no timer is left of a connection that has gone', async (t) => {
   t.true(timers() <= before)
 })
 
-test('options out of their range are refused when it is made', (t) => {
+test('options out of their range are rejected when it is created', (t) => {
   for (const options of [{ margin: -1 }, { revoked: 'stop' }, { drainTimeout: NaN }, { late: 1 }]) {
     t.throws(() => certificateExpiry(options as CertificateExpiryOptions), {
       code: 'ERR_CIO_OPTION',

@@ -1,4 +1,4 @@
-/** What `certs` does while a server runs, and on a client that connects again. */
+/** Hot reload of `certs` on a server, and on a client that reconnects. */
 
 import test, { type ExecutionContext } from 'ava'
 import { execFile } from 'node:child_process'
@@ -28,7 +28,7 @@ for (const [what, way] of [
   ['replaced by a rename', 'byRename'],
   ['replaced by another link, as in Kubernetes,', 'byLink'],
 ] as const) {
-  test(`a pair that is ${what} is taken up, more than once`, async (t) => {
+  test(`a pair that is ${what} is applied, more than once`, async (t) => {
     const files = new LiveFiles(t)
     files[way]('server')
     const { app, told, server } = await open(t, files)
@@ -47,7 +47,7 @@ for (const [what, way] of [
   })
 }
 
-test('a key and its certificate may come one long after the other', async (t) => {
+test('a key and its certificate may change one long after the other', async (t) => {
   const files = new LiveFiles(t)
   files.inPlace('server')
   const { app, told, server } = await open(t, files)
@@ -63,7 +63,7 @@ test('a key and its certificate may come one long after the other', async (t) =>
   t.is(told.error.length, 1)
 })
 
-test('a broken file is told once, and the next good one is taken up', async (t) => {
+test('a broken file is reported once, and the next valid one is applied', async (t) => {
   const files = new LiveFiles(t)
   files.inPlace('server')
   const { app, told, server } = await open(t, files)
@@ -87,13 +87,13 @@ test('a broken file is told once, and the next good one is taken up', async (t) 
   t.is(await presented(t, server), 'second')
 })
 
-test('a file that is written slowly is not taken up before it stands still', async (t) => {
+test('a file that is written slowly is not applied before it is complete', async (t) => {
   const files = new LiveFiles(t)
   files.inPlace('server')
   files.put('ca', 'root.crt')
   const { app, told, server } = await open(t, files, { ca: files.ca, watch: 1_500 })
   const bundle = Buffer.concat([contents('other.crt'), contents('root.crt')])
-  // Half of it is a bundle too, of the wrong CA.
+  // Half of it is also a bundle, of the wrong CA.
   const reloaded = nextEvent(app, 'reload')
   for (let length = 0; length < bundle.length; length += 400) {
     await writeFile(files.ca, bundle.subarray(0, length + 400))
@@ -115,7 +115,7 @@ test('watching is for options of listen as well', async (t) => {
   t.is(await presented(t, server), 'second')
 })
 
-test('what stands still is not read again', async (t) => {
+test('unchanged files are not read again', async (t) => {
   const files = new LiveFiles(t)
   files.inPlace('server')
   const { app } = await open(t, files)
@@ -124,7 +124,7 @@ test('what stands still is not read again', async (t) => {
   t.pass()
 })
 
-test.serial('a signal reloads, and is not listened to once the server is closed', async (t) => {
+test.serial('a signal reloads, and has no listener after the server has closed', async (t) => {
   const files = new LiveFiles(t)
   files.inPlace('server')
   const before = process.listenerCount('SIGHUP')
@@ -132,7 +132,7 @@ test.serial('a signal reloads, and is not listened to once the server is closed'
   t.is(process.listenerCount('SIGHUP'), before + 1)
   files.inPlace('server2')
   const reloaded = nextEvent(app, 'reload')
-  // Not by kill(): a worker thread of AVA's receives no signals.
+  // Not by kill(): AVA's worker threads receive no signals.
   process.emit('SIGHUP', 'SIGHUP')
   await reloaded
   t.is(await presented(t, server), 'second')
@@ -161,7 +161,7 @@ test('a hundred reloads leave no descriptor, timer or listener behind, and littl
 
 // On a client.
 
-test('a client presents its new certificate when it connects again, in a loop too', async (t) => {
+test('a client presents its new certificate when it reconnects, in a loop too', async (t) => {
   const files = new LiveFiles(t)
   files.inPlace('alice')
   const app = new Cio().useConnection(writeGreeting)
@@ -186,7 +186,7 @@ test('a client presents its new certificate when it connects again, in a loop to
   while (names.at(-1) !== 'bob') await nextEvent(app, 'secure')
   t.is(names[0], 'alice')
 
-  // A broken one keeps the last that was good, and the client.
+  // With a broken file, the last valid certificate and the client stay.
   const complained = nextEvent(client, 'error')
   files.put('cert', 'garbage.pem')
   await complained
@@ -195,7 +195,7 @@ test('a client presents its new certificate when it connects again, in a loop to
   t.like(told.error[0], { code: 'ERR_CIO_CERTIFICATE' })
 })
 
-test('options that are out of their range are refused when certs is made', (t) => {
+test('options that are out of their range are rejected when certs is created', (t) => {
   for (const options of [
     { watch: 0 },
     { watch: Infinity },

@@ -1,4 +1,4 @@
-/** What is in a PKCS#12 file, and who is trusted by it: nobody. */
+/** The contents of a PKCS#12 file. No CA in it is trusted. */
 
 import test from 'ava'
 import { execFileSync } from 'node:child_process'
@@ -23,7 +23,7 @@ function openssl(...words: string[]): void {
 
 let files = 0
 
-/** The PKCS#12 file of a name, with more certificates beside its own. */
+/** The PKCS#12 file of a name, with additional certificates. */
 function pfx(name: string, more: readonly Buffer[] = [], options: readonly string[] = []): Buffer {
   const file = join(scratch, String(++files))
   writeFileSync(`${file}.crt`, Buffer.concat([contents(`${name}.crt`), ...more]))
@@ -32,7 +32,7 @@ function pfx(name: string, more: readonly Buffer[] = [], options: readonly strin
   return readFileSync(`${file}.p12`)
 }
 
-/** The CA `other`, as `root` vouches for it. */
+/** The CA `other`, cross-signed by `root`. */
 function crossSigned(): Buffer {
   const file = join(scratch, 'cross')
   writeFileSync(`${file}.ext`, 'basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign')
@@ -52,7 +52,7 @@ function crossSigned(): Buffer {
   return readFileSync(`${file}.crt`)
 }
 
-/** The same with lengths as they come, and strings in pieces, as some programs write it. */
+/** The same with indefinite lengths and split strings, as some programs write it. */
 function asBer(der: Buffer): Buffer {
   const tag = der[0]!
   const long = der[1]! > 0x80 ? der[1]! - 0x80 : 0
@@ -142,7 +142,7 @@ test('the intermediates of a PKCS#12 file follow its certificate, whatever their
   )
 })
 
-/** A server's file, with the whole chain of its own CA. */
+/** The file of a server, with the whole chain of its own CA. */
 const foreign = (): Buffer => pfx('serverOther', [contents('other.crt')])
 const ours = path('root.crt')
 
@@ -167,7 +167,7 @@ const servers: Readonly<Record<string, () => ListenOptions>> = {
 
 for (const [what, options] of Object.entries(servers)) {
   for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
-    test(`whoever has a certificate of the CA in a PKCS#12 file ${what} is nobody (${version})`, async (t) => {
+    test(`a certificate of the CA in a PKCS#12 file ${what} gives no identity (${version})`, async (t) => {
       const app = new Cio().useConnection(writeGreeting)
       const told = recordEvents(app)
       const server = await serve(t, app, options())
@@ -185,7 +185,7 @@ for (const [what, options] of Object.entries(servers)) {
   }
 }
 
-test('a CA of a PKCS#12 file that ours has vouched for counts where the client presents that', async (t) => {
+test('a CA of a PKCS#12 file is accepted if our CA has cross-signed it and the client presents that', async (t) => {
   const cross = crossSigned()
   const app = new Cio().useConnection(writeGreeting)
   recordEvents(app)
@@ -212,7 +212,7 @@ for (const [what, ca] of [
   })
 }
 
-test('a client presents what is in its PKCS#12 file, again after it has reconnected', async (t) => {
+test('a client presents the certificate of its PKCS#12 file, also after it has reconnected', async (t) => {
   const app = new Cio().useConnection(writeGreeting)
   const server = await serve(t, app, { ...identity('server'), ca: ours })
   const said: string[] = []
@@ -231,7 +231,7 @@ test('a client presents what is in its PKCS#12 file, again after it has reconnec
   t.deepEqual(said, ['hello alice', 'hello alice'])
 })
 
-test('a PKCS#12 file is refused where `certs` does not read it', async (t) => {
+test('a PKCS#12 file is rejected if `certs` cannot read it', async (t) => {
   const app = new Cio()
   app.pipelines.server.remove('certs')
   app.pipelines.client.remove('certs')
@@ -242,7 +242,7 @@ test('a PKCS#12 file is refused where `certs` does not read it', async (t) => {
   await t.throwsAsync(app.connect({ ...given, port }), { code: 'ERR_CIO_CERTIFICATE' })
 })
 
-test('a PKCS#12 file beside a certificate with the same kind of key is refused', async (t) => {
+test('a PKCS#12 file beside a certificate with the same type of key is rejected', async (t) => {
   const options = { ...identity('server'), pfx: pfx('alice'), passphrase }
   await t.throwsAsync(loadCerts(options), { code: 'ERR_CIO_CERTIFICATE', message: /same kind/ })
 })

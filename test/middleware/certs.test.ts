@@ -15,7 +15,7 @@ import { writeGreeting, recordEvents, connectTls } from '../support/tls.ts'
 const secret = 'correct-horse'
 const pem = (file: string): string => contents(file).toString()
 
-// What works.
+// Valid material.
 
 const ways: Readonly<Record<string, CertsOptions>> = {
   paths: identity('server'),
@@ -72,8 +72,8 @@ const ways: Readonly<Record<string, CertsOptions>> = {
   'several CAs': { ...identity('server'), ca: [path('root.crt'), contents('other.crt')] },
 }
 for (const [what, options] of Object.entries(ways)) {
-  test(`a server takes ${what}, by certs() and by listen()`, async (t) => {
-    // A CA alone would ask the visitor for a certificate.
+  test(`a server accepts ${what}, by certs() and by listen()`, async (t) => {
+    // A CA alone would request a certificate from the client.
     const requestCert = false
     const registered = new Cio().useServer(certs(options)).useConnection(writeGreeting)
     t.is((await connectTls(t, await serve(t, registered, { requestCert }))).said, 'hello nobody')
@@ -85,7 +85,7 @@ for (const [what, options] of Object.entries(ways)) {
   })
 }
 
-test('a server of several kinds of key presents what the client can verify', async (t) => {
+test('a server with several types of key presents a certificate that the client can verify', async (t) => {
   const app = new Cio().useConnection(writeGreeting)
   const server = await serve(t, app, ways['pairs of several kinds of key'])
   for (const ciphers of ['ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256']) {
@@ -102,7 +102,7 @@ const clientWays: Readonly<Record<string, CertsOptions>> = {
   },
 }
 for (const [what, options] of Object.entries(clientWays)) {
-  test(`a client takes ${what}, by certs() and by connect()`, async (t) => {
+  test(`a client accepts ${what}, by certs() and by connect()`, async (t) => {
     const greeter = new Cio().useConnection(writeGreeting)
     const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
     const { port } = await serve(t, greeter, mutual)
@@ -123,12 +123,12 @@ for (const [what, options] of Object.entries(clientWays)) {
   })
 }
 
-test('what is given to listen() goes before what certs() has', async (t) => {
+test('options of listen() take precedence over options of certs()', async (t) => {
   const app = new Cio().useServer(certs(identity('serverOther'))).useConnection(writeGreeting)
   t.is((await connectTls(t, await serve(t, app, identity('server')))).said, 'hello nobody')
 })
 
-test('ctx.options has the contents under the names of Node', async (t) => {
+test('ctx.options has the contents of the files under Node’s names', async (t) => {
   const app = new Cio()
   const server = await serve(t, app, {
     private: path('server.key'),
@@ -143,7 +143,7 @@ test('ctx.options has the contents under the names of Node', async (t) => {
   t.deepEqual([rest.private, rest.public, rest.root], [undefined, undefined, undefined])
 })
 
-test('every list of a file counts, not the first alone', async (t) => {
+test('every revocation list of a file applies, not only the first', async (t) => {
   const app = new Cio().useConnection(writeGreeting)
   const told = recordEvents(app)
   const lists = [forgeList('utf8', 'other', '4711'), contents('revoked.crl').toString()]
@@ -159,7 +159,7 @@ test('every list of a file counts, not the first alone', async (t) => {
   }
 })
 
-test('a revocation list turns away who is on it', async (t) => {
+test('a revocation list rejects the certificates on it', async (t) => {
   const app = new Cio().useConnection(writeGreeting)
   const told = recordEvents(app)
   const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
@@ -169,11 +169,11 @@ test('a revocation list turns away who is on it', async (t) => {
   t.regex(told.reject[0]!.message, /CERT_REVOKED/)
 })
 
-// What does not.
+// Invalid material.
 
 interface Fault {
   readonly options: CertsOptions
-  /** What the message has to name: the option and where it comes from. */
+  /** The names that the message must contain: the option and its source. */
   readonly names: readonly string[]
   readonly says: RegExp
 }
@@ -435,7 +435,7 @@ const faults: Readonly<Record<string, Fault>> = {
   },
 }
 
-/** Texts that must not be in an error: passphrases, and the inside of any key. */
+/** Texts that must not be in an error: passphrases, and the content of any key. */
 const secrets = [
   secret,
   'wrong-horse',
@@ -446,7 +446,7 @@ const secrets = [
   ),
 ]
 
-/** All that is to be seen of an error, its causes and hidden fields included. */
+/** All visible text of an error, including its causes and hidden fields. */
 function everything(error: unknown): string {
   let text = inspect(error, { depth: 10, showHidden: true })
   for (let at = error; at instanceof Error; at = at.cause) text += `${at.message}\n${at.stack}`
@@ -454,7 +454,7 @@ function everything(error: unknown): string {
 }
 
 for (const [what, { options, names, says }] of Object.entries(faults)) {
-  test(`listen and connect refuse ${what}: they name the option and the file, and tell no secret`, async (t) => {
+  test(`listen and connect reject ${what}: they name the option and the file, and reveal no secret`, async (t) => {
     const untouched = await listenBare(
       t,
       createServer((socket) => {
@@ -480,7 +480,7 @@ for (const [what, { options, names, says }] of Object.entries(faults)) {
   })
 }
 
-test('nothing listens where certs has failed', async (t) => {
+test('nothing listens if certs has failed', async (t) => {
   const app = new Cio()
   app.on('listening', () => t.fail('it listens'))
   await t.throwsAsync(serve(t, app, { ...server, key: path('absent.key') }))
@@ -504,7 +504,7 @@ const slips: readonly (readonly [what: string, options: object])[] = [
   ['a name and its alias', { ...server, private: path('server.key') }],
 ]
 for (const [what, options] of slips) {
-  test(`${what} is refused, and is not told if it is secret`, async (t) => {
+  test(`${what} is rejected, and is not revealed if it is secret`, async (t) => {
     const attempts = [
       async () => serve(t, new Cio(), options),
       async () => serve(t, new Cio().useServer(certs(options))),
@@ -516,7 +516,7 @@ for (const [what, options] of slips) {
   })
 }
 
-test('an unknown option, and a name with its alias, are refused when certs is made', (t) => {
+test('an unknown option, and a name with its alias, are rejected when certs is created', (t) => {
   const code = 'ERR_CIO_OPTION'
   t.throws(() => certs({ certificate: path('server.crt') } as object), {
     code,
@@ -525,14 +525,14 @@ test('an unknown option, and a name with its alias, are refused when certs is ma
   t.throws(() => certs({ cert: 'a', public: 'b' }), { code, message: /`public`.*`cert`/ })
 })
 
-test('loadCerts gives what Node takes, read and checked', async (t) => {
+test('loadCerts returns material for Node, read and checked', async (t) => {
   const material = await loadCerts({ ...server, ca: path('root.crt') })
   t.deepEqual(Object.keys(material), ['key', 'cert', 'ca'])
   t.notThrows(() => createTlsServer(material).close())
   t.deepEqual(await loadCerts({}), {})
 })
 
-test('a key with a passphrase of its own keeps it', async (t) => {
+test('a key with its own passphrase keeps it', async (t) => {
   const key = { pem: path('serverLocked.key'), passphrase: secret }
   const material = await loadCerts({ key, cert: path('server.crt') })
   t.deepEqual(material.key, [{ pem: contents('serverLocked.key'), passphrase: secret }])
@@ -548,7 +548,7 @@ test('the debug lines have no passphrase and no key in them', async (t) => {
   for (const one of secrets) t.false((stdout + stderr).includes(one))
 })
 
-test('an encrypted connection uses the certificate that was given', async (t) => {
+test('an encrypted connection uses the configured certificate', async (t) => {
   const app = new Cio().useConnection(writeGreeting)
   const { port } = await serve(t, app, { pfx: path('server.p12'), passphrase: secret })
   const client = new Cio()

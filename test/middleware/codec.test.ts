@@ -21,7 +21,7 @@ codecContract<unknown>(test, {
       ...options,
     }),
   arbitrary: fc.jsonValue({ maxDepth: 2 }),
-  // Node's serialization of Latin-1 text has 4 bytes of header, 5 with a two-byte length.
+  // Node's serialization of Latin-1 text has a header of 4 bytes, or 5 with a two-byte length.
   ofLength: (bytes) => 'x'.repeat(bytes - serialize('x'.repeat(bytes)).length + bytes),
   encode(message) {
     const content = serialize(message)
@@ -57,7 +57,7 @@ test('messages are typed by the two functions', async (t) => {
   t.is(await readAll(socket), '2;23;')
 })
 
-test('what decode throws ends the connection after the messages before, with its cause', async (t) => {
+test('an error of decode ends the connection after the messages before, and is the cause', async (t) => {
   for (const [input, code] of [
     ['1;x;2;', 'ERR_CIO_SYNTAX'],
     ['1;y;2;', 'ERR_MINE'],
@@ -79,7 +79,7 @@ test('what decode throws ends the connection after the messages before, with its
   }
 })
 
-test('what encode throws is told to the sender, and the connection goes on', async (t) => {
+test('an error of encode rejects send(), and the connection stays open', async (t) => {
   const app = new Cio().useConnection(numbers()).useConnection(async ({ messages }) => {
     await t.throwsAsync(messages.send(NaN), { code: 'ERR_CIO_ENCODE' })
     await messages.send(7)
@@ -88,7 +88,7 @@ test('what encode throws is told to the sender, and the connection goes on', asy
   t.is(await readAll(await dial(t, server)), '7;')
 })
 
-test('an option that is missing is refused when it is made', (t) => {
+test('a missing option is rejected when it is created', (t) => {
   t.throws(() => codec({ encode: String } as never), { code: 'ERR_CIO_OPTION', message: /decode/ })
   t.throws(() => codec({ decode: String } as never), { code: 'ERR_CIO_OPTION', message: /encode/ })
 })
@@ -107,7 +107,7 @@ for (const [name, validate] of Object.entries({
   withArktype,
   withAsync,
 })) {
-  test(`messages are typed by a schema and refused by it otherwise, ${name}`, async (t) => {
+  test(`messages are typed by a schema and rejected if they do not satisfy it, ${name}`, async (t) => {
     for (const way of ['iterate', 'each'] as const) {
       const received: { id: number; name: string }[] = []
       const app = new Cio()
@@ -132,7 +132,7 @@ for (const [name, validate] of Object.entries({
   })
 }
 
-test('a codec of one’s own is validated and typed like any other', async (t) => {
+test('a custom codec is validated and typed like any other', async (t) => {
   const schema = z.object({ n: z.number() })
   const own = codec({
     encode: (value: { n: number }) => JSON.stringify(value),

@@ -15,7 +15,7 @@ codecContract<unknown>(test, {
   truncated: 'ERR_CIO_TRUNCATED',
 })
 
-test('other headers, any case and any order are taken', async (t) => {
+test('other headers, any case and any order are accepted', async (t) => {
   const type = 'Content-Type: application/vscode-jsonrpc; charset=utf-8\r\n'
   const input = `${type}content-length:1\r\n\r\n1CONTENT-LENGTH: \t 2 \r\n${type}\r\n22`
   t.deepEqual(await receive(t, contentLength(), input), { messages: [1, 22], error: undefined })
@@ -47,7 +47,7 @@ for (const [what, header] of Object.entries({
   })
 }
 
-test('a header that does not end is bounded', async (t) => {
+test('the length of a header that does not end is limited', async (t) => {
   const { error } = await receive(t, contentLength(), `X: ${'x'.repeat(5_000)}`)
   t.is(error?.code, 'ERR_CIO_SYNTAX')
 })
@@ -61,7 +61,7 @@ test('a length above maxLength ends the connection before its content', async (t
   t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
 })
 
-test('content that is not JSON or not UTF-8 is told with its offset, and escaped', async (t) => {
+test('content that is not JSON or not UTF-8 is reported with its offset, and escaped', async (t) => {
   const before = framed('1')
   for (const content of [Buffer.from('{\u001b[31m'), Buffer.from([0x22, 0xff, 0x22])]) {
     const header = Buffer.from(`Content-Length: ${content.length}\r\n\r\n`)
@@ -77,7 +77,7 @@ test('content that is not JSON or not UTF-8 is told with its offset, and escaped
   }
 })
 
-test('content in a million pieces costs no more than its bytes', async (t) => {
+test('the cost of content in a million pieces is linear in its bytes', async (t) => {
   // Quadratic work would take minutes.
   const content = JSON.stringify('x'.repeat(200_000))
   const app = new Cio().useConnection(contentLength()).useConnection(async (ctx) => {
@@ -89,7 +89,7 @@ test('content in a million pieces costs no more than its bytes', async (t) => {
   t.is(await readAll(socket), framed('200000').toString())
 })
 
-test('what has no form in JSON is refused and the connection goes on', async (t) => {
+test('a message that JSON cannot represent is rejected and the connection stays open', async (t) => {
   const app = new Cio().useConnection(contentLength()).useConnection(async (ctx) => {
     for (const message of [undefined, () => 1, 1n]) {
       await t.throwsAsync(ctx.messages.send(message), { code: 'ERR_CIO_ENCODE' })
@@ -99,6 +99,6 @@ test('what has no form in JSON is refused and the connection goes on', async (t)
   t.is(await readAll(await dial(t, await serve(t, app))), framed('"fine"').toString())
 })
 
-test('options out of range are refused', (t) => {
+test('options out of range are rejected', (t) => {
   t.throws(() => contentLength({ maxLength: 0 }), { code: 'ERR_CIO_OPTION' })
 })

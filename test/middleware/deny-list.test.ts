@@ -16,7 +16,7 @@ function deny(who: PeerSelector): Cio {
   return new Cio().useConnection(denyList(who)).useConnection(writeGreeting)
 }
 
-test('who is on the list is turned away, resumed as well, and others come in', async (t) => {
+test('a client on the list is rejected, resumed as well, and others are admitted', async (t) => {
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     const denied = new Set<string | null>()
     const app = deny((peer) => denied.has(peer.name))
@@ -36,7 +36,7 @@ test('who is on the list is turned away, resumed as well, and others come in', a
   }
 })
 
-test('an empty list admits everybody with a verified identity', async (t) => {
+test('an empty list admits every client with a verified identity', async (t) => {
   const server = await serve(t, deny([]), { ...mutual, rejectUnauthorized: false })
   t.is((await connectTls(t, server, loaded('mallory'))).said, 'hello mallory')
   t.is((await connectTls(t, server, loaded('selfSigned'))).said, '')
@@ -59,7 +59,7 @@ for (const [what, file] of [
   ['an address of no bytes', 'noAddress'],
   ['alternative names without a name', 'noNames'],
 ] as const) {
-  test(`who cannot be told apart is turned away: ${what}`, async (t) => {
+  test(`a client without a usable identity is rejected: ${what}`, async (t) => {
     for (const rejectUnauthorized of [true, false]) {
       const app = deny(['nobody in particular'])
       const told = recordEvents(app)
@@ -70,7 +70,7 @@ for (const [what, file] of [
   })
 }
 
-test('without TLS, everybody is turned away', async (t) => {
+test('without TLS, every client is rejected', async (t) => {
   const app = new Cio()
     .useConnection(mayBringTls)
     .useConnection(denyList([]))
@@ -79,7 +79,7 @@ test('without TLS, everybody is turned away', async (t) => {
   t.is(await readAll(await dial(t, server)), '')
 })
 
-test('a certificate without a common name comes in, unless a rule is about what it has', async (t) => {
+test('a certificate without a common name is admitted, unless a rule matches its other fields', async (t) => {
   const options: ListenOptions = mutual
   const server = await serve(t, deny(['mallory']), options)
   t.is((await connectTls(t, server, loaded('sanOnly'))).said, 'hello nobody')
@@ -87,7 +87,7 @@ test('a certificate without a common name comes in, unless a rule is about what 
   t.is((await connectTls(t, other, loaded('sanOnly'))).said, '')
 })
 
-test('a denial wins over an allowance, in either order', async (t) => {
+test('deny wins over allow, in either order', async (t) => {
   const orders = [
     new Cio().useConnection(allowList(/./)).useConnection(denyList({ dns: 'bob' })),
     new Cio().useConnection(denyList({ dns: 'bob' })).useConnection(allowList(/./)),
@@ -101,7 +101,7 @@ test('a denial wins over an allowance, in either order', async (t) => {
   }
 })
 
-test('a client turns away a server that is on its list', async (t) => {
+test('a client rejects a server that is on its list', async (t) => {
   const server = await serve(
     t,
     new Cio().useConnection((_ctx, next) => next()),

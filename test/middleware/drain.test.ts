@@ -6,11 +6,11 @@ import { fileURLToPath } from 'node:url'
 import { Cio, type DrainOptions, drain, lines } from '../../src/index.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 
-// The process of the tests is not to end; real signals are in test/cases/signal-during-drain.test.ts.
+// The test process must not end; real signals are in test/cases/signal-during-drain.test.ts.
 const stay = { exitTimeout: Infinity }
 const send = (signal: NodeJS.Signals): boolean => process.emit(signal, signal)
 
-test('it listens for its signals once, however many servers there are, and until the last has closed', async (t) => {
+test('all servers share one listener for each signal, until the last has closed', async (t) => {
   const signal = 'SIGUSR2'
   const app = new Cio().useServer(drain({ ...stay, signals: [signal] }))
   const before = process.listenerCount(signal)
@@ -22,7 +22,7 @@ test('it listens for its signals once, however many servers there are, and until
   t.is(process.listenerCount(signal), before)
 })
 
-test('one signal drains all servers, and each is told of', async (t) => {
+test('one signal drains all servers, and each emits an event', async (t) => {
   const signal = 'SIGXCPU'
   const app = new Cio().useServer(drain({ ...stay, signals: [signal] }))
   const servers = [await serve(t, app), await serve(t, app)]
@@ -35,7 +35,7 @@ test('one signal drains all servers, and each is told of', async (t) => {
   t.plan(3)
 })
 
-test('what stands outside it, and the signals, wait for its server as for any other', async (t) => {
+test('outer middleware, and the signals, wait for its server as for any other', async (t) => {
   const signal = 'SIGXFSZ'
   const order: string[] = []
   const app = new Cio()
@@ -64,7 +64,7 @@ test('what stands outside it, and the signals, wait for its server as for any ot
   t.deepEqual(order, ['connection', 'inside', 'outside'])
 })
 
-test('a middleware says its goodbye before the codec has ended its loop', async (t) => {
+test('a middleware sends its last message before the codec has ended its loop', async (t) => {
   const signal = 'SIGPROF'
   const app = new Cio()
     .useServer(drain({ ...stay, signals: [signal] }))
@@ -98,7 +98,7 @@ test('a signal before the server listens ends the run', async (t) => {
   t.is(process.listenerCount(signal), 0)
 })
 
-test('options out of their range are refused when it is made', (t) => {
+test('options out of their range are rejected when it is created', (t) => {
   const wrong: object[] = [
     { timeout: -1 },
     { spread: Infinity },
@@ -119,7 +119,7 @@ test('options out of their range are refused when it is made', (t) => {
 
 // In a worker of a cluster
 
-/** Runs a primary and its worker; each line that they print. */
+/** Runs a primary and its worker; returns the lines that they print. */
 function inCluster(t: ExecutionContext, options: DrainOptions): () => Promise<Line> {
   const program = fileURLToPath(new URL('../fixtures/cluster-drain.ts', import.meta.url))
   const child = spawn(process.execPath, ['--import=tsx', program, JSON.stringify(options)], {
@@ -137,7 +137,7 @@ interface Line {
   readonly signal?: string | null
 }
 
-test('a worker of a cluster ends when its last server is gone, without a word of error', async (t) => {
+test('a worker of a cluster ends when its last server has closed, without an error', async (t) => {
   const line = inCluster(t, {})
   const listening = await line()
   process.kill(listening.pid!, 'SIGTERM')
@@ -145,17 +145,17 @@ test('a worker of a cluster ends when its last server is gone, without a word of
   t.deepEqual(await line(), { event: 'exit', code: 0, signal: null })
 })
 
-test('a worker with keepChannel stays, and may be talked to', async (t) => {
+test('a worker with keepChannel stays alive, and receives messages', async (t) => {
   const line = inCluster(t, { keepChannel: true, exitTimeout: 100 })
   const listening = await line()
   process.kill(listening.pid!, 'SIGTERM')
   t.like(await line(), { event: 'drained' })
-  // Only that it was asked to end after a time has ended it.
+  // It ended only because it was asked to.
   t.like(await line(), { event: 'error' })
   t.like(await line(), { event: 'exit' })
 })
 
-test('with a delay the server goes on accepting after the signal, and then stops', async (t) => {
+test('with a delay the server continues to accept after the signal, and then stops', async (t) => {
   const signal = 'SIGWINCH'
   const app = new Cio()
     .useServer(drain({ ...stay, signals: [signal], delay: 300 }))
@@ -181,7 +181,7 @@ test('a second signal ends the delay', async (t) => {
   const first = once(app, 'drain')
   send('SIGURG')
   await first
-  // Another one, since the same would be taken for its echo.
+  // Another signal, because the same one would be ignored as a duplicate.
   send('SIGIO')
   t.like((await drained)[0], { forced: 0 })
 })

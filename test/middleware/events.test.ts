@@ -26,7 +26,7 @@ interface Told {
   note: [text: string, details?: { deep: number[] }]
 }
 
-/** An app whose far end is reached right after its listeners are attached. */
+/** An app whose pipeline reaches its end right after its listeners are attached. */
 function listening(
   attach: (ctx: StreamContext & EventsContext) => void,
   options: EventsOptions = {},
@@ -40,7 +40,7 @@ function listening(
     })
 }
 
-/** What an app tells of the first connection that goes wrong. */
+/** The events that an app emits for the first connection that fails. */
 async function fault(app: Cio): Promise<{ event: string; code: string | undefined }> {
   const told = deferred<{ event: string; code: string | undefined }>()
   for (const event of ['error', 'remoteError', 'reject'] as const) {
@@ -49,7 +49,7 @@ async function fault(app: Cio): Promise<{ event: string; code: string | undefine
   return told.promise
 }
 
-/** One who speaks the wire format by hand. */
+/** A client that writes the wire format by hand. */
 async function speak(t: ExecutionContext, app: Cio, ...messages: unknown[]) {
   const socket = await dial(t, await serve(t, app))
   for (const message of messages) socket.write(`${JSON.stringify(message)}\n`)
@@ -88,13 +88,13 @@ test('events go both ways over msgpack', async (t) => {
   t.is(await sum, 42)
 })
 
-test('events that come with the first bytes reach listeners attached before any await', async (t) => {
+test('events in the first bytes reach listeners attached before any await', async (t) => {
   for (const wait of ['none', 'far end']) {
     const heard: unknown[] = []
     const app = listening((ctx) => {
       ctx.events.on('early', (which) => heard.push(which))
     })
-    // The descent takes a while before it comes to the listeners.
+    // The pipeline takes a while to reach the listeners.
     app.useConnection(
       async (_ctx, next) => {
         if (wait === 'far end') await new Promise((resolve) => setTimeout(resolve, 20))
@@ -110,7 +110,7 @@ test('events that come with the first bytes reach listeners attached before any 
   }
 })
 
-test('a client loses nothing that came before its first listener', async (t) => {
+test('a client loses no event that arrives before its first listener', async (t) => {
   const app = new Cio()
     .useConnection(json())
     .useConnection(events())
@@ -123,7 +123,7 @@ test('a client loses nothing that came before its first listener', async (t) => 
     .useClient(events())
   const server = await serve(t, app)
   const client = await app.connect(server.port)
-  // The bytes are here before anybody listens.
+  // The bytes arrive before there is a listener.
   client.socket!.once('readable', () => {})
   await once(client.socket!, 'readable')
   const heard: unknown[] = []
@@ -136,7 +136,7 @@ test('a client loses nothing that came before its first listener', async (t) => 
   await client.close()
 })
 
-test('a server without any listener notices that the peer has left', async (t) => {
+test('a server without any listener notices that the peer has closed', async (t) => {
   const app = new Cio().useConnection(json()).useConnection(events())
   const closed = once(app, 'close')
   const socket = await speak(t, app, ['nobody', 'listens'])
@@ -145,12 +145,12 @@ test('a server without any listener notices that the peer has left', async (t) =
   await closed
 })
 
-test('a listener attached after the far end hears what comes from then on', async (t) => {
+test('a listener attached after the end of the pipeline receives later events', async (t) => {
   const reached = deferred<StreamContext & EventsContext>()
   const app = listening((ctx) => reached.resolve(ctx))
   const socket = await dial(t, await serve(t, app))
   const ctx = await reached.promise
-  // The first is passed over, and the second is cut in the middle.
+  // The first event is ignored, and the second is split in the middle.
   const first = '["tick",1]\n["ti'
   socket.write(first)
   while (ctx.socket!.bytesRead < first.length || ctx.stream.readableLength > 0) {
@@ -162,7 +162,7 @@ test('a listener attached after the far end hears what comes from then on', asyn
   socket.end()
 })
 
-test('a peer that half-closes gets the answers of listeners that are still at work', async (t) => {
+test('a peer that half-closes gets the responses of listeners that are still running', async (t) => {
   const app = listening((ctx) => {
     ctx.events.on('slow', async () => {
       await new Promise((resolve) => setTimeout(resolve, 20))
@@ -176,7 +176,7 @@ test('a peer that half-closes gets the answers of listeners that are still at wo
   await closed
 })
 
-test('a peer that resets its connection ends the run', async (t) => {
+test('a peer that resets its connection ends the pipeline', async (t) => {
   const heard = deferred()
   const app = listening((ctx) => ctx.events.on('here', () => heard.resolve()))
   const told = fault(app)
@@ -188,7 +188,7 @@ test('a peer that resets its connection ends the run', async (t) => {
   t.deepEqual(await told, { event: 'remoteError', code: 'ECONNRESET' })
 })
 
-test('once hears one event, off hears none, and the rest of the listeners go on', async (t) => {
+test('once receives one event, off receives none, and the other listeners continue', async (t) => {
   const heard: string[] = []
   const app = listening(({ events }) => {
     const never = (): void => void heard.push('never')
@@ -225,7 +225,7 @@ for (const how of ['throw', 'reject'] as const) {
   })
 }
 
-test('what a peer names error, __proto__, constructor or toString reaches nothing', async (t) => {
+test('an event that a peer names error, __proto__, constructor or toString has no effect', async (t) => {
   const heard: unknown[] = []
   const app = listening(({ events }) => events.on('fine', (n) => heard.push(n)))
   const told = fault(app)
@@ -238,7 +238,7 @@ test('what a peer names error, __proto__, constructor or toString reaches nothin
   t.is(await Promise.race([told, Promise.resolve('nothing')]), 'nothing')
 })
 
-test('the names __proto__ and constructor are names like any other for who listens', async (t) => {
+test('the names __proto__ and constructor are names like any other for listeners', async (t) => {
   const heard: unknown[] = []
   const app = listening(({ events }) => {
     events.on('__proto__', (n) => heard.push(n)).on('constructor', (n) => heard.push(n))
@@ -251,7 +251,7 @@ test('the names __proto__ and constructor are names like any other for who liste
   t.false('polluted' in {})
 })
 
-test('the name error can be neither listened for nor emitted', async (t) => {
+test('the name error is rejected by on, once and emit', async (t) => {
   const seen = deferred<unknown[]>()
   const app = listening(({ events }) => {
     const codes = [
@@ -267,7 +267,7 @@ test('the name error can be neither listened for nor emitted', async (t) => {
 })
 
 for (const message of [{}, 'x', 5, null, [], [5], [['x']], [null]]) {
-  test(`a message that is no event ends the connection: ${JSON.stringify(message)}`, async (t) => {
+  test(`a message that is not an event ends the connection: ${JSON.stringify(message)}`, async (t) => {
     const app = listening(({ events }) => events.on('x', () => {}))
     const told = fault(app)
     const socket = await speak(t, app, message)
@@ -284,7 +284,7 @@ test('an event of more arguments than a call can have is the fault of the peer',
   t.deepEqual(await told, { event: 'remoteError', code: 'ERR_CIO_SYNTAX' })
 })
 
-test('no more listeners are at work than maxRunning, and the peer has to wait', async (t) => {
+test('no more listeners run than maxRunning, and the peer has to wait', async (t) => {
   let running = 0
   let most = 0
   const app = listening(
@@ -305,12 +305,12 @@ test('no more listeners are at work than maxRunning, and the peer has to wait', 
   t.is(running, 0)
 })
 
-test('emit waits for a peer that does not read, and rejects when it is gone', async (t) => {
+test('emit waits for a peer that does not read, and rejects when it has closed', async (t) => {
   const outcome = deferred<string>()
   const stalled = deferred()
   const app = listening((ctx) => {
     ctx.events.on('flood', async () => {
-      // More than what the kernel's buffers take.
+      // More than the kernel's buffers hold.
       while (ctx.stream.writableLength < 1_000_000) {
         void ctx.events.emit('x', 'y'.repeat(100_000))
         await new Promise((resolve) => setImmediate(resolve))
@@ -351,7 +351,7 @@ test('a server that drains stops between events and ends its connections', async
   t.is(await said, '["done"]\n')
 })
 
-test('a client that closes ends at once where nothing is at work', async (t) => {
+test('a client that closes ends at once if no listener is running', async (t) => {
   const app = new Cio()
     .useConnection(json())
     .useConnection(events())
@@ -364,7 +364,7 @@ test('a client that closes ends at once where nothing is at work', async (t) => 
   t.deepEqual(await client.close({ timeout: 10_000 }), { forced: 0 })
 })
 
-test('what a connection listens with is gone when it is over', async (t) => {
+test('the listeners of a connection are removed when it has closed', async (t) => {
   const contexts: StreamContext[] = []
   const app = listening((ctx) => {
     contexts.push(ctx)
@@ -379,7 +379,7 @@ test('what a connection listens with is gone when it is over', async (t) => {
   t.is(stream.listenerCount('removeListener'), 0)
 })
 
-test('who still holds a connection that is over is told so by emit', async (t) => {
+test('emit rejects after the connection has closed', async (t) => {
   const server = await serve(
     t,
     new Cio().useConnection(() => {}),
@@ -389,13 +389,13 @@ test('who still holds a connection that is over is told so by emit', async (t) =
   await t.throwsAsync(client.events.emit('x'), { code: 'ERR_CIO_CLOSED' })
 })
 
-test('options that are unknown or out of range are refused', (t) => {
+test('options that are unknown or out of range are rejected', (t) => {
   for (const options of [{ maxRunning: 0 }, { maxRunning: 1.5 }, { max: 1 }]) {
     t.throws(() => events(options), { code: 'ERR_CIO_OPTION' })
   }
 })
 
-test('without a codec before it, events says what it needs', async (t) => {
+test('without a codec before it, events names the missing middleware', async (t) => {
   const app = new Cio()
   app.useConnection(events() as unknown as () => unknown)
   const told = fault(app)

@@ -23,7 +23,7 @@ import {
   writeUnread,
 } from '../support/transports.ts'
 
-/** A target that answers the end of its input with all of it, and counts its connections. */
+/** A target that echoes all its input after its end, and counts its connections. */
 function echoing(): Server {
   return createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => {})
@@ -44,7 +44,7 @@ function pair(): ReturnType<typeof duplexPair> {
   return streams
 }
 
-/** What an app tells of its connection, and what the connection is told. */
+/** The events that an app and its connection emit. */
 function told(app: Cio): Promise<[event: string, error: CioError]> {
   return new Promise((resolve) => {
     app.once('remoteError', (error) => resolve(['remoteError', error as CioError]))
@@ -65,7 +65,7 @@ async function target(
 }
 
 for (const transport of transports) {
-  test(`from ${transport}, a half-close reaches the target and the answer comes back`, async (t) => {
+  test(`from ${transport}, a half-close reaches the target and the response comes back`, async (t) => {
     const port = await listenBare(t, echoing())
     const client = await open(
       t,
@@ -78,7 +78,7 @@ for (const transport of transports) {
   })
 }
 
-test('a half-close of the target reaches the client, who may still speak', async (t) => {
+test('a half-close of the target reaches the client, which may still send', async (t) => {
   const heard: Promise<string>[] = []
   const port = await target(t, (socket) => {
     socket.end('bye')
@@ -100,7 +100,7 @@ test('the target may be the path of a Unix socket', async (t) => {
   t.is(await whole(client), '<x>')
 })
 
-test('TLS may end here, and begin here', async (t) => {
+test('TLS may end at the proxy, and begin at the proxy', async (t) => {
   const upstream = createTlsServer({ ...loaded('server'), allowHalfOpen: true }, (socket) => {
     void whole(socket).then((text) => socket.end(`<${text}>`))
   })
@@ -115,7 +115,7 @@ test('TLS may end here, and begin here', async (t) => {
   t.is(await whole(both), '<TLS to TLS>')
 })
 
-test('a target whose certificate is not trusted is not piped to', async (t) => {
+test('a target whose certificate is not trusted receives nothing', async (t) => {
   const upstream = createTlsServer(loaded('server'), () => t.fail())
   upstream.on('tlsClientError', () => {})
   const port = await listenBare(t, upstream)
@@ -130,7 +130,7 @@ test('a target whose certificate is not trusted is not piped to', async (t) => {
   await untilClosed(client)
 })
 
-test('a function chooses by the context, and may wait', async (t) => {
+test('a function chooses the target by the context, and may be async', async (t) => {
   const port = await listenBare(t, echoing())
   const other = await target(t, (socket) => void socket.end('other'))
   const app = new Cio().useConnection(
@@ -158,7 +158,7 @@ test('a function chooses by the context, and may wait', async (t) => {
   }
 })
 
-test('a function may make the connection: a stream, or a client of an app', async (t) => {
+test('a function may return a connection: a stream, or a client of an app', async (t) => {
   const [near, far] = pair()
   const piped = await dial(t, await serve(t, new Cio().useConnection(forward(() => near))))
   piped.write('to the stream')
@@ -195,7 +195,7 @@ test('the header comes first, before a handshake too', async (t) => {
   t.deepEqual(heads, ['PROXY\n'])
 })
 
-test('the header reaches a stream that a function made', async (t) => {
+test('the header reaches a stream that a function created', async (t) => {
   const [near, far] = pair()
   const app = new Cio().useConnection(
     forward(() => near, { header: ({ remote }) => `from ${remote}\n` }),
@@ -204,7 +204,7 @@ test('the header reaches a stream that a function made', async (t) => {
   t.regex(String((await once(far, 'data'))[0]), /^from 127\.0\.0\.1:\d+\n$/)
 })
 
-test('a target that refuses ends the client and is told by error', async (t) => {
+test('a target that refuses the connection ends the client and is reported by error', async (t) => {
   const app = new Cio().useConnection(forward({ port: await ownPort(), host: '127.0.0.1' }))
   const failure = told(app)
   const client = await dial(t, await serve(t, app))
@@ -215,7 +215,7 @@ test('a target that refuses ends the client and is told by error', async (t) => 
   t.is((error.cause as NodeJS.ErrnoException).code, 'ECONNREFUSED')
 })
 
-test('a target that does not answer is given up after connectTimeout', async (t) => {
+test('an attempt to a target that does not respond ends after connectTimeout', async (t) => {
   const silent = { host: 'target.test', port: 9, lookup: () => {} }
   const app = new Cio().useConnection(forward(silent, { connectTimeout: 50 }))
   const failure = told(app)
@@ -236,7 +236,7 @@ test('a client that is destroyed while the target is looked up ends the attempt'
   t.deepEqual(await server.close({ timeout: 0 }), { forced: 1 })
 })
 
-test('a reset of the target ends the client and is told by error', async (t) => {
+test('a reset of the target ends the client and is reported by error', async (t) => {
   const port = await target(t, (socket) => {
     socket.write('x')
     socket.once('data', () => socket.resetAndDestroy())
@@ -252,7 +252,7 @@ test('a reset of the target ends the client and is told by error', async (t) => 
   await untilClosed(client)
 })
 
-test('a reset of the client ends the target and is told by remoteError', async (t) => {
+test('a reset of the client ends the target and is reported by remoteError', async (t) => {
   const { promise: accepted, resolve } = deferred<Socket>()
   const listening = await target(t, resolve)
   const app = new Cio().useConnection(forward(listening))
@@ -270,7 +270,7 @@ test('a reset of the client ends the target and is told by remoteError', async (
   await left
 })
 
-test('what the target does not read is not read from the client', async (t) => {
+test('backpressure of the target stops reading from the client', async (t) => {
   const [near] = pair()
   const client = await open(t, new Cio().useConnection(forward(() => near)), 'memory')
   const written = await writeUnread(client)
@@ -294,7 +294,7 @@ test.serial('over TLS on both sides, Node warns of no leak of listeners', async 
   t.deepEqual(warnings, [])
 })
 
-test('megabytes pass both ways at once, unharmed', async (t) => {
+test('megabytes pass both ways at once, unchanged', async (t) => {
   const port = await target(t, (socket) => void socket.pipe(socket))
   const client = await dial(t, await serve(t, new Cio().useConnection(forward(port))))
   const block = Buffer.alloc(1024 * 1024, 'cio')
@@ -306,7 +306,7 @@ test('megabytes pass both ways at once, unharmed', async (t) => {
   t.is(length, 16 * block.length)
 })
 
-test('a client that is destroyed at the deadline takes its target along', async (t) => {
+test('a client that is destroyed at the deadline destroys its target', async (t) => {
   const { promise: accepted, resolve } = deferred<Socket>()
   const listening = await target(t, resolve)
   const server = await serve(t, new Cio().useConnection(forward(listening)))
@@ -316,7 +316,7 @@ test('a client that is destroyed at the deadline takes its target along', async 
   await left
 })
 
-test('targets and options of the wrong kind are refused', async (t) => {
+test('targets and options of the wrong type are rejected', async (t) => {
   const code = { code: 'ERR_CIO_OPTION' }
   t.throws(() => forward(undefined as never), code)
   t.throws(() => forward(''), code)
@@ -329,7 +329,7 @@ test('targets and options of the wrong kind are refused', async (t) => {
   t.is((await failure)[1].code, 'ERR_CIO_OPTION')
 })
 
-/** How a stream ends: by the code of its error, or `end` where it took it for whole. */
+/** How a stream ends: the code of its error, or `end` if it looked complete. */
 function ending(stream: Duplex): Promise<string> {
   return new Promise((resolve) => {
     let hasEnded = false
@@ -341,7 +341,7 @@ function ending(stream: Duplex): Promise<string> {
   })
 }
 
-/** A TLS server whose connections are handed over with the socket beneath them. */
+/** A TLS server that hands over its connections with the socket beneath them. */
 function secureTarget(
   t: ExecutionContext,
   onConnection: (socket: Duplex, raw: Socket) => void,
@@ -355,7 +355,7 @@ function secureTarget(
 
 for (const transport of networks) {
   for (const inner of ['tcp', 'TLS'] as const) {
-    test(`a target that resets over ${inner} after half of its answer resets the client over ${transport} (istio/ztunnel#1483)`, async (t) => {
+    test(`a target that resets over ${inner} after half of its response resets the client over ${transport} (istio/ztunnel#1483)`, async (t) => {
       const half = (socket: Duplex, raw: Socket): void => {
         socket.write('half')
         socket.once('data', () => raw.resetAndDestroy())
@@ -410,7 +410,7 @@ test('a connection that is destroyed at the deadline resets both its sides', asy
   t.is(await over, 'ECONNRESET')
 })
 
-test('over Unix sockets, which have no reset, a side that is lost ends the other', async (t) => {
+test('over Unix sockets, which have no reset, losing one side ends the other', async (t) => {
   const at = socketPath(t)
   const upstream = createServer((socket) => {
     socket.on('error', () => {})
@@ -426,8 +426,8 @@ test('over Unix sockets, which have no reset, a side that is lost ends the other
   t.true(['end', 'ECONNRESET'].includes(await ending(client)))
 })
 
-test('thirty TLS clients are reset right after the handshake, and the process lives', async (t) => {
-  // The reset comes in a callback of a TLS socket, on both its sides.
+test('thirty TLS clients are reset right after the handshake, and the process survives', async (t) => {
+  // The reset happens in a callback of a TLS socket, on both its sides.
   const port = await secureTarget(t, (socket, raw) => {
     socket.once('data', () => raw.resetAndDestroy())
   })
@@ -443,9 +443,9 @@ test('thirty TLS clients are reset right after the handshake, and the process li
   for (const over of await Promise.all(endings)) t.not(over, 'end')
 })
 
-test('a target that has ended in order and closes leaves the client its whole answer', async (t) => {
+test('a target that ends and then closes leaves the client its whole response', async (t) => {
   const answer = 'x'.repeat(4 * 1024 * 1024)
-  // Not half-open: it closes as soon as it has ended.
+  // Not half-open: it closes when it has ended.
   const upstream = createServer((socket) => socket.on('error', () => {}).end(answer))
   const port = await listenBare(t, upstream)
   const app = new Cio().useConnection(forward(port))
@@ -455,7 +455,7 @@ test('a target that has ended in order and closes leaves the client its whole an
   client.end()
 })
 
-test('a target that is a stream without autoDestroy ends the run when both directions have', async (t) => {
+test('with a target without autoDestroy, the pipeline ends when both directions have ended', async (t) => {
   const far = new Duplex({
     autoDestroy: false,
     read() {},
@@ -476,7 +476,7 @@ test('a target that is a stream without autoDestroy ends the run when both direc
   await over
 })
 
-test('a target that does not read its last bytes is let go when the server closes', async (t) => {
+test('a target that does not read its last bytes is destroyed when the server closes', async (t) => {
   const { promise: accepted, resolve } = deferred<Socket>()
   const listening = await target(t, (socket) => {
     socket.end()
@@ -516,7 +516,7 @@ test.serial(
       const client = await dial(t, server)
       client.end('x')
       t.is(await whole(client), 'x')
-      // From here on there are none to read.
+      // From here on there are no files to read.
       rmSync(directory, { recursive: true, force: true })
     }
     const failure = told(app)
@@ -532,7 +532,7 @@ test.serial(
   },
 )
 
-test('a signal of the target’s options ends what is piped', async (t) => {
+test('a signal in the target’s options ends the connection', async (t) => {
   const aborting = new AbortController()
   const port = await target(t, (socket) => socket.write('x'))
   const app = new Cio().useConnection(forward({ port, host: '127.0.0.1', signal: aborting.signal }))

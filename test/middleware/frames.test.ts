@@ -7,10 +7,13 @@ import { codecContract } from '../contracts/codec.ts'
 import { receive } from '../support/receive.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 
-/** The contract's messages are bytes: made comparable, since a frame is a view of its chunk. */
+/**
+ * The messages of the contract are bytes: make them comparable, because a frame is a view of its
+ * chunk.
+ */
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array))
 
-/** Length first, by the obvious way. */
+/** The length prefix, written in the simplest way. */
 function prefix(length: number, size: 1 | 2 | 4 | 'varint', little = false): Buffer {
   if (size === 'varint') {
     const out: number[] = []
@@ -33,7 +36,7 @@ for (const length of [2, 4, 'varint'] as const) {
       ofLength: (count) => Buffer.alloc(count, 'x'),
       encode: (frame) =>
         Buffer.concat([
-          // Above what two bytes hold, the contract only wants a prefix that is too large.
+          // For lengths above two bytes, the contract only needs a prefix that is too large.
           prefix(
             length === 2 ? Math.min(frame.length, 65_535) : frame.length,
             length,
@@ -60,7 +63,7 @@ for (const delimiter of ['\0', '\r\n', 'aab'] as const) {
   })
 }
 
-/** One `test` for each of several contracts in a file: titles have to differ. */
+/** One `test` for each of several contracts in a file, because titles must differ. */
 function prefixed(title: string): typeof test {
   const titled =
     (register: unknown) =>
@@ -74,7 +77,7 @@ interface Outcome {
   readonly code: string | undefined
 }
 
-/** What a decoder makes of chunks, without a network. */
+/** Decodes chunks without a network. */
 function decode(options: FramesOptions, chunks: readonly (string | Buffer)[]): Outcome {
   const { maxLength = 1_000 } = options
   const { framing } = framesOf('test', maxLength, options)
@@ -92,18 +95,18 @@ function decode(options: FramesOptions, chunks: readonly (string | Buffer)[]): O
   return { frames: found, code: undefined }
 }
 
-test('a length above maxLength is refused by its bytes alone', (t) => {
+test('a length above maxLength is rejected when its bytes are read', (t) => {
   const code = 'ERR_CIO_MESSAGE_TOO_LONG'
   t.deepEqual(decode({}, ['\x00\x00\x03\xe9']), { frames: [], code })
   t.deepEqual(decode({}, ['\x80\x00\x00\x00']), { frames: [], code })
   t.deepEqual(decode({ endian: 'little' }, ['\xff\xff\xff\xff']), { frames: [], code })
   t.deepEqual(decode({ length: 2 }, ['\x00\x01a\xff', '\xff']), { frames: ['a'], code })
   t.deepEqual(decode({ length: 'varint' }, ['\x80\x80\x80\x80\x08']), { frames: [], code })
-  // Before its last byte is there.
+  // Before its last byte has arrived.
   t.deepEqual(decode({ length: 'varint' }, ['\xff', '\xff']), { frames: [], code })
 })
 
-test('HTTP to a port of frames is refused by what it announces, begins with and comes from (netty/netty#14559)', async (t) => {
+test('the error for HTTP on a port of frames names the announced length, the first bytes and the address (netty/netty#14559)', async (t) => {
   const { error } = await receive(t, frames(), 'GET / HTTP/1.1\r\nHost: example.com\r\n\r\n')
   t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
   t.is(error?.fault, 'remote')
@@ -112,7 +115,7 @@ test('HTTP to a port of frames is refused by what it announces, begins with and 
   t.regex(error!.message, /from (127\.0\.0\.1|::1|\[::1\])/)
 })
 
-test('what a message that is too long begins with is quoted, cut and escaped', async (t) => {
+test('the first bytes of a message that is too long are quoted, shortened and escaped', async (t) => {
   const bytes = Buffer.concat([Buffer.from([0xff, 0x1b, 0x0a]), Buffer.alloc(2_000, 0x61)])
   const { error } = await receive(t, frames({ length: 'varint', maxLength: 100 }), bytes)
   t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
@@ -120,7 +123,7 @@ test('what a message that is too long begins with is quoted, cut and escaped', a
   t.true(error!.message.length < 250)
 })
 
-test('a varint of more than five bytes is refused, a padded one of five is taken', (t) => {
+test('a varint of more than five bytes is rejected, a padded one of five is accepted', (t) => {
   const options = { length: 'varint' } as const
   t.deepEqual(decode(options, ['\x81\x80\x80\x80\x00a']), { frames: ['a'], code: undefined })
   t.deepEqual(decode(options, ['\x01a\x81\x80\x80\x80\x80', '\x00a']), {
@@ -129,13 +132,13 @@ test('a varint of more than five bytes is refused, a padded one of five is taken
   })
 })
 
-test('frames of no bytes are messages', (t) => {
+test('frames without content are messages', (t) => {
   t.deepEqual(decode({ length: 1 }, ['\0\0\x01a\0']).frames, ['', '', 'a', ''])
   t.deepEqual(decode({ length: 'varint' }, ['\0', '\0']).frames, ['', ''])
   t.deepEqual(decode({ delimiter: '--' }, ['--', '-', '-a', '--', '--']).frames, ['', '', 'a', ''])
 })
 
-test('an empty message is sent as a frame of no bytes', async (t) => {
+test('an empty message is sent as a frame without content', async (t) => {
   const app = new Cio().useConnection(frames({ length: 1 })).useConnection(async (ctx) => {
     await ctx.messages.sendMany(['', Buffer.alloc(0), 'é'])
   })
@@ -143,7 +146,7 @@ test('an empty message is sent as a frame of no bytes', async (t) => {
   t.is(await readAll(await dial(t, server)), '\0\0\x02é')
 })
 
-test('a delimiter is found wherever it is cut, and what only begins like it is content', (t) => {
+test('a delimiter is found wherever it is split, and a partial delimiter is content', (t) => {
   const input = 'aaabxaab\naabaab'
   for (let first = 0; first <= input.length; first++) {
     for (let second = first; second <= input.length; second++) {
@@ -154,19 +157,19 @@ test('a delimiter is found wherever it is cut, and what only begins like it is c
   }
 })
 
-test('content of exactly maxLength is taken also while its delimiter is on the way', (t) => {
+test('content of exactly maxLength is accepted even before its delimiter has arrived', (t) => {
   const options = { delimiter: '\r\n', maxLength: 3 }
   t.deepEqual(decode(options, ['abc', '\r', '\n']), { frames: ['abc'], code: undefined })
   t.deepEqual(decode(options, ['abc\r', 'x']).code, 'ERR_CIO_MESSAGE_TOO_LONG')
   t.deepEqual(decode(options, ['abcd\r\n']).code, 'ERR_CIO_MESSAGE_TOO_LONG')
 })
 
-test('frames of one size need nothing between them', (t) => {
+test('frames of a fixed size need no separator', (t) => {
   t.deepEqual(decode({ size: 3 }, ['ab', 'cde', 'f']), { frames: ['abc', 'def'], code: undefined })
   t.deepEqual(decode({ size: 3 }, ['abcd']), { frames: ['abc'], code: 'ERR_CIO_TRUNCATED' })
 })
 
-test('a million pieces of one byte are put together in bounded time', (t) => {
+test('a million pieces of one byte are assembled in limited time', (t) => {
   for (const options of [{}, { delimiter: 'xxy' }] as const) {
     const { framing } = framesOf('test', 2_000_000, options)
     const decoder = new FrameDecoder(
@@ -184,7 +187,7 @@ test('a million pieces of one byte are put together in bounded time', (t) => {
   }
 })
 
-test('a frame that came in one chunk is a view of it, and is not written to again', (t) => {
+test('a frame that arrives in one chunk is a view of it, and is not overwritten', (t) => {
   const { framing } = framesOf('test', 100, { length: 1 })
   const decoder = new FrameDecoder(
     'test',
@@ -200,7 +203,7 @@ test('a frame that came in one chunk is a view of it, and is not written to agai
   t.deepEqual(found.map(String), ['ab', 'cd', 'ef', 'gh'])
 })
 
-test('what does not fit into a frame is refused, and the connection goes on', async (t) => {
+test('a message that does not fit into a frame is rejected, and the connection stays open', async (t) => {
   const cases: [FramesOptions, unknown, string][] = [
     [{ length: 1 }, Buffer.alloc(256), '\x01!'],
     [{ length: 2, maxLength: Infinity }, Buffer.alloc(65_536), '\0\x01!'],
@@ -219,7 +222,7 @@ test('what does not fit into a frame is refused, and the connection goes on', as
   }
 })
 
-test('the input ending within a frame is told as the peer’s fault', async (t) => {
+test('input that ends within a frame is reported as the peer’s fault', async (t) => {
   const app = new Cio().useConnection(frames()).useConnection(async ({ messages }) => {
     for await (const _ of messages);
   })
@@ -232,7 +235,7 @@ test('the input ending within a frame is told as the peer’s fault', async (t) 
   t.regex(error.message, /7 bytes into/)
 })
 
-test('options out of their range, or that exclude each other, are refused when it is made', (t) => {
+test('options out of their range, or that exclude each other, are rejected when it is created', (t) => {
   const wrong: unknown[] = [
     { length: 3 },
     { endian: 'middle' },

@@ -40,7 +40,7 @@ test('over TLS to the proxy a plain connection has no peer, and one over TLS has
   t.is(await readAll(ctx), 'hello alice')
 })
 
-test('a proxy whose certificate is not trusted, or for another name, is sent nothing', async (t) => {
+test('a proxy whose certificate is not trusted, or for another name, receives nothing', async (t) => {
   const proxy = await httpProxy(t, { tls: true })
   for (const tls of [true, { ca: path('root.crt'), servername: 'elsewhere.test' }]) {
     const app = new Cio().useClient(
@@ -51,13 +51,13 @@ test('a proxy whose certificate is not trusted, or for another name, is sent not
   t.deepEqual(proxy.asked, [])
 })
 
-test('a proxy that does not speak TLS where it is to is told as such', async (t) => {
+test('a proxy that does not speak TLS is reported as such', async (t) => {
   const proxy = await httpProxy(t)
   const app = new Cio().useClient(httpConnect({ host: proxy.host, port: proxy.port, tls: true }))
   await t.throwsAsync(app.connect({ port: 1 }), { code: 'ERR_CIO_PROXY' })
 })
 
-test('headers of one’s own are sent, and what the proxy answers is quoted', async (t) => {
+test('custom headers are sent, and the response of the proxy is quoted', async (t) => {
   let request = ''
   const server = createServer((socket) => {
     socket.on('data', (chunk: Buffer) => {
@@ -78,11 +78,11 @@ test('headers of one’s own are sent, and what the proxy answers is quoted', as
   t.false(error.message.includes('\x1b'))
 })
 
-test('a username with a colon is refused', (t) => {
+test('a username with a colon is rejected', (t) => {
   t.throws(() => httpConnect({ username: 'a:b' }), { code: 'ERR_CIO_OPTION' })
 })
 
-test('the proxy is asked for a name in ASCII and without its last dot (golang/go#63117)', async (t) => {
+test('the requested host name is in ASCII and without its last dot (golang/go#63117)', async (t) => {
   for (const [host, asked] of [
     ['db.internal.', 'db.internal:1'],
     ['bücher.example', 'xn--bcher-kva.example:1'],
@@ -117,7 +117,7 @@ test('a proxy at an IPv6 address is written with brackets, however it was given 
   }
 })
 
-test('options of TLS to the proxy that nobody reads are refused', (t) => {
+test('unknown options of TLS to the proxy are rejected', (t) => {
   for (const tls of [{ requestCrt: true }, { port: 1 }, { sni: {} }, { isSecure: true }]) {
     t.throws(() => httpConnect({ tls: tls as object }), { code: 'ERR_CIO_OPTION' })
   }
@@ -126,7 +126,7 @@ test('options of TLS to the proxy that nobody reads are refused', (t) => {
   )
 })
 
-/** A proxy of Node's own that answers with these pieces, each in a turn of its own. */
+/** A proxy by Node's own server that responds with these pieces, each in its own turn. */
 function answering(t: ExecutionContext, ...pieces: string[]): Promise<number> {
   return listenBare(
     t,
@@ -159,7 +159,7 @@ for (const [how, pieces] of [
   ],
   ['byte by byte', 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nearly '.split('')],
 ] as const) {
-  test(`an interim response ${how} is not the answer of the proxy`, async (t) => {
+  test(`an interim response ${how} is not the final response of the proxy`, async (t) => {
     const port = await answering(t, ...pieces)
     const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
     closeAfter(t, app)
@@ -169,7 +169,7 @@ for (const [how, pieces] of [
   })
 }
 
-test('a refusal after an interim response is a refusal', async (t) => {
+test('a refusal after an interim response fails the connection', async (t) => {
   const port = await answering(t, 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 407 No\r\n\r\n')
   const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
   await t.throwsAsync(app.connect({ host: 'target.test', port: 1 }), {
@@ -194,7 +194,7 @@ test('a proxy that sends interim responses for ever, or ends after one, does not
   }
 })
 
-test('101 is an answer, and refuses', async (t) => {
+test('101 is a final response, and fails the connection', async (t) => {
   const port = await answering(t, 'HTTP/1.1 101 Switching Protocols\r\n\r\n')
   const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
   await t.throwsAsync(app.connect({ host: 'target.test', port: 1 }), { code: 'ERR_CIO_PROXY' })

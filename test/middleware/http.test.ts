@@ -19,7 +19,7 @@ const hello = (_request: unknown, response: { end(text: string): void }): void =
 
 const get = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'
 
-/** Waits until a bare client has read something. */
+/** Waits until a plain socket has received something. */
 async function until(socket: Socket, pattern: RegExp): Promise<string> {
   let text = ''
   socket.on('data', (chunk: Buffer) => (text += String(chunk)))
@@ -44,7 +44,7 @@ function agent(t: ExecutionContext): Agent {
 }
 
 for (const transport of transports) {
-  test(`over ${transport}, two requests are answered on one connection`, async (t) => {
+  test(`over ${transport}, two requests get responses on one connection`, async (t) => {
     const app = new Cio().useConnection(http(hello))
     const client = (await open(t, app, transport)) as Socket
     client.write(get)
@@ -57,13 +57,13 @@ for (const transport of transports) {
   })
 }
 
-test('fetch is answered', async (t) => {
+test('fetch gets a response', async (t) => {
   const { port } = await serve(t, new Cio().useConnection(http(hello)))
   const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } })
   t.is(await response.text(), 'hello')
 })
 
-test('an http.Agent keeps its connection', async (t) => {
+test('an http.Agent reuses its connection (keep-alive)', async (t) => {
   let connections = 0
   const app = new Cio().useConnection(http(hello))
   app.on('connection', () => (connections += 1))
@@ -73,7 +73,7 @@ test('an http.Agent keeps its connection', async (t) => {
   t.is(connections, 1)
 })
 
-test('pipelined requests are answered in their order', async (t) => {
+test('pipelined requests get their responses in order', async (t) => {
   const { port } = await serve(
     t,
     new Cio().useConnection(
@@ -89,7 +89,7 @@ test('pipelined requests are answered in their order', async (t) => {
   t.deepEqual(answers, paths)
 })
 
-test('a Koa application is answered for, its body read and its errors its own', async (t) => {
+test('a Koa application responds, reads bodies and handles its own errors', async (t) => {
   const koa = new Koa()
   koa.silent = true
   koa.use(async (ctx) => {
@@ -124,7 +124,7 @@ test('over mutual TLS, Koa knows the verified peer', async (t) => {
   t.is(await body.text(), 'alice alice true')
 })
 
-test('over a layer, requests are answered and know their context', async (t) => {
+test('over a layer, requests get responses and know their context', async (t) => {
   const app = new Cio()
     .useConnection(layer({ decode: () => createGunzip(), encode: () => createGzip() }))
     .useConnection(http((asked, response) => void response.end(`id ${contextOf(asked)?.id}`)))
@@ -138,7 +138,7 @@ test('over a layer, requests are answered and know their context', async (t) => 
 })
 
 for (const transport of networks) {
-  test(`over ${transport}, what a middleware has read and put back is part of the request`, async (t) => {
+  test(`over ${transport}, bytes that a middleware has read and unshifted are part of the request`, async (t) => {
     const app = new Cio()
       .useConnection(
         async function sniff({ stream }, next) {
@@ -158,14 +158,14 @@ for (const transport of networks) {
   })
 }
 
-test('a request that came by another server has no context', async (t) => {
+test('a request of another server has no context', async (t) => {
   t.is(
     contextOf({ socket: await dial(t, await serve(t, new Cio())) } as IncomingMessage),
     undefined,
   )
 })
 
-test('a server of ones own keeps its listeners, and upgrades', async (t) => {
+test('a custom server keeps its listeners, and upgrades', async (t) => {
   const server = createServer(hello)
   server.on('upgrade', (_request, socket: Socket) => {
     socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
@@ -184,7 +184,7 @@ test('a server of ones own keeps its listeners, and upgrades', async (t) => {
   t.deepEqual(await closed, { forced: 0 })
 })
 
-test('while draining, idle connections are closed and a response says so', async (t) => {
+test('during a drain, idle connections are closed and a response says Connection: close', async (t) => {
   const answer = deferred()
   const asked = deferred()
   const app = new Cio().useConnection(
@@ -212,7 +212,7 @@ test('while draining, idle connections are closed and a response says so', async
   t.deepEqual(await closed, { forced: 0 })
 })
 
-test('a response whose head was sent before the drain is finished, then its connection closed', async (t) => {
+test('a response whose headers were sent before the drain is finished, then its connection closes', async (t) => {
   const answer = deferred()
   const app = new Cio().useConnection(
     http(
@@ -243,7 +243,7 @@ for (const [kind, handler] of Object.entries({
     throw new CioError('ERR_MINE', 'mine')
   },
 })) {
-  test(`a handler that ${kind} is answered by 500 and told by error`, async (t) => {
+  test(`a handler that ${kind} causes a 500 response and an error event`, async (t) => {
     const app = new Cio().useConnection(http(handler))
     const told = once(app, 'error')
     const client = await dial(t, await serve(t, app))
@@ -253,7 +253,7 @@ for (const [kind, handler] of Object.entries({
   })
 }
 
-test('a handler that rejects after the head was sent ends the connection', async (t) => {
+test('a handler that rejects after the headers were sent ends the connection', async (t) => {
   const app = new Cio().useConnection(
     http(async (_incoming, response) => {
       response.write('half')
@@ -268,7 +268,7 @@ test('a handler that rejects after the head was sent ends the connection', async
   t.is(((await told) as [Error])[0].message, 'late')
 })
 
-test('what is not HTTP is answered by 400 and told by clientError', async (t) => {
+test('input that is not HTTP gets a 400 response and is reported by remoteError', async (t) => {
   const app = new Cio().useConnection(http(hello))
   app.on('error', (error) => t.fail(error.message))
   const told = once(app, 'remoteError')
@@ -280,12 +280,13 @@ test('what is not HTTP is answered by 400 and told by clientError', async (t) =>
   t.regex(error.message, /127\.0\.0\.1:\d+/)
 })
 
-test('a head that does not come to its end is cut off after headersTimeout', async (t) => {
+test('incomplete headers end the connection after headersTimeout', async (t) => {
   const options = { headersTimeout: 50, requestTimeout: 100, connectionsCheckingInterval: 20 }
   const app = new Cio().useConnection(http(hello, options))
   const told = once(app, 'remoteError')
   const client = await dial(t, await serve(t, app))
-  // Node destroys what it has answered: with bytes unread, on a slow machine, that is a reset.
+  // Node destroys the connection after its response: with unread bytes, on a slow machine, that is
+  // a reset.
   client.on('error', () => {})
   let said = ''
   client.on('data', (chunk: Buffer) => (said += String(chunk)))
@@ -296,7 +297,7 @@ test('a head that does not come to its end is cut off after headersTimeout', asy
   t.true(isCioError(((await told) as [Error])[0], 'ERR_CIO_HTTP'))
 })
 
-test('a reset within a request ends that connection alone', async (t) => {
+test('a reset within a request ends only that connection', async (t) => {
   const began = deferred()
   const app = new Cio().useConnection(
     http((incoming, response) => {
@@ -315,7 +316,7 @@ test('a reset within a request ends that connection alone', async (t) => {
   t.is((await ask(agent(t), server.port)).text, 'hello')
 })
 
-test('what is neither a function nor an http.Server is refused', (t) => {
+test('a handler that is neither a function nor an http.Server is rejected', (t) => {
   const code = { code: 'ERR_CIO_OPTION' }
   t.throws(() => http({} as never), code)
   t.throws(() => http(createHttpsServer() as never), code)

@@ -21,7 +21,7 @@ codecContract<unknown>(test, {
   truncated: 'ERR_CIO_TRUNCATED',
 })
 
-/** What a server makes of this input. Without handlers, its messages are collected. */
+/** The messages that a server decodes from this input, collected if there are no handlers. */
 async function receive(
   t: ExecutionContext,
   input: Input,
@@ -39,7 +39,7 @@ async function receive(
   return { messages, error: (told.remoteError[0] ?? told.error[0]) as CioError | undefined }
 }
 
-test('U+FEFF within a text is part of it, wherever the input is cut', async (t) => {
+test('U+FEFF within a text is part of it, wherever the input is split', async (t) => {
   const value = { '\ufeffkey': '\ufefftext', after: '\n\ufeff\ufeff' }
   const bytes = Buffer.from(JSON.stringify(value))
   for (let cut = 0; cut <= bytes.length; cut++) {
@@ -58,7 +58,7 @@ test('values follow each other with or without space between, over any number of
   t.deepEqual(messages, [{ a: 1 }, { b: [2] }, ...scalars, { c: { d: null } }, 12, -1500, null])
 })
 
-test('a value is handed over as it completes, before the next has begun', async (t) => {
+test('a value is delivered when it is complete, before the next has begun', async (t) => {
   const app = new Cio()
     .useConnection(jsonStream())
     .useConnection((ctx) => ctx.messages.each((value) => ctx.messages.send(value)))
@@ -67,7 +67,7 @@ test('a value is handed over as it completes, before the next has begun', async 
   t.is(String((await once(client, 'data'))[0]), '{"a":1}\n')
 })
 
-test('root, top and paths get their values in the order in which they complete', async (t) => {
+test('root, top and paths receive their values in the order of completion', async (t) => {
   const seen: unknown[] = []
   const tell =
     (name: string) =>
@@ -89,7 +89,7 @@ test('root, top and paths get their values in the order in which they complete',
   ])
 })
 
-test('a handler that returns a promise is waited for, and may send', async (t) => {
+test('a handler may return a promise, which is awaited, and may send', async (t) => {
   const app = new Cio().useConnection(
     jsonStream({
       paths: {
@@ -115,7 +115,7 @@ test('handlers serve a client, which is connected at once', async (t) => {
   t.deepEqual(seen, [[1, 2]])
 })
 
-test('an array without end is read by its elements, which are forgotten', (t) => {
+test('an endless array is read by its elements, which are not kept', (t) => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const heap = (): number => {
@@ -133,7 +133,7 @@ test('an array without end is read by its elements, which are forgotten', (t) =>
   t.is(count, 300 * 60)
 })
 
-test('values that no handler is for are passed over, however long they are together', async (t) => {
+test('values without a handler are skipped, however long they are together', async (t) => {
   const seen: unknown[] = []
   const skipped = JSON.stringify(Array.from({ length: 5000 }, (_, id) => ({ id })))
   const { error } = await receive(t, `{"skipped":${skipped},"wanted":1}`, {
@@ -156,13 +156,13 @@ for (const [what, input] of Object.entries({
   })
 }
 
-test('keys that lead to nothing do not add up', async (t) => {
+test('keys without a handler do not count together', async (t) => {
   const input = `{"${'k'.repeat(900)}":`.repeat(10)
   const options = { maxLength: 1000, top: { a: () => {} } }
   t.is((await receive(t, input, options)).error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')
 })
 
-test('a token that does not come to its end ends the connection at the bound', async (t) => {
+test('a token that does not end ends the connection at the limit', async (t) => {
   const chunks = Array.from({ length: 40 }, () => 'x'.repeat(1000))
   for (const start of ['"', '{"a":"', '{"skipped":"', '{"']) {
     const options = { maxLength: 5000, top: { a: () => {} } }
@@ -171,7 +171,7 @@ test('a token that does not come to its end ends the connection at the bound', a
   }
 })
 
-test('what is nested deeper than maxDepth ends the connection', async (t) => {
+test('input nested deeper than maxDepth ends the connection', async (t) => {
   const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth)
   const { messages, error } = await receive(t, nested(64) + nested(65))
   t.is(messages.length, 1)
@@ -180,7 +180,7 @@ test('what is nested deeper than maxDepth ends the connection', async (t) => {
   t.is(other.error?.code, 'ERR_CIO_SYNTAX')
 })
 
-test('what is not JSON is told with its offset, cut and escaped, after the values before it', async (t) => {
+test('input that is not JSON is reported with its offset, shortened and escaped, after the values before it', async (t) => {
   const { messages, error } = await receive(t, '{"a":1} {"b" \u001b[31m}')
   t.deepEqual(messages, [{ a: 1 }])
   t.is(error?.code, 'ERR_CIO_SYNTAX')
@@ -191,7 +191,7 @@ test('what is not JSON is told with its offset, cut and escaped, after the value
   t.true(long.error!.message.length < 200)
 })
 
-/** What a decoder makes of input that is cut at some places, and the error in the end. */
+/** Decodes input that is split at some places; returns the messages and the final error. */
 function outcome(
   input: Buffer,
   cuts: readonly number[],
@@ -222,7 +222,7 @@ for (const [text, at] of Object.entries({
   '"a""b"!': '6',
   '\ufeff[1]x': '6',
 })) {
-  test(`${JSON.stringify(text)} is blamed on byte ${at}, wherever it is cut`, (t) => {
+  test(`${JSON.stringify(text)} fails at byte ${at}, wherever it is split`, (t) => {
     const input = Buffer.from(text)
     for (let cut = 0; cut <= input.length; cut++) {
       const found = outcome(input, [cut])
@@ -233,7 +233,7 @@ for (const [text, at] of Object.entries({
   })
 }
 
-test('what is too long is refused for that, wherever it is cut, and one byte less is taken', (t) => {
+test('a value that is too long is rejected for that, wherever it is split, and one byte less is accepted', (t) => {
   const bounds = { maxLength: 20, maxDepth: 64 }
   for (const text of [
     `"${'x'.repeat(18)}`,
@@ -251,7 +251,7 @@ test('what is too long is refused for that, wherever it is cut, and one byte les
   }
 })
 
-test('every value but a number is given out with its last byte', (t) => {
+test('every value except a number is delivered with its last byte', (t) => {
   for (const text of ['{}', '[]', '"a"', 'true', 'null', '{"a":[1]}', '[1,2]']) {
     const values: unknown[] = []
     const decoder = new ValueDecoder(['$'], { maxLength: 100, maxDepth: 9 }, (value) => value)
@@ -260,7 +260,7 @@ test('every value but a number is given out with its last byte', (t) => {
   }
 })
 
-test('a byte order mark is passed over at the beginning and nowhere else, as json does', (t) => {
+test('a byte order mark is skipped at the beginning and nowhere else, as json does', (t) => {
   const mark = '\ufeff'
   for (const [text, values, code] of [
     [`${mark}{"a":1}\n2\n`, [{ a: 1 }, 2], undefined],
@@ -277,7 +277,7 @@ test('a byte order mark is passed over at the beginning and nowhere else, as jso
   }
 })
 
-test('it takes what JSON.parse takes, and nothing else', async (t) => {
+test('it accepts exactly the input that JSON.parse accepts', async (t) => {
   const decode = (text: string): unknown => {
     const values: unknown[] = []
     const decoder = new ValueDecoder(['$'], { maxLength: 1e6, maxDepth: 64 }, (value) => value)
@@ -312,7 +312,7 @@ test('it takes what JSON.parse takes, and nothing else', async (t) => {
         found = 'refused'
       }
       const wanted = parse(text)
-      // Several values in a row are several messages, and none is none.
+      // Several values are several messages, and empty input is none.
       if (wanted === 'refused' && Array.isArray(found) && found.length !== 1) return
       t.deepEqual(found, wanted, text)
     }),
@@ -338,7 +338,7 @@ test('a key named __proto__ is a key of its value and changes no prototype', asy
   t.deepEqual(seen, [2])
 })
 
-test('messages are validated, and typed by it', async (t) => {
+test('messages are validated, and typed by the schema', async (t) => {
   const validate = z.object({ id: z.number() })
   const app = new Cio().useConnection(jsonStream({ validate })).useConnection(async (ctx) => {
     for await (const { id } of ctx.messages) t.is(id.toFixed(), '1')
@@ -349,14 +349,14 @@ test('messages are validated, and typed by it', async (t) => {
   t.is(((await told) as [CioError])[0].code, 'ERR_CIO_INVALID_MESSAGE')
 })
 
-test('a handler that throws ends the connection and is told by error', async (t) => {
+test('a handler that throws ends the connection and is reported by error', async (t) => {
   const root = (): void => {
     throw new Error('mine')
   }
   t.is((await receive(t, '1 2', { root })).error?.message, 'mine')
 })
 
-test('indent is how what is sent looks', async (t) => {
+test('indent sets the indentation of sent values', async (t) => {
   const app = new Cio()
     .useConnection(jsonStream({ indent: 2 }))
     .useConnection((ctx) => ctx.messages.send({ a: 1 }))
@@ -364,7 +364,7 @@ test('indent is how what is sent looks', async (t) => {
   t.is(await readAll(client), '{\n  "a": 1\n}\n')
 })
 
-test('options of the wrong kind are refused when it is made', (t) => {
+test('options of the wrong type are rejected when it is created', (t) => {
   const code = { code: 'ERR_CIO_OPTION' }
   t.throws(() => jsonStream({ top: { 'a.b': 1 as never } }), code)
   // It would be the `b` of `a`.

@@ -13,7 +13,7 @@ codecContract<unknown>(test, {
   truncated: 'ERR_CIO_SYNTAX',
 })
 
-test('a line that is not JSON is told with its offset in bytes, and escaped', async (t) => {
+test('a line that is not JSON is reported with its offset in bytes, and escaped', async (t) => {
   const { messages, error } = await receive(t, json(), '"é"\n\n{"a":1}\n{"b":\u001b[31m}\n')
   t.deepEqual(messages, ['é', { a: 1 }])
   t.is(error?.code, 'ERR_CIO_SYNTAX')
@@ -21,7 +21,7 @@ test('a line that is not JSON is told with its offset in bytes, and escaped', as
   t.false(error!.message.includes('\u001b'))
 })
 
-test('empty lines are passed over', async (t) => {
+test('empty lines are skipped', async (t) => {
   t.deepEqual((await receive(t, json(), '\n1\r\n\r\n\n2\n')).messages, [1, 2])
 })
 
@@ -51,7 +51,7 @@ test('a message that does not satisfy the schema ends the connection, after thos
   t.is(error?.code, 'ERR_CIO_INVALID_MESSAGE')
 })
 
-test('what has no form in JSON is refused and the connection goes on', async (t) => {
+test('a message that JSON cannot represent is rejected and the connection stays open', async (t) => {
   const app = new Cio().useConnection(json()).useConnection(async (ctx) => {
     const circular: { self?: unknown } = {}
     circular.self = circular
@@ -64,7 +64,7 @@ test('what has no form in JSON is refused and the connection goes on', async (t)
   t.is(await readAll(await dial(t, server)), '"fine"\n')
 })
 
-test('what is sent is read by split2', async (t) => {
+test('split2 reads the sent messages', async (t) => {
   const app = new Cio().useConnection(json()).useConnection(async (ctx) => {
     await ctx.messages.sendMany([{ one: 1 }, ['zwei ☃'], null])
   })
@@ -75,7 +75,7 @@ test('what is sent is read by split2', async (t) => {
   t.deepEqual(heard, ['{"one":1}', '["zwei ☃"]', 'null'])
 })
 
-test('a byte order mark is passed over at the beginning and nowhere else, as jsonStream does', async (t) => {
+test('a byte order mark is skipped at the beginning and nowhere else, as jsonStream does', async (t) => {
   const mark = '\ufeff'
   for (const [text, values, code] of [
     [`${mark}{"a":1}\n2\n`, [{ a: 1 }, 2], undefined],

@@ -20,7 +20,7 @@ import { untilClosed, nextEvent, open, transports } from '../support/transports.
 
 const gzip = () => layer({ decode: () => createGunzip(), encode: () => createGzip() })
 
-/** What an app tells of a connection that fails. */
+/** The events that an app emits for a connection that fails. */
 function failure(app: Cio): Promise<[event: string, error: Error]> {
   return new Promise((resolve) => {
     app.on('remoteError', (error) => resolve(['remoteError', error]))
@@ -29,7 +29,7 @@ function failure(app: Cio): Promise<[event: string, error: Error]> {
 }
 
 for (const transport of transports) {
-  test(`over ${transport}, requests and responses pass, and an end can be answered`, async (t) => {
+  test(`over ${transport}, requests and responses pass, and a side may respond after an end`, async (t) => {
     const app = new Cio().useConnection(gzip()).useConnection(async ({ stream }) => {
       for await (const chunk of chunksOf(stream)) stream.write(`<${String(chunk)}>`)
       stream.write('bye')
@@ -52,7 +52,7 @@ const pairs = {
   brotli: { decode: () => createBrotliDecompress(), encode: () => createBrotliCompress() },
 }
 for (const [name, coders] of Object.entries(pairs)) {
-  test(`${name} answers each request, at both ends`, async (t) => {
+  test(`${name} passes each request and response, on both sides`, async (t) => {
     const app = new Cio()
       .useConnection(layer(coders))
       .useConnection(lines())
@@ -86,7 +86,7 @@ test('layers stack, over TLS too, where ctx.peer stays the verified identity', a
   await client.closed
 })
 
-test('a cipher may agree on its start with the peer before it is made', async (t) => {
+test('a cipher may exchange its initialization vector before it is created', async (t) => {
   const key = randomBytes(32)
   const cipher = layer({
     encode(ctx) {
@@ -117,7 +117,7 @@ test('a cipher may agree on its start with the peer before it is made', async (t
   await client.close()
 })
 
-test('ctx.stream is the old one again when next() has settled', async (t) => {
+test('ctx.stream is the original stream again when next() has settled', async (t) => {
   const seen: boolean[] = []
   const app = new Cio()
     .useConnection(async (ctx, next) => {
@@ -127,7 +127,7 @@ test('ctx.stream is the old one again when next() has settled', async (t) => {
     })
     .useConnection(gzip())
     .useConnection((ctx) => void seen.push(ctx.stream instanceof StackLayer))
-  // The client may see the end before that.
+  // The client may receive the end before that.
   const over = nextEvent(app, 'close')
   const client = await open(t, app, 'tcp')
   client.end()
@@ -135,14 +135,14 @@ test('ctx.stream is the old one again when next() has settled', async (t) => {
   t.deepEqual(seen, [true, true])
 })
 
-test('what is written last is encoded and sent, though its handler has returned', async (t) => {
+test('the last write is encoded and sent, even if its handler has returned', async (t) => {
   const text = 'x'.repeat(10_000_000)
   const app = new Cio().useConnection(gzip()).useConnection((ctx) => void ctx.stream.write(text))
   const client = await open(t, app, 'tcp')
   t.is((await readAll(client.pipe(createGunzip()))).length, text.length)
 })
 
-test('what does not decode is told by remoteError, whatever the handler is at', async (t) => {
+test('input that cannot be decoded is reported by remoteError, whatever the handler does', async (t) => {
   for (const handler of [
     async (ctx: { stream: Parameters<typeof chunksOf>[0] }) => readAll(chunksOf(ctx.stream)),
     async (_: object, next: () => Promise<void>) => next(),
@@ -163,7 +163,7 @@ test('what does not decode is told by remoteError, whatever the handler is at', 
   }
 })
 
-test('an encoder that fails is told by error', async (t) => {
+test('an encoder that fails is reported by error', async (t) => {
   const encode = () =>
     new Transform({ transform: (_chunk, _encoding, done) => done(new Error('no')) })
   const app = new Cio()
@@ -176,7 +176,7 @@ test('an encoder that fails is told by error', async (t) => {
   t.true(isCioError(error, 'ERR_CIO_ENCODE'))
 })
 
-test('a message that decodes to more than maxLength ends at the bound', async (t) => {
+test('a message that decodes to more than maxLength ends at the limit', async (t) => {
   const app = new Cio().useConnection(gzip()).useConnection(lines({ maxLength: 1024 * 1024 }))
   app.useConnection(async (ctx) => {
     for await (const _ of ctx.messages) t.fail()
@@ -192,7 +192,7 @@ test('a message that decodes to more than maxLength ends at the bound', async (t
   t.true(process.memoryUsage.rss() - before < 128 * 1024 * 1024)
 })
 
-test('nothing but line feeds, compressed, ends at maxRatio instead of a billion lines', async (t) => {
+test('compressed line feeds end at maxRatio instead of a billion lines (decompression bomb)', async (t) => {
   const app = new Cio().useConnection(gzip()).useConnection(lines())
   let count = 0
   app.useConnection((ctx) => ctx.messages.each(() => (count += 1)))
@@ -205,7 +205,7 @@ test('nothing but line feeds, compressed, ends at maxRatio instead of a billion 
   t.true(count < 16 * 1024 * 1024, `${count}`)
 })
 
-test('a peer that does not read holds its connection for flushTimeout and no longer', async (t) => {
+test('a peer that does not read keeps its connection open for flushTimeout and no longer', async (t) => {
   const app = new Cio()
     .useConnection(layer({ encode: () => createGzip({ level: 0 }), flushTimeout: 50 }))
     .useConnection((ctx) => void ctx.stream.write(Buffer.alloc(32 * 1024 * 1024)))
@@ -217,7 +217,7 @@ test('a peer that does not read holds its connection for flushTimeout and no lon
   t.true(isCioError(error, 'ERR_CIO_FLUSH_TIMEOUT'))
 })
 
-test('a reset of the peer is told as one', async (t) => {
+test('a reset of the peer is reported as a reset', async (t) => {
   const app = new Cio().useConnection(gzip()).useConnection(async ({ stream }) => {
     stream.write('hello')
     await readAll(chunksOf(stream))
@@ -232,7 +232,7 @@ test('a reset of the peer is told as one', async (t) => {
   t.is((error as NodeJS.ErrnoException).code, 'ECONNRESET')
 })
 
-test('options of the wrong kind are refused when it is made', (t) => {
+test('options of the wrong type are rejected when it is created', (t) => {
   t.throws(() => layer({ maxRatio: 0 }), { code: 'ERR_CIO_OPTION' })
   const code = { code: 'ERR_CIO_OPTION' }
   t.throws(() => layer({ decode: createGunzip() as never }), code)

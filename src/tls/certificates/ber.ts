@@ -1,6 +1,6 @@
 /**
- * Reading BER, of which DER is the strict form: some programs write lengths as they go, and strings
- * in pieces.
+ * Reads BER, the superset of DER. Some programs write indefinite lengths, and split strings into
+ * pieces.
  */
 
 import { type Element, children, element, objectIdentifier } from '../../identity/der.ts'
@@ -8,22 +8,22 @@ import { type Element, children, element, objectIdentifier } from '../../identit
 const constructed = 0x20
 const endOfContents = 0x00
 
-/** An element, and the bytes that it is in. */
+/** An element, and its bytes. */
 export interface Value {
   readonly tag: number
-  /** With its tag and length. */
+  /** The element with its tag and length. */
   readonly whole: Buffer
   readonly content: Buffer
-  /** The hexadecimal of an object identifier; empty for anything else. */
+  /** An object identifier in hexadecimal; empty for any other element. */
   readonly id: string
   readonly within: () => Value[]
 }
 
-/** @throws where something is cut off */
+/** @throws if the input is truncated */
 export function read(ber: Buffer): Value {
   const der = definiteAt(ber, 0).der
   const whole = element(der, 0)
-  if (!whole) throw new Error('its DER is cut off')
+  if (!whole) throw new Error('its DER is truncated')
   return valueOf(der, whole, 0)
 }
 
@@ -45,19 +45,19 @@ function valueOf(der: Buffer, at: Element, begin: number): Value {
   }
 }
 
-/** The bytes of an OCTET STRING, which may come in pieces. */
+/** The bytes of an OCTET STRING, joined if it is split into pieces. */
 export function octets({ tag, content, within }: Value): Buffer {
   return tag & constructed ? Buffer.concat(within().map(octets)) : content
 }
 
-/** The same with every length in front, as DER has it. */
+/** Converts BER to definite lengths, as in DER. */
 function definiteAt(ber: Buffer, at: number): { readonly der: Buffer; readonly end: number } {
   const known = element(ber, at)
   if (known && !(known.tag & constructed))
     return { der: ber.subarray(at, known.end), end: known.end }
   const tag = ber[at]
   if (tag === undefined || !(tag & constructed) || (!known && ber[at + 1] !== 0x80)) {
-    throw new Error('its BER is cut off')
+    throw new Error('its BER is truncated')
   }
   const parts: Buffer[] = []
   let next = known?.start ?? at + 2

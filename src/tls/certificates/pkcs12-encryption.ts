@@ -1,4 +1,7 @@
-/** Decrypting what is within PKCS#12, by the passphrase: PBES2, and the older one with Triple DES. */
+/**
+ * Decrypts the contents of a PKCS#12 file by the passphrase: PBES2, and the older Triple DES
+ * scheme.
+ */
 
 import { createDecipheriv, createHash, pbkdf2Sync } from 'node:crypto'
 import { type Value, octets } from './ber.ts'
@@ -13,38 +16,38 @@ const hmacs: Readonly<Record<string, string>> = {
   '2a864886f70d020a': 'sha384',
   '2a864886f70d020b': 'sha512',
 }
-/** Names, and the sizes of keys in bytes. */
+/** Cipher names, and key sizes in bytes. */
 const ciphers: Readonly<Record<string, readonly [string, number]>> = {
   '2a864886f70d0307': ['des-ede3-cbc', 24],
   '608648016503040102': ['aes-128-cbc', 16],
   '608648016503040116': ['aes-192-cbc', 24],
   '60864801650304012a': ['aes-256-cbc', 32],
 }
-/** With SHA-1 and Triple DES: the sizes of keys in bytes. */
+/** Key sizes in bytes, for SHA-1 with Triple DES. */
 const tripleDes: Readonly<Record<string, number>> = {
   '2a864886f70d010c0103': 24,
   '2a864886f70d010c0104': 16,
 }
 const sequence = 0x30
 
-/** @throws where it is encrypted in a way that is not read here */
+/** @throws if the encryption is not supported */
 export function decrypt(algorithm: Value, encrypted: Buffer, passphrase: string): Buffer {
   const [type, parameters] = algorithm.within()
   if (type!.id === pbes2) return decryptByPbes2(parameters!, encrypted, passphrase)
   const keySize = tripleDes[type!.id]
-  if (keySize === undefined) throw unread(type!)
+  if (keySize === undefined) throw unsupported(type!)
   const [salt, iterations] = parameters!.within()
   const open = (password: Buffer): Buffer => {
     const derive = (purpose: number, size: number): Buffer =>
       derivePkcs12(password, octets(salt!), numberOf(iterations!), purpose, size)
     const key = derive(1, keySize)
-    // Of two keys, the first one is used again.
+    // With two-key Triple DES, the first key is used again as the third.
     const whole = Buffer.concat([key, key]).subarray(0, 24)
     return decipher('des-ede3-cbc', whole, derive(2, 8), encrypted)
   }
   const wide = Buffer.from(`${passphrase}\0`, 'utf16le').swap16()
   if (passphrase !== '') return open(wide)
-  // There are two ways to write no passphrase.
+  // There are two encodings of an empty passphrase.
   try {
     return open(wide)
   } catch {
@@ -56,14 +59,14 @@ export function decrypt(algorithm: Value, encrypted: Buffer, passphrase: string)
 function decryptByPbes2(parameters: Value, encrypted: Buffer, passphrase: string): Buffer {
   const [derivation, encryption] = parameters.within()
   const [how, settings] = derivation!.within()
-  if (how!.id !== pbkdf2) throw unread(how!)
+  if (how!.id !== pbkdf2) throw unsupported(how!)
   const [salt, iterations, ...rest] = settings!.within()
   const [hmac] = rest.find(({ tag }) => tag === sequence)?.within() ?? []
   const digest = hmac ? hmacs[hmac.id] : 'sha1'
   const [cipher, iv] = encryption!.within()
   const [name, keySize] = ciphers[cipher!.id] ?? []
-  if (digest === undefined) throw unread(hmac!)
-  if (name === undefined || keySize === undefined) throw unread(cipher!)
+  if (digest === undefined) throw unsupported(hmac!)
+  if (name === undefined || keySize === undefined) throw unsupported(cipher!)
   const key = pbkdf2Sync(passphrase, octets(salt!), numberOf(iterations!), keySize, digest)
   return decipher(name, key, octets(iv!), encrypted)
 }
@@ -112,6 +115,6 @@ function numberOf({ content }: Value): number {
   return content.readUIntBE(0, content.length)
 }
 
-function unread({ id }: Value): Error {
-  return new Error(`its encryption (${id}) is not read`)
+function unsupported({ id }: Value): Error {
+  return new Error(`its encryption (${id}) is not supported`)
 }

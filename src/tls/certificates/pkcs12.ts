@@ -1,16 +1,17 @@
 /**
- * Keys and certificates out of PKCS#12 (RFC 7292).
+ * Extracts keys and certificates from PKCS#12 (RFC 7292).
  *
- * Node trusts every certificate of such a file: the CA that has issued our own certificate would
- * vouch for peers, whatever `ca` says. So Node gets the key and its chain alone. Before that, it has
- * opened the file itself (`checkPfx`): passphrase and integrity are for it to judge.
+ * Node trusts every certificate in such a file, whatever `ca` says, so the CA that issued our own
+ * certificate could vouch for peers. Therefore Cio passes only the key and its chain to Node.
+ * Before that, Node has opened the file itself (`checkPfx`), and has checked the passphrase and the
+ * integrity.
  */
 
 import { type KeyObject, X509Certificate, createPrivateKey } from 'node:crypto'
 import { type Value, octets, read } from './ber.ts'
 import { decrypt } from './pkcs12-encryption.ts'
 
-/** A key, and its certificate followed by the intermediates of that. */
+/** A key, and its certificate followed by the intermediates. */
 export interface Unpacked {
   readonly key: KeyObject
   readonly chain: readonly X509Certificate[]
@@ -25,7 +26,7 @@ const certBag = '2a864886f70d010c0a0103'
 const safeContentsBag = '2a864886f70d010c0a0106'
 const x509Certificate = '2a864886f70d01091601'
 
-/** @throws where it is of a form that is not read here */
+/** @throws if the form is not supported */
 export function unpack(file: Buffer, passphrase: string): Unpacked {
   const [, authSafe] = read(file).within()
   const keys: KeyObject[] = []
@@ -64,7 +65,7 @@ function addBags(
   }
 }
 
-/** The leaf, and the issuer of each one before, without the root. */
+/** The leaf, followed by the issuer of each certificate, without the root. */
 function chainOf(leaf: X509Certificate, all: readonly X509Certificate[]): X509Certificate[] {
   const chain = [leaf]
   for (;;) {

@@ -1,4 +1,4 @@
-/** Reading what `certs` is given, wherever it is. */
+/** Reads the sources of `certs`: files, URLs, PEM text and Buffers. */
 
 import debug from 'debug'
 import { readFile } from 'node:fs/promises'
@@ -9,10 +9,10 @@ import { optionError } from '../../options.ts'
 
 const log = debug('cio:certs')
 
-/** A file's path, a `file:` URL, PEM text, or the contents themselves. */
+/** The path of a file, a `file:` URL, PEM text, or the contents as a Buffer. */
 export type CertSource = string | URL | Buffer
 
-/** A key or PKCS#12 file with a passphrase of its own; Node's names. */
+/** A key or PKCS#12 file with its own passphrase, under Node's names. */
 export interface KeySource {
   readonly pem?: CertSource
   readonly buf?: CertSource
@@ -22,7 +22,7 @@ export interface KeySource {
 export type Sources = CertSource | readonly CertSource[]
 export type KeySources = CertSource | KeySource | readonly (CertSource | KeySource)[]
 
-/** What was read, and how to call it in an error. */
+/** The contents of a source, and its name in errors. */
 export interface Loaded {
   readonly content: Buffer
   readonly from: string
@@ -33,12 +33,13 @@ export interface Loaded {
 export async function loadAll(option: string, sources: KeySources | undefined): Promise<Loaded[]> {
   if (sources === undefined) return []
   const all = Array.isArray(sources) ? (sources as (CertSource | KeySource)[]) : [sources]
-  // An empty list of CAs would not be nobody: without any, Node trusts those it comes with.
+  // An empty list of CAs would not mean "trust no CA": without `ca`, Node trusts the CAs that it
+  // comes with.
   if (all.length === 0) throw optionError('certs', option, 'a source or several, not none', sources)
   return Promise.all(all.map((source) => load(option, source as CertSource | KeySource)))
 }
 
-/** Node's own error, and ours of options, would tell it. */
+/** Node's own error, and `optionError`, would reveal the passphrase. */
 export function checkPassphrase(passphrase: unknown): void {
   if (passphrase === undefined || typeof passphrase === 'string') return
   throw new CioError(
@@ -47,7 +48,7 @@ export function checkPassphrase(passphrase: unknown): void {
   )
 }
 
-// Several lines, or the base64 of a SEQUENCE.
+// Several lines, or a SEQUENCE in base64.
 const notPath = /[\r\n]|^MI[\w+/]{40,}={0,2}$/
 
 /** Reads one source. */
@@ -55,11 +56,12 @@ export async function load(option: string, source: CertSource | KeySource): Prom
   if (Buffer.isBuffer(source)) return { content: source, from: 'as given' }
   if (source instanceof URL) return readFrom(option, fileURLToPath(source))
   if (typeof source === 'string') {
-    // As of a variable of the environment that is not set; as a path it would be this directory.
-    if (source === '') throw broken(option, 'as given', 'is an empty string')
+    // For example an environment variable that is not set; as a path it would mean this directory.
+    if (source === '') throw certificateError(option, 'as given', 'is an empty string')
     if (source.includes('-----BEGIN')) return { content: Buffer.from(source), from: 'as given' }
-    // No path, and perhaps a key without its first line, so it is in no message either.
-    if (notPath.test(source)) throw broken(option, 'as given', 'is neither a path nor in PEM')
+    // This may be a key without its first line, so the error does not contain it.
+    if (notPath.test(source))
+      throw certificateError(option, 'as given', 'is neither a path nor in PEM')
     return readFrom(option, source.startsWith('file:') ? fileURLToPath(source) : resolve(source))
   }
   const inner = source?.pem ?? source?.buf
@@ -80,16 +82,21 @@ async function readFrom(option: string, path: string): Promise<Loaded> {
   try {
     return { content: await readFile(path), from: path }
   } catch (cause) {
-    throw broken(option, path, `cannot be read: ${(cause as Error).message}`, cause)
+    throw certificateError(option, path, `cannot be read: ${(cause as Error).message}`, cause)
   }
 }
 
-/** The error of a source: names the option and the file. */
-export function broken(option: string, from: string, what: string, cause?: unknown): CioError {
+/** The error for a source: names the option and the file. */
+export function certificateError(
+  option: string,
+  from: string,
+  what: string,
+  cause?: unknown,
+): CioError {
   return new CioError('ERR_CIO_CERTIFICATE', `certs: \`${option}\` (${from}) ${what}`, { cause })
 }
 
-/** The files that sources are read from. */
+/** The paths of the files among the sources. */
 export function pathsOf(sources: object): string[] {
   const all = Object.entries(sources).filter(([option]) => fileOptions.has(option))
   return all.flatMap(([, value]) =>
@@ -104,7 +111,7 @@ export function pathsOf(sources: object): string[] {
 const older = ['private', 'public', 'root']
 const fileOptions = new Set([...older, 'key', 'cert', 'ca', 'pfx', 'crl', 'dhparam'])
 
-/** Where a source is to be read from; undefined if it is there already, or is nothing to be read. */
+/** The path that a source is read from; undefined if it is not a file. */
 function pathOf(source: CertSource): string | undefined {
   if (source instanceof URL) return fileURLToPath(source)
   if (typeof source !== 'string' || notPath.test(source)) return undefined

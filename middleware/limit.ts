@@ -88,7 +88,10 @@ export type LimitReason = Cap | 'handshakes' | 'queued'
 /** A connection that was rejected, or closed for `queued`, as in the event `limit`. */
 export interface LimitRefusal {
   readonly reason: LimitReason
-  /** The key it counted for: an IPv4 address, or the /64 of an IPv6 address; null without an address. */
+  /**
+   * The key it counted for: an IPv4 address, or the /64 of an IPv6 address; null without an
+   * address.
+   */
   readonly address: string | null
   /** Whether it had waited for its turn. */
   readonly waited: boolean

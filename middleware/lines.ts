@@ -18,8 +18,9 @@ export interface LinesContext extends MessagesContext<string> {}
 /**
  * Newline-delimited text: each line of UTF-8 is one message.
  *
- * Lines end with `\n` or `\r\n`; the message does not include it. An empty line is a message, and so
- * is the text after the last line feed at the end of the input. Cio adds `\n` to a line that you send.
+ * Lines end with `\n` or `\r\n`; the message does not include it. An empty line is a message, and
+ * so is the text after the last line feed at the end of the input. Cio adds `\n` to a line that you
+ * send.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`

@@ -41,8 +41,9 @@ export interface MsgpackOptions<Message = unknown> extends MessagesOptions<Messa
    */
   readonly maxDepth?: number
   /**
-   * Sends and reads plain objects as records, an extension of msgpackr that sends the keys only once
-   * per connection. Set it to false for standard MessagePack, which every implementation reads.
+   * Sends and reads plain objects as records, an extension of msgpackr that sends the keys only
+   * once per connection. Set it to false for standard MessagePack, which every implementation
+   * reads.
    *
    * @default true
    */
@@ -90,11 +91,11 @@ export interface MsgpackContext<Message = unknown> extends MessagesContext<Messa
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (remote): the input is not MessagePack, is nested deeper than `maxDepth`,
- *   or has an unsupported extension; `ERR_CIO_MESSAGE_TOO_LONG` (remote): a value, or all record
- *   definitions together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (remote): the input ended
- *   within a value; `ERR_CIO_INVALID_MESSAGE` (remote): a value does not satisfy `validate`;
- *   `ERR_CIO_ENCODE` (local): MessagePack cannot represent the value to send
+ * @rejects `ERR_CIO_SYNTAX` (remote): the input is not MessagePack, is nested deeper than
+ *   `maxDepth`, or has an unsupported extension; `ERR_CIO_MESSAGE_TOO_LONG` (remote): a value, or
+ *   all record definitions together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (remote): the
+ *   input ended within a value; `ERR_CIO_INVALID_MESSAGE` (remote): a value does not satisfy
+ *   `validate`; `ERR_CIO_ENCODE` (local): MessagePack cannot represent the value to send
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://github.com/msgpack/msgpack/blob/master/spec.md
  *

@@ -85,15 +85,17 @@ export interface Muxed {
  * Multiplexing: many yamux streams over one connection, each handled by an app.
  *
  * Both sides open streams with `ctx.mux.open()`; the app on the other side handles them. Each has
- * its own flow control, half-close and reset: a stream that nothing reads does not block the others.
- * Its context has `muxed` (name and headers), and the `socket` and verified `peer` of the connection.
+ * its own flow control, half-close and reset: a stream that nothing reads does not block the
+ * others. Its context has `muxed` (name and headers), and the `socket` and verified `peer` of the
+ * connection.
  *
  * While draining, and when the middleware after it has returned, both sides open no more streams.
  * The open streams finish, and then the connection closes. If the connection is lost, all streams
  * fail with an error.
  *
- * The wire format is yamux. A stream begins with its name and headers: JSON after a two-byte length.
- * `multiplex` reads and writes `ctx.stream` until its end: no other code may read or write it.
+ * The wire format is yamux. A stream begins with its name and headers: JSON after a two-byte
+ * length. `multiplex` reads and writes `ctx.stream` until its end: no other code may read or write
+ * it.
  *
  * @pipelines connection, client
  * @order last, or before what opens streams

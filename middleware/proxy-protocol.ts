@@ -32,8 +32,8 @@ export interface ProxyProtocolOptions {
    */
   readonly maxSize?: number
   /**
-   * Rejects untrusted senders at once, before reading. By default Cio accepts such a sender with its
-   * own address, unless it begins with a header.
+   * Rejects untrusted senders at once, before reading. By default Cio accepts such a sender with
+   * its own address, unless it begins with a header.
    *
    * @default false
    */
@@ -56,13 +56,13 @@ const unixSocket = 'unix'
  * PROXY protocol (HAProxy, nginx, AWS NLB): the client address behind a balancer.
  *
  * Only the address of the sender decides whether Cio reads a header, never the bytes it sends. A
- * trusted sender has to send a header of version 1 or 2, or Cio rejects it. An untrusted sender that
- * begins with a header is rejected; all others are accepted at once, with their own address.
+ * trusted sender has to send a header of version 1 or 2, or Cio rejects it. An untrusted sender
+ * that begins with a header is rejected; all others are accepted at once, with their own address.
  *
  * From then on, `ctx.address` and `ctx.remote` are those of the client. `ctx.socket` remains the
- * socket of the sender, and `ctx.peer` the identity that TLS has verified. If the header does not name
- * the client (`PROXY UNKNOWN`), `ctx.address` is null, so that no rule by address matches. A common
- * name in the header is a claim of the sender: `ctx.proxied.ssl.cn`.
+ * socket of the sender, and `ctx.peer` the identity that TLS has verified. If the header does not
+ * name the client (`PROXY UNKNOWN`), `ctx.address` is null, so that no rule by address matches. A
+ * common name in the header is a claim of the sender: `ctx.proxied.ssl.cn`.
  *
  * @pipelines connection
  * @order before `secure`, and before `limit`, `route` and `startTls`: the header comes first, and
@@ -195,9 +195,9 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
 }
 
 /**
- * Closes a connection whose untrusted sender begins with a header. It checks bytes as they arrive, so
- * that nothing waits, and reads nothing that the application has not asked for. Bytes that TLS takes
- * directly from the socket do not pass here; a header is not a handshake, and fails it.
+ * Closes a connection whose untrusted sender begins with a header. It checks bytes as they arrive,
+ * so that nothing waits, and reads nothing that the application has not asked for. Bytes that TLS
+ * takes directly from the socket do not pass here; a header is not a handshake, and fails it.
  */
 function watch(ctx: ConnectionContext): () => void {
   const { stream } = ctx

@@ -57,8 +57,8 @@ export interface ReconnectOptions {
    */
   readonly budget?: RetryBudget
   /**
-   * Decides whether to reconnect after a retryable failure. `error` is undefined if the server closed
-   * the connection without an error.
+   * Decides whether to reconnect after a retryable failure. `error` is undefined if the server
+   * closed the connection without an error.
    *
    * @default always
    */
@@ -104,13 +104,13 @@ declare module '../src/lifecycle/app-events.ts' {
  *
  * It gives up at once on permanent errors: an error of the application, `close()`, and, before the
  * first successful connection, a rejected certificate. After a success, an attacker on the network
- * could forge such a rejection to stop the client for good. So it then retries with the longest delay,
- * and `reject` or `remoteError` reports each rejection. It does not detect a silent server: for that,
- * send a heartbeat that must be answered.
+ * could forge such a rejection to stop the client for good. So it then retries with the longest
+ * delay, and `reject` or `remoteError` reports each rejection. It does not detect a silent server:
+ * for that, send a heartbeat that must be answered.
  *
- * Without a connection, `ctx.messages` is a placeholder. Its `send()` rejects with `ERR_CIO_CLOSED`,
- * or waits for the next connection. Cio sends nothing twice: a message in transit when the connection
- * was lost may have arrived or not, and only the application can find out.
+ * Without a connection, `ctx.messages` is a placeholder. Its `send()` rejects with
+ * `ERR_CIO_CLOSED`, or waits for the next connection. Cio sends nothing twice: a message in transit
+ * when the connection was lost may have arrived or not, and only the application can find out.
  *
  * @pipelines client
  * @order before `connect`; the middleware after it, such as a proxy registered later, runs again on

@@ -34,11 +34,11 @@ declare module '../src/lifecycle/app-events.ts' {
  * Retries `listen()` while the port is in use (EADDRINUSE), with backoff.
  *
  * It retries `EADDRINUSE`, for restarts when the previous process still holds the port, and
- * `EADDRNOTAVAIL`, for boot when the network is not up yet. Then it gives up with that error. It stops
- * at once when `listen()` is aborted.
+ * `EADDRNOTAVAIL`, for boot when the network is not up yet. Then it gives up with that error. It
+ * stops at once when `listen()` is aborted.
  *
- * A killed process leaves the file of its Unix socket behind. `relisten` removes it if it is a socket
- * of the same user that refuses connections; never a link, and never in a cluster worker.
+ * A killed process leaves the file of its Unix socket behind. `relisten` removes it if it is a
+ * socket of the same user that refuses connections; never a link, and never in a cluster worker.
  *
  * @pipelines server
  * @order right before `listen`, after all else: the middleware inside it runs again on each retry

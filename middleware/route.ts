@@ -13,8 +13,8 @@ export type { ClientHello } from './route/client-hello.ts'
 export type { RouteConditions } from './route/conditions.ts'
 
 /**
- * Where a connection goes: on in this pipeline (`'next'`), to one or several middleware, which handle
- * it to its end, or through the connection pipeline of another app.
+ * Where a connection goes: on in this pipeline (`'next'`), to one or several middleware, which
+ * handle it to its end, or through the connection pipeline of another app.
  */
 export type RouteTarget =
   | 'next'
@@ -81,16 +81,17 @@ const defaultMaxSize = 16_384
  * Routes a connection by SNI, ALPN, address or first bytes.
  *
  * Cio takes the first route whose conditions match. A condition that needs more bytes delays only
- * the routes after it. A route by address or function is decided at once, also for a client that waits
- * for the server to speak first. Inspected bytes are put back, and no layer remains. If no route
- * matches, Cio rejects the connection.
+ * the routes after it. A route by address or function is decided at once, also for a client that
+ * waits for the server to speak first. Inspected bytes are put back, and no layer remains. If no
+ * route matches, Cio rejects the connection.
  *
- * It runs before TLS, so it sees what the client claims in its ClientHello. That is enough to pass a
- * connection on with `forward`, but not for authorization. On a server with TLS, `'next'` and other
- * apps make the handshake; with `skipTls` they do not, and `ctx.peer` is null.
+ * It runs before TLS, so it sees what the client claims in its ClientHello. That is enough to pass
+ * a connection on with `forward`, but not for authorization. On a server with TLS, `'next'` and
+ * other apps make the handshake; with `skipTls` they do not, and `ctx.peer` is null.
  *
  * @pipelines connection
- * @order before `secure`, after `proxyProtocol`; after TLS with the hints `{ before: [], after: 'secure' }`
+ * @order before `secure`, after `proxyProtocol`; after TLS with the hints `{ before: [], after:
+ *   'secure' }`
  * @adds `ctx.clientHello`, or null
  * @rejects `ERR_CIO_NO_ROUTE` (remote): no route matches
  * @throws `ERR_CIO_OPTION`: a route or an option is of the wrong kind or out of its range

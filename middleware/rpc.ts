@@ -87,25 +87,25 @@ const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'max
 /**
  * JSON-RPC 2.0 in both directions: requests, responses, notifications.
  *
- * With `json()` it is compatible with `jayson`, with `contentLength()` with `vscode-jsonrpc`. A call
- * that is aborted or times out sends the Language Server Protocol's `$/cancelRequest`, which aborts
- * `request.signal` in the method. While the connection drains, Cio refuses new requests with error
- * -32000.
+ * With `json()` it is compatible with `jayson`, with `contentLength()` with `vscode-jsonrpc`. A
+ * call that is aborted or times out sends the Language Server Protocol's `$/cancelRequest`, which
+ * aborts `request.signal` in the method. While the connection drains, Cio refuses new requests with
+ * error -32000.
  *
  * An error thrown by a method emits `error`, and the caller gets -32603 without details; throw
- * `rpcError()` to send details. A method that calls the peer counts as a running request meanwhile. If
- * `maxRequests` of them do, Cio does not read the responses, and the calls end with a timeout.
+ * `rpcError()` to send details. A method that calls the peer counts as a running request meanwhile.
+ * If `maxRequests` of them do, Cio does not read the responses, and the calls end with a timeout.
  *
  * @pipelines connection, client
  * @order after a codec and after what its methods need, since requests may arrive at once
  * @adds `ctx.rpc`
  * @needs `ctx.messages` that accept any value: `json`, `contentLength`, `msgpack`
  * @rejects `ERR_CIO_SYNTAX` and the codec's other errors (remote), after a response with -32700 or
- *   -32600; `ERR_CIO_NO_MESSAGES` (local): there is no codec before it. A call: `ERR_CIO_RPC` (remote):
- *   the response is an error; `ERR_CIO_CALL_TIMEOUT` (remote): no response in time;
+ *   -32600; `ERR_CIO_NO_MESSAGES` (local): there is no codec before it. A call: `ERR_CIO_RPC`
+ *   (remote): the response is an error; `ERR_CIO_CALL_TIMEOUT` (remote): no response in time;
  *   `ERR_CIO_CLOSED` (remote): the connection was lost; `ERR_CIO_TOO_MANY_CALLS` (local): more than
- *   `maxCalls` wait; `ERR_CIO_ENCODE` (local). The signal of a request: `ERR_CIO_CANCELLED` (remote),
- *   `ERR_CIO_CLOSED` (remote)
+ *   `maxCalls` wait; `ERR_CIO_ENCODE` (local). The signal of a request: `ERR_CIO_CANCELLED`
+ *   (remote), `ERR_CIO_CLOSED` (remote)
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or a method is no function
  * @see https://www.jsonrpc.org/specification
  *

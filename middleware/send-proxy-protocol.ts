@@ -27,7 +27,8 @@ export interface ProxyHeaderOptions {
 /** Options of {@link sendProxyProtocol}. */
 export interface SendProxyProtocolOptions extends ProxyHeaderOptions {
   /**
-   * The content of the header, a function that returns it, or the context of the connection to relay.
+   * The content of the header, a function that returns it, or the context of the connection to
+   * relay.
    *
    * @default the two ends of the client's own connection
    */
@@ -37,8 +38,9 @@ export interface SendProxyProtocolOptions extends ProxyHeaderOptions {
 /**
  * Sends a PROXY protocol header (HAProxy) before a client's first byte.
  *
- * The header names the client on whose behalf this side connects. It precedes the TLS handshake, and
- * is not encrypted. Send it only to servers that expect it: for any other server it is a syntax error.
+ * The header names the client on whose behalf this side connects. It precedes the TLS handshake,
+ * and is not encrypted. Send it only to servers that expect it: for any other server it is a syntax
+ * error.
  *
  * @pipelines client
  * @order after `connect`, before `secure`
@@ -94,7 +96,8 @@ export function sendProxyProtocol(
  * details; a common name only if it was verified. Without addresses, as with a Unix socket, the
  * header says that the address is unknown.
  *
- * @throws `ERR_CIO_OPTION`: an option is out of its range, or the header cannot represent its content
+ * @throws `ERR_CIO_OPTION`: an option is out of its range, or the header cannot represent its
+ *   content
  *
  * @example
  * import { Cio, forward, proxyHeader } from 'cio'

@@ -11,8 +11,8 @@ const log = debug('cio:sessionTickets')
 /** Options of {@link sessionTickets}. */
 export interface SessionTicketsOptions {
   /**
-   * The secret that is shared by all processes that resume each other's sessions: at least 32 random
-   * bytes, or a string of at least 32 characters.
+   * The secret that is shared by all processes that resume each other's sessions: at least 32
+   * random bytes, or a string of at least 32 characters.
    */
   readonly secret: string | Buffer
   /**
@@ -34,13 +34,13 @@ const contextSize = 16
  * TLS session resumption across processes, with shared ticket keys.
  *
  * The ticket key is derived (HKDF) from a secret, the trust settings (the contents of `ca` and
- * `crl`), and the time. So a session resumes at any process with the same secret and the same trust.
- * Once the trust has changed, it resumes at none: a revoked client has to do a full handshake. Node's
- * plain `ticketKeys`, kept over a change of `ca`, would still accept it.
+ * `crl`), and the time. So a session resumes at any process with the same secret and the same
+ * trust. Once the trust has changed, it resumes at none: a revoked client has to do a full
+ * handshake. Node's plain `ticketKeys`, kept over a change of `ca`, would still accept it.
  *
- * Node holds only the current key, so a session from before a rotation is not resumed: it costs a full
- * handshake, and nothing fails. Tickets are off if the names of `sni` have different trust settings,
- * or with `strictSni`.
+ * Node holds only the current key, so a session from before a rotation is not resumed: it costs a
+ * full handshake, and nothing fails. Tickets are off if the names of `sni` have different trust
+ * settings, or with `strictSni`.
  *
  * @pipelines server
  * @order after `certs`, whose `ca` and `crl` it needs; before `listen`

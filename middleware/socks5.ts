@@ -46,9 +46,9 @@ const longest = 255
  * SOCKS5 proxy: connects a client through it, with or without a password.
  *
  * The proxy resolves host names, so that you can reach names of its network, and the local DNS does
- * not see them. TLS passes through the proxy end to end, and `secure` checks the host that you connect
- * to. The password is sent to the proxy unencrypted; use `httpConnect` with TLS to protect it.
- * `connectTimeout` limits the time for the proxy and the server together.
+ * not see them. TLS passes through the proxy end to end, and `secure` checks the host that you
+ * connect to. The password is sent to the proxy unencrypted; use `httpConnect` with TLS to protect
+ * it. `connectTimeout` limits the time for the proxy and the server together.
  *
  * If you register a second `socks5`, or an `httpConnect`, after it, it is reached through this one.
  *

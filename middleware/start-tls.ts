@@ -25,8 +25,8 @@ export interface StartTlsContext {
    * Upgrades the connection to TLS; fulfils when the other side is verified. From then on
    * `ctx.stream`, `ctx.peer` and `ctx.messages` are those of TLS.
    *
-   * @param goAhead Sends the answer that lets the other side begin TLS. On a server, no unread input
-   *   may be left before it; so send the answer here, and not earlier.
+   * @param goAhead Sends the answer that lets the other side begin TLS. On a server, no unread
+   *   input may be left before it; so send the answer here, and not earlier.
    */
   startTls(goAhead?: () => unknown): Promise<void>
 }
@@ -40,11 +40,11 @@ const tlsRecord = 0x16
 /**
  * STARTTLS: upgrades a plaintext connection to TLS, when your handler asks for it.
  *
- * For SMTP, IMAP, LDAP, PostgreSQL and similar. `ctx.startTls()` uses the certificates of `listen()`,
- * or the options of `connect()`, and verifies as `secure` does. If bytes arrived after the command, or
- * after the answer to it, a man in the middle may have injected them, and Cio closes the connection: it
- * never reads plaintext input after the upgrade. A failed handshake also closes the connection, so that
- * no side continues in plaintext.
+ * For SMTP, IMAP, LDAP, PostgreSQL and similar. `ctx.startTls()` uses the certificates of
+ * `listen()`, or the options of `connect()`, and verifies as `secure` does. If bytes arrived after
+ * the command, or after the answer to it, a man in the middle may have injected them, and Cio
+ * closes the connection: it never reads plaintext input after the upgrade. A failed handshake also
+ * closes the connection, so that no side continues in plaintext.
  *
  * Before the upgrade, `ctx.peer` is null. Put lists, and all else for verified peers, after the
  * middleware that calls `ctx.startTls()`; that middleware must not call `next()` without TLS.
@@ -54,7 +54,8 @@ const tlsRecord = 0x16
  * @adds `ctx.startTls()`
  * @rejects `ERR_CIO_INJECTION` (remote): unexpected bytes arrived before TLS;
  *   `ERR_CIO_HANDSHAKE_TIMEOUT` (remote): the answer could not be sent in time; `ERR_CIO_START_TLS`
- *   (remote on a server, local on a client): a second time; (local) over a layer, or with other readers
+ *   (remote on a server, local on a client): a second time; (local) over a layer, or with other
+ *   readers
  * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
  * @see RFC 3207, sections 4 and 6; CVE-2011-0411
  *

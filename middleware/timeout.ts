@@ -46,8 +46,8 @@ export interface TimeoutOptions {
    */
   readonly lifetime?: number
   /**
-   * Milliseconds to finish after `lifetime`; after it, Cio destroys the connection. `Infinity` waits
-   * for ever.
+   * Milliseconds to finish after `lifetime`; after it, Cio destroys the connection. `Infinity`
+   * waits for ever.
    *
    * @default 15_000
    */
@@ -60,9 +60,9 @@ export interface TimeoutOptions {
  * It costs nothing per chunk: one timer per connection compares the counters of its socket. So a
  * timeout fires at most a quarter of its value late.
  *
- * It counts bytes, not messages, and only bytes that the network has accepted. A peer that sends one
- * byte a minute is not idle, and a peer that reads one byte is not stuck; `lifetime` limits those. A
- * connection over its `lifetime` drains (`ctx.draining`); all others are closed at once.
+ * It counts bytes, not messages, and only bytes that the network has accepted. A peer that sends
+ * one byte a minute is not idle, and a peer that reads one byte is not stuck; `lifetime` limits
+ * those. A connection over its `lifetime` drains (`ctx.draining`); all others are closed at once.
  *
  * @pipelines connection, client
  * @order before `secure`, to include the handshake; after `limit`, where connections may wait
@@ -145,7 +145,8 @@ function watch(
   const look = (): void => {
     const bound = watching.check(performance.now(), read())
     if (bound === undefined || bound === 'lifetime') return settle(bound)
-    // One turn of the event loop later: if this process was blocked, it reads the pending input first.
+    // One turn of the event loop later: if this process was blocked, it reads the pending input
+    // first.
     recheck = setImmediate(() => settle(watching.check(performance.now(), read())))
   }
 

@@ -11,15 +11,18 @@ export type MakeTransform = (
   ctx: StreamContext,
 ) => Duplex | readonly Duplex[] | Promise<Duplex | readonly Duplex[]>
 
-/** The arguments of {@link transform}: a transform, a function that creates it, or a list of these. */
+/**
+ * The arguments of {@link transform}: a transform, a function that creates it, or a list of these.
+ */
 export type TransformOptions = Duplex | MakeTransform | readonly (Duplex | MakeTransform)[]
 
 /**
  * Pipes a connection through transform streams, and back to the peer.
  *
  * Pass a function to create the transforms of each connection. A transform object serves only one
- * connection, which is enough for a client. Cio rejects a second use, because it would mix the bytes
- * of two peers. Without any transform, it is an echo. Transforms in the middle may be in object mode.
+ * connection, which is enough for a client. Cio rejects a second use, because it would mix the
+ * bytes of two peers. Without any transform, it is an echo. Transforms in the middle may be in
+ * object mode.
  *
  * The end of the peer's input passes through the transforms and ends the stream. An error of a
  * transform closes the connection and emits `error`, or `remoteError` if it is a `CioError` with

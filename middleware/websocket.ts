@@ -45,11 +45,11 @@ const defaultMaxPayload = 1024 * 1024
 /**
  * WebSocket server: each client is a connection of an app.
  *
- * The message payloads are the bytes of `ctx.stream`. A received message is one chunk. A string that
- * you write becomes a text message, bytes become a binary message. Message boundaries have no
- * meaning: data that a codec sends in one turn of the event loop travels as one message. So both sides
- * need a codec, for example `lines`. You may pass the app on which this is registered: the connection
- * of a WebSocket then skips this middleware, and reaches the middleware after it.
+ * The message payloads are the bytes of `ctx.stream`. A received message is one chunk. A string
+ * that you write becomes a text message, bytes become a binary message. Message boundaries have no
+ * meaning: data that a codec sends in one turn of the event loop travels as one message. So both
+ * sides need a codec, for example `lines`. You may pass the app on which this is registered: the
+ * connection of a WebSocket then skips this middleware, and reaches the middleware after it.
  *
  * A WebSocket has no half-close: if one side ends, the connection is closed. `ctx.socket` and
  * `ctx.peer` are those of the underlying connection. `requestOf(ctx)` returns the upgrade request.
@@ -57,8 +57,8 @@ const defaultMaxPayload = 1024 * 1024
  * @pipelines connection
  * @order last, or before middleware for WebSockets alone
  * @adds nothing
- * @rejects on the WebSocket's connection: `ERR_CIO_WEBSOCKET` (remote): a frame is invalid or longer
- *   than `maxPayload`, or there was no close frame; on the underlying one: see `http`
+ * @rejects on the WebSocket's connection: `ERR_CIO_WEBSOCKET` (remote): a frame is invalid or
+ *   longer than `maxPayload`, or there was no close frame; on the underlying one: see `http`
  * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
  * @see RFC 6455
  *

@@ -25,7 +25,8 @@ export type Verdict = 'in' | 'gone' | Cap
 /**
  * Counts connections. Each `enter()` that returned `in` needs one `leave()`.
  *
- * A connection over a limit by address never waits: one address could fill the queue that all share.
+ * A connection over a limit by address never waits: one address could fill the queue that all
+ * share.
  */
 export class ConnectionLimiter {
   readonly #caps: Caps

@@ -56,7 +56,9 @@ export class HandshakeLimiter {
     return this.#line.length
   }
 
-  /** Waits for the turn; from then on the handshake counts. Returns `late` at once if too many wait. */
+  /**
+   * Waits for the turn; from then on the handshake counts. Returns `late` at once if too many wait.
+   */
   enter(ctx: StreamContext): Promise<Ending> | Ending {
     this.#listen(ctx.app)
     // Not past connections that wait already.
@@ -99,7 +101,10 @@ export class HandshakeLimiter {
     else this.#turn ??= setImmediate(this.#next)
   }
 
-  /** One listener for all connections of an app. It runs first, since a throwing listener stops the others. */
+  /**
+   * One listener for all connections of an app. It runs first, since a throwing listener stops the
+   * others.
+   */
   #listen(app: Cio): void {
     if (this.#apps.has(app)) return
     this.#apps.add(app)
@@ -108,7 +113,8 @@ export class HandshakeLimiter {
   }
 
   #look(): void {
-    // One turn of the event loop later: if this process was blocked, it reads the pending input first.
+    // One turn of the event loop later: if this process was blocked, it reads the pending input
+    // first.
     setImmediate(() => {
       // A copy: handshakes that begin meanwhile have had no time to make progress.
       const under = [...this.#under]

@@ -112,7 +112,9 @@ function queuedOf({ stream, socket, transport, server }: ConnectionContext): num
   return queued
 }
 
-/** Node's undocumented handle: the only source for the bytes that the kernel has not yet accepted. */
+/**
+ * Node's undocumented handle: the only source for the bytes that the kernel has not yet accepted.
+ */
 interface Handle {
   readonly bytesWritten?: number
   readonly writeQueueSize?: number

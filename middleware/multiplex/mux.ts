@@ -31,12 +31,14 @@ export interface Mux {
 
   /**
    * Opens a stream to the app on the other side. You may write to it at once; if the other side
-   * refuses it, the stream fails with an error. Waits while `maxPending` others are not accepted yet.
+   * refuses it, the stream fails with an error. Waits while `maxPending` others are not accepted
+   * yet.
    *
    * @throws `ERR_CIO_TOO_MANY_STREAMS` (local): `maxStreams` are open
    * @throws `ERR_CIO_HEADERS_SIZE` (local): name and headers are longer than `maxHeadersSize`
    * @throws `ERR_CIO_GOING_AWAY` (remote): the other side accepts no new streams
-   * @throws `ERR_CIO_CLOSING` (local), `ERR_CIO_CLOSED` (remote): the connection is closing, or closed
+   * @throws `ERR_CIO_CLOSING` (local), `ERR_CIO_CLOSED` (remote): the connection is closing, or
+   *   closed
    * @throws `ERR_CIO_OPTION`: the name or a header is not a string
    */
   open(name: string, headers?: MuxHeaders): Promise<Duplex>

@@ -8,7 +8,10 @@ import { Type, headerSize, writeHeader } from './wire.ts'
 const longestPayload = 64 * 1024
 /** Maximum unsent bytes in the underlying stream before the streams above have to wait. */
 const highWater = 128 * 1024
-/** The same limit with replies to the peer included: beyond it, the peer sends requests but does not read. */
+/**
+ * The same limit with replies to the peer included: beyond it, the peer sends requests but does not
+ * read.
+ */
 const flooded = 1024 * 1024
 /** Up to this size, copying a payload is cheaper than a separate write. */
 const smallPayload = 1024
@@ -62,8 +65,9 @@ export class Outgoing {
   }
 
   /**
-   * Lets the peer send that many more bytes. The update goes out at the end of this turn of the event
-   * loop: the stream may end in this turn, and peers warn about window updates for ended streams.
+   * Lets the peer send that many more bytes. The update goes out at the end of this turn of the
+   * event loop: the stream may end in this turn, and peers warn about window updates for ended
+   * streams.
    */
   grant(stream: MuxStream, bytes: number): void {
     this.#grants.set(stream, (this.#grants.get(stream) ?? 0) + bytes)

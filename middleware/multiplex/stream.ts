@@ -103,8 +103,8 @@ export class MuxStream extends Duplex {
   }
 
   /**
-   * The connection is closed, so the stream fails. But after an orderly close, a stream that the peer
-   * had ended is complete, and its reader can read it.
+   * The connection is closed, so the stream fails. But after an orderly close, a stream that the
+   * peer had ended is complete, and its reader can read it.
    */
   lose(error: Error, isOrderly: boolean): void {
     const isWhole = this.peerHasFinished && !this.readableEnded && !this.#chunk
@@ -123,7 +123,8 @@ export class MuxStream extends Duplex {
   #give(piece: Buffer): void {
     this.#wants = false
     this.#read += piece.length
-    // After our end, the peer's end is probably on its way, and peers warn about window updates after it.
+    // After our end, the peer's end is probably on its way, and peers warn about window updates
+    // after it.
     const due = this.hasFinished ? this.#window : this.#window / 2
     if (this.#read >= due && !this.peerHasFinished) {
       this.#carrier.grant(this, this.#read)

@@ -61,7 +61,10 @@ export class HeaderReader {
     return undefined
   }
 
-  /** Takes all available input: newer Node returns one piece per `read()`, and emits `readable` once. */
+  /**
+   * Takes all available input: newer Node returns one piece per `read()`, and emits `readable`
+   * once.
+   */
   takeFrom(stream: Readable): Gathered | undefined {
     for (;;) {
       const piece = stream.read() as Buffer | null

@@ -21,7 +21,9 @@ export interface Proxied {
   readonly authority: string | null
   /** The sender's connection id, at most 128 bytes. */
   readonly uniqueId: Buffer | null
-  /** TLS between the client and the sender; null without TLS, or if the header does not report it. */
+  /**
+   * TLS between the client and the sender; null without TLS, or if the header does not report it.
+   */
   readonly ssl: ProxiedSsl | null
   /** The network namespace. */
   readonly netns: string | null

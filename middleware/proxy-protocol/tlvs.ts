@@ -84,7 +84,9 @@ function split(bytes: Buffer, start: number): readonly ProxyTlv[] {
   return tlvs
 }
 
-/** The value of a type, null without one. Throws on two, because it would be unclear which is valid. */
+/**
+ * The value of a type, null without one. Throws on two, because it would be unclear which is valid.
+ */
 function one(tlvs: readonly ProxyTlv[], wanted: number): Buffer | null {
   const [first, second] = tlvs.filter(({ type }) => type === wanted)
   if (second) throw malformed(`it has the type-length-value ${wanted} twice`)

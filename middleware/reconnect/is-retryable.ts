@@ -4,8 +4,8 @@ import type { ClientContext } from '../../src/client/client.ts'
 import { isCioError } from '../../src/errors.ts'
 
 /**
- * Connection errors that no retry can fix. All other codes may mean that a network or server is down;
- * name servers, kernels, proxies and streams have countless codes.
+ * Connection errors that no retry can fix. All other codes may mean that a network or server is
+ * down; name servers, kernels, proxies and streams have countless codes.
  */
 const neverHeals = new Set([
   'ABORT_ERR',

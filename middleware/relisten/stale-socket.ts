@@ -11,9 +11,9 @@ const lookAgainAfter = 100
 /**
  * Removes a socket file on which no server listens; fulfils with whether it did.
  *
- * The file must be a socket, not a link, of our own user, and must refuse connections, twice. Another
- * process may do the same at the same time. So the file is renamed in one step, and renamed back if
- * it turns out to be a new one.
+ * The file must be a socket, not a link, of our own user, and must refuse connections, twice.
+ * Another process may do the same at the same time. So the file is renamed in one step, and renamed
+ * back if it turns out to be a new one.
  */
 export async function removeStale(path: string, signal: AbortSignal): Promise<boolean> {
   // In a cluster, the primary process holds the sockets of all workers.

@@ -15,80 +15,83 @@ const log = debug('cio:limit')
 /** Options of {@link limit}. */
 export interface LimitOptions {
   /**
-   * Connections that may be there at once. `Infinity` has no bound.
+   * Maximum number of connections at once. `Infinity` is unlimited.
    *
    * @default 10_000
    */
   readonly connections?: number
   /**
-   * Connections of one address that may be there at once, those that wait included. An IPv6 address
-   * is its /64. `Infinity` has no bound.
+   * Maximum number of connections at once from one address, waiting ones included. An IPv6 address
+   * counts as its /64. `Infinity` is unlimited.
    *
    * @default 1_000
    */
   readonly perAddress?: number
   /**
-   * New connections: `count` of them in `per` milliseconds, all at once or spread over it.
+   * Rate of new connections: `count` in `per` milliseconds, at once or spread over that time.
    *
    * @default { count: Infinity, per: 1_000 }
    */
   readonly rate?: Rate
   /**
-   * New connections of one address: `count` of them in `per` milliseconds.
+   * Rate of new connections from one address: `count` in `per` milliseconds.
    *
    * @default { count: Infinity, per: 1_000 }
    */
   readonly ratePerAddress?: Rate
   /**
-   * TLS handshakes that may be under way at once; the others wait in the order in which they came.
-   * `Infinity` has no bound.
+   * Maximum number of TLS handshakes in progress; others wait in a queue, first come, first served.
+   * `Infinity` is unlimited.
    *
    * @default 50
    */
   readonly handshakes?: number
   /**
-   * Milliseconds that a connection waits for its handshake to begin; `handshakeTimeout` begins after
-   * it. `Infinity` waits for ever.
+   * Milliseconds that a connection may wait for its handshake to begin; `handshakeTimeout` starts
+   * after it. `Infinity` waits for ever.
    *
    * @default 10_000
    */
   readonly handshakeWaitTimeout?: number
   /**
-   * Milliseconds that a connection over `connections` or `rate` waits for its turn; 0 refuses it at
-   * once, `Infinity` waits for ever. One that is over a bound by address never waits.
+   * Milliseconds that a connection over `connections` or `rate` waits for its turn; 0 rejects it at
+   * once, `Infinity` waits for ever. A connection over a limit by address never waits.
    *
    * @default 0
    */
   readonly waitTimeout?: number
   /**
-   * Connections that may wait, in each of the two lines. `Infinity` has no bound.
+   * Maximum number of waiting connections, in each of the two queues. `Infinity` is unlimited.
    *
    * @default 10_000
    */
   readonly maxWaiting?: number
   /**
-   * Addresses that `ratePerAddress` remembers; beyond them, those that were seen longest ago are
-   * forgotten.
+   * Addresses that `ratePerAddress` remembers; beyond that number, Cio drops the least recently
+   * seen.
    *
    * @default 100_000
    */
   readonly maxAddresses?: number
   /**
-   * Bytes that may wait to be sent, over all connections. Above it, those that would take longest
-   * to read what waits for them are closed first. `Infinity` has no bound.
+   * Maximum unsent bytes over all connections. Above it, Cio closes the slowest readers first: the
+   * connections that would take longest to read their queue. `Infinity` is unlimited.
    *
    * @default 536_870_912
    */
   readonly queued?: number
 }
 
-/** The option of {@link limit} that a connection was over. */
+/** The option of {@link limit} whose limit the connection exceeded. */
 export type LimitReason = Cap | 'handshakes' | 'queued'
 
-/** A connection that was refused, or closed for `queued`, as the event `limit` tells it. */
+/** A connection that was rejected, or closed for `queued`, as in the event `limit`. */
 export interface LimitRefusal {
   readonly reason: LimitReason
-  /** What it was counted as: an IPv4 address, or the /64 of an IPv6 address; null where it has none. */
+  /**
+   * The key it counted for: an IPv4 address, or the /64 of an IPv6 address; null without an
+   * address.
+   */
   readonly address: string | null
   /** Whether it had waited for its turn. */
   readonly waited: boolean
@@ -96,19 +99,19 @@ export interface LimitRefusal {
 
 /** What {@link limit} counts. */
 export interface LimitCounts {
-  /** Connections that are there, without those that wait to be let in. */
+  /** Open connections, without waiting ones. */
   readonly connections: number
-  /** Addresses that they come from. */
+  /** Different addresses of these connections. */
   readonly addresses: number
-  /** Handshakes that are under way. */
+  /** Handshakes in progress. */
   readonly handshakes: number
-  /** Connections that wait to be let in. */
+  /** Connections that wait for admission. */
   readonly waiting: number
   /** Connections that wait for their handshake to begin. */
   readonly handshakesWaiting: number
-  /** Bytes that waited to be sent over all connections, when that was last looked at. */
+  /** Unsent bytes over all connections, at the last check. */
   readonly queued: number
-  /** Connections that were refused, or closed for `queued`, so far, by reason. */
+  /** Connections rejected, or closed for `queued`, so far, by reason. */
   readonly refused: Readonly<Record<LimitReason, number>>
 }
 
@@ -120,31 +123,31 @@ export interface Limit extends Middleware<ConnectionContext> {
 declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
     /**
-     * `limit` has refused a connection; `reject` tells of the same. Or it has closed one for
-     * `queued`, of which `remoteError` tells.
+     * `limit` rejected a connection, which emits `reject` as well. Or it closed a connection for
+     * `queued`, which emits `remoteError` as well.
      */
     limit: [refusal: LimitRefusal, ctx: ConnectionContext]
   }
 }
 
 /**
- * Bounds connections, their rate, handshakes under way, and bytes queued.
+ * Rate limit and connection limit, in total and by address.
  *
- * What is over a bound is closed, or waits for its turn if `waitTimeout` says so. Handshakes always
- * wait: a thousand clients that come back at once are let in one after the other, and the
- * connections that live are served in between. A handshake whose peer is silent or slow does not
- * count while others wait for it.
+ * Limits connections, their rate, TLS handshakes in progress, and unsent bytes. Cio closes a
+ * connection over a limit, or lets it wait if `waitTimeout` is set. Handshakes always wait: if a
+ * thousand clients reconnect at once, Cio admits one after the other and serves open connections in
+ * between. A handshake with a silent or slow client does not count while others wait.
  *
- * The address is `ctx.address`: behind a proxy that is trusted, the one that `proxyProtocol` was
- * told. Without it, all that come by one proxy are one address. What has none, such as a Unix
- * socket, is bounded in all and not by address. All servers whose app has the middleware share
- * its bounds.
+ * The address is `ctx.address`. Behind a trusted proxy, it is the client address that
+ * `proxyProtocol` read. Without `proxyProtocol`, all clients behind one proxy share one address. A
+ * connection without an address, such as a Unix socket, counts towards the total only. All servers
+ * whose app has the middleware share its limits.
  *
  * @pipelines connection
  * @order before `secure`, after `proxyProtocol`
  * @adds nothing to `ctx`; the middleware itself has `counts`
- * @rejects `ERR_CIO_REJECTED` (remote): it is over a bound, told by `reject`, and by `limit` with the
- *   reason; `ERR_CIO_SLOW_READER` (remote): more than `queued` waits in all, and it is the slowest
+ * @rejects `ERR_CIO_REJECTED` (remote): it is over a limit; emits `reject`, and `limit` with the
+ *   reason; `ERR_CIO_SLOW_READER` (remote): unsent bytes exceed `queued`, and it is the slowest
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
  * @example
@@ -195,7 +198,7 @@ export function limit(options: LimitOptions = {}): Limit {
   const middleware = defineMiddleware<ConnectionContext>(
     { name: 'limit', after: 'proxyProtocol', before: 'secure' },
     async function limit(ctx, next) {
-      // Now: it is forgotten with the socket.
+      // Before any await: the socket forgets its address when it closes.
       const address = addressOf(ctx)
       const entered = gate.enter(address ?? undefined, ctx.transport!)
       const verdict = await entered
@@ -253,7 +256,7 @@ function addressOf({ address }: ConnectionContext): string | null {
 }
 
 function tooSlow(ctx: ConnectionContext, queued: number, total: number, most: number): CioError {
-  const message = `${ctx.remote} was closed by \`limit\`: ${total} bytes wait to be sent in all, more than the ${most} of \`queued\`, and it is the slowest, with ${queued} of them`
+  const message = `${ctx.remote} was closed by \`limit\`: ${total} bytes are unsent over all connections, more than the limit of ${most} (\`queued\`), and this is the slowest reader, with ${queued} of them`
   return new CioError('ERR_CIO_SLOW_READER', message, { fault: 'remote' })
 }
 

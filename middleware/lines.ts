@@ -16,17 +16,18 @@ export interface LinesOptions extends MessagesOptions<string> {}
 export interface LinesContext extends MessagesContext<string> {}
 
 /**
- * Makes messages of the lines of UTF-8 text.
+ * Newline-delimited text: each line of UTF-8 is one message.
  *
- * Lines end with `\n` or `\r\n`, and are handed out without. Empty lines are messages; what is left
- * at the end of input is one too. Sent lines get a `\n`.
+ * Lines end with `\n` or `\r\n`; the message does not include it. An empty line is a message, and
+ * so is the text after the last line feed at the end of the input. Cio adds `\n` to a line that you
+ * send.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
  * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (remote): a line is longer than `maxLength`;
  *   `ERR_CIO_SYNTAX` (remote): a line is not UTF-8; `ERR_CIO_INVALID_MESSAGE` (remote): it does not
- *   satisfy `validate`; `ERR_CIO_ENCODE` (local): a sent line has a line feed in it
+ *   satisfy `validate`; `ERR_CIO_ENCODE` (local): the line to send contains a line feed
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
  * @example
@@ -50,10 +51,10 @@ export function lines(options: LinesOptions = {}): Middleware<StreamContext, Lin
   )
 }
 
-/** A line feed within a line would let whoever wrote it speak for us. */
+/** Rejects a line feed within a line: untrusted text could inject a second line. */
 function encodeLine(line: string): string {
   if (typeof line === 'string' && !line.includes('\n')) return `${line}\n`
-  const what = typeof line === 'string' ? 'has a line feed in it' : `is a ${typeof line}`
+  const what = typeof line === 'string' ? 'contains a line feed' : `is a ${typeof line}`
   throw new CioError('ERR_CIO_ENCODE', `lines: the line to send ${what}`)
 }
 

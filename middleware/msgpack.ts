@@ -13,7 +13,7 @@ import { statefulEncoder } from '../src/messages/self-delimiting-values.ts'
 import { followers } from './msgpack/extensions.ts'
 import { Values } from './msgpack/values.ts'
 
-/** The options of msgpackr that are passed on, with its own names and meanings. */
+/** Options that Cio passes to msgpackr, with msgpackr's names and meanings. */
 type PassedOn = Pick<
   MsgpackrOptions,
   | 'copyBuffers'
@@ -32,17 +32,18 @@ type PassedOn = Pick<
   | 'variableMapSize'
 >
 
-/** Options of {@link msgpack}: its own, and those of msgpackr that concern values. */
+/** Options of {@link msgpack}: its own, and msgpackr's options for values. */
 export interface MsgpackOptions<Message = unknown> extends MessagesOptions<Message>, PassedOn {
   /**
-   * Arrays, maps and records within each other, at most.
+   * Maximum nesting depth of arrays, maps and records.
    *
    * @default 128
    */
   readonly maxDepth?: number
   /**
-   * Sends plain objects as records, msgpackr's extension that names their keys once a connection,
-   * and reads them. False is MessagePack as every other implementation knows it.
+   * Sends and reads plain objects as records, an extension of msgpackr that sends the keys only
+   * once per connection. Set it to false for standard MessagePack, which every implementation
+   * reads.
    *
    * @default true
    */
@@ -75,26 +76,26 @@ const known = [
 export interface MsgpackContext<Message = unknown> extends MessagesContext<Message, unknown> {}
 
 /**
- * Makes messages of MessagePack values, by msgpackr.
+ * MessagePack messages, encoded and decoded by msgpackr.
  *
- * One value follows another, as msgpackr's own `PackrStream` writes and its `UnpackrStream` reads
- * them, records included. For peers that know only MessagePack itself, say `useRecords: false`.
- * Maps are read as objects unless `mapsAsObjects` is false; a key named `__proto__` is read as
- * `__proto_`. Extensions of one's own are registered by msgpackr's `addExtension`.
+ * Values follow one another without a length prefix, records included, as in msgpackr's
+ * `PackrStream` and `UnpackrStream`. For peers that know only standard MessagePack, set
+ * `useRecords: false`. Maps become objects unless `mapsAsObjects` is false; a key named `__proto__`
+ * becomes `__proto_`. Register your own extensions with msgpackr's `addExtension`.
  *
- * Bytes of a value are a view of the chunk that they came in, and keep it in memory as long as
- * they are kept; `copyBuffers: true` copies them.
+ * Bytes in a value are a view of the received chunk, and keep it in memory while you keep them;
+ * `copyBuffers: true` copies them.
  *
- * The package `msgpackr` has to be installed; the import is `cio/msgpack`.
+ * Needs the package `msgpackr`: `npm install msgpackr`. The import is `cio/msgpack`.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (remote): what came is not MessagePack, is nested deeper than `maxDepth`,
- *   or has an extension that is not read; `ERR_CIO_MESSAGE_TOO_LONG` (remote): a value, or all record
- *   definitions together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (remote): the input ended
- *   within a value; `ERR_CIO_INVALID_MESSAGE` (remote): a value does not satisfy `validate`;
- *   `ERR_CIO_ENCODE` (local): what is sent has no form in MessagePack
+ * @rejects `ERR_CIO_SYNTAX` (remote): the input is not MessagePack, is nested deeper than
+ *   `maxDepth`, or has an unsupported extension; `ERR_CIO_MESSAGE_TOO_LONG` (remote): a value, or
+ *   all record definitions together, are longer than `maxLength`; `ERR_CIO_TRUNCATED` (remote): the
+ *   input ended within a value; `ERR_CIO_INVALID_MESSAGE` (remote): a value does not satisfy
+ *   `validate`; `ERR_CIO_ENCODE` (local): MessagePack cannot represent the value to send
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://github.com/msgpack/msgpack/blob/master/spec.md
  *

@@ -19,42 +19,42 @@ export type { Mux, MuxHeaders, PingOptions }
 /** Options of {@link multiplex}. */
 export interface MultiplexOptions {
   /**
-   * Whether this end is the one that numbers its streams odd; of two ends, one has to be. To be
-   * given where both are connections, as on an in-memory pair.
+   * Whether this side uses the odd stream numbers; exactly one of the two sides must. Set it if
+   * both are server connections, for example with an in-memory pair.
    *
    * @default true of a client, false of a connection
    */
   readonly initiator?: boolean
   /**
-   * Streams that may be open at once, for each side. What the peer opens beyond them is refused; a
-   * stream of its counts until what it has started is over. `Infinity` has no bound.
+   * Maximum number of open streams, for each side. Streams of the peer beyond it are refused; a
+   * stream counts until its handler has ended. `Infinity` is unlimited.
    *
    * @default 256
    */
   readonly maxStreams?: number
   /**
-   * Streams that were asked for and are not taken yet, for each side. `open()` waits where there
-   * are so many. `Infinity` has no bound.
+   * Maximum number of streams that were requested and not yet accepted, for each side. `open()`
+   * waits while there are that many. `Infinity` is unlimited.
    *
    * @default 128
    */
   readonly maxPending?: number
   /**
-   * Bytes of a stream's name and headers, as JSON; at most 65_535.
+   * Maximum bytes of a stream's name and headers, as JSON; at most 65_535.
    *
    * @default 16_384
    */
   readonly maxHeadersSize?: number
   /**
-   * Bytes of a stream that wait for whoever reads it, before the peer has to stop; at least those
-   * of the protocol, 262_144. A connection may hold so many for each stream.
+   * Bytes that may wait for the reader of a stream before the peer must stop; at least the
+   * protocol's 262_144. A connection may hold that many for each stream.
    *
    * @default 262_144
    */
   readonly receiveWindow?: number
   /**
-   * Pings, resets, streams beyond the bounds and frames that say nothing: `count` of them in `per`
-   * milliseconds. Beyond it the connection ends. A `count` of `Infinity` has no bound.
+   * Rate limit of pings, resets, excess streams and empty frames: `count` in `per` milliseconds.
+   * Beyond it, Cio closes the connection. A `count` of `Infinity` is unlimited.
    *
    * @default { count: 1_000, per: 10_000 }
    */
@@ -66,41 +66,44 @@ export interface MultiplexContext {
   mux: Mux
 }
 
-/** What is on the context of a stream that the peer has opened, or that `mux.handle()` runs. */
+/** The additional context of a stream that the peer opened, or that `mux.handle()` runs. */
 export interface MuxedContext {
   readonly muxed: Muxed
 }
 
 /** How a stream was opened. */
 export interface Muxed {
-  /** What the side that opened it calls it. A claim, as all that a peer sends. */
+  /** The name that the opening side chose. An unverified claim, as all data from a peer. */
   readonly name: string
-  /** What that side says besides. Without a prototype. */
+  /** Further headers from that side. The object has no prototype. */
   readonly headers: MuxHeaders
   /** The context of the connection that the stream is in. */
   readonly parent: StreamContext
 }
 
 /**
- * Makes many streams of one connection, each a connection of the given app.
+ * Multiplexing: many yamux streams over one connection, each handled by an app.
  *
- * Either side opens streams, by `ctx.mux.open()`; the app of the other takes them. Each has its own
- * flow control, half-close and reset: one that is not read stops no other. Its context has `muxed`,
- * with its name and headers, and the `socket` and verified `peer` of the connection beneath.
+ * Both sides open streams with `ctx.mux.open()`; the app on the other side handles them. Each has
+ * its own flow control, half-close and reset: a stream that nothing reads does not block the
+ * others. Its context has `muxed` (name and headers), and the `socket` and verified `peer` of the
+ * connection.
  *
- * While draining, and when what comes after has returned, both sides open no more streams, those
- * that are open finish, and then the connection ends. When it dies, all of them end by an error.
+ * While draining, and when the middleware after it has returned, both sides open no more streams.
+ * The open streams finish, and then the connection closes. If the connection is lost, all streams
+ * fail with an error.
  *
- * The wire is yamux; a stream begins with its name and headers, as JSON after its length in two
- * bytes. It reads and writes `ctx.stream` until its end: nobody else may.
+ * The wire format is yamux. A stream begins with its name and headers: JSON after a two-byte
+ * length. `multiplex` reads and writes `ctx.stream` until its end: no other code may read or write
+ * it.
  *
  * @pipelines connection, client
  * @order last, or before what opens streams
  * @adds `ctx.mux`
- * @rejects `ERR_CIO_MULTIPLEX` (remote): what came is not the protocol; `ERR_CIO_FLOOD` (remote): more
- *   than `controlRate`, or answers that are not read. Of a stream: `ERR_CIO_STREAM_RESET` (remote),
- *   `ERR_CIO_STREAM_REFUSED` (remote), `ERR_CIO_CLOSED` (remote): the connection is gone
- * @throws `ERR_CIO_OPTION`: the app has no connections, an option is unknown or out of its range
+ * @rejects `ERR_CIO_MULTIPLEX` (remote): the input violates the protocol; `ERR_CIO_FLOOD` (remote):
+ *   more than `controlRate`, or unread replies. On a stream: `ERR_CIO_STREAM_RESET` (remote),
+ *   `ERR_CIO_STREAM_REFUSED` (remote), `ERR_CIO_CLOSED` (remote): the connection is closed
+ * @throws `ERR_CIO_OPTION`: `app` is not a Cio app, an option is unknown or out of its range
  * @see https://github.com/hashicorp/yamux/blob/master/spec.md
  *
  * @example
@@ -163,7 +166,7 @@ export function multiplex(
         stream: Duplex,
         opening: Omit<Muxed, 'parent'>,
       ): ConnectionContext & Connection => {
-        // The address that counts is that of the connection, whichever it is.
+        // A stream has the client address of its connection, also behind a proxy.
         const extend = { muxed: { ...opening, parent: ctx }, forwardedFor: ctx.forwardedFor }
         const socket = ctx.socket ?? undefined
         const made = to.handle(stream, { extend, flushTimeout, ...(socket && { socket }) })
@@ -175,7 +178,7 @@ export function multiplex(
         if (ctx.isDraining) void made.close({ timeout: Infinity })
         return made
       }
-      // Streams come by events of the socket, which know nothing of what stands outside.
+      // Socket events lose the AsyncLocalStorage context of the middleware outside; restore it.
       const inside = AsyncLocalStorage.snapshot()
       const session = new Session(ctx.stream, {
         initiator: initiator ?? ctx.kind === 'client',
@@ -195,14 +198,14 @@ export function multiplex(
           }
         },
       })
-      // Its listeners belong to the stack: none of them answers the end of input.
+      // Its listeners are internal to the stack: none of them handles the end of input.
       ctx.stream = session.transport
 
       const leave = async (): Promise<void> => {
         session.leave()
         for (const one of runs) void one.close({ timeout: Infinity })
         await session.idle.wait()
-        // What comes after may be waiting for the end.
+        // The middleware after this one may wait for the end.
         session.end()
       }
       const drain = (): void => void leave()
@@ -227,7 +230,7 @@ export function multiplex(
 /** The default of `listen` and `connect`. */
 const defaultFlushTimeout = 30_000
 
-/** That of the connection at the bottom: a stream of a stream has no options of its own. */
+/** The option of the underlying connection: a nested stream has no options of its own. */
 function flushTimeoutOf(ctx: StreamContext): number {
   const { muxed, options, server } = ctx as AnyContext
   if (muxed) return flushTimeoutOf(muxed.parent)
@@ -238,7 +241,7 @@ type AnyContext = StreamContext &
   Partial<MuxedContext & Pick<ClientContext, 'options'> & Pick<ConnectionContext, 'server'>>
 
 function lost({ remote }: StreamContext, cause: Error): CioError {
-  const message = `the connection to ${remote}, which the stream was in, has failed`
+  const message = `the connection to ${remote}, which carries this stream, has failed`
   return new CioError('ERR_CIO_CLOSED', message, { cause })
 }
 

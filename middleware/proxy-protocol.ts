@@ -15,25 +15,25 @@ export type { Proxied, ProxiedSsl, ProxyTlv } from './proxy-protocol/proxied.ts'
 /** Options of {@link proxyProtocol}. */
 export interface ProxyProtocolOptions {
   /**
-   * Whose headers are believed: addresses, networks such as `'10.0.0.0/8'`, and `'unix'` for
-   * whoever connects to a Unix socket that the server listens on. An empty list trusts nobody.
+   * The trusted senders: addresses, networks such as `'10.0.0.0/8'`, and `'unix'` for every client
+   * of a Unix socket that the server listens on. An empty list trusts no sender.
    */
   readonly trusted: readonly string[]
   /**
-   * Milliseconds for a whole header to come. `Infinity` waits for ever.
+   * Milliseconds until the whole header has arrived. `Infinity` waits for ever.
    *
    * @default 5_000
    */
   readonly timeout?: number
   /**
-   * Bytes of a whole header of version 2, at least 16. Version 1 has at most 107 of them by itself.
+   * Maximum bytes of a version 2 header, at least 16. A version 1 header always has at most 107.
    *
    * @default 4_096
    */
   readonly maxSize?: number
   /**
-   * Turns away who is not trusted at once, unread. By default such a sender may come in as itself,
-   * as long as it does not begin with a header.
+   * Rejects untrusted senders at once, before reading. By default Cio accepts such a sender with
+   * its own address, unless it begins with a header.
    *
    * @default false
    */
@@ -42,7 +42,7 @@ export interface ProxyProtocolOptions {
 
 /** What {@link proxyProtocol} adds. */
 export interface ProxyProtocolContext {
-  /** What a trusted sender says about the connection; null where it was not one. */
+  /** The content of a trusted sender's header; null if the sender is not trusted. */
   proxied: Proxied | null
 }
 
@@ -53,24 +53,24 @@ const leastMaxSize = 16
 const unixSocket = 'unix'
 
 /**
- * Reads the PROXY header of a load balancer: whom it relays.
+ * PROXY protocol (HAProxy, nginx, AWS NLB): the client address behind a balancer.
  *
- * Who sends is decided by its address alone, never by what it sends. A trusted sender has to send a
- * header of version 1 or 2, or it is turned away. What anybody else sends is not believed: one that
- * begins with a header is turned away; others come in under their own address, without a wait.
+ * Only the address of the sender decides whether Cio reads a header, never the bytes it sends. A
+ * trusted sender has to send a header of version 1 or 2, or Cio rejects it. An untrusted sender
+ * that begins with a header is rejected; all others are accepted at once, with their own address.
  *
- * `ctx.address` and `ctx.remote` are those of the client from then on; `ctx.socket` remains the socket
- * of the sender, and `ctx.peer` the identity that TLS has verified. If the header does not say which
- * client it is (`PROXY UNKNOWN`), `ctx.address` is null, so that no rule by address holds. A common
- * name in the header is the word of the sender: `ctx.proxied.ssl.cn`.
+ * From then on, `ctx.address` and `ctx.remote` are those of the client. `ctx.socket` remains the
+ * socket of the sender, and `ctx.peer` the identity that TLS has verified. If the header does not
+ * name the client (`PROXY UNKNOWN`), `ctx.address` is null, so that no rule by address matches. A
+ * common name in the header is a claim of the sender: `ctx.proxied.ssl.cn`.
  *
  * @pipelines connection
- * @order before `secure`, and before `limit`, `route` and `startTls`: the header comes before all
- *   else, and limits count clients, not balancers
+ * @order before `secure`, and before `limit`, `route` and `startTls`: the header comes first, and
+ *   limits count clients, not balancers
  * @adds `ctx.proxied`, or null; sets `ctx.forwardedFor`, and with it `ctx.address`
- * @rejects `ERR_CIO_PROXY_HEADER` (remote): a trusted sender sends no header, a part of one, or a
+ * @rejects `ERR_CIO_PROXY_HEADER` (remote): a trusted sender sends no header, an incomplete or a
  *   malformed one; `ERR_CIO_PROXY_HEADER_TIMEOUT` (remote): it takes too long; `ERR_CIO_REJECTED`
- *   (remote): a sender that is not trusted sends one, or there is `required`, told by `reject`
+ *   (remote): an untrusted sender sends a header, or `required` is set; emits `reject`
  * @throws `ERR_CIO_OPTION`: `trusted` is not a list of networks, or an option is out of its range
  * @see https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt sections 2 and 5
  *
@@ -106,8 +106,9 @@ export function proxyProtocol(
         if (log.enabled) log('%d %s v%d, %s', ctx.id, proxied.command, proxied.version, ctx.remote)
         return next()
       }
-      if (wasReset(ctx)) throw headerError('a sender was gone before it could be asked who it is')
-      if (required) throw refusal(ctx, 'it is not among the trusted senders')
+      if (wasReset(ctx))
+        throw headerError('the sender reset the connection before its address could be read')
+      if (required) throw refusal(ctx, 'its address is not in `trusted`')
       const stop = watch(ctx)
       try {
         if (!ctx.isClosed) await next()
@@ -118,7 +119,7 @@ export function proxyProtocol(
   )
 }
 
-/** A client of a Unix socket has no address, and the sender's is not its own. */
+/** A client of a Unix socket has no address; the sender's address is not the client's. */
 function originOf({ source }: Proxied): ConnectionContext['forwardedFor'] {
   return source && isIP(source.address) !== 0 ? source : 'unknown'
 }
@@ -129,7 +130,7 @@ function compileTrust(trusted: readonly string[]): (ctx: ConnectionContext) => b
   const isTrusted: Networks = compileNetworks('proxyProtocol', 'trusted', networks)
   const unix = isList && trusted.includes(unixSocket)
   return ({ address, forwardedFor, server }) => {
-    // No address alone proves nothing: a TCP socket that was reset has none either.
+    // A missing address alone proves nothing: a TCP socket has none either after a reset.
     if (address === null)
       return unix && forwardedFor === null && typeof server?.address === 'string'
     return isTrusted(address)
@@ -137,14 +138,14 @@ function compileTrust(trusted: readonly string[]): (ctx: ConnectionContext) => b
 }
 
 /**
- * Whether it comes by TCP and has no address any more: a health check, which resets at once. It has
- * sent a header maybe, and would come in as nobody.
+ * Whether a TCP connection has lost its address: a health check that resets at once. It may have
+ * sent a header, and would otherwise be accepted without any address.
  */
 function wasReset({ address, server }: ConnectionContext): boolean {
   return address === null && typeof (server?.address ?? '') === 'object'
 }
 
-/** Reads a header, and puts back what came with it. */
+/** Reads a header, and puts the bytes after it back into the stream. */
 function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promise<Proxied> {
   const { stream, remote } = ctx
   const gathering = new HeaderReader(maxSize)
@@ -164,7 +165,7 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
         const gathered = gathering.takeFrom(stream)
         if (!gathered) return
         settle()
-        // At once: an end that has come as well is told in a moment, if nothing is left to read.
+        // At once: if the end has arrived too, Node emits it as soon as nothing is left to read.
         if (gathered.rest.length > 0) stream.unshift(gathered.rest)
         resolve(gathered.proxied)
       } catch (thrown) {
@@ -175,7 +176,12 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
       // A health check that only connects.
       if (gathering.size === 0) return fail(nothingSaid(remote, ctx.broken ?? null))
       const came = `${gathering.size} bytes`
-      fail(ctx.broken ?? headerError(`${remote} left before its PROXY header: ${came} came`))
+      fail(
+        ctx.broken ??
+          headerError(
+            `${remote} closed the connection before its PROXY header was complete: ${came} arrived`,
+          ),
+      )
     }
     const timer =
       timeout === Infinity ? undefined : setTimeout(() => fail(late(remote, timeout)), timeout)
@@ -183,15 +189,15 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
     if (stream.readableEnded || stream.destroyed) return end()
     stream.on('readable', read)
     stream.on('end', end)
-    // Before those that end the run because it closed.
+    // Before the listeners that end the pipeline on close.
     stream.prependListener('close', end)
   })
 }
 
 /**
- * Cuts off a sender that begins with a header. Looks at what comes as it comes, so that nobody waits
- * for it, and nothing is read that the application has not asked for. Bytes that TLS takes from the
- * socket itself do not pass here; a header is no handshake, and ends it.
+ * Closes a connection whose untrusted sender begins with a header. It checks bytes as they arrive,
+ * so that nothing waits, and reads nothing that the application has not asked for. Bytes that TLS
+ * takes directly from the socket do not pass here; a header is not a handshake, and fails it.
  */
 function watch(ctx: ConnectionContext): () => void {
   const { stream } = ctx
@@ -206,7 +212,7 @@ function watch(ctx: ConnectionContext): () => void {
     const begins = beginsHeader(beginning)
     if (begins !== undefined) stop()
     if (!begins) return false
-    ctx.destroy(refusal(ctx, 'it sent a PROXY header, and is not among the trusted senders'))
+    ctx.destroy(refusal(ctx, 'it sent a PROXY header, and its address is not in `trusted`'))
     return true
   }
   const look: Duplex['push'] = (chunk, encoding) => !isHeader(chunk) && push(chunk, encoding)
@@ -232,7 +238,7 @@ function headerError(message: string): CioError {
 }
 
 function late(remote: string, timeout: number): CioError {
-  const message = `the PROXY header of ${remote} did not come within ${timeout} ms`
+  const message = `the PROXY header of ${remote} did not arrive within ${timeout} ms`
   return new CioError('ERR_CIO_PROXY_HEADER_TIMEOUT', message, { fault: 'remote' })
 }
 

@@ -14,111 +14,111 @@ const log = debug('cio:reconnect')
 /** Options of {@link reconnect}. */
 export interface ReconnectOptions {
   /**
-   * How many tries follow one another without a stable connection. `Infinity` never gives up.
+   * Maximum number of retries in a row without a stable connection. `Infinity` never gives up.
    *
    * @default Infinity
    */
   readonly retries?: number
   /**
-   * Milliseconds before the first retry, before chance makes less of it.
+   * Base delay before the first retry, in milliseconds, before jitter.
    *
    * @default 500
    */
   readonly delay?: number
   /**
-   * Milliseconds that no delay exceeds.
+   * Upper bound of each delay, in milliseconds.
    *
    * @default 30_000
    */
   readonly maxDelay?: number
   /**
-   * What each delay is the last one multiplied by; at least 1.
+   * Factor from one delay to the next; at least 1.
    *
    * @default 2
    */
   readonly factor?: number
   /**
-   * The share of each delay that is left to chance, from 0 to 1. Less than 1 brings clients that
-   * were lost together back together.
+   * The random share of each delay, from 0 to 1. With less than 1, clients that lost their
+   * connections together reconnect closer together.
    *
    * @default 1
    */
   readonly jitter?: number
   /**
-   * Milliseconds that a connection has to last at its far end for retries and delay to start again.
+   * Milliseconds that a connection has to last before the retry count and the delay start again.
    *
    * @default 5_000
    */
   readonly stableAfter?: number
   /**
-   * Bounds the retries of all that share it. Where it allows none, another delay passes.
+   * Limits the retries of all clients that share it. If it is empty, the client waits again.
    *
    * @default none
    */
   readonly budget?: RetryBudget
   /**
-   * Whether to connect again after a loss that may heal. `error` is undefined where the server ended
-   * the connection in an orderly way.
+   * Decides whether to reconnect after a retryable failure. `error` is undefined if the server
+   * closed the connection without an error.
    *
    * @default always
    */
   readonly when?: (error: Error | undefined, ctx: ClientContext) => boolean | Promise<boolean>
   /**
-   * Milliseconds that `ctx.messages.send()` waits for the next connection while there is none. At 0
-   * it rejects at once, `Infinity` waits for ever.
+   * Milliseconds that `ctx.messages.send()` waits for the next connection while there is none. 0
+   * rejects at once, `Infinity` waits for ever.
    *
    * @default 0
    */
   readonly sendTimeout?: number
   /**
-   * How many may wait so at a time.
+   * Maximum number of messages that may wait at once.
    *
    * @default 1_000
    */
   readonly maxWaiting?: number
 }
 
-/** One retry, as the event `reconnect` tells it. */
+/** One retry, as in the event `reconnect`. */
 export interface Reconnect {
   /** 1 for the first since a stable connection. */
   readonly retry: number
-  /** Milliseconds that it waits before it. */
+  /** Milliseconds before the retry. */
   readonly delay: number
-  /** Why it has to; undefined where the server ended the connection in an orderly way. */
+  /** The reason; undefined if the server closed the connection without an error. */
   readonly error: Error | undefined
 }
 
 declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
-    /** A client was not connected, or is so no more, and `reconnect` will try again after a delay. */
+    /** A connection failed or was lost, and `reconnect` will retry after a delay. */
     reconnect: [retry: Reconnect, client: ClientContext]
   }
 }
 
 /**
- * Connects again, at first and after each loss, with growing and random delays.
+ * Reconnects with exponential backoff and jitter, at first and after each loss.
  *
- * What stands inside it runs afresh on each connection; the client's context stays, with its
- * `stream`, `socket`, `peer` and `messages` replaced. `connect()` resolves when it first arrives.
- * The end of a handler that returns by itself, before the server has ended, is the end of it all.
+ * The middleware inside it runs again on each connection. The client's context stays the same, with
+ * a new `stream`, `socket`, `peer` and `messages`. `connect()` resolves after the first success. If
+ * your handler returns before the server closes, the client ends and does not reconnect.
  *
- * It gives up at once on what waiting does not heal: a mistake of the application, `close()`, and,
- * before the first connection that succeeds, a certificate that one side refuses. After that one,
- * a stranger on the way could end a client for good by such an answer. So it goes on at the longest
- * delay, and `reject` or `remoteError` reports each refusal. It does not find out that a silent server is gone: for
- * that, send something that has to be answered.
+ * It gives up at once on permanent errors: an error of the application, `close()`, and, before the
+ * first successful connection, a rejected certificate. After a success, an attacker on the network
+ * could forge such a rejection to stop the client for good. So it then retries with the longest
+ * delay, and `reject` or `remoteError` reports each rejection. It does not detect a silent server:
+ * for that, send a heartbeat that must be answered.
  *
- * While there is no connection, `ctx.messages` is a stand-in, whose `send()` rejects with
- * `ERR_CIO_CLOSED`, or waits for the next one. Cio sends nothing twice: what was under way when a
- * connection was lost may have arrived or not, and only the application can know.
+ * Without a connection, `ctx.messages` is a placeholder. Its `send()` rejects with
+ * `ERR_CIO_CLOSED`, or waits for the next connection. Cio sends nothing twice: a message in transit
+ * when the connection was lost may have arrived or not, and only the application can find out.
  *
  * @pipelines client
- * @order before `connect`; what comes after it, such as a proxy that is registered later, runs again
- *   with each connection
- * @adds nothing; a stand-in for `ctx.messages` while there is no connection
- * @rejects what the last try did, when it gives up; `ERR_CIO_CLOSED` (remote): `send()` without a
- *   connection; `ERR_CIO_QUEUE_SIZE` (local): more than `maxWaiting` wait; `ERR_CIO_NO_MESSAGES`
- *   (app): the stand-in is used, and there is no codec
+ * @order before `connect`; the middleware after it, such as a proxy registered later, runs again on
+ *   each connection
+ * @adds nothing; a placeholder for `ctx.messages` while there is no connection
+ * @rejects the error of the last attempt, when it gives up; `ERR_CIO_CLOSED` (remote): `send()`
+ *   without a connection; `ERR_CIO_QUEUE_SIZE` (local): more than `maxWaiting` wait;
+ *   `ERR_CIO_NO_MESSAGES` (local): the placeholder is used, and there is no codec
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  *
@@ -165,7 +165,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
         budget?.deposit()
         away.flush()
       })
-      // What is not yet at its far end when close() is called never will be.
+      // A connection that has not reached the end of the pipeline before close() never will.
       const stop = (): void => {
         if (!ctx.connected && since === Infinity) ctx.disconnect()
       }
@@ -182,7 +182,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
           const refused = isRefusal(error)
           const lasted = came && performance.now() - since >= stableAfter
           if (lasted) retry = 1
-          // In TLS 1.3 a client comes to its far end before it hears that it is refused.
+          // In TLS 1.3 a client reaches the end of the pipeline before it learns of a rejection.
           succeeded ||= lasted || (!refused && (came || ctx.encrypted))
 
           const hopeless = refused ? !succeeded : !isRetryable(thrown, ctx)
@@ -199,13 +199,13 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
         ctx.draining.removeEventListener('abort', stop)
         forget()
         away.close()
-        // Who still holds the client is told by it that it is over.
+        // Later sends on this context reject, because the client has ended.
         holder.messages = outer ?? away
       }
     },
   )
 
-  /** Waits until it is time for a retry; false where it was closed meanwhile. */
+  /** Waits until the next retry is due; false if the client was closed meanwhile. */
   async function waited(
     ctx: ClientContext,
     retry: number,

@@ -12,37 +12,37 @@ const log = debug('cio:relisten')
 /** Options of {@link relisten}. */
 export interface RelistenOptions extends BackoffOptions {}
 
-/** One retry, as the event `relisten` tells it. */
+/** One retry, as in the event `relisten`. */
 export interface Relisten {
   /** 1 for the first. */
   readonly retry: number
-  /** Milliseconds that it waits before it; 0 where it has removed the file of a dead socket. */
+  /** Milliseconds before the retry; 0 after the removal of a stale socket file. */
   readonly delay: number
-  /** Why it has to. */
+  /** The reason. */
   readonly error: Error
 }
 
 declare module '../src/lifecycle/app-events.ts' {
   interface AppEvents {
-    /** The address is in use or not there yet, and `relisten` will try again after a delay. */
+    /** The address is in use or not available yet, and `relisten` will retry after a delay. */
     relisten: [retry: Relisten, server: ServerContext]
   }
 }
 
 /**
- * Listens again while the address is in use, or not there yet.
+ * Retries `listen()` while the port is in use (EADDRINUSE), with backoff.
  *
- * `EADDRINUSE` is retried, for restarts, where the process before has not let go of its port yet;
- * and `EADDRNOTAVAIL`, for a boot at which the network is not up yet. Gives up with that error, and
+ * It retries `EADDRINUSE`, for restarts when the previous process still holds the port, and
+ * `EADDRNOTAVAIL`, for boot when the network is not up yet. Then it gives up with that error. It
  * stops at once when `listen()` is aborted.
  *
- * A process that was killed leaves the file of its Unix socket behind. It is removed if it is a
+ * A killed process leaves the file of its Unix socket behind. `relisten` removes it if it is a
  * socket of the same user that refuses connections; never a link, and never in a cluster worker.
  *
  * @pipelines server
- * @order right before `listen`, after all else: what is inside it runs again with each retry
+ * @order right before `listen`, after all else: the middleware inside it runs again on each retry
  * @adds nothing
- * @rejects `EADDRINUSE`, `EADDRNOTAVAIL` (app): Node's own error, when the retries are used up
+ * @rejects `EADDRINUSE`, `EADDRNOTAVAIL` (local): Node's own error, after the last retry
  * @throws `ERR_CIO_OPTION`: an option is out of its range
  *
  * @example

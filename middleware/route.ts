@@ -14,8 +14,8 @@ export type { ClientHello } from './route/client-hello.ts'
 export type { RouteConditions } from './route/conditions.ts'
 
 /**
- * Where a connection goes: on in this pipeline (`'next'`), to a middleware or several of them, which
- * have it to its end, or through the connection pipeline of another app.
+ * Where a connection goes: on in this pipeline (`'next'`), to one or several middleware, which
+ * handle it to its end, or through the connection pipeline of another app.
  */
 export type RouteTarget =
   | 'next'
@@ -26,33 +26,33 @@ export type RouteTarget =
 /** One route. */
 export interface Route {
   /**
-   * What has to hold: conditions, all of them, or a function that says so.
+   * Conditions, which must all match, or a function that returns whether the route matches.
    *
-   * @default nothing: what comes to it takes it
+   * @default nothing: the route matches every connection
    */
   readonly when?:
     RouteConditions | ((ctx: ConnectionContext & RouteContext) => boolean | Promise<boolean>)
   readonly to: RouteTarget
   /**
-   * Lets it go on without TLS where the server has TLS. Only middleware given here never make a
-   * handshake, so that it says nothing for them.
+   * Lets a connection continue without TLS on a server with TLS. A route to middleware never makes
+   * a handshake, so that it has no effect there.
    *
    * @default false
    */
-  readonly plain?: boolean
+  readonly skipTls?: boolean
 }
 
 /** Options of {@link route}. */
 export interface RouteOptions {
   /**
-   * Milliseconds for the bytes to come that it takes to choose; then what needs more of them does
-   * not hold. `Infinity` waits for ever.
+   * Milliseconds to wait for the bytes that a condition needs; after that, a condition that needs
+   * more does not match. `Infinity` waits for ever.
    *
    * @default 5_000
    */
   readonly timeout?: number
   /**
-   * Bytes that are looked at, at most; then what needs more of them does not hold.
+   * Maximum bytes to inspect; a condition that needs more does not match.
    *
    * @default 16_384
    */
@@ -62,8 +62,8 @@ export interface RouteOptions {
 /** What {@link route} adds. */
 export interface RouteContext {
   /**
-   * What the client asks for by TLS, as far as that was looked at; nothing of it is verified. Null
-   * where it was not, or there is none.
+   * The client's unverified ClientHello, if `route` has read it; null if it has not, or the client
+   * sent none.
    */
   clientHello: ClientHello | null
 }
@@ -79,21 +79,22 @@ const defaultTimeout = 5_000
 const defaultMaxSize = 16_384
 
 /**
- * Sends a connection one way or another, by its address or its first bytes.
+ * Routes a connection by SNI, ALPN, address or first bytes.
  *
- * The first route whose conditions hold is taken. One that needs more bytes holds up those after it,
- * and those alone: what is decided without bytes, by address or by a function, is decided at once,
- * also for a client that waits for the server to speak. What was looked at is put back, and nothing
- * stays in between. Who takes no route is turned away.
+ * Cio takes the first route whose conditions match. A condition that needs more bytes delays only
+ * the routes after it. A route by address or function is decided at once, also for a client that
+ * waits for the server to speak first. Inspected bytes are put back, and no layer remains. If no
+ * route matches, Cio rejects the connection.
  *
- * It stands before TLS, so that the choice is by what the client claims in its first message: enough
- * to pass a connection on as it is, by `forward`, not to let somebody in. On a server with TLS, `'next'`
- * and other apps make the handshake; with `plaintext` they do not, and `ctx.peer` is null.
+ * It runs before TLS, so it sees what the client claims in its ClientHello. That is enough to pass
+ * a connection on with `forward`, but not for authorization. On a server with TLS, `'next'` and
+ * other apps make the handshake; with `skipTls` they do not, and `ctx.peer` is null.
  *
  * @pipelines connection
- * @order before `secure`, after `proxyProtocol`; behind TLS by the hints `{ before: [], after: 'secure' }`
+ * @order before `secure`, after `proxyProtocol`; after TLS with the hints `{ before: [], after:
+ *   'secure' }`
  * @adds `ctx.clientHello`, or null
- * @rejects `ERR_CIO_NO_ROUTE` (remote): no route is meant for it
+ * @rejects `ERR_CIO_NO_ROUTE` (remote): no route matches
  * @throws `ERR_CIO_OPTION`: a route or an option is of the wrong kind or out of its range
  * @see RFC 8446, section 4.1.2; RFC 6066, section 3, for `sni`; RFC 7301, section 3.1, for `alpn`
  *
@@ -144,7 +145,7 @@ export function route(
   )
 }
 
-/** The index of the first route that holds, or -1. */
+/** The index of the first route that matches, or -1. */
 async function choose(
   ctx: ConnectionContext & RouteContext,
   routes: readonly Compiled[],
@@ -152,7 +153,7 @@ async function choose(
 ): Promise<number> {
   for (const [index, { condition, decides }] of routes.entries()) {
     let holds: boolean | undefined
-    // This one has not looked yet.
+    // This route has not checked the current bytes yet.
     first.isDue = true
     while ((holds = condition(first)) === undefined) await first.more()
     if (!holds) continue
@@ -166,28 +167,28 @@ function compileRoute(route: Route): Compiled {
   if (typeof route !== 'object' || route === null) {
     throw optionError('route', 'routes', 'a list of routes', route)
   }
-  checkOptionNames('route: a route', route, ['when', 'to', 'plain'])
-  const { when = {}, to, plain = false } = route
-  if (typeof plain !== 'boolean') throw optionError('route', 'plain', 'true or false', plain)
+  checkOptionNames('route: a route', route, ['when', 'to', 'skipTls'])
+  const { when = {}, to, skipTls = false } = route
+  if (typeof skipTls !== 'boolean') throw optionError('route', 'skipTls', 'true or false', skipTls)
   if (typeof when !== 'function' && (typeof when !== 'object' || when === null)) {
     throw optionError('route', 'when', 'conditions or a function', when)
   }
   return {
     condition: typeof when === 'function' ? () => true : compileConditions(when),
     decides: typeof when === 'function' ? when : undefined,
-    go: compileTarget(to, plain),
+    go: compileTarget(to, skipTls),
   }
 }
 
-function compileTarget(to: RouteTarget, plain: boolean): Compiled['go'] {
+function compileTarget(to: RouteTarget, skipTls: boolean): Compiled['go'] {
   if (to === 'next') {
     return (ctx, next) => {
-      if (plain) ctx.skipTls()
+      if (skipTls) ctx.skipTls()
       return next()
     }
   }
   const rule = "'next', a middleware, a list of them or an app"
-  if (typeof to === 'object' && to !== null && 'pipelines' in to) return through(to, plain)
+  if (typeof to === 'object' && to !== null && 'pipelines' in to) return through(to, skipTls)
   const all = (Array.isArray(to) ? to : [to]) as readonly Middleware<ConnectionContext>[]
   if (all.length === 0) throw optionError('route', 'to', rule, to)
   const app = new Cio()
@@ -199,16 +200,19 @@ function compileTarget(to: RouteTarget, plain: boolean): Compiled['go'] {
   return through(app, true)
 }
 
-function through({ pipelines }: { readonly pipelines: Pipelines }, plain: boolean): Compiled['go'] {
+function through(
+  { pipelines }: { readonly pipelines: Pipelines },
+  skipTls: boolean,
+): Compiled['go'] {
   return async (ctx) => {
-    if (plain) ctx.skipTls()
+    if (skipTls) ctx.skipTls()
     const run = await pipelines.connection.compose()
     await run(ctx)
   }
 }
 
 function noRoute(ctx: ConnectionContext, size: number): CioError {
-  const message = `no route of \`route\` is meant for ${ctx.remote}, of which ${size} bytes were looked at; a last route without \`when\` takes all that is left`
+  const message = `no route matches ${ctx.remote} (${size} bytes inspected); add a last route without \`when\` to match all other connections`
   return new CioError('ERR_CIO_NO_ROUTE', message, {
     fault: 'remote',
     end: 'no_route',

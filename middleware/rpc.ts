@@ -16,10 +16,10 @@ export type { CallOptions } from './rpc/calls.ts'
 export { RpcRequest } from './rpc/request.ts'
 export { type RpcFailure, rpcError, rpcFailure } from './rpc/wire.ts'
 
-/** Any method that a peer may have. */
+/** The default type of the peer's methods. */
 export type AnyMethods = Record<string, (params?: unknown) => unknown>
 
-/** Any method that one may have oneself. */
+/** The default type of this side's methods. */
 export type OwnMethods = Record<string, (params: never) => unknown>
 
 type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
@@ -27,7 +27,7 @@ type Returned<Method> = Method extends (...args: never[]) => infer Result ? Awai
 type Checked<Method> = [Called<Method>[0]] extends [never] ? unknown : Called<Method>[0]
 type Name<Interface> = keyof Interface & string
 
-/** What serves an interface: its methods, each with the request as another argument. */
+/** The implementation of an interface: its methods, each with the request as a second argument. */
 export type Methods<Interface> = {
   readonly [Name in keyof Interface]: (
     params: Called<Interface[Name]>[0],
@@ -35,7 +35,7 @@ export type Methods<Interface> = {
   ) => Returned<Interface[Name]> | PromiseLike<Returned<Interface[Name]>>
 }
 
-/** Schemas of the parameters of some of them. */
+/** Schemas of the parameters of some methods. */
 export type Schemas<Interface> = {
   readonly [Name in keyof Interface]?: StandardSchema<Checked<Interface[Name]>>
 }
@@ -43,34 +43,34 @@ export type Schemas<Interface> = {
 /** Options of {@link rpc}. */
 export interface RpcOptions<Local = OwnMethods> {
   /**
-   * What the peer may call: own properties of this object, and nothing that they inherit. Without it,
-   * nothing.
+   * The methods that the peer may call: own properties of this object, not inherited ones. By
+   * default there are none.
    */
   readonly methods?: Methods<Local>
-  /** Schemas of parameters, by the names of methods. Without it, methods get what the peer sent. */
+  /** Schemas of parameters, by method name. Without one, a method gets what the peer sent. */
   readonly params?: Schemas<Local>
   /**
-   * Milliseconds to wait for an answer, where a call does not say. `Infinity` waits as long as the
-   * connection lasts.
+   * Milliseconds to wait for a response, unless the call sets its own. `Infinity` waits as long as
+   * the connection lasts.
    *
    * @default 30_000
    */
   readonly timeout?: number
   /**
-   * Calls that may wait for their answers at once; one more rejects. `Infinity` lets them pile up.
+   * Maximum number of calls that wait for a response; one more rejects. `Infinity` is unlimited.
    *
    * @default 1_000
    */
   readonly maxCalls?: number
   /**
-   * Requests that may be at work at once; then nothing more is read until one is answered.
-   * `Infinity` reads on.
+   * Maximum number of running requests; beyond it, Cio stops reading until one is answered.
+   * `Infinity` is unlimited.
    *
    * @default 100
    */
   readonly maxRequests?: number
   /**
-   * Requests in a batch; a longer one is refused as a whole. `Infinity` takes any.
+   * Maximum number of requests in a batch; a longer batch is refused. `Infinity` is unlimited.
    *
    * @default 100
    */
@@ -85,27 +85,27 @@ export interface RpcContext<Remote = AnyMethods> {
 const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'maxBatch']
 
 /**
- * Makes requests of messages, both ways: JSON-RPC 2.0.
+ * JSON-RPC 2.0 in both directions: requests, responses, notifications.
  *
- * Over `json()` it talks with `jayson`, over `contentLength()` with `vscode-jsonrpc`. A call that
- * is aborted or late sends the Language Server Protocol's `$/cancelRequest`, which aborts
- * `request.signal` in the method. Requests that come while the connection drains are refused with
+ * With `json()` it is compatible with `jayson`, with `contentLength()` with `vscode-jsonrpc`. A
+ * call that is aborted or times out sends the Language Server Protocol's `$/cancelRequest`, which
+ * aborts `request.signal` in the method. While the connection drains, Cio refuses new requests with
  * error -32000.
  *
- * What a method throws is told by `error`, and the caller gets -32603 and nothing else; throw
- * `rpcError()` to say more. A method that itself calls the peer keeps its place meanwhile: where
- * `maxRequests` of them do, the answers are not read, and they end by their timeouts.
+ * An error thrown by a method emits `error`, and the caller gets -32603 without details; throw
+ * `rpcError()` to send details. A method that calls the peer counts as a running request meanwhile.
+ * If `maxRequests` of them do, Cio does not read the responses, and the calls end with a timeout.
  *
  * @pipelines connection, client
- * @order after a codec and after what its methods need, since requests may come at once
+ * @order after a codec and after what its methods need, since requests may arrive at once
  * @adds `ctx.rpc`
- * @needs `ctx.messages` that take any value: `json`, `contentLength`, `msgpack`
- * @rejects `ERR_CIO_SYNTAX` and what else the codec rejects (peer), after a response with -32700 or
- *   -32600; `ERR_CIO_NO_MESSAGES` (local): no codec stands before it. A call: `ERR_CIO_RPC` (remote):
- *   the answer is an error; `ERR_CIO_CALL_TIMEOUT` (remote): there was none in time;
- *   `ERR_CIO_CLOSED` (remote): the connection was lost; `ERR_CIO_TOO_MANY_CALLS` (local): more wait than
- *   `maxCalls`; `ERR_CIO_ENCODE` (local). The signal of a request: `ERR_CIO_CANCELLED` (remote),
- *   `ERR_CIO_CLOSED` (remote)
+ * @needs `ctx.messages` that accept any value: `json`, `contentLength`, `msgpack`
+ * @rejects `ERR_CIO_SYNTAX` and the codec's other errors (remote), after a response with -32700 or
+ *   -32600; `ERR_CIO_NO_MESSAGES` (local): there is no codec before it. A call: `ERR_CIO_RPC`
+ *   (remote): the response is an error; `ERR_CIO_CALL_TIMEOUT` (remote): no response in time;
+ *   `ERR_CIO_CLOSED` (remote): the connection was lost; `ERR_CIO_TOO_MANY_CALLS` (local): more than
+ *   `maxCalls` wait; `ERR_CIO_ENCODE` (local). The signal of a request: `ERR_CIO_CANCELLED`
+ *   (remote), `ERR_CIO_CLOSED` (remote)
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or a method is no function
  * @see https://www.jsonrpc.org/specification
  *
@@ -156,7 +156,7 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
   )
 }
 
-/** The calls that a connection can make. */
+/** Calls to the peer of a connection. */
 export class Rpc<Remote = AnyMethods> {
   readonly #pump: Pump
   readonly #calls: Calls
@@ -181,7 +181,7 @@ export class Rpc<Remote = AnyMethods> {
     return this.#calls.call(method, params, options) as Promise<Returned<Remote[Method]>>
   }
 
-  /** Calls a method of the peer without an answer; fulfils when it may be followed by more. */
+  /** Calls a method without a response (notification); fulfils when you may send more. */
   notify<Method extends Name<Remote>>(
     method: Method,
     ...[params]: [] extends Called<Remote[Method]>
@@ -208,7 +208,7 @@ function checkOptions(given: RpcOptions, timeout: number): ReadonlyMap<string, P
   return new Map(procedures)
 }
 
-/** Tells the peer what was wrong with its last message, before the connection is destroyed. */
+/** The response to the peer's invalid last message, before the connection is destroyed. */
 function lastMessage(error: Error): Response | undefined {
   if (isCioError(error, 'ERR_CIO_SYNTAX')) return failed(null, failures.parse)
   return (error as CioError).fault === 'remote' ? failed(null, failures.invalidRequest) : undefined

@@ -11,13 +11,13 @@ export type { ProxyHeader } from './send-proxy-protocol/encode.ts'
 /** Options of {@link proxyHeader}. */
 export interface ProxyHeaderOptions {
   /**
-   * 1 is a line of text, and has IP addresses and ports alone; 2 has all there is to say.
+   * 1 is a line of text with only IP addresses and ports; 2 is binary and has all fields.
    *
    * @default 2
    */
   readonly version?: 1 | 2
   /**
-   * Adds a checksum, which receivers that know it verify. Of version 2 alone.
+   * Adds a CRC-32C checksum, which receivers may verify. Only in version 2.
    *
    * @default false
    */
@@ -27,7 +27,8 @@ export interface ProxyHeaderOptions {
 /** Options of {@link sendProxyProtocol}. */
 export interface SendProxyProtocolOptions extends ProxyHeaderOptions {
   /**
-   * What the header says, a function that makes it, or the context of the connection to relay.
+   * The content of the header, a function that returns it, or the context of the connection to
+   * relay.
    *
    * @default the two ends of the client's own connection
    */
@@ -35,15 +36,16 @@ export interface SendProxyProtocolOptions extends ProxyHeaderOptions {
 }
 
 /**
- * Sends a PROXY header first, which says for whom a client connects.
+ * Sends a PROXY protocol header (HAProxy) before a client's first byte.
  *
- * The header goes out before a TLS handshake. Send it only to who expects it: to anybody else it is
- * a syntax error.
+ * The header names the client on whose behalf this side connects. It precedes the TLS handshake,
+ * and is not encrypted. Send it only to servers that expect it: for any other server it is a syntax
+ * error.
  *
  * @pipelines client
  * @order after `connect`, before `secure`
  * @adds nothing
- * @rejects `ERR_CIO_OPTION` (local): what the header is to say has no form in it
+ * @rejects `ERR_CIO_OPTION` (local): the header cannot represent its content
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt section 2
  *
@@ -88,13 +90,14 @@ export function sendProxyProtocol(
 }
 
 /**
- * The bytes of a PROXY header: of what it is to say, or of the connection to relay.
+ * The bytes of a PROXY header, for given content or for a connection to relay.
  *
- * Of a connection it says whom it comes from, whom a trusted sender has named, and by which TLS; a
- * common name only if it was verified. Without addresses, such as of a Unix socket, it says that
- * there are none.
+ * For a connection, it has the source address, or the one that a trusted sender sent, and the TLS
+ * details; a common name only if it was verified. Without addresses, as with a Unix socket, the
+ * header says that the address is unknown.
  *
- * @throws `ERR_CIO_OPTION`: an option is out of its range, or what it is to say has no form
+ * @throws `ERR_CIO_OPTION`: an option is out of its range, or the header cannot represent its
+ *   content
  *
  * @example
  * import { Cio, forward, proxyHeader } from 'cio'

@@ -11,36 +11,36 @@ const log = debug('cio:sessionTickets')
 /** Options of {@link sessionTickets}. */
 export interface SessionTicketsOptions {
   /**
-   * What all processes that resume each other's sessions share, and nobody else knows: at least 32
-   * random bytes, or a text of at least 32 characters.
+   * The secret that is shared by all processes that resume each other's sessions: at least 32
+   * random bytes, or a string of at least 32 characters.
    */
   readonly secret: string | Buffer
   /**
-   * Milliseconds between one key and the next, by the clock, so that all processes change together.
-   * `Infinity` never changes it.
+   * Milliseconds between two key rotations, by the clock, so that all processes rotate together.
+   * `Infinity` never rotates.
    *
    * @default 43_200_000
    */
   readonly rotateInterval?: number
 }
 
-// The clock may be put forward, and the machine may sleep.
+// Check again within an hour: the clock may be changed, and the machine may sleep.
 const lookAgain = 60 * 60 * 1_000
 const leastSecret = 32
 const keySize = 48
 const contextSize = 16
 
 /**
- * Resumes TLS sessions across processes, while they trust the same.
+ * TLS session resumption across processes, with shared ticket keys.
  *
- * The key of session sessionTickets is derived (HKDF) from a secret, who is trusted (the contents of `ca`
- * and `crl`), and the time. So a session resumes at any process with the same secret and the same
- * trust, and at none any more once that has changed: who is revoked meets a full handshake. Plain
- * `ticketKeys` of Node's, kept over a change of `ca`, would let them in.
+ * The ticket key is derived (HKDF) from a secret, the trust settings (the contents of `ca` and
+ * `crl`), and the time. So a session resumes at any process with the same secret and the same
+ * trust. Once the trust has changed, it resumes at none: a revoked client has to do a full
+ * handshake. Node's plain `ticketKeys`, kept over a change of `ca`, would still accept it.
  *
- * Node holds one key and not the one before, so a session from before a rotation is not resumed:
- * that costs a full handshake, and fails nothing. Tickets are off, whatever is said here, where the
- * names of `sni` trust differently, or with `strictSni`.
+ * Node holds only the current key, so a session from before a rotation is not resumed: it costs a
+ * full handshake, and nothing fails. Tickets are off if the names of `sni` have different trust
+ * settings, or with `strictSni`.
  *
  * @pipelines server
  * @order after `certs`, whose `ca` and `crl` it needs; before `listen`
@@ -68,14 +68,14 @@ export function sessionTickets(options: SessionTicketsOptions): Middleware<Serve
       let timer: NodeJS.Timeout | undefined
       const turn = (): void => {
         if (rotateInterval === Infinity) return
-        // A timer may fire a little early.
+        // Plus 1: a timer may fire a little early.
         const left = Math.min(rotateInterval - (Date.now() % rotateInterval) + 1, lookAgain)
         timer = setTimeout(() => {
           const next = keys(ctx.options)
           if (!ctx.options.ticketKeys?.equals(next.ticketKeys)) {
             ctx.options = { ...ctx.options, ...next }
             ctx.tls?.setTicketKeys(next.ticketKeys)
-            log('goes on with another key')
+            log('rotated the ticket key')
           }
           turn()
         }, left)
@@ -99,7 +99,7 @@ export function sessionTickets(options: SessionTicketsOptions): Middleware<Serve
     }
     return {
       ticketKeys: derive('ticket keys', keySize),
-      // Of the secret alone: what else counts is in the keys, and mixed in by the server.
+      // From the secret alone: the keys depend on the trust, and the server mixes it in as well.
       sessionIdContext: Buffer.from(
         hkdfSync('sha256', secret, '', 'cio session context', contextSize),
       ).toString('hex'),
@@ -107,7 +107,7 @@ export function sessionTickets(options: SessionTicketsOptions): Middleware<Serve
   }
 }
 
-/** The secret is in no message. */
+/** Never puts the secret into a message. */
 function checkSecret(options: SessionTicketsOptions): SessionTicketsOptions {
   checkOptionNames('sessionTickets', options ?? {}, ['secret', 'rotateInterval'])
   const { secret } = options ?? {}
@@ -115,7 +115,7 @@ function checkSecret(options: SessionTicketsOptions): SessionTicketsOptions {
   if (valid && secret.length >= leastSecret) return options
   throw new CioError(
     'ERR_CIO_OPTION',
-    `tickets: expected \`secret\` to be a string or Buffer of at least ${leastSecret}, got ${valid ? `one of ${secret.length}` : `a value of type ${typeof secret}`}`,
+    `sessionTickets: expected \`secret\` to be a string or Buffer of at least ${leastSecret}, got ${valid ? `a length of ${secret.length}` : `a value of type ${typeof secret}`}`,
   )
 }
 

@@ -26,9 +26,9 @@ export interface Socks5Options {
    */
   readonly port?: number
   /**
-   * Whom to log in as; at most 255 bytes.
+   * The user name for the proxy; at most 255 bytes.
    *
-   * @default none: it asks to be let in without
+   * @default none: connects without authentication
    */
   readonly username?: string
   /**
@@ -43,21 +43,21 @@ const known = ['host', 'port', 'username', 'password']
 const longest = 255
 
 /**
- * Connects through a SOCKS5 proxy.
+ * SOCKS5 proxy: connects a client through it, with or without a password.
  *
- * The proxy resolves host names, so that those of its network can be reached, and ours does not see
- * them. TLS goes through it from end to end, and `secure` checks the host that was asked for. The
- * password goes to the proxy as it is: use `httpConnect` with TLS where that is too little.
- * `connectTimeout` bounds the proxy and what is behind it together.
+ * The proxy resolves host names, so that you can reach names of its network, and the local DNS does
+ * not see them. TLS passes through the proxy end to end, and `secure` checks the host that you
+ * connect to. The password is sent to the proxy unencrypted; use `httpConnect` with TLS to protect
+ * it. `connectTimeout` limits the time for the proxy and the server together.
  *
- * A second one, or an `httpConnect`, that is registered after it is reached through it.
+ * If you register a second `socks5`, or an `httpConnect`, after it, it is reached through this one.
  *
  * @pipelines client
  * @order before `connect`
  * @adds nothing; puts `createConnection` into `ctx.options`
- * @rejects `ERR_CIO_PROXY` (remote): the proxy does not connect, and says why;
- *   `ERR_CIO_PROXY_AUTH` (local): it does not let us in; Node's error: it cannot be reached
- * @throws `ERR_CIO_OPTION`: an option is unknown, or not what it should be
+ * @rejects `ERR_CIO_PROXY` (remote): the proxy could not connect, with its reason;
+ *   `ERR_CIO_PROXY_AUTH` (local): it rejected the credentials; Node's error: it is unreachable
+ * @throws `ERR_CIO_OPTION`: an option is unknown or invalid
  * @see RFC 1928 and RFC 1929
  *
  * @example
@@ -79,8 +79,8 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
     const value: unknown = options[name] ?? 'absent'
     const size = typeof value === 'string' ? Buffer.byteLength(value) : 0
     if (size >= 1 && size <= longest) continue
-    // Without the value.
-    throw new CioError('ERR_CIO_OPTION', `socks5: \`${name}\` has to have 1 to ${longest} bytes`)
+    // The message must not contain the value.
+    throw new CioError('ERR_CIO_OPTION', `socks5: \`${name}\` must have 1 to ${longest} bytes`)
   }
 
   return defineMiddleware<ClientContext>(
@@ -100,7 +100,7 @@ async function negotiate(
   proxy: Socks5Options & { readonly host: string; readonly port: number },
 ): Promise<Duplex> {
   const host = askedHost(wanted)
-  // The library waits for it to close, and it is half-open.
+  // The library waits for `close`, but a half-open stream does not close by itself.
   const close = (): void => void stream.destroy()
   stream.once('end', close)
   try {
@@ -126,25 +126,25 @@ async function negotiate(
 }
 
 /**
- * The library lets the stream flow right after it has connected, and what a server says first would
- * be lost. It is kept, and the stream left as nobody had read it yet.
+ * The library resumes the stream right after it has connected, so the server's first data would be
+ * lost. Keeps that data, and leaves the stream as if it had never been read.
  */
 async function untouched(stream: Duplex): Promise<void> {
   const early: Buffer[] = []
   const keep = (chunk: Buffer): void => void early.push(chunk)
   const hold = (): void => {}
-  // With a listener for `readable`, it does not flow.
+  // With a listener for `readable`, the stream does not flow.
   stream.on('readable', hold)
   stream.on('data', keep)
   await new Promise((resolve) => setImmediate(resolve))
   stream.off('data', keep)
   stream.off('readable', hold)
   if (early.length > 0) stream.unshift(Buffer.concat(early))
-  // Node looks at who is left in its next turn.
+  // Node updates the flow state in its next turn, by the remaining listeners.
   await new Promise((resolve) => setImmediate(resolve))
 }
 
-/** Not with the library's error as its cause: that has the password. */
+/** Without the library's error as the cause: it contains the password. */
 function refused(
   why: string,
   at: { readonly host: string; readonly port: number },
@@ -154,7 +154,7 @@ function refused(
   if (/authentication/i.test(why)) {
     return new CioError(
       'ERR_CIO_PROXY_AUTH',
-      `${proxy} does not let us in: ${why}; check \`username\` and \`password\``,
+      `${proxy} rejected the login: ${why}; check \`username\` and \`password\``,
     )
   }
   return new CioError('ERR_CIO_PROXY', `${proxy} did not connect to ${target}: ${why}`, {

@@ -11,8 +11,8 @@ import { unawaited } from '../src/lifecycle/unawaited.ts'
 /** Options of {@link startTls}. */
 export interface StartTlsOptions {
   /**
-   * Milliseconds for the go-ahead to be sent. The handshake after it has `handshakeTimeout`.
-   * `Infinity` waits for ever.
+   * Milliseconds for sending the answer to the command. The handshake after it has
+   * `handshakeTimeout`. `Infinity` waits for ever.
    *
    * @default 10_000
    */
@@ -22,11 +22,11 @@ export interface StartTlsOptions {
 /** What {@link startTls} adds. */
 export interface StartTlsContext {
   /**
-   * Makes TLS of the connection; fulfils when the other side is verified. From then on
+   * Upgrades the connection to TLS; fulfils when the other side is verified. From then on
    * `ctx.stream`, `ctx.peer` and `ctx.messages` are those of TLS.
    *
-   * @param goAhead Sends what tells the other side to begin. On a server, nothing that came before it
-   *   may be left; so send it here, and not before.
+   * @param goAhead Sends the answer that lets the other side begin TLS. On a server, no unread
+   *   input may be left before it; so send the answer here, and not earlier.
    */
   startTls(goAhead?: () => unknown): Promise<void>
 }
@@ -38,23 +38,24 @@ const defaultTimeout = 10_000
 const tlsRecord = 0x16
 
 /**
- * Lets a connection begin without TLS, and go over to it when both sides say so.
+ * STARTTLS: upgrades a plaintext connection to TLS, when your handler asks for it.
  *
- * As in SMTP, IMAP, LDAP or PostgreSQL. `ctx.startTls()` uses the certificates of `listen()`, or the
- * options of `connect()`, and verifies as `secure` does. Whoever has sent more behind the command, or
- * behind the answer to it, has had it put there by somebody in the middle, and is cut off: nothing
- * that came before TLS is read after it. A handshake that fails ends the connection, so that nobody
- * goes on in plain text.
+ * For SMTP, IMAP, LDAP, PostgreSQL and similar. `ctx.startTls()` uses the certificates of
+ * `listen()`, or the options of `connect()`, and verifies as `secure` does. If bytes arrived after
+ * the command, or after the answer to it, a man in the middle may have injected them, and Cio
+ * closes the connection: it never reads plaintext input after the upgrade. A failed handshake also
+ * closes the connection, so that no side continues in plaintext.
  *
- * Until then `ctx.peer` is null. Lists, and all that is for verified peers alone, belong after the
- * middleware that calls `ctx.startTls()`, and that one lets nobody through without.
+ * Before the upgrade, `ctx.peer` is null. Put lists, and all else for verified peers, after the
+ * middleware that calls `ctx.startTls()`; that middleware must not call `next()` without TLS.
  *
  * @pipelines connection, client
  * @order before `secure`, which then makes no handshake; after `connect` and `proxyProtocol`
  * @adds `ctx.startTls()`
- * @rejects `ERR_CIO_INJECTION` (remote): something came that nobody had been asked for;
- *   `ERR_CIO_HANDSHAKE_TIMEOUT` (remote): the go-ahead could not be sent in time; `ERR_CIO_START_TLS`
- *   (peer on a server, app on a client): a second time; (app) over a layer, or while others read
+ * @rejects `ERR_CIO_INJECTION` (remote): unexpected bytes arrived before TLS;
+ *   `ERR_CIO_HANDSHAKE_TIMEOUT` (remote): the answer could not be sent in time; `ERR_CIO_START_TLS`
+ *   (remote on a server, local on a client): a second time; (local) over a layer, or with other
+ *   readers
  * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
  * @see RFC 3207, sections 4 and 6; CVE-2011-0411
  *
@@ -96,13 +97,13 @@ export function startTls(
         try {
           await upgrade(ctx, goAhead, timeout)
         } catch (thrown) {
-          // Whoever catches it must not go on in plain text.
+          // Even if the caller catches the error, it must not continue in plaintext.
           const error = asError(thrown)
           ctx.destroy(error)
           throw error
         }
       }
-      // What has destroyed the connection is reported by its end.
+      // If the error destroyed the connection, the connection's end reports it.
       const untaken = (error: Error): void => {
         if (!ctx.isClosed) reportError(ctx.app, error, ctx)
       }
@@ -112,21 +113,27 @@ export function startTls(
   )
 }
 
-/** Throws before anything is sent: the connection is as good as it was. */
+/** Throws before anything is sent, so that the connection stays usable. */
 function check(ctx: Context, begun: boolean): void {
   const refuse = (why: string, fault: 'remote' | 'local'): CioError =>
     new CioError('ERR_CIO_START_TLS', `startTls: ${why} (${ctx.remote})`, { fault })
   if (begun || ctx.encrypted) {
     throw refuse(
-      'there is TLS already, or about to be',
+      'the connection has TLS already, or is upgrading to it',
       ctx.kind === 'connection' ? 'remote' : 'local',
     )
   }
   if (ctx.stream !== ctx.transport) {
-    throw refuse('there is a layer over the socket; call it before `layer` and its like', 'local')
+    throw refuse(
+      'there is a layer over the socket; call `ctx.startTls()` before `layer` or `multiplex`',
+      'local',
+    )
   }
   if (ctx.hasMessages && ctx.messages?.isAwaited) {
-    throw refuse('somebody waits for a message; register `events` and `rpc` after it', 'local')
+    throw refuse(
+      'another reader waits for a message; register `events` and `rpc` after it',
+      'local',
+    )
   }
 }
 
@@ -140,13 +147,13 @@ async function upgrade(
   messages?.release()
   if (messages?.hasMore || stream.readableLength > 0) throw injection(ctx)
   if (stream.listenerCount('data') + stream.listenerCount('readable') > 0) {
-    const message = `startTls: somebody else reads ctx.stream of ${ctx.remote}; remove listeners and pipes first`
+    const message = `startTls: another reader uses ctx.stream of ${ctx.remote}; remove listeners and pipes first`
     throw new CioError('ERR_CIO_START_TLS', message)
   }
   await within(timeout, ctx, async () => {
     await goAhead?.()
     messages?.release()
-    // TLS writes past what waits in the socket.
+    // TLS bypasses the stream's write queue, so the queue must be empty first.
     await flushed(ctx)
   })
   const early = stream.read() as Buffer | null
@@ -156,7 +163,7 @@ async function upgrade(
   }
   await handshake(ctx)
   messages?.moveTo(ctx.stream)
-  log('%d goes on in TLS', ctx.id)
+  log('%d upgraded to TLS', ctx.id)
 }
 
 function flushed({ stream }: StreamContext): Promise<void> {
@@ -174,7 +181,7 @@ async function within(
   if (timeout === Infinity) return work()
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
-    const message = `${remote} did not read the go-ahead for TLS within ${timeout} ms`
+    const message = `${remote} did not read the answer to its TLS command within ${timeout} ms`
     const error = new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'remote' })
     timer = setTimeout(() => reject(error), timeout)
   })
@@ -186,7 +193,7 @@ async function within(
 }
 
 function injection({ remote }: StreamContext): CioError {
-  const message = `${remote} sent more before TLS than it was asked for: somebody in the middle may have put it there`
+  const message = `${remote} sent unexpected bytes before TLS: a man in the middle may have injected them`
   return new CioError('ERR_CIO_INJECTION', message, { fault: 'remote' })
 }
 

@@ -13,8 +13,8 @@ const log = debug('cio:timeout')
 /** Options of {@link timeout}. */
 export interface TimeoutOptions {
   /**
-   * Milliseconds for the TLS handshake; the `handshakeTimeout` of `listen()` and `connect()` holds as
-   * well. `Infinity` leaves it to that.
+   * Milliseconds for the TLS handshake; `handshakeTimeout` of `listen()` and `connect()` applies as
+   * well. `Infinity` leaves it to that option.
    *
    * @default 10_000
    */
@@ -27,26 +27,27 @@ export interface TimeoutOptions {
    */
   readonly firstByte?: number
   /**
-   * Milliseconds in which nothing passes in either direction. `Infinity` waits for ever.
+   * Milliseconds without data in either direction (idle timeout). `Infinity` waits for ever.
    *
    * @default 60_000
    */
   readonly idle?: number
   /**
-   * Milliseconds in which something waits to be sent and the peer takes nothing of it. `Infinity`
-   * waits for ever.
+   * Milliseconds in which unsent data waits and the peer reads none of it. `Infinity` waits for
+   * ever.
    *
    * @default 30_000
    */
   readonly write?: number
   /**
-   * Milliseconds that the whole connection may last; then it is asked to finish.
+   * Maximum duration of the connection, in milliseconds; after it, Cio drains the connection.
    *
    * @default Infinity
    */
   readonly lifetime?: number
   /**
-   * Milliseconds to finish in after `lifetime`; then it is destroyed. `Infinity` waits for ever.
+   * Milliseconds to finish after `lifetime`; after it, Cio destroys the connection. `Infinity`
+   * waits for ever.
    *
    * @default 15_000
    */
@@ -54,20 +55,20 @@ export interface TimeoutOptions {
 }
 
 /**
- * Ends connections that are silent, stuck or too old.
+ * Idle timeout, write timeout and maximum lifetime of a connection.
  *
- * Costs nothing per chunk: a timer of each connection compares the counters that its socket keeps.
- * So what is over a bound is found a quarter of it late, at most.
+ * It costs nothing per chunk: one timer per connection compares the counters of its socket. So a
+ * timeout fires at most a quarter of its value late.
  *
- * Bytes count, not messages, and those that the network has taken: a peer that sends one byte a
- * minute is not idle, and one that takes one is not stuck. What bounds those is `lifetime`. A
- * connection that is too old is asked to finish by `ctx.draining`; all others are cut.
+ * It counts bytes, not messages, and only bytes that the network has accepted. A peer that sends
+ * one byte a minute is not idle, and a peer that reads one byte is not stuck; `lifetime` limits
+ * those. A connection over its `lifetime` drains (`ctx.draining`); all others are closed at once.
  *
  * @pipelines connection, client
- * @order before `secure`, to watch the handshake too; after `limit`, where one may have to wait
+ * @order before `secure`, to include the handshake; after `limit`, where connections may wait
  * @adds nothing
  * @rejects `ERR_CIO_HANDSHAKE_TIMEOUT`, `ERR_CIO_FIRST_BYTE`, `ERR_CIO_IDLE`,
- *   `ERR_CIO_WRITE_TIMEOUT`, `ERR_CIO_LIFETIME` (remote): that bound was overstepped
+ *   `ERR_CIO_WRITE_TIMEOUT`, `ERR_CIO_LIFETIME` (remote): that timeout was exceeded
  * @throws `ERR_CIO_OPTION`: an option is not a duration, or 0
  *
  * @example
@@ -108,7 +109,7 @@ export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext>
         const error = errorOf(ctx, overstepped, bounds[overstepped])
         log('%d %s', ctx.id, error.message)
         if (overstepped === 'lifetime') evict(ctx, error, { drainTimeout })
-        // A client may make another connection; a connection has nothing to come back to.
+        // A client may reconnect; a server connection cannot.
         else if (isConnection(ctx)) ctx.destroy(error)
         else ctx.disconnect(error)
       })
@@ -121,7 +122,7 @@ export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext>
   )
 }
 
-/** Tells of each bound that a connection oversteps; returns what ends that. */
+/** Calls `overstep` for each exceeded timeout; returns a function that stops the timers. */
 function watch(
   ctx: StreamContext,
   bounds: Bounds,
@@ -137,14 +138,15 @@ function watch(
     timer = delay === Infinity ? undefined : setTimeout(look, Math.min(delay, maxTimerDelay))
   }
   const settle = (bound: keyof Bounds | undefined): void => {
-    // Who is cut is not looked at again.
+    // A connection that is being closed needs no further check.
     if (bound === undefined || bound === 'lifetime') arm()
     if (bound !== undefined) overstep(bound)
   }
   const look = (): void => {
     const bound = watching.check(performance.now(), read())
     if (bound === undefined || bound === 'lifetime') return settle(bound)
-    // Once around the loop: had this side stood still, what has come meanwhile is read by then.
+    // One turn of the event loop later: if this process was blocked, it reads the pending input
+    // first.
     recheck = setImmediate(() => settle(watching.check(performance.now(), read())))
   }
 
@@ -166,11 +168,11 @@ function errorOf(ctx: StreamContext, bound: keyof Bounds, time: number): CioErro
 }
 
 const stories: Record<keyof Bounds, readonly [code: string, what: string]> = {
-  handshake: ['ERR_CIO_HANDSHAKE_TIMEOUT', 'was not done with its handshake within'],
+  handshake: ['ERR_CIO_HANDSHAKE_TIMEOUT', 'did not complete its handshake within'],
   firstByte: ['ERR_CIO_FIRST_BYTE', 'did not send a byte within'],
   idle: ['ERR_CIO_IDLE', 'and this side have sent nothing for'],
-  write: ['ERR_CIO_WRITE_TIMEOUT', 'has read nothing of what waits for it for'],
-  lifetime: ['ERR_CIO_LIFETIME', 'has been here for'],
+  write: ['ERR_CIO_WRITE_TIMEOUT', 'has read none of the data queued for it for'],
+  lifetime: ['ERR_CIO_LIFETIME', 'has been connected for'],
 }
 
 export { timeout as default }

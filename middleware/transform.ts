@@ -6,31 +6,34 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
-/** Makes the transforms of one connection. */
+/** Creates the transforms of one connection. */
 export type MakeTransform = (
   ctx: StreamContext,
 ) => Duplex | readonly Duplex[] | Promise<Duplex | readonly Duplex[]>
 
-/** What {@link transform} takes: a transform, what makes it, or several of these. */
+/**
+ * The arguments of {@link transform}: a transform, a function that creates it, or a list of these.
+ */
 export type TransformOptions = Duplex | MakeTransform | readonly (Duplex | MakeTransform)[]
 
 /**
- * Sends what the peer sends through transforms, and back to it.
+ * Pipes a connection through transform streams, and back to the peer.
  *
- * A function makes the transforms of each connection. A transform itself serves one connection, as
- * a client has; a second one is refused, since it would mix two peers' bytes. Without any, it is
- * an echo. The transforms in between may be of objects.
+ * Pass a function to create the transforms of each connection. A transform object serves only one
+ * connection, which is enough for a client. Cio rejects a second use, because it would mix the
+ * bytes of two peers. Without any transform, it is an echo. Transforms in the middle may be in
+ * object mode.
  *
- * The peer's end goes through them, and ends the stream. An error of one of them ends the
- * connection, and is told by `error` unless it is a `CioError` with `fault: 'remote'`. To read and
- * write the transformed stream yourself, use `layer`.
+ * The end of the peer's input passes through the transforms and ends the stream. An error of a
+ * transform closes the connection and emits `error`, or `remoteError` if it is a `CioError` with
+ * `fault: 'remote'`. To read and write the transformed stream yourself, use `layer`.
  *
  * @pipelines connection, client
  * @order last: it reads and writes `ctx.stream` until its end
  * @adds nothing
- * @rejects `ERR_CIO_TRANSFORM_USED` (local): a transform has served a connection before;
- *   an error of a transform, as it is
- * @throws `ERR_CIO_OPTION`: something is neither a transform nor a function
+ * @rejects `ERR_CIO_TRANSFORM_USED` (local): a transform has already served another connection;
+ *   an error of a transform, unchanged
+ * @throws `ERR_CIO_OPTION`: an argument is neither a transform nor a function
  *
  * @example
  * import { Transform } from 'node:stream'
@@ -48,7 +51,7 @@ export function transform(...transforms: readonly TransformOptions[]): Middlewar
   const sources = transforms.flat() as readonly (Duplex | MakeTransform)[]
   for (const source of sources) {
     if (typeof source === 'function' || isDuplex(source)) continue
-    throw optionError('transform', 'transforms', 'transforms or functions that make them', source)
+    throw optionError('transform', 'transforms', 'transforms or functions that create them', source)
   }
 
   return defineMiddleware<StreamContext>(
@@ -58,7 +61,7 @@ export function transform(...transforms: readonly TransformOptions[]): Middlewar
       raiseListenerLimit(stream)
       const made = await Promise.all(sources.map((source) => make(source, ctx)))
       const passed = pipeline([stream, ...made.flat(), stream])
-      // At once, so that a client is connected; the end of the stream ends both.
+      // At once, so that a client counts as connected; the end of the stream ends both.
       const inside = next().catch((error: unknown) => {
         stream.destroy()
         throw error
@@ -82,7 +85,7 @@ async function make(
     if (used.has(one)) {
       throw new CioError(
         'ERR_CIO_TRANSFORM_USED',
-        'transform: a transform has served a connection before, and would mix the bytes of two; give a function that makes one',
+        'transform: this transform has already served another connection, and would mix the bytes of both; pass a function that creates one',
       )
     }
     used.add(one)

@@ -8,34 +8,34 @@ import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
 
-/** Decides about the `Origin` that a browser sends. */
+/** Decides whether a page with this `Origin` may connect. */
 export type OriginPredicate = (origin: string, request: IncomingMessage) => boolean
 
 /** Options of {@link websocket}. */
 export interface WebsocketOptions {
   /**
-   * What answers the requests that are no WebSocket: Koa's `callback()`, an Express app, or an
+   * Handles requests that are not WebSocket upgrades: Koa's `callback()`, an Express app, or an
    * `http.Server` without a listener for `upgrade`.
    *
-   * @default they are told to upgrade, by 426
+   * @default answers 426 Upgrade Required
    */
   readonly handler?: HttpHandler
   /**
-   * Bytes of the longest message that is taken; `Infinity` takes any.
+   * Maximum bytes of a message; `Infinity` is unlimited.
    *
    * @default 1_048_576
    */
   readonly maxPayload?: number
   /**
-   * The origins whose pages may connect, such as `https://example.com`, or a function that says
-   * so. Clients that send no `Origin` are no browsers, and are let in.
+   * The origins whose pages may connect, such as `https://example.com`, or a function that decides.
+   * Clients that send no `Origin` are not browsers, and Cio accepts them.
    *
-   * @default the host that the request itself is for
+   * @default the host of the request itself
    */
   readonly origins?: readonly string[] | OriginPredicate
 }
 
-/** What has connections: an app. */
+/** A Cio app, or another object that handles streams. */
 export interface HandlesStreams {
   handle(stream: Duplex, options?: HandleOptions): StreamContext
 }
@@ -43,22 +43,22 @@ export interface HandlesStreams {
 const defaultMaxPayload = 1024 * 1024
 
 /**
- * Makes each WebSocket client a connection of an app.
+ * WebSocket server: each client is a connection of an app.
  *
- * The messages are the bytes of its `ctx.stream`: a message received is a chunk, a string written
- * is a text message, and bytes are a binary one. Where a message ends says nothing: what a codec
- * sends in one turn travels as one. So both sides need a codec, such as a line feed after each
- * line. The app may be the one that this is registered on: a WebSocket's own connection then passes
- * it by, and reaches what is registered after it.
+ * The message payloads are the bytes of `ctx.stream`. A received message is one chunk. A string
+ * that you write becomes a text message, bytes become a binary message. Message boundaries have no
+ * meaning: data that a codec sends in one turn of the event loop travels as one message. So both
+ * sides need a codec, for example `lines`. You may pass the app on which this is registered: the
+ * connection of a WebSocket then skips this middleware, and reaches the middleware after it.
  *
- * A WebSocket has no half-close: who ends is gone. `ctx.socket` and `ctx.peer` are those of the
- * connection beneath, which `requestOf(ctx)` knows the upgrade of: its path, its headers.
+ * A WebSocket has no half-close: if one side ends, the connection is closed. `ctx.socket` and
+ * `ctx.peer` are those of the underlying connection. `requestOf(ctx)` returns the upgrade request.
  *
  * @pipelines connection
- * @order last, or before what is for WebSockets alone
+ * @order last, or before middleware for WebSockets alone
  * @adds nothing
- * @rejects of the WebSocket's connection: `ERR_CIO_WEBSOCKET` (remote): a frame is wrong, or longer
- *   than `maxPayload`, or it left without a close frame; of the one beneath: what `http` rejects
+ * @rejects on the WebSocket's connection: `ERR_CIO_WEBSOCKET` (remote): a frame is invalid or
+ *   longer than `maxPayload`, or there was no close frame; on the underlying one: see `http`
  * @throws `ERR_CIO_OPTION`: an option is of the wrong kind or out of its range
  * @see RFC 6455
  *
@@ -88,11 +88,11 @@ export function websocket(
   const upgrader = new WebSocketServer({
     noServer: true,
     clientTracking: false,
-    // ws knows no Infinity; its 0 is no bound.
+    // ws does not accept Infinity; its 0 means unlimited.
     maxPayload: maxPayload === Infinity ? 0 : maxPayload,
   })
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    // It is not the server's any more, and not yet of ws.
+    // The HTTP server has released the socket, and ws has not yet added its error listener.
     socket.on('error', () => {})
     const { origin } = request.headers
     if (origin === undefined || admits(origin, request)) {
@@ -106,7 +106,7 @@ export function websocket(
   return defineMiddleware<StreamContext>(
     { name: 'websocket' },
     async function websocket(ctx, next) {
-      // What comes after may be for WebSockets alone.
+      // The middleware after this one may be for WebSockets alone.
       await (requestOf(ctx) ? next() : serve(ctx, () => closed(ctx.stream)))
     },
   )
@@ -119,13 +119,13 @@ function closed(stream: Duplex): Promise<void> {
   })
 }
 
-/** The upgrade request of a WebSocket's connection; undefined of any other. */
+/** The upgrade request of a WebSocket's connection; undefined for any other connection. */
 export function requestOf(ctx: StreamContext): IncomingMessage | undefined {
   return byContext.get(ctx) ?? byStream.get(ctx.stream)
 }
 
 const byContext = new WeakMap<StreamContext, IncomingMessage>()
-// A pipeline begins to run before handle() has returned its context.
+// A pipeline starts before handle() has returned its context.
 const byStream = new WeakMap<Duplex, IncomingMessage>()
 const forbidden = 'HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
 
@@ -148,10 +148,10 @@ function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessag
 
 // RFC 6455, section 7.4.1.
 const codes = { done: 1000, goingAway: 1001, refused: 1008, failed: 1011 }
-/** Milliseconds for the client to answer the close frame of a connection that was destroyed. */
+/** Milliseconds to wait for the client's close frame after a connection was destroyed. */
 const closeTimeout = 1_000
 
-/** Closes a WebSocket by the code of what ended its connection, in place of none (1005). */
+/** Closes a WebSocket with a code for the reason, instead of without a code (1005). */
 function closeByCode(stream: Duplex, client: WebSocket, ctxOf: () => StreamContext): void {
   const final = stream._final.bind(stream)
   const destroy = stream._destroy.bind(stream)
@@ -162,13 +162,13 @@ function closeByCode(stream: Duplex, client: WebSocket, ctxOf: () => StreamConte
   stream._destroy = (error, done) => {
     if (client.readyState !== client.OPEN) return destroy(error, done)
     client.close(codeOf(ctxOf(), error))
-    // ws would cut it off here, and the close frame with it: it may not be read any more.
+    // ws would terminate here, and the client might never read the close frame.
     const timer = setTimeout(() => client.terminate(), closeTimeout)
     client.once('close', () => {
       clearTimeout(timer)
       destroy(error, done)
     })
-    // The answer comes behind messages that have no reader now.
+    // The client's close frame comes after messages that have no reader any more.
     client.removeAllListeners('message').resume()
   }
 }
@@ -191,7 +191,7 @@ function streamOf(client: WebSocket, remote: string): Duplex {
       done(cause ? gone(remote, cause) : null)
     })
   }
-  // They destroy the stream by what they are given: by whose fault it is.
+  // These listeners destroy the stream with the error they receive: pass one with the right fault.
   for (const listener of client.listeners('error')) {
     client.off('error', listener as () => void)
     client.once('error', (cause) => listener.call(client, refusal(remote, cause)))
@@ -202,11 +202,13 @@ function streamOf(client: WebSocket, remote: string): Duplex {
   return stream
 }
 
-// RFC 6455, section 7.1.5: no close frame has come.
+// RFC 6455, section 7.1.5: no close frame arrived.
 const closedAbnormally = 1006
 
 function refusal(remote: string, cause?: Error): CioError {
-  const what = cause ? `sent a wrong frame: ${cause.message}` : 'left without a close frame'
+  const what = cause
+    ? `sent an invalid frame: ${cause.message}`
+    : 'closed the connection without a close frame'
   return new CioError('ERR_CIO_WEBSOCKET', `${remote} ${what}`, { fault: 'remote', cause })
 }
 
@@ -219,16 +221,16 @@ function demandUpgrade(_request: IncomingMessage, response: ServerResponse): voi
   response.writeHead(426, { connection: 'Upgrade, close', upgrade: 'websocket' }).end()
 }
 
-/** Whether a page comes from the host that it connects to. */
+/** Whether a page was loaded from the host that it connects to. */
 function isOwn(origin: string, { headers: { host = '' } }: IncomingMessage): boolean {
   if (!URL.canParse(origin) || notHost.test(host)) return false
   const page = new URL(origin)
-  // By the page's own protocol: its default port is left out of an origin, and not always of `Host`.
+  // With the page's own protocol: an origin omits its default port, and `Host` does not always.
   const asked = `${page.protocol}//${host}`
   return URL.canParse(asked) && new URL(asked).host === page.host
 }
 
-// What would make something else than a host and a port of the URL.
+// Characters that would change the URL beyond host and port.
 const notHost = /[/?#@\\\s]|^$/
 
 function listed(origins: unknown): OriginPredicate {
@@ -238,9 +240,9 @@ function listed(origins: unknown): OriginPredicate {
   return (origin) => wanted.has(canonicalOrigin(origin))
 }
 
-/** As browsers write it: without the default port, in lower case and ASCII. */
+/** The form that browsers send: without the default port, in lower case and ASCII. */
 function canonicalOrigin(origin: string): string {
-  // An opaque one (`null`, an extension's) stays as it is.
+  // An opaque origin (`null`, an extension's) stays as it is.
   const known = URL.canParse(origin) ? new URL(origin).origin : 'null'
   return known === 'null' ? origin.toLowerCase() : known
 }

@@ -1,4 +1,4 @@
-/** What limits by address go by, and their rates, in bounded memory. */
+/** Keys and rates of limits by address, in bounded memory. */
 
 import { isIPv6 } from 'node:net'
 import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
@@ -7,8 +7,8 @@ const groupsOfNetwork = 4
 const groupsOfAddress = 8
 
 /**
- * What an address is counted as: an IPv4 address itself, an IPv6 address its /64, since that is what
- * one customer gets, and could take a new address from for each connection.
+ * The key of an address: an IPv4 address itself, an IPv6 address its /64. One customer gets a whole
+ * /64, and could otherwise use a new address for each connection.
  *
  * @param address In canonical form
  */
@@ -25,12 +25,12 @@ export function networkOf(address: string): string {
 }
 
 /**
- * A rate for each address, for a bounded number of them.
+ * A rate for each address, for a bounded number of addresses.
  *
- * A bucket that nobody has taken from for `per` is full again, and as good as none. So there are two
- * generations: who is seen is in the young one, which becomes the old one after `per`, and with that
- * the old one is forgotten. It does so earlier where half of the room is taken: to refuse the new
- * addresses of a flood instead would let it keep everybody out.
+ * A bucket that was unused for `per` is full again, so Cio need not keep it. Therefore there are
+ * two generations: an address in use is in the young one, which becomes the old one after `per`;
+ * the old one is dropped then. That happens earlier if the young one holds half of `most`. The
+ * alternative, to reject new addresses during a flood, would let the flood lock out all clients.
  */
 export class AddressRates {
   readonly #rate: Rate
@@ -44,12 +44,12 @@ export class AddressRates {
     this.#most = most
   }
 
-  /** How many addresses it remembers, at most. */
+  /** Upper bound of the number of remembered addresses. */
   get size(): number {
     return this.#young.size + this.#old.size
   }
 
-  /** Takes a token of an address; false where it has none. */
+  /** Takes a token from an address's bucket; false if it is empty. */
   take(network: string, now: number = performance.now()): boolean {
     const known = this.#young.get(network)
     if (known) return known.take(now)

@@ -1,4 +1,4 @@
-/** Who is let in: caps and rates, in all and by address. */
+/** Admission of connections: maximum numbers and rates, in total and by address. */
 
 import type { Duplex } from 'node:stream'
 import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
@@ -16,23 +16,24 @@ export interface Caps {
   readonly maxWaiting: number
 }
 
-/** Which cap somebody is over. */
+/** The limit that a connection exceeds. */
 export type Cap = 'connections' | 'perAddress' | 'rate' | 'ratePerAddress'
 
-/** Let in, over a cap, or gone meanwhile. */
+/** Admitted, over a limit, or closed while it waited. */
 export type Verdict = 'in' | 'gone' | Cap
 
 /**
- * Counts connections. Each `enter()` that came out as `in` needs one `leave()`.
+ * Counts connections. Each `enter()` that returned `in` needs one `leave()`.
  *
- * Who is over a cap by address is never queued: an address could fill the line that is there for all.
+ * A connection over a limit by address never waits: one address could fill the queue that all
+ * share.
  */
 export class ConnectionLimiter {
   readonly #caps: Caps
   readonly #line: WaitQueue
   readonly #bucket: TokenBucket
   readonly #rates: AddressRates
-  /** Of those who are in, and of those who wait. */
+  /** Admitted and waiting connections. */
   readonly #byAddress = new Map<string, number>()
   #inside = 0
   #timer: NodeJS.Timeout | undefined
@@ -44,22 +45,22 @@ export class ConnectionLimiter {
     this.#rates = new AddressRates(caps.ratePerAddress, caps.maxAddresses)
   }
 
-  /** How many are in. */
+  /** Number of admitted connections. */
   get count(): number {
     return this.#inside
   }
 
-  /** How many wait. */
+  /** Number of waiting connections. */
   get waiting(): number {
     return this.#line.length
   }
 
-  /** How many addresses have a count of their own. */
+  /** Number of different addresses. */
   get addresses(): number {
     return this.#byAddress.size
   }
 
-  /** Lets a connection from a network in, now or after a wait, or says why not. */
+  /** Admits a connection, now or after a wait, or returns the limit that it exceeds. */
   enter(network: string | undefined, transport: Duplex): Verdict | Promise<Verdict> {
     const { perAddress, ratePerAddress, waitTimeout, maxWaiting } = this.#caps
     if (network !== undefined) {
@@ -68,7 +69,7 @@ export class ConnectionLimiter {
       if (bounded && !this.#rates.take(network)) return 'ratePerAddress'
     }
     const over = this.#obstacle()
-    // Not past those who wait.
+    // Not past connections that wait already.
     if (!over && this.#line.length === 0) {
       this.#count(network, 1)
       this.#take()
@@ -82,7 +83,7 @@ export class ConnectionLimiter {
     return ending.then((how) => this.#settle(how, network))
   }
 
-  /** One that was let in is gone: the next one may come in. */
+  /** An admitted connection has closed: the next one may enter. */
   leave(network: string | undefined): void {
     this.#inside--
     this.#count(network, -1)
@@ -102,7 +103,7 @@ export class ConnectionLimiter {
   #admit(): void {
     while (this.#line.length > 0 && !this.#obstacle()) this.#line.call()
     if (this.#line.length === 0 || this.#obstacle() !== 'rate') return
-    // Who leaves wakes up the others; a token comes by itself.
+    // A connection that leaves wakes the others; a new token needs a timer.
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#admit()

@@ -1,15 +1,15 @@
-/** A budget of handshakes: so many at once, one more in each turn of the event loop. */
+/** Limits concurrent handshakes, and begins one per turn of the event loop. */
 
 import type { Cio } from '../../src/cio.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { type Ending, WaitQueue } from './wait-queue.ts'
 
-/** Milliseconds between two looks at who makes progress, while somebody waits. */
+/** Milliseconds between two checks for progress, while a connection waits. */
 const stallInterval = 100
-/** Looks after which a handshake does not count any more, whatever it sends. */
+/** Checks after which a handshake no longer counts, whatever it sends. */
 const mostLooks = 5
 
-/** A handshake that counts: what had been read at the last look, and how many looks there were. */
+/** A counted handshake: the bytes read at the last check, and the number of checks. */
 interface Progress {
   readonly read: number | undefined
   readonly looks: number
@@ -18,16 +18,16 @@ interface Progress {
 const begun: Progress = { read: undefined, looks: 0 }
 
 /**
- * Handshakes that are under way.
+ * Handshakes in progress.
  *
- * At most one begins in each turn of the event loop. Handshakes that begin together stay in step: in
- * each turn the signatures of all of them are made, a millisecond or two each, before a connection
- * that lives is served.
+ * At most one begins in each turn of the event loop. Handshakes that begin together stay in step:
+ * each turn would compute all of their signatures, a millisecond or two each, before it serves an
+ * open connection.
  *
- * One stops to count when it is done, when its connection is gone, or, while others wait, when its
- * peer has not sent a byte for a while, or has not come to the end in five times that: such a one
- * costs nothing, and a few hundred peers that begin a handshake and fall silent, or go on byte by
- * byte, could otherwise keep everybody out.
+ * A handshake stops counting when it completes or its connection closes. While others wait, it also
+ * stops counting if the client sent no byte since the last check, or has not finished after five
+ * checks. A stalled handshake costs nothing, and a few hundred clients that stall, or send single
+ * bytes, could otherwise lock out all others.
  */
 export class HandshakeLimiter {
   readonly #most: number
@@ -36,35 +36,37 @@ export class HandshakeLimiter {
   readonly #under = new Map<StreamContext, Progress>()
   readonly #apps = new WeakSet<Cio>()
   #timer: NodeJS.Timeout | undefined
-  /** Nothing begins until it has been called. */
+  /** No handshake begins until this immediate has run. */
   #turn: NodeJS.Immediate | undefined
 
-  /** @param timeout Milliseconds that one waits in line */
+  /** @param timeout Milliseconds that a connection may wait */
   constructor(most: number, mostWaiting: number, timeout: number) {
     this.#most = most
     this.#mostWaiting = mostWaiting
     this.#line = new WaitQueue(timeout, () => !this.#hasRoom)
   }
 
-  /** How many are under way. */
+  /** Number of handshakes in progress. */
   get count(): number {
     return this.#under.size
   }
 
-  /** How many wait. */
+  /** Number of waiting connections. */
   get waiting(): number {
     return this.#line.length
   }
 
-  /** Waits for one's turn; from then on it counts. Late at once where too many wait. */
+  /**
+   * Waits for the turn; from then on the handshake counts. Returns `late` at once if too many wait.
+   */
   enter(ctx: StreamContext): Promise<Ending> | Ending {
     this.#listen(ctx.app)
-    // Not past those who wait.
+    // Not past connections that wait already.
     if (!this.#turn && this.#line.length === 0 && this.#hasRoom) {
       this.#begin(ctx)
       return 'turn'
     }
-    // A wait for the next turns of the loop alone is no reason to refuse.
+    // A wait of a few turns of the event loop is no reason to reject.
     if (this.#under.size + this.#line.length >= this.#most + this.#mostWaiting) return 'late'
     const turn = this.#line.join(ctx.transport!, () => this.#begin(ctx))
     this.#watch()
@@ -92,14 +94,17 @@ export class HandshakeLimiter {
     else if (!this.#hasRoom) this.#timer ??= setInterval(() => this.#look(), stallInterval)
   }
 
-  /** It is done, or gone: the next one may begin. */
+  /** The handshake completed, or its connection closed: the next one may begin. */
   leave(ctx: StreamContext): void {
     if (!this.#under.delete(ctx)) return
     if (this.#line.length === 0) this.#rest()
     else this.#turn ??= setImmediate(this.#next)
   }
 
-  /** One listener for all connections of an app; the first, since one that throws is the last. */
+  /**
+   * One listener for all connections of an app. It runs first, since a throwing listener stops the
+   * others.
+   */
   #listen(app: Cio): void {
     if (this.#apps.has(app)) return
     this.#apps.add(app)
@@ -108,11 +113,12 @@ export class HandshakeLimiter {
   }
 
   #look(): void {
-    // Once around the loop, in case it was this side that stood still: what has come is read by then.
+    // One turn of the event loop later: if this process was blocked, it reads the pending input
+    // first.
     setImmediate(() => {
-      // As they are now: those whose turn comes meanwhile have had no time to make progress.
+      // A copy: handshakes that begin meanwhile have had no time to make progress.
       const under = [...this.#under]
-      // As many stop to count as there are who wait: the others may yet come to their end.
+      // Release only as many as there are waiting connections: the others may still complete.
       let waiting = this.#line.length
       for (const [ctx, before] of under) {
         if (waiting === 0) break

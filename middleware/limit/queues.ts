@@ -1,24 +1,24 @@
-/** Bytes that wait to be sent, over all connections. */
+/** Unsent bytes over all connections. */
 
 import type { Duplex } from 'node:stream'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 
-/** Milliseconds between two looks, at least; the second number from half of the bound on. */
+/** Minimum milliseconds between two checks; the second value applies above half of the limit. */
 const intervals = [100, 20] as const
-/** A look takes this share of the time between two looks, at most: one in so many. */
+/** A check takes at most 1/n of the time between two checks; n is given here. */
 const shares = [500, 20] as const
 
 /**
- * Adds up what waits to be sent, and closes the slowest connections where that is too much.
+ * Adds up unsent bytes, and closes the slowest connections if there are too many.
  *
- * It looks from time to time, since to count each write would cost each write. A look at a thousand
- * connections takes a tenth of a millisecond or so; the more there are, the rarer it is.
+ * It checks at intervals, because counting each write would slow down each write. A check of a
+ * thousand connections takes about a tenth of a millisecond; more connections mean fewer checks.
  */
 export class Queues {
   readonly #most: number
   readonly #close: (ctx: ConnectionContext, queued: number, total: number) => void
   readonly #connections = new Set<ConnectionContext>()
-  /** Bytes that the network had taken at the last look; kept only near the bound. */
+  /** Bytes sent to the network at the last check; kept only near the limit. */
   #taken: Map<ConnectionContext, number> | undefined
   #timer: NodeJS.Timeout | undefined
   #total = 0
@@ -32,7 +32,7 @@ export class Queues {
     this.#close = close
   }
 
-  /** The bytes of the last look. */
+  /** Unsent bytes at the last check. */
   get total(): number {
     return this.#total
   }
@@ -43,7 +43,7 @@ export class Queues {
     this.#timer ??= setTimeout(this.#look, intervals[0]).unref()
   }
 
-  /** Its pipeline has returned. Its unsent bytes count until the connection is gone. */
+  /** The pipeline has returned. Its unsent bytes count until the connection closes. */
   leave(ctx: ConnectionContext): void {
     if (ctx.transport!.destroyed || queuedOf(ctx) === 0) this.#forget(ctx)
   }
@@ -58,7 +58,7 @@ export class Queues {
     const isNear = this.#total > this.#most / 2
     const before = this.#taken
     this.#taken = isNear ? new Map(this.#measured(takenOf)) : undefined
-    // It takes two looks to know which are slow.
+    // Speed needs two checks to measure.
     if (this.#total > this.#most && before) this.#relieve(before)
     if (this.#connections.size === 0) return this.#rest()
     const took = performance.now() - begun
@@ -66,7 +66,7 @@ export class Queues {
     this.#timer = setTimeout(this.#look, delay).unref()
   }
 
-  /** Closes those that would take longest to read what waits for them. */
+  /** Closes the connections that would take longest to read their queue. */
   #relieve(before: ReadonlyMap<ConnectionContext, number>): void {
     const slowness = new Map<ConnectionContext, number>()
     for (const [ctx, queued] of this.#measured(queuedOf)) {
@@ -106,19 +106,21 @@ export class Queues {
 /** Unsent bytes of a connection: in its stream, and in its own layers beneath. */
 function queuedOf({ stream, socket, transport, server }: ConnectionContext): number {
   let queued = stream.writableLength
-  // That of a stream within another connection is the other's.
+  // A stream within another connection does not count the socket, which belongs to that connection.
   if (server && socket && socket !== stream) queued += socket.writableLength
   if (transport !== stream && transport !== socket) queued += transport!.writableLength
   return queued
 }
 
-/** Node's handle, which knows what the kernel has not taken yet; nothing that is documented does. */
+/**
+ * Node's undocumented handle: the only source for the bytes that the kernel has not yet accepted.
+ */
 interface Handle {
   readonly bytesWritten?: number
   readonly writeQueueSize?: number
 }
 
-/** Bytes of a connection that the network has taken; 0 where that is not known. */
+/** Bytes that a connection has sent to the network; 0 if unknown. */
 function takenOf({ transport }: ConnectionContext): number {
   const { _handle: handle } = transport as Duplex & { readonly _handle?: Handle | null }
   return (handle?.bytesWritten ?? 0) - (handle?.writeQueueSize ?? 0)

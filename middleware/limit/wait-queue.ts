@@ -1,8 +1,8 @@
-/** Those who wait for their turn. */
+/** A first-come, first-served wait queue. */
 
 import type { Duplex } from 'node:stream'
 
-/** How a wait has ended: at one's turn, when the time had passed, or because the stream is gone. */
+/** How a wait ended: it was its turn, the time was over, or the stream closed. */
 export type Ending = 'turn' | 'late' | 'gone'
 
 interface Waiting {
@@ -10,32 +10,32 @@ interface Waiting {
   readonly end: (ending: Ending) => void
 }
 
-/** A line: first come, first served, each within the same bounded time. */
+/** A queue: first come, first served, each entry with the same maximum wait. */
 export class WaitQueue {
   readonly #timeout: number
   readonly #mayExpire: () => boolean
-  // A Set is a queue from whose middle one can leave.
+  // A Set is a queue that allows removal from the middle.
   readonly #waiting = new Set<Waiting>()
   #timer: NodeJS.Timeout | undefined
 
   /**
    * @param timeout Milliseconds; `Infinity` waits for ever
-   * @param mayExpire False while those who wait are about to have their turn
+   * @param mayExpire False while waiting entries are about to have their turn
    */
   constructor(timeout: number, mayExpire: () => boolean = () => true) {
     this.#timeout = timeout
     this.#mayExpire = mayExpire
   }
 
-  /** How many wait. */
+  /** Number of waiting entries. */
   get length(): number {
     return this.#waiting.size
   }
 
   /**
-   * Waits for one's turn, unless the stream is gone before.
+   * Waits for the turn, or until the stream closes.
    *
-   * @param take Called at the turn, before anybody else can have one
+   * @param take Called at the turn, before the next entry can have its turn
    */
   join(stream: Duplex, take: () => void): Promise<Ending> {
     return new Promise((resolve) => {
@@ -44,7 +44,7 @@ export class WaitQueue {
         stream.off('close', leave)
         if (ending === 'turn') take()
         resolve(ending)
-        // Nothing is left to wake up for.
+        // An empty queue needs no timer.
         if (this.#waiting.size === 0) this.#stop()
       }
       const leave = (): void => end('gone')
@@ -57,14 +57,14 @@ export class WaitQueue {
     })
   }
 
-  /** Lets the first one go on; false where nobody waits. */
+  /** Lets the first entry continue; false if the queue is empty. */
   call(): boolean {
     const [first] = this.#waiting
     first?.end('turn')
     return first !== undefined
   }
 
-  /** One timer for all: they leave in the order in which they came. */
+  /** One timer for all: entries expire in the order in which they joined. */
   #expire(): void {
     const now = performance.now()
     this.#timer = undefined

@@ -1,14 +1,14 @@
-/** Which extension types of MessagePack are read. */
+/** The extension types of MessagePack that Cio reads. */
 
 import { Unpackr } from 'msgpackr'
 import type { ReadValues } from './values.ts'
 
-/** The extensions of msgpackr itself, and how many values follow the bytes of each. */
+/** msgpackr's own extensions, and the number of values that follow the bytes of each. */
 const plain = { 0x00: 0, 0x42: 0, 0xff: 0 }
 const more = { 0x65: 1, 0x73: 1, 0x74: 0, 0x78: 1 }
 const cloned = { 0x69: 1, 0x70: 0 }
 const never = { 0x62: undefined, 0x72: undefined }
-/** Which extensions are read, and how many values follow their bytes. */
+/** The supported extensions, and the number of values that follow their bytes. */
 export function followers(moreTypes = false, structuredClone = false): ReadValues['follows'] {
   const known = new Map<number, number | undefined>()
   for (const [read, types] of [
@@ -28,8 +28,8 @@ export function followers(moreTypes = false, structuredClone = false): ReadValue
 }
 
 /**
- * Whether an extension of the application's own is followed by a value, which msgpackr knows and
- * does not tell: then it misses one here.
+ * Whether a value follows an extension of the application. msgpackr knows, but has no API for it:
+ * if so, it fails here because the value is missing.
  */
 function probe(type: number): number {
   try {

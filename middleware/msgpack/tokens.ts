@@ -1,23 +1,26 @@
 /** The tokens of MessagePack. */
 
-/** Bytes before the content of 0xc0 to 0xdf, with the type of an extension; 0 for what is none. */
+/** Header bytes of the tokens 0xc0 to 0xdf, with the extension type; 0 for an invalid token. */
 export const headers: readonly number[] = [
   1, 0, 1, 1, 2, 3, 5, 3, 4, 6, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18, 2, 3, 5, 3, 5, 3, 5,
 ]
 
-/** Bytes of the number of bytes or items of 0xc0 to 0xdf; 0 for what has none. */
+/** Size of the length field of the tokens 0xc0 to 0xdf; 0 for a token without one. */
 const widths = [
   0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4,
 ]
 const hashed = new Set([0xca, 0xcb, 0xce, 0xcf, 0xd2, 0xd3])
 
-/** A list that has begun. */
+/** The header of an array. */
 export interface List {
   readonly count: number
   readonly from: number
 }
 
-/** How many items a list has, and where they begin; a number says how far it reaches at least. */
+/**
+ * The item count of an array, and where the items begin. A number: it needs at least that many
+ * bytes.
+ */
 export function readList(bytes: Buffer, at: number, limit: number): List | number | undefined {
   if (at >= limit) return at + 1
   const token = bytes[at]!
@@ -27,7 +30,7 @@ export function readList(bytes: Buffer, at: number, limit: number): List | numbe
   return from > limit ? from : { count: count(bytes, at, token), from }
 }
 
-/** The number after a token: of bytes, or of items. */
+/** The length after a token: of bytes, or of items. */
 export function count(bytes: Buffer, at: number, token: number): number {
   switch (widths[token - 0xc0]) {
     case 1:
@@ -41,27 +44,27 @@ export function count(bytes: Buffer, at: number, token: number): number {
   }
 }
 
-/** Whether a token is that of an extension. */
+/** Whether a token begins an extension. */
 export function isExtension(token: number): boolean {
   return (token >= 0xc7 && token < 0xca) || (token >= 0xd4 && token < 0xd9)
 }
 
-/** Whether a token is that of a text. */
+/** Whether a token begins a string. */
 export function isText(token: number): boolean {
   return (token >= 0xa0 && token < 0xc0) || (token >= 0xd9 && token < 0xdc)
 }
 
-/** Whether a token is that of a list. */
+/** Whether a token begins an array. */
 export function isList(token: number): boolean {
   return (token >= 0x90 && token < 0xa0) || token === 0xdc || token === 0xdd
 }
 
-/** Whether a token is that of a map. */
+/** Whether a token begins a map. */
 export function isMap(token: number): boolean {
   return (token >= 0x80 && token < 0x90) || token === 0xde || token === 0xdf
 }
 
-/** Whether it is a number that V8 hashes in a way that a peer can foresee, of more than 16 bits. */
+/** Whether it is a number of more than 16 bits, for which a peer can predict V8's hash. */
 export function isHashed(token: number): boolean {
   return hashed.has(token)
 }

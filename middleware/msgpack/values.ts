@@ -1,4 +1,7 @@
-/** Where MessagePack values end, found without making them, and whether msgpackr may see them. */
+/**
+ * Finds the end of MessagePack values without decoding them, and decides whether msgpackr may see
+ * them.
+ */
 
 import { Level } from '../../src/messages/level.ts'
 import {
@@ -17,9 +20,11 @@ import {
   readList,
 } from './tokens.ts'
 
-/** What is read besides MessagePack's own. */
+/** What Cio reads beyond standard MessagePack. */
 export interface ReadValues {
-  /** How many values follow the bytes of an extension type, 0 or 1; undefined refuses it. */
+  /**
+   * The number of values after the bytes of an extension type, 0 or 1; undefined rejects the type.
+   */
   readonly follows: (type: number) => number | undefined
   readonly records: boolean
   readonly mapsAsObjects: boolean
@@ -31,17 +36,17 @@ const errorType = 0x65
 const setType = 0x73
 const expressionType = 0x78
 const bigintType = 0x42
-/** Types that may be numbers once they are read: bigints, and what is shared. */
+/** Extension types that may become numbers: bigints, and shared values. */
 const numeric = new Set([bigintType, 0x69, 0x70])
-// As in cbor; a longer one is not made faster than it is printed.
+// As in cbor: decoding a longer bigint is as slow as printing it.
 const longestBigint = 1024
 /** The values of one connection. */
 export class Values<In> extends SelfDelimitingValues<In> {
   readonly #read: ReadValues
   readonly #maxLength: number
-  /** The extension type right before that a value follows, or -1. */
+  /** The type of the last extension, if a value has to follow it, or -1. */
   #type = none
-  /** How many texts come next. */
+  /** The number of strings that must follow. */
   #texts = 0
 
   constructor(format: ValueFormat<In>, read: ReadValues) {
@@ -95,7 +100,7 @@ export class Values<In> extends SelfDelimitingValues<In> {
     }
   }
 
-  /** Whether msgpackr may see a value where it stands. Returns what it may hold. */
+  /** Checks whether msgpackr may see a value at this place. Returns what the value may contain. */
   #check(token: number, type: number, length: number, left: number): number {
     const before = this.#type
     if (before !== none) {
@@ -112,7 +117,7 @@ export class Values<In> extends SelfDelimitingValues<In> {
     return isMap(token) && !this.#read.mapsAsObjects ? Level.map : Level.any
   }
 
-  /** Checks what follows an extension, which msgpackr would convert to a string if it could. */
+  /** Checks the value after an extension, which msgpackr would otherwise convert to a string. */
   #following(type: number, token: number, length: number): number {
     const listed = isList(token)
     if (type === setType && listed) return Level.set
@@ -124,7 +129,7 @@ export class Values<In> extends SelfDelimitingValues<In> {
     throw this.malformed(`has an extension of type ${type} around what it does not take`)
   }
 
-  /** How many values a token has that may be a record. */
+  /** The number of values of a token that may be a record. */
   #record(id: number, at: number): number {
     const keys = this.record(id)
     if (keys === undefined) return 0
@@ -132,7 +137,7 @@ export class Values<In> extends SelfDelimitingValues<In> {
     return keys
   }
 
-  /** How many values follow an extension. */
+  /** The number of values after an extension. */
   #extension(type: number, length: number): number {
     const items = this.#read.follows(type)
     if (items === undefined) {
@@ -147,7 +152,7 @@ export class Values<In> extends SelfDelimitingValues<In> {
     return items
   }
 
-  /** Goes into a record, and into its keys, which come first. */
+  /** Enters a record, and first its keys. */
   #define(id: number, keys: List | undefined, left: number): number {
     if (!keys || id < 0x40 || id >= 0x80) {
       throw this.malformed('defines a record in another form than msgpackr does')

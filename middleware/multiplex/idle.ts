@@ -1,4 +1,4 @@
-/** Waiting until a session has nothing open. */
+/** Waits until a session has no open streams. */
 
 export class Idle {
   readonly #isIdle: () => boolean
@@ -8,12 +8,12 @@ export class Idle {
     this.#isIdle = isIdle
   }
 
-  /** Fulfils when it is idle. */
+  /** Fulfils when the session is idle. */
   async wait(): Promise<void> {
     while (!this.#isIdle()) await new Promise<void>((resolve) => this.#waiting.add(resolve))
   }
 
-  /** Looks again: something is over. */
+  /** Checks again, after a stream or a handler has ended. */
   wake(): void {
     if (!this.#isIdle()) return
     for (const resolve of this.#waiting) resolve()

@@ -1,4 +1,4 @@
-/** `ctx.mux`: what opens streams. */
+/** `ctx.mux`: opens streams. */
 
 import type { Duplex } from 'node:stream'
 import type { Cio } from '../../src/cio.ts'
@@ -9,13 +9,13 @@ import { unawaited } from '../../src/lifecycle/unawaited.ts'
 import { type StreamHeader, isHeaders } from './stream-header.ts'
 import type { Session } from './session.ts'
 
-/** The headers of a stream: texts by names. */
+/** The headers of a stream: strings by name. */
 export type MuxHeaders = Readonly<Record<string, string>>
 
 /** Options of `mux.ping()`. */
 export interface PingOptions {
   /**
-   * Milliseconds to wait for the answer; `Infinity` waits for as long as there is a connection.
+   * Milliseconds to wait for the reply; `Infinity` waits as long as the connection lasts.
    *
    * @default 10_000
    */
@@ -24,24 +24,26 @@ export interface PingOptions {
 
 /** The streams of one connection. */
 export interface Mux {
-  /** Streams that are open, of both sides. */
+  /** Number of open streams, of both sides. */
   readonly size: number
-  /** Whether the peer takes no new streams. */
+  /** Whether the peer accepts no new streams. */
   readonly isGoingAway: boolean
 
   /**
-   * Opens a stream to the app of the other side. It may be written to at once; that the other side
-   * has refused it is an error of the stream. Waits while `maxPending` others are not taken.
+   * Opens a stream to the app on the other side. You may write to it at once; if the other side
+   * refuses it, the stream fails with an error. Waits while `maxPending` others are not accepted
+   * yet.
    *
    * @throws `ERR_CIO_TOO_MANY_STREAMS` (local): `maxStreams` are open
    * @throws `ERR_CIO_HEADERS_SIZE` (local): name and headers are longer than `maxHeadersSize`
-   * @throws `ERR_CIO_GOING_AWAY` (remote): the other side takes no new streams
-   * @throws `ERR_CIO_CLOSING` (local), `ERR_CIO_CLOSED` (remote): the connection is ending, or gone
-   * @throws `ERR_CIO_OPTION`: the name is no text, or a header is none
+   * @throws `ERR_CIO_GOING_AWAY` (remote): the other side accepts no new streams
+   * @throws `ERR_CIO_CLOSING` (local), `ERR_CIO_CLOSED` (remote): the connection is closing, or
+   *   closed
+   * @throws `ERR_CIO_OPTION`: the name or a header is not a string
    */
   open(name: string, headers?: MuxHeaders): Promise<Duplex>
 
-  /** Opens a stream, and makes it a connection of an app at this side too. Throws as `open()`. */
+  /** Opens a stream that an app on this side handles. Throws as `open()` does. */
   handle<Connection extends object>(
     app: Pick<Cio<Connection>, 'handle'>,
     name: string,
@@ -49,28 +51,28 @@ export interface Mux {
   ): Promise<ConnectionContext & Connection>
 
   /**
-   * Milliseconds of a round trip, which waits behind no stream.
+   * Measures a round trip, in milliseconds. Pings do not queue behind stream data.
    *
-   * @throws `ERR_CIO_PING_TIMEOUT` (remote): no answer came in time
-   * @throws `ERR_CIO_CLOSED` (remote): the connection is gone
+   * @throws `ERR_CIO_PING_TIMEOUT` (remote): no reply came in time
+   * @throws `ERR_CIO_CLOSED` (remote): the connection is closed
    * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
    */
   ping(options?: PingOptions): Promise<number>
 
-  /** Tells the other side to open no more streams, and opens none; those that are open go on. */
+  /** Stops both sides from opening new streams; open streams continue. */
   goAway(): void
 }
 
 const defaultPingTimeout = 10_000
 
-/** Makes a stream a connection of an app. */
+/** Runs an app on a stream. */
 export type Run = <Connection extends object>(
   app: Pick<Cio<Connection>, 'handle'>,
   stream: Duplex,
   opening: StreamHeader,
 ) => ConnectionContext & Connection
 
-/** The streams of a session, for the application. */
+/** The application's view of a session. */
 export function muxOf(ctx: StreamContext, session: Session, run: Run): Mux {
   const open = async (name: string, headers: MuxHeaders = {}): Promise<Duplex> => {
     if (typeof name !== 'string') throw optionError('mux.open', 'name', 'a text', name)

@@ -1,31 +1,34 @@
-/** What a multiplexed connection sends: frames of all its streams, in turns. */
+/** The sending side of a multiplexed connection: frames of all its streams, in turns. */
 
 import type { Duplex } from 'node:stream'
 import type { MuxStream } from './stream.ts'
 import { Type, headerSize, writeHeader } from './wire.ts'
 
-/** Bytes of the longest payload that is sent at once: others wait for so long. */
+/** Maximum bytes of a payload in one frame: the other streams wait that long. */
 const longestPayload = 64 * 1024
-/** Bytes that may wait in the stream beneath, before the streams above have to. */
+/** Maximum unsent bytes in the underlying stream before the streams above have to wait. */
 const highWater = 128 * 1024
-/** The same, with what answers the peer: it asks, and does not read. */
+/**
+ * The same limit with replies to the peer included: beyond it, the peer sends requests but does not
+ * read.
+ */
 const flooded = 1024 * 1024
-/** Up to here, a payload is cheaper to copy than to write by itself. */
+/** Up to this size, copying a payload is cheaper than a separate write. */
 const smallPayload = 1024
-/** Bytes of the first block of a turn, which are those of a few small frames, and of the largest. */
+/** Bytes of the first block of a turn, enough for a few small frames; and of the largest block. */
 const firstBlockSize = 256
 const largestBlockSize = 16 * 1024
 
 /**
- * The writing side: frames that say something go at once, payloads when there is room.
+ * The sending side: control frames go out at once, payloads when there is room.
  *
- * What is sent in one turn of the event loop is written together, headers and small payloads in the
- * same block: a buffer for each costs more than its bytes do.
+ * All frames of one turn of the event loop are written together, headers and small payloads in the
+ * same block: a buffer for each would cost more than its bytes do.
  */
 export class Outgoing {
   readonly #transport: Duplex
   readonly #waiting = new Set<MuxStream>()
-  /** By how much windows were widened in this turn. */
+  /** Window increases granted in this turn. */
   readonly #grants = new Map<MuxStream, number>()
   #granting: NodeJS.Immediate | undefined
   #block: Buffer | undefined
@@ -40,7 +43,7 @@ export class Outgoing {
     transport.on('drain', this.#drain)
   }
 
-  /** Whether so much waits to be read by the peer that it cannot be reading at all. */
+  /** Whether so many bytes are unsent that the peer cannot be reading. */
   get isFlooded(): boolean {
     return this.#transport.writableLength > flooded
   }
@@ -62,28 +65,29 @@ export class Outgoing {
   }
 
   /**
-   * Lets the peer send so many bytes more. At the end of the turn of the event loop: what has come by
-   * then may be the end of the stream, and a peer warns of windows for a stream that is over.
+   * Lets the peer send that many more bytes. The update goes out at the end of this turn of the
+   * event loop: the stream may end in this turn, and peers warn about window updates for ended
+   * streams.
    */
   grant(stream: MuxStream, bytes: number): void {
     this.#grants.set(stream, (this.#grants.get(stream) ?? 0) + bytes)
     this.#granting ??= setImmediate(this.#sendGrants)
   }
 
-  /** Sends what was granted to a stream in this turn. */
+  /** Sends the window update of a stream that was granted in this turn. */
   sendGrant(stream: MuxStream): void {
     const bytes = this.#grants.get(stream)
     this.#grants.delete(stream)
     if (bytes !== undefined && !stream.peerHasFinished) this.send(Type.window, 0, stream.id, bytes)
   }
 
-  /** Sends what a stream has, in its turn. */
+  /** Queues a stream that has data to send. */
   schedule(stream: MuxStream): void {
     this.#waiting.add(stream)
     this.#pump()
   }
 
-  /** Writes what was sent in this turn. */
+  /** Writes all frames of this turn. */
   readonly flush = (): void => {
     if (!this.#isCorked) return
     this.#writeBlock()
@@ -92,13 +96,13 @@ export class Outgoing {
     this.#transport.uncork()
   }
 
-  /** Nothing of this stream is to be sent any more. */
+  /** Drops everything queued for a stream. */
   forget(stream: MuxStream): void {
     this.#waiting.delete(stream)
     this.#grants.delete(stream)
   }
 
-  /** Leaves the stream beneath as it was. */
+  /** Removes all listeners from the underlying stream. */
   stop(): void {
     this.#transport.off('drain', this.#drain)
     this.#waiting.clear()
@@ -113,7 +117,7 @@ export class Outgoing {
   }
 
   #pump(): void {
-    // Who is told that all was sent may have more at once.
+    // A write callback may schedule more data while this loop runs; the loop sends it too.
     if (this.#isPumping) return
     this.#isPumping = true
     for (const stream of this.#waiting) {
@@ -122,7 +126,7 @@ export class Outgoing {
       if (!stream.isReady) continue
       const payload = stream.cut(longestPayload)
       this.send(Type.data, 0, stream.id, payload.length, payload)
-      // At the end of the row: the loop comes to it again.
+      // To the end of the queue: the loop reaches it again.
       if (stream.isReady) this.#waiting.add(stream)
       stream.taken()
     }
@@ -141,7 +145,7 @@ export class Outgoing {
     process.nextTick(this.flush)
   }
 
-  /** The block that has room for so many bytes. */
+  /** A block with room for that many bytes. */
   #room(size: number): Buffer {
     if (this.#block && this.#block.length - this.#used >= size) return this.#block
     this.#writeBlock()

@@ -1,9 +1,9 @@
-/** The pings that are under way. */
+/** Pings without a reply yet. */
 
 import { CioError } from '../../src/errors.ts'
 import { largest } from './wire.ts'
 
-/** Asks, and measures how long the answer takes. */
+/** Sends pings, and measures the time until the reply. */
 export class Pings {
   readonly #waiting = new Map<number, (answer: number | CioError) => void>()
   readonly #send: (id: number) => void
@@ -16,7 +16,7 @@ export class Pings {
     this.#send = send
   }
 
-  /** Milliseconds there and back. */
+  /** Round-trip time in milliseconds. */
   ping(timeout: number): Promise<number> {
     return new Promise((resolve, reject) => {
       if (this.#lost) return reject(this.#lost)
@@ -39,12 +39,12 @@ export class Pings {
     })
   }
 
-  /** An answer has come. One that nobody waits for is passed over. */
+  /** A reply has arrived. A reply that no ping waits for is ignored. */
   answer(id: number): void {
     this.#waiting.get(id)?.(performance.now())
   }
 
-  /** No answers will come any more. */
+  /** The connection is closed: rejects all pings. */
   lose(error: CioError): void {
     this.#lost = error
     for (const settle of this.#waiting.values()) settle(error)

@@ -1,20 +1,20 @@
-/** What a peer may do, and the errors that end what it does beyond that. */
+/** Errors for protocol violations of a peer, and its budget of control frames. */
 
 import { CioError } from '../../src/errors.ts'
 import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
 
-/** The bounds of a multiplexed connection. */
+/** The limits of a multiplexed connection. */
 export interface Bounds {
   readonly maxStreams: number
   readonly maxPending: number
   readonly maxHeadersSize: number
   readonly window: number
   readonly controlRate: Rate
-  /** The peer, for messages. */
+  /** The peer's address, for messages. */
   readonly remote: string
 }
 
-/** Makes errors of what a peer does, and has a budget for what brings nothing. */
+/** Creates errors for a peer's violations, and limits its unproductive frames. */
 export class ProtocolErrors {
   readonly #remote: string
   readonly #budget: TokenBucket
@@ -27,23 +27,23 @@ export class ProtocolErrors {
   /**
    * Takes one from the budget.
    *
-   * @throws `ERR_CIO_FLOOD` (remote): nothing is left
+   * @throws `ERR_CIO_FLOOD` (remote): the budget is used up
    */
   spend(what: string): void {
     if (!this.#budget.take()) throw this.flood(`floods us by ${what}`)
   }
 
-  /** Too much has come. */
+  /** The peer exceeded a limit. */
   flood(what: string): CioError {
     return new CioError('ERR_CIO_FLOOD', `${this.#remote} ${what}`, { fault: 'remote' })
   }
 
-  /** What came is not the protocol. */
+  /** The input violates the protocol. */
   wrong(what: string): CioError {
     return new CioError('ERR_CIO_MULTIPLEX', `${this.#remote} ${what}`, { fault: 'remote' })
   }
 
-  /** The peer has ended a stream, of ours before it has taken it. */
+  /** The peer reset a stream, or refused a stream of ours before accepting it. */
   reset(isRefused: boolean): CioError {
     return isRefused
       ? new CioError('ERR_CIO_STREAM_REFUSED', `${this.#remote} has not taken a stream`, {
@@ -54,7 +54,7 @@ export class ProtocolErrors {
         })
   }
 
-  /** The connection is no more. */
+  /** The connection is closed. */
   gone(cause: Error | null): CioError {
     const message = `the connection to ${this.#remote}, which the stream was in, is gone`
     return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause: cause ?? undefined })

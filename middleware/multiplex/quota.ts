@@ -1,18 +1,18 @@
-/** How many streams this side may open, and how many of them may wait to be taken. */
+/** Limits of open streams, and of streams that are not accepted yet. */
 
 import { CioError } from '../../src/errors.ts'
 
-/** The bounds of a {@link Quota}. */
+/** The limits of a {@link Quota}. */
 export interface QuotaOptions {
   readonly maxStreams: number
   readonly maxPending: number
-  /** The peer, for messages. */
+  /** The peer's address, for messages. */
   readonly remote: string
-  /** Throws where no stream may be opened any more. */
+  /** Throws if no stream may be opened any more. */
   check(this: void): void
 }
 
-/** Lets streams be opened, or makes them wait. */
+/** Admits new streams, or makes them wait. */
 export class Quota {
   readonly #options: QuotaOptions
   readonly #waiting = new Set<() => void>()
@@ -44,7 +44,7 @@ export class Quota {
     this.#pending++
   }
 
-  /** A stream was taken by the peer, or turned away. */
+  /** The peer accepted or refused a stream. */
   taken(): void {
     this.#pending--
     const [next] = this.#waiting
@@ -53,12 +53,12 @@ export class Quota {
     next()
   }
 
-  /** A stream is over. */
+  /** A stream has closed. */
   leave(): void {
     this.#open--
   }
 
-  /** Those who wait have to look again whether they may go on at all. */
+  /** Waiting calls check again whether they may continue. */
   wake(): void {
     for (const resolve of this.#waiting) resolve()
     this.#waiting.clear()

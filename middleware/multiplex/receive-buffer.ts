@@ -1,16 +1,16 @@
-/** What has come for a stream that does not read: bounded in what it holds, not only in bytes. */
+/** Received data of a stream that is not read: bounded in memory, not only in bytes. */
 
 const blockSize = 16 * 1024
 /** Bytes of the first block. Most streams are short, and a block costs more than its bytes do. */
 const firstBlockSize = 64
 
 /**
- * Pieces in a row. Small ones are copied together: each would else hold the whole chunk that it is
- * a part of, and a peer that sends single bytes could fill the memory by them.
+ * A queue of pieces. Small ones are copied together: each would otherwise keep its whole chunk in
+ * memory, and a peer that sends single bytes could exhaust the memory that way.
  */
 export class ReceiveBuffer {
   #blocks: Buffer[] = []
-  /** The last block, if there is room in it; and how much of it is used. */
+  /** The last block, if it has room left; and the number of bytes used in it. */
   #open: Buffer | undefined
   #used = 0
   #nextSize = firstBlockSize
@@ -19,7 +19,7 @@ export class ReceiveBuffer {
     return this.#blocks.length === 0 && !this.#open
   }
 
-  /** @param of Bytes of the chunk that the piece is a part of. */
+  /** @param of Bytes of the chunk that contains the piece. */
   add(piece: Buffer, of: number): void {
     if (piece.length >= blockSize && piece.length * 2 >= of) {
       this.#seal()
@@ -35,7 +35,7 @@ export class ReceiveBuffer {
     }
   }
 
-  /** All that there is. */
+  /** Removes and returns all pieces. */
   drain(): Buffer[] {
     this.#seal()
     const blocks = this.#blocks
@@ -44,7 +44,7 @@ export class ReceiveBuffer {
     return blocks
   }
 
-  /** A block that is twice the last one, so that memory is at most twice what is kept. */
+  /** A block twice the size of the last one, so that memory is at most twice the data. */
   #newBlock(wanted: number): Buffer {
     const size = Math.min(Math.max(this.#nextSize, wanted), blockSize)
     this.#nextSize = Math.min(2 * size, blockSize)

@@ -1,4 +1,4 @@
-/** What comes over a multiplexed connection, and the rules that a peer has to keep. */
+/** The receiving side of a multiplexed connection, and the rules for the peer. */
 
 import { isCioError } from '../../src/errors.ts'
 import { type Opened, OpeningReader } from './stream-header.ts'
@@ -7,14 +7,14 @@ import type { Session } from './session.ts'
 import { MuxStream } from './stream.ts'
 import { Flag, type FrameSink, Frames, type Header, Reason, Type, initialWindow } from './wire.ts'
 
-/** Takes chunks of the stream beneath. */
+/** Takes chunks of the underlying stream. */
 export class Receiver implements FrameSink {
   readonly #session: Session
   readonly #frames = new Frames(this)
   readonly #rules: ProtocolErrors
-  /** The streams whose openings are not all there. */
+  /** Streams whose headers are incomplete. */
   readonly #openings = new Map<number, OpeningReader>()
-  /** Streams of the peer that are open, or whose runs are not over. */
+  /** Streams of the peer that are open or whose handlers still run. */
   #count = 0
   #highestId = 0
 
@@ -23,7 +23,7 @@ export class Receiver implements FrameSink {
     this.#rules = session.rules
   }
 
-  /** Whether streams of the peer are open, or their runs are not over. */
+  /** Whether streams of the peer are open or their handlers still run. */
   get isBusy(): boolean {
     return this.#count > 0
   }
@@ -33,18 +33,18 @@ export class Receiver implements FrameSink {
     try {
       this.#frames.take(chunk)
     } catch (error) {
-      // What is not ours was thrown by a callback of a write.
+      // Another error was thrown by a write callback of the application.
       if (!isCioError(error)) throw error
       this.#session.fail(error)
     }
   }
 
-  /** A stream is gone. */
+  /** A stream is closed. */
   forget(id: number): void {
     if (this.#openings.delete(id)) this.#count--
   }
 
-  /** Turns away what has not said yet what it is. */
+  /** Refuses all streams whose headers are incomplete. */
   refuseOpenings(): void {
     for (const id of this.#openings.keys()) this.#session.streams.get(id)?.destroy()
   }
@@ -61,7 +61,7 @@ export class Receiver implements FrameSink {
 
     if (flags & Flag.syn) this.#takeSyn(id)
     const stream = streams.get(id)
-    // One that is gone here may be under way there.
+    // A stream that is closed here may still be open on the other side.
     if (!stream) return this.#checkOptionNames(id, flags)
     if (flags & Flag.ack) this.#session.taken(stream)
     if (flags & Flag.rst) return this.#takeReset(stream)
@@ -93,17 +93,17 @@ export class Receiver implements FrameSink {
         'sent a stream with a number of ours; one end, and one only, is the `initiator`',
       )
     }
-    // They may come out of order: who opens several at once does not send them one by one.
+    // Ids may come out of order: a multi-threaded peer opens several streams at once.
     if (streams.has(id)) throw this.#rules.wrong(`opened stream ${id}, which is open`)
     this.#highestId = Math.max(this.#highestId, id)
     if (isLeaving || this.#count >= maxStreams || this.#openings.size >= maxPending) {
-      // Those that were under way when we said that we leave are nobody's fault.
+      // Streams that crossed our go-away on the wire are not the peer's fault.
       if (!isLeaving) this.#rules.spend('streams beyond what is open to it')
       out.send(Type.window, Flag.rst, id, 0)
       return
     }
     const stream = new MuxStream(id, window, this.#session)
-    // What is beyond that, the peer is told when the stream is taken.
+    // The peer learns of a larger window when the stream is accepted.
     stream.receiveWindow = initialWindow
     streams.set(id, stream)
     this.#openings.set(id, new OpeningReader(maxHeadersSize))
@@ -112,7 +112,7 @@ export class Receiver implements FrameSink {
 
   #accept(stream: MuxStream, { opening, size, rest }: Opened): void {
     const { options, out } = this.#session
-    // With what the opening has taken of it.
+    // Plus the bytes that the stream header used.
     const more = options.window - initialWindow + size
     this.#openings.delete(stream.id)
     stream.isAccepted = true
@@ -145,7 +145,7 @@ export class Receiver implements FrameSink {
 
   #takeEnd(stream: MuxStream): void {
     if (stream.peerHasFinished) return
-    // It has not said what it is.
+    // Its header is incomplete.
     if (this.#openings.has(stream.id)) this.#refuse(stream)
     else {
       stream.receiveEnd()

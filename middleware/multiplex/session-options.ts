@@ -5,14 +5,14 @@ import type { StreamHeader } from './stream-header.ts'
 import type { Bounds } from './protocol-errors.ts'
 import type { MuxStream } from './stream.ts'
 
-/** The bounds of a session, and its callbacks. */
+/** The limits of a session, and its callbacks. */
 export interface SessionOptions extends Bounds {
-  /** Whether this side's streams have odd numbers. */
+  /** Whether this side uses the odd stream numbers. */
   readonly initiator: boolean
-  /** Takes a stream that the peer has opened; fulfils when all that it started is over. */
+  /** Handles a stream that the peer opened; fulfils when its handler has ended. */
   accept(this: void, stream: MuxStream, opening: StreamHeader): Promise<void>
-  /** The peer has broken the rules: its connection has to go. */
+  /** The peer violated the protocol: close its connection. */
   fail(this: void, error: CioError): void
-  /** The connection is gone; where that was orderly, what has come whole may still be read. */
+  /** The connection is closed; after an orderly close, complete streams can still be read. */
   gone(this: void, error: CioError, isOrderly: boolean): void
 }

@@ -21,14 +21,14 @@ export class Session implements Carrier {
   readonly pings: Pings
   readonly streams: Map<number, MuxStream> = new Map()
   readonly rules: ProtocolErrors
-  /** Why there are no streams any more. */
+  /** The reason why there are no more streams. */
   lost: CioError | undefined
   isLeaving = false
   peerIsLeaving = false
 
   readonly #receiver: Receiver
   readonly #quota: Quota
-  /** When no stream is open, and what the peer's have started is over. */
+  /** Idle: no stream is open, and no handler of the peer's streams runs. */
   readonly idle: Idle = new Idle(() => this.streams.size === 0 && !this.#receiver.isBusy)
   #nextId: number
 
@@ -46,7 +46,7 @@ export class Session implements Carrier {
     transport.on('close', this.#close)
   }
 
-  /** Opens a stream. Waits while the peer has not taken `maxPending` others. */
+  /** Opens a stream. Waits while the peer has not accepted `maxPending` others. */
   async open(opening: StreamHeader): Promise<MuxStream> {
     const { maxHeadersSize, window } = this.options
     const bytes = writeOpening(opening, maxHeadersSize)
@@ -54,14 +54,14 @@ export class Session implements Carrier {
     const stream = new MuxStream(this.#nextId, window, this)
     this.#nextId += 2
     this.streams.set(stream.id, stream)
-    // Apart from the payload: implementations differ in whether they read one here.
+    // Without the payload: implementations differ in whether they read one in this frame.
     this.out.send(Type.window, Flag.syn, stream.id, window - initialWindow)
     stream.sendWindow -= bytes.length
     this.out.send(Type.data, 0, stream.id, bytes.length, bytes)
     return stream
   }
 
-  /** Takes no new streams from here on, of either side. */
+  /** From now on, neither side opens new streams. */
   leave(): void {
     if (this.isLeaving) return
     this.isLeaving = true
@@ -70,16 +70,16 @@ export class Session implements Carrier {
     this.#quota.wake()
   }
 
-  /** The peer takes no new streams from here on. */
+  /** The peer accepts no new streams from now on. */
   peerLeaves(): void {
     this.peerIsLeaving = true
     this.#quota.wake()
   }
 
   /**
-   * Ends all streams by an error; the connection is not touched.
+   * Fails all streams with an error; does not touch the connection.
    *
-   * @param isOrderly Whether what has come whole may still be read.
+   * @param isOrderly Whether complete streams can still be read.
    */
   lose(error: CioError, isOrderly = false): void {
     if (this.lost) return
@@ -94,7 +94,7 @@ export class Session implements Carrier {
     this.options.gone(error, isOrderly)
   }
 
-  /** Ends the connection of a peer that has broken the rules. */
+  /** Closes the connection of a peer that violated the protocol. */
   fail(error: CioError): void {
     this.out.send(Type.goAway, 0, 0, Reason.protocol)
     this.out.stop()
@@ -102,13 +102,13 @@ export class Session implements Carrier {
     this.options.fail(error)
   }
 
-  /** Ends the stream beneath, after what was sent. */
+  /** Ends the underlying stream, after all queued frames. */
   end(): void {
     this.out.flush()
     this.transport.end()
   }
 
-  /** Leaves the stream beneath as it was. */
+  /** Removes all listeners from the underlying stream. */
   stop(): void {
     this.transport.off('data', this.#take)
     this.transport.off('end', this.#end)
@@ -117,13 +117,13 @@ export class Session implements Carrier {
     this.out.stop()
   }
 
-  /** Whether a stream has a number of this side. */
+  /** Whether a stream number belongs to this side. */
   readonly isOwn = (id: number): boolean => id % 2 === this.#nextId % 2
 
-  /** Whether this side has opened a stream. */
+  /** Whether this side has already opened a stream with that number. */
   readonly hasOpened = (id: number): boolean => id < this.#nextId
 
-  /** The peer has taken a stream. */
+  /** The peer has accepted a stream. */
   taken(stream: MuxStream): void {
     if (stream.isAccepted || !this.isOwn(stream.id)) return
     stream.isAccepted = true
@@ -142,15 +142,15 @@ export class Session implements Carrier {
 
   finish(stream: MuxStream): void {
     stream.hasFinished = true
-    // For the peer it may be over after that.
+    // Before the end: for the peer the stream may be closed after it.
     this.out.sendGrant(stream)
     this.out.send(Type.window, Flag.fin, stream.id, 0)
     this.release(stream)
   }
 
   /**
-   * Frees the place of a stream that both sides have ended. What has come and is not read remains
-   * in it, for its reader, whatever becomes of the connection.
+   * Frees the place of a stream that both sides have ended. Its unread data stays available to its
+   * reader, whatever happens to the connection.
    */
   release(stream: MuxStream): void {
     if (stream.hasFinished && stream.peerHasFinished) this.#remove(stream)
@@ -160,7 +160,7 @@ export class Session implements Carrier {
     if (this.#remove(stream) && !stream.isReset) this.out.send(Type.window, Flag.rst, stream.id, 0)
   }
 
-  /** False where it is no more among the open ones. Its number may be another stream's by then. */
+  /** False if the stream is no longer open. Another stream may use its number by then. */
   #remove(stream: MuxStream): boolean {
     this.out.forget(stream)
     if (this.streams.get(stream.id) !== stream) return false
@@ -180,7 +180,7 @@ export class Session implements Carrier {
 
   readonly #end = (): void => {
     this.#close()
-    // Nothing can be asked or answered any more.
+    // No more requests or replies are possible.
     this.end()
   }
 
@@ -193,7 +193,7 @@ export class Session implements Carrier {
     const { remote } = this.options
     if (this.lost) throw this.lost
     if (this.isLeaving) throw new CioError('ERR_CIO_CLOSING', 'no streams are opened any more')
-    // Numbers are not used twice.
+    // Stream numbers are never reused.
     if (!this.peerIsLeaving && this.#nextId <= largest) return
     const message = `the connection to ${remote} takes no new streams; connect again`
     throw new CioError('ERR_CIO_GOING_AWAY', message, { fault: 'remote' })

@@ -1,33 +1,33 @@
-/** How a stream of `multiplex` begins: with its name and headers. */
+/** The header of a stream of `multiplex`: its name and headers. */
 
 import { CioError, quote } from '../../src/errors.ts'
 import { GrowingBuffer } from '../../src/streams/growing-buffer.ts'
 
-/** Bytes of the longest opening, whose length is written in two. */
+/** Maximum bytes of a header, whose length has two bytes. */
 export const longestOpening: number = 2 ** 16 - 1
 const lengthSize = 2
 
-/** What a stream begins with: the first bytes of whoever opens it. */
+/** The first bytes of a stream, from the side that opens it. */
 export interface StreamHeader {
   readonly name: string
-  /** Without a prototype, so that a peer's names are just names. */
+  /** Without a prototype, so that a peer cannot set `__proto__`. */
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** An opening that has come. */
+/** A received header. */
 export interface Opened {
   readonly opening: StreamHeader
-  /** Its bytes. */
+  /** Its size in bytes. */
   readonly size: number
-  /** What came after it. */
+  /** The bytes after it. */
   readonly rest: Buffer
 }
 
 /**
- * Writes an opening: its length in two bytes, and JSON.
+ * Encodes a header: its length in two bytes, and JSON.
  *
- * @param max Bytes of the JSON.
- * @throws `ERR_CIO_HEADERS_SIZE` (local): it has more
+ * @param max Maximum bytes of the JSON.
+ * @throws `ERR_CIO_HEADERS_SIZE` (local): it is longer
  */
 export function writeOpening({ name, headers }: StreamHeader, max: number): Buffer {
   const json = JSON.stringify([name, headers])
@@ -42,23 +42,23 @@ export function writeOpening({ name, headers }: StreamHeader, max: number): Buff
   return bytes
 }
 
-/** Puts together an opening from pieces. */
+/** Assembles a header from pieces. */
 export class OpeningReader {
   readonly #max: number
   readonly #bytes = new GrowingBuffer()
 
-  /** @param max Bytes of the JSON. */
+  /** @param max Maximum bytes of the JSON. */
   constructor(max: number) {
     this.#max = max
   }
 
   /**
-   * Takes a piece; undefined until all is there.
+   * Takes a piece; returns undefined until the header is complete.
    *
-   * @throws `ERR_CIO_MULTIPLEX` (remote): it is not of its form
+   * @throws `ERR_CIO_MULTIPLEX` (remote): it is malformed
    */
   take(piece: Buffer): Opened | 'too long' | undefined {
-    // Most arrive whole, and are not copied.
+    // Most headers arrive whole, and are not copied.
     if (this.#bytes.length === 0) {
       const opened = this.#read(piece)
       if (opened) return opened
@@ -92,7 +92,7 @@ function parse(bytes: Buffer): StreamHeader {
   return { name, headers: Object.freeze(own) }
 }
 
-/** Whether it is an object of texts. */
+/** Whether it is an object of strings. */
 export function isHeaders(value: unknown): value is Readonly<Record<string, string>> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   return Object.values(value).every((one) => typeof one === 'string')

@@ -7,62 +7,62 @@ import { initialWindow, largest } from './wire.ts'
 
 type Done = (error?: Error | null) => void
 
-/** What a stream needs of the connection that it is in. */
+/** The connection, as its streams see it. */
 export interface Carrier {
-  /** There is something to send; `cut()` is called when there is room for it. */
+  /** The stream has data to send; the carrier calls `cut()` when there is room. */
   schedule(stream: MuxStream): void
-  /** There is room for so many bytes more. */
+  /** The stream has room for that many more bytes. */
   grant(stream: MuxStream, bytes: number): void
-  /** Nothing more will be sent. */
+  /** The stream sends no more data. */
   finish(stream: MuxStream): void
-  /** It is destroyed. */
+  /** The stream is destroyed. */
   forget(stream: MuxStream): void
 }
 
 const ignore = (): void => {}
 
-/** A Duplex with a window each way. */
+/** A Duplex with flow control in both directions. */
 export class MuxStream extends Duplex {
   readonly id: number
-  /** Bytes that the peer has room for. */
+  /** Bytes that the peer can still receive. */
   sendWindow: number = initialWindow
   /** Bytes that the peer may still send. */
   receiveWindow: number
-  /** What each side has said: that nothing more follows, or that all is over. */
+  /** State of each direction: no more data follows, or the stream is closed. */
   hasFinished = false
   peerHasFinished = false
   isReset = false
-  /** Whether the side that did not open it has taken it. */
+  /** Whether the other side has accepted the stream. */
   isAccepted = false
 
   readonly #carrier: Carrier
   readonly #window: number
   readonly #backlog = new ReceiveBuffer()
   #wants = false
-  /** Bytes that were read, which the peer has not been told of. */
+  /** Bytes that were read and not yet granted to the peer again. */
   #read = 0
   #chunk: Buffer | undefined
   #done: Done = ignore
-  /** Why nothing can be sent any more. */
+  /** The reason why no more data can be sent. */
   #lost: Error | undefined
 
   constructor(id: number, window: number, carrier: Carrier) {
-    // One piece is enough: what else there is stays in the backlog.
+    // One piece is enough: all other data stays in the receive buffer.
     super({ allowHalfOpen: true, readableHighWaterMark: 1 })
     this.id = id
     this.receiveWindow = window
     this.#window = window
     this.#carrier = carrier
-    // The peer must not be able to end the process by a reset.
+    // A reset by the peer must not end the process as an unhandled error.
     this.on('error', ignore)
   }
 
-  /** Whether something waits to be sent, and there is room for it. */
+  /** Whether there is data to send, and room for it. */
   get isReady(): boolean {
     return this.#chunk !== undefined && this.sendWindow > 0
   }
 
-  /** The peer has room for more; false if that is more than there can be. */
+  /** The peer has room for more bytes; false if the window is larger than allowed. */
   widen(bytes: number): boolean {
     this.sendWindow += bytes
     return this.sendWindow <= largest
@@ -81,7 +81,7 @@ export class MuxStream extends Duplex {
     return chunk.subarray(0, size)
   }
 
-  /** What `cut()` gave has been written. */
+  /** The bytes that `cut()` returned are written. */
   taken(): void {
     if (this.#chunk || this.destroyed) return
     const done = this.#done
@@ -89,28 +89,28 @@ export class MuxStream extends Duplex {
     done()
   }
 
-  /** Takes what the peer has sent. */
+  /** Takes data from the peer. */
   receive(piece: Buffer, of: number): void {
     if (this.destroyed) return
     if (this.#wants) this.#give(piece)
     else this.#backlog.add(piece, of)
   }
 
-  /** The peer will send nothing more. */
+  /** The peer will send no more data. */
   receiveEnd(): void {
     this.peerHasFinished = true
     if (this.#backlog.isEmpty) this.push(null)
   }
 
   /**
-   * The connection is gone: it ends by an error. But where that was orderly and the peer had ended
-   * the stream, all of it is here, for its reader.
+   * The connection is closed, so the stream fails. But after an orderly close, a stream that the
+   * peer had ended is complete, and its reader can read it.
    */
   lose(error: Error, isOrderly: boolean): void {
     const isWhole = this.peerHasFinished && !this.readableEnded && !this.#chunk
     if (!isWhole || !isOrderly) return void this.destroy(error)
     this.#lost = error
-    // Nothing can answer: at the end of input it is over.
+    // No reply is possible any more: close at the end of input.
     this.allowHalfOpen = false
   }
 
@@ -123,7 +123,8 @@ export class MuxStream extends Duplex {
   #give(piece: Buffer): void {
     this.#wants = false
     this.#read += piece.length
-    // After our end the peer's is likely to be under way, and it warns of windows that come after it.
+    // After our end, the peer's end is probably on its way, and peers warn about window updates
+    // after it.
     const due = this.hasFinished ? this.#window : this.#window / 2
     if (this.#read >= due && !this.peerHasFinished) {
       this.#carrier.grant(this, this.#read)
@@ -132,7 +133,7 @@ export class MuxStream extends Duplex {
     try {
       this.push(piece)
     } catch (thrown) {
-      // A listener's failure is its own stream's, and not that of all the others.
+      // A listener that throws fails its own stream only, not the others.
       this.destroy(asError(thrown))
     }
   }

@@ -1,19 +1,19 @@
 /** The frames of `multiplex`: yamux. */
 
-/** What kind of frame it is. */
+/** Frame types. */
 export const Type = { data: 0, window: 1, ping: 2, goAway: 3 } as const
-/** What else a frame says. */
+/** Frame flags. */
 export const Flag = { syn: 1, ack: 2, fin: 4, rst: 8 } as const
-/** Why somebody goes away. */
+/** Reasons of a go-away frame. */
 export const Reason = { ordinary: 0, protocol: 1, internal: 2 } as const
 
 /** Bytes of a frame's header. */
 export const headerSize = 12
-/** The window of every stream when it begins: both sides take it for granted. */
+/** The initial window of every stream, fixed by the protocol. */
 export const initialWindow: number = 256 * 1024
-/** The largest number in a header: of a stream, of a window. */
+/** The largest number in a frame header: stream id or window. */
 export const largest: number = 2 ** 32 - 1
-/** The header of a frame. Without a payload, `length` is a number that means something else. */
+/** The header of a frame. In a frame without a payload, `length` has another meaning. */
 export interface Header {
   readonly type: number
   readonly flags: number
@@ -21,7 +21,7 @@ export interface Header {
   readonly length: number
 }
 
-/** Writes a frame's header into `target`, which has room for it there. */
+/** Writes a frame header into `target`. */
 export function writeHeader(
   target: Buffer,
   at: number,
@@ -36,16 +36,16 @@ export function writeHeader(
   target.writeUInt32BE(length, at + 8)
 }
 
-/** What takes frames as they come: a payload in the pieces that it came in. */
+/** Receives frames: a payload in the pieces in which it arrived. */
 export interface FrameSink {
   frame(header: Header): void
-  /** A piece of the last frame's payload, of a chunk that has `of` bytes. */
+  /** A piece of the last frame's payload, from a chunk of `of` bytes. */
   piece(id: number, bytes: Buffer, of: number): void
   /** The end of the last frame's payload. */
   done(header: Header): void
 }
 
-/** Cuts what comes into frames, however it is cut. */
+/** Splits the input into frames, however it was chunked. */
 export class Frames {
   readonly #sink: FrameSink
   readonly #partial = Buffer.alloc(headerSize)
@@ -91,7 +91,7 @@ export class Frames {
   }
 
   #begin(bytes: Buffer, at: number): void {
-    // The version, which is 0, and the type.
+    // The version (0) and the type.
     const type = bytes.readUInt16BE(at)
     const flags = bytes.readUInt16BE(at + 2)
     const header = {

@@ -1,4 +1,4 @@
-/** CRC-32C, as of RFC 4960, appendix B. Node has the other CRC-32 alone. */
+/** CRC-32C (RFC 4960, appendix B). Node has only the other CRC-32. */
 
 const polynomial = 0x82f63b78
 const table = Uint32Array.from({ length: 256 }, (_, byte) => {
@@ -7,7 +7,7 @@ const table = Uint32Array.from({ length: 256 }, (_, byte) => {
   return value
 })
 
-/** The checksum of bytes, and of what follows them, where it begins with theirs. */
+/** The checksum of bytes; `before` continues the checksum of the bytes in front of them. */
 export function crc32c(bytes: Uint8Array, before = 0): number {
   let value = ~before
   for (const byte of bytes) value = table[(value ^ byte) & 0xff]! ^ (value >>> 8)

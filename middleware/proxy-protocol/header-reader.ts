@@ -1,4 +1,4 @@
-/** A header of either version, from the pieces that it comes in. */
+/** Reads a header of either version, from the pieces in which it arrives. */
 
 import type { Readable } from 'node:stream'
 import { type ParsedHeader, malformed, signature, word } from './proxied.ts'
@@ -6,11 +6,11 @@ import { parseV1 } from './v1.ts'
 import { parseV2 } from './v2.ts'
 
 /**
- * Reads a header of either version from the bytes that have come. Returns how many it needs to say
- * more, where these are too few.
+ * Parses a header of either version. If the bytes are too few, returns how many bytes it needs to
+ * continue.
  *
- * @throws `ERR_CIO_PROXY_HEADER` (remote): it is none, as soon as that is certain, or longer than
- *   `maxSize`
+ * @throws `ERR_CIO_PROXY_HEADER` (remote): it is not a header, as soon as that is certain, or it is
+ *   longer than `maxSize`
  */
 export function parseHeader(bytes: Buffer, maxSize: number): ParsedHeader | number {
   if (bytes[0] === word[0]) return parseV1(bytes)
@@ -19,14 +19,14 @@ export function parseHeader(bytes: Buffer, maxSize: number): ParsedHeader | numb
   throw malformed('it is none')
 }
 
-/** What `Gathering` has when the header is there. */
+/** The result of {@link HeaderReader}. */
 export interface Gathered {
   readonly proxied: ParsedHeader['proxied']
-  /** What came after it. */
+  /** The bytes after it. */
   readonly rest: Buffer
 }
 
-/** Puts the pieces of a header together. Joins them when there are enough, not with each piece. */
+/** Assembles a header. Joins the pieces once there are enough, not with each piece. */
 export class HeaderReader {
   readonly #maxSize: number
   #pieces: Buffer[] = []
@@ -37,13 +37,13 @@ export class HeaderReader {
     this.#maxSize = maxSize
   }
 
-  /** How many bytes have come. */
+  /** Number of bytes received. */
   get size(): number {
     return this.#size
   }
 
   /**
-   * Takes a piece; returns undefined until the header is there.
+   * Takes a piece; returns undefined until the header is complete.
    *
    * @throws `ERR_CIO_PROXY_HEADER` (remote)
    */
@@ -61,7 +61,10 @@ export class HeaderReader {
     return undefined
   }
 
-  /** All that has come: newer Node hands out a piece at a time, and tells once of all of them. */
+  /**
+   * Takes all available input: newer Node returns one piece per `read()`, and emits `readable`
+   * once.
+   */
   takeFrom(stream: Readable): Gathered | undefined {
     for (;;) {
       const piece = stream.read() as Buffer | null
@@ -71,7 +74,7 @@ export class HeaderReader {
   }
 }
 
-/** Whether bytes begin as a header does; undefined as long as they could. */
+/** Whether bytes begin like a header; undefined while they are too few to decide. */
 export function beginsHeader(bytes: Buffer): boolean | undefined {
   for (const beginning of [word, signature]) {
     const length = Math.min(bytes.length, beginning.length)

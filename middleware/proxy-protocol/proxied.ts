@@ -1,61 +1,63 @@
-/** What a header of the PROXY protocol says. */
+/** The content of a PROXY protocol header. */
 
 import type { Endpoint } from '../../src/streams/endpoint.ts'
 import { CioError } from '../../src/errors.ts'
 
-/** What a trusted sender says about the connection that it relays. */
+/** What a trusted sender reports about the connection that it relays. */
 export interface Proxied {
   readonly version: 1 | 2
-  /** `'local'`: the sender speaks for itself, such as by a health check. */
+  /** `'local'`: a connection of the sender itself, such as a health check. */
   readonly command: 'proxy' | 'local'
-  /** What the addresses are, as the header has it; null where it does not say. */
+  /** The address family in the header; null if unspecified. */
   readonly family: 'IPv4' | 'IPv6' | 'Unix' | null
   readonly protocol: 'stream' | 'datagram' | null
-  /** The client; null where the header does not say. */
+  /** The client; null if the header does not name it. */
   readonly source: Endpoint | null
-  /** What the client has connected to; null where the header does not say. */
+  /** The address that the client connected to; null if the header does not name it. */
   readonly destination: Endpoint | null
-  /** The protocol that ALPN has chosen, between the client and the sender. */
+  /** The protocol chosen by ALPN between the client and the sender. */
   readonly alpn: string | null
-  /** The host name that the client has asked for, such as by SNI. */
+  /** The host name that the client asked for, such as by SNI. */
   readonly authority: string | null
-  /** What the sender calls the connection, at most 128 bytes. */
+  /** The sender's connection id, at most 128 bytes. */
   readonly uniqueId: Buffer | null
-  /** TLS between the client and the sender; null where there is none, or nothing is said of it. */
+  /**
+   * TLS between the client and the sender; null without TLS, or if the header does not report it.
+   */
   readonly ssl: ProxiedSsl | null
   /** The network namespace. */
   readonly netns: string | null
-  /** Whether the header had a checksum. It was right, or the connection would be gone. */
+  /** Whether the header had a checksum. A wrong one has already closed the connection. */
   readonly crc32c: boolean
-  /** All type-length-values, in order, those of no known type among them. */
+  /** All type-length-values in order, unknown types included. */
   readonly tlvs: readonly ProxyTlv[]
 }
 
-/** TLS between the client and the sender of the header, as the sender saw it. */
+/** TLS between the client and the sender of the header, as the sender reports it. */
 export interface ProxiedSsl {
-  /** Whether the client came by TLS, and whether it sent a certificate: now, or in this session. */
+  /** Whether the client used TLS, and whether it sent a certificate: now, or in this session. */
   readonly client: {
     readonly ssl: boolean
     readonly certConn: boolean
     readonly certSess: boolean
   }
-  /** 0 if the sender has verified the certificate; also 0 from some senders if there was none. */
+  /** 0 if the sender verified the certificate; some senders also send 0 without a certificate. */
   readonly verify: number
-  /** Such as `'TLSv1.3'`. */
+  /** For example `'TLSv1.3'`. */
   readonly version: string | null
   /**
-   * The common name of the client's certificate, if the sender says that there was one and that it
-   * was verified; or else null.
+   * The common name of the client's certificate, if the sender reports a verified certificate;
+   * otherwise null.
    */
   readonly cn: string | null
   /** The common name, verified or not. */
   readonly claimedCn: string | null
   readonly cipher: string | null
-  /** How the certificate of the sender is signed, such as `'SHA256'`. */
+  /** The signature algorithm of the sender's own certificate, such as `'SHA256'`. */
   readonly sigAlg: string | null
-  /** The key of the certificate of the sender, such as `'RSA2048'`. */
+  /** The key type of the sender's own certificate, such as `'RSA2048'`. */
   readonly keyAlg: string | null
-  /** All type-length-values within, in order. */
+  /** All nested type-length-values, in order. */
   readonly tlvs: readonly ProxyTlv[]
 }
 
@@ -65,13 +67,13 @@ export interface ProxyTlv {
   readonly value: Buffer
 }
 
-/** A header that was read, and its length in bytes: what follows it is not part of it. */
+/** A parsed header, and its length in bytes: the bytes after it are not part of it. */
 export interface ParsedHeader {
   readonly proxied: Proxied
   readonly length: number
 }
 
-/** What a header that says nothing says. */
+/** The content of an empty header. */
 export const nothingSaid: Omit<Proxied, 'version' | 'command'> = {
   family: null,
   protocol: null,
@@ -86,7 +88,7 @@ export const nothingSaid: Omit<Proxied, 'version' | 'command'> = {
   tlvs: [],
 }
 
-/** The types of type-length-values; those of `ssl` are within its own. */
+/** The types of type-length-values; those of `ssl` are nested in it. */
 export const tlvTypes = {
   alpn: 0x01,
   authority: 0x02,
@@ -107,12 +109,12 @@ export const sslFlags = { ssl: 0x01, certConn: 0x02, certSess: 0x04 } as const
 
 export const longestUniqueId = 128
 
-/** The bytes that every header of version 2 begins with. */
+/** The first bytes of every version 2 header. */
 export const signature: Buffer = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
-/** And those of version 1. */
+/** The first bytes of every version 1 header. */
 export const word: Buffer = Buffer.from('PROXY ', 'latin1')
 
-/** The error of a header that is not one. */
+/** The error for a malformed header. */
 export function malformed(why: string): CioError {
   return new CioError('ERR_CIO_PROXY_HEADER', why, { fault: 'remote' })
 }

@@ -15,16 +15,16 @@ import {
 /** One byte for the type, two for the length. */
 const headSize = 3
 const checksumSize = 4
-/** A byte of flags, and four for the verdict. */
+/** A byte of flags, and four bytes for the verification result. */
 const sslHeadSize = 5
 
 type Said = Pick<Proxied, 'alpn' | 'authority' | 'uniqueId' | 'ssl' | 'netns' | 'crc32c' | 'tlvs'>
 
 /**
- * Reads what a header has after its addresses.
+ * Parses the part of a header after its addresses.
  *
- * @throws `ERR_CIO_PROXY_HEADER` (remote): it does not end where they end, one is not of its form,
- *   one that has a name is there twice, or the checksum is wrong
+ * @throws `ERR_CIO_PROXY_HEADER` (remote): the last one does not end with the header, one is
+ *   malformed, a known type occurs twice, or the checksum is wrong
  */
 export function readTlvs(header: Buffer, at: number): Said {
   const tlvs = split(header, at)
@@ -56,7 +56,7 @@ function readSsl(value: Buffer): ProxiedSsl {
     certConn: (flags & sslFlags.certConn) !== 0,
     certSess: (flags & sslFlags.certSess) !== 0,
   }
-  // Some senders say 0 where there is no certificate.
+  // Some senders send 0 without a certificate.
   const verified = client.ssl && (client.certConn || client.certSess) && verify === 0
   const claimedCn = text(tlvs, tlvTypes.sslCn)
   return {
@@ -84,7 +84,9 @@ function split(bytes: Buffer, start: number): readonly ProxyTlv[] {
   return tlvs
 }
 
-/** The value of a type, null if there is none. Of two, nobody could say which one holds. */
+/**
+ * The value of a type, null without one. Throws on two, because it would be unclear which is valid.
+ */
 function one(tlvs: readonly ProxyTlv[], wanted: number): Buffer | null {
   const [first, second] = tlvs.filter(({ type }) => type === wanted)
   if (second) throw malformed(`it has the type-length-value ${wanted} twice`)
@@ -99,7 +101,7 @@ function text(tlvs: readonly ProxyTlv[], wanted: number): string | null {
   return value.toString()
 }
 
-/** The checksum is that of the header with zeros in the place of it. */
+/** The checksum is computed over the header with zeros in place of the checksum. */
 function check(header: Buffer, value: Buffer): void {
   if (value.length !== checksumSize) throw malformed('its checksum is not one of 4 bytes')
   const before = header.subarray(0, value.byteOffset - header.byteOffset)

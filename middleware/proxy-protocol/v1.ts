@@ -5,7 +5,7 @@ import { quote } from '../../src/errors.ts'
 import { canonicalAddress } from '../../src/streams/endpoint.ts'
 import { type ParsedHeader, malformed, nothingSaid, word } from './proxied.ts'
 
-/** With the CR and the LF at its end. */
+/** With CR and LF at its end. */
 const longestLine = 107
 const carriageReturn = 0x0d
 const lineFeed = 0x0a
@@ -14,10 +14,9 @@ const known = /^PROXY TCP([46]) ([^ ]+) ([^ ]+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4}
 const highestPort = 65_535
 
 /**
- * Reads a header of version 1 from the bytes that have come. Returns how many it needs to say more,
- * where these are too few.
+ * Parses a version 1 header. If the bytes are too few, returns how many bytes it needs to continue.
  *
- * @throws `ERR_CIO_PROXY_HEADER` (remote): it is none, as soon as that is certain
+ * @throws `ERR_CIO_PROXY_HEADER` (remote): it is not a header, as soon as that is certain
  */
 export function parseV1(bytes: Buffer): ParsedHeader | number {
   const begun = Math.min(bytes.length, word.length)
@@ -26,7 +25,7 @@ export function parseV1(bytes: Buffer): ParsedHeader | number {
   if (end === undefined) return bytes.length + 1
   const line = bytes.toString('latin1', 0, end)
   const length = end + '\r\n'.length
-  // Whatever else is in the line is to be ignored.
+  // The specification says to ignore the rest of the line.
   if (unknown.test(line)) {
     return { length, proxied: { ...nothingSaid, version: 1, command: 'proxy' } }
   }
@@ -51,7 +50,7 @@ export function parseV1(bytes: Buffer): ParsedHeader | number {
   }
 }
 
-/** Where the line ends, without its CR and LF; undefined where that has not come. */
+/** The end of the line, without CR and LF; undefined while it has not arrived. */
 function endOfLine(bytes: Buffer): number | undefined {
   const longest = Math.min(bytes.length, longestLine)
   for (let at = word.length; at < longest; at++) {

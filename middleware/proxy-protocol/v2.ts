@@ -18,7 +18,7 @@ interface Family {
   readonly address: (bytes: Buffer) => string
 }
 
-/** By the number of each; 0 is unspecified. */
+/** By number; 0 is unspecified. */
 const families: readonly (Family | null)[] = [
   null,
   { name: 'IPv4', addressSize: 4, portSize: 2, address: (bytes) => bytes.join('.') },
@@ -27,11 +27,10 @@ const families: readonly (Family | null)[] = [
 ]
 
 /**
- * Reads a header of version 2 from the bytes that have come. Returns how many it needs to say more,
- * where these are too few.
+ * Parses a version 2 header. If the bytes are too few, returns how many bytes it needs to continue.
  *
- * @throws `ERR_CIO_PROXY_HEADER` (remote): it is none, as soon as that is certain, or longer than
- *   `maxSize`
+ * @throws `ERR_CIO_PROXY_HEADER` (remote): it is not a header, as soon as that is certain, or it is
+ *   longer than `maxSize`
  */
 export function parseV2(bytes: Buffer, maxSize: number): ParsedHeader | number {
   const begun = Math.min(bytes.length, signature.length)
@@ -42,7 +41,7 @@ export function parseV2(bytes: Buffer, maxSize: number): ParsedHeader | number {
   }
   const command = commands[(first ?? 0) & 0xf]
   if (command === undefined) throw malformed(`its command is ${first! & 0xf}`)
-  // Of a local connection, all the rest is to be ignored.
+  // For a local connection, the specification says to ignore the rest.
   const kind = command === 'local' ? 0 : (second ?? 0)
   const family = families[kind >> 4]
   const protocol = protocols[kind & 0xf]
@@ -57,9 +56,9 @@ export function parseV2(bytes: Buffer, maxSize: number): ParsedHeader | number {
   if (length < tlvsAt) throw malformed(`it has ${length} bytes, too few for its addresses`)
   if (bytes.length < length) return length
 
-  // What is kept of it must not keep all that came with it.
+  // A copy: the parsed header must not keep the whole chunk in memory.
   const header = Buffer.from(bytes.subarray(0, length))
-  // Where these are unspecified, so is the place at which addresses would end.
+  // If these are unspecified, the end of the addresses is unknown, too.
   if (unspecified) return { length, proxied: { ...nothingSaid, version, command } }
   return {
     length,
@@ -76,7 +75,7 @@ export function parseV2(bytes: Buffer, maxSize: number): ParsedHeader | number {
   }
 }
 
-/** The first or the second end: both addresses come before both ports. */
+/** The first or the second endpoint: both addresses come before both ports. */
 function endpointOf(header: Buffer, family: Family, which: 0 | 1): Endpoint {
   const { addressSize, portSize, address } = family
   const at = fixedSize + which * addressSize
@@ -90,7 +89,7 @@ function ipv6(bytes: Buffer): string {
   return canonicalAddress(groups.join(':'))
 }
 
-/** Up to its NUL; one that begins with a NUL is of the abstract namespace, as in Node. */
+/** Up to the NUL; a path that begins with a NUL is in the abstract namespace, as in Node. */
 function unixPath(bytes: Buffer): string {
   const end = bytes.indexOf(0, 1)
   const path = bytes.subarray(0, end === -1 ? bytes.length : end)

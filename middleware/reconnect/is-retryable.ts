@@ -1,4 +1,4 @@
-/** Whether trying again may help. */
+/** Whether a retry can succeed. */
 
 import type { ClientContext } from '../../src/client/client.ts'
 import { isCioError } from '../../src/errors.ts'
@@ -9,7 +9,7 @@ import {
   isTemporary,
 } from '../../src/network-errors.ts'
 
-/** Whether one side refuses the identity of the other: waiting alone does not change that. */
+/** Whether one side rejects the other's identity: a retry alone does not change that. */
 export function isRefusal(error: Error | undefined): boolean {
   if (!error) return false
   return (
@@ -17,24 +17,24 @@ export function isRefusal(error: Error | undefined): boolean {
   )
 }
 
-/** Whether a try that ended, by this error if by any, may go better when it is made again. */
+/** Whether a retry can succeed after an attempt that ended, with this error if any. */
 export function isRetryable(thrown: Error | undefined, ctx: ClientContext): boolean {
   const made = ctx.transport !== undefined
   const error = thrown ?? ctx.broken
-  // Nobody connected; or the handler was done before the server was.
+  // There was no connection, or the handler ended before the server.
   if (!error) return made && ctx.lost
   if (isRefusal(error)) return false
   if (isCioError(error)) return error.fault === 'remote' && mayHeal(error)
-  // The error of the connection itself, or of making it.
+  // The error of the connection itself, or of connecting.
   if (error === ctx.broken) return mayHeal(error)
-  // The same codes come from a database that a handler talks to.
+  // A database that the handler uses has the same error codes.
   if (made) return ctx.lost && isOfClosedStream(error)
   return mayHeal(error) && isPassedOn(error)
 }
 
 function mayHeal(error: Error): boolean {
   const { cause } = error
-  // Of several targets, one that may heal is enough.
+  // Of several targets, one retryable error is enough.
   if (isCioError(error, 'ERR_CIO_CONNECT') && cause instanceof AggregateError) {
     return cause.errors.some((one) => one instanceof Error && mayHeal(one) && !isRefusal(one))
   }

@@ -1,4 +1,4 @@
-/** What stands in for `ctx.messages` while a client has no connection. */
+/** The placeholder for `ctx.messages` while a client has no connection. */
 
 import type { ClientContext } from '../../src/client/client.ts'
 import { CioError } from '../../src/errors.ts'
@@ -9,7 +9,7 @@ type AnyMessages = Messages<unknown>
 type Result = IteratorResult<unknown, undefined>
 type Waiting = () => void
 
-/** All that is public of `Messages`; it is no `Messages` itself, which have a stream. */
+/** Has the public members of `Messages`, but is not one, because `Messages` needs a stream. */
 export class OfflineMessages
   implements AsyncIterableIterator<unknown>, Omit<AnyMessages, typeof Symbol.asyncIterator>
 {
@@ -59,7 +59,7 @@ export class OfflineMessages
 
   release(): void {}
 
-  /** There will be no connection any more. */
+  /** There will be no more connections. */
   close(): void {
     this.#isClosed = true
     this.flush()
@@ -79,7 +79,7 @@ export class OfflineMessages
 
   encodeError(): undefined {}
 
-  /** Lets those who wait go on, in their order: there is a connection, or there will be none. */
+  /** Lets waiting calls continue in order: there is a connection, or there will be none. */
   readonly flush = (): void => {
     const waiting = [...this.#waiting]
     this.#waiting.clear()

@@ -1,22 +1,22 @@
-/** Removing the file of a Unix socket whose server was killed, and no other file. */
+/** Removes the file of a Unix socket whose server was killed, and no other file. */
 
 import cluster from 'node:cluster'
 import { type BigIntStats, linkSync, lstatSync, renameSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { sleep } from '../../src/rates/backoff.ts'
 
-/** Milliseconds between two looks: another server may have bound it and not listen yet. */
+/** Milliseconds between the two checks: another server may have bound it and not listen yet. */
 const lookAgainAfter = 100
 
 /**
- * Removes a socket file that no server listens on; fulfils with whether it did.
+ * Removes a socket file on which no server listens; fulfils with whether it did.
  *
- * The file is a socket, not a link, of our own user, and refuses connections, twice. Another process
- * may do the same at the same time: the file is taken away by one step, and given back if it is a new
- * one by then.
+ * The file must be a socket, not a link, of our own user, and must refuse connections, twice.
+ * Another process may do the same at the same time. So the file is renamed in one step, and renamed
+ * back if it turns out to be a new one.
  */
 export async function removeStale(path: string, signal: AbortSignal): Promise<boolean> {
-  // There, the primary process holds the sockets of all workers.
+  // In a cluster, the primary process holds the sockets of all workers.
   if (cluster.isWorker) return false
   const found = socketAt(path)
   if (!found || !(await refuses(path))) return false
@@ -32,19 +32,19 @@ export async function removeStale(path: string, signal: AbortSignal): Promise<bo
     unlinkSync(aside)
     return isStale
   } catch {
-    // Another process has taken it, or we may not.
+    // Another process took it, or we lack the permission.
     return false
   }
 }
 
-/** The socket of our own user at a path; undefined for anything else, a link to one too. */
+/** Our own user's socket at a path; undefined for anything else, also for a link to one. */
 function socketAt(path: string): BigIntStats | undefined {
   const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false })
   const isOurs = stats?.uid === BigInt(process.geteuid?.() ?? -1)
   return stats?.isSocket() && isOurs && stats.nlink === 1n ? stats : undefined
 }
 
-/** An inode's number is given to the next file: the time says which one it is. */
+/** The file system reuses inode numbers, so this compares the time as well. */
 function isSame(one: BigIntStats, other: BigIntStats | undefined): boolean {
   const { dev, ino, mtimeNs } = one
   return dev === other?.dev && ino === other.ino && mtimeNs === other.mtimeNs

@@ -1,13 +1,13 @@
-/** What a client asks for in the first message of TLS, before anything is verified. */
+/** Parses a TLS ClientHello, before anything is verified. */
 
 import { GrowingBuffer } from '../../src/streams/growing-buffer.ts'
 import { serverNameOf } from '../../src/tls/sni.ts'
 
-/** What a client claims to want: nothing of it is verified. */
+/** The client's claims in its ClientHello; they are unverified. */
 export interface ClientHello {
-  /** The host name that it asks for by SNI, in lower case; null where it asks for none. */
+  /** The host name of SNI, in lower case; null if the client sent none. */
   readonly servername: string | null
-  /** The protocols that it offers by ALPN, the one that it likes best first. */
+  /** The protocols of ALPN, in the client's order of preference. */
   readonly alpn: readonly string[]
 }
 
@@ -20,7 +20,7 @@ const clientHello = 1
 const extensions = { serverName: 0, alpn: 16 } as const
 const hostName = 0
 
-/** Whether bytes begin as TLS does; undefined as long as they could. */
+/** Whether bytes begin like TLS; undefined while they are too few to decide. */
 export function beginsTls(bytes: Buffer): boolean | undefined {
   if (bytes.length > 0 && bytes[0] !== handshakeRecord) return false
   if (bytes.length > 1 && bytes[1] !== majorVersion) return false
@@ -28,29 +28,29 @@ export function beginsTls(bytes: Buffer): boolean | undefined {
 }
 
 /**
- * Reads the first message of a client, which may be spread over several records. Goes on where it
- * was, so that the cost is linear in the bytes, however they arrive.
+ * Reads a ClientHello, which may span several records. It continues where it stopped, so that the
+ * cost is linear in the bytes, however they arrive.
  *
  * RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3; RFC 7301, section 3.1.
  */
 export class ClientHelloReader {
-  /** How much was read, and how much of the current record is left. */
+  /** The number of bytes read, and the rest of the current record. */
   #at = 0
   #left = 0
   #message: GrowingBuffer | undefined
   #hello: ClientHello | null | undefined
 
   /**
-   * Undefined while the message is not whole; null where it is none.
+   * Undefined while the message is incomplete; null if it is not a ClientHello.
    *
-   * @param bytes All that has arrived, which begins with what was passed before.
+   * @param bytes All input so far, which begins with the bytes passed before.
    */
   read(bytes: Buffer): ClientHello | null | undefined {
     while (this.#hello === undefined && this.#takeRecord(bytes));
     return this.#hello
   }
 
-  /** Takes what there is of a record; false where there is too little to go on. */
+  /** Takes the available part of a record; false if there is too little to continue. */
   #takeRecord(bytes: Buffer): boolean {
     if (this.#left === 0 && !this.#takeHeader(bytes)) return false
     const fragment = bytes.subarray(this.#at, this.#at + this.#left)
@@ -69,14 +69,14 @@ export class ClientHelloReader {
     if (!begins || bytes.length < this.#at + recordHeader) return false
     this.#left = bytes.readUInt16BE(this.#at + 3)
     this.#at += recordHeader
-    // RFC 8446, section 5.1: there are no empty fragments of a handshake.
+    // RFC 8446, section 5.1: handshake records have no empty fragments.
     if (this.#left > 0 && this.#left <= longestRecord) return true
     this.#hello = null
     return false
   }
 }
 
-/** Undefined while the message is not whole; null where it is none. */
+/** Undefined while the message is incomplete; null if it is not a ClientHello. */
 function helloIn(message: Buffer): ClientHello | null | undefined {
   if (message[0] !== clientHello) return null
   if (message.length < messageHeader) return undefined
@@ -90,7 +90,7 @@ function helloIn(message: Buffer): ClientHello | null | undefined {
   }
 }
 
-/** Reads from the beginning; throws a RangeError where there is too little. */
+/** Reads fields in order; throws a RangeError if there are too few bytes. */
 class Reader {
   readonly #bytes: Buffer
   #at = 0
@@ -115,7 +115,7 @@ class Reader {
     return taken
   }
 
-  /** A vector: its length in so many bytes, and then itself. */
+  /** A vector: its length in `size` bytes, and then its content. */
   vector(size: number): Buffer {
     return this.take(this.number(size))
   }
@@ -130,13 +130,13 @@ function parse(message: Reader): ClientHello | null {
   let servername: string | null = null
   let alpn: readonly string[] = []
   const seen = new Set<number>()
-  // A client without extensions may leave out their length, too.
+  // A client without extensions may omit their length, too.
   const all = new Reader(message.isAtEnd ? Buffer.alloc(0) : message.vector(2))
   if (!message.isAtEnd) return null
   while (!all.isAtEnd) {
     const type = all.number(2)
     const extension = new Reader(all.vector(2))
-    // What one side reads first, another might read last.
+    // Reject duplicates: two parsers could disagree on which one is valid.
     if (seen.has(type)) return null
     seen.add(type)
     if (type === extensions.serverName) servername = readName(extension)
@@ -145,7 +145,7 @@ function parse(message: Reader): ClientHello | null {
   return { servername, alpn }
 }
 
-/** Null for what is no host name, such as an address: such a client asks for none. */
+/** Null for a value that is not a host name, such as an address: it counts as no SNI. */
 function readName(extension: Reader): string | null {
   const names = new Reader(extension.vector(2))
   const type = names.number(1)

@@ -1,4 +1,4 @@
-/** The conditions of a route: each says yes, no, or that it needs more bytes. */
+/** The conditions of a route: each matches, does not match, or needs more bytes. */
 
 import { type Networks, compileNetworks } from '../../src/identity/networks.ts'
 import { checkOptionNames, optionError } from '../../src/options.ts'
@@ -7,49 +7,49 @@ import { canonicalName } from '../../src/tls/sni.ts'
 import { type ClientHello, beginsTls } from './client-hello.ts'
 import { type FirstBytes, longestLine } from './first-bytes.ts'
 
-/** What has to hold for a route, all of it. */
+/** The conditions of a route, which must all match. */
 export interface RouteConditions {
   /**
-   * Whether the client begins with a TLS handshake, or does not.
+   * Whether the client begins with a TLS handshake.
    *
    * @default either
    */
   readonly tls?: boolean
   /**
-   * Host names that the client asks for by SNI, or `*.example.com` for one label more. Who asks for
-   * none is not meant.
+   * Host names in the client's SNI, or `*.example.com` for exactly one more label. A client without
+   * SNI does not match.
    *
    * @default any, or none
    */
   readonly sni?: string | readonly string[]
   /**
-   * Protocols, one of which the client offers by ALPN; after `secure`, the one that was chosen.
+   * Protocols, of which the client offers one by ALPN; after `secure`, the one that was chosen.
    *
    * @default any, or none
    */
   readonly alpn?: string | readonly string[]
   /**
-   * Whether the client begins with a request line of HTTP/1, or the preface of HTTP/2.
+   * Whether the client begins with an HTTP/1 request line, or the HTTP/2 preface.
    *
    * @default either
    */
   readonly http?: boolean
   /**
-   * Bytes that the client begins with; or an expression that holds of its first line, which is the
-   * text up to a line feed, or up to what is no text.
+   * The client's first bytes, or a regular expression for its first line: the text up to a line
+   * feed, or up to a byte that is not text.
    *
    * @default any
    */
   readonly bytes?: string | Uint8Array | RegExp
   /**
-   * Addresses and networks such as `'10.0.0.0/8'` that `ctx.address` is in.
+   * Addresses and networks such as `'10.0.0.0/8'`, which must contain `ctx.address`.
    *
    * @default any
    */
   readonly address?: readonly string[]
 }
 
-/** Undefined: it takes more bytes to say. */
+/** Undefined: it needs more bytes to decide. */
 export type Condition = (first: FirstBytes) => boolean | undefined
 
 const names = ['tls', 'sni', 'alpn', 'http', 'bytes', 'address'] as const
@@ -63,7 +63,7 @@ export function compileConditions(conditions: RouteConditions): Condition {
       throw optionError('route', name, 'true or false', value)
     }
   }
-  // What takes no bytes first.
+  // Conditions that need no bytes come first.
   const all: Condition[] = []
   if (address !== undefined) all.push(fromNetworks(compileNetworks('route', 'address', address)))
   if (tls !== undefined) all.push(is(tls, isTls))
@@ -81,7 +81,7 @@ export function compileConditions(conditions: RouteConditions): Condition {
       if (holds === false) return false
       if (holds === undefined) verdict = undefined
     }
-    // Where nothing more comes, it does not hold.
+    // If no more bytes will arrive, it does not match.
     return verdict ?? (first.isOver ? false : undefined)
   }
 }
@@ -143,7 +143,7 @@ function isHttp(first: FirstBytes): boolean | undefined {
   if (isWhole && line.length < longestLine) return requestLine.test(line)
   const space = line.indexOf(' ')
   if (space === -1) return line === '' || method.test(line) ? undefined : false
-  // A long path may go on after what is looked at.
+  // A long path may continue after the inspected part.
   return method.test(line.slice(0, space)) && (isWhole || undefined)
 }
 

@@ -1,4 +1,4 @@
-/** What a connection begins with, looked at as it arrives. */
+/** The first bytes of a connection, inspected as they arrive. */
 
 import { TLSSocket } from 'node:tls'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
@@ -7,18 +7,18 @@ import { canonicalName } from '../../src/tls/sni.ts'
 import { type ClientHello, ClientHelloReader } from './client-hello.ts'
 
 const lineEnd = /[^\t\v\f\r\x20-\x7e\x80-\xff]/
-/** Bytes of a first line that are looked at. */
+/** Maximum bytes of a first line to inspect. */
 export const longestLine = 2_048
 
 /**
- * The first bytes of a connection, and what they say. Each byte is read once, whatever the number of
- * routes; what has to look at all of them again does so only when `isDue`.
+ * The first bytes of a connection, parsed. Each byte is read once, however many routes there are; a
+ * check that needs all bytes again runs only if `isDue`.
  */
 export class FirstBytes {
   readonly ctx: ConnectionContext
   /**
-   * Whether to look at all bytes again: a sixteenth more of them has arrived, or the first line has
-   * ended, or no more will arrive. Looking again at each byte would cost the square of their number.
+   * Whether to check all bytes again: another sixteenth has arrived, the first line is complete, or
+   * no more bytes will arrive. Checking at each byte would make the cost quadratic.
    */
   isDue = true
 
@@ -56,8 +56,8 @@ export class FirstBytes {
   }
 
   /**
-   * What the client asks for: before `secure` by its first message, after it by the outcome of the
-   * handshake. Undefined while that is not known; null where there is no such message.
+   * The client's ClientHello: before `secure` from its first message, after it from the result of
+   * the handshake. Undefined while unknown; null if there is none.
    */
   hello(): ClientHello | null | undefined {
     const { socket, alpnProtocol } = this.ctx
@@ -69,7 +69,7 @@ export class FirstBytes {
     }
   }
 
-  /** The first line, without its end; and whether it is whole. */
+  /** The first line, without its end; and whether it is complete. */
   firstLine(): { readonly line: string; readonly isWhole: boolean } {
     this.#searchLineEnd()
     const end = this.#lineEnd === -1 ? longestLine : this.#lineEnd

@@ -1,11 +1,11 @@
-/** Tells requests, responses and batches apart. */
+/** Distinguishes requests, responses and batches. */
 
 import type { Pump } from '../../src/messages/pump.ts'
 import type { Calls } from './calls.ts'
 import type { Requests, Respond } from './requests.ts'
 import { type Received, type Response, failed, failures } from './wire.ts'
 
-/** What comes over one connection. */
+/** The input of one connection. */
 export class Batches {
   readonly #pump: Pump
   readonly #calls: Calls
@@ -19,7 +19,7 @@ export class Batches {
     this.#maxBatch = maxBatch
   }
 
-  /** Takes one message; a promise where a batch has to wait for room. */
+  /** Takes one message; returns a promise if a batch has to wait for room. */
   take(message: unknown): Promise<void> | undefined {
     if (Array.isArray(message)) return this.#batch(message)
     if (!this.#answers(message)) this.#requests.take(asReceived(message))
@@ -45,13 +45,14 @@ export class Batches {
     }
   }
 
-  /** Takes a response to a call of ours. */
+  /** Takes a response to one of our calls. */
   #answers(message: unknown): boolean {
     const received = asReceived(message)
     if (received.method !== undefined && received.method !== null) return false
-    // An error without an id tells of a request of ours that the peer could not read.
+    // An error without an id: the peer could not parse one of our requests.
     if (received.id === null && received.error !== undefined) return true
-    // To no call of ours, too: two peers that answered answers would never stop.
+    // Never answer a response, even an unknown one: two such peers would answer each other for
+    // ever.
     return this.#calls.answer(received) || 'result' in received || 'error' in received
   }
 }

@@ -1,4 +1,4 @@
-/** The calling side: what is waited for, for how long, and what came of it. */
+/** The calling side: pending calls, their timeouts and results. */
 
 import { CioError, asError } from '../../src/errors.ts'
 import { checkDuration } from '../../src/options.ts'
@@ -9,18 +9,18 @@ import { type Received, answeredError, cancelMethod } from './wire.ts'
 
 /** Options of a call. */
 export interface CallOptions {
-  /** Cancels the call: it rejects with the signal's reason, and the peer is told. */
+  /** Cancels the call: it rejects with the signal's reason, and Cio notifies the peer. */
   readonly signal?: AbortSignal
   /**
-   * Milliseconds to wait for the answer; then the call is cancelled. `Infinity` waits as long as
+   * Milliseconds to wait for the response; then the call is cancelled. `Infinity` waits as long as
    * the connection lasts.
    *
-   * @default what `rpc` was given
+   * @default the `timeout` of `rpc`
    */
   readonly timeout?: number
 }
 
-/** The bounds of all calls of a connection. */
+/** The limits for all calls of a connection. */
 export interface CallBounds {
   readonly timeout: number
   readonly maxCalls: number
@@ -30,7 +30,7 @@ interface Pending {
   readonly method: string
   readonly resolve: (result: unknown) => void
   readonly reject: (error: unknown) => void
-  /** When it is late, by `performance.now()`. */
+  /** When it times out, by `performance.now()`. */
   readonly due: number
   readonly timeout: number
   readonly signal: AbortSignal | undefined
@@ -47,7 +47,7 @@ export class Calls {
   readonly #pending = new Map<unknown, Pending>()
   #lastId = 0
   #closed = false
-  /** One for all calls: setting and clearing one for each would cost more than all else. */
+  /** One timer for all calls: a timer for each would cost more than all the rest. */
   #timer: NodeJS.Timeout | undefined
   #nextDue = Infinity
 
@@ -57,12 +57,12 @@ export class Calls {
     this.#bounds = bounds
   }
 
-  /** Whether an answer is awaited. */
+  /** Whether a response is pending. */
   get waiting(): boolean {
     return this.#pending.size > 0
   }
 
-  /** Sends a request; settles with its answer. */
+  /** Sends a request; settles with its response. */
   call(method: string, params: unknown, options: CallOptions = {}): Promise<unknown> {
     const { signal, timeout = this.#bounds.timeout } = options
     if (options.timeout !== undefined) checkDuration('call', 'timeout', timeout)
@@ -74,7 +74,7 @@ export class Calls {
     }
 
     const id = ++this.#lastId
-    // What ends the connection ends the call, and is reported there.
+    // If the connection ends, the call ends with it, and the connection reports the error.
     const answer = new Promise<unknown>((resolve, reject) => {
       const due = performance.now() + timeout
       if (due < this.#nextDue) this.#watch(due)
@@ -91,19 +91,21 @@ export class Calls {
     return handled(answer)
   }
 
-  /** Takes an answer; false if it is to no request of ours. Late ones are passed over. */
+  /**
+   * Takes a response; false if its id belongs to no request of ours. Late responses are ignored.
+   */
   answer(received: Received): boolean {
     const { id, result, error } = received
     const call = this.#take(id)
     if (!call) return typeof id === 'number' && id <= this.#lastId
-    // Many senders write `null` for a member that they leave out, so a result may be null.
+    // Many senders write `null` for an absent member, so a result may be null.
     if (error !== undefined && error !== null) call.reject(answeredError(call.method, error))
     else if (!('result' in received)) call.reject(answeredError(call.method, noResult))
     else call.resolve(result)
     return true
   }
 
-  /** Rejects what is pending and all that is to come: no answer can come any more. */
+  /** Rejects pending and future calls: no more responses can arrive. */
   close(): void {
     this.#closed = true
     clearTimeout(this.#timer)

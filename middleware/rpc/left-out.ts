@@ -1,13 +1,13 @@
-/** Results that would make a response without a result. */
+/** Results that JSON would omit, so that the response would have no result. */
 
 import { CioError } from '../../src/errors.ts'
 
-/** Whether JSON leaves a value out of the object that holds it. */
+/** Whether JSON omits a value from its object. */
 export function isLeftOut(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) {
     return typeof value === 'function' || typeof value === 'symbol'
   }
-  // Bytes have a `toJSON` that makes an array of each, and never leaves anything out.
+  // Typed arrays have a `toJSON` that creates an array, and is never omitted.
   if (ArrayBuffer.isView(value) || !('toJSON' in value)) return false
   const { toJSON } = value
   if (typeof toJSON !== 'function') return false
@@ -15,7 +15,7 @@ export function isLeftOut(value: unknown): boolean {
     const replaced: unknown = toJSON.call(value, 'result')
     return ['undefined', 'function', 'symbol'].includes(typeof replaced)
   } catch {
-    // It throws again where it is encoded, which names it.
+    // It throws again during encoding, and that error names it.
     return false
   }
 }

@@ -1,10 +1,10 @@
-/** A method that can be called, and calling it. */
+/** A callable method, and its invocation. */
 
 import type { StandardSchema } from '../../src/messages/messages.ts'
 import type { RpcRequest } from './request.ts'
 import { failures, rpcError } from './wire.ts'
 
-/** A method as it is called, whatever the types say of it. */
+/** A method as it is called at run time, regardless of its types. */
 export type AnyMethod = (params: unknown, request: RpcRequest) => unknown
 
 /** A method, and the schema that its parameters must satisfy. */
@@ -18,7 +18,7 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | undefined | null)?.then === 'function'
 }
 
-/** Calls a method, after the check of its parameters. */
+/** Validates the parameters, and calls the method. */
 export function invoke(
   { method, schema }: Procedure,
   params: unknown,

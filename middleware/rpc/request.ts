@@ -1,14 +1,14 @@
-/** One request, as its method sees it. */
+/** A request, as its method sees it. */
 
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import type { Id } from './wire.ts'
 
-/** One call of a method: what a method gets beside its parameters. */
+/** The second argument of a method. */
 export class RpcRequest {
-  /** The connection that it came over. */
+  /** The context of its connection. */
   readonly ctx: StreamContext
   readonly method: string
-  /** Undefined for a notification, which has no answer. */
+  /** Undefined for a notification, which gets no response. */
   readonly id: Id | undefined
   #controller: AbortController | undefined
   #reason: Error | undefined
@@ -28,12 +28,12 @@ export class RpcRequest {
     return this.#controller.signal
   }
 
-  /** Whether `signal` has aborted; costs less than to ask for the signal. */
+  /** Whether `signal` has aborted; cheaper than creating the signal. */
   get cancelled(): boolean {
     return this.#reason !== undefined
   }
 
-  /** Aborts its signal: for the middleware that made it. */
+  /** Aborts its signal. Called by `rpc` only. */
   abort(reason: Error): void {
     this.#reason ??= reason
     this.#controller?.abort(this.#reason)

@@ -1,4 +1,4 @@
-/** The called side: requests in, responses out. */
+/** The serving side: requests in, responses out. */
 
 import { reportError } from '../../src/lifecycle/app-events.ts'
 import { CioError, asError, isCioError } from '../../src/errors.ts'
@@ -19,7 +19,7 @@ import {
   rpcFailure,
 } from './wire.ts'
 
-/** Takes the response of one request, if it has one; a promise where that is sent. */
+/** Takes the response of a request, if there is one; returns a promise while it is being sent. */
 export type Respond = (response: Response | undefined) => Promise<void> | undefined
 
 /** The requests of one connection. */
@@ -38,10 +38,10 @@ export class Requests {
     this.#turns = new SendTurns(pump)
   }
 
-  /** Takes a request or notification, and answers it when its method is done. */
+  /** Takes a request or notification, and answers it when its method has finished. */
   take(message: Received, respond: Respond = this.#respond): void {
     const { jsonrpc, method, id, params } = message
-    // It keeps its place until its response is sent, so that who does not read is not read.
+    // It counts until its response is sent: Cio stops reading from a peer that does not read.
     this.#pump.begin()
     if (
       jsonrpc !== '2.0' ||
@@ -60,13 +60,16 @@ export class Requests {
     this.#finish(respond, id === undefined ? undefined : failed(id, failure))
   }
 
-  /** Sends responses when there is room; each that has no form in the codec is an internal error. */
+  /**
+   * Sends responses when there is room; a response that the codec cannot encode is an internal
+   * error.
+   */
   send(responses: Response | readonly Response[]): Promise<void> | undefined {
     if (this.#turns.isFree) return this.#send(responses)
     return new Promise((resolve) => this.#turns.answer(() => resolve(this.#send(responses))))
   }
 
-  /** Aborts all that are at work: there is nobody left to answer. */
+  /** Aborts all running requests: their caller is gone. */
   abort(): void {
     const lost = new CioError('ERR_CIO_CLOSED', 'the caller is gone', { fault: 'remote' })
     for (const request of this.#open) request.abort(lost)
@@ -87,7 +90,7 @@ export class Requests {
     })
   }
 
-  /** Runs the method, once there is room for what it answers. */
+  /** Runs the method, once there is room for its response. */
   #accept(procedure: Procedure, request: RpcRequest, params: unknown, respond: Respond): void {
     if (this.#turns.isFree) return this.#run(procedure, request, params, respond)
     this.#open.add(request)
@@ -105,7 +108,7 @@ export class Requests {
       this.#open.delete(request)
       if (id === undefined) return this.#finish(respond, id)
       if (isLeftOut(result)) return fail(withoutForm(request.method))
-      // JSON leaves out what is undefined, and a response without a result is none.
+      // JSON omits undefined, and a response without a result is invalid.
       this.#finish(respond, { jsonrpc: '2.0', id, result: result ?? null })
     }
     const fail = (thrown: unknown): void => {
@@ -115,7 +118,7 @@ export class Requests {
     }
     let result: unknown
     try {
-      // Many senders write `null` for a member that they leave out.
+      // Many senders write `null` for an absent member.
       result = invoke(procedure, params ?? undefined, request)
     } catch (thrown) {
       return fail(thrown)
@@ -131,11 +134,11 @@ export class Requests {
     else this.#pump.end()
   }
 
-  /** What the caller may know of an error; the rest is told to the application. */
+  /** The part of an error that the caller may see; the application gets all of it. */
   #failure(request: RpcRequest, thrown: unknown): RpcFailure {
     if (request.cancelled) return failures.cancelled
     const error = asError(thrown)
-    // What another peer answered is not ours to pass on.
+    // An error from another peer must not be passed on to this one.
     const passed = (error as CioError).fault === 'remote' ? undefined : rpcFailure(error)
     if (passed && isFailure(passed)) return passed
     this.#tell(error)
@@ -143,7 +146,7 @@ export class Requests {
   }
 
   #tell(error: Error): void {
-    // Without a listener it is printed, and a caller could fill the log.
+    // Without a listener it would be printed, and a caller could fill the log.
     const { app } = this.#ctx
     if (!this.#told || app.listenerCount('error') > 0) reportError(app, error, this.#ctx)
     this.#told = true
@@ -171,7 +174,7 @@ function isId(id: unknown): id is string | number {
   return typeof id === 'string' || typeof id === 'number'
 }
 
-/** Whether it is an error of the specification: its maker may be JavaScript. */
+/** Whether it is a valid error object; plain JavaScript may pass anything. */
 function isFailure({ code, message }: RpcFailure): boolean {
   return Number.isInteger(code) && typeof message === 'string'
 }

@@ -1,14 +1,14 @@
-/** The order in which answers are sent, and requests begun, while the peer does not read. */
+/** Orders responses and new requests while the peer does not read. */
 
 import type { Pump } from '../../src/messages/pump.ts'
 
 type Task = () => void
 
 /**
- * Runs tasks one by one, each when there is room for what it sends.
+ * Runs tasks one by one, each when there is room for its output.
  *
- * Without it, as many answers as there may be requests would be written at once, and the largest of
- * them decide whether the send queue overflows: the peer chooses them.
+ * Otherwise the responses of all running requests would be written at once. The peer chooses the
+ * requests, so it could overflow the send queue with large responses.
  */
 export class SendTurns {
   readonly #pump: Pump
@@ -20,18 +20,18 @@ export class SendTurns {
     this.#pump = pump
   }
 
-  /** Whether there is room now, and nothing waits for it. */
+  /** Whether there is room now, and no task waits for it. */
   get isFree(): boolean {
     return !this.#running && !this.#pump.drained()
   }
 
-  /** Lets an answer wait for room; it goes before the requests that wait. */
+  /** Queues a response until there is room; it goes before waiting requests. */
   answer(task: Task): void {
     this.#answers.push(task)
     if (!this.#running) void this.#run()
   }
 
-  /** Lets a request wait until there is room for its answer. */
+  /** Queues a request until there is room for its response. */
   begin(task: Task): void {
     this.#requests.push(task)
     if (!this.#running) void this.#run()
@@ -43,7 +43,7 @@ export class SendTurns {
       try {
         await this.#pump.drained()
       } catch {
-        // The connection closed: each task finds that out by itself.
+        // The connection closed: each task detects that by itself.
       }
       const task = this.#answers.shift() ?? this.#requests.shift()
       task?.()

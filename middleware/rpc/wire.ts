@@ -1,23 +1,23 @@
-/** JSON-RPC 2.0 as it stands on the wire, and its errors. */
+/** JSON-RPC 2.0 messages and errors. */
 
 import { CioError, isCioError, quote } from '../../src/errors.ts'
 
-/** What identifies a request; null where it could not be read. */
+/** The id of a request; null if it could not be parsed. */
 export type Id = string | number | null
 
-/** The error of a response: `data` is whatever its maker added. */
+/** The error object of a response; `data` is free for the application. */
 export interface RpcFailure {
   readonly code: number
   readonly message: string
   readonly data?: unknown
 }
 
-/** An answer to a request. */
+/** A response to a request. */
 export type Response =
   | { readonly jsonrpc: '2.0'; readonly id: Id; readonly result: unknown }
   | { readonly jsonrpc: '2.0'; readonly id: Id; readonly error: RpcFailure }
 
-/** A message before it is known what it is. */
+/** A received message of unknown kind. */
 export interface Received {
   readonly jsonrpc?: unknown
   readonly id?: unknown
@@ -27,7 +27,7 @@ export interface Received {
   readonly error?: unknown
 }
 
-/** The codes of the specification, and those of the Language Server Protocol for what it lacks. */
+/** The specification's error codes, and two more from the Language Server Protocol. */
 export const failures: Readonly<Record<FailureName, RpcFailure>> = {
   parse: { code: -32_700, message: 'Parse error' },
   invalidRequest: { code: -32_600, message: 'Invalid Request' },
@@ -50,14 +50,14 @@ type FailureName =
 /** The notification that cancels a request: the Language Server Protocol's, not the standard's. */
 export const cancelMethod = '$/cancelRequest'
 
-/** A response with a failure. */
+/** An error response. */
 export function failed(id: Id, error: RpcFailure): Response {
   return { jsonrpc: '2.0', id, error }
 }
 
 /**
- * The error that a method throws for its caller to see: `code` is a whole number of the
- * application's choice, outside of -32768 to -32000, or -32602 for wrong parameters.
+ * An error whose details are sent to the caller. `code` is an integer of your choice, outside of
+ * -32768 to -32000, or -32602 for invalid parameters.
  *
  * @example
  * import { rpcError } from 'cio'
@@ -74,12 +74,12 @@ export function rpcError(code: number, message: string, data?: unknown): CioErro
   return new CioError('ERR_CIO_RPC', message, { cause })
 }
 
-/** The code, message and data of an error that `rpcError()` made, here or at the peer. */
+/** The code, message and data of an error from `rpcError()`, on this side or from the peer. */
 export function rpcFailure(error: unknown): RpcFailure | undefined {
   return isCioError(error, 'ERR_CIO_RPC') ? (error.cause as RpcFailure) : undefined
 }
 
-/** The error that a call rejects with, of what the peer answered. */
+/** The error with which a call rejects, from the peer's error response. */
 export function answeredError(method: string, error: unknown): CioError<'ERR_CIO_RPC'> {
   const { code, message, data } = (error ?? {}) as Partial<Record<keyof RpcFailure, unknown>>
   const cause: RpcFailure = {

@@ -1,4 +1,4 @@
-/** Headers of the PROXY protocol, as bytes. */
+/** Encodes PROXY protocol headers. */
 
 import { optionError } from '../../src/options.ts'
 import { crc32c } from '../proxy-protocol/crc32c.ts'
@@ -12,7 +12,7 @@ import {
 } from '../proxy-protocol/proxied.ts'
 import { addressesOf, endsOf, owner, written } from './endpoints.ts'
 
-/** What a header is to say. Without both ends, it says that there are none. */
+/** The content of a header. Without both endpoints, the header says that they are unknown. */
 export interface ProxyHeader extends Partial<
   Omit<Proxied, 'version' | 'family' | 'ssl' | 'crc32c'>
 > {
@@ -25,7 +25,7 @@ const protocols = { stream: 0x1, datagram: 0x2 } as const
 const longestRest = 0xffff
 
 /**
- * The bytes of a header of version 1: the addresses alone, of IP and streams.
+ * Encodes a version 1 header: only IP addresses and ports, for stream protocols.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -40,7 +40,7 @@ export function encodeV1(header: ProxyHeader): Buffer {
 }
 
 /**
- * The bytes of a header of version 2. Without addresses, it says nothing else either.
+ * Encodes a version 2 header. Without addresses, it contains no other field either.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -80,7 +80,7 @@ function tlvsOf({ alpn, authority, uniqueId, ssl, netns, tlvs = [] }: ProxyHeade
     ...(uniqueId ? [tlv(tlvTypes.uniqueId, uniqueId)] : []),
     ...(ssl ? [tlv(tlvTypes.ssl, sslOf(ssl))] : []),
     ...text(tlvTypes.netns, netns),
-    // Those of a header that came have the named ones among them.
+    // The `tlvs` of a received header include the named ones; do not send those twice.
     ...tlvs.filter(({ type }) => !named.has(type)).map(({ type, value }) => tlv(type, value)),
   ]
 }

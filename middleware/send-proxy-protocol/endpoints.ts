@@ -1,4 +1,4 @@
-/** The two ends that a header names, and their bytes. */
+/** The two endpoints in a header, and their bytes. */
 
 import { isIPv4, isIPv6 } from 'node:net'
 import type { Endpoint } from '../../src/streams/endpoint.ts'
@@ -6,18 +6,18 @@ import { optionError } from '../../src/options.ts'
 import { canonicalAddress } from '../../src/streams/endpoint.ts'
 import type { Proxied } from '../proxy-protocol/proxied.ts'
 
-/** Who is named by the errors of a header's contents. */
+/** The name in errors about the content of a header. */
 export const owner = 'proxyHeader'
 const unixSize = 108
 
-/** Both ends, and the family that they are written in. */
+/** Both endpoints, and the address family of the header. */
 export interface Ends {
   readonly family: NonNullable<Proxied['family']>
   readonly source: Endpoint
   readonly destination: Endpoint
 }
 
-/** Both ends, and a family that has both: IPv4 beside IPv6 is written as IPv6. */
+/** Both endpoints in one family: if one is IPv4 and one is IPv6, both are written as IPv6. */
 export function endsOf({
   source,
   destination,
@@ -45,17 +45,17 @@ function familyOf(address: string): Ends['family'] {
   return isIPv6(address) ? 'IPv6' : 'Unix'
 }
 
-/** An absolute path, one of the abstract namespace, or that of a socket without a name. */
+/** An absolute path, one in the abstract namespace, or that of an unnamed socket. */
 function isPath(address: string): boolean {
   return /^[/\0]|^$/.test(address) && Buffer.byteLength(address) <= unixSize
 }
 
-/** An address in the form of its family. */
+/** An address in the notation of its family. */
 export function written({ address }: Endpoint, family: Ends['family']): string {
   return family === 'IPv6' && isIPv4(address) ? `::ffff:${address}` : address
 }
 
-/** Both addresses, then both ports, as they are in version 2. */
+/** Both addresses, then both ports, as in version 2. */
 export function addressesOf({ family, source, destination }: Ends): Buffer[] {
   const ends = [source, destination]
   if (family === 'Unix') {
@@ -71,7 +71,7 @@ export function addressesOf({ family, source, destination }: Ends): Buffer[] {
 
 function ipBytes(address: string): Buffer {
   if (isIPv4(address)) return Buffer.from(address.split('.').map(Number))
-  // The last two groups may be written as IPv4.
+  // The last two groups may be in IPv4 notation.
   const hex = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...parts: string[]) => {
     const [a = 0, b = 0, c = 0, d = 0] = parts.slice(0, 4).map(Number)
     return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`

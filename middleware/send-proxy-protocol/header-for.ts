@@ -1,4 +1,4 @@
-/** What there is to say about a connection that is relayed. */
+/** The header for a connection that is relayed. */
 
 import { TLSSocket } from 'node:tls'
 import { localEndpoint, remoteEndpoint } from '../../src/streams/endpoint.ts'
@@ -6,7 +6,10 @@ import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import type { Proxied } from '../proxy-protocol/proxied.ts'
 import type { ProxyHeader } from './encode.ts'
 
-/** The header that relays a connection: its ends, its TLS, and what a header of its own has said. */
+/**
+ * The header for a connection: its endpoints, its TLS, and the content of a header that it
+ * received.
+ */
 export function headerFor(ctx: StreamContext & { readonly proxied?: Proxied | null }): ProxyHeader {
   const { socket, forwardedFor, proxied } = ctx
   const ends = {
@@ -23,7 +26,7 @@ export function headerFor(ctx: StreamContext & { readonly proxied?: Proxied | nu
   }
 }
 
-/** A certificate that was not verified is not told of: the peer's name would pass for one that was. */
+/** Omits an unverified certificate: the name would look like a verified one. */
 function tls({ peer }: StreamContext, socket: TLSSocket): NonNullable<ProxyHeader['ssl']> {
   return {
     client: {

@@ -1,8 +1,8 @@
-/** Which bound of time a connection has overstepped. Pure: told the time, and what has passed. */
+/** Which timeout a connection has exceeded. Pure: gets the time and the traffic as arguments. */
 
 import type { Traffic } from './traffic.ts'
 
-/** Bounds of time, in milliseconds. */
+/** Timeouts, in milliseconds. */
 export interface Bounds {
   readonly handshake: number
   readonly firstByte: number
@@ -11,15 +11,17 @@ export interface Bounds {
   readonly lifetime: number
 }
 
-/** How often one looks within a bound: what is over it is found a quarter late at most. */
+/** Checks per timeout: a timeout fires at most a quarter late. */
 const looks = 4
 
-/** Compares what has passed with what had passed when it looked before. */
+/** Compares the traffic with that of the last check. */
 export class Deadlines {
   readonly #bounds: Bounds
   readonly #since: number
   #last: Traffic
-  /** Since when nothing has passed, nothing was sent, no handshake ends, and the peer is silent. */
+  /**
+   * Start times: of no traffic, of no sent byte, of the handshake, and of no byte from the peer.
+   */
   #idleSince: number
   #stuckSince: number
   #handshakeSince: number
@@ -37,7 +39,7 @@ export class Deadlines {
     this.#silentSince = now
   }
 
-  /** The bound that is overstepped now, if one is. `lifetime` comes once, the others each time. */
+  /** The timeout that is exceeded now, if any. Returns `lifetime` once, the others each time. */
   check(now: number, traffic: Traffic): keyof Bounds | undefined {
     const { read, sent, waiting, encrypted, handshaking, spoken } = traffic
     const last = this.#last
@@ -60,7 +62,7 @@ export class Deadlines {
     return 'lifetime'
   }
 
-  /** Milliseconds until the next look; `Infinity` where nothing is bounded any more. */
+  /** Milliseconds until the next check; `Infinity` if no timeout is active. */
   delay(now: number): number {
     const { handshake, firstByte, idle, write, lifetime } = this.#bounds
     const early = this.#spoken ? Infinity : Math.min(firstByte, handshake)

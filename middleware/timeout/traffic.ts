@@ -1,25 +1,25 @@
-/** What has passed over a connection, read from the counters that its socket keeps anyway. */
+/** The traffic of a connection, from the counters that its socket keeps anyway. */
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 
-/** Counters, to be compared with those of a moment before. */
+/** Counters, to compare with those of an earlier check. */
 export interface Traffic {
-  /** What has come from the peer. */
+  /** Bytes received from the peer. */
   readonly read: number
-  /** What the network has taken of what was written. */
+  /** Written bytes that the network has accepted. */
   readonly sent: number
-  /** Whether something that was written has not been taken yet. */
+  /** Whether written bytes are still unsent. */
   readonly waiting: boolean
-  /** Whether the peer has said something, TLS aside. */
+  /** Whether the peer has sent a byte, not counting TLS overhead. */
   readonly spoken: boolean
   readonly encrypted: boolean
-  /** Whether its handshake is under way. */
+  /** Whether the handshake is in progress. */
   readonly handshaking: boolean
 }
 
-/** Counters of a stream at the bottom of a connection. */
+/** Counters of the underlying stream of a connection. */
 interface Counters {
   readonly read: () => number
   readonly sent: () => number
@@ -27,14 +27,14 @@ interface Counters {
   readonly restore: () => void
 }
 
-/** Reads the traffic of a connection, as it is now. */
+/** Reads the current traffic of a connection. */
 export interface Meter {
   readonly read: () => Traffic
-  /** Leaves the stream as it was. */
+  /** Removes the counters from the stream. */
   readonly restore: () => void
 }
 
-/** Measures a connection. */
+/** Creates the meter of a connection. */
 export function meter(ctx: StreamContext): Meter {
   const transport = ctx.transport!
   const counters = transport instanceof Socket ? ofSocket(transport) : ofStream(transport)
@@ -45,7 +45,7 @@ export function meter(ctx: StreamContext): Meter {
       read: came,
       sent: counters.sent(),
       waiting: counters.queued() + transport.writableLength + stream.writableLength > 0,
-      // A TLS socket counts what was inside.
+      // A TLS socket counts the decrypted bytes.
       spoken: (encrypted && isOwn(socket, transport) ? socket.bytesRead : came) > 0,
       encrypted,
       handshaking: ctx.step === 'secure' && !encrypted && !ctx.wasReady,
@@ -54,12 +54,14 @@ export function meter(ctx: StreamContext): Meter {
   return { read, restore: counters.restore }
 }
 
-/** Whether a socket belongs to the connection alone: one that was lent has others in it. */
+/** Whether a socket belongs to this connection alone, and does not carry other streams as well. */
 function isOwn(socket: Socket | null, transport: Duplex): socket is Socket {
   return socket !== null && transport instanceof Socket
 }
 
-/** Node's handle, which knows what the kernel has not taken yet; nothing that is documented does. */
+/**
+ * Node's undocumented handle: the only source for the bytes that the kernel has not yet accepted.
+ */
 interface Handle {
   readonly bytesWritten?: number
   readonly writeQueueSize?: number
@@ -70,14 +72,14 @@ function ofSocket(socket: Socket): Counters {
   const queued = (): number => handle().writeQueueSize ?? 0
   return {
     read: () => socket.bytesRead,
-    // Not `socket.bytesWritten`, which counts what was written, whether it can be sent or not.
+    // Not `socket.bytesWritten`, which includes bytes that cannot be sent.
     sent: () => (handle().bytesWritten ?? 0) - queued(),
     queued,
     restore: () => {},
   }
 }
 
-/** A stream that keeps no counters: its pieces are counted on their way. */
+/** For a stream without counters: counts its chunks as they pass. */
 function ofStream(stream: Duplex): Counters {
   const counts = { push: 0, _write: 0, _writev: 0 }
   const restores = (['push', '_write', '_writev'] as const).map((method) =>
@@ -85,7 +87,7 @@ function ofStream(stream: Duplex): Counters {
   )
   return {
     read: () => counts.push,
-    // It is given the next piece when it has taken the last one.
+    // The stream gets the next chunk only after it has accepted the last one.
     sent: () => counts._write + counts._writev,
     queued: () => 0,
     restore: () => {
@@ -96,7 +98,7 @@ function ofStream(stream: Duplex): Counters {
 
 type Method = (this: Duplex, ...given: unknown[]) => unknown
 
-/** Calls `note` with each call of a method; returns what ends that. */
+/** Calls `note` on each call of a method; returns a function that stops it. */
 function counting(
   stream: Duplex,
   method: 'push' | '_write' | '_writev',
@@ -111,7 +113,7 @@ function counting(
   }
   Object.defineProperty(stream, method, { value: counted, configurable: true, writable: true })
   return () => {
-    // Somebody else may stand on top by now.
+    // Another wrapper may be on top by now.
     if ((stream[method] as unknown) !== counted) return
     if (own) Object.defineProperty(stream, method, own)
     else delete (stream as unknown as Record<string, unknown>)[method]

@@ -123,7 +123,7 @@ test('plain and TLS clients come to one app on one port', async (t) => {
     .useConnection(
       route([
         { when: { tls: true }, to: 'next' },
-        { to: 'next', plain: true },
+        { to: 'next', skipTls: true },
       ]),
     )
     .useConnection(async (ctx) => {
@@ -143,7 +143,7 @@ test('a list turns away who came without TLS', async (t) => {
     .useConnection(
       route([
         { when: { tls: true }, to: 'next' },
-        { to: 'next', plain: true },
+        { to: 'next', skipTls: true },
       ]),
     )
     .useConnection(allowList(['alice']))
@@ -376,7 +376,7 @@ test('who is passed on without a handshake gives the handshake budget back', asy
 })
 
 test('a greeting that has had no answer is not cut off by a close', async (t) => {
-  const app = routing([{ to: 'next', plain: true }])
+  const app = routing([{ to: 'next', skipTls: true }])
   app.useConnection(async ({ stream, draining }) => {
     stream.write('220 hello\n')
     await new Promise((resolve) => draining.addEventListener('abort', resolve))
@@ -409,7 +409,7 @@ test('what is wrong with a route is told when it is made', (t) => {
     [{ to, when: { bytes: 7 } }],
     [{ to, when: { address: '10.0.0.0/8' } }],
     [{ to, when: { host: 'a' } }],
-    [{ to, plain: 1 }],
+    [{ to, skipTls: 1 }],
     [{ to, tls: true }],
   ]
   for (const routes of wrong) {
@@ -545,13 +545,13 @@ test('behind TLS, another app makes no second handshake, and all events are told
   const inner = new Cio().useConnection(named('inner'))
   const outer = routing([
     { when: { alpn: 'x' }, to: named('x') },
-    { to: inner, plain: true },
+    { to: inner, skipTls: true },
   ])
   const app = new Cio().useConnection(
     route([
       { when: { alpn: 'h2' }, to: outer },
       { when: { alpn: 'mw' }, to: [allowList(['alice']), named('list')] },
-      { to: 'next', plain: true },
+      { to: 'next', skipTls: true },
     ]),
     { before: [], after: 'secure' },
   )

@@ -36,16 +36,16 @@ async function show<Message>(name: string, make: Codec<Message>, message: Messag
   await app.close()
 }
 
-await show('contentLength', () => contentLength<unknown>(), { text: 'hello' })
-await show('cbor', () => cbor<unknown>(), { text: 'hello' })
-// Two functions of one's own, over frames with a length of four bytes.
+await show('contentLength', () => contentLength(), { text: 'hello' })
+await show('cbor', () => cbor(), { text: 'hello' })
+// Two functions of your own, over frames with a length of four bytes.
 const v8 = () => codec<unknown, unknown>({ encode: serialize, decode: deserialize, length: 4 })
 await show('codec', v8, { text: 'hello' })
 
 // Frames of bytes, each after its length in two bytes.
 const binary = new Cio()
   .useConnection(frames({ length: 2 }))
-  .useConnection(({ messages }) => messages.each((frame) => messages.send(frame.reverse())))
+  .useConnection(({ messages }) => messages.each((frame) => messages.send(frame.toReversed())))
 await ask('frames', binary, '\0\x05hello')
 
 /** Sends bytes to an app, and prints all that it answers. */

@@ -16,7 +16,7 @@ const end = '<!-- end -->'
 /** What the tables group by. A middleware that is in none of these comes last. */
 const families: Record<string, readonly string[]> = {
   'Certificates and TLS': ['certs', 'session-tickets', 'start-tls'],
-  'Who may come in': ['allow-list', 'deny-list', 'certificate-expiry'],
+  'Access control': ['allow-list', 'deny-list', 'certificate-expiry'],
   Listening: ['relisten', 'drain'],
   Limits: ['limit', 'timeout'],
   'Framing and codecs': [
@@ -51,6 +51,8 @@ interface Page {
   readonly options: readonly Option[]
   readonly prose: string
   readonly example: string
+  /** The optional packages that it needs. */
+  readonly packages: readonly string[]
 }
 
 interface Option {
@@ -65,8 +67,12 @@ export async function outdated(): Promise<Map<string, string>> {
     (await list('src', true)).concat(await list('middleware')).map((path) => text(path)),
   )
   const all = sources.join('\n')
+  const manifest = JSON.parse(await text('package.json')) as {
+    readonly peerDependencies: Record<string, string>
+  }
+  const optional = Object.keys(manifest.peerDependencies)
   const pages = await Promise.all(
-    (await list('middleware')).map(async (path) => read(path, await text(path), all)),
+    (await list('middleware')).map(async (path) => read(path, await text(path), all, optional)),
   )
   const wanted: [path: string, content: string][] = [
     ['README.md', table(pages, 'docs/middleware/')],
@@ -103,7 +109,7 @@ export function members(body: string): { name: string; comment: string }[] {
   })
 }
 
-function read(path: string, source: string, all: string): Page {
+function read(path: string, source: string, all: string, optional: readonly string[]): Page {
   const file = path.slice('middleware/'.length, -'.ts'.length)
   const name = file.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
   const comment = docComment(source, `export function ${name}`)
@@ -122,6 +128,7 @@ function read(path: string, source: string, all: string): Page {
     options: optionsOf(`${name[0]!.toUpperCase()}${name.slice(1)}Options`, all),
     prose: words.trim().split('\n\n').slice(1).join('\n\n'),
     example: parts.find(({ tag }) => tag === 'example')?.says ?? '',
+    packages: optional.filter((name) => source.includes(` from '${name}'\n`)),
   }
 }
 
@@ -164,12 +171,14 @@ function head({ name, summary, tags, options }: Page): string {
 }
 
 function table(pages: readonly Page[], folder: string): string {
-  const rows = grouped(pages).flatMap(([, members]) =>
-    members.map(({ name, file, summary, tags }) => {
+  const rows = grouped(pages).flatMap(([family, members]) => [
+    `| **${family}** | | |`,
+    ...members.map(({ name, file, summary, tags, packages }) => {
       const pipelines = tags.find(({ tag }) => tag === 'pipelines')?.says ?? ''
-      return `| [\`${name}\`](${folder}${file}.md) | ${cell(summary)} | ${pipelines} |`
+      const needs = packages.length > 0 ? ` Install \`${packages.join('`, `')}\`.` : ''
+      return `| [\`${name}\`](${folder}${file}.md) | ${cell(summary)}${needs} | ${pipelines} |`
     }),
-  )
+  ])
   return ['| name | what it does | pipelines |', '| --- | --- | --- |', ...rows].join('\n')
 }
 

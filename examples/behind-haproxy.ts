@@ -12,7 +12,7 @@ import { Cio, proxyProtocol } from '../src/index.ts'
 const app = new Cio()
   .useConnection(proxyProtocol({ trusted: ['127.0.0.1'], required: true }))
   .useConnection(({ stream, address, proxied }) => {
-    // A health check of HAProxy's is a `local` connection: it speaks for nobody.
+    // HAProxy's own health check is a `local` connection, with no client behind it.
     const where = proxied?.destination ? `, who came to ${proxied.destination.address}` : ''
     stream.write(`hello ${address}${where}\n`)
   })

@@ -1,7 +1,7 @@
 // npx tsx examples/certificates.ts certs alice bob
 //
 // Makes a CA, a certificate for a server on localhost, and one for each client named, with mkcert.
-// For development: whoever has the folder has the CA's key.
+// For development only: the folder contains the CA's key.
 
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,7 +1,7 @@
 // npx tsx examples/chat-client.ts ann
 //
-// A client of examples/chat.ts that comes back: stop the chat and start it again, and go on talking.
-// What is typed while nobody listens waits, and is said on the next connection.
+// A client of examples/chat.ts that reconnects: stop the chat, start it again, and go on typing.
+// Lines typed while there is no connection wait, and are sent on the next one.
 
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -13,7 +13,7 @@ const app = new Cio()
   .useClient(reconnect({ delay: 200, maxDelay: 5_000 }))
   .useClient(lines())
   .useClient(async function enter({ messages }, next) {
-    // On each connection afresh: the chat knows nobody when it has been started again.
+    // On every connection: a restarted chat knows no names.
     await messages.next() // who are you?
     await messages.send(name)
     await Promise.all([messages.each((line) => console.log(line)), next()])
@@ -26,7 +26,7 @@ app.on('reconnect', ({ retry, delay }) => {
 const client = await app.connect({ host: 'localhost', port: Number(process.env.PORT ?? 7001) })
 
 async function say(line: string): Promise<void> {
-  // While it enters there is a connection already, on which a line would be taken for the name.
+  // During `enter` there is a connection already, and the chat would take a line for the name.
   if (!client.connected) await Promise.race([once(app, 'connect'), client.closed])
   await client.messages.send(line)
 }

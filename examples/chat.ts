@@ -1,15 +1,15 @@
 // npx tsx examples/chat.ts
 //
-// A chat: the first line is one's name, every other line goes to everybody else. Join it with
-// `socat - TCP:localhost:7001`, or with examples/chat-client.ts, which comes back.
+// A chat: the first line is your name, every other line goes to all other members. Join it with
+// `socat - TCP:localhost:7001`, or with examples/chat-client.ts, which reconnects.
 
 import { Cio, type Messages, lines } from '../src/index.ts'
 
 const members = new Map<string, Messages<string>>()
 
-function tellOthers(sender: string, line: string): void {
+function sendToOthers(sender: string, line: string): void {
   for (const [name, messages] of members) {
-    // Not awaited: one who does not read must not hold up the others. `maxQueueSize` bounds them.
+    // Not awaited: a member that does not read must not block the others. `maxQueueSize` bounds it.
     if (name !== sender) void messages.send(line)
   }
 }
@@ -23,11 +23,11 @@ const app = new Cio()
     members.set(name, messages)
     try {
       await messages.send(`welcome, ${name}`)
-      tellOthers(name, `* ${name} came from ${remote}`)
-      for await (const line of messages) tellOthers(name, `${name}: ${line}`)
+      sendToOthers(name, `* ${name} came from ${remote}`)
+      for await (const line of messages) sendToOthers(name, `${name}: ${line}`)
     } finally {
       members.delete(name)
-      tellOthers(name, `* ${name} left`)
+      sendToOthers(name, `* ${name} left`)
     }
   })
 

@@ -1,7 +1,7 @@
 // npm run demo
 //
-// Mutual TLS from end to end: an echo server that lets in alice alone, and three clients who try.
-// It checks what it shows, and exits 1 if something is not as it should be.
+// Mutual TLS from end to end: an echo server that accepts only alice, and three clients.
+// It checks what it shows, and exits with 1 if a check fails.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -62,15 +62,15 @@ async function demo(): Promise<void> {
   assert.equal(farewell, 'not you\n')
   await shows(mallory, /\("mallory"\) was turned away by `allowList`: it is not on the list/)
 
-  say('6. Somebody connects without a certificate')
-  const nobody = once(app, 'reject')
-  // In TLS 1.3 the client is done before the server has judged it: it may fail here or later.
+  say('6. A client connects without a certificate')
+  const anonymous = once(app, 'reject')
+  // In TLS 1.3 the client finishes first, before the server has checked it: it may fail here or later.
   const nothing = await talk(server, {}).catch((error: Error) => {
     console.log(`   the connection fails: ${error.message}`)
     return ''
   })
   assert.equal(nothing, '')
-  await shows(nobody, /was turned away by `secure`: it presented no certificate/)
+  await shows(anonymous, /was turned away by `secure`: it presented no certificate/)
 
   const { forced } = await server.close()
   assert.equal(forced, 0)
@@ -90,7 +90,7 @@ async function talk(server: ServerContext, credentials: CertsOptions): Promise<s
 
 async function shows(event: Promise<unknown[]>, expected: RegExp): Promise<void> {
   const [error] = (await event) as [Error]
-  console.log(`   the server tells: ${error.message}`)
+  console.log(`   the server reports: ${error.message}`)
   assert.match(error.message, expected)
 }
 

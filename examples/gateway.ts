@@ -1,7 +1,7 @@
 // npx tsx examples/certificates.ts certs sensor-1 console && npx tsx examples/gateway.ts
 //
-// A gateway for devices: they come by mutual TLS, each by the name in its certificate, send
-// telemetry in MessagePack and take commands. Who is `console` sees it all and gives the commands.
+// A gateway for devices. A device connects by mutual TLS, has the name in its certificate, sends
+// telemetry in MessagePack and receives commands. The client `console` sees all and sends commands.
 
 import { Cio, type Messages, allowList, certs } from '../src/index.ts'
 import { msgpack } from '../middleware/msgpack.ts'
@@ -15,7 +15,7 @@ interface Command {
   readonly command: string
 }
 
-/** Who is here, by name; the one who came last where a name comes twice. */
+/** The connected clients by name; of two with one name, the later. */
 const present = new Map<string, Messages<Telemetry | Command, unknown>>()
 
 const app = new Cio()
@@ -30,7 +30,7 @@ const app = new Cio()
       for await (const message of messages) {
         const isCommand = name === 'console' && 'command' in message
         const to = present.get(isCommand ? message.to : 'console')
-        // Not awaited: one who does not read must not hold up the others, nor take them along.
+        // Not awaited: a client that does not read must not block or fail the others.
         if (to) void to.send(isCommand ? message : { from: name, ...message })
         else if (isCommand) await messages.send({ error: `${message.to} is not here` })
       }

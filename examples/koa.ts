@@ -1,6 +1,6 @@
 // npx tsx examples/koa.ts
 //
-// Koa behind Cio: whatever Cio can put before a connection, a web application gets for free.
+// Koa behind Cio: a web application can use all middleware that Cio has for connections.
 // Try `curl http://localhost:7002/`.
 
 import Koa from 'koa'

@@ -1,6 +1,6 @@
 // npx tsx examples/certificates.ts certs alice bob && npx tsx examples/mutual-tls.ts
 //
-// Lets in who has a certificate of our CA and is on the list, and greets them by name.
+// Accepts clients that have a certificate of our CA and are on the list, and greets each by name.
 // Try it as alice, then as bob:
 // openssl s_client -quiet -connect localhost:7004 -CAfile certs/ca.crt -cert certs/alice.crt \
 //   -key certs/alice.key

@@ -1,6 +1,6 @@
 // npx tsx examples/own-middleware.ts
 //
-// Two middleware of one's own: one adds to the context, typed; one asks for its place by a hint.
+// Two middleware of your own: one adds a typed member to the context, one sets its place by a hint.
 // Talk to it with `socat - TCP:localhost:7003`.
 
 import { Cio, type Middleware, type StreamContext, defineMiddleware } from '../src/index.ts'
@@ -18,7 +18,7 @@ function visitor(): Middleware<StreamContext, VisitorContext> {
   }
 }
 
-/** Tells how long each connection stayed, TLS handshake included: hence its place. */
+/** Logs how long each connection lasted. It is first, so that the TLS handshake counts too. */
 function stopwatch(): Middleware<StreamContext> {
   return defineMiddleware<StreamContext>(
     { name: 'stopwatch', before: '*' },

@@ -1,6 +1,6 @@
 // npx tsx examples/rpc.ts
 //
-// A service that is called by JSON-RPC 2.0, one message a line, and that calls back. Ask it by hand:
+// A JSON-RPC 2.0 service, one message a line, that also calls its client. Call it by hand:
 // echo '{"jsonrpc":"2.0","id":1,"method":"add","params":[1,2]}' | socat - TCP:localhost:7003
 
 import { setTimeout as delay } from 'node:timers/promises'
@@ -26,7 +26,7 @@ const app = new Cio()
           if (b === 0) throw rpcError(1, 'division by zero')
           return a / b
         },
-        // Ends with the caller's patience: the signal aborts when the call is cancelled.
+        // The signal aborts when the caller cancels the call.
         wait: ([milliseconds], { signal }) => delay(milliseconds, 'done', { signal }),
       },
     }),
@@ -34,7 +34,7 @@ const app = new Cio()
   .useConnection(async (ctx, next) => {
     ctx.rpc.call('whoAreYou').then(
       (name) => console.log(`${name} came from ${ctx.remote}`),
-      () => console.log(`somebody came from ${ctx.remote}`),
+      () => console.log(`a client came from ${ctx.remote}`),
     )
     await next()
   })

@@ -1,7 +1,7 @@
 // npx tsx examples/certificates.ts certs && npx tsx examples/tls-proxy.ts
 //
-// Ends TLS in front of a server that knows none, and passes bytes on both ways. The target is on
-// TARGET, a port; without it, a small server of our own. Try it:
+// TLS termination: accepts TLS, and forwards the bytes to a plaintext server and back. TARGET is the
+// port of that server; without it, the example starts a small one. Try it:
 // openssl s_client -quiet -connect localhost:7007 -CAfile certs/ca.crt
 
 import { Cio, certs, lines, forward } from '../src/index.ts'

@@ -2,17 +2,19 @@ import test, { type ExecutionContext } from 'ava'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
-import { type Server, type Socket, connect, createServer } from 'node:net'
+import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { connect as connectTls } from 'node:tls'
+import { type TLSSocket, connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { WebSocket } from 'ws'
 import { msgpack } from '../middleware/msgpack.ts'
 import { Cio, certs } from '../src/index.ts'
 import { haproxy } from './support/haproxy.ts'
 import { ownPort } from './support/ports.ts'
+import { httpProxy, socksProxy } from './support/proxies.ts'
 import { closeAfter, readAll } from './support/serve.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -219,6 +221,117 @@ test('behind-haproxy.ts greets clients by the address that HAProxy tells', async
   t.regex(await line(/malformed/), /^127\.0\.0\.1:\d+ sent a malformed PROXY header: it is none$/)
 })
 
+test('production.ts retries its port, serves alice, and drains on SIGTERM', async (t) => {
+  const cwd = await folderWithCertificates(t, 'alice', 'bob')
+  const blocker = await listenOn(t, await ownPort())
+  const { port } = blocker.address() as AddressInfo
+  const example = launch(t, 'production', { cwd, port })
+  await example.line(/^port in use: retry 1 in/)
+  blocker.close()
+  await example.line(/ on port \d+$/)
+
+  const alice = await dialTls(t, cwd, 'alice', port)
+  alice.write('hello\n')
+  const [answer] = (await once(alice, 'data')) as [Buffer]
+  t.is(String(answer), 'HELLO\n')
+  t.is(await readAll(await dialTls(t, cwd, 'bob', port)), '')
+
+  example.child.kill('SIGTERM')
+  await example.line(/^SIGTERM: draining$/)
+  await readAll(alice)
+  await example.line(/^drained, 0 connections forced$/)
+  await exitOf(example.child)
+  t.is(example.child.exitCode, 0)
+})
+
+test('one-port.ts serves HTTP, WebSocket and lines on one port', async (t) => {
+  const { port } = await start(t, 'one-port')
+  const response = await fetch(`http://127.0.0.1:${port}/here`, {
+    headers: { connection: 'close' },
+  })
+  t.is(await response.text(), 'you asked for /here\n')
+
+  const socket = await dial(t, port)
+  socket.end('hello\n')
+  t.is(await readAll(socket), 'HELLO\n')
+
+  const web = new WebSocket(`ws://127.0.0.1:${port}/shout`)
+  t.teardown(() => web.terminate())
+  await once(web, 'open')
+  web.send('hello\n')
+  const [data] = (await once(web, 'message')) as [Buffer]
+  t.is(String(data), 'HELLO\n')
+})
+
+test('start-tls.ts greets alice after STARTTLS, and rejects mallory', async (t) => {
+  const cwd = await folderWithCertificates(t, 'alice', 'mallory')
+  const { port, line } = await start(t, 'start-tls', { cwd })
+  t.is(await greeting('alice'), 'hello alice\n')
+  t.is(await greeting('mallory'), '')
+  await line(/"mallory"/)
+
+  async function greeting(name: string): Promise<string> {
+    const socket = await dial(t, port)
+    socket.write('hello\n')
+    t.is(String((await once(socket, 'data'))[0]), 'say STARTTLS\n')
+    socket.write('STARTTLS\n')
+    t.is(String((await once(socket, 'data'))[0]), 'go ahead\n')
+    const secure = connectTls({ socket, servername: 'localhost', ...(await identity(cwd, name)) })
+    return readAll(secure).catch(() => '')
+  }
+})
+
+test('codecs.ts prints the answer of each codec', async (t) => {
+  t.deepEqual(await output('codecs'), [
+    "contentLength { text: 'hello' }",
+    "cbor { text: 'hello' }",
+    "codec { text: 'hello' }",
+    'frames \0\x05olleh',
+    'jsonStream {"took":1}',
+    '{"took":2}',
+    'transform HELLO',
+    'layer hello',
+  ])
+})
+
+test('multiplex.ts answers on each stream of one connection', async (t) => {
+  t.deepEqual(await output('multiplex'), [
+    'stream first, for ann',
+    'first answers ["sum",3]',
+    'stream second, for bob',
+    'second answers ["sum",7]',
+  ])
+})
+
+test('through-a-proxy.ts sends a PROXY header through SOCKS5 and HTTP proxies', async (t) => {
+  const { port } = await start(t, 'behind-haproxy')
+  const greeting = ['hello 192.0.2.7, who came to 192.0.2.1']
+  const socks = await socksProxy(t)
+  const target = `127.0.0.1:${port}`
+  t.deepEqual(await output('through-a-proxy', `socks5://127.0.0.1:${socks.port}`, target), greeting)
+  const http = await httpProxy(t)
+  t.deepEqual(await output('through-a-proxy', `http://127.0.0.1:${http.port}`, target), greeting)
+  t.deepEqual(http.asked, [target])
+})
+
+test('every middleware is in an example', async (t) => {
+  const names = (await readdir(join(root, 'middleware')))
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => name.slice(0, -'.ts'.length))
+  const files = (await readdir(join(root, 'examples'))).filter((name) => name.endsWith('.ts'))
+  const sources = await Promise.all(
+    files.map((name) => readFile(join(root, 'examples', name), 'utf8')),
+  )
+  for (const name of names) {
+    const factory = name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+    const called = new RegExp(`\\b${factory}(<.*>)?\\(`)
+    t.true(
+      sources.some((source) => called.test(source)),
+      factory,
+    )
+  }
+})
+
 test('demo.ts exits 0, and leaves no folder behind', async (t) => {
   const TMPDIR = await mkdtemp(join(tmpdir(), 'cio-example-'))
   t.teardown(() => rm(TMPDIR, { recursive: true }))
@@ -292,6 +405,47 @@ function launch(
       look()
     })
   return { child, said, line }
+}
+
+/** All lines that an example prints, which ends by itself. */
+async function output(name: string, ...words: string[]): Promise<string[]> {
+  const file = join(root, 'examples', `${name}.ts`)
+  const { stdout } = await run(process.execPath, [...tsx, file, ...words], { cwd: root })
+  return stdout.trim().split('\n')
+}
+
+async function folderWithCertificates(t: ExecutionContext, ...names: string[]): Promise<string> {
+  const cwd = await mkdtemp(join(tmpdir(), 'cio-example-'))
+  t.teardown(() => rm(cwd, { recursive: true }))
+  const file = join(root, 'examples', 'certificates.ts')
+  await run(process.execPath, [...tsx, file, 'certs', ...names], { cwd })
+  return cwd
+}
+
+async function identity(
+  cwd: string,
+  name: string,
+): Promise<{ key: Buffer; cert: Buffer; ca: Buffer }> {
+  const [key, cert, ca] = await Promise.all(
+    [`${name}.key`, `${name}.crt`, 'ca.crt'].map((file) => readFile(join(cwd, 'certs', file))),
+  )
+  return { key: key!, cert: cert!, ca: ca! }
+}
+
+async function dialTls(
+  t: ExecutionContext,
+  cwd: string,
+  name: string,
+  port: number,
+): Promise<TLSSocket> {
+  const socket = connectTls({ host: 'localhost', port, ...(await identity(cwd, name)) })
+  t.teardown(() => socket.destroy())
+  await once(socket, 'secureConnect')
+  return socket
+}
+
+async function exitOf(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 }
 
 async function listenOn(t: ExecutionContext, port: number): Promise<Server> {

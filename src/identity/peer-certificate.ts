@@ -18,7 +18,7 @@ export function keepServerCertificate(socket: TLSSocket, certificate: Buffer): v
  * The other side's certificate, in DER; undefined if it presented none. Read once.
  *
  * Not by `getPeerX509Certificate()`, which loses the memory of the whole chain with each call
- * (docs/decisions/0050-a-call-that-leaks.md).
+ * (docs/decisions/0016-a-call-that-leaks.md).
  */
 export function presentedCertificate(socket: TLSSocket): Buffer | undefined {
   const known = presented.get(socket)

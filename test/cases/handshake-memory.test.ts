@@ -2,7 +2,7 @@
  * Thousands of handshakes with a long chain of certificates. If this fails, a stranger fills the
  * memory of the process: nothing has to be trusted for it, and the heap does not show it, since it
  * is native memory that is lost. Node's `getPeerX509Certificate()` loses the whole chain each time
- * (docs/decisions/0050-a-call-that-leaks.md). So what is measured is what the operating system sees.
+ * (docs/decisions/0016-a-call-that-leaks.md). So what is measured is what the operating system sees.
  */
 
 import test from 'ava'
@@ -21,7 +21,7 @@ const atOnce = 10
 const allowed = handshakes < 3_000 ? 24 * 1_024 : 1_024
 
 // Node 24.21.0 loses the chain of each client that it verifies, without Cio and without a call that
-// reads it (docs/decisions/0050-a-call-that-leaks.md). So only those are measured there that it refuses
+// reads it (docs/decisions/0016-a-call-that-leaks.md). So only those are measured there that it refuses
 // or that send no chain.
 const nodeLoses = process.versions.node.startsWith('24.')
 

@@ -1,4 +1,4 @@
-/** What a server reads anew while it runs, and whom that makes unwelcome. */
+/** Hot reload: a server reads its certificates and lists again, and evicts revoked peers. */
 
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
@@ -14,13 +14,13 @@ import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { namesOf, swapCertificates } from '../tls/tls-server.ts'
 
 const log = debug('cio:server')
-// Each takes the time of a signature.
+// Each check takes the time of a signature.
 const judgedAtOnce = 32
 
-/** Makes options of those there are; must give the same where nothing has changed. */
+/** Makes new options from the present ones; must return the same if nothing has changed. */
 export type OptionsLoader = (options: ListenOptions) => ListenOptions | Promise<ListenOptions>
 
-/** The loads of a server, in the order in which they were added. */
+/** The option loaders of a server, in the order in which they were added. */
 export class Reloader {
   readonly #ctx: ServerContext
   readonly #loads = new Set<OptionsLoader>()
@@ -51,7 +51,7 @@ export class Reloader {
     checkOptions('listen', options)
     if (ctx.isClosed) throw ctx.signal.reason
     const { requestCert } = ctx.options
-    // Settled by `listen`, maybe meanwhile: without it, nobody would have to show a certificate.
+    // Set by `listen`, perhaps meanwhile: without it, the server would request no certificate.
     if (requestCert !== undefined) options = concealed({ ...options, requestCert }, options)
     const { tls } = ctx
     const before = tls && namesOf(tls)
@@ -63,12 +63,12 @@ export class Reloader {
   }
 }
 
-/** Sends away whose certificate would not be accepted any more. */
+/** Evicts peers whose certificates are not accepted any more. */
 async function judgeAgain(server: ServerContext, names: ServerNames): Promise<void> {
   const { revoked } = server.options
   if (revoked === 'keep') return
   let judged = 0
-  // A copy: it waits in between, and more may come than go.
+  // A copy: the loop awaits, and connections come and go meanwhile.
   const connections = [...server.connections]
   for (const ctx of connections) {
     if (ctx.isClosed) continue
@@ -78,7 +78,7 @@ async function judgeAgain(server: ServerContext, names: ServerNames): Promise<vo
   }
 }
 
-/** Why a peer that was verified would not be any more, or undefined. */
+/** Why a verified peer is not trusted any more, or undefined. */
 export function trustError(ctx: StreamContext, names: ServerNames): CioError | undefined {
   const { peer, socket, remote } = ctx
   if (!peer) return undefined

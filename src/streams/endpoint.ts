@@ -1,4 +1,4 @@
-/** Addresses: one end of a connection, and how it is written. */
+/** The address of one end of a connection, and its text form. */
 
 import type { Socket } from 'node:net'
 import { canonicalAddress } from '../identity/peer.ts'
@@ -7,16 +7,16 @@ import { canonicalAddress } from '../identity/peer.ts'
 export interface Endpoint {
   /** An IP address in canonical form, or the path of a Unix socket. */
   readonly address: string
-  /** 0 where there is none. */
+  /** 0 if there is none. */
   readonly port: number
 }
 
-/** The other end of a socket, its address in canonical form; null where it has no address. */
+/** The remote end of a socket, its address in canonical form; null without an address. */
 export function remoteEndpoint(socket: Socket | null): Endpoint | null {
   return endpoint(socket?.remoteAddress, socket?.remotePort)
 }
 
-/** This end of a socket, its address in canonical form; null where it has no address. */
+/** The local end of a socket, its address in canonical form; null without an address. */
 export function localEndpoint(socket: Socket | null): Endpoint | null {
   return endpoint(socket?.localAddress, socket?.localPort)
 }

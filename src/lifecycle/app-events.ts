@@ -1,4 +1,4 @@
-/** What an app tells, and which event an error is told by. */
+/** The events of an app, and which event reports an error. */
 
 import { EventEmitter } from 'node:events'
 import type { TLSSocket } from 'node:tls'
@@ -16,62 +16,64 @@ import type { StreamLife } from '../stream-life.ts'
 /**
  * The events of an app, with their arguments.
  *
- * A package that emits events of its own adds them by `declare module 'cio' { interface AppEvents
- * { … } }`. A listener that throws is told by `error`; it never ends the process or the connection.
+ * A package adds its own events by `declare module 'cio' { interface AppEvents { … } }`. If a
+ * listener throws, `error` reports it; the process and the connection go on.
  */
 export interface AppEvents {
   /** A server listens. */
   listening: [server: ServerContext]
   /**
-   * A server runs short of descriptors and does not listen until there are more. Once in five
-   * seconds at most.
+   * A server is short of file descriptors and does not listen until more are free. At most once in
+   * five seconds.
    */
   overload: [overload: Overload, server: ServerContext]
   /** A connection was accepted; nothing has been read from it. */
   connection: [ctx: ConnectionContext]
-  /** A connection goes on without a handshake of its server's: a middleware has decided so. */
+  /**
+   * A connection skips the TLS handshake of its server, because a middleware called `skipTls()`.
+   */
   plaintext: [ctx: ConnectionContext]
   /**
-   * A client begins a TLS handshake on this socket: for its events `keylog`, `OCSPResponse` and
-   * `session`. Servers have these at `ctx.tls`.
+   * A client begins a TLS handshake on this socket. Listen to its events `keylog`, `OCSPResponse`
+   * and `session`. On a server, use `ctx.tls`.
    */
   handshake: [socket: TLSSocket, ctx: ClientContext]
-  /** A handshake is done, and the certificate is as it has to be. At either end. */
+  /** A TLS handshake is done and the certificate is accepted, on a server or a client. */
   secure: [ctx: ConnectionContext | ClientContext]
-  /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */
+  /** Hot reload: a server has read its keys, certificates, CAs and lists again, and uses them. */
   reload: [server: ServerContext]
-  /** A list with `report` has let somebody in whom it would have turned away, by this error. */
+  /** Dry run: a list with `dryRun` has admitted a peer that it would reject, with this error. */
   wouldReject: [error: CioError, ctx: StreamContext]
   /**
-   * Somebody was turned away: by a list, or for a certificate that is not trusted
-   * (`ERR_CIO_REJECTED`). Worth a line in the log each: a name that is missing in a list shows here.
+   * A peer was rejected: by a list, or for a certificate that is not trusted (`ERR_CIO_REJECTED`).
+   * Log each one: it shows a name that is missing in a list.
    */
   reject: [error: CioError, ctx: StreamContext]
   /**
-   * A connection ended by what the peer did: a reset, a bad handshake, too long a message. Ordinary
-   * on the internet; a sudden rise is not.
+   * The peer caused the end of a connection: a reset, a failed handshake, a message that is too
+   * long. This is normal on the internet; a sudden rise is not.
    */
   remoteError: [error: CioError | NodeJS.ErrnoException, ctx: StreamContext]
   /**
-   * The application did something wrong: a handler threw. Without a listener it is printed, once a
-   * connection.
+   * The application failed: a handler threw, for example. Without a listener Cio prints it, once
+   * per connection.
    */
   error: [error: Error, ctx?: Context]
-  /** A client has come to its far end: connected and decorated. Again after each reconnect. */
+  /** A client is connected, and its pipeline has reached its end. Again after each reconnect. */
   connect: [ctx: ClientContext]
   /**
-   * That connection of a client is over; with what broke it, if anything did, and how it ended.
-   * Whether there will be another is for `reconnect` to tell.
+   * The connection of a client has closed, with its error, if any, and its end. `reconnect` reports
+   * whether another attempt follows.
    */
   disconnect: [error: Error | undefined, ctx: ClientContext, end: ConnectionEnd]
   /**
-   * A connection is over, and all its middleware have returned or were left behind; `end` says why.
-   * Follows every `connection`.
+   * A connection has closed, and all its middleware have returned or were left behind; `end` says
+   * why. Follows every `connection`.
    */
   close: [ctx: ConnectionContext, end: ConnectionEnd]
 }
 
-/** Emits, whatever the listeners do. */
+/** Emits an event, and survives listeners that throw. */
 export function emitSafely<Event extends keyof AppEvents>(
   app: Cio,
   event: Event,
@@ -86,7 +88,9 @@ export function emitSafely<Event extends keyof AppEvents>(
   }
 }
 
-/** An async listener that rejects is one that throws; by itself, Node would end the process. */
+/**
+ * An async listener that rejects counts as one that throws; otherwise Node would end the process.
+ */
 export function catchRejections(app: Cio): void {
   Object.defineProperty(app, EventEmitter.captureRejectionSymbol, {
     value: (error: Error, event: unknown) => listenerFailed(app, event, error),
@@ -98,7 +102,7 @@ function listenerFailed(app: Cio, event: unknown, thrown: unknown): void {
   else reportError(app, asError(thrown))
 }
 
-/** Tells of an error by the one event that its fault calls for. */
+/** Reports an error by one event, which its fault decides. */
 export function reportError(app: Cio, error: Error, ctx?: Context): void {
   const stream = ctx && ctx.kind !== 'server' ? (ctx as StreamContext) : undefined
   if (stream && isCioError(error, 'ERR_CIO_REJECTED'))
@@ -108,7 +112,7 @@ export function reportError(app: Cio, error: Error, ctx?: Context): void {
   print(error)
 }
 
-/** Prints what was thrown, also where it cannot be inspected. */
+/** Prints a thrown value, even if it cannot be inspected. */
 function print(thrown: unknown): void {
   try {
     console.error(thrown)
@@ -117,21 +121,21 @@ function print(thrown: unknown): void {
   }
 }
 
-/** Whether the other side caused an error that ended a connection, or was to. */
+/** Whether the other side caused an error that ends a connection. */
 export function isRemoteFault(error: Error, ctx: StreamContext): boolean {
   if (isCioError(error)) return error.fault === 'remote'
   const { cause, destroyedWith } = lifeOf<StreamLife>(ctx)
-  // A file that a handler did not find and a database that is down have a `syscall` as well.
+  // Errors of files and databases in a handler have a `syscall` as well.
   return error === cause && error !== destroyedWith && isNetworkError(error)
 }
 
-/** An error of the network's or of TLS, as against one that the application made. */
+/** Whether it is an error of the network or of TLS, not of the application. */
 function isNetworkError({ syscall, code }: NodeJS.ErrnoException): boolean {
   if (syscall !== undefined) return true
   return typeof code === 'string' && /^(ECONN|EPIPE|ETIMEDOUT|ERR_SSL_)/.test(code)
 }
 
-// What a handler sees of a connection that is gone: the consequence, not the cause.
+// What a handler sees of a closed connection: the consequence, not the cause.
 const consequences = new Set([
   'ABORT_ERR',
   'ECONNRESET',
@@ -143,13 +147,13 @@ const consequences = new Set([
   'ERR_STREAM_PREMATURE_CLOSE',
 ])
 
-/** The error that a run ended by: the cause, where what was thrown is its consequence. */
+/** The error of a run: the original cause, if the thrown error is its consequence. */
 export function rootCause(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
   const error = causeOf(ctx, thrown)
   return error && isOfIterator(error, ctx) ? iterated(ctx, error) : error
 }
 
-/** Whether Node's own iterator of a stream has destroyed it, which leaves no other reason. */
+/** Whether Node's own async iterator destroyed the stream, which leaves no other reason. */
 function isOfIterator(error: Error, ctx: StreamContext): boolean {
   const { code, cause } = error as NodeJS.ErrnoException
   if (code !== 'ABORT_ERR' || cause !== undefined) return false

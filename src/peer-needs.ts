@@ -1,4 +1,4 @@
-/** Middleware that need an identity, in runs that can give none: found before anything listens. */
+/** Finds middleware that need an identity in runs without one, before the server listens. */
 
 import type { ClientContext } from './client/client.ts'
 import { CioError } from './errors.ts'
@@ -7,7 +7,7 @@ import type { Pipeline } from './pipeline/pipeline.ts'
 import type { ServerContext } from './server/server.ts'
 
 /**
- * Fails where a middleware needs `ctx.peer` and nothing in the pipeline can give one.
+ * Fails if a middleware needs `ctx.peer` and nothing in the pipeline can provide one.
  *
  * @throws `ERR_CIO_NO_IDENTITY`: says what to add
  */
@@ -25,14 +25,14 @@ export function checkPeerNeeds(ctx: ServerContext | ClientContext): void {
   )
 }
 
-/** Whether something besides the step of Cio's gives an identity: for instance `startTls`. */
+/** Whether something besides Cio's `secure` step provides an identity: `startTls`, for example. */
 function isProvided(pipeline: Pick<Pipeline<never>, 'providing'>): boolean {
   return pipeline.providing('peer').some(({ step }) => !step)
 }
 
 function whyNoClient({ app, options, tls }: ServerContext): string | undefined {
   const gives = app.pipelines.connection.providing('peer').length > 0
-  // What `accept()` is given may have an identity of its own.
+  // A stream that is passed to `accept()` may have its own identity.
   if (options.bind === false && !tls) return undefined
   if (tls && options.requestCert && gives) return undefined
   if (!gives) return 'the step `secure` is removed or disabled; let it stand'
@@ -50,7 +50,7 @@ function whyNoServer({ app, options }: ClientContext): string | undefined {
   return 'the client uses no TLS, so the server has no identity; give `connect()` the `ca` that has signed the certificate of the server, or `tls: true` for a public one'
 }
 
-/** Whether one of several targets asks for TLS. */
+/** Whether one of several targets turns TLS on. */
 function isNamed({ targets = [] }: ClientContext['options']): boolean {
   return targets.some((target) => tlsWish('connect', target) !== undefined)
 }

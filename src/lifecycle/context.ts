@@ -29,7 +29,7 @@ export interface CloseOptions {
   readonly spread?: number
 }
 
-/** What `close()` fulfils with. */
+/** The result of `close()`. */
 export interface CloseResult {
   /** How many connections had to be destroyed at the deadline. */
   readonly forced: number
@@ -38,7 +38,7 @@ export interface CloseResult {
 /** The default of `close({ timeout })`, in milliseconds. */
 export const closeTimeout = 15_000
 
-/** Which pipeline a context is of. */
+/** The pipeline of a context. */
 export type ContextKind = 'server' | 'connection' | 'client'
 
 /** The lifecycle of the run, for the core. */
@@ -88,13 +88,13 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
     return this.#life.settled
   }
 
-  /** Whether `signal` has aborted; costs less than to ask for the signal. */
+  /** Whether `signal` has aborted; cheaper than `signal.aborted`. */
   get isClosed(): boolean {
     return this.#life.phase === 'closed'
   }
 
   /**
-   * Whether `draining` has aborted; costs less than to ask for the signal.
+   * Whether `draining` has aborted; cheaper than `draining.aborted`.
    *
    * @internal
    */
@@ -103,7 +103,7 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
   }
 
   /**
-   * Whether the run has been at the end of its pipeline.
+   * Whether the run has reached the end of its pipeline.
    *
    * @internal
    */

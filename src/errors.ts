@@ -20,7 +20,7 @@ export interface CioErrorOptions {
    * @default 'local'
    */
   readonly fault?: Fault
-  /** What caused it, usually an error of Node's. */
+  /** The cause, usually an error of Node. */
   readonly cause?: unknown
   /**
    * The reason that `close` reports if this error ends a connection.

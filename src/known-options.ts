@@ -12,7 +12,7 @@ import { optionError } from './options.ts'
 /** A call that takes options. */
 export type Call = 'listen' | 'connect'
 
-/** What the table says about one name. */
+/** An entry of the table. */
 export interface KnownOption {
   readonly calls: readonly Call[]
   /** The code that reads it: Cio itself, or Node's `net` or `tls`. */

@@ -49,7 +49,7 @@ export function isAttached(stream: Duplex): boolean {
   return isRead(stream) || stream.listenerCount('unpipe') > 0
 }
 
-/** What connections and clients have in common. */
+/** The common part of connections and clients. */
 export abstract class StreamLife extends Lifecycle {
   /** The stream on top. */
   stream: Duplex | undefined

@@ -8,7 +8,7 @@ import type { Peer } from '../identity/peer.ts'
 import type { PeerSelector } from '../identity/peer-matcher.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
-/** What a list puts on the context of a connection that it admits. */
+/** The members that a list adds to the context of a connection that it admits. */
 export interface VerifiedContext {
   readonly peer: Peer
 }

@@ -135,7 +135,7 @@ function isNetworkError({ syscall, code }: NodeJS.ErrnoException): boolean {
   return typeof code === 'string' && /^(ECONN|EPIPE|ETIMEDOUT|ERR_SSL_)/.test(code)
 }
 
-// What a handler sees of a closed connection: the consequence, not the cause.
+// Errors that a handler gets from a closed connection: the consequence, not the cause.
 const consequences = new Set([
   'ABORT_ERR',
   'ECONNRESET',

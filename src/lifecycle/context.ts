@@ -1,4 +1,4 @@
-/** What the contexts of all three pipelines share. */
+/** The common part of the contexts of all three pipelines. */
 
 import type { Cio } from '../cio.ts'
 import type { Lifecycle } from './lifecycle.ts'
@@ -44,7 +44,7 @@ export type ContextKind = 'server' | 'connection' | 'client'
 /** The lifecycle of the run, for the core. */
 export let lifeOf: <Life extends Lifecycle>(ctx: Context<Life>) => Life
 
-/** What the contexts of all three pipelines have. */
+/** The members of the contexts of all three pipelines. */
 export abstract class Context<Life extends Lifecycle = Lifecycle> {
   static {
     showAs(this.prototype, (ctx) => ctx.summary)

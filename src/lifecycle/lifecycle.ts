@@ -27,7 +27,7 @@ export const unwindTimeout = 1_000
 /** Milliseconds at a deadline to flush what was written; less than the middleware get. */
 const flushPatience = unwindTimeout / 2
 
-/** What the three kinds of runs have in common. Each kind adds how it ends its resources. */
+/** The common part of the three kinds of runs. Each kind adds how it ends its resources. */
 export abstract class Lifecycle {
   phase: Phase = 'starting'
   /** Whether the run has ever reached the end of its pipeline. */
@@ -40,7 +40,7 @@ export abstract class Lifecycle {
   forced = 0
   /** Whether this side destroyed it before it ended otherwise. */
   wasDestroyed = false
-  /** What it was destroyed with. */
+  /** The error that destroyed it. */
   destroyedWith: Error | undefined
 
   /** Called when the run reaches the end of its pipeline. */

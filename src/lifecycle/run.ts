@@ -1,4 +1,4 @@
-/** What `listen()` and `connect()` have in common: a run whose caller awaits its start. */
+/** The common part of `listen()` and `connect()`: a run whose caller awaits its start. */
 
 import { reportError } from './app-events.ts'
 import { type Context, lifeOf } from './context.ts'

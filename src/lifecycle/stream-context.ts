@@ -1,4 +1,4 @@
-/** What the contexts of connections and clients share: both have a stream. */
+/** The common part of the contexts of connections and clients: both have a stream. */
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'

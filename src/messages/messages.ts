@@ -69,7 +69,7 @@ type Validation<Output> =
   | { readonly value: Output; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string }[] }
 
-/** What a codec adds to the context. */
+/** The members that a codec adds to the context. */
 export interface MessagesContext<In, Out = In> {
   messages: Messages<In, Out>
 }

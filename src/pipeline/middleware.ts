@@ -45,14 +45,14 @@ export interface Hints {
    */
   readonly repeats?: boolean
   /**
-   * What it requires: `'peer'` is an identity in `ctx.peer`. If nothing in the run can provide one,
+   * Its requirements: `'peer'` is an identity in `ctx.peer`. If nothing in the run can provide one,
    * `listen()` and `connect()` fail and say what to add.
    *
    * @default nothing
    */
   readonly needs?: 'peer'
   /**
-   * What it can provide to the inner middleware: `'peer'` is an identity in `ctx.peer`. A
+   * The things it can provide to the inner middleware: `'peer'` is an identity in `ctx.peer`. A
    * middleware provides one if it upgrades the stream to TLS, or hands the connection to another
    * app.
    *

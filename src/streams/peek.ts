@@ -3,7 +3,7 @@
 import type { Duplex, Readable } from 'node:stream'
 import { GrowingBuffer } from '../growing-buffer.ts'
 
-/** What bounds a {@link Peek}. */
+/** The bounds of a {@link Peek}. */
 export interface PeekOptions {
   /** Maximum number of bytes to look at. */
   readonly maxSize: number

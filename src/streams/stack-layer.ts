@@ -4,7 +4,7 @@ import { Duplex, PassThrough, Writable, pipeline } from 'node:stream'
 import zlib from 'node:zlib'
 import { CioError } from '../errors.ts'
 
-/** What a {@link StackLayer} is made of. */
+/** Options of a {@link StackLayer}. */
 export interface StackLayerOptions {
   /**
    * The transforms for received bytes, in this order.
@@ -43,9 +43,9 @@ type Done = (error?: Error | null) => void
  * The Duplex on top of another one.
  *
  * It passes on the end of each direction separately, and backpressure, however far input expands.
- * It ends the stream beneath, and is destroyed together with it. What a decoder throws is
- * `ERR_CIO_DECODE` (remote), what an encoder throws is `ERR_CIO_ENCODE` (local). Input that decodes
- * to more than `maxRatio` allows is `ERR_CIO_DECODE_RATIO` (remote).
+ * It ends the stream beneath, and is destroyed together with it. An error of a decoder becomes
+ * `ERR_CIO_DECODE` (remote), one of an encoder `ERR_CIO_ENCODE` (local). Input that decodes to more
+ * than `maxRatio` allows is `ERR_CIO_DECODE_RATIO` (remote).
  */
 export class StackLayer extends Duplex {
   readonly #beneath: Duplex

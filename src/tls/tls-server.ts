@@ -105,7 +105,7 @@ interface Settings {
   readonly secureOptions: number
 }
 
-/** What Cio decides about a context, whatever the options say. */
+/** The settings of a secure context that Cio overrides. */
 function settingsOf(options: ListenOptions): Settings {
   const noTickets = namesDiffer(options) ? constants.SSL_OP_NO_TICKET : 0
   return {

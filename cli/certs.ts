@@ -76,7 +76,7 @@ async function mkcert(): Promise<Mkcert> {
   throw new Error('it needs the package mkcert: npm install --save-dev mkcert')
 }
 
-/** One that is there, as in the folder of a project, is somebody's own. */
+/** An existing `.gitignore` belongs to the project. */
 async function keepFromGit(file: string): Promise<void> {
   const everything = '*\n'
   if (!existsSync(file)) return writeFile(file, everything)

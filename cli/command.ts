@@ -1,4 +1,4 @@
-/** A command: its options are declared once, and parsed, checked and explained from there. */
+/** A command. Its options are declared once; parsing, checks and help follow from that. */
 
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { paint } from './terminal.ts'
@@ -8,14 +8,14 @@ export interface Option {
   readonly type: 'boolean' | 'string'
   readonly multiple?: boolean
   readonly short?: string
-  /** What its value is called in the help: `file`. */
+  /** The name of its value in the help: `file`. */
   readonly value?: string
   readonly says: string
 }
 
 type Options = Readonly<Record<string, Option>>
 
-/** What was given of the options. */
+/** The parsed options. */
 export type Values<Declared extends Options> = {
   readonly [Name in keyof Declared]?: Declared[Name] extends { type: 'boolean' }
     ? boolean
@@ -24,11 +24,11 @@ export type Values<Declared extends Options> = {
       : string
 }
 
-/** What `defineCommand` takes. */
+/** The definition of a command. */
 export interface Definition<Declared extends Options> {
   readonly name: string
   readonly says: string
-  /** What follows the name: `<host:port>`. */
+  /** The arguments after the name: `<host:port>`. */
   readonly usage: string
   readonly prose?: string
   readonly options: Declared
@@ -45,14 +45,14 @@ export interface Command {
   readonly run: (args: readonly string[]) => Promise<number>
 }
 
-/** The command line is wrong: exit code 2, and where to read on. */
+/** The command line is invalid: exit code 2, and a pointer to the help. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
 const helpOption: Option = { type: 'boolean', short: 'h', says: 'says this' }
 
-/** Makes a command that parses its arguments, and has `--help`. */
+/** Makes a command that parses its arguments and supports `--help`. */
 export function defineCommand<const Declared extends Options>(
   definition: Definition<Declared>,
 ): Command {
@@ -73,14 +73,14 @@ export function defineCommand<const Declared extends Options>(
   }
 }
 
-/** A count or a duration of the command line. */
+/** Parses a count or a duration. */
 export function numberOf(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   if (/^\d+$/.test(text)) return Number(text)
   throw new UsageError(`--${option} takes a whole number, not ${JSON.stringify(text)}`)
 }
 
-/** The one of the known words that is meant by an unknown one, as far as one can tell. */
+/** The known word that an unknown word probably means. */
 export function meant(word: string, known: readonly string[]): string {
   const near = known
     .map((one) => ({ one, distance: distance(word, one) }))
@@ -92,7 +92,7 @@ function parse(
   args: readonly string[],
   options: Options,
 ): { positionals: string[]; values: Record<string, unknown> } {
-  // What Node's parser does not know it would refuse.
+  // Node's parser would refuse unknown options with an error of its own.
   const config = Object.fromEntries(
     Object.entries(options).map(([name, { type, multiple = false, short }]) => {
       return [name, { type, multiple, ...(short !== undefined && { short }) }]
@@ -143,7 +143,7 @@ export function table(rows: readonly (readonly [string, string])[]): string[] {
   return rows.map(([first, second]) => `  ${first.padEnd(width)}  ${second}`)
 }
 
-/** Letters to add, leave out or replace. */
+/** The edit distance: letters to add, remove or replace. */
 function distance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, at) => at)
   for (const [line, letter] of from.split('').entries()) {

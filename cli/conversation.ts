@@ -1,4 +1,4 @@
-/** Standard input to a connection, and the connection to standard output. */
+/** Pipes standard input to a connection, and the connection to standard output. */
 
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -10,12 +10,12 @@ import { note } from './terminal.ts'
 
 /** How a conversation ends. */
 export interface Ending {
-  /** Milliseconds without a byte, after the end of the input, until it is given up. */
+  /** Milliseconds without a byte, after the end of the input, until it gives up. */
   readonly wait: number | undefined
 }
 
 /**
- * Sends the input, ends this side at its end, and shows what comes until the other side ends.
+ * Sends the input, ends this side after it, and prints the output until the other side ends.
  *
  * @throws `UsageError`: a line of the input does not have the format
  */
@@ -42,7 +42,7 @@ export async function converse(
     }
   })()
   try {
-    // Who has heard the end has nobody left to talk to.
+    // After the end of the other side there is nothing left to send to.
     await Promise.race([receiving, sending.then(() => receiving)])
   } finally {
     clearTimeout(timer)

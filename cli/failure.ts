@@ -1,4 +1,4 @@
-/** Tells of an error: what happened, and what to do about it. */
+/** Prints errors: what happened, and what to do about it. */
 
 import { UsageError } from './command.ts'
 import { escapeControls, paint } from './terminal.ts'

@@ -1,24 +1,24 @@
-/** What is between the terminal, or the pipes, and the connection. */
+/** The formats between the terminal or the pipes, and the connection. */
 
 import type { Middleware, MessagesContext, StreamContext } from '../src/index.ts'
 import { json, lines } from '../src/index.ts'
 import { UsageError } from './command.ts'
 import { escapeControls, paint } from './terminal.ts'
 
-/** How input becomes what is sent, and what is received becomes output. */
+/** Converts input to sent data, and received data to output. */
 export interface Format {
-  /** What makes messages of the stream; without it, its chunks are the messages. */
+  /** The codec of the stream; without it, chunks are the messages. */
   readonly codec?: () => Middleware<StreamContext, MessagesContext<unknown>>
-  /** Whether it takes the input line by line, or in whatever pieces it comes. */
+  /** Whether it reads the input line by line, or in chunks. */
   readonly byLine: boolean
-  /** Undefined for what says nothing, such as a blank line between values. */
+  /** Undefined for empty input, such as a blank line between values. */
   readonly toSend: (piece: string | Buffer) => unknown
   readonly toShow: (message: unknown) => string | Buffer
 }
 
 const rowLength = 16
 
-/** By the name that `--format` takes. */
+/** The formats by their names for `--format`. */
 export const formats: Readonly<Record<string, Format>> = {
   raw: {
     byLine: false,
@@ -44,7 +44,7 @@ export const formats: Readonly<Record<string, Format>> = {
   },
 }
 
-/** The format of a name. */
+/** Finds a format by its name. */
 export function formatOf(name = 'raw'): Format {
   const format = Object.hasOwn(formats, name) ? formats[name] : undefined
   if (format) return format
@@ -60,7 +60,7 @@ function parseJson(line: string): unknown {
   }
 }
 
-/** Over several lines for who looks, on one for a program. */
+/** Indented on a terminal, on one line for a program. */
 function showJson(value: unknown): string {
   const text = JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0)
   return text.split('\n').map(escapeControls).join('\n')
@@ -74,7 +74,9 @@ function parseHex(line: string): Buffer {
   return Buffer.from(digits, 'hex')
 }
 
-/** Rows of digits, which `--format hex` reads again; on a terminal with their characters. */
+/**
+ * Rows of hexadecimal digits, which `--format hex` can read; on a terminal with their characters.
+ */
 function dump(chunk: Buffer): string {
   const rows: string[] = []
   for (let at = 0; at < chunk.length; at += rowLength) {

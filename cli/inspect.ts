@@ -39,7 +39,7 @@ interface Inspectable {
 async function importQuietly(file: string): Promise<Record<string, unknown>> {
   if (/^\.[cm]?tsx?$/.test(extname(file))) await readTypeScript(file)
   listenNowhere()
-  // What it prints is not what was asked for.
+  // Output of the app itself must not mix with the result.
   const { log, info } = console
   console.log = console.info = console.error
   let timer: NodeJS.Timeout | undefined
@@ -69,7 +69,7 @@ async function readTypeScript(file: string): Promise<void> {
   }
 }
 
-/** An app that is only looked at must not get in the way of one that runs. */
+/** An inspected app must not disturb one that runs. */
 function listenNowhere(): void {
   const listen = Reflect.get(Server.prototype, 'listen') as (...given: unknown[]) => Server
   Server.prototype.listen = function (this: Server, ...given: unknown[]) {
@@ -91,7 +91,7 @@ function appOf(module: Record<string, unknown>, file: string, name?: string): In
   throw new Error(`${file} exports no Cio: ${what}${instead || '; export the app'}`)
 }
 
-/** By what it can do: the file may have another copy of Cio. */
+/** Detected by its methods: the file may use another copy of Cio. */
 function isInspectable(one: unknown): one is Inspectable {
   return typeof (one as Partial<Inspectable> | null | undefined)?.inspect === 'function'
 }

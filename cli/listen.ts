@@ -82,7 +82,7 @@ const echoes: Middleware<ConnectionContext> = async function echoes(ctx, next) {
   note(`${who} has left`)
 }
 
-/** The first one stays, and nobody comes after it. */
+/** Only the first client is accepted. */
 function oneAtATime(done: () => void): Middleware<ConnectionContext> {
   let taken = false
   return async function oneAtATime(ctx, next) {

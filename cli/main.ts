@@ -53,7 +53,7 @@ function say(text: string): number {
   return exitCodes.fine
 }
 
-// Who reads no more, such as `head`, is no reason to complain.
+// A closed output pipe, as with `head`, is not an error.
 process.stdout.on('error', () => process.exit(exitCodes.fine))
 const code = await main(process.argv.slice(2))
 // Standard input may still be open.

@@ -1,4 +1,4 @@
-/** What depends on whether somebody looks: colours and progress. */
+/** Output that depends on a terminal: colours and progress. */
 
 import type { WriteStream } from 'node:tty'
 
@@ -15,7 +15,7 @@ export function paint(style: keyof typeof styles, text: string, output: Output):
   return `\u001B[${on}m${text}\u001B[${off}m`
 }
 
-/** Says on stderr what takes more than a second: once, or counting the seconds on a terminal. */
+/** Prints on stderr what takes more than a second: once, or with a counter on a terminal. */
 export async function progress<Result>(what: string, work: Promise<Result>): Promise<Result> {
   const { stderr } = process
   let seconds = 0
@@ -34,12 +34,12 @@ export async function progress<Result>(what: string, work: Promise<Result>): Pro
   }
 }
 
-/** Says something about the conversation, beside it. */
+/** Prints a note about the conversation on stderr. */
 export function note(text: string): void {
   process.stderr.write(`${paint('dim', text, process.stderr)}\n`)
 }
 
-// Control characters drive terminals; a tab is welcome.
+// Control characters drive terminals; a tab is harmless.
 const controls = /(?!\t)\p{Cc}/gu
 
 /** Makes control characters visible, so that what a peer sends cannot drive the terminal. */

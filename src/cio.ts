@@ -45,24 +45,24 @@ declare module './lifecycle/app.ts' {
 export interface HandleOptions {
   /**
    * The socket beneath the stream, if there is one: `ctx.socket` and `ctx.peer` come from it. It
-   * stays its owner's: what ends the connection destroys the stream, and not the socket.
+   * still belongs to the caller: the end of the connection destroys the stream, not the socket.
    */
   readonly socket?: Socket
   /**
-   * Milliseconds that it may be silent once the other side has ended; as `listen()` has it.
+   * Milliseconds that a half-open connection may be silent; as for `listen()`.
    *
    * @default 10_000
    */
   readonly halfOpenTimeout?: number
   /**
-   * What is put on the context before its pipeline begins.
+   * Members to add to the context before the pipeline begins.
    *
    * @default nothing
    */
   readonly extend?: object
   /**
-   * Milliseconds for what was written to reach the peer once the pipeline has returned. `Infinity`
-   * waits for ever.
+   * Milliseconds to flush what was written, after the pipeline has returned. `Infinity` waits for
+   * ever.
    *
    * @default 30_000
    */
@@ -72,9 +72,9 @@ export interface HandleOptions {
 /**
  * An application: three pipelines of middleware, for servers, their connections, and clients.
  *
- * `Connection`, `Client` and `Server` are what middleware have added to the three contexts; each
- * `use…` returns the app with its own added. Given by hand, they type an app that is not chained:
- * `new Cio<{ user: User }>()`.
+ * `Connection`, `Client` and `Server` are the members that middleware have added to the three
+ * contexts; each `use…` returns the app with more of them. Set them by hand for an app without
+ * chained calls: `new Cio<{ user: User }>()`.
  *
  * @example
  * import { Cio } from 'cio'
@@ -108,7 +108,7 @@ export class Cio<
   readonly #streams = new Set<ConnectionContext | ClientContext>()
 
   static {
-    // Only at run time: the types have the three methods alone.
+    // Only at run time: the types have only the three methods.
     Object.defineProperty(this.prototype, 'use', {
       value() {
         throw new CioError(
@@ -133,8 +133,9 @@ export class Cio<
   }
 
   /**
-   * Adds to what runs once for each `listen()`, before it listens unless hinted otherwise.
-   * `await next()` returns when the server has closed and its last connection has ended.
+   * Registers a server middleware. It runs once for each `listen()`, before the server listens
+   * unless hints say otherwise. `await next()` returns when the server has closed and its last
+   * connection has ended.
    */
   useServer<Adds extends object = {}>(
     middleware: Middleware<ServerContext & Server, Adds> | string,
@@ -146,8 +147,9 @@ export class Cio<
   }
 
   /**
-   * Adds to what runs once for each accepted connection, after the TLS handshake unless hinted
-   * otherwise. `await next()` returns when everything inside is done with the connection.
+   * Registers a connection middleware. It runs once for each accepted connection, after the TLS
+   * handshake unless hints say otherwise. `await next()` returns when the inner middleware are done
+   * with the connection.
    */
   useConnection<Adds extends object = {}>(
     middleware: Middleware<ConnectionContext & Connection, Adds> | string,
@@ -159,8 +161,9 @@ export class Cio<
   }
 
   /**
-   * Adds to what runs once for each `connect()`, after the connection and the TLS handshake unless
-   * hinted otherwise. `await next()` returns when the connection is over.
+   * Registers a client middleware. It runs once for each `connect()`, after the connection and the
+   * TLS handshake unless hints say otherwise. `await next()` returns when the connection has
+   * closed.
    */
   useClient<Adds extends object = {}>(
     middleware: Middleware<ClientContext & Client, Adds> | string,
@@ -172,13 +175,13 @@ export class Cio<
   }
 
   /**
-   * Runs the server pipeline and resolves when it listens. May be called several times.
+   * Runs the server pipeline and resolves when the server listens. May be called several times.
    *
-   * @param target A port, the path of a Unix socket, or options; by default a port that is free.
+   * @param target A port, the path of a Unix socket, or options; by default a free port.
    * @param options More options, for a port or a path.
-   * @param more Nothing: a callback, as Node takes it, is refused.
-   * @throws `ERR_CIO_OPTION`: an option that neither Cio nor this Node knows, or one out of its range;
-   *   what a middleware threw, or Node's error of listening, before it listened
+   * @param more Nothing: a callback, as in Node, is refused.
+   * @throws `ERR_CIO_OPTION`: an option is unknown to Cio and this Node, or out of its range; also
+   *   the error of a middleware, or Node's error of listening
    */
   async listen(
     target: number | string | ListenOptions = {},
@@ -194,15 +197,15 @@ export class Cio<
   }
 
   /**
-   * Runs the client pipeline and resolves when it is connected.
+   * Runs the client pipeline and resolves when the client is connected.
    *
-   * @param target A port of this host, the path of a Unix socket, options, or several targets that
-   *   are tried in turn.
+   * @param target A port of this host, the path of a Unix socket, options, or several targets,
+   *   tried in turn.
    * @param options More options, for a port, a path or several targets.
-   * @param more Nothing: a callback, as Node takes it, is refused.
-   * @throws `ERR_CIO_OPTION`: an option that neither Cio nor this Node knows, or one out of its range;
-   *   what a middleware threw, or Node's error of connecting, before it was connected;
-   *   `ERR_CIO_CONNECT` where none of several targets was
+   * @param more Nothing: a callback, as in Node, is refused.
+   * @throws `ERR_CIO_OPTION`: an option is unknown to Cio and this Node, or out of its range; also
+   *   the error of a middleware, Node's error of connecting, or `ERR_CIO_CONNECT` if all of several
+   *   targets failed
    */
   connect(
     target: number | string | ConnectOptions | readonly ConnectTarget[],
@@ -222,16 +225,16 @@ export class Cio<
       return ctx as ClientContext & Client
     }
     return unawaited(ctx, connect(), (error) => {
-      // A refused identity has been reported by `reject`.
+      // `reject` has reported a refused identity already.
       if (!isCioError(error, 'ERR_CIO_REJECTED')) reportError(this, error, ctx)
     })
   }
 
   /**
    * Runs the connection pipeline over a Duplex, and returns its context; `ctx.closed` fulfils when
-   * it is over. A stream in object mode may read as `Uint8Array`.
+   * the connection has closed. A stream in object mode may read as `Uint8Array`.
    *
-   * @throws `ERR_CIO_OPTION`: it is no Duplex, or has an encoding
+   * @throws `ERR_CIO_OPTION`: not a Duplex, or an encoding is set
    */
   handle(stream: Duplex, options: HandleOptions = {}): ConnectionContext & Connection {
     checkOptionNames('handle', options, ['socket', 'extend', 'flushTimeout', 'halfOpenTimeout'])
@@ -251,8 +254,8 @@ export class Cio<
   }
 
   /**
-   * The final order of all three pipelines, and why each entry stands where it does. `String()` of
-   * it is a table.
+   * The final order of all three pipelines, and the reason for each place. `String()` of it is a
+   * table.
    *
    * @throws `ERR_CIO_ORDER_CYCLE`
    */
@@ -261,7 +264,7 @@ export class Cio<
     return new Inspection(server, connection, client)
   }
 
-  /** Closes all that is open: servers, clients, and what was given to `handle()`. */
+  /** Closes all servers, clients, and streams passed to `handle()`. */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
     const open = [...this.#servers, ...this.#streams]
     const results = await Promise.all(open.map((ctx) => ctx.close(options)))

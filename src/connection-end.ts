@@ -1,32 +1,32 @@
-/** Why a connection ended: one reason from a closed set, set where it is known. */
+/** Why a connection ended: one reason from a closed set. */
 
 import { CioError, isCioError } from './errors.ts'
 
-/** The reasons, in groups: ordinary, refused here, a bound of ours, the other side, this side. */
+/** The reasons, in groups: regular, refused, a local limit, the other side, this side. */
 export const endReasons = [
   /** The client or server at the other side ended, and all middleware returned. */
   'remote_ended',
   /** The middleware returned before the other side ended. */
   'served',
-  /** It finished because it was asked to: `close()`, or a server that drains. */
+  /** It finished on request: `close()`, or a draining server. */
   'drained',
   /** The other side left without a byte, as health checks and port scanners do. */
   'nothing_said',
 
-  /** A bound of `limit` was reached. */
+  /** A limit of `limit` was reached. */
   'over_limit',
-  /** A list does not admit the peer. */
+  /** A list rejected the peer. */
   'not_admitted',
   /** The certificate of the peer is missing, or was not verified. */
   'untrusted',
   /** The certificate of the peer expired while it was connected. */
   'expired',
-  /** `route` has no target for it. */
+  /** `route` has no target for the connection. */
   'no_route',
 
   /** The TLS handshake took too long. */
   'handshake_timeout',
-  /** Nothing passed for too long. */
+  /** No byte passed for too long. */
   'idle',
   /** The other side did not read what was written. */
   'not_reading',
@@ -43,10 +43,10 @@ export const endReasons = [
   'bad_header',
   /** The other side sent what the protocol does not allow. */
   'bad_data',
-  /** Any other error whose fault is the other side's. */
+  /** Any other error with fault `remote`. */
   'remote_fault',
 
-  /** A server behind this one failed. */
+  /** An upstream server failed. */
   'upstream',
   /** The application failed. */
   'local_fault',
@@ -57,11 +57,11 @@ export const endReasons = [
 /** Why a connection ended. */
 export type EndReason = (typeof endReasons)[number]
 
-/** Why a connection was refused: facts for a program, where the message is for readers. */
+/** Why a connection was refused, in a form for programs; the message is for readers. */
 export interface Refusal {
-  /** The middleware that decided. */
+  /** The middleware that refused it. */
   readonly step: string
-  /** The rule or the bound that decided. */
+  /** The rule or the limit that refused it. */
   readonly why:
     | 'no_tls'
     | 'no_certificate'
@@ -80,7 +80,7 @@ export interface Refusal {
     | 'ratePerAddress'
     | 'handshakes'
     | 'no_route'
-  /** The verified name; or what a certificate that was not verified claims. Null without either. */
+  /** The verified name, or the claimed name of an unverified certificate. Null without either. */
   readonly peer?: { readonly name: string | null; readonly verified: boolean }
   /** The verdict of OpenSSL, such as `CERT_HAS_EXPIRED`. */
   readonly verdict?: string
@@ -91,11 +91,11 @@ export interface ConnectionEnd {
   readonly reason: EndReason
   /** Which side ended it. */
   readonly by: 'remote' | 'local'
-  /** A word of a middleware's own beside the reason, such as `quota`. */
+  /** A further word from a middleware, such as `quota`. */
   readonly why: string | undefined
-  /** The innermost middleware that was entered when it ended. */
+  /** The innermost middleware entered at the end. */
   readonly step: string
-  /** The code of the error, of Cio or of Node; undefined where nothing went wrong. */
+  /** The code of the error, of Cio or of Node; undefined without an error. */
   readonly code: string | undefined
   readonly error: Error | undefined
   readonly refusal: Refusal | undefined
@@ -111,13 +111,13 @@ const ofRemote: ReadonlySet<EndReason> = new Set<EndReason>([
   'remote_fault',
 ])
 
-/** Reasons that no event reports but `close`: they are everyday life at an open port. */
+/** Reasons that only `close` reports, since they are normal at an open port. */
 export const quietReasons: ReadonlySet<EndReason> = new Set<EndReason>([
   'remote_ended',
   'nothing_said',
 ])
 
-/** The reason for each code that has one whatever its fault; all others follow their fault. */
+/** The reason for each code that has one; all others follow their fault. */
 const reasons: Readonly<Record<string, EndReason>> = {
   ERR_CIO_DECODE: 'bad_data',
   ERR_CIO_DRAIN_TIMEOUT: 'forced',
@@ -155,7 +155,7 @@ const reasons: Readonly<Record<string, EndReason>> = {
   ERR_CIO_WRITE_TIMEOUT: 'not_reading',
 }
 
-/** The reason that an error of Cio stands for. */
+/** The reason that belongs to an error of Cio. */
 export function reasonOf({ code, fault, end }: CioError): EndReason {
   return end ?? reasons[code] ?? (fault === 'local' ? 'local_fault' : 'remote_fault')
 }
@@ -183,7 +183,7 @@ function codeOf(error: Error): string | undefined {
   return code === undefined ? undefined : String(code)
 }
 
-/** The error of a stream whose other side has ended, and over which nothing was written since. */
+/** The error of a half-open stream over which nothing was written for too long. */
 export function halfOpenError({ remote }: { readonly remote: string }, timeout: number): CioError {
   const message = `${remote} ended its side, and nothing was written for ${timeout} ms after that; for answers that take longer raise \`halfOpenTimeout\``
   return new CioError('ERR_CIO_HALF_OPEN', message, { fault: 'remote' })

@@ -1,8 +1,8 @@
 /**
- * Deadlines on one wheel: many that are set and called off for one that passes.
+ * A timer wheel for deadlines, since most are cancelled and few expire.
  *
- * Deadlines of one duration pass in the order in which they were set. So they are a list, and one
- * timer serves it. A deadline is late by at most a sixteenth of its duration, and never early.
+ * Deadlines of one duration expire in the order in which they were set. So they form a list, which
+ * one timer serves. A deadline is late by at most a sixteenth of its duration, and never early.
  */
 
 import { maxTimerDelay } from './options.ts'
@@ -15,7 +15,7 @@ export class Deadline {
   readonly at: number
   readonly expire: () => void
   #list: List | undefined
-  /** Its neighbours in the list. For the list alone. */
+  /** Its neighbours in the list. Private to the list. */
   before: Deadline | undefined
   after: Deadline | undefined
 
@@ -25,7 +25,7 @@ export class Deadline {
     this.expire = expire
   }
 
-  /** Calls it off. May be called again, and after it has passed. */
+  /** Cancels it. May be called again, and after it has expired. */
   stop(): void {
     this.#list?.remove(this)
     this.#list = undefined
@@ -77,7 +77,7 @@ class List {
         due.expire()
       }
     } finally {
-      // Also where one has thrown: the others must not wait for ever.
+      // Also if one has thrown: the others must not wait for ever.
       if (this.#first) this.#arm(Math.max(this.#first.at - now, this.#duration * leeway))
     }
   }
@@ -86,8 +86,8 @@ class List {
 const lists = new Map<number, List>()
 
 /**
- * Calls a function once so many milliseconds have passed, unless it is called off before.
- * `Infinity` sets no deadline.
+ * Calls a function after so many milliseconds, unless it is cancelled before. `Infinity` sets no
+ * deadline.
  */
 export function startDeadline(duration: number, expire: () => void): Deadline | undefined {
   if (duration === Infinity) return undefined

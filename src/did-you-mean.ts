@@ -1,6 +1,6 @@
-/** The slip of the pen: one letter too many, too few or wrong, or two that changed places. */
+/** Finds typos: one letter too many, too few or wrong, or two letters swapped. */
 
-/** The name that is one edit away from another, in any case, if there is one. */
+/** The known name that is one edit away, ignoring case, if there is one. */
 export function nearest(name: string, names: Iterable<string>): string | undefined {
   const written = name.toLowerCase()
   for (const other of names) {

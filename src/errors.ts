@@ -1,41 +1,46 @@
 /**
- * One error class with many codes. `code` is the contract, the message is for the
- * reader, and `fault` decides which event tells of it.
+ * One error class with many codes. `code` is the contract, the message is for the reader, and
+ * `fault` decides which event reports it.
  */
 
 import type { EndReason, Refusal } from './connection-end.ts'
 
-/** Who caused an error: decides whether `error` tells of it, or `reject` and `remoteError`. */
+/**
+ * The side that caused an error: `error` reports `local`, and `reject` or `remoteError` report
+ * `remote`.
+ */
 export type Fault = 'remote' | 'local'
 
 /** Options of {@link CioError}. */
 export interface CioErrorOptions {
   /**
-   * Who caused it: `peer` ends that connection and is told by `reject` or `remoteError`; `app` is
-   * told by `error`.
+   * The side that caused it. `remote` ends that connection and is reported by `reject` or
+   * `remoteError`; `local` is reported by `error`.
    *
    * @default 'local'
    */
   readonly fault?: Fault
-  /** What caused it, usually an error of Node's. */
+  /** The cause, usually an error of Node. */
   readonly cause?: unknown
   /**
-   * The reason that `close` carries where this error ends a connection.
+   * The reason that `close` reports if this error ends a connection.
    *
-   * @default what the code stands for, or else the fault
+   * @default the reason of the code, or else of the fault
    */
   readonly end?: EndReason
-  /** A word beside the reason. One of few: it may become a label of a metric. */
+  /**
+   * A further word beside the reason. Use few different ones, since it may be a label of a metric.
+   */
   readonly why?: string
-  /** Why a connection was refused, as facts. */
+  /** Why a connection was refused, in a form for programs. */
   readonly refusal?: Refusal
 }
 
 /**
  * An error of Cio or of a middleware.
  *
- * Match on `code`, never on the message, which may change in any release. A middleware of one's
- * own throws the same class with a code of its own.
+ * Match on `code`, never on the message, which may change in any release. Your own middleware
+ * throws the same class with its own code.
  *
  * @example
  * import { CioError } from 'cio'
@@ -47,11 +52,11 @@ export class CioError<Code extends string = string> extends Error {
   override readonly name = 'CioError'
   readonly code: Code
   readonly fault: Fault
-  /** The reason, if one was given, that `close` carries where this error ends a connection. */
+  /** The reason, if given, that `close` reports if this error ends a connection. */
   declare readonly end?: EndReason
-  /** A word beside the reason, if one was given. */
+  /** A further word beside the reason, if given. */
   declare readonly why?: string
-  /** Why a connection was refused, if that is known. */
+  /** Why a connection was refused, if known. */
   declare readonly refusal?: Refusal
 
   constructor(code: Code, message: string, options: CioErrorOptions = {}) {
@@ -66,7 +71,7 @@ export class CioError<Code extends string = string> extends Error {
   }
 }
 
-/** Narrows to a {@link CioError}, of one `code` if given, whichever copy of Cio made it. */
+/** Narrows to a {@link CioError}, with the given `code` if any, from any copy of Cio. */
 export function isCioError<Code extends string>(
   error: unknown,
   code?: Code,
@@ -83,8 +88,8 @@ export function isCioError<Code extends string>(
 }
 
 /**
- * Makes an `Error` of whatever was thrown. An error passes as it is, if it can be read: a getter or
- * a Proxy may throw itself.
+ * Makes an `Error` from any thrown value. An error is returned unchanged if it can be read: a
+ * getter or a Proxy may throw.
  */
 export function asError(thrown: unknown): Error {
   if (isReadableError(thrown)) return thrown
@@ -107,7 +112,9 @@ function isReadableError(thrown: unknown): thrown is Error {
   }
 }
 
-/** Names a value and its type for an option's error. Never used on keys or passphrases. */
+/**
+ * Describes a value and its type for the error of an option. Never used for keys or passphrases.
+ */
 export function describe(value: unknown): string {
   try {
     return describeReadable(value)
@@ -125,19 +132,20 @@ function describeReadable(value: unknown): string {
   return `${(value as number | symbol).toString()} (${typeof value})`
 }
 
-// All that JSON leaves as it is and that does not print, or prints as something else: controls drive
-// terminals, formats and tags reorder or hide text, other spaces look like one. Unassigned ones too.
+// Characters that JSON does not escape and that do not print, or look like others. Control
+// characters drive terminals, format characters and tags reorder or hide text, other spaces look
+// like a space. Unassigned ones too.
 const unprintable = /(?! )[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
 const quotedLength = 64
 const deepestCause = 8
 
-/** Cuts and escapes what a peer sent, so that it can stand in a message or a log line. */
+/** Cuts and escapes text from a peer, for use in a message or a log line. */
 export function quote(text: string): string {
   const cut = text.length > quotedLength ? `${text.slice(0, quotedLength)}…` : text
   return printable(JSON.stringify(cut))
 }
 
-/** A text with all that does not print written as JSON would. */
+/** A text with non-printing characters escaped as in JSON. */
 function printable(text: string): string {
   return text.replace(unprintable, (character) =>
     Array.from(
@@ -148,8 +156,8 @@ function printable(text: string): string {
 }
 
 /**
- * The same cause, with what it says escaped: a parser quotes its input, and Node the names of a
- * certificate. An error is printed with its causes.
+ * The same cause, with its message escaped: parsers quote their input, and Node quotes the names of
+ * a certificate. An error is printed with its causes.
  */
 function printableCause(cause: unknown, depth = 0): unknown {
   try {
@@ -159,7 +167,7 @@ function printableCause(cause: unknown, depth = 0): unknown {
     const { errors } = cause as { readonly errors?: unknown }
     if (Array.isArray(errors)) for (const one of errors) printableCause(one, depth + 1)
   } catch {
-    // A getter that throws, or an error that cannot be changed: it stays as it is.
+    // If a getter throws or the error is frozen, it stays unchanged.
   }
   return cause
 }
@@ -179,7 +187,7 @@ function escapeTexts(error: Error & Record<string, unknown>): void {
       const text = printable(value)
       if (text !== value) error[name] = text
     } else if (name === 'cert') {
-      // A whole certificate, as Node found it: `ctx.peer` and the message have what is to be read.
+      // Node attaches the whole certificate; `ctx.peer` and the message have the readable part.
       Object.defineProperty(error, name, { enumerable: false })
     }
   }

@@ -1,12 +1,12 @@
-/** Checks of options, made when a middleware is made, so that a mistake shows at the start. */
+/** Checks options when a middleware is created, so that a mistake is found at the start. */
 
 import { nearest } from './did-you-mean.ts'
 import { CioError, describe } from './errors.ts'
 
-/** The longest delay that a timer of Node's keeps; above it, it fires after 1 ms. */
+/** The longest delay of a Node timer; above it, the timer fires after 1 ms. */
 export const maxTimerDelay: number = 2 ** 31 - 1
 
-/** Makes the error of an option: `owner` and `option` name it, `rule` says what was expected. */
+/** Makes the error of an option: `owner` and `option` name it, `rule` says what is expected. */
 export function optionError(owner: string, option: string, rule: string, value: unknown): CioError {
   if (isContext(value)) return notCalledError(owner)
   return new CioError(
@@ -30,7 +30,7 @@ export function checkDuration(owner: string, option: string, value: unknown): vo
 }
 
 /**
- * Checks a whole number that counts something; `Infinity` means no bound.
+ * Checks a whole number; `Infinity` means no bound.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -43,7 +43,7 @@ export function checkCount(owner: string, option: string, value: unknown, least 
 }
 
 /**
- * Checks a signal that aborts, where there is one.
+ * Checks an AbortSignal, if given.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -54,8 +54,7 @@ export function checkSignal(owner: string, value: unknown): void {
 }
 
 /**
- * Refuses options that nobody reads, so that a slip of the pen is not a setting that is silently
- * off.
+ * Refuses unknown options, so that a typo does not turn a setting off silently.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -73,7 +72,7 @@ export function checkOptionNames(owner: string, options: object, known: readonly
 }
 
 /**
- * Refuses a context in place of options.
+ * Refuses a context instead of options.
  *
  * @throws `ERR_CIO_NOT_CALLED`
  */
@@ -81,7 +80,7 @@ export function checkCalled(owner: string, options: unknown): void {
   if (isContext(options)) throw notCalledError(owner)
 }
 
-/** Whether options are a context: then a factory was registered without being called. */
+/** Whether options are a context: then the factory was registered without being called. */
 function isContext(options: unknown): boolean {
   return typeof options === 'object' && options !== null && 'step' in options && 'app' in options
 }

@@ -1,4 +1,4 @@
-/** `cio/testing`: what helps to test applications and middleware. Needs no test runner. */
+/** `cio/testing`: tools to test applications and middleware, with any test runner. */
 
 export { duplexPair, type DuplexEnd } from './testing/duplex-pair.ts'
 export { fragment, type FragmentOptions } from './testing/fragment.ts'

@@ -498,6 +498,83 @@ function importsAbove(path: string, text: string): string[] {
   return importsOf(path, text).filter((to) => floorOf(to) > floorOf(path))
 }
 
+/** What users type into a search box, and the middleware whose summary has to contain it. */
+const searchTerms: Record<string, RegExp> = {
+  'allow-list': /mutual TLS|mTLS|allow list/i,
+  cbor: /CBOR/,
+  'certificate-expiry': /expire/i,
+  certs: /certificates/i,
+  codec: /codec/i,
+  'content-length': /Content-Length/,
+  'deny-list': /deny list|mutual TLS|mTLS/i,
+  drain: /graceful shutdown/i,
+  events: /events/i,
+  forward: /proxy|forward/i,
+  frames: /length-prefixed/i,
+  http: /HTTP/,
+  'http-connect': /HTTP proxy/,
+  json: /newline-delimited JSON|NDJSON/,
+  'json-stream': /JSON/,
+  layer: /gzip|compression/i,
+  limit: /rate limit|rate-limit/i,
+  lines: /lines/i,
+  msgpack: /MessagePack/,
+  multiplex: /multiplex/i,
+  'proxy-protocol': /PROXY protocol/,
+  reconnect: /exponential backoff/i,
+  relisten: /(?:port|address) (?:is )?in use|EADDRINUSE/i,
+  route: /SNI/,
+  rpc: /JSON-RPC/,
+  'send-proxy-protocol': /PROXY protocol/,
+  'session-tickets': /TLS session/i,
+  socks5: /SOCKS5/,
+  'start-tls': /STARTTLS/,
+  timeout: /timeout|time out/i,
+  transform: /transform/i,
+  websocket: /WebSocket/,
+}
+
+test('the summary of each middleware has the term that its users search for', (t) => {
+  t.deepEqual(Object.keys(searchTerms).toSorted(), middleware.toSorted())
+  const missing = houses.flatMap(({ file, name, source }) => {
+    const summary = summaryOf(docComment(source, `export function ${name}`))
+    return searchTerms[file]?.test(summary)
+      ? []
+      : [`${file}: ${searchTerms[file]} not in ${summary}`]
+  })
+  t.deepEqual(missing, [])
+})
+
+/** Words that plain prose does without: at most so many of them in 10,000 words. */
+const rareWords = {
+  'who, whom, whoever, nobody, somebody': {
+    pattern: /\b(?:who|whom|whoever|nobody|somebody)\b/gi,
+    bound: 3,
+  },
+  'tell, tells, told': { pattern: /\b(?:tell|tells|told)\b/gi, bound: 3 },
+}
+
+for (const [words, { pattern, bound }] of Object.entries(rareWords)) {
+  test(`the prose has at most ${bound} in 10,000 of ${words}`, async (t) => {
+    const all = await sentences()
+    const count = all.reduce((sum, { text }) => sum + wordsOf(text), 0)
+    const places = all
+      .map((sentence) => ({ ...sentence, times: sentence.text.match(pattern)?.length ?? 0 }))
+      .filter(({ times }) => times > 0)
+      .toSorted((one, other) => other.times - one.times)
+    const found = places.reduce((sum, { times }) => sum + times, 0)
+    const rate = (found / count) * 10_000
+    for (const { at, text } of rate > bound ? places.slice(0, 20) : []) t.log(`${at}  ${text}`)
+    t.true(rate <= bound, `${rate.toFixed(1)} in 10,000: ${found} in ${count} words`)
+  })
+}
+
+test('no sentence opens with Who, Whom, Whoever or Whose', async (t) => {
+  const open = (await sentences()).filter(({ text }) => /^(?:Who|Whom|Whoever|Whose)\b/.test(text))
+  for (const { at, text } of open.slice(0, 20)) t.log(`${at}  ${text}`)
+  t.is(open.length, 0)
+})
+
 /** All of src/ and middleware/, with the parts that a middleware keeps in a folder. */
 async function sources(): Promise<[path: string, text: string][]> {
   const found = await Promise.all(
@@ -534,6 +611,64 @@ function options(text: string): { name: string; comment: string }[] {
 function codeLines(text: string): number {
   const stripped = text.replace(/^\s*\/\*[^]*?\*\//gm, '').replace(/^\s*\/\/.*$/gm, '')
   return stripped.split('\n').filter((line) => line.trim() !== '').length
+}
+
+/** The sentences of the README, the documentation and the comments; code and headings are none. */
+async function sentences(): Promise<{ at: string; text: string }[]> {
+  const inFolders = ['docs', 'src', 'middleware', 'cli', 'packages'].map(async (folder) =>
+    (await readdir(root + folder, { recursive: true }))
+      .filter((name) => !/(?:^|\/)(?:node_modules|build|dist)\//.test(name))
+      .filter((name) => name.endsWith(folder === 'docs' ? '.md' : '.ts') || name.endsWith('.md'))
+      .map((name) => `${folder}/${name}`),
+  )
+  const files = ['README.md', ...(await Promise.all(inFolders)).flat()]
+  const found = await Promise.all(
+    files.map(async (file) => {
+      const prose = (file.endsWith('.md') ? proseOf : commentsOf)(await read(file))
+      // A sentence ends with its mark, a paragraph, or the cell of a table.
+      return [...prose.matchAll(/[^.!?|]+?(?:[.!?](?=\s|$)|\n\s*\n|\||$)/g)].map((match) => {
+        const line = prose.slice(0, match.index + match[0].search(/\S|$/)).split('\n').length
+        return { at: `${file}:${line}`, text: match[0].replace(/\s+/g, ' ').trim() }
+      })
+    }),
+  )
+  return found.flat().filter(({ text }) => wordsOf(text) > 0)
+}
+
+function wordsOf(text: string): number {
+  return text.split(' ').filter((word) => /\w/.test(word)).length
+}
+
+/** Spaces in place of a text, so that what follows keeps its line. */
+function blank(text: string): string {
+  return text.replace(/[^\n]/g, ' ')
+}
+
+/** The prose of a page in Markdown. */
+function proseOf(text: string): string {
+  return text
+    .replace(/^---\n[^]*?\n---\n/, blank)
+    .replace(/^(```|~~~)[^]*?^\1/gm, blank)
+    .replace(/<!--[^]*?-->/g, blank)
+    .replace(/`[^`\n]*`/g, blank)
+    .replace(/\]\([^)]*\)/g, blank)
+    .replace(/^#.*$/gm, blank)
+}
+
+/** The prose in the comments of a source. */
+function commentsOf(text: string): string {
+  let prose = ''
+  let end = 0
+  for (const { 0: comment, index } of text.matchAll(/\/\*[^]*?\*\/|(?<=^|[\s;{}(,])\/\/[^\n]*/gm)) {
+    prose += blank(text.slice(end, index))
+    prose += comment
+      .replace(/```[^]*?```/g, blank)
+      .replace(/@example[^]*$/, blank)
+      .replace(/`[^`\n]*`/g, blank)
+      .replace(/\/\*\*?|\*\/|^\s*\*|\/\//gm, blank)
+    end = index + comment.length
+  }
+  return prose + blank(text.slice(end))
 }
 
 function camelCase(file: string): string {

@@ -1,4 +1,6 @@
-/** Judging a peer by a rule, and turning it away: what the lists share. Fails closed. */
+/**
+ * Checks a peer against a rule and rejects it: what `allowList` and `denyList` share. Fails closed.
+ */
 
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
@@ -17,22 +19,21 @@ import type { StreamContext } from '../lifecycle/stream-context.ts'
 /** Options that `allowList` and `denyList` share. */
 export interface AccessListOptions extends EvictOptions {
   /**
-   * Lets everybody in, and tells by `wouldReject` whom it would have turned away: to try a list out
-   * before it bites.
+   * Dry run: admits every peer, and emits `wouldReject` for each peer that the list would reject.
    *
    * @default false
    */
   readonly dryRun?: boolean
   /**
-   * Says goodbye to who is turned away: writes to `ctx.stream`, which is ended and flushed when
-   * the function has returned. `peer` is null where there is no verified identity.
+   * Says goodbye to a rejected peer: writes to `ctx.stream`, which Cio ends and flushes when the
+   * function has returned. `peer` is null where there is no verified identity.
    *
-   * @default the connection just ends
+   * @default the connection ends without a goodbye
    */
   readonly reject?: (ctx: StreamContext, peer: Peer | null) => unknown
   /**
-   * Milliseconds for a predicate to decide, and again for a goodbye to be said and flushed.
-   * `Infinity` waits for ever.
+   * Milliseconds in which a predicate must decide, and again for the goodbye to be written and
+   * flushed. `Infinity` waits for ever.
    *
    * @default 10_000
    */
@@ -51,11 +52,11 @@ const defaultTimeout = 10_000
 /** The check of a list. */
 export interface AccessCheck {
   /**
-   * Throws `ERR_CIO_REJECTED` (remote) where the peer is not let in, once `reject` has said goodbye.
-   * With `dryRun` it tells, and does not throw.
+   * Throws `ERR_CIO_REJECTED` (remote) if the peer is rejected, after `reject` has said goodbye.
+   * With `dryRun` it emits `wouldReject` and does not throw.
    */
   (ctx: StreamContext): Promise<void>
-  /** The error of a peer that is not let in, as things are now; says no goodbye. */
+  /** The error of a peer that the rule rejects now; says no goodbye. */
   readonly verdict: (ctx: StreamContext) => Promise<CioError | undefined>
 }
 
@@ -113,14 +114,14 @@ export function accessCheck(
   }
 }
 
-/** Why a peer is not let in: for a program, and for a reader. */
+/** Why a peer is rejected: for a program, and for a reader. */
 interface Verdict {
   readonly why: Refusal['why']
   readonly message: string
   readonly cause?: Error
 }
 
-/** Why a peer is not let in; undefined if it is. */
+/** Why a peer is rejected; undefined if it is admitted. */
 async function refusal(
   ctx: StreamContext,
   rule: PeerMatcher,
@@ -139,7 +140,7 @@ async function refusal(
       ? { why: 'listed', message: 'it is on the list' }
       : { why: 'not_listed', message: 'it is not on the list' }
   } catch (thrown) {
-    // It is gone, which is no verdict on it.
+    // The connection closed meanwhile; that is not a rejection.
     if (isGone(ctx, thrown)) throw thrown
     const cause = asError(thrown)
     const why = cause instanceof TooSlow ? 'rule_timeout' : 'rule_failed'
@@ -179,10 +180,10 @@ function isGone(ctx: StreamContext, thrown: unknown): boolean {
   return ctx.isClosed && thrown === ctx.signal.reason
 }
 
-/** A predicate, or a goodbye, has taken too long. */
+/** The error of a predicate or a goodbye that took too long. */
 class TooSlow extends Error {}
 
-/** Waits for an answer as long as there is a connection, and at most for a time. */
+/** Waits for an answer while the connection is open, and at most for the given time. */
 async function within<T>(ctx: StreamContext, timeout: number, answer: Promise<T>): Promise<T> {
   const { signal } = ctx
   let stop = (): void => {}

@@ -1,4 +1,4 @@
-/** Who has come past a list, and whether they may stay when it changes. */
+/** The connections that a list has admitted, and what happens to them when the list changes. */
 
 import { emitSafely } from '../lifecycle/app-events.ts'
 import { evict } from '../lifecycle/evict.ts'
@@ -8,7 +8,7 @@ import type { Peer } from '../identity/peer.ts'
 import type { PeerSelector } from './peer-matcher.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
-/** What a list leaves on the context of a connection that it has let in. */
+/** The members that a list adds to the context of a connection that it admits. */
 export interface VerifiedContext {
   readonly peer: Peer
 }
@@ -20,16 +20,16 @@ export interface AccessListMiddleware<Adds extends object = {}> {
   readonly adds?: Adds
   readonly hints?: Hints
   /**
-   * Puts another list in its place, and judges all open connections by it; whoever is not let in
-   * any more is dealt with as `revoked` says. Without an argument it judges by the same list, where
-   * what a predicate looks at has changed. Fulfils when all have been judged.
+   * Replaces the list, and checks all open connections against it. If the new list rejects a peer,
+   * `revoked` decides what happens to its connection. Without an argument it checks them against
+   * the same list, for predicates whose data has changed. Fulfils when all are checked.
    *
    * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known; the list stays as it was
    */
   readonly update: (who?: PeerSelector) => Promise<void>
 }
 
-/** The connections that a list has let in. */
+/** The connections that a list has admitted. */
 export class AccessList {
   readonly #owner: string
   readonly #admits: boolean
@@ -45,7 +45,7 @@ export class AccessList {
     this.#judge = accessCheck(owner, who, admits, options)
   }
 
-  /** Runs what is inside for who is on the right side of the list. */
+  /** Runs the inner middleware if the list admits the peer. */
   async admit(ctx: StreamContext, next: Next): Promise<void> {
     for (let updates = -1; updates !== this.#updates;) {
       updates = this.#updates
@@ -69,7 +69,7 @@ export class AccessList {
   }
 
   async #judgeAgain(ctx: StreamContext, verdict: AccessCheck['verdict']): Promise<void> {
-    // One that is gone meanwhile throws that.
+    // If the connection closed meanwhile, this throws that error.
     const error = await verdict(ctx).catch(() => undefined)
     if (!error || ctx.isClosed) return
     if (this.#options.dryRun) emitSafely(ctx.app, 'wouldReject', error, ctx)

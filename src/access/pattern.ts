@@ -1,13 +1,13 @@
-/** Patterns that an application gives, to be asked of one text after the other. */
+/** Patterns from the application, used for many texts. */
 
 /**
- * The test of a pattern, each time from the beginning of the text: one with the flag `g` or `y`
- * would go on where it has left off, and hold every other time.
+ * A test that always starts at the beginning of the text. A RegExp with the flag `g` or `y` would
+ * continue where it stopped, and match only every other time.
  *
- * All flags keep their meaning. A sticky pattern (`y`) holds at the very beginning of a text alone.
+ * All flags keep their meaning. A sticky pattern (`y`) matches only at the beginning of a text.
  */
 export function compilePattern(pattern: RegExp, anyCase = false): (text: string) => boolean {
-  // A copy: a pattern may be changed while it is in use (`lastIndex`, `compile()`).
+  // A copy, since the application may change the pattern (`lastIndex`, `compile()`).
   const flags = anyCase && !pattern.ignoreCase ? `${pattern.flags}i` : pattern.flags
   const own = new RegExp(pattern.source, flags)
   return (text) => {

@@ -1,4 +1,4 @@
-/** Rules about who somebody is: what lists are made of. */
+/** Rules that match peers: the elements of allow lists and deny lists. */
 
 import { isIP } from 'node:net'
 import { CioError } from '../errors.ts'
@@ -8,13 +8,13 @@ import type { Peer } from '../identity/peer.ts'
 import { canonicalAddress } from '../streams/endpoint.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
-/** A text that must be equal, a pattern, or several of these, one of which must hold. */
+/** A text that must be equal, a pattern, or an array of these, of which one must match. */
 export type TextPattern = string | RegExp | readonly (string | RegExp)[]
 
-/** Decides about a peer. Only `true` and `false` are answers. */
+/** Decides about a peer. It must return `true` or `false`. */
 export type PeerPredicate = (peer: Peer, ctx: StreamContext) => boolean | Promise<boolean>
 
-/** A rule by field: every field that is given must hold, by one of its values. */
+/** A rule by field: every given field must match, by one of its values. */
 export interface PeerFields {
   /** The common name, exactly. */
   readonly cn?: TextPattern
@@ -33,13 +33,13 @@ export interface PeerFields {
   /** SHA-256 of the certificate, 64 hexadecimal digits in any case, with or without colons. */
   readonly fingerprint?: TextPattern
   /**
-   * The public key, whichever certificate it is in: `sha256/` and the base64 of the SHA-256 of its
-   * SubjectPublicKeyInfo. The certificate has to be verified all the same.
+   * A pin of the public key, in any certificate: `sha256/` and the base64 of the SHA-256 of its
+   * SubjectPublicKeyInfo. The certificate must still be verified.
    */
   readonly spki?: TextPattern
 }
 
-/** Who: a common name, a pattern for it, a predicate, fields, or an array of these. */
+/** Matches peers: a common name, a pattern for it, a predicate, fields, or an array of these. */
 export type PeerSelector =
   | string
   | RegExp
@@ -47,15 +47,15 @@ export type PeerSelector =
   | PeerFields
   | readonly (string | RegExp | PeerPredicate | PeerFields)[]
 
-/** What a rule says of a peer. Anything but a boolean has been made an error. */
+/** The result of a rule for a peer. Anything but a boolean is an error. */
 export type PeerMatcher = (peer: Peer, ctx: StreamContext) => boolean | Promise<boolean>
 
 interface Field {
   readonly of: (peer: Peer) => readonly string[]
   readonly normalise: (text: string) => string
-  /** What a text has to be: one that cannot match would leave a deny list open. */
+  /** The form of a text: one that can never match would leave a deny list open. */
   readonly form?: { readonly is: (text: string) => boolean; readonly rule: string }
-  /** Whether patterns ignore case, as texts do. */
+  /** Whether patterns ignore case, as texts do for this field. */
   readonly anyCase?: boolean
 }
 
@@ -93,22 +93,22 @@ const fields: Readonly<Record<keyof PeerFields, Field>> = {
 function isPin(text: string): boolean {
   const base64 = text.startsWith('sha256/') ? text.slice('sha256/'.length) : ''
   const digest = Buffer.from(base64, 'base64')
-  // As it is written in one way only, other spellings would never match.
+  // There is one canonical form; other spellings would never match.
   return digest.length === 32 && digest.toString('base64') === base64
 }
 
 /**
- * Makes one rule of what a list is given: it holds if any of its parts does. Of no parts, it never
- * holds.
+ * Compiles the argument of a list into one rule: it matches if any of its parts does. Without
+ * parts, it never matches.
  *
- * @throws `ERR_CIO_OPTION`: a part is of none of the kinds, has an unknown field, or none
+ * @throws `ERR_CIO_OPTION`: a part has an unknown kind, an unknown field, or no field
  */
 export function compilePeerMatcher(owner: string, who: PeerSelector): PeerMatcher {
   const parts = (Array.isArray(who) ? who : [who]).map((part) => compilePart(owner, part))
   return (peer, ctx) => any(parts, peer, ctx)
 }
 
-/** Asks one after the other, and waits only where a part makes it wait. */
+/** Asks one part after the other, and awaits only those that are async. */
 function any(
   parts: readonly PeerMatcher[],
   peer: Peer,

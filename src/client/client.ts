@@ -32,11 +32,11 @@ const log = debug('cio:client')
 
 declare module '../lifecycle/app-events.ts' {
   interface AppEvents {
-    /** A client has come to its far end: connected and decorated. Again after each reconnect. */
+    /** A client is connected, and its pipeline has reached its end. Again after each reconnect. */
     connect: [ctx: ClientContext]
     /**
-     * That connection of a client is over; with what broke it, if anything did, and how it ended.
-     * Whether there will be another is for `reconnect` to tell.
+     * The connection of a client has closed, with its error, if any, and its end. `reconnect` reports
+     * whether another attempt follows.
      */
     disconnect: [error: Error | undefined, ctx: ClientContext, end: ConnectionEnd]
   }
@@ -52,7 +52,7 @@ declare module '../lifecycle/app.ts' {
  * Options of `connect()`: Node's own of `net.connect` and `tls.connect`, with the certificates as
  * `certs` takes them, and Cio's.
  *
- * Any option of TLS asks for TLS. `allowHalfOpen` is always on; `noDelay` is on unless it is
+ * Any option of TLS turns TLS on. `allowHalfOpen` is always on; `noDelay` is on unless it is
  * switched off.
  */
 export interface ConnectOptions extends TlsClientOptions {
@@ -64,31 +64,31 @@ export interface ConnectOptions extends TlsClientOptions {
   readonly family?: number
   readonly hints?: number
   readonly autoSelectFamily?: boolean
-  /** Bytes that the socket reads ahead and writes behind. Without it, those of Node. */
+  /** Bytes that the socket buffers in each direction. Without it, Node's default. */
   readonly highWaterMark?: number
   /**
-   * Milliseconds for each address of a name before the next one is tried; the last has all the
-   * time that is left. Node's own are 250, too few for servers far away.
+   * Milliseconds for each address of a name before the next one is tried; the last has all the time
+   * that is left. Node's default is 250, which is too short for distant servers.
    *
    * @default 1_000
    */
   readonly autoSelectFamilyAttemptTimeout?: number
-  /** Places to connect to in turn, in place of one: what `connect()` is given as an array. */
+  /** Several targets, tried in turn: the array that `connect()` is given. */
   readonly targets?: readonly ConnectTarget[]
   /**
-   * The order in which `targets` are tried: as they are given, or another one each time.
+   * The order in which `targets` are tried: as given, or at random each time.
    *
    * @default 'given'
    */
   readonly order?: 'given' | 'random'
   /**
-   * Makes the connection in place of `net.connect`: through a proxy, or over something else. TLS,
-   * if there is to be any, comes on top; an identity beneath it is not `ctx.peer`.
+   * Makes the connection instead of `net.connect`: through a proxy, for example. Cio adds TLS on
+   * top if it is configured; an identity beneath it is not `ctx.peer`.
    */
   readonly createConnection?: CreateConnection
   /**
    * Milliseconds for the connection to each target to be made, name look-up included. `Infinity`
-   * leaves it to the kernel.
+   * leaves the timeout to the kernel.
    *
    * @default 10_000
    */
@@ -101,20 +101,20 @@ export interface ConnectOptions extends TlsClientOptions {
    */
   readonly flushTimeout?: number
   /**
-   * Milliseconds that this side may be silent once the server has ended its side; each write begins
-   * them anew. Then the connection is closed. `Infinity` waits for ever.
+   * Milliseconds that this side may be silent after the server has ended its side; each write
+   * restarts the time. Then the connection is closed. `Infinity` waits for ever.
    *
    * @default 10_000
    */
   readonly halfOpenTimeout?: number
-  /** Ends the client when it aborts: at once before it is connected, by `close()` after. */
+  /** Ends the client when it aborts: at once before it is connected, by `close()` afterwards. */
   readonly signal?: AbortSignal
 }
 
 /** The life of a client, which may have one connection after another. */
 class ClientLife extends StreamLife {
   ctx!: ClientContext
-  /** Why the last connection was not made: it is what broke it. */
+  /** Why the last attempt to connect failed. */
   failure: Error | undefined
   /** Whether a connection was ever made. */
   hasConnected = false
@@ -135,7 +135,7 @@ class ClientLife extends StreamLife {
     return { halfOpen, flush }
   }
 
-  /** Fulfils when it is asked to finish. */
+  /** Fulfils when the client is asked to finish. */
   untilDraining(): Promise<void> {
     if (this.isDraining) return Promise.resolve()
     return new Promise((resolve) => (this.#wake = resolve))
@@ -151,7 +151,7 @@ class ClientLife extends StreamLife {
     return this.ctx.socket
   }
 
-  // Another one may follow.
+  // Another connection may follow.
   protected override transportClosed(): void {}
 
   protected override halfOpenFor(timeout: number): void {
@@ -167,11 +167,11 @@ class ClientLife extends StreamLife {
 
 /** The context of one `connect()`, and what it resolves to. */
 export class ClientContext extends StreamContext<ClientLife> {
-  /** Whether it is at the end of its pipeline: it has a connection that all middleware stand round. */
+  /** Whether the run is at the end of its pipeline: connected, and inside all middleware. */
   connected = false
   /**
-   * Whether the other side had ended, or the connection was gone, when its middleware returned; as
-   * against a handler that was done. Of the last connection.
+   * Whether the other side had ended, or the connection was lost, when the middleware of the last
+   * connection returned. Otherwise the handler ended it.
    *
    * @internal
    */
@@ -187,8 +187,8 @@ export class ClientContext extends StreamContext<ClientLife> {
   }
 
   /**
-   * The options of this run; `certs` has put the contents of files in place of their names. Keys and
-   * passphrases are not enumerable, and options that are set here keep those that they lack.
+   * The options of this run; `certs` replaces file names by their contents. Keys and passphrases
+   * are not enumerable. If you assign options without them, the present ones are kept.
    */
   get options(): ConnectOptions {
     return this.#options
@@ -203,13 +203,13 @@ export class ClientContext extends StreamContext<ClientLife> {
   }
 
   /**
-   * Gives the context a new connection: for the `connect` step, and for middleware that replace it.
+   * Gives the context a new connection: for the `connect` step and middleware that replace it.
    *
    * @internal
    */
   attach(stream: Duplex): void {
     this.detach()
-    // TLS to a proxy says nothing about what is behind it.
+    // TLS to a proxy does not identify the server behind it.
     this.socket = stream instanceof Socket && !(stream instanceof TLSSocket) ? stream : null
     const life = lifeOf(this)
     if (life.times().halfOpen === 0) stream.allowHalfOpen = false
@@ -217,7 +217,7 @@ export class ClientContext extends StreamContext<ClientLife> {
   }
 
   /**
-   * Forgets a connection that is over, and what broke it: for middleware that make another one.
+   * Forgets a closed connection and its error: for middleware that connect again.
    *
    * @internal
    */
@@ -227,14 +227,14 @@ export class ClientContext extends StreamContext<ClientLife> {
     this.lost = false
   }
 
-  /** The other side, for messages; behind a proxy, what was asked for. */
+  /** The other side, for error messages; through a proxy, the requested target. */
   override get remote(): string {
     return this.options.createConnection ? placeOf(this.options) : super.remote
   }
 
   /**
-   * Calls a function each time that it is connected, before `connect` reports it. Returns what ends
-   * that.
+   * Calls a function each time the client is connected, before the event `connect`. Returns a
+   * function that stops this.
    *
    * @internal
    */
@@ -244,7 +244,7 @@ export class ClientContext extends StreamContext<ClientLife> {
   }
 
   /**
-   * Says that it is at the end of its pipeline.
+   * Notes that the run is at the end of its pipeline.
    *
    * @internal
    */
@@ -254,7 +254,7 @@ export class ClientContext extends StreamContext<ClientLife> {
   }
 }
 
-/** Runs the client pipeline; resolves when it is connected, rejects if it failed before. */
+/** Runs the client pipeline; resolves when the client is connected, rejects if it fails before. */
 export function runClient(ctx: ClientContext): Promise<void> {
   return run(ctx, ctx.app.pipelines.client, (thrown) => {
     const { hasConnected } = lifeOf(ctx)
@@ -267,7 +267,7 @@ export function runClient(ctx: ClientContext): Promise<void> {
   })
 }
 
-/** Past the last middleware of a client: it is connected, until its end or `close()`. */
+/** The end of a client's pipeline: waits until the connection ends or `close()` is called. */
 export async function clientEnd(ctx: ClientContext): Promise<void> {
   const life = lifeOf(ctx)
   ctx.come()
@@ -280,7 +280,7 @@ export async function clientEnd(ctx: ClientContext): Promise<void> {
   }
 }
 
-/** The `connect` step: a connection that lives until what is inside the step returns. */
+/** The `connect` step: a connection that lives until the inner middleware return. */
 export async function connect(ctx: ClientContext, next: Next): Promise<void> {
   const { options } = ctx
   checkOptions('connect', options)
@@ -303,7 +303,7 @@ export async function connect(ctx: ClientContext, next: Next): Promise<void> {
   } catch (error) {
     ctx.lost ||= life.hasEnded
     thrown = asError(error)
-    // The cause, where what was thrown is its consequence.
+    // The original cause, if the thrown error is its consequence.
     throw rootCause(ctx, thrown) ?? thrown
   } finally {
     if (thrown) ctx.disconnect()
@@ -321,7 +321,7 @@ function disconnected(ctx: ClientContext, error: Error | undefined, ordinary: En
   emitSafely(ctx.app, 'disconnect', error, ctx, describeEnd(ctx.step, reason, cause))
 }
 
-/** Why a connection ended where nothing went wrong. */
+/** Why a connection ended without an error. */
 function ordinaryEnd(ctx: ClientContext): EndReason {
   const { wasDestroyed, isDraining } = lifeOf(ctx)
   if (wasDestroyed) return 'forced'
@@ -332,7 +332,7 @@ function ordinaryEnd(ctx: ClientContext): EndReason {
 async function open(ctx: ClientContext): Promise<void> {
   const life = lifeOf(ctx)
   try {
-    // Also aborts where close() was called before.
+    // Also aborts if close() was called before.
     const { stream, options } = await dial(ctx.options, ctx.draining)
     ctx.attach(stream)
     ctx.options = options

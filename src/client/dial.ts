@@ -1,4 +1,4 @@
-/** Making a connection: to one target, or to the first of several that answers, in bounded time. */
+/** Connects to one target, or to the first of several that answers, within a time limit. */
 
 import { type NetConnectOpts, type Socket, connect as connectNet } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -11,21 +11,21 @@ import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
 import { untilConnected } from './until-connected.ts'
 
-/** One of several places that `connect()` may connect to. */
+/** One of several targets of `connect()`. */
 export interface ConnectTarget {
   readonly host?: string
   readonly port?: number
-  /** The path of a Unix socket, in place of a host and a port. */
+  /** The path of a Unix socket, instead of a host and a port. */
   readonly path?: string
-  /** The name that the server's certificate has to be for, where it is not the host. */
+  /** The name that the server's certificate must have, if it is not the host. */
   readonly servername?: string
 }
 
 /**
- * Makes a connection in place of Node's `net.connect`.
+ * Makes a connection instead of Node's `net.connect`.
  *
  * `options` are those of the run, with the host and the port of the target. When `signal` aborts,
- * nobody wants the connection any more: what comes late is destroyed.
+ * the connection is not needed any more: Cio destroys one that comes late.
  */
 export type CreateConnection = (
   options: ConnectOptions,
@@ -39,7 +39,10 @@ export interface Dialed {
 }
 
 const defaultConnectTimeout = 10_000
-/** Node's own are 250 ms, and it abandons each attempt: servers far away could not be reached. */
+/**
+ * Node's default is 250 ms, after which it abandons the attempt: distant servers would be
+ * unreachable.
+ */
 const attemptTimeout = 1_000
 const ignore = (): void => {}
 
@@ -69,7 +72,7 @@ export async function dial(options: ConnectOptions, signal: AbortSignal): Promis
   throw failures.length === 1 ? failures[0]![1] : noneConnectedError(failures)
 }
 
-/** Where options lead to, for messages. */
+/** The target of the options, for error messages. */
 export function placeOf({
   path,
   host = 'localhost',
@@ -80,8 +83,8 @@ export function placeOf({
 }
 
 /**
- * Opens a TCP connection or a Unix socket; half-open, without delay, as `connect()` does by itself.
- * For what connects to something else first, such as a proxy.
+ * Opens a TCP connection or a Unix socket, with `allowHalfOpen` and `noDelay`, as `connect()` does.
+ * For middleware that connect to something else first, such as a proxy.
  *
  * @throws Node's error, or the signal's reason
  */
@@ -93,7 +96,8 @@ export function openSocket(options: ConnectOptions, signal: AbortSignal): Promis
  * Begins a TCP connection or a Unix socket and calls once, when it is connected or has failed.
  * Destroy the socket to give it up.
  *
- * All that Cio dials goes through here. It costs three listeners and a timer: no promise, no signal.
+ * All connections that Cio dials go through here. It costs three listeners and a timer: no promise,
+ * no signal.
  */
 export function startSocket(
   options: ConnectOptions,
@@ -148,8 +152,8 @@ function opened(options: ConnectOptions, timeout: number, signal: AbortSignal): 
 }
 
 /**
- * Where nobody listens on a port of those that the kernel gives to clients, it gives that port to
- * one that connects there, sooner or later, and connects it to itself.
+ * TCP self-connect: if no server listens on an ephemeral port, the kernel can choose that port as
+ * the client's own, and connect the socket to itself.
  */
 function isItsOwnPeer({ localPort, remotePort, localAddress, remoteAddress }: Socket): boolean {
   return localPort !== undefined && localPort === remotePort && localAddress === remoteAddress
@@ -189,12 +193,15 @@ function dialOne(options: ConnectOptions, ours: AbortSignal): Promise<Duplex> {
   })
 }
 
-/** What is being made, or the reason of the signal; then what comes late is destroyed. */
+/**
+ * The connection, or the reason of the signal. After an abort, a connection that comes late is
+ * destroyed.
+ */
 function made(making: Promise<Duplex>, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const abort = (): void => {
       making.then((stream) => stream.destroy(), ignore)
-      // After the error of what is being made, which may know more.
+      // After the error of the attempt, which may say more.
       setImmediate(() => reject(asError(signal.reason)))
     }
     signal.addEventListener('abort', abort)
@@ -232,7 +239,7 @@ function aim(options: ConnectOptions, target: ConnectTarget): ConnectOptions {
   return concealed(settled({ ...aimed, ...target }), options)
 }
 
-/** Fisher and Yates. */
+/** Fisher-Yates shuffle. */
 function shuffled<One>(all: readonly One[]): One[] {
   const mixed = [...all]
   for (let left = mixed.length; left > 1; left--) {
@@ -255,7 +262,7 @@ function connectTimeoutError(options: ConnectOptions, timeout: number): CioError
   )
 }
 
-/** The same error, with the addresses of the name that were tried. */
+/** The same error, with the addresses that were tried. */
 function naming(error: Error, tried: readonly string[]): Error {
   if (tried.length < 2 || !isCioError(error, 'ERR_CIO_CONNECT_TIMEOUT')) return error
   return new CioError(error.code, `${error.message}; tried ${tried.join(', ')}`, {
@@ -263,7 +270,7 @@ function naming(error: Error, tried: readonly string[]): Error {
   })
 }
 
-/** Node's error of several addresses has an empty message. */
+/** Node's AggregateError for several addresses has an empty message. */
 function spellOut(error: Error): Error {
   if (error instanceof AggregateError && error.message === '') {
     error.message = error.errors.map((one: Error) => one.message).join('; ')

@@ -1,17 +1,17 @@
-/** Waits for a stream that `createConnection` has made, and that is still connecting. */
+/** Waits for a stream from `createConnection` that is still connecting. */
 
 import type { Duplex } from 'node:stream'
 import { CioError, asError } from '../errors.ts'
 
-/** What sockets of Node say of themselves, and streams that are made to look like one. */
+/** The properties of Node's sockets, and of streams that imitate them. */
 interface Connecting {
   readonly connecting?: unknown
   readonly secureConnecting?: unknown
 }
 
 /**
- * Fulfils with the stream once it is connected, with TLS if it has its own. Rejects with its error if
- * it fails. When the signal aborts, the stream is destroyed.
+ * Fulfils with the stream when it is connected, including its own TLS. Rejects with its error if it
+ * fails. When the signal aborts, the stream is destroyed.
  *
  * @throws `ERR_CIO_CONNECT` (remote): it closed without an error
  */

@@ -1,4 +1,4 @@
-/** Connecting through something that has to be asked first, such as a proxy. */
+/** Connects through a proxy, which needs a handshake of its own first. */
 
 import type { Duplex } from 'node:stream'
 import type { ClientContext, ConnectOptions } from './client.ts'
@@ -8,18 +8,18 @@ import type { Next } from '../pipeline/middleware.ts'
 import { untilConnected } from './until-connected.ts'
 
 /**
- * Asks a proxy for a connection to `target`, over a stream to it. Returns the stream that leads
- * there: the same one, with nothing of it taken that is the target's, or another one on top of it.
+ * Asks a proxy for a connection to `target`, over a stream to the proxy. Returns the stream to the
+ * target: the same stream, without reading any byte of the target, or another one on top of it.
  */
 export type ProxyHandshake = (stream: Duplex, target: ConnectOptions) => Promise<Duplex>
 
 /**
- * Runs what is inside a middleware with connections that go viaProxy a proxy: for one that stands
- * before `connect`. It puts a `createConnection` into `ctx.options`, and takes it away again.
+ * Runs the inner middleware with connections through a proxy: for a middleware before `connect`. It
+ * sets `createConnection` in `ctx.options`, and restores it afterwards.
  *
- * The proxy is reached as the connection would have been, so also viaProxy another one that stands
- * before it. When nobody wants the connection any more, the stream to it is destroyed, which is to
- * end `ask`; and so it is if `ask` throws.
+ * It connects to the proxy as `connect()` would connect to the target, so proxies can be chained.
+ * When the connection is not needed any more, Cio destroys the stream to the proxy, which must end
+ * `negotiate`. It also destroys it if `negotiate` throws.
  *
  * @example
  * import { type ClientContext, type Middleware, defineMiddleware } from 'cio'

@@ -1,6 +1,6 @@
-/** Just enough of DER to find one's way in what OpenSSL has read before. */
+/** A minimal DER parser, for input that OpenSSL has already parsed. */
 
-/** Where the contents of an element are. */
+/** The position of the contents of an element. */
 export interface Element {
   readonly tag: number
   readonly start: number
@@ -15,10 +15,10 @@ const constructed = 0x20
 
 /** The types of strings that a name may have, as OpenSSL reads them: how many bytes a character has. */
 const widths: Readonly<Record<number, number>> = {
-  0x0c: 0, // UTF8String: as many as it takes
+  0x0c: 0, // UTF8String: variable
   0x12: 1, // NumericString
   0x13: 1, // PrintableString
-  0x14: 1, // T61String: Latin 1, as everybody uses it
+  0x14: 1, // T61String: Latin 1, by common usage
   0x16: 1, // IA5String
   0x1a: 1, // VisibleString
   0x1c: 4, // UniversalString
@@ -29,7 +29,7 @@ const widths: Readonly<Record<number, number>> = {
 export function element(der: Buffer, at: number): Element | undefined {
   const tag = der[at]
   const first = der[at + 1]
-  // Without a length, and a tag of several bytes: neither is in what Cio reads.
+  // Indefinite lengths and multi-byte tags: neither occurs in what Cio reads.
   if (tag === undefined || first === undefined || first === 0x80 || (tag & 0x1f) === 0x1f) {
     return undefined
   }
@@ -43,7 +43,7 @@ export function element(der: Buffer, at: number): Element | undefined {
 /**
  * The elements within an element, or of the whole.
  *
- * @throws where something is cut off
+ * @throws if something is truncated
  */
 export function children(der: Buffer, within?: Element): Element[] {
   const { start, end } = within ?? { start: 0, end: der.length }
@@ -72,12 +72,14 @@ export interface CertificateFields {
   readonly rest: readonly Element[]
 }
 
-/** @throws where something is cut off, or is no certificate */
+/**
+ * @throws if it is truncated, or is not a certificate
+ */
 export function certificateFields(der: Buffer): CertificateFields {
   const [whole] = children(der)
   const [body] = children(der, whole)
   const fields = children(der, body)
-  // Version, in a tag of its own, is left out where it is 1.
+  // The version, in a tag of its own, is omitted if it is 1.
   const at = fields.findIndex(({ tag }) => tag === integer)
   const [serial, , issuer, validity, subject] = fields.slice(at)
   if (at < 0 || !serial || !issuer || !validity || !subject)
@@ -87,7 +89,7 @@ export function certificateFields(der: Buffer): CertificateFields {
 
 const utcTime = 0x17
 
-/** When a certificate expires, in milliseconds; NaN where that cannot be read. */
+/** When a certificate expires, in milliseconds; NaN if that cannot be read. */
 export function notAfterOf(der: Buffer): number {
   const [, time] = children(der, certificateFields(der).validity)
   if (!time) return NaN
@@ -104,7 +106,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /**
  * The text of a string of any type that a name may have.
  *
- * @throws for what is of another type, or not of the form of its own
+ * @throws if it has another type, or is malformed
  */
 export function textOf(der: Buffer, { tag, start, end }: Element): string {
   const width = widths[tag]
@@ -124,7 +126,7 @@ export function textOf(der: Buffer, { tag, start, end }: Element): string {
  * The attributes of a distinguished name: their values by type, which is the hexadecimal of its
  * object identifier.
  *
- * @throws where one of them cannot be read
+ * @throws if one of them cannot be read
  */
 export function attributesOf(der: Buffer, name: Element): Map<string, string[]> {
   const attributes = new Map<string, string[]>()
@@ -142,18 +144,18 @@ export function attributesOf(der: Buffer, name: Element): Map<string, string[]> 
 }
 
 /**
- * A distinguished name in one spelling, as OpenSSL compares names: in any type of string and any
- * case, with any white space.
+ * The canonical form of a distinguished name. As in OpenSSL, the type of string, case and white
+ * space do not matter.
  */
 export function nameOf(der: Buffer, name: Element): string {
   const parts = children(der, name).map((part) =>
     part.tag & constructed ? `{${nameOf(der, part)}}` : valueOf(der, part),
   )
-  // The values of a SET have no order of their own.
+  // The values of a SET have no order.
   return (name.tag === set ? parts.toSorted() : parts).join()
 }
 
-/** A text in one spelling; what is none, byte by byte. */
+/** The canonical form of a text; of other values, their bytes. */
 function valueOf(der: Buffer, value: Element): string {
   try {
     const text = textOf(der, value).replace(/[A-Z]+/g, (letters) => letters.toLowerCase())

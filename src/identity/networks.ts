@@ -1,10 +1,10 @@
-/** Lists of networks, which addresses are looked up in. */
+/** Lists of networks in CIDR notation, to look up addresses. */
 
 import { BlockList, isIP } from 'node:net'
 import { optionError } from '../options.ts'
 import { canonicalAddress } from '../streams/endpoint.ts'
 
-/** Says whether an address is in one of several networks. Null, which is no address, never is. */
+/** Whether an address is in one of several networks. False for null, which means no address. */
 export type Networks = (address: string | null) => boolean
 
 const form = /^([\da-f:.]+)(?:\/(\d{1,3}))?$/i
@@ -13,18 +13,18 @@ const bitsOf = { 4: 32, 6: 128 } as const
 const mappedBits = 96
 
 /**
- * Makes one test of addresses and of networks in CIDR notation, such as `10.0.0.0/8`. IPv4
- * addresses that are written as IPv6 (`::ffff:10.1.2.3`) are IPv4, on both sides. Of an empty list,
- * it never holds.
+ * Compiles addresses and networks in CIDR notation, such as `10.0.0.0/8`, into one test. IPv4
+ * addresses that are written as IPv6 (`::ffff:10.1.2.3`) are IPv4, on both sides. An empty list
+ * matches nothing.
  *
- * @throws `ERR_CIO_OPTION`: it is no array, or a part of it is neither
+ * @throws `ERR_CIO_OPTION`: not an array, or an element is neither an address nor a network
  */
 export function compileNetworks(
   owner: string,
   option: string,
   networks: readonly string[],
 ): Networks {
-  // One would find IPv4 addresses in networks of IPv6.
+  // A single BlockList would find IPv4 addresses in IPv6 networks.
   const lists = { ipv4: new BlockList(), ipv6: new BlockList() }
   if (!Array.isArray(networks)) {
     throw optionError(owner, option, 'an array of addresses and networks', networks)
@@ -56,7 +56,7 @@ function parse(network: unknown): { address: string; bits: number } | undefined 
   return bits < mappedBits ? undefined : { address, bits: bits - mappedBits }
 }
 
-/** Without it, `BlockList` takes every address for IPv4, and misses the others. */
+/** Without the family, `BlockList` treats every address as IPv4, and misses the others. */
 function familyOf(address: string): 'ipv4' | 'ipv6' {
   return isIP(address) === 6 ? 'ipv6' : 'ipv4'
 }

@@ -15,7 +15,7 @@ export function keepServerCertificate(socket: TLSSocket, certificate: Buffer): v
 }
 
 /**
- * The other side's certificate, in DER; undefined if it presented none. Read once.
+ * The peer's certificate, in DER; undefined if it presented none. Read once.
  *
  * Not by `getPeerX509Certificate()`, which loses the memory of the whole chain with each call
  * (docs/decisions/0016-a-call-that-leaks.md).
@@ -23,7 +23,7 @@ export function keepServerCertificate(socket: TLSSocket, certificate: Buffer): v
 export function presentedCertificate(socket: TLSSocket): Buffer | undefined {
   const known = presented.get(socket)
   if (known) return known
-  // Node gives a client none on a resumed session. Null once the socket is destroyed.
+  // On a resumed session, Node gives none to a client. Null after the socket is destroyed.
   const certificate =
     (socket.getPeerCertificate(false)?.raw as Buffer | undefined) ?? resumedCertificate(socket)
   if (certificate) presented.set(socket, certificate)
@@ -33,8 +33,8 @@ export function presentedCertificate(socket: TLSSocket): Buffer | undefined {
 const longestChain = 16
 
 /**
- * The intermediates that came with a certificate, as far as one has issued the other; none on a
- * resumed session. Reads them anew with each call, at a cost that grows with the chain.
+ * The intermediates of a certificate, as far as each issued the one before; none on a resumed
+ * session. Each call reads them again, at a cost that grows with the chain.
  */
 export function presentedIssuers(socket: TLSSocket): X509Certificate[] {
   const issuers: X509Certificate[] = []
@@ -47,8 +47,8 @@ export function presentedIssuers(socket: TLSSocket): X509Certificate[] {
 }
 
 /**
- * Looks at the date of a certificate where a session is resumed: Node takes over the verdict of the
- * full handshake, and the certificate may have expired since.
+ * Checks the date of a certificate when a session is resumed: Node reuses the verdict of the full
+ * handshake, and the certificate may have expired since.
  */
 export function checkResumedDate(socket: TLSSocket): void {
   if (!socket.authorized || !socket.isSessionReused()) return
@@ -58,9 +58,9 @@ export function checkResumedDate(socket: TLSSocket): void {
 }
 
 /**
- * Whether a certificate was presented and verified. The verdict alone is enough on a full handshake
- * without a pre-shared key. With such a key there is no certificate, and Node calls that authorized in
- * TLS 1.2, as Node 20 does a resumed TLS 1.3 session without one.
+ * Whether a certificate was presented and verified. Node's verdict is enough on a full handshake
+ * without a pre-shared key. With such a key there is no certificate, and Node reports it as
+ * authorized in TLS 1.2. Node 20 also does so for a resumed TLS 1.3 session without a certificate.
  */
 export function hasVerifiedCertificate(
   socket: TLSSocket,
@@ -79,7 +79,9 @@ function resumedCertificate(socket: TLSSocket): Buffer | undefined {
 // SSL_SESSION_ASN1 of OpenSSL (ssl/ssl_asn1.c): `peer`, explicitly tagged [3].
 const peer = 0xa3
 
-/** The certificate within a session as OpenSSL writes it; newer versions of Node put a text before it. */
+/**
+ * The certificate within a serialized OpenSSL session; newer versions of Node put a text before it.
+ */
 function certificateOf(session: Buffer): Buffer | undefined {
   for (let start = session.indexOf(sequence); start >= 0;) {
     const whole = element(session, start)

@@ -5,7 +5,7 @@ import { isIP } from 'node:net'
 import { canonicalAddress } from '../streams/endpoint.ts'
 import { attributesOf, certificateFields, children } from './der.ts'
 
-/** Subject alternative names by kind, as the certificate has them; addresses in canonical form. */
+/** Subject alternative names by kind, as in the certificate; addresses in canonical form. */
 export interface PeerNames {
   readonly dns: readonly string[]
   readonly uri: readonly string[]
@@ -22,8 +22,8 @@ const alternativeNames = '551d11'
 const extensions = 0xa3
 
 /**
- * Who the other side is, by a certificate that was verified. Everything is read from the
- * certificate when it is first asked for.
+ * The identity of the other side, from a verified certificate. Each property is read from the
+ * certificate on first use.
  *
  * `ctx.peer` is null unless there is such a certificate: an unverified one never becomes a Peer.
  */
@@ -33,18 +33,20 @@ export class Peer {
   #subject: ReadonlyMap<string, readonly string[]> | null | undefined
   #names: PeerNames | null | undefined
 
-  /** @param certificate As Node has it, or in DER */
+  /**
+   * @param certificate Node's object, or DER
+   */
   constructor(certificate: X509Certificate | Buffer) {
     this.#der = certificate instanceof X509Certificate ? certificate.raw : certificate
     if (certificate instanceof X509Certificate) this.#certificate = certificate
   }
 
-  /** As Node has it, without its issuers. */
+  /** Node's object, without its issuers. */
   get certificate(): X509Certificate {
     return (this.#certificate ??= new X509Certificate(this.#der))
   }
 
-  /** The common name; null if there is none, or more than one, or one with a NUL in it. */
+  /** The common name; null if there is none, more than one, or one that contains a NUL. */
   get name(): string | null {
     const names = this.#values(commonName)
     const [name] = names
@@ -66,7 +68,7 @@ export class Peer {
     return this.#values(organizationalUnit)
   }
 
-  /** SHA-256 of the certificate, in upper-case pairs with colons, as Node has it. */
+  /** SHA-256 of the certificate, in upper-case pairs with colons, as in Node. */
   get fingerprint256(): string {
     return this.certificate.fingerprint256
   }
@@ -77,12 +79,12 @@ export class Peer {
     return `sha256/${createHash('sha256').update(der).digest('base64')}`
   }
 
-  /** In upper-case hexadecimal, as Node has it. */
+  /** The serial number in upper-case hexadecimal, as in Node. */
   get serialNumber(): string {
     return this.certificate.serialNumber
   }
 
-  /** The issuer's distinguished name, an attribute a line. */
+  /** The issuer's distinguished name, one attribute per line. */
   get issuer(): string {
     return this.certificate.issuer
   }
@@ -96,8 +98,8 @@ export class Peer {
   }
 
   /**
-   * Why no rule about names can hold for this certificate, or null. Lists refuse a certificate with
-   * a defect, whatever they say otherwise.
+   * Why the names of this certificate cannot be trusted, or null. Lists always reject a certificate
+   * with a defect.
    */
   get defect(): string | null {
     const subject = this.#subjectOrNull()
@@ -113,7 +115,7 @@ export class Peer {
     return this.#subjectOrNull()?.get(type) ?? []
   }
 
-  /** From the DER: Node leaves out a value that it cannot read, or the whole subject. */
+  /** From the DER: Node omits a value that it cannot read, or the whole subject. */
   #subjectOrNull(): ReadonlyMap<string, readonly string[]> | null {
     if (this.#subject !== undefined) return this.#subject
     try {
@@ -127,7 +129,7 @@ export class Peer {
     if (this.#names !== undefined) return this.#names
     try {
       const text = this.certificate.subjectAltName as string | null | undefined
-      // Also where Node has no text for what is there.
+      // Also if Node has no text for the extension.
       const readable =
         text != null && text !== '' ? true : !hasExtension(this.#der, alternativeNames)
       return (this.#names = readable ? parseNames(text ?? undefined) : null)
@@ -160,7 +162,7 @@ const kinds: Readonly<Record<string, keyof PeerNames>> = {
 // first wherever the second would be ambiguous (X509Certificate.subjectAltName, CVE-2021-44532).
 const nextName = /([A-Za-z ]+):(?:("(?:[^"\\]|\\.)*")|([^",]*))(?:, (?!$)|$)/y
 
-/** Reads the text form of alternative names; null at the first thing that is not of that form. */
+/** Parses the text form of alternative names; null if any part is malformed. */
 export function parseNames(text: string | undefined): PeerNames | null {
   const names = { dns: [], uri: [], email: [], ip: [] } as Record<keyof PeerNames, string[]>
   if (text === undefined) return names
@@ -172,7 +174,7 @@ export function parseNames(text: string | undefined): PeerNames | null {
     const value = quoted === undefined ? plain! : unquote(quoted)
     if (value === null) return null
     const key = kinds[kind]
-    // Node writes the length of an address that is none.
+    // Node writes only the length of an invalid address.
     if (key === 'ip' && isIP(value) === 0) return null
     if (key) names[key].push(key === 'ip' ? canonicalAddress(value) : value)
   }

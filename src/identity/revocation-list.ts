@@ -1,7 +1,7 @@
 /**
- * Who is on a revocation list. Node checks lists in handshakes alone; this is for connections that
- * are open. The lists are one's own, and OpenSSL has read them: their signatures and dates are for
- * it to judge.
+ * Certificate revocation lists (CRL). Node checks them only in handshakes; this file checks open
+ * connections. The lists come from the operator, and OpenSSL has read them: it checks their
+ * signatures and dates.
  */
 
 import type { X509Certificate } from 'node:crypto'
@@ -9,11 +9,13 @@ import { certificateFields, children, integer, integerOf, nameOf, sequence } fro
 
 const block = /-----BEGIN X509 CRL-----([^-]*)-----END X509 CRL-----/g
 
-/** The certificates that some lists revoke. */
+/** The certificates that the lists revoke. */
 export class RevocationList {
   readonly #serialsByIssuer = new Map<string, Set<string>>()
 
-  /** @throws where a list in PEM cannot be read */
+  /**
+   * @throws if a list in PEM cannot be read
+   */
   constructor(lists: readonly string[]) {
     for (const list of lists) {
       for (const [, base64] of list.matchAll(block)) this.#add(Buffer.from(base64!, 'base64'))

@@ -1,4 +1,4 @@
-/** What an app tells, and which event an error is told by. */
+/** The events of an app, and which event reports an error. */
 
 import { EventEmitter } from 'node:events'
 import type { App } from './app.ts'
@@ -12,28 +12,28 @@ import type { StreamLife } from './stream-life.ts'
  * The events of an app, with their arguments. Those here are what an error becomes; each of the
  * others is declared where it is emitted.
  *
- * A package that emits events of its own adds them by `declare module 'cio' { interface AppEvents
- * { … } }`. A listener that throws is told by `error`; it never ends the process or the connection.
+ * A package adds its own events by `declare module 'cio' { interface AppEvents { … } }`. If a
+ * listener throws, `error` reports it; the process and the connection go on.
  */
 export interface AppEvents {
   /**
-   * Somebody was turned away: by a list, or for a certificate that is not trusted
-   * (`ERR_CIO_REJECTED`). Worth a line in the log each: a name that is missing in a list shows here.
+   * A peer was rejected: by a list, or for a certificate that is not trusted (`ERR_CIO_REJECTED`).
+   * Log each one: it shows a name that is missing in a list.
    */
   reject: [error: CioError, ctx: StreamContext]
   /**
-   * A connection ended by what the peer did: a reset, a bad handshake, too long a message. Ordinary
-   * on the internet; a sudden rise is not.
+   * The peer caused the end of a connection: a reset, a failed handshake, a message that is too
+   * long. This is normal on the internet; a sudden rise is not.
    */
   remoteError: [error: CioError | NodeJS.ErrnoException, ctx: StreamContext]
   /**
-   * The application did something wrong: a handler threw. Without a listener it is printed, once a
-   * connection.
+   * The application failed: a handler threw, for example. Without a listener Cio prints it, once
+   * per connection.
    */
   error: [error: Error, ctx?: Context]
 }
 
-/** Emits, whatever the listeners do. */
+/** Emits an event, and survives listeners that throw. */
 export function emitSafely<Event extends keyof AppEvents>(
   app: App,
   event: Event,
@@ -48,7 +48,9 @@ export function emitSafely<Event extends keyof AppEvents>(
   }
 }
 
-/** An async listener that rejects is one that throws; by itself, Node would end the process. */
+/**
+ * An async listener that rejects counts as one that throws; otherwise Node would end the process.
+ */
 export function catchRejections(app: App): void {
   Object.defineProperty(app, EventEmitter.captureRejectionSymbol, {
     value: (error: Error, event: unknown) => listenerFailed(app, event, error),
@@ -60,7 +62,7 @@ function listenerFailed(app: App, event: unknown, thrown: unknown): void {
   else reportError(app, asError(thrown))
 }
 
-/** Tells of an error by the one event that its fault calls for. */
+/** Reports an error by one event, which its fault decides. */
 export function reportError(app: App, error: Error, ctx?: Context): void {
   const stream = ctx && ctx.kind !== 'server' ? (ctx as StreamContext) : undefined
   if (stream && isCioError(error, 'ERR_CIO_REJECTED'))
@@ -70,7 +72,7 @@ export function reportError(app: App, error: Error, ctx?: Context): void {
   print(error)
 }
 
-/** Prints what was thrown, also where it cannot be inspected. */
+/** Prints a thrown value, even if it cannot be inspected. */
 function print(thrown: unknown): void {
   try {
     console.error(thrown)
@@ -79,21 +81,21 @@ function print(thrown: unknown): void {
   }
 }
 
-/** Whether the other side caused an error that ended a connection, or was to. */
+/** Whether the other side caused an error that ends a connection. */
 export function isRemoteFault(error: Error, ctx: StreamContext): boolean {
   if (isCioError(error)) return error.fault === 'remote'
   const { cause, destroyedWith } = lifeOf<StreamLife>(ctx)
-  // A file that a handler did not find and a database that is down have a `syscall` as well.
+  // Errors of files and databases in a handler have a `syscall` as well.
   return error === cause && error !== destroyedWith && isNetworkError(error)
 }
 
-/** The error that a run ended by: the cause, where what was thrown is its consequence. */
+/** The error of a run: the original cause, if the thrown error is its consequence. */
 export function rootCause(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
   const error = causeOf(ctx, thrown)
   return error && isOfIterator(error, ctx) ? iterated(ctx, error) : error
 }
 
-/** Whether Node's own iterator of a stream has destroyed it, which leaves no other reason. */
+/** Whether Node's own async iterator destroyed the stream, which leaves no other reason. */
 function isOfIterator(error: Error, ctx: StreamContext): boolean {
   const { code, cause } = error as NodeJS.ErrnoException
   if (code !== 'ABORT_ERR' || cause !== undefined) return false

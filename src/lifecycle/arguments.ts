@@ -1,4 +1,4 @@
-/** The arguments of `listen()` and `connect()`, checked, as one set of options. */
+/** Checks the arguments of `listen()` and `connect()`, and makes one set of options of them. */
 
 import { isIP } from 'node:net'
 import { CioError, describe } from '../errors.ts'
@@ -7,14 +7,14 @@ import { type Call, checkOptions } from './known-options.ts'
 import { checkSignal, optionError } from '../options.ts'
 import { concealed } from './secret-options.ts'
 
-// A host and a port. Neither a path with a folder nor an abstract socket is of that form.
+// A host and a port. Neither a path with a folder nor an abstract socket has that form.
 const hostAndPort = /^(?:\[[^\]]*\]|[^/\\\0]*):\d{1,5}$/
 const url = /^[a-z][a-z\d+.-]*:\/\//i
 
 /**
- * Makes options of what `listen()` or `connect()` was given.
+ * Makes options from the arguments of `listen()` or `connect()`.
  *
- * @throws `ERR_CIO_OPTION`: an argument is of no kind that is known, or an option is unknown
+ * @throws `ERR_CIO_OPTION`: an argument has an unknown kind, or an option is unknown
  */
 export function optionsOf(
   call: Call,
@@ -46,7 +46,7 @@ export function optionsOf(
 }
 
 /**
- * Options as a run takes them: known, and with their host as Node takes it.
+ * Checked options, with the host in Node's form.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -55,14 +55,14 @@ export function checkedOptions<Options extends object>(call: Call, options: Opti
   return settled(options)
 }
 
-/** Options with their host as Node takes it: without brackets. */
+/** Options with the host in Node's form: without brackets. */
 export function settled<Options extends object>(options: Options): Options {
   const { host } = options as { readonly host?: unknown }
   const bare = typeof host === 'string' ? withoutBrackets(host) : host
   return bare === host ? options : concealed({ ...options, host: bare }, options)
 }
 
-/** What stands in place of options: a port, a path, targets. */
+/** A short form of options: a port, a path, targets. */
 export function place(call: Call, target: unknown): object {
   if (Array.isArray(target) && call === 'connect') return { targets: target }
   if (typeof target === 'object' && target !== null && !Array.isArray(target)) return target
@@ -71,14 +71,14 @@ export function place(call: Call, target: unknown): object {
     const several = call === 'connect' ? ', options, or an array of targets' : ' or options'
     throw optionError(call, 'target', `a port, a path${several}`, target)
   }
-  // As in Node: an environment variable's port is a port.
+  // As in Node: a port from an environment variable is a string.
   const port = Number(target)
   if (target !== '' && !Number.isNaN(port)) return { port }
   checkPath(call, target)
   return { path: target }
 }
 
-/** Node takes an address for the path of a Unix socket, and makes a file of that name. */
+/** Node would treat an address as the path of a Unix socket, and create that file. */
 function checkPath(call: Call, path: string): void {
   const [, host = path, port] = /^(.*?)(?::(\d+))?$/s.exec(path) ?? []
   const isAddress = isIP(withoutBrackets(path)) !== 0 || path === 'localhost'

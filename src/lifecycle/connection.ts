@@ -1,18 +1,18 @@
 /**
  * The life of a connection:
  *
- * 1. It is accepted, or given to `app.handle()`. From here to its close it has an `error`
- *    listener, and it is among the `connections` of its server. `connection` tells of it.
- * 2. The pipeline runs: what stands before `secure`, then the handshake (`secure` tells of it),
+ * 1. It is accepted, or given to `app.handle()`. From here to its close it has an `error` listener,
+ *    and is in the `connections` of its server. Cio emits `connection`.
+ * 2. The pipeline runs: the middleware before `secure`, then the handshake (Cio emits `secure`),
  *    then the rest. Nothing is read before a middleware reads.
- * 3. Past the last middleware it waits for the stream to finish (`stream-life.ts`).
- * 4. When the pipeline fulfils, the stream is ended, what was written is flushed for at most
- *    `flushTimeout`, and the stream is destroyed.
- * 5. When it rejects, `signal` aborts at once. Where the other side is at fault, what was written is
- *    flushed, so that a word of refusal arrives. Where the application is, the connection is reset:
- *    half an answer must not look whole.
- * 6. What went wrong is reported once: by `reject` or `remoteError` if the other side did it, by
- *    `error` if the application did. `close` says that it is over, and why.
+ * 3. At the end of the pipeline it waits for the stream to finish (`stream-life.ts`).
+ * 4. When the pipeline fulfils, Cio ends the stream, flushes what was written for at most
+ *    `flushTimeout`, and destroys the stream.
+ * 5. When it rejects, `signal` aborts at once. If the other side is at fault, Cio flushes what was
+ *    written, so that a last message arrives. If the application is at fault, it resets the
+ *    connection, so that a truncated answer does not look whole.
+ * 6. An error is reported once: by `reject` or `remoteError` if the other side caused it, by
+ *    `error` if the application did. `close` follows, with the reason.
  */
 
 import debug from 'debug'
@@ -43,11 +43,13 @@ declare module './app-events.ts' {
   interface AppEvents {
     /** A connection was accepted; nothing has been read from it. */
     connection: [ctx: ConnectionContext]
-    /** A connection goes on without a handshake of its server's: a middleware has decided so. */
+    /**
+     * A connection skips the TLS handshake of its server, because a middleware called `skipTls()`.
+     */
     plaintext: [ctx: ConnectionContext]
     /**
-     * A connection is over, and all its middleware have returned or were left behind; `end` says why.
-     * Follows every `connection`.
+     * A connection has closed, and all its middleware have returned or were left behind; `end` says
+     * why. Follows every `connection`.
      */
     close: [ctx: ConnectionContext, end: ConnectionEnd]
   }
@@ -117,7 +119,7 @@ export class ConnectionContext extends StreamContext<ConnectionLife> {
     this.server = server
     this.socket = socket ?? (transport instanceof Socket ? transport : null)
     if (socket) life.lend(socket)
-    // As `net` does it by default: Node ends its side with the other one.
+    // As `net` does by default: Node ends its side when the other side ends.
     if (times.halfOpenTimeout === 0) transport.allowHalfOpen = false
     life.begin(transport)
   }
@@ -126,7 +128,7 @@ export class ConnectionContext extends StreamContext<ConnectionLife> {
     return 'connection'
   }
 
-  /** Whether `secure` will make a handshake, or is making it. */
+  /** Whether `secure` will do a handshake, or is doing it. */
   get awaitsHandshake(): boolean {
     return Boolean(this.server?.tls) && !this.tlsSkipped && !lifeOf(this).isSecured
   }
@@ -138,7 +140,7 @@ export class ConnectionContext extends StreamContext<ConnectionLife> {
   }
 }
 
-/** Runs the connection pipeline over a context, from its accept to its close. Never throws. */
+/** Runs the connection pipeline over a context, from accept to close. Never throws. */
 export function runConnection(ctx: ConnectionContext): void {
   const { app } = ctx
   if (log.enabled) log('%d accepted from %s', ctx.id, ctx.remote)
@@ -186,7 +188,7 @@ function failed(ctx: ConnectionContext, thrown: Error): void {
   cut(ctx, error).then(done, done)
 }
 
-/** Ends the stream of a run that has failed. */
+/** Ends the stream of a failed run. */
 export async function cut(ctx: StreamContext, error: Error | undefined): Promise<void> {
   const life = lifeOf<StreamLife>(ctx)
   const { stream, transport } = life
@@ -200,7 +202,7 @@ export async function cut(ctx: StreamContext, error: Error | undefined): Promise
   life.disconnect(error)
 }
 
-/** Why a connection ended where nothing went wrong. */
+/** Why a connection ended without an error. */
 function ordinaryEnd(life: ConnectionLife): EndReason {
   if (life.wasDestroyed) return 'forced'
   if (life.phase === 'draining') return 'drained'
@@ -208,7 +210,7 @@ function ordinaryEnd(life: ConnectionLife): EndReason {
   return hasPassedNothing(life.ctx) ? 'nothing_said' : 'remote_ended'
 }
 
-/** Whether no byte has passed over a connection of a server, either way. */
+/** Whether no byte passed over a server's connection, in either direction. */
 function hasPassedNothing({ server, socket }: ConnectionContext): boolean {
   return server !== null && socket?.bytesRead === 0 && socket.bytesWritten === 0
 }
@@ -234,18 +236,18 @@ function end(
   emitSafely(app, 'close', ctx, describeEnd(ctx.step, reason, error ?? evicted))
 }
 
-/** The reason that an error stands for. */
+/** The reason that belongs to an error. */
 export function reasonOfError(error: Error, ctx: StreamContext): EndReason {
   if (isCioError(error)) return reasonOf(error)
   return isRemoteFault(error, ctx) ? 'remote_reset' : 'local_fault'
 }
 
-/** Past the last middleware of a connection: waits for the stream to finish. */
+/** The end of a connection's pipeline: waits for the stream to finish. */
 export function connectionEnd(ctx: ConnectionContext): Promise<void> {
   const life = lifeOf(ctx)
   life.ready()
   const stream = life.stream!
-  // What nobody reads is drained, so that the other side's leaving is noticed.
+  // Discards input that has no reader, so that the end of the other side is noticed.
   if (!isRead(stream)) stream.resume()
   return life.over()
 }
@@ -261,11 +263,11 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
   if (!stream || !transport) return
   if (!life.wasReady) warnOfEarlyReturn(ctx, stream)
   const waiting = stream.writableLength
-  // Node forgets it with the socket.
+  // Node loses it with the socket.
   const remote = waiting > 0 ? ctx.remote : ''
   const cut = (): void => life.cut()
   const done = await endGracefully(stream, timeout, { cut })
-  // Where a layer was left on top, or broke.
+  // If a layer was left on the stream, or failed.
   if (life.cause) return life.disconnect()
   if (done && (await endGracefully(transport, timeout, { cut }))) return
   throw new CioError(
@@ -277,7 +279,7 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
 
 const warned = new WeakMap<App, Set<string>>()
 
-/** A handler that works with events and has returned is about to lose its stream. */
+/** A handler that uses events and returns early will lose its stream. */
 function warnOfEarlyReturn(ctx: StreamContext, stream: Duplex): void {
   if (stream.destroyed || (stream.readableEnded && stream.writableEnded)) return
   if (!isAttached(stream)) return

@@ -1,4 +1,4 @@
-/** What the contexts of all three pipelines share. */
+/** The common part of the contexts of all three pipelines. */
 
 import type { App } from './app.ts'
 import type { Lifecycle } from './lifecycle.ts'
@@ -8,28 +8,28 @@ import { showAs } from './secret-options.ts'
 /** Options of `close()`. */
 export interface CloseOptions {
   /**
-   * Milliseconds to finish in; what is open then is destroyed. 0 destroys it at once, `Infinity`
+   * Milliseconds to finish; then Cio destroys what is still open. 0 destroys it at once, `Infinity`
    * waits for ever.
    *
    * @default 15_000
    */
   readonly timeout?: number
   /**
-   * Why: the reason of `ctx.draining`. The first one counts.
+   * The reason of `ctx.draining`. The first one counts.
    *
    * @default an error with the code `ERR_CIO_CLOSING`
    */
   readonly reason?: Error
   /**
-   * Milliseconds over which a server spreads asking its connections to finish, so that their peers
-   * do not all come back at once; at most `timeout`.
+   * Staggered drain: milliseconds over which a server spreads its requests to finish, so that
+   * clients do not all reconnect at once. At most `timeout`.
    *
    * @default 0
    */
   readonly spread?: number
 }
 
-/** What `close()` fulfils with. */
+/** The result of `close()`. */
 export interface CloseResult {
   /** How many connections had to be destroyed at the deadline. */
   readonly forced: number
@@ -38,22 +38,22 @@ export interface CloseResult {
 /** The default of `close({ timeout })`, in milliseconds. */
 export const closeTimeout = 15_000
 
-/** Which pipeline a context is of. */
+/** The pipeline of a context. */
 export type ContextKind = 'server' | 'connection' | 'client'
 
-/** The life of a context's run: for the core, which drives it. */
+/** The lifecycle of the run, for the core. */
 export let lifeOf: <Life extends Lifecycle>(ctx: Context<Life>) => Life
 
-/** What the contexts of all three pipelines have. */
+/** The members of the contexts of all three pipelines. */
 export abstract class Context<Life extends Lifecycle = Lifecycle> {
   static {
     showAs(this.prototype, (ctx) => ctx.summary)
   }
 
-  /** Which pipeline it is of. */
+  /** The pipeline of this context. */
   abstract readonly kind: ContextKind
   readonly app: App
-  /** The innermost middleware that the run has entered: where it waits, or what returned early. */
+  /** The innermost middleware entered: it is waiting now, or it returned early. */
   step = ''
 
   readonly #life: Life
@@ -68,17 +68,17 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
     this.#life = life
   }
 
-  /** A place for what the application wants to keep, as in Koa. */
+  /** The application's own data, as in Koa. */
   get state(): Record<PropertyKey, unknown> {
     return (this.#state ??= {})
   }
 
-  /** Aborts when it is time to finish: `close()` was called. Also when the run is over. */
+  /** Aborts when it is time to finish: after `close()`, or when the run is over. */
   get draining(): AbortSignal {
     return this.#life.draining
   }
 
-  /** Aborts when it is over; `reason` says why, `ERR_CIO_CLOSED` if nothing went wrong. */
+  /** Aborts when the run is over; `reason` is the error, or `ERR_CIO_CLOSED` without one. */
   get signal(): AbortSignal {
     return this.#life.signal
   }
@@ -88,13 +88,13 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
     return this.#life.settled
   }
 
-  /** Whether `signal` has aborted; costs less than to ask for the signal. */
+  /** Whether `signal` has aborted; cheaper than `signal.aborted`. */
   get isClosed(): boolean {
     return this.#life.phase === 'closed'
   }
 
   /**
-   * Whether `draining` has aborted; costs less than to ask for the signal.
+   * Whether `draining` has aborted; cheaper than `draining.aborted`.
    *
    * @internal
    */
@@ -103,7 +103,7 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
   }
 
   /**
-   * Whether the run has been at the end of its pipeline.
+   * Whether the run has reached the end of its pipeline.
    *
    * @internal
    */
@@ -111,17 +111,16 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
     return this.#life.wasReady
   }
 
-  /** Cuts off: aborts `signal` and `draining`. The error becomes the outcome of the run. */
+  /** Destroys the run: aborts `signal` and `draining`. The error becomes the outcome of the run. */
   destroy(cause?: Error): void {
     this.#life.destroy(cause)
   }
 
   /**
-   * Asks to finish, destroys what is left at the deadline, and fulfils when the run is over. May be
-   * called again, with a shorter time.
+   * Graceful close: asks to finish, destroys what is left at the deadline, and fulfils when the run
+   * is over. May be called again, with a shorter time.
    *
-   * A middleware that does not return even then is left behind: `error` reports it, by
-   * `ERR_CIO_STUCK`.
+   * A middleware that still does not return is left behind: `error` reports `ERR_CIO_STUCK`.
    *
    * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
    */
@@ -135,7 +134,7 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
     await this.close()
   }
 
-  /** What `console.log` prints: the state. Options have secrets, and are not in it. */
+  /** What `console.log` prints: the state, without options, since these contain secrets. */
   protected get summary(): object {
     return { state: this.#life.phase }
   }

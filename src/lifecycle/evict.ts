@@ -1,4 +1,6 @@
-/** Sends away who has been let in: what lists, reloads and expiry share. */
+/**
+ * Closes connections whose peers are not admitted any more: shared by lists, reloads and expiry.
+ */
 
 import { reportError } from './app-events.ts'
 import { closeTimeout, lifeOf } from './context.ts'
@@ -7,21 +9,21 @@ import { checkDuration, optionError } from '../options.ts'
 import type { StreamContext } from './stream-context.ts'
 import type { StreamLife } from './stream-life.ts'
 
-/** What becomes of a connection whose peer would not be let in any more. */
+/** What happens to a connection whose peer is not admitted any more. */
 export type RevokedAction = 'drain' | 'destroy' | 'keep'
 
-/** How to send somebody away. */
+/** Options of `evict()`. */
 export interface EvictOptions {
   /**
-   * What becomes of the connection: asked to finish and cut at the deadline, cut at once, or left
-   * as it is.
+   * What happens to the connection: `'drain'` asks it to finish and destroys it at the deadline,
+   * `'destroy'` destroys it at once, `'keep'` leaves it open.
    *
    * @default 'drain'
    */
   readonly revoked?: RevokedAction
   /**
-   * Milliseconds to finish in, with `'drain'`; what is open then is destroyed. `Infinity` waits for
-   * ever.
+   * Milliseconds to finish, with `'drain'`; then Cio destroys what is still open. `Infinity` waits
+   * for ever.
    *
    * @default 15_000
    */
@@ -44,9 +46,9 @@ export function checkEvictOptions(owner: string, options: EvictOptions): void {
 }
 
 /**
- * Sends away who is on a connection, and tells why by the event that the error calls for: at once
- * where it is asked to finish, with its end where it is cut. Who has been asked already is told of
- * once for each code, and has the shortest of the times.
+ * Closes a connection, and reports the error by the event of its fault. With `'drain'` it reports
+ * at once, with `'destroy'` at the end. A connection that drains already is reported once for each
+ * code, and gets the shortest of the timeouts.
  */
 export function evict(ctx: StreamContext, error: CioError, options: EvictOptions = {}): void {
   const { revoked = 'drain', drainTimeout = closeTimeout } = options
@@ -56,7 +58,7 @@ export function evict(ctx: StreamContext, error: CioError, options: EvictOptions
   const life = lifeOf<StreamLife>(ctx)
   if (life.evictedBy?.code !== error.code) reportError(ctx.app, error, ctx)
   life.evictedBy = error
-  // Why has been told: at the deadline it is cut without an error.
+  // The error was reported before: at the deadline the connection is destroyed without one.
   const reason = new CioError('ERR_CIO_CLOSING', error.message, { cause: error })
   void ctx.close({ timeout: drainTimeout, reason })
 }

@@ -12,14 +12,14 @@ import { optionError } from '../options.ts'
 /** A call that takes options. */
 export type Call = 'listen' | 'connect'
 
-/** What the table says about one name. */
+/** An entry of the table. */
 export interface KnownOption {
   readonly calls: readonly Call[]
   /** The code that reads it: Cio itself, or Node's `net` or `tls`. */
   readonly by: 'cio' | 'net' | 'tls'
-  /** Whether it means nothing without TLS. Such an option asks for TLS. */
+  /** Whether it has no meaning without TLS. Such an option turns TLS on. */
   readonly isTlsOnly: boolean
-  /** The versions of Node that added it, one for each line of releases; empty where all have it. */
+  /** The versions of Node that added it, one for each release line; empty if all have it. */
   readonly since: readonly string[]
 }
 
@@ -58,7 +58,7 @@ export const knownOptions: ReadonlyMap<string, KnownOption> = new Map([
   ...tlsRows('tls', connect, 'secureContext requestOCSP'),
 ])
 
-/** What Node takes and Cio does not, with the reason or with what to write. */
+/** Options of Node that Cio refuses, with the reason or the replacement. */
 export const refusedOptions: Readonly<Record<Call, Readonly<Record<string, string>>>> = {
   listen: {
     allowHalfOpen: 'Cio decides about it: streams are half-open, and the pipeline ends them',
@@ -79,7 +79,7 @@ export const refusedOptions: Readonly<Record<Call, Readonly<Record<string, strin
   },
 }
 
-/** The options of cio 0.5 that are gone, with what to write now. */
+/** The removed options of cio 0.5, with their replacements. */
 export const formerOptions: Readonly<Record<string, string>> = {
   isSecure: 'give `tls: true` to `connect()`, or a certificate to `listen()`',
   isClientAllowed: 'register `allowList((peer, ctx) => …)`',
@@ -99,18 +99,18 @@ export const formerOptions: Readonly<Record<string, string>> = {
 }
 
 /**
- * Refuses options that neither Cio nor this version of Node reads: a slip of the pen must not be a
- * check that is silently off.
+ * Refuses options that neither Cio nor this version of Node reads: a typo must not turn a check off
+ * silently.
  *
  * @throws `ERR_CIO_OPTION`
  */
 export function checkOptions(call: Call, options: object): void {
-  // Of secrets too, which are not enumerable.
+  // Includes secrets, which are not enumerable.
   for (const name of Object.getOwnPropertyNames(options)) {
     const value = (options as Readonly<Record<string, unknown>>)[name]
     const refused = own(refusedOptions[call], name)
     if (refused !== undefined) {
-      // Said for Node's sake, it is what Cio does anyway.
+      // This value is what Cio does anyway.
       if (value === undefined || (name === 'allowHalfOpen' && value === true)) continue
       throw refusal(call, name, refused)
     }
@@ -125,8 +125,7 @@ export function checkOptions(call: Call, options: object): void {
 }
 
 /**
- * Refuses options of TLS that `tls.connect` does not read, for TLS to something else than the
- * target, such as a proxy.
+ * Refuses TLS options that `tls.connect` does not read, for TLS to a proxy.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -138,7 +137,7 @@ export function checkTlsOptions(owner: string, options: object): void {
   }
 }
 
-/** The first option that asks for TLS; undefined where none does. On a server, `false` asks for nothing. */
+/** The first option that turns TLS on; undefined without one. On a server, `false` does not. */
 export function tlsWish(call: Call, options: object): string | undefined {
   const given = options as Readonly<Record<string, unknown>>
   // By the table, since secrets are not enumerable.
@@ -149,7 +148,7 @@ export function tlsWish(call: Call, options: object): string | undefined {
   return undefined
 }
 
-/** Whether a version of Node has what these versions have added. */
+/** Whether a version of Node includes an option that these versions added. */
 export function isHonoured(
   since: readonly string[],
   version: string = process.versions.node,

@@ -1,5 +1,5 @@
 /**
- * The life of one run: how far it is, why it ends, and what waits for that.
+ * The lifecycle of one run: its phase, the cause of its end, and what waits for it.
  *
  * ```
  *   starting ──ready()──▶ ready
@@ -9,9 +9,9 @@
  *      └────────────────────┴───────────────┴──▶ closed ──settle()──▶ (settled)
  * ```
  *
- * A phase is never left for an earlier one. `closed` aborts `ctx.signal`. A run is settled when all
- * its middleware have returned, or when they were left behind: one watchdog starts with the first
- * thing that cuts the run off, and only what settles the run stops it.
+ * A run never goes back to an earlier phase. `closed` aborts `ctx.signal`. A run is settled when
+ * all its middleware have returned or were left behind. One watchdog starts when the run is first
+ * destroyed or aborted, and only stops when the run settles.
  */
 
 import type { Deadline } from '../deadline.ts'
@@ -19,32 +19,32 @@ import { startDeadline } from '../deadline.ts'
 import { CioError } from '../errors.ts'
 import { type LazyAbort, fired, made } from '../streams/lazy-abort.ts'
 
-/** How far a run is. */
+/** The phase of a run. */
 export type Phase = 'starting' | 'ready' | 'draining' | 'closed'
 
 /** Milliseconds that the middleware of a destroyed run may take to return. */
 export const unwindTimeout = 1_000
 
-/** Milliseconds at a deadline for what was written; less than the middleware have. */
+/** Milliseconds at a deadline to flush what was written; less than the middleware get. */
 const flushPatience = unwindTimeout / 2
 
-/** What the three kinds of runs have in common. Each kind adds what it has to end. */
+/** The common part of the three kinds of runs. Each kind adds how it ends its resources. */
 export abstract class Lifecycle {
   phase: Phase = 'starting'
-  /** Whether the run has been at the end of its pipeline, whatever it is doing now. */
+  /** Whether the run has ever reached the end of its pipeline. */
   wasReady = false
-  /** Whether all middleware have returned. What was written may still be on its way. */
+  /** Whether all middleware have returned. Written data may still be in flight. */
   hasReturned = false
-  /** Whether it is over: all middleware have returned, or were left behind. */
+  /** Whether it is settled: all middleware have returned, or were left behind. */
   isSettled = false
   /** How many connections were destroyed at a deadline. */
   forced = 0
-  /** Whether this side has destroyed it, before anything else had ended it. */
+  /** Whether this side destroyed it before it ended otherwise. */
   wasDestroyed = false
-  /** What it was destroyed with. */
+  /** The error that destroyed it. */
   destroyedWith: Error | undefined
 
-  /** Is called when the run is at the end of its pipeline. */
+  /** Called when the run reaches the end of its pipeline. */
   declare whenReady?: () => void
 
   #draining: LazyAbort
@@ -68,7 +68,7 @@ export abstract class Lifecycle {
     return this.#signal.signal
   }
 
-  /** Why it drains, where a reason was given. */
+  /** Why it drains, if a reason was given. */
   get drainReason(): unknown {
     const draining = this.#draining
     return draining instanceof AbortController ? draining.signal.reason : draining
@@ -84,7 +84,7 @@ export abstract class Lifecycle {
     return this.#settling.promise
   }
 
-  /** Says that the end of the pipeline is reached. */
+  /** Notes that the run has reached the end of its pipeline. */
   ready(): void {
     this.wasReady = true
     if (this.phase === 'starting') this.phase = 'ready'
@@ -98,7 +98,7 @@ export abstract class Lifecycle {
     this.drained(reason)
   }
 
-  /** Asks to finish, and cuts off what is left at the deadline. The shortest deadline counts. */
+  /** Asks to finish, and destroys what is left at the deadline. The shortest deadline counts. */
   close(timeout: number, reason?: Error): Promise<void> {
     if (!this.isSettled) {
       this.drain(reason)
@@ -108,7 +108,7 @@ export abstract class Lifecycle {
     return this.settled
   }
 
-  /** Cuts off, for a cause of this side's. */
+  /** Destroys the run, for a cause on this side. */
   destroy(cause?: Error): void {
     if (this.phase !== 'closed') {
       this.wasDestroyed = true
@@ -125,7 +125,7 @@ export abstract class Lifecycle {
     this.#draining = fired(this.#draining, cause ?? 'closed')
   }
 
-  /** Gives the middleware of a run that was cut off a time to return; then leaves them behind. */
+  /** Gives the middleware of a destroyed run some time to return; then leaves them behind. */
   watch(): void {
     if (this.isSettled || this.hasReturned || this.#isWatched) return
     this.#isWatched = true
@@ -133,13 +133,13 @@ export abstract class Lifecycle {
     this.#deadline = startDeadline(unwindTimeout, () => this.leaveBehind())
   }
 
-  /** Begins the watchdog's time anew, for middleware that had to wait for others. */
+  /** Restarts the watchdog, for middleware that had to wait for others. */
   watchAgain(): void {
     this.#isWatched = false
     this.watch()
   }
 
-  /** Ends the run: its middleware have returned, or are left behind. */
+  /** Settles the run: its middleware have returned, or are left behind. */
   settle(cause?: Error): void {
     if (this.isSettled) return
     this.isSettled = true
@@ -149,7 +149,7 @@ export abstract class Lifecycle {
     this.#settling?.resolve()
   }
 
-  /** Cuts off what is left at a deadline. */
+  /** Destroys what is left at a deadline. */
   force(patience: number = flushPatience): void {
     if (this.isSettled) return
     this.forced += this.cutOff(patience)
@@ -163,20 +163,19 @@ export abstract class Lifecycle {
     this.#deadline = startDeadline(timeout, () => this.force())
   }
 
-  /** Is called whenever the run is asked to finish, also after the first time. */
+  /** Called whenever the run is asked to finish, also after the first time. */
   protected abstract drained(reason?: Error): void
 
   /**
-   * Destroys what is open, and gives what was written so many milliseconds to arrive. Returns how
-   * many connections that were.
+   * Destroys what is open, after so many milliseconds to flush. Returns the number of connections.
    */
   protected abstract cutOff(patience: number): number
 
-  /** Settles a run whose middleware have not returned since it was cut off, and reports that. */
+  /** Settles and reports a run whose middleware have not returned since it was destroyed. */
   protected abstract leaveBehind(): void
 }
 
-/** The error of a run that is over, and whose middleware have not returned. */
+/** The error of a destroyed run whose middleware have not returned. */
 export function stuckError({ step }: { readonly step: string }): CioError {
   const message = `\`${step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
   return new CioError('ERR_CIO_STUCK', message)

@@ -1,9 +1,9 @@
-/** What a middleware puts on a context for what runs inside it. */
+/** Lets a middleware add a member to the context for its inner middleware. */
 
 /**
- * Sets a member of the context, runs what is inside, and puts the member back that was there
- * before, whichever way the run ends. Where there was none, the new one stays: code that still holds
- * the context learns from it that the connection is over.
+ * Sets a member of the context, runs the inner middleware, and restores the previous member
+ * afterwards, also after an error. If there was none, the new one stays: it reports to later
+ * callers that the connection is closed.
  */
 export async function provide<Ctx extends object, Name extends keyof Ctx>(
   ctx: Ctx,

@@ -1,4 +1,4 @@
-/** What `listen()` and `connect()` have in common: a run that somebody waits for. */
+/** The common part of `listen()` and `connect()`: a run whose caller awaits its start. */
 
 import { reportError } from './app-events.ts'
 import { type Context, lifeOf } from './context.ts'
@@ -7,9 +7,9 @@ import { allowListeners } from '../streams/lazy-abort.ts'
 import type { Pipeline } from '../pipeline/pipeline.ts'
 
 /**
- * Runs a pipeline; resolves when it is at the end of the pipeline, rejects if it failed before.
+ * Runs a pipeline; resolves when the run reaches its end, rejects if it fails before.
  *
- * @param outcome The error of a run whose middleware have returned, from what one of them threw.
+ * @param outcome Makes the error of a run from the value that one of its middleware threw.
  */
 export function run<Ctx extends Context & { options: { readonly signal?: AbortSignal } }>(
   ctx: Ctx,
@@ -35,7 +35,7 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
 
   return new Promise((resolve, reject) => {
     life.whenReady = resolve
-    // Does not wait for the middleware, which may take their time to return.
+    // Does not wait for the middleware to return.
     ctx.signal.addEventListener('abort', () => reject(asError(ctx.signal.reason)))
     const finish = (thrown: Error | undefined): void => {
       signal?.removeEventListener('abort', abort)
@@ -44,7 +44,7 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
       if (!error) resolve()
       if (life.isSettled) return
       life.settle(error)
-      // Who waits for it has got the error; what turned the other side away is told all the same.
+      // The caller of connect() gets the error; a rejection is also reported by its event.
       const known = !life.wasReady && !isCioError(error, 'ERR_CIO_REJECTED')
       if (error && !known) reportError(ctx.app, error, ctx)
     }
@@ -55,7 +55,7 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
   })
 }
 
-/** The error of a run that a middleware ended before the end of its pipeline. */
+/** The error of a run whose middleware returned early, without `next()`. */
 export function stoppedError(ctx: Context, what: string): CioError {
   return new CioError(
     'ERR_CIO_STOPPED',

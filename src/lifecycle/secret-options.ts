@@ -1,18 +1,20 @@
 /**
- * Options whose secrets are not enumerable: no log line, no JSON and no inspection of a context or
- * of its options shows a key or a passphrase.
+ * Options with non-enumerable secrets: no log line, no JSON and no inspection of a context or its
+ * options shows a key or a passphrase.
  */
 
 import { inspect, type InspectOptions } from 'node:util'
 
-/** Options that are secret, or that hold one. A `key` may be the text of a key; a `session` holds one. */
+/**
+ * Options that are or contain a secret. A `key` may be the text of a key; a `session` contains one.
+ */
 const secrets = ['key', 'pfx', 'passphrase', 'private', 'ticketKeys', 'session'] as const
 
 /**
  * A copy of options whose secrets are not enumerable.
  *
- * A spread of such options leaves the secrets out, so those that a copy lacks are taken from `known`,
- * the options that it was made of. An option that is there and `undefined` is given up.
+ * A spread of such options omits the secrets, so missing ones are taken from `known`, the original
+ * options. Set an option to `undefined` to remove it.
  */
 export function concealed<Options extends object>(options: Options, known: object = {}): Options {
   const copy = { ...options } as Record<PropertyKey, unknown>
@@ -27,27 +29,27 @@ export function concealed<Options extends object>(options: Options, known: objec
   return copy as Options
 }
 
-/** Makes the secrets of an object of Node's, which has taken them from its options, not enumerable. */
+/** Makes secrets non-enumerable in an object of Node, which copied them from its options. */
 export function conceal(holder: object): void {
   for (const name of secrets) {
     if (Object.hasOwn(holder, name)) hide(holder, name, (holder as Record<string, unknown>)[name])
   }
 }
 
-/** A copy of options with their secrets enumerable, as Node has to have them. */
+/** A copy of options with enumerable secrets, as Node needs them. */
 export function revealed<Options extends object>(options: Options): Options {
   const all = options as Record<string, unknown>
   const hidden = secrets.filter((name) => Object.hasOwn(all, name))
   return { ...options, ...Object.fromEntries(hidden.map((name) => [name, all[name]])) }
 }
 
-/** Makes `console.log` and its like print a summary in place of all that an object holds. */
+/** Makes `console.log` and similar functions print a summary instead of the whole object. */
 export function showAs<Shown extends object>(
   prototype: Shown,
   summary: (shown: Shown) => object,
 ): void {
   hide(prototype, inspect.custom, function (this: Shown, _depth: number, options: InspectOptions) {
-    // Not of a prototype itself.
+    // Not for a prototype itself.
     if (Object.hasOwn(this, 'constructor')) return '[prototype]'
     return `${this.constructor.name} ${inspect(summary(this), options)}`
   })
@@ -73,7 +75,7 @@ function hide(target: object, name: PropertyKey, value: unknown): void {
   })
 }
 
-/** Shows that a secret is set, and not the secret. */
+/** Shows that a secret is set, but not its value. */
 function show(this: object, _depth: number, options: InspectOptions): string {
   const all = this as Record<string, unknown>
   const hidden = secrets.filter((name) => all[name] !== undefined)

@@ -1,4 +1,4 @@
-/** What the contexts of connections and of clients share: those with a stream. */
+/** The common part of the contexts of connections and clients: both have a stream. */
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -13,22 +13,19 @@ import type { StreamLife } from './stream-life.ts'
 
 let lastId = 0
 
-/** What both have. A middleware that is written against it works at both ends. */
+/** The common context. A middleware that uses only this type works on servers and clients. */
 export abstract class StreamContext<Life extends StreamLife = StreamLife> extends Context<Life> {
   abstract override readonly kind: 'connection' | 'client'
-  /** One of a kind within the process. */
+  /** Unique within the process. */
   readonly id: number = ++lastId
-  /**
-   * The net or TLS socket beneath the stream; null where there is none, as on an in-memory pair.
-   */
+  /** The net or TLS socket beneath the stream; null without one, as on an in-memory pair. */
   socket: Socket | null = null
   /**
-   * The client that the other side relays, where a trusted sender says so, such as a load balancer
-   * by `proxyProtocol`. `'unknown'` where it relays a client and does not say which. Null where it
-   * speaks for itself.
+   * The client behind a trusted proxy, such as a load balancer with `proxyProtocol`. `'unknown'` if
+   * the proxy does not name the client. Null if the other side is not a proxy.
    */
   forwardedFor: Endpoint | 'unknown' | null = null
-  /** Whether it goes on without TLS, as far as `secure` is concerned; see `skipTls()`. */
+  /** Whether `secure` skips the handshake; see `skipTls()`. */
   tlsSkipped = false
 
   #peer: Peer | null = null
@@ -51,10 +48,11 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
   }
 
   /**
-   * The Duplex on top: the raw socket, the TLS socket, or a layer above them.
+   * The top Duplex: the raw socket, the TLS socket, or a layer above them.
    *
-   * A middleware that replaces it puts the old one back in `finally`, once `next()` has settled.
-   * Every stream that is put here gets an `error` listener, so that it cannot end the process.
+   * A middleware that replaces it must restore the old one in `finally`, after `next()` has
+   * settled. Each stream that is assigned gets an `error` listener, so that it cannot end the
+   * process.
    */
   get stream(): Duplex {
     const { stream } = lifeOf<StreamLife>(this)
@@ -70,7 +68,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
   }
 
   /**
-   * The Duplex at the bottom, for middleware that bring it; its end is the end of all above it.
+   * The Duplex at the bottom, for middleware that create it; its end ends all layers above it.
    *
    * @internal
    */
@@ -78,10 +76,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
     return lifeOf<StreamLife>(this).transport
   }
 
-  /**
-   * The other side's identity, from a certificate that was verified, or null. Read when it is
-   * first asked for.
-   */
+  /** The other side's identity from a verified certificate, or null. Read on first use. */
   get peer(): Peer | null {
     if (this.#peerSocket !== this.socket) {
       this.#peerSocket = this.socket
@@ -97,39 +92,39 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
   }
 
   /**
-   * Fulfils when the TLS handshake is done, or it is decided that there is none. Rejects if the run
-   * ends before. On a client that reconnects it is that of the present connection.
+   * Fulfils when the TLS handshake is done, or when it is clear that there is none. Rejects if the
+   * run ends before. On a client that reconnects it belongs to the current connection.
    */
   get secured(): Promise<void> {
     return lifeOf<StreamLife>(this).secured
   }
 
-  /** Whether a codec has added `ctx.messages`; without one, to read them throws. */
+  /** Whether a codec has added `ctx.messages`; without one, reading the property throws. */
   get hasMessages(): boolean {
     return Object.hasOwn(this, 'messages')
   }
 
-  /** Lets `secure` make no handshake, where it would: for a middleware before it that knows better. */
+  /** Makes `secure` skip the TLS handshake: for a middleware before it. */
   skipTls(): void {
     this.tlsSkipped = true
   }
 
   /**
-   * The IP address that counts, for limits, for lists by address and for logs, in canonical form:
-   * that of `forwardedFor`, or else the socket's own. Null where there is none, as on a Unix socket, or
-   * where the origin is unknown: a balancer's address must not stand for its clients'.
+   * The client's IP address for limits, lists by address and logs, in canonical form: that of
+   * `forwardedFor`, or else the socket's own. Null on a Unix socket, or if the proxy does not name
+   * the client: the address of a load balancer must not count as its clients'.
    */
   get address(): string | null {
     if (this.forwardedFor === 'unknown') return null
     return (this.forwardedFor ?? remoteEndpoint(this.socket))?.address ?? null
   }
 
-  /** The protocol that both sides agreed on by ALPN; null where they did on none. */
+  /** The protocol negotiated by ALPN; null without one. */
   get alpnProtocol(): string | null {
     return (this.socket instanceof TLSSocket && this.socket.alpnProtocol) || null
   }
 
-  /** The other side as `address:port`, for messages; and the client it speaks for, if for another. */
+  /** The other side as `address:port`, for messages, with the client behind a proxy, if any. */
   get remote(): string {
     const { socket, forwardedFor } = this
     const own = remoteEndpoint(socket)
@@ -140,8 +135,8 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
   }
 
   /**
-   * What broke the connection: what `destroy()` was given, or the error of a socket. Undefined
-   * while nothing did.
+   * The error of the connection: the argument of `destroy()`, or the error of a socket. Undefined
+   * without one.
    *
    * @internal
    */
@@ -150,7 +145,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
   }
 
   /**
-   * Destroys the stream and all beneath it, and leaves the run as it is: a client may connect again.
+   * Destroys the stream and all beneath it, but not the run: a client may connect again.
    *
    * @internal
    */
@@ -164,8 +159,8 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
   }
 
   /**
-   * The stream's chunks, until the end of input. The stream stays open, so that the loop can be
-   * followed by a reply.
+   * The stream's chunks, until the end of input. The stream stays open, so that you can reply after
+   * the loop.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Buffer> {
     return chunksOf(this.stream)
@@ -173,15 +168,18 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
 }
 
 /**
- * A socket without an address. Node forgets it with the socket; and the kernel does not know it any
- * more where the connection was reset before it was accepted.
+ * A socket without an address. Node loses the address with the socket. If the connection was reset
+ * before accept, the kernel does not know it any more either.
  */
 function withoutAddress(socket: Socket): string {
   const { _handle } = socket as unknown as { _handle?: { constructor: { name: string } } | null }
   return _handle?.constructor.name === 'Pipe' ? 'a local socket' : 'a peer that is gone'
 }
 
-/** A resumed TLS 1.3 session without a certificate is `authorized` on Node 20: hence the second test. */
+/**
+ * On Node 20 a resumed TLS 1.3 session without a certificate is `authorized`: hence the second
+ * test.
+ */
 function verifiedCertificate(socket: Socket | null): Buffer | undefined {
   if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined
   return presentedCertificate(socket)

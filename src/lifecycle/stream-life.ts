@@ -1,16 +1,16 @@
 /**
- * The life of a run with a stream: what it is made of, from the transport at the bottom to the
- * stream on top, and when that is over.
+ * The life of a run with a stream: its streams, from the transport at the bottom to the top, and
+ * their end.
  *
- * The end of a stream has one owner: this class. Past the last middleware a run waits until
+ * The end of a stream has one owner: this class. At the end of its pipeline a run waits until
  *
  * - the stream on top has closed, or
- * - its input has ended and no listener is left that could still answer.
+ * - its input has ended and no listener remains that could still answer.
  *
  * A listener for `end` that the application attached may still write, so it keeps the stream open.
- * A listener that is removed later, such as that of a loop which has read to the end, is done. A
- * listener that removed itself on `end`, as a pipe does, may answer late, and ends the stream itself.
- * Cio's listeners and those of Node do not count.
+ * A listener that is removed later, such as that of a loop after its end, is done. A listener that
+ * removed itself on `end` (a pipe, for example) may still reply, and ends the stream itself.
+ * Listeners of Cio and Node do not count.
  */
 
 import { Socket } from 'node:net'
@@ -20,13 +20,13 @@ import { endGracefully } from '../streams/end-gracefully.ts'
 import { HalfOpenWatch } from '../streams/half-open.ts'
 import { Lifecycle } from './lifecycle.ts'
 
-/** Where a stream keeps the life that it belongs to. */
+/** The property of a stream that holds its life. */
 const owner = Symbol('cio.life')
 type Owned = Duplex & { [owner]?: StreamLife }
 
-// One function for all streams: closures for each idle connection are heap.
+// One function for all streams: closures for each idle connection cost heap.
 
-/** A stream that emits an error may live on, as TLS does after an alert: it is over too. */
+/** Destroy a stream on `error` even if Node keeps it open, as it does after a TLS alert. */
 function destroyBy(this: Duplex, error: Error): void {
   this.destroy(error)
 }
@@ -44,26 +44,26 @@ export function isRead(stream: Duplex): boolean {
   return stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
 }
 
-/** Whether listeners or pipes of the application are on a stream. */
+/** Whether a stream has listeners or pipes of the application. */
 export function isAttached(stream: Duplex): boolean {
   return isRead(stream) || stream.listenerCount('unpipe') > 0
 }
 
-/** What connections and clients have in common. */
+/** The common part of connections and clients. */
 export abstract class StreamLife extends Lifecycle {
   /** The stream on top. */
   stream: Duplex | undefined
-  /** The stream at the bottom; its end is the end of all above it. */
+  /** The stream at the bottom; its end ends all layers above it. */
   transport: Duplex | undefined
-  /** The error for which it was last asked to finish, where it was for one. */
+  /** The error of the last request to finish, if any. */
   evictedBy: CioError | undefined
   #lent: Socket | undefined
   #brokenLayer: Error | undefined
-  /** How many listeners for the end are not of the application. */
+  /** Number of `end` listeners that do not belong to the application. */
   #ownEnds = 0
   #whenOver: (() => void) | undefined
   #halfOpen: HalfOpenWatch | undefined
-  /** True once secured; before that, what waits for it, if anything does. */
+  /** True once secured; before that, the pending promise, if any. */
   #secured: true | { promise: Promise<void>; settle: (error?: Error) => void } | undefined
 
   /** Begins with a stream at the bottom. */
@@ -74,7 +74,7 @@ export abstract class StreamLife extends Lifecycle {
 
   /** Puts a stream on top. */
   put(stream: Duplex): void {
-    // What broke a layer is what broke the connection, also when the layer is gone.
+    // The error of a layer is the error of the connection, even after the layer was removed.
     this.#brokenLayer ??= this.stream?.errored ?? undefined
     this.#own(stream)
     this.#ownEnds = stream.listenerCount('end')
@@ -93,17 +93,17 @@ export abstract class StreamLife extends Lifecycle {
       stream[owner] = this
       return
     }
-    // A run within a run over the same stream: the outer one is to hear of it, too.
+    // A run within a run over the same stream: the outer run must get the error, too.
     stream.on('end', () => this.ended(stream))
     stream.on('close', () => this.gone(stream))
   }
 
-  /** Notes a socket beneath that belongs to others: it is never destroyed from here. */
+  /** Notes a socket beneath that belongs to the caller: Cio never destroys it. */
   lend(socket: Socket): void {
     this.#lent = socket
   }
 
-  /** Forgets the streams, and what broke them. */
+  /** Forgets the streams and their errors. */
   detach(): void {
     this.#halfOpen?.stop()
     this.#halfOpen = undefined
@@ -113,19 +113,21 @@ export abstract class StreamLife extends Lifecycle {
     this.#secured = undefined
   }
 
-  /** What broke the run: what `destroy()` was given, or the error of a stream. The first counts. */
+  /**
+   * The cause of the end: the argument of `destroy()`, or the error of a stream. The first counts.
+   */
   get cause(): Error | undefined {
     const error = this.destroyedWith ?? this.#brokenLayer ?? this.stream?.errored
     return error ?? this.transport?.errored ?? undefined
   }
 
-  /** Notes the error of a middleware as the cause, unless there was one before. */
+  /** Notes the error of a middleware as the cause, unless there is one already. */
   blame(error: Error | undefined): void {
     if (!this.cause) this.destroyedWith = error
     this.abort(this.cause)
   }
 
-  /** Whether the other side has ended, or the connection is gone. */
+  /** Whether the other side has ended, or the connection is lost. */
   get hasEnded(): boolean {
     const { stream, transport } = this
     return [stream, transport].some((each) => each && (each.destroyed || each.readableEnded))
@@ -138,7 +140,7 @@ export abstract class StreamLife extends Lifecycle {
     return new Promise((resolve) => (this.#whenOver = resolve))
   }
 
-  /** Whether a listener is left that could still answer the end of input. */
+  /** Whether a listener remains that could still answer the end of input. */
   get #isAnswered(): boolean {
     return this.stream!.listenerCount('end') > this.#ownEnds
   }
@@ -151,12 +153,13 @@ export abstract class StreamLife extends Lifecycle {
     if (!this.#isAnswered) return this.#finished()
     const before = stream.listenerCount('end')
     process.nextTick(() => {
-      // A listener that is gone by now, such as a pipe's, may answer late, and closes then.
+      // A listener that removed itself on `end` (a pipe, for example) may still reply, and ends the
+      // stream itself.
       if (stream.listenerCount('end') === before) this.#whenUnanswered(stream)
     })
   }
 
-  /** Waits for the listeners to be removed that could answer the end. */
+  /** Waits until the listeners that could still answer are removed. */
   #whenUnanswered(stream: Duplex): void {
     const left = (): void => {
       if (stream === this.stream && this.#isAnswered) return
@@ -187,14 +190,14 @@ export abstract class StreamLife extends Lifecycle {
     return new HalfOpenWatch(bottom, halfOpen, flush, () => this.halfOpenFor(halfOpen))
   }
 
-  /** Whose counters say what was written. */
+  /** Its counters show what was written. */
   #carrier(): Duplex {
     const { stream, transport } = this
     return stream instanceof Socket ? stream : transport!
   }
 
   override destroy(cause?: Error): void {
-    // The first cause counts, and the network may have been the first.
+    // The first cause counts, which may be the network.
     const first = this.cause
     if (first) {
       this.abort(first)
@@ -204,9 +207,9 @@ export abstract class StreamLife extends Lifecycle {
   }
 
   /**
-   * Destroys the stream and all beneath it, and leaves the run as it is. What an error cuts off must
-   * not look whole: the other side notices a reset where bytes still wait, and where this side has
-   * failed after it began to write. A Unix socket knows no reset.
+   * Destroys the stream and all beneath it, and leaves the run as it is. Truncated data must not
+   * look whole: the other side sees a reset if bytes still wait, or if this side failed after it
+   * began to write. Unix sockets have no reset.
    */
   disconnect(cause?: Error): void {
     if (cause && this.#isAmidst(cause)) this.#resetOnDestroy()
@@ -216,7 +219,7 @@ export abstract class StreamLife extends Lifecycle {
     this.transport?.destroy()
   }
 
-  /** Whether something has been written to the other side, a handshake aside. */
+  /** Whether anything was written to the other side, except a handshake. */
   get hasWritten(): boolean {
     const socket = this.socket()
     return this.stream!.writableLength > 0 || (socket !== null && socket.bytesWritten > 0)
@@ -230,20 +233,20 @@ export abstract class StreamLife extends Lifecycle {
     return !(isCioError(cause) && isRemote(cause.fault))
   }
 
-  /** Destroys what did not flush in time, by a reset. */
+  /** Resets a stream that did not flush in time. */
   cut(cause?: Error): void {
     this.#resetOnDestroy()
     this.disconnect(cause)
   }
 
-  /** Not `resetAndDestroy()`, which waits until everything was sent. */
+  /** Not `resetAndDestroy()`, which waits until everything is sent. */
   #resetOnDestroy(): void {
     const { transport } = this
     if (!(transport instanceof Socket) || !isTcp(transport)) return
     ;(transport as unknown as { resetAndClosing: boolean }).resetAndClosing = true
   }
 
-  /** Fulfils when it is known whether there is TLS, and its handshake is done. */
+  /** Fulfils when the TLS handshake is done, or when it is clear that there is none. */
   get secured(): Promise<void> {
     if (this.#secured === true) return Promise.resolve()
     if (!this.#secured) {
@@ -251,7 +254,7 @@ export abstract class StreamLife extends Lifecycle {
       const promise = new Promise<void>((resolve, reject) => {
         settle = (error) => (error ? reject(error) : resolve())
       })
-      // It may be asked for and not awaited.
+      // It may be read and not awaited.
       promise.catch(() => {})
       this.#secured = { promise, settle }
       if (this.isSettled) settle(this.signal.reason as Error)
@@ -259,12 +262,15 @@ export abstract class StreamLife extends Lifecycle {
     return this.#secured.promise
   }
 
-  /** Whether `secured` has fulfilled. A connection makes one handshake, whichever pipelines it is in. */
+  /**
+   * Whether `secured` has fulfilled. A connection does one handshake, in however many pipelines it
+   * is.
+   */
   get isSecured(): boolean {
     return this.#secured === true
   }
 
-  /** Says that the handshake is done, or that there is to be none. */
+  /** Notes that the handshake is done, or that there is none. */
   secure(): void {
     if (this.#secured === true) return
     this.#secured?.settle()
@@ -280,7 +286,7 @@ export abstract class StreamLife extends Lifecycle {
     }
   }
 
-  /** Cuts off at a deadline. What was written has a moment to arrive, where there is one. */
+  /** Destroys the stream at a deadline, after a short time to flush, if there is one. */
   override cutOff(patience: number, cause?: Error): number {
     if (this.phase === 'closed') {
       this.destroy(cause)
@@ -301,13 +307,13 @@ export abstract class StreamLife extends Lifecycle {
   /** The socket that the context shows. */
   protected abstract socket(): Socket | null
 
-  /** Milliseconds: how long it may be silent when half open, and may take to flush. */
+  /** The timeouts in milliseconds: for silence when half open, and for flushing. */
   abstract times(): { readonly halfOpen: number; readonly flush: number }
 
   /** The transport has closed. */
   protected abstract transportClosed(): void
 
-  /** It was silent for so long after the end of input. */
+  /** The half-open connection was silent for too long. */
   protected abstract halfOpenFor(timeout: number): void
 }
 
@@ -320,7 +326,7 @@ interface WithHandle {
   readonly _handle?: { readonly constructor: { readonly name: string } } | null
 }
 
-/** Whether a socket is one of TCP, and open. */
+/** Whether it is an open TCP socket. */
 function isTcp(socket: Socket): boolean {
   return (socket as unknown as WithHandle)._handle?.constructor.name === 'TCP'
 }

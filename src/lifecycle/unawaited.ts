@@ -1,8 +1,8 @@
 /**
- * Promises that need not be awaited.
+ * Promises that you need not await, without an unhandled rejection.
  *
- * A peer can make most of what Cio promises fail, at any time, and Node ends the process by a
- * rejection without a handler. So each such promise has one. A fault of ours is still reported.
+ * A peer can make most promises of Cio reject, at any time, and Node ends the process on an
+ * unhandled rejection. So each such promise has a handler. A local fault is still reported.
  */
 
 import { reportError } from './app-events.ts'
@@ -11,18 +11,18 @@ import { asError, isCioError } from '../errors.ts'
 
 function ignore(): void {}
 
-/** Gives a promise a handler: for one that rejects only by what the other side did. */
+/** Adds a handler to a promise that rejects only because of the other side. */
 export function handled<Value>(promise: Promise<Value>): Promise<Value> {
   promise.catch(ignore)
   return promise
 }
 
-/** Gets the error of a promise that nothing has awaited. */
+/** Receives the error of a promise that nothing awaited. */
 export type Untaken = (error: Error) => void
 
-/** Has a handler of its own, and knows whether it has got another. */
+/** Has its own handler, and knows whether another one was added. */
 class Unawaited<Value> extends Promise<Value> {
-  // What is derived from it is an ordinary promise.
+  // A derived promise is an ordinary one.
   static override readonly [Symbol.species] = Promise
   #isTaken = false
 
@@ -35,7 +35,7 @@ class Unawaited<Value> extends Promise<Value> {
     return super.then(fulfilled, rejected)
   }
 
-  /** Calls with its error, once whoever is to await it has had the time. */
+  /** Calls back with the error, after the caller has had time to await it. */
   whenUntaken(untaken: Untaken): void {
     const look = (thrown: unknown): void => {
       if (!this.#isTaken) untaken(asError(thrown))
@@ -45,8 +45,8 @@ class Unawaited<Value> extends Promise<Value> {
 }
 
 /**
- * Makes a promise that need not be awaited of one that may reject by a fault of ours. Where nothing
- * awaits it, `error` reports such a fault, unless `untaken` does otherwise.
+ * Wraps a promise that may reject because of a local fault, so that you need not await it. If
+ * nothing awaits it, `error` reports such a fault, or `untaken` handles it.
  */
 export function unawaited<Value>(
   ctx: Context,
@@ -72,12 +72,12 @@ export function refused(ctx: Context, thrown: unknown): Promise<never> {
 
 const refusals = new WeakSet<Promise<unknown>>()
 
-/** Whether a promise is one of those that `refused` makes of a fault of ours. */
+/** Whether `refused` made this promise from a local fault. */
 export function isRefused(promise: Promise<unknown>): promise is Promise<never> {
   return refusals.has(promise)
 }
 
-/** Whether an error is neither the other side's doing nor the ordinary end. */
+/** Whether an error is a local fault, and not a regular end. */
 function isOurs(error: Error): boolean {
   if (error.name === 'AbortError' || isCioError(error, 'ERR_CIO_CLOSING')) return false
   return !isCioError(error) || error.fault === 'local'

@@ -1,4 +1,4 @@
-/** Bytes in, frames out: bounded in bytes, however many pieces they come in. */
+/** Decodes frames from bytes: bounded in bytes, however many chunks they arrive in. */
 
 import { isUtf8 } from 'node:buffer'
 import { CioError, isCioError, quote } from '../errors.ts'
@@ -8,7 +8,7 @@ const lineFeed = 0x0a
 const leastCapacity = 1024
 const empty = Buffer.alloc(0)
 
-/** The bytes of a frame that has begun: grows by doubling, so that pieces do not add up. */
+/** The bytes of an incomplete frame: grows by doubling, so that many chunks stay cheap. */
 export class PartialMessage {
   #buffer: Buffer = empty
   #length = 0
@@ -17,7 +17,7 @@ export class PartialMessage {
     return this.#length
   }
 
-  /** What it holds, until it is next appended to. */
+  /** The bytes held, valid until the next append. */
   get bytes(): Buffer {
     return this.#buffer.subarray(0, this.#length)
   }
@@ -33,7 +33,7 @@ export class PartialMessage {
     this.#length = needed
   }
 
-  /** What it holds, followed by `bytes`; holds nothing after. */
+  /** The bytes held, followed by `bytes`; empties it. */
   take(bytes: Buffer): Buffer {
     if (this.#length === 0) return bytes
     this.append(bytes)
@@ -42,17 +42,17 @@ export class PartialMessage {
     return all
   }
 
-  /** Forgets what it holds; what was got of `bytes` before is left as it is. */
+  /** Empties it; bytes that were returned before stay valid. */
   clear(): void {
     this.#buffer = empty
     this.#length = 0
   }
 }
 
-// Those that say nothing of the peer yet, which is not known here.
+// Errors that do not name the peer yet, which is unknown here.
 const anonymous = new WeakSet<Error>()
 
-/** The same error, with the peer that sent what is wrong in its message. */
+/** The same error, with the peer in its message. */
 export function withSender(error: Error, remote: string): Error {
   if (!isCioError(error) || !anonymous.has(error)) return error
   const { code, message, fault, cause } = error
@@ -65,7 +65,9 @@ function peerError(code: string, message: string, cause?: unknown): CioError {
   return error
 }
 
-/** The error of a message above its bound: how long it says to be, if it does, and how it begins. */
+/**
+ * The error of a message above `maxLength`: with its announced length, if any, and its first bytes.
+ */
 export function messageTooLong(
   owner: string,
   maxLength: number,
@@ -73,17 +75,17 @@ export function messageTooLong(
   begins?: Buffer,
 ): CioError {
   const says = length > 0 ? `announces ${length} bytes, more than` : 'is longer than'
-  // Often it is another protocol, which its first bytes show.
+  // Often the peer speaks another protocol, which the first bytes show.
   const shown = begins ? ` (it begins with ${quote(begins.toString('latin1'))})` : ''
   const what = `a message ${says} ${maxLength} bytes${shown}; raise \`maxLength\` if it may be`
   return peerError('ERR_CIO_MESSAGE_TOO_LONG', `${owner}: ${what}`)
 }
 
-/** What a line becomes; `undefined` is no message. `at` tells the offset of its first byte. */
+/** Makes a message of a line; `undefined` for none. `at` returns the offset of its first byte. */
 export type ParseLine<In> = (line: string, at: () => number) => In | undefined
 
 /**
- * Cuts UTF-8 text at line feeds; a carriage return before one belongs to it. What is left at the
+ * Splits UTF-8 text at line feeds, each with an optional carriage return before it. The rest at the
  * end of input is a line too.
  *
  * A chunk is decoded as a whole, up to its last line feed, where no character can be cut in two.
@@ -104,7 +106,7 @@ export class LineDecoder<In> implements Decoder<In> {
   decode(chunk: Buffer, into: In[]): void {
     const end = chunk.lastIndexOf(lineFeed)
     const whole = end >= 0 && end === chunk.length - 1
-    // The ordinary case for short conversations: it needs no views.
+    // The common case for short conversations: it needs no views.
     if (whole && this.remainder.length === 0) return this.#lines(chunk, end, into)
     if (end >= 0) {
       const region = this.remainder.take(chunk.subarray(0, end))
@@ -132,7 +134,7 @@ export class LineDecoder<In> implements Decoder<In> {
     // In UTF-8, a UTF-16 unit takes three bytes at most.
     const plain = text.length <= this.#maxLength / 3 && !text.includes('\r')
     let index = 0
-    // Worked out when it is asked for, which is once, for an error.
+    // Computed only when needed, once, for an error.
     const at = (): number =>
       this.#offset + Buffer.byteLength(lines.slice(0, index).join('\n')) + (index > 0 ? 1 : 0)
     for (; index < lines.length; index++) {
@@ -143,7 +145,7 @@ export class LineDecoder<In> implements Decoder<In> {
     this.#offset += end + 1
   }
 
-  /** The slow way, for a region that is not UTF-8 somewhere. */
+  /** The slow path, for a region with invalid UTF-8. */
   #oneByOne(region: Buffer, into: In[]): void {
     for (let start = 0; start <= region.length;) {
       const feed = region.indexOf(lineFeed, start)
@@ -151,7 +153,7 @@ export class LineDecoder<In> implements Decoder<In> {
       const bytes = region.subarray(start, end)
       const at = (): number => this.#offset
       if (!isUtf8(bytes)) {
-        // The line that is too long is told as such, whatever is in it.
+        // A line that is too long is reported as such, whatever it contains.
         if (bytes.length > this.#maxLength + 1) throw this.#messageTooLong()
         throw syntaxError(this.#owner, 'is not UTF-8', at(), bytes.toString())
       }
@@ -162,7 +164,7 @@ export class LineDecoder<In> implements Decoder<In> {
     }
   }
 
-  /** The line without its carriage return, if it is not too long. */
+  /** The line without its carriage return, after the check of its length. */
   #checked(line: string): string {
     const content = line.endsWith('\r') ? line.slice(0, -1) : line
     if (content.length > this.#maxLength / 3 && Buffer.byteLength(content) > this.#maxLength) {
@@ -176,7 +178,7 @@ export class LineDecoder<In> implements Decoder<In> {
   }
 }
 
-/** The error of a message that is not of its codec's form; `text` is the beginning of it. */
+/** The error of a malformed message; `text` is its beginning. */
 export function syntaxError(
   owner: string,
   what: string,
@@ -196,12 +198,12 @@ export function truncatedMessage(owner: string, held: number): CioError {
   )
 }
 
-/** Where frames end, and what they become. One for each connection. */
+/** Finds the ends of frames, and makes messages of them. One for each connection. */
 export interface Framing<In> {
   /**
-   * The position after the frame that begins at `start`. Beyond the end of `bytes`, it says how far
-   * the frame reaches at least; then it is asked again, with more of the same frame, at a `start`
-   * that may be another, so that it can keep its place relative to that.
+   * The position after the frame that begins at `start`. A position beyond the end of `bytes` is a
+   * lower bound for the end of the frame. Then it is called again with more of the same frame,
+   * perhaps at another `start`, so keep positions relative to `start`.
    *
    * @param offset How many bytes came before `bytes`, for errors.
    * @throws `ERR_CIO_MESSAGE_TOO_LONG`, `ERR_CIO_SYNTAX` (remote)
@@ -209,7 +211,7 @@ export interface Framing<In> {
   end(bytes: Buffer, start: number, offset: number): number
   /**
    * Adds the messages of the frames that lie in `bytes` from its beginning to each of `ends`. They
-   * may be views of it: it is not written to again.
+   * may be views of it, since it is not changed later.
    *
    * @throws `ERR_CIO_SYNTAX` (remote)
    */
@@ -217,8 +219,8 @@ export interface Framing<In> {
 }
 
 /**
- * Cuts bytes into frames. A frame that comes in many pieces is put together once, and looked at
- * only when what it reaches for at least is there.
+ * Cuts bytes into frames. A frame in many chunks is joined once, and scanned again only when its
+ * known minimum has arrived.
  */
 export class FrameDecoder<In> implements Decoder<In> {
   readonly remainder: PartialMessage = new PartialMessage()
@@ -251,12 +253,12 @@ export class FrameDecoder<In> implements Decoder<In> {
   end(): void {
     const { remainder } = this
     if (remainder.length === 0) return
-    // What is malformed is told as such, also where it was not looked at for want of more.
+    // Malformed input is reported as such, even if scanning had waited for more.
     this.#framing.end(remainder.bytes, 0, this.#offset)
     throw truncatedMessage(this.#owner, remainder.length)
   }
 
-  /** Where the frames that are whole end. */
+  /** The ends of the complete frames. */
   #frames(bytes: Buffer, into: In[]): number {
     const ends: number[] = []
     let start = 0
@@ -271,7 +273,7 @@ export class FrameDecoder<In> implements Decoder<In> {
         start = end
       }
     } finally {
-      // Also those before one that is refused; what is wrong with them came first.
+      // Also the frames before a refused one; their errors come first.
       if (ends.length > 0) this.#framing.open(bytes, ends, into, this.#offset)
     }
     return start

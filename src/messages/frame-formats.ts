@@ -1,35 +1,37 @@
-/** Frames by a length before them, by a delimiter after them, or of one size. */
+/** Frame formats: length-prefixed, delimited, or of fixed size. */
 
 import { CioError } from '../errors.ts'
 import { type Framing, syntaxError, messageTooLong } from './frame-decoder.ts'
 import { checkCount, optionError } from '../options.ts'
 
-/** How frames are told apart: `length`, `delimiter` or `size`; a 4-byte length if none is given. */
+/** The frame format: `length`, `delimiter` or `size`; by default a 4-byte length. */
 export interface FramingOptions {
   /**
-   * Bytes of the length that stands before each frame and does not count itself; `varint` is the
-   * unsigned LEB128 of Protocol Buffers.
+   * Bytes of the length prefix, which does not count itself; `varint` is the unsigned LEB128 of
+   * Protocol Buffers.
    *
    * @default 4
    */
   readonly length?: 1 | 2 | 4 | 'varint'
   /**
-   * Which byte of the length comes first: the most significant (`big`) or the least (`little`).
+   * Byte order of the length: most significant byte first (`big`) or last (`little`).
    *
    * @default 'big'
    */
   readonly endian?: 'big' | 'little'
-  /** What stands after each frame. Without it, frames have a length before them. */
+  /** The delimiter after each frame. Without it, frames have a length prefix. */
   readonly delimiter?: string | Uint8Array
-  /** Bytes of every frame. Without it, frames have a length before them. */
+  /** Size of every frame in bytes. Without it, frames have a length prefix. */
   readonly size?: number
 }
 
-/** A way of telling frames apart, for both directions. */
+/** A frame format, for both directions. */
 export interface Frames {
-  /** What is written for a frame. @throws `ERR_CIO_ENCODE` (local): it does not fit */
+  /** The bytes to write for a frame. @throws `ERR_CIO_ENCODE` (local): it does not fit */
   readonly wrap: (content: string | Uint8Array) => Buffer
-  /** For one connection. `map` makes a message of a frame, which is a view of what was received. */
+  /**
+   * For one connection. `map` makes a message of a frame, which is a view of the received bytes.
+   */
   readonly framing: <In>(map: (frame: Buffer, at: number) => In) => Framing<In>
 }
 
@@ -37,7 +39,7 @@ const longestVarint = 5
 const shownBytes = 16
 
 /**
- * Makes the framing that options ask for.
+ * Makes the frame format of the options.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -59,7 +61,7 @@ function refuse(owner: string, why: string): CioError {
   return new CioError('ERR_CIO_ENCODE', `${owner}: the frame to send ${why}`)
 }
 
-/** The bytes of a frame, where it stands in what is written: after a header, before a trailer. */
+/** The bytes to write for a frame, with a header before it or a trailer after it. */
 function allocate(
   owner: string,
   content: unknown,
@@ -179,7 +181,7 @@ function delimited(owner: string, maxLength: number, given: unknown): Frames {
     wrap(content) {
       const { bytes, length } = allocate(owner, content, () => 0, width)
       delimiter.copy(bytes, length)
-      // Searched with the delimiter in place: the frame's end may look like the beginning of it.
+      // Searched with the delimiter appended: the frame's end may look like its beginning.
       if (bytes.indexOf(needle) !== length) throw refuse(owner, 'contains the delimiter')
       return bytes
     },
@@ -187,7 +189,7 @@ function delimited(owner: string, maxLength: number, given: unknown): Frames {
       let searched = 0
       return {
         end(bytes, start) {
-          // What was searched may end with the beginning of the delimiter.
+          // The searched bytes may end with the beginning of the delimiter.
           const found = bytes.indexOf(needle, start + Math.max(0, searched - width + 1))
           const least = (found < 0 ? bytes.length - width + 1 : found) - start
           if (least > maxLength) {
@@ -208,7 +210,7 @@ function delimited(owner: string, maxLength: number, given: unknown): Frames {
   }
 }
 
-/** What a message begins with, for errors: bytes of another protocol are often text. */
+/** The beginning of a message, for errors: bytes of another protocol are often text. */
 function beginning(bytes: Buffer, start: number): Buffer {
   return bytes.subarray(start, start + shownBytes)
 }

@@ -1,22 +1,22 @@
-/** The levels of a value that holds others, for `SelfDelimitingValues`. */
+/** The nesting levels of a value, for `SelfDelimitingValues`. */
 
-/** What a level may hold, beside any values. */
+/** Restrictions on the values of a level. */
 export const Level = {
   any: 0,
-  /** Numbers, and nothing that becomes one by a conversion. */
+  /** Numbers only, without conversions. */
   numbers: 1,
   texts: 2,
-  /** Texts that are the keys of a record. */
+  /** Strings only: the keys of a record. */
   keys: 3,
   /** The library may read it a second time. */
   twice: 4,
-  /** Members of a `Set`, or keys and values of a `Map` in turns. */
+  /** Members of a `Set`, or alternating keys and values of a `Map`. */
   set: 5,
   map: 6,
 } as const
 
-/** Values still to come at a level that goes on up to a break: in an array, and in a map. */
+/** Marks a level that continues up to a break: an array, or a map before a key. */
 export const open: number = -1
 export const openMap: number = -2
-/** The same in a map, where a value comes next. */
+/** The same in a map before a value. */
 export const openMapValue: number = -3

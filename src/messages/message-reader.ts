@@ -1,4 +1,4 @@
-/** Receiving: chunks are decoded in batches, when somebody waits for a message. */
+/** Receives messages: chunks are decoded in batches, when a reader waits for a message. */
 
 import { asError } from '../errors.ts'
 import { withSender } from './frame-decoder.ts'
@@ -9,8 +9,8 @@ import type { StreamContext } from '../lifecycle/stream-context.ts'
 /**
  * The messages of one connection that have been decoded and not taken.
  *
- * The stream flows while somebody waits. A chunk that comes when nobody does is put back, so at
- * most one chunk at a time has been decoded ahead, and TCP holds back the peer.
+ * The stream flows while a reader waits. A chunk that arrives without a waiting reader is put back.
+ * So at most one chunk is decoded ahead, and TCP backpressure slows the peer.
  */
 export class MessageReader<In> {
   readonly #ctx: StreamContext
@@ -22,7 +22,7 @@ export class MessageReader<In> {
   #over = false
   #listening = false
   #pulling = false
-  /** Those who wait, to be called in their order once there is a message, or will be none. */
+  /** Waiting readers, called in order when a message or the end is there. */
   #waiting: ((some: boolean) => void)[] = []
 
   constructor(ctx: StreamContext, decoder: Decoder<In>) {
@@ -36,27 +36,30 @@ export class MessageReader<In> {
     return this.#batch.length - this.#at
   }
 
-  /** Whether something has come that nobody has taken, a message or a part of one. */
+  /** Whether there is unread input: a message or a part of one. */
   get hasMore(): boolean {
     return this.ready > 0 || this.#decoder.remainder.length > 0
   }
 
-  /** Whether others wait already. */
+  /** Whether other readers wait already. */
   get isAwaited(): boolean {
     return this.#waiting.length > 0
   }
 
-  /** The next message; only where `ready` says that there is one. */
+  /** The next message; call it only if `ready` is above 0. */
   take(): In {
     return this.#batch[this.#at++]!
   }
 
-  /** Why there will be no message, where `wait` has called and there is none. */
+  /** Why there will be no message, after `wait` has called back with false. */
   get failure(): Error | undefined {
     return this.#failure
   }
 
-  /** Calls, at once or later, with true when there is a message, with false if there will be none. */
+  /**
+   * Calls back, at once or later: with true when there is a message, with false if there will be
+   * none.
+   */
   wait(call: (some: boolean) => void): void {
     this.#waiting.push(call)
     if (this.#waiting.length > 1 || this.#flows) return
@@ -76,8 +79,8 @@ export class MessageReader<In> {
   }
 
   /**
-   * Ends it: whoever waits, or comes later, gets what has been decoded, and then the end, or that
-   * the connection is closed.
+   * Ends reading: present and later readers get the decoded messages, and then the end or the error
+   * of a closed connection.
    */
   close(): void {
     this.release()
@@ -89,13 +92,13 @@ export class MessageReader<In> {
     this.#serve()
   }
 
-  /** Reads from another stream from now on. */
+  /** Switches to another stream. */
   moveTo(stream: StreamContext['stream']): void {
     this.release()
     this.#stream = stream
   }
 
-  /** Whether what there is comes by itself: the ordinary case, so it is asked first. */
+  /** Whether the stream flows: the common case, so it is checked first. */
   get #flows(): boolean {
     const stream = this.#stream
     return (
@@ -108,7 +111,7 @@ export class MessageReader<In> {
     )
   }
 
-  /** Serves those who wait, from what is there; lets the stream flow for those who are left. */
+  /** Serves waiting readers from the decoded messages; lets the stream flow for the rest. */
   readonly #pull = (): void => {
     this.#serve()
     const stream = this.#stream
@@ -130,7 +133,7 @@ export class MessageReader<In> {
     }
   }
 
-  /** What the stream holds already. It tells of it by `data` too. */
+  /** The stream's buffered input. It emits `data` for it too. */
   #read(): Buffer | null {
     this.#pulling = true
     const chunk = this.#stream.read() as Buffer | null
@@ -161,17 +164,18 @@ export class MessageReader<In> {
     if (this.#over) return
     this.#over = true
     this.#decode(undefined)
-    // Those who end the connection wait for who could still answer to go, and look after this turn.
+    // The end of the connection waits for listeners that could still answer to be removed, and
+    // checks after this turn.
     if (this.#listening) setImmediate(() => this.release())
   }
 
-  /** While draining, between messages is the end. */
+  /** While draining, the loop ends between messages. */
   readonly #idle = (): void => {
     if (!this.#ctx.isDraining || this.ready > 0 || this.#decoder.remainder.length > 0) return
     for (const call of this.#waiting.splice(0)) call(false)
   }
 
-  /** Decodes a chunk, or the end of input; null is what a stream has that was cut off. */
+  /** Decodes a chunk, or the end of input; a destroyed stream has null. */
   #decode(chunk: Buffer | null | undefined): void {
     if (this.ready === 0) {
       this.#batch = []

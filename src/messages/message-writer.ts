@@ -1,14 +1,14 @@
-/** Sending: gathered, bounded, and with a promise where it has to wait. */
+/** Sends messages: batched, bounded, and with a promise if the caller must wait. */
 
 import type { Duplex } from 'node:stream'
 import { CioError } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handled, refused, unawaited } from '../lifecycle/unawaited.ts'
 
-/** What a send fulfils with that has to wait for nothing; always the same, so that it is known. */
+/** The promise of a send that need not wait; always the same object, so that it can be compared. */
 export const nothing: Promise<void> = Promise.resolve()
 
-/** The error of who uses a connection that is gone. */
+/** The error of using a closed connection. */
 export function closedError(ctx: StreamContext): CioError {
   return new CioError('ERR_CIO_CLOSED', `the connection with ${ctx.remote} is closed`, {
     fault: 'remote',
@@ -19,8 +19,8 @@ export function closedError(ctx: StreamContext): CioError {
 /**
  * The strings that were sent on a stream in one turn of the event loop, for one write.
  *
- * Node's own `cork()` makes an object and a queue entry of each. There is one of these for each
- * stream, whichever codec writes to it.
+ * Node's own `cork()` makes an object and a queue entry of each. There is one batch for each
+ * stream, for all codecs that write to it.
  */
 class Gathered {
   static readonly #byStream = new WeakMap<Duplex, Gathered>()
@@ -28,7 +28,7 @@ class Gathered {
   readonly #stream: Duplex
   readonly #write: Duplex['write']
 
-  /** That of a stream. */
+  /** The batch of a stream. */
   static of(stream: Duplex): Gathered {
     let gathered = Gathered.#byStream.get(stream)
     if (!gathered) Gathered.#byStream.set(stream, (gathered = new Gathered(stream)))
@@ -39,7 +39,7 @@ class Gathered {
     this.#stream = stream
     this.#write = stream.write.bind(stream)
     const end = stream.end.bind(stream) as (...given: unknown[]) => Duplex
-    // Whatever else is written to the stream in this turn, or ends it, comes after.
+    // Other writes to the stream in this turn, or its end, come after the batch.
     Object.assign(stream, {
       write: (...given: Parameters<Duplex['write']>) => {
         this.flush()
@@ -62,10 +62,10 @@ class Gathered {
 }
 
 /**
- * What is sent on one connection.
+ * The outgoing messages of one connection.
  *
- * What is sent in one turn of the event loop, microtasks included, goes to the kernel in one write:
- * for many small messages that is most of the cost.
+ * All messages of one turn of the event loop, microtasks included, go to the kernel in one write:
+ * for many small messages the write is most of the cost.
  */
 export class MessageWriter<Out> {
   readonly #ctx: StreamContext
@@ -124,7 +124,7 @@ export class MessageWriter<Out> {
     return handled(ended)
   }
 
-  /** Hands over to the stream what was gathered. */
+  /** Writes the batch to the stream. */
   readonly flush = (): void => {
     this.#scheduled = false
     this.#gathered?.flush()
@@ -133,7 +133,7 @@ export class MessageWriter<Out> {
     this.#stream.uncork()
   }
 
-  /** Writes to another stream from now on. */
+  /** Switches to another stream. */
   moveTo(stream: StreamContext['stream']): void {
     this.flush()
     this.#stream = stream
@@ -141,7 +141,7 @@ export class MessageWriter<Out> {
     this.#drain = undefined
   }
 
-  /** Bytes that wait to be sent; of the strings of this turn, the characters. */
+  /** Bytes waiting to be sent; for strings of this turn, characters. */
   get #waiting(): number {
     return this.#stream.writableLength + (this.#gathered?.text.length ?? 0)
   }
@@ -150,11 +150,11 @@ export class MessageWriter<Out> {
     return this.#waiting < this.#stream.writableHighWaterMark
   }
 
-  /** Whether it may be followed by more at once. */
+  /** Whether more may be sent at once. */
   #write(message: Out): boolean {
     const stream = this.#stream
     if (!stream.writable) throw closedError(this.#ctx)
-    // Before it is encoded: a codec may keep count of what the peer has been told.
+    // Checked before encoding: an encoder may have state that the peer must share.
     if (this.#waiting > this.#maxQueueSize) {
       throw new CioError(
         'ERR_CIO_QUEUE_SIZE',
@@ -176,7 +176,7 @@ export class MessageWriter<Out> {
     }
     if (this.#hasRoom) return true
     this.flush()
-    // The kernel may have taken it all.
+    // The kernel may have accepted everything.
     return this.#hasRoom
   }
 

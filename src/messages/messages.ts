@@ -1,4 +1,4 @@
-/** `ctx.messages`: the decoded layer above the stream, whatever the codec. */
+/** `ctx.messages`: decoded messages over the stream, with any codec. */
 
 import { CioError, asError, isCioError, quote } from '../errors.ts'
 import type { PartialMessage } from './frame-decoder.ts'
@@ -13,11 +13,13 @@ import { handled, refused, unawaited } from '../lifecycle/unawaited.ts'
 
 /** Turns bytes into messages, for one connection. */
 export interface Decoder<In> {
-  /** The bytes of a message that has begun and not ended. */
+  /** The bytes of an incomplete message. */
   readonly remainder: PartialMessage
-  /** Adds the messages that a chunk completes. What it adds before it throws is delivered first. */
+  /**
+   * Adds the messages that a chunk completes. Messages added before it throws are delivered first.
+   */
   decode(chunk: Buffer, into: In[]): void
-  /** Adds what the end of input completes. */
+  /** Adds the messages that the end of input completes. */
   end(into: In[]): void
 }
 
@@ -26,30 +28,30 @@ export interface Codec<In, Out = In> {
   /** The name of its middleware, for errors. */
   readonly name: string
   /**
-   * One for each connection: it may keep count of what the peer has been told. What it returns is
-   * always sent, and in that order. It throws `ERR_CIO_ENCODE` (local) for a message that cannot be
-   * written in this form.
+   * One for each connection: it may have state that the peer shares. Everything it returns is sent,
+   * in that order. It throws `ERR_CIO_ENCODE` (local) for a message that it cannot encode.
    */
   readonly encoder: () => (message: Out) => string | Uint8Array
-  /** One for each connection: it holds what is left over between chunks. */
+  /** One for each connection: it holds incomplete messages between chunks. */
   readonly decoder: () => Decoder<In>
 }
 
-/** What codecs have in common. */
+/** Options of all codecs. */
 export interface MessagesOptions<Message = unknown> {
   /**
-   * Bytes of the longest message that is taken; `Infinity` takes any.
+   * Maximum length of a received message in bytes; `Infinity` accepts any.
    *
    * @default 1_048_576
    */
   readonly maxLength?: number
   /**
-   * Bytes that may wait to be sent, for senders that do not wait; `Infinity` lets them pile up.
+   * Maximum bytes waiting to be sent, for senders that do not await `send()`; `Infinity` sets no
+   * bound.
    *
    * @default 16_777_216
    */
   readonly maxQueueSize?: number
-  /** A schema that each received message must satisfy, and that types it: zod, valibot, arktype. */
+  /** A schema that validates and types each received message: zod, valibot, arktype. */
   readonly validate?: StandardSchema<Message>
 }
 
@@ -67,7 +69,7 @@ type Validation<Output> =
   | { readonly value: Output; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string }[] }
 
-/** What a codec adds. */
+/** The members that a codec adds to the context. */
 export interface MessagesContext<In, Out = In> {
   messages: Messages<In, Out>
 }
@@ -80,11 +82,12 @@ const done: IteratorResult<never, undefined> = { done: true, value: undefined }
 /**
  * The messages of one connection, both ways.
  *
- * Reading is one at a time, by `for await` or `next()`, or as fast as they come, by `each()`. The
- * loop ends with the input; while draining, it ends as soon as there is no message under way. It
- * leaves the stream open, also after `break`, and may be taken up again.
+ * Read one at a time, by `for await` or `next()`, or as fast as they arrive, by `each()`. The loop
+ * ends with the input; while draining, it ends between messages. It leaves the stream open, also
+ * after `break`, and you may start another loop.
  *
- * The codec reads the stream: who reads it beneath gets what the codec has not taken, by chunks.
+ * The codec reads the stream; code that reads the stream directly gets the chunks that the codec
+ * has not read.
  */
 export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   readonly #ctx: StreamContext
@@ -130,7 +133,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     let canFail = false
     promise = new Promise((resolve, reject) => {
       inbox.wait((some) => {
-        // Only then: a handler for each message would cost.
+        // Only then, since a handler for each message would be slow.
         canFail = !some || this.#validate !== undefined
         if (canFail && promise) void handled(promise)
         if (!some) return inbox.failure ? reject(inbox.failure) : resolve(done)
@@ -145,12 +148,12 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 
   /**
-   * Hands every message to a function until the end of input, without a promise for each. If it
-   * returns a promise, the next one waits for it. Where nothing awaits it, a failure ends the
-   * connection.
+   * Passes each message to a function until the end of input, without a promise for each. If the
+   * function returns a promise, the next message waits for it. If you do not await `each()`, a
+   * failure ends the connection.
    *
-   * @param owner The name of the middleware that makes something else of all messages, and shares
-   *   them with no other reader; without it, that of the middleware that runs.
+   * @param owner The name of the middleware that consumes all messages exclusively; by default, the
+   *   running middleware.
    * @throws what the codec rejects, or the function throws
    * @throws `ERR_CIO_TWO_READERS` (local): another middleware waits for messages
    */
@@ -162,7 +165,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
         : this.#readers.hold(owner, () => this.#readAll(handler))
     return unawaited(ctx, reading, (error) => {
       if (ctx.isClosed) return
-      // A client that reconnects does so after what the other side did.
+      // A client that reconnects does so after an error of the other side.
       if (isCioError(error) && error.fault === 'remote') ctx.disconnect(error)
       else ctx.destroy(error)
     })
@@ -186,25 +189,25 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 
   /**
-   * Sends a message; fulfils when it may be followed by more: at once, or when the peer has read
-   * enough. It says nothing about what the peer has received.
+   * Sends a message; fulfils when you may send more: at once, or when the peer has read enough. It
+   * does not confirm that the peer received anything.
    *
-   * What is sent in one turn of the event loop is written together at its end.
+   * Messages of one turn of the event loop are written together at its end.
    *
    * @throws `ERR_CIO_CLOSED` (remote): the connection is gone
-   * @throws `ERR_CIO_QUEUE_SIZE` (local): more is waiting to be sent than `maxQueueSize`
+   * @throws `ERR_CIO_QUEUE_SIZE` (local): more than `maxQueueSize` is waiting to be sent
    */
   send(message: Out): Promise<void> {
     return this.#outbox.send(message)
   }
 
-  /** Sends several in one go, waiting in between where it has to. */
+  /** Sends several messages, and waits between them if necessary. */
   sendMany(messages: Iterable<Out>): Promise<void> {
     return this.#outbox.sendMany(messages)
   }
 
   /**
-   * Ends our direction; fulfils when all that was sent has been handed over.
+   * Ends this side; fulfils when everything was passed to the kernel.
    *
    * @throws `ERR_CIO_CLOSED` (remote): the connection was lost before
    */
@@ -212,15 +215,15 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     return this.#outbox.end()
   }
 
-  /** Fulfils when more may be sent; undefined if it may at once. Rejects as `send()` does. */
+  /** Fulfils when you may send more; undefined if you may at once. Rejects as `send()` does. */
   drained(): Promise<void> | undefined {
     return this.#outbox.drained()
   }
 
-  /** Why a message has no form in this codec; undefined if it has one. Nothing is sent. */
+  /** The error of encoding a message; undefined if it can be encoded. Sends nothing. */
   encodeError(message: Out): Error | undefined {
     try {
-      // A new encoder: that of the connection keeps count of what the peer was sent.
+      // A new encoder, since that of the connection has state that the peer shares.
       this.#codec.encoder()(message)
       return undefined
     } catch (thrown) {
@@ -228,38 +231,40 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     }
   }
 
-  /** Writes what was gathered, and ends all reading: for the codec that made it. */
+  /** Writes the batch, and ends all reading: for the codec that made it. */
   close(): void {
     this.#outbox.flush()
     this.#inbox.close()
   }
 
-  /** Writes what was gathered, and stops listening to the stream until it is read again. */
+  /** Writes the batch, and stops listening to the stream until the next read. */
   release(): void {
     this.#outbox.flush()
     this.#inbox.release()
   }
 
-  /** Whether something has come that nobody has taken, a message or a part of one. */
+  /** Whether there is unread input: a message or a part of one. */
   get hasMore(): boolean {
     return this.#inbox.hasMore
   }
 
-  /** Whether somebody waits for a message. */
+  /** Whether a reader waits for a message. */
   get isAwaited(): boolean {
     return this.#inbox.isAwaited
   }
 
   /**
-   * Reads and writes another stream from now on, such as the one that TLS has made of the first:
-   * for who changes it in the midst of a conversation. Nobody may be waiting.
+   * Switches to another stream, such as the TLS stream after STARTTLS. No reader may be waiting.
    */
   moveTo(stream: StreamContext['stream']): void {
     this.#outbox.moveTo(stream)
     this.#inbox.moveTo(stream)
   }
 
-  /** Hands over what is there, up to what has to be awaited. Apart, so that it is compiled early. */
+  /**
+   * Passes on the decoded messages, until one must be awaited. A separate function, so that V8
+   * compiles it early.
+   */
   #hand(handler: (message: In) => unknown): PromiseLike<unknown> | undefined {
     const inbox = this.#inbox
     while (inbox.ready > 0) {
@@ -297,13 +302,13 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 }
 
-/** Whether it has to be awaited: a query builder is no Promise, and works when it is awaited. */
+/** Whether it is thenable: a query builder is no Promise, and runs only when it is awaited. */
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value
 }
 
 /**
- * Makes the middleware of a codec: it adds `ctx.messages`, and puts back those that it replaces.
+ * Makes the middleware of a codec: it adds `ctx.messages`, and restores the previous ones.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -328,6 +333,6 @@ export function messages<In, Out = In>(
       })
     },
   )
-  // Stacks show the codec, not what all codecs share.
+  // Stack traces show the codec, not this shared code.
   return Object.defineProperty(middleware, 'name', { value: name })
 }

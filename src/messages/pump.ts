@@ -1,4 +1,4 @@
-/** Reading beside what is inside: messages go to a handler while the pipeline runs on. */
+/** Passes messages to a handler while the inner middleware run. */
 
 import { isPromise } from 'node:util/types'
 import { asError, isCioError } from '../errors.ts'
@@ -7,21 +7,23 @@ import type { Messages, MessagesContext } from './messages.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
-/** What a {@link Pump} does with a connection. */
+/** Options of a {@link Pump}. */
 export interface PumpOptions {
   /** The name of the middleware, for errors. */
   readonly owner: string
-  /** Takes one message; the next waits for its promise. What it throws ends the connection. */
+  /** Handles one message; the next waits for its promise. An error ends the connection. */
   readonly take: (message: unknown) => unknown
-  /** How much may be at work at once; nothing more is read until some of it is done. */
+  /** Maximum concurrent pieces of work; at the bound it reads nothing more until one is done. */
   readonly maxRunning: number
-  /** Whether an answer is awaited: then it reads on while draining. Without it, none ever is. */
+  /** Whether an answer is pending, so that it reads on while draining. Without it, never. */
   readonly expects?: () => boolean
-  /** Called when nothing more will be read, perhaps more than once. Without it, nobody is told. */
+  /**
+   * Called when nothing more will be read, perhaps more than once. Without it, nothing is called.
+   */
   readonly ended?: () => void
-  /** Called when the stream has closed, once. Without it, nobody is told. */
+  /** Called once, when the stream has closed. Without it, nothing is called. */
   readonly closed?: () => void
-  /** What to send before the connection is destroyed; undefined, or without it, nothing. */
+  /** The last message before the connection is destroyed. Undefined, or without it, none. */
   readonly lastMessage?: (error: Error) => unknown
 }
 
@@ -29,12 +31,12 @@ const farewellTimeout = 1_000
 const events = ['data', 'end', 'close'] as const
 
 /**
- * Hands the messages of a connection to a function, beside what is inside: for middleware that make
- * something else of them, as `events` and `rpc` do.
+ * Passes the messages of a connection to a function while the inner middleware run: for middleware
+ * that build a protocol on messages, as `events` and `rpc` do.
  *
- * It begins with `start()`, or when the far end finds nobody who reads. While draining it stops
- * between messages, and ends the stream. When the input has ended, or what is inside has returned,
- * it waits for what is still at work.
+ * It begins with `start()`, or at the end of the pipeline if nothing else reads. While draining it
+ * stops between messages, and ends the stream. When the input has ended, or the inner middleware
+ * have returned, it waits for the pending work.
  *
  * @example
  * import { type Middleware, type StreamContext } from 'cio'
@@ -63,7 +65,9 @@ export class Pump {
   #over = false
   #waiting: (() => void)[] = []
 
-  /** @throws `ERR_CIO_NO_MESSAGES` (local): no codec stands before its middleware */
+  /**
+   * @throws `ERR_CIO_NO_MESSAGES` (local): no codec is registered before its middleware
+   */
   constructor(ctx: StreamContext & MessagesContext<unknown>, options: PumpOptions) {
     this.#ctx = ctx
     this.#stream = ctx.stream
@@ -71,7 +75,7 @@ export class Pump {
     this.#options = options
   }
 
-  /** Whether no new work is to be begun: it is draining, or what is inside has returned. */
+  /** Whether no new work may begin: it is draining, or the inner middleware have returned. */
   get leaving(): boolean {
     return this.#leaving || this.#ctx.isDraining
   }
@@ -79,15 +83,15 @@ export class Pump {
   /** Begins to read; does nothing when called again. */
   readonly start = (): void => {
     if (this.#reading || this.#over) return
-    // The far end throws away what nobody waits for, and does not wait where nobody hears the end.
-    // The messages let the stream flow when they are asked for.
+    // At the end of the pipeline Cio discards input that has no reader, and closes if nothing
+    // listens for `end`. `ctx.messages` lets the stream flow on demand.
     for (const event of events) this.#stream.on(event, this.#heard)
     this.#stream.pause()
     this.#stream.once('close', this.#closed)
     this.#reading = this.#read()
   }
 
-  /** Runs what is inside, and then waits for what is at work. */
+  /** Runs the inner middleware, and then waits for the pending work. */
   async run(next: Next): Promise<void> {
     this.#stream.once('resume', this.start)
     try {
@@ -113,22 +117,22 @@ export class Pump {
     return this.#messages.send(message)
   }
 
-  /** Fulfils when more may be sent; undefined if it may at once. */
+  /** Fulfils when you may send more; undefined if you may at once. */
   drained(): Promise<void> | undefined {
     return this.#messages.drained()
   }
 
-  /** Why a message has no form in the codec; undefined if it has one. */
+  /** The error of encoding a message; undefined if it can be encoded. */
   encodeError(message: unknown): Error | undefined {
     return this.#messages.encodeError(message)
   }
 
-  /** Says that a piece of work has begun. */
+  /** Counts a piece of work that begins. */
   begin(): void {
     this.#running += 1
   }
 
-  /** Says that a piece of work is done. */
+  /** Counts a piece of work that is done. */
   end(): void {
     this.#running -= 1
     if (this.#waiting.length > 0) this.wake()
@@ -146,19 +150,19 @@ export class Pump {
     )
   }
 
-  /** Fulfils when there is room for more work; undefined if there is. */
+  /** Fulfils when there is capacity for more work; undefined if there is some now. */
   capacity(): Promise<void> | undefined {
     return this.#running < this.#options.maxRunning ? undefined : this.#vacant()
   }
 
-  /** Looks again whether anything is left to wait for. */
+  /** Checks again whether there is anything left to wait for. */
   readonly wake = (): void => {
     const waiting = this.#waiting
     this.#waiting = []
     for (const wake of waiting) wake()
   }
 
-  /** Ends the connection with an error, unless it is the consequence of its being gone. */
+  /** Ends the connection with an error, unless the error is a consequence of the end. */
   fail(error: Error): void {
     if (this.#failure || this.#over) return
     if (this.#stream.destroyed && isCioError(error, 'ERR_CIO_CLOSED')) return
@@ -167,7 +171,7 @@ export class Pump {
     const { lastMessage, ended } = this.#options
     const last = lastMessage?.(error)
     if (last === undefined) {
-      // A fault of ours is the cause of the end, whatever others see of it first.
+      // A local fault is the cause of the end, even if others see its consequence first.
       if (isCioError(error) && error.fault === 'remote') this.#stream.destroy()
       else this.#ctx.destroy(error)
       return
@@ -182,7 +186,7 @@ export class Pump {
     return this.#running > 0 || (this.#options.expects?.() ?? false)
   }
 
-  /** Whether an answer can still come. */
+  /** Whether an answer can still arrive. */
   get #mayCome(): boolean {
     return !this.#stream.readableEnded && !this.#stream.destroyed
   }
@@ -191,7 +195,7 @@ export class Pump {
     try {
       do {
         await this.#messages.each(this.#take, this.#options.owner)
-        // While draining it returns early, and what is at work may wait for an answer.
+        // While draining it returns early, and pending work may wait for an answer.
       } while (this.#mayCome && this.#busy && (await this.#arrival()))
     } catch (thrown) {
       this.fail(asError(thrown))
@@ -202,7 +206,7 @@ export class Pump {
     if (this.#over || this.#failure) return
     this.#detach()
     if (this.#stream.readableEnded || this.#ctx.kind !== 'connection') return
-    // Nobody else ends a connection that waits at its far end. close() has a deadline.
+    // Nothing else ends a connection that waits at the end of its pipeline. close() has a deadline.
     if (this.#ctx.wasReady) this.#leave()
     else this.#stream.once('resume', this.#leave)
   }
@@ -225,7 +229,7 @@ export class Pump {
   async #arrival(): Promise<true> {
     const stream = this.#stream
     const arrived = (): void => {
-      // Node tells of the end to who has read up to it.
+      // Node emits `end` only after everything was read.
       if (stream.readableLength === 0) stream.read(0)
       this.wake()
     }
@@ -250,7 +254,7 @@ export class Pump {
     this.wake()
   }
 
-  /** Those who wait for the end of input wait for these to go. */
+  /** Waiting for the end of input waits for these listeners to be removed. */
   #detach(): void {
     if (!this.#reading) return
     this.#messages.release()

@@ -1,10 +1,10 @@
-/** Which middleware reads the messages of a connection: one at a time. */
+/** Tracks which middleware reads the messages of a connection: one at a time. */
 
 import { CioError } from '../errors.ts'
 
 export class Readers {
   readonly #isAwaited: () => boolean
-  /** The last to read, for errors. */
+  /** The last reader, for errors. */
   #reader = ''
   #isHeld = false
 
@@ -14,9 +14,9 @@ export class Readers {
   }
 
   /**
-   * Notes a reader.
+   * Registers a reader.
    *
-   * @throws `ERR_CIO_TWO_READERS` (local): another one waits, or holds the messages
+   * @throws `ERR_CIO_TWO_READERS` (local): another reader waits, or reads all messages
    */
   claim(reader: string): void {
     const other = this.#reader
@@ -30,7 +30,7 @@ export class Readers {
     )
   }
 
-  /** Runs what reads all messages, and shares them with no other reader. */
+  /** Runs an exclusive reader of all messages. */
   async hold(reader: string, read: () => Promise<void>): Promise<void> {
     this.claim(reader)
     this.#isHeld = true

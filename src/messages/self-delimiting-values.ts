@@ -1,25 +1,25 @@
-/** Values one after another, each of which ends where its nesting does: as CBOR and MessagePack. */
+/** Self-delimiting values, as in CBOR and MessagePack: each ends where its nesting ends. */
 
 import { CioError, asError } from '../errors.ts'
 import { type Framing, syntaxError, messageTooLong } from './frame-decoder.ts'
 import { Level, open, openMap, openMapValue } from './level.ts'
 
-/** What a {@link SelfDelimitingValues} is of: the bounds of its values, and what makes them. */
+/** Options of {@link SelfDelimitingValues}: the bounds of its values, and their decoder. */
 export interface ValueFormat<In> {
-  /** The name of the middleware, and that of the format, for errors. */
+  /** The names of the middleware and the format, for errors. */
   readonly owner: string
   readonly name: string
-  /** Bytes of a value, at most. */
+  /** Maximum bytes of a value. */
   readonly maxLength: number
-  /** Values within each other, at most. */
+  /** Maximum nesting depth. */
   readonly maxDepth: number
   /**
-   * Makes the values of a region, which are all whole. An error may say which came before it
-   * (`values`), and where it is (`lastPosition`), as those of cbor-x and msgpackr do.
+   * Decodes a region of complete values. An error may have the values before it (`values`) and its
+   * position (`lastPosition`), as those of cbor-x and msgpackr do.
    */
   readonly decode: (region: Buffer) => In[]
   /**
-   * Whether `decode` gets one value at a time, for a library that mixes those of one region up.
+   * Passes one value at a time to `decode`, for a library that confuses the values of one region.
    *
    * @default false
    */
@@ -28,15 +28,15 @@ export interface ValueFormat<In> {
 
 const shownBytes = 16
 const empty: Buffer = Buffer.alloc(0)
-// V8 compares each number that a Set or Map gets with all others of the same hash, which a peer can
-// choose: time that grows with the square of their count.
+// Hash flooding: V8 compares each number in a Set or Map with all others of the same hash. A peer
+// can choose these, so that the time grows with the square of their count.
 const mostNumbers = 1024
 const mostTwice = 2
-// A record costs its keys, and what the library keeps and compiles for it.
+// The cost of a record: its keys, and what the library stores and compiles for it.
 const recordSize = 256
 const keySize = 16
 const leastRecordsSize = 64 * 1024
-// Both libraries compile a function for a record that is used so often: some 0.2 ms.
+// Both libraries compile a function for a record after so many uses: about 0.2 ms.
 const usesUntilCompiled = 3
 const mostCompiled = 512
 const bytesPerCompiled = 512
@@ -49,33 +49,33 @@ interface Known {
 }
 
 /**
- * A framing for values that say how many others they hold, or that those go on up to a break. It
- * finds where they end without making them, bounded in length and depth, and keeps its place in one
- * that goes on. Those that came together are made by one call.
+ * A frame format for values that announce the number of their elements, or continue up to a break.
+ * It finds their ends without decoding them, bounded in length and depth, and keeps its place in
+ * incomplete values. Values that arrive together are decoded by one call.
  *
  * The library behind `decode` must never see what the scanner did not understand. So a scanner
- * refuses what it does not know, and every form in which the library would count bytes differently.
+ * refuses unknown input, and every form in which the library would count bytes differently.
  *
- * What extends it knows the tokens of the format. One for each connection.
+ * A subclass knows the tokens of the format. One for each connection.
  */
 export abstract class SelfDelimitingValues<In> implements Framing<In> {
-  /** How far the value under way was looked at, from its start. */
+  /** How far the current value was scanned, from its start. */
   protected seen = 0
-  /** Values still to come at the innermost level, {@link open} up to a break; and its kind. */
+  /** Values still expected at the innermost level, or {@link open} up to a break; and its kind. */
   protected left = 1
   protected level: number = Level.any
-  /** The same of the levels around it. */
+  /** The same for the outer levels. */
   readonly #lefts: number[] = []
   readonly #levels: number[] = []
-  /** Numbers so far in each `Set` and `Map` that is open. */
+  /** Numbers so far in each open `Set` and `Map`. */
   readonly #numbers: number[] = []
   #twice = 0
   readonly #records = new Map<number, Known>()
-  /** What they cost together; which was defined last; how many have been compiled. */
+  /** Their total cost, the last definition, and the number of compiled ones. */
   #cost = 0
   #defined: Known | undefined
   #compiled = 0
-  /** What is being scanned, for errors. */
+  /** The scanned bytes, for errors. */
   #bytes: Buffer = empty
   #start = 0
   #offset = 0
@@ -114,16 +114,16 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
   }
 
   /**
-   * Where the value that begins at `start` ends, as `end` of a {@link Framing} returns it. It begins
-   * `seen` bytes after that, with so many `left`, goes into what holds others by `enter` and out of
-   * it by `leave`, and returns by `pause`. It looks at no byte after the first `maxLength`, so that
-   * a value is refused for the same reason wherever it was cut.
+   * The end of the value at `start`, as `end` of a {@link Framing} returns it. The scan resumes
+   * `seen` bytes after `start`, with `left` values to come. It calls `enter` and `leave` for
+   * containers, and returns by `pause`. It reads no byte after the first `maxLength`, so that a
+   * value is refused for the same reason wherever it was cut.
    */
   protected abstract scan(bytes: Buffer, start: number): number
 
   /**
-   * Goes into a value with so many in it, of which it returns how many; `left` come after it. Too
-   * many for `maxLength` are refused here, wherever the input was cut: each takes a byte at least.
+   * Enters a container, and returns its number of values; `left` come after it. It refuses more
+   * than fit into `maxLength`, wherever the input was cut, since each takes at least one byte.
    */
   protected enter(items: number, left: number, level: number = Level.any): number {
     if (items >= this.#maxLength && items !== Infinity) throw this.#messageTooLong()
@@ -131,14 +131,14 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
     this.#lefts.push(left)
     this.#levels.push(this.level)
     this.level = level
-    // What holds few of them needs no count.
+    // Small containers need no count.
     if (counted && items >= 0 && items <= mostNumbers) this.level = Level.any
     else if (counted) this.#numbers.push(0)
     if (this.#lefts.length <= this.#maxDepth) return items
     throw this.malformed(`is nested deeper than \`maxDepth\`, ${this.#maxDepth}`)
   }
 
-  /** Goes out of levels that have nothing left. Returns what is left; 0 is the end of the value. */
+  /** Leaves finished levels. Returns the number of values left; 0 is the end of the value. */
   protected leave(): number {
     let left = 0
     while (left === 0 && this.#lefts.length > 0) {
@@ -156,12 +156,12 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
     return left === open ? open : openMap + openMapValue - left
   }
 
-  /** Whether a value is a key, where so many are left in a map. */
+  /** Whether the next value is a key, given the number left in a map. */
   protected isKey(left: number): boolean {
     return left > 0 ? left % 2 === 0 : left === openMap
   }
 
-  /** Counts a number that goes into a `Set` or a `Map`. */
+  /** Counts a number in a `Set` or a `Map`. */
   protected count(left: number): void {
     if (this.level === Level.map && !this.isKey(left)) return
     const numbers = this.#numbers.pop()! + 1
@@ -170,19 +170,19 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
     throw this.malformed(`has more than ${mostNumbers} numbers of over 16 bits in a Set or Map`)
   }
 
-  /** Says of the innermost level that the library may read it twice. */
+  /** Marks the innermost level as one that the library may read twice. */
   protected readTwice(): void {
     this.level = Level.twice
     if (++this.#twice <= mostTwice) return
     throw this.malformed('shares values in each other too often')
   }
 
-  /** How many keys a record has; undefined if it is not known. */
+  /** The number of keys of a record; undefined if the record is unknown. */
   protected record(id: number): number | undefined {
     return this.#records.get(id)?.keys
   }
 
-  /** Takes note of a record, in place of the one with the same id. Its keys follow. */
+  /** Registers a record, and replaces the one with the same id. Its keys follow. */
   protected define(id: number, keys: number): void {
     this.#cost -= this.#records.get(id)?.cost ?? 0
     this.#defined = { keys, cost: 0, uses: 0 }
@@ -190,12 +190,12 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
     this.#addCost(recordSize)
   }
 
-  /** Takes note of a key of that record, which has so many bytes. */
+  /** Registers a key of that record, with its length in bytes. */
   protected key(length: number): void {
     this.#addCost(length + keySize)
   }
 
-  /** Takes note of a use of a record, at a place of what is scanned. */
+  /** Registers a use of a record, at a position of the scanned bytes. */
   protected use(id: number, at: number): void {
     const known = this.#records.get(id)!
     known.uses += 1
@@ -205,21 +205,21 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
     throw this.malformed('defines too many records for how little they are used')
   }
 
-  /** Keeps the place; `needed` is how far the value reaches at least. */
+  /** Keeps the place; `needed` is a lower bound for the end of the value. */
   protected pause(seen: number, left: number, needed: number): number {
     this.seen = seen
     this.left = left
     return needed
   }
 
-  /** The error of a value that is not of the format, or is not read. */
+  /** The error of a value that is malformed or not supported. */
   protected malformed(what: string): CioError {
     const start = this.#start
     const shown = this.#bytes.toString('hex', start, start + shownBytes)
     return syntaxError(this.#format.owner, what, this.#offset + start, shown)
   }
 
-  /** Makes the values of a region. */
+  /** Decodes the values of a region. */
   #make(
     bytes: Buffer,
     start: number,
@@ -246,7 +246,7 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
     throw syntaxError(owner, 'is ambiguous', offset + start, region.toString('hex', 0, shownBytes))
   }
 
-  /** Records are kept as long as the connection lives, and a peer may number them as it likes. */
+  /** Records live as long as the connection, and a peer may choose any id. */
   #addCost(size: number): void {
     this.#cost += size
     this.#defined!.cost += size
@@ -264,8 +264,9 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
 }
 
 /**
- * The encoder of one connection that tells its peer things once, such as the keys of a record.
- * After it threw, it may count on what was not sent: then it is made anew, and tells all again.
+ * A stateful encoder of one connection, which sends some things once, such as the keys of a record.
+ * After an error it may rely on something that was not sent. So it is created again, and sends
+ * everything again.
  */
 export function statefulEncoder<Out>(
   owner: string,

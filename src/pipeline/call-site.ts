@@ -1,9 +1,9 @@
-/** Where in the application something was called. */
+/** The call site of a function in the application. */
 
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-// The error's own line, this function, and the method that asks.
+// The error's first line, this function, and the calling method.
 const framesAbove = 3
 
 /** The file and line that called the method that calls this, relative to the working directory. */

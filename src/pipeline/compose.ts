@@ -1,5 +1,6 @@
 /**
- * From an order to one function: koa-compose, and round each middleware a watch over its `next()`.
+ * Composes an ordered pipeline into one function: koa-compose, plus a watch over each middleware's
+ * `next()`.
  *
  * The promise that `next()` returns is Cio's own: it always has a handler, and it settles when the
  * middleware inside has returned and everything inside that one is done, awaited or not.
@@ -9,10 +10,10 @@ import koaCompose from 'koa-compose'
 import { CioError } from '../errors.ts'
 import type { Next } from './middleware.ts'
 
-/** A middleware in its place: what composition needs of an entry. */
+/** A middleware of the composition. */
 export interface Step<Ctx> {
   readonly name: string
-  /** The file and line that registered it, for errors. */
+  /** The file and line of its registration, for errors. */
   readonly at?: string
   readonly repeats: boolean
   readonly middleware: (ctx: Ctx, next: Next) => unknown
@@ -21,14 +22,14 @@ export interface Step<Ctx> {
 /** One run: settles when every middleware has. */
 export type Run<Ctx> = (ctx: Ctx) => Promise<void>
 
-/** Reports what a middleware did wrong, where nothing else does. */
+/** Reports a fault of a middleware that nothing else reports. */
 export type Report<Ctx> = (ctx: Ctx, error: CioError) => void
 
 /**
- * Composes steps round a far end.
+ * Composes steps around the end of the pipeline.
  *
- * Each run notes in `ctx.step` the name of the innermost middleware that it has entered. A
- * second `next()` is refused, unless its middleware declares `repeats`.
+ * Each run sets `ctx.step` to the name of the innermost middleware that it has entered. A second
+ * `next()` is refused, unless the middleware declares `repeats`.
  *
  * @param report Gets `ERR_CIO_NOT_AWAITED`, once for each middleware of a run.
  */
@@ -51,9 +52,9 @@ type Layer<Ctx> = (ctx: Ctx, next: Next) => Promise<void> | undefined
 // The declarations of koa-compose would bring Koa's types into ours.
 const stack = koaCompose as <Ctx>(layers: readonly Layer<Ctx>[]) => Run<Ctx>
 
-/** How far one middleware is in one run. */
+/** The state of one middleware in one run. */
 interface Visit {
-  /** The visit whose `next()` has led here. */
+  /** The visit whose `next()` led here. */
   readonly outer: Visit | undefined
   /** koa-compose's `next()`; dropped once it has run. */
   dispatch: Next | undefined
@@ -67,7 +68,7 @@ interface Visit {
   settled: 'fulfilled' | 'rejected' | undefined
 }
 
-/** From `next()` to the layer that it enters, within one turn. */
+/** Passed from `next()` to the layer that it enters, within one turn. */
 let entering: Visit | undefined
 
 function enter<Ctx extends { step: string }>(
@@ -87,7 +88,7 @@ function enter<Ctx extends { step: string }>(
     visit.isInside = true
     if (inside) return again(visit, inside(ctx))
     const dispatch = visit.dispatch!
-    // A second call is refused above, so koa-compose's function need not wait with the middleware.
+    // A second call is refused above, so koa-compose's function can be released early.
     visit.dispatch = undefined
     entering = visit
     return (visit.inner = dispatch())
@@ -135,7 +136,7 @@ function enter<Ctx extends { step: string }>(
       },
       (thrown: unknown) => {
         visit.settled = 'rejected'
-        // Its handler, in time, and after that of the middleware that awaits it.
+        // Added in time, and after the handler of the middleware that awaits it.
         result.catch(() => leave(visit.outer))
         throw thrown
       },
@@ -144,14 +145,14 @@ function enter<Ctx extends { step: string }>(
   }
 }
 
-/** Notes when a pass of one that repeats is over, before the middleware itself sees it. */
+/** Notes the end of a pass before the repeating middleware itself sees it. */
 function again(visit: Visit, inner: Promise<void>): Promise<void> {
   const left = (): void => leave(visit)
   inner.then(left, left)
   return (visit.inner = inner)
 }
 
-/** The layer past the last middleware. */
+/** The layer after the last middleware. */
 function end<Ctx>(farEnd: Run<Ctx>): Layer<Ctx> {
   return (ctx) => {
     const outer = entering
@@ -184,7 +185,10 @@ function leave(visit: Visit | undefined): void {
 
 function ignore(): void {}
 
-/** A rejection with a handler; of a visit, if one is given, which is left after others' handlers. */
+/**
+ * A rejection that has a handler. If a visit is given, it leaves the visit after other handlers
+ * have run.
+ */
 function rejected(thrown: unknown, visit?: Visit): Promise<never> {
   const result = Promise.reject(thrown)
   if (visit) visit.settled = 'rejected'
@@ -224,7 +228,7 @@ function notCalled(step: Named): CioError {
   )
 }
 
-/** A name, and where to find it: functions without one are all called the same. */
+/** A name and its call site, since functions without a name are all called the same. */
 function label({ name, at }: Named): string {
   return at === undefined || at === 'unknown' ? `\`${name}\`` : `\`${name}\` (at ${at})`
 }

@@ -1,4 +1,4 @@
-/** A middleware given by name: a module, resolved from the application's directory. */
+/** Imports middleware by module name, resolved from the application's directory. */
 
 import { createRequire } from 'node:module'
 import { isAbsolute, join, resolve } from 'node:path'
@@ -8,7 +8,7 @@ import { CioError, asError, describe } from '../errors.ts'
 import type { Middleware } from './middleware.ts'
 
 /**
- * Imports a middleware whose module's default export is it, or a factory of it.
+ * Imports the default export of a module: a middleware, or a factory of one.
  *
  * What `defineMiddleware` made, takes two parameters, or is async and takes one, is a middleware;
  * any other function is a factory, and is called without options. The application's directory is
@@ -81,8 +81,8 @@ function importFrom(directory: string, name: string): Module {
     return import(pathToFileURL(find(name)).href) as Module
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_PACKAGE_PATH_NOT_EXPORTED') throw error
-    // It has exports for `import` alone, and only an `import` that stands in the directory finds
-    // them. Node calls the means to that experimental, in a warning: hence not for all.
+    // The module has exports for `import` only, which must be resolved from that directory. Node
+    // prints a warning for the experimental API that does so, so it is not used for all modules.
     return new Script(`import(${JSON.stringify(name)})`, {
       filename: join(directory, 'import.js'),
       importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,

@@ -1,4 +1,4 @@
-/** Prints the three pipelines in their order, and why. */
+/** Prints the order of the three pipelines, and the reason for each place. */
 
 import type { PipelineEntry } from './pipeline.ts'
 
@@ -18,7 +18,7 @@ export class Inspection {
     this.client = [...client]
   }
 
-  /** A table as wide as the terminal, or 80 columns where there is none. */
+  /** A table as wide as the terminal, or 80 columns without one. */
   toString(): string {
     const width = process.stdout.columns || 80
     return [
@@ -52,7 +52,7 @@ function table(title: string, entries: readonly PipelineEntry[], width: number):
   return [title, ...rows.flatMap((row) => line(row, columns))]
 }
 
-/** One row, in as many lines as its longest cell needs. */
+/** One row, wrapped to as many lines as its longest cell needs. */
 function line(row: readonly string[], columns: readonly number[]): string[] {
   const cells = row.map((cell, column) => wrap(cell, columns[column]!))
   const height = Math.max(...cells.map((cell) => cell.length))

@@ -1,8 +1,10 @@
-/** What a middleware is, and what it may say about its place. */
+/** The types of middleware and of their order hints. */
 
 import { checkOptionNames, optionError } from '../options.ts'
 
-/** Runs what is inside, and settles when that is done with the connection, server or client. */
+/**
+ * Runs the inner middleware, and settles when they are done with the connection, server or client.
+ */
 export type Next = () => Promise<void>
 
 /**
@@ -12,45 +14,47 @@ export type Next = () => Promise<void>
  * after it.
  */
 export interface Middleware<In extends object = object, Adds extends object = {}> {
-  // Inferred from `adds` alone: what a function needs would pass for what it adds.
+  // Inferred from `adds` alone; otherwise TypeScript would infer what a function needs as what it
+  // adds.
   (ctx: In & NoInfer<Adds>, next: Next): unknown
-  /** Never there: carries the type of what it adds, for inference alone. */
+  /** Never set: carries the type of what it adds, for inference only. */
   readonly adds?: Adds
   /** Its publisher's hints; a registration may override them. */
   readonly hints?: Hints
 }
 
-/** Where a middleware wants to stand, by the names of others. */
+/** The order hints of a middleware: its place relative to others, by name. */
 export interface Hints {
   /**
-   * The name that others' hints and `inspect()` know it by; one of a kind in its pipeline.
+   * The name in other hints and in `inspect()`; unique in its pipeline.
    *
    * @default the function's name
    */
   readonly name?: string
-  /** Runs before these, where they are present; `'*'` is all that do not say the same. */
+  /** Runs before these, if present; `'*'` means all that do not say the same. */
   readonly before?: string | readonly string[]
-  /** Runs after these, where they are present; `'*'` is all that do not say the same. */
+  /** Runs after these, if present; `'*'` means all that do not say the same. */
   readonly after?: string | readonly string[]
   /** These must be present and enabled, or `listen()` and `connect()` fail. */
   readonly requires?: string | readonly string[]
   /**
-   * Its `next()` may be called again once it has settled, and runs everything inside it afresh
-   * each time. For loops that retry.
+   * Its `next()` may be called again after it has settled, and runs the inner middleware again. For
+   * retry loops.
    *
    * @default false
    */
   readonly repeats?: boolean
   /**
-   * What it cannot do without: `'peer'` is an identity in `ctx.peer`. Where nothing in the run can
-   * give one, `listen()` and `connect()` fail and say what to add.
+   * Its requirements: `'peer'` is an identity in `ctx.peer`. If nothing in the run can provide one,
+   * `listen()` and `connect()` fail and say what to add.
    *
    * @default nothing
    */
   readonly needs?: 'peer'
   /**
-   * What it can give to those inside it: `'peer'` is an identity in `ctx.peer`, as a middleware gives
-   * that makes TLS of the stream, or hands the connection to another app.
+   * The things it can provide to the inner middleware: `'peer'` is an identity in `ctx.peer`. A
+   * middleware provides one if it upgrades the stream to TLS, or hands the connection to another
+   * app.
    *
    * @default nothing
    */
@@ -82,7 +86,7 @@ export function checkHints(owner: string, hints: Hints): void {
 }
 
 /**
- * Puts its publisher's hints on a middleware.
+ * Adds its publisher's hints to a middleware.
  *
  * @throws `ERR_CIO_OPTION`: a hint is of no kind that is known
  *

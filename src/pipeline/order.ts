@@ -1,19 +1,18 @@
 /**
- * From hints to an order, and the reason for each place. Pure.
+ * Orders a pipeline by its hints, with the reason for each place. Pure functions.
  *
- * 1. Hints that name something are law. If they contradict each other there is no order.
- * 2. `'*'` means "all that do not say otherwise": it holds wherever 1 leaves room.
- * 3. What has no hint keeps the order of registration, wherever 1 and 2 leave room.
- * 4. So does everything else.
+ * 1. Hints that name a middleware always hold. If they contradict each other there is no order.
+ * 2. `'*'` means "all that do not say otherwise": it holds unless it contradicts 1.
+ * 3. Middleware without hints keep the order of registration, unless it contradicts 1 or 2.
+ * 4. So do all others.
  *
- * Each rule adds its wishes, pair by pair, to those already granted, and passes over what would
- * contradict them. In the end each pair is decided, which is an order; and an entry has moved
- * only where a hint has moved it.
+ * Each rule adds its constraints, pair by pair, and skips those that contradict earlier ones. In
+ * the end each pair is decided, which is a total order. An entry has moved only if a hint moved it.
  */
 
 import { CioError } from '../errors.ts'
 
-/** What is to be ordered. */
+/** An entry to be ordered. */
 export interface Orderable {
   readonly name: string
   readonly before: readonly string[]
@@ -26,11 +25,11 @@ export interface Place {
   readonly why: string
 }
 
-/** A hint that became law: the entry at `from` runs before the one at `to`. */
+/** A constraint from a hint: the entry at `from` runs before the one at `to`. */
 interface Law {
   readonly from: number
   readonly to: number
-  /** For the reader: `` `audit` says after `lines` ``. */
+  /** In words: `` `audit` says after `lines` ``. */
   readonly says: string
 }
 
@@ -56,7 +55,7 @@ export function order(entries: readonly Orderable[]): Place[] {
     .map((index) => ({ index, why: reason(index, entries, laws, granted) }))
 }
 
-/** Which entries come before which, closed over chains: a before b before c makes a before c. */
+/** The transitive closure of "before": a before b and b before c give a before c. */
 class Relation {
   readonly #after: boolean[][]
 
@@ -72,7 +71,7 @@ class Relation {
     return this.#after.filter((row) => row[index]).length
   }
 
-  /** Makes `from` come before `to`; false, and nothing done, if that contradicts what is there. */
+  /** Puts `from` before `to`; returns false and changes nothing if that is a contradiction. */
   grant(from: number, to: number): boolean {
     if (from === to || this.has(to, from)) return false
     if (this.has(from, to)) return true
@@ -114,7 +113,10 @@ function* wildcards(entries: readonly Orderable[]): Generator<[number, number]> 
   }
 }
 
-/** The order of registration, pair by pair, neighbours first: they imply most of the others. */
+/**
+ * The order of registration, pair by pair. Neighbours come first, since they imply most of the
+ * others.
+ */
 function* pairs(
   entries: readonly Orderable[],
   which: (entry: Orderable) => boolean = () => true,
@@ -141,7 +143,7 @@ function reason(
   return [...place, ...vain.map((hint) => `${hint}, which is absent`)].join('; ')
 }
 
-/** An entry's hints in words, as far as `which` selects their names. */
+/** An entry's hints in words, for the names that `which` selects. */
 function tell(entry: Orderable, which: (name: string) => boolean): string[] {
   return (['before', 'after'] as const).flatMap((word) => {
     const names = entry[word].filter(which).map((name) => (name === '*' ? 'all' : `\`${name}\``))
@@ -149,7 +151,7 @@ function tell(entry: Orderable, which: (name: string) => boolean): string[] {
   })
 }
 
-/** Whose hints moved an entry that has none itself, if it stands where it was not registered. */
+/** The entries whose hints moved an entry without hints of its own. */
 function moved(
   index: number,
   entries: readonly Orderable[],
@@ -164,7 +166,7 @@ function moved(
   return movers.length > 0 ? movers.map(({ says }) => says) : ['in order of registration']
 }
 
-/** Tells the way round: from where the refused law ends back to where it starts. */
+/** Describes the cycle: from the end of the refused constraint back to its start. */
 function cycle(refused: Law, laws: readonly Law[], entries: readonly Orderable[]): CioError {
   const way = path(refused.to, refused.from, laws) ?? []
   const round = [refused, ...way]

@@ -1,4 +1,4 @@
-/** A list of named entries, and what can be done with it: add, remove, replace, disable, enable. */
+/** A pipeline: a list of named entries to add, remove, replace, disable and enable. */
 
 import { compose, type Run } from './compose.ts'
 import { nearest } from '../did-you-mean.ts'
@@ -20,12 +20,12 @@ import {
 
 /** An entry as it stands in the final order. */
 export interface PipelineEntry extends SettledHints {
-  /** Whether Cio put it there itself. */
+  /** Whether it is a step of Cio. */
   readonly step: boolean
   readonly enabled: boolean
   /** The file and line that registered it. */
   readonly at: string
-  /** Why it stands where it stands. */
+  /** The reason for its place. */
   readonly why: string
 }
 
@@ -37,7 +37,7 @@ type Report<Ctx> = (ctx: Ctx, error: CioError) => void
 /**
  * One of an app's three pipelines.
  *
- * A change holds for the runs that begin after it; those under way keep the order they have.
+ * A change applies to runs that begin after it; running ones keep their order.
  */
 export class Pipeline<Ctx extends object & { step: string }> {
   readonly kind: 'server' | 'connection' | 'client'
@@ -59,13 +59,13 @@ export class Pipeline<Ctx extends object & { step: string }> {
     this.#report = report
   }
 
-  /** The names in the final order, without what is disabled. */
+  /** The names in the final order, without disabled entries. */
   get names(): string[] {
     return [...this].filter(({ enabled }) => enabled).map(({ name }) => name)
   }
 
   /**
-   * The entries in the final order, with what is disabled.
+   * The entries in the final order, including disabled ones.
    *
    * @throws `ERR_CIO_ORDER_CYCLE`
    */
@@ -78,21 +78,21 @@ export class Pipeline<Ctx extends object & { step: string }> {
     return this.#registrations.some((entry) => entry.enabled && isCalled(entry, name))
   }
 
-  /** The entries that are enabled and need something, such as an identity. */
+  /** The enabled entries that need something, such as an identity. */
   needing(what: 'peer'): PipelineEntry[] {
     return [...this].filter(({ enabled, needs }) => enabled && needs === what)
   }
 
-  /** The entries that are enabled and may give it. */
+  /** The enabled entries that may provide it. */
   providing(what: 'peer'): PipelineEntry[] {
     return [...this].filter(({ enabled, provides }) => enabled && provides === what)
   }
 
   /**
-   * Registers a middleware, as `useConnection` and its like do.
+   * Registers a middleware, as `useConnection` and the other `use…` methods do.
    *
-   * A `name` in its hints that one of Cio's own steps has replaces that step, in its place and with
-   * its hints, unless it has others.
+   * If the `name` in its hints is that of a step of Cio, it replaces that step. It takes the step's
+   * place and hints, unless it has its own.
    *
    * @throws `ERR_CIO_DUPLICATE_NAME`: the name is taken, or its function has a step's name by chance
    * @throws `ERR_CIO_OPTION`: it is neither a function nor the name of a module
@@ -110,7 +110,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
     this.#changed()
   }
 
-  /** Takes entries out; tells how many. */
+  /** Removes entries; returns how many. */
   remove(which: Selector): number {
     const kept = this.#registrations.filter((entry) => !selects(which, entry))
     const removed = this.#registrations.length - kept.length
@@ -120,8 +120,8 @@ export class Pipeline<Ctx extends object & { step: string }> {
   }
 
   /**
-   * Puts another middleware in the place and under the name of one that is there. Its hints stay
-   * those of the old registration, unless others are given.
+   * Replaces a middleware by another one under the same name and in the same place. It keeps the
+   * hints of the old registration, unless you pass others.
    *
    * @throws `ERR_CIO_UNKNOWN_NAME`: nothing has that name
    */
@@ -135,19 +135,19 @@ export class Pipeline<Ctx extends object & { step: string }> {
     this.#changed()
   }
 
-  /** Leaves entries out of the runs to come, and keeps their places; tells how many. */
+  /** Disables entries for future runs, and keeps their places; returns how many. */
   disable(which: Selector): number {
     return this.#switch(which, false)
   }
 
-  /** Takes disabled entries into the runs to come again; tells how many. */
+  /** Enables entries for future runs; returns how many. */
   enable(which: Selector): number {
     return this.#switch(which, true)
   }
 
   /**
-   * The function that a run calls: made once, and again only after a change. It is a promise only
-   * while modules given by name have to be loaded first.
+   * The composed function, made once, and again only after a change. It is a promise only while
+   * modules must be imported first.
    *
    * @throws `ERR_CIO_ORDER_CYCLE`
    * @throws `ERR_CIO_REQUIRES`
@@ -194,12 +194,12 @@ export class Pipeline<Ctx extends object & { step: string }> {
     this.#changed()
   }
 
-  /** Puts an entry in the place of the step that has its name; false if there is none. */
+  /** Replaces the step of the same name by an entry; false if there is none. */
   #replaceStep(entry: Registration<Ctx>): boolean {
     const others = this.#registrations.filter((other) => other !== entry)
     const step = others.find((other) => other.step && sameName(other, entry))
     if (!step) return false
-    // A function that is called `secure` by chance would make a server without TLS.
+    // A function that is called `secure` by chance would otherwise replace TLS.
     if (!isNamed(entry)) {
       throw new CioError(
         'ERR_CIO_DUPLICATE_NAME',
@@ -245,7 +245,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
     }
   }
 
-  /** A hint may name what is absent; one that was meant to name what is there does nothing. */
+  /** A hint may name an absent middleware, but a misspelt one silently does nothing. */
   #checkHints(): void {
     const names = new Set(this.#registrations.map(nameOf))
     for (const entry of this.#registrations) {

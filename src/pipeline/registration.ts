@@ -1,28 +1,28 @@
-/** An entry of a pipeline as it was registered: its names, and the hints that hold for it. */
+/** A registered entry of a pipeline: its names, and its effective hints. */
 
 import { type Hints, type Middleware, checkHints } from './middleware.ts'
 import { optionError } from '../options.ts'
 
-/** What `useConnection` and its like take: a middleware, or the name of a module that exports one. */
+/** The argument of the `use…` methods: a middleware, or the name of a module that exports one. */
 export type Registrable<Ctx extends object> = Middleware<Ctx> | string
 
-/** A middleware with all that was said about it. */
+/** A middleware with its hints. */
 export interface Registration<Ctx extends object> {
-  /** Absent while it is the name of a module that has not been loaded. */
+  /** Absent while the module is not imported. */
   middleware: Middleware<Ctx> | undefined
   readonly module: string | undefined
-  /** What the registration said; it goes before what the publisher said. */
+  /** The hints of the registration; they take precedence over the publisher's. */
   readonly hints: Hints
-  /** What holds where neither said anything: the hints of the step that it replaces. */
+  /** The fallback: the hints of the step that it replaces. */
   defaults: Hints
   readonly step: boolean
   readonly at: string
   enabled: boolean
 }
 
-/** The hints that hold for an entry, as lists. */
+/** The effective hints of an entry, as lists. */
 export interface SettledHints {
-  /** What others' hints call it; `anonymous` for a function without a name. */
+  /** Its name; `anonymous` for a function without one. */
   readonly name: string
   readonly before: readonly string[]
   readonly after: readonly string[]
@@ -35,7 +35,7 @@ export interface SettledHints {
 const anonymous = 'anonymous'
 
 /**
- * Checks what `useConnection` and its like were given.
+ * Checks the arguments of the `use…` methods.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -54,12 +54,12 @@ export function registration<Ctx extends object>(
   return { middleware, module, hints, defaults: {}, at, step, enabled: true }
 }
 
-/** What hints and selectors call it. */
+/** The names that hints and selectors may use. */
 export function nameOf(entry: Registration<never>): string {
   return hint(entry, 'name') ?? (functionName(entry) || entry.module) ?? anonymous
 }
 
-/** Whether its name was said, by whoever registered or published it, and is not just its function's. */
+/** Whether hints set its name, so that it is not just its function's. */
 export function isNamed(entry: Registration<never>): boolean {
   return hint(entry, 'name') !== undefined
 }
@@ -69,12 +69,12 @@ function functionName({ middleware }: Registration<never>): string | undefined {
   return middleware?.name === 'default' ? undefined : middleware?.name
 }
 
-/** A module goes by its own name as well, before and after it has told the one of its function. */
+/** A module also has its module name, before and after its function's name is known. */
 export function isCalled(entry: Registration<never>, name: string): boolean {
   return nameOf(entry) === name || entry.module === name
 }
 
-/** Whether two have the same name; those without one never have. */
+/** Whether two have the same name; unnamed ones never do. */
 export function sameName(a: Registration<never>, b: Registration<never>): boolean {
   const name = nameOf(a)
   return name !== anonymous && name === nameOf(b)
@@ -87,7 +87,7 @@ function hint<Hint extends keyof Hints>(
   return hints[which] ?? middleware?.hints?.[which] ?? defaults[which]
 }
 
-/** The hints that hold: the registration's before the publisher's, before those of the step. */
+/** The effective hints: the registration's, then the publisher's, then those of the step. */
 export function hintsOf(entry: Registration<never>): SettledHints {
   const needs = hint(entry, 'needs')
   const provides = hint(entry, 'provides')

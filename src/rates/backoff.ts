@@ -1,4 +1,4 @@
-/** Delays between tries, which grow and are spread out. */
+/** Exponential backoff with jitter: the delays between retries. */
 
 import { setTimeout as delay } from 'node:timers/promises'
 import {
@@ -12,39 +12,39 @@ import {
 /** Options of a {@link Backoff}. */
 export interface BackoffOptions {
   /**
-   * How many tries follow the first. `Infinity` never gives up.
+   * Number of retries after the first attempt. `Infinity` never gives up.
    *
    * @default 3
    */
   readonly retries?: number
   /**
-   * Milliseconds before the first retry.
+   * Base delay before the first retry, in milliseconds, before jitter.
    *
    * @default 3_000
    */
   readonly delay?: number
   /**
-   * What each delay is the last one multiplied by; at least 1.
+   * Factor by which the delay grows with each retry; at least 1.
    *
    * @default 1
    */
   readonly factor?: number
   /**
-   * Milliseconds that no delay exceeds. `Infinity` lets them grow.
+   * Longest delay in milliseconds. `Infinity` lets delays grow.
    *
    * @default 60_000
    */
   readonly maxDelay?: number
   /**
-   * The share of each delay that is left to chance, from 0 to 1: at 1 it is anything from nothing
-   * to the whole ("full jitter").
+   * Random share of each delay, from 0 to 1. With 1 ("full jitter") the delay is random between 0
+   * and the whole.
    *
    * @default 0
    */
   readonly jitter?: number
 }
 
-/** How many times to try again, and how long to wait before each. */
+/** Exponential backoff: how often to retry, and how long to wait before each retry. */
 export class Backoff {
   readonly retries: number
   readonly #delay: number
@@ -80,7 +80,10 @@ export class Backoff {
     return whole * (1 - this.#jitter * Math.random())
   }
 
-  /** Milliseconds where there is little hope: the longest delay, less at most half its jitter. */
+  /**
+   * Milliseconds for errors that are unlikely to pass: the longest delay, less at most half its
+   * jitter.
+   */
   longestDelay(): number {
     const whole = Math.min(this.#maxDelay, maxTimerDelay)
     return whole * (1 - (this.#jitter / 2) * Math.random())
@@ -88,8 +91,8 @@ export class Backoff {
 }
 
 /**
- * Waits for so many milliseconds; rejects with the signal's reason when it aborts. More than a
- * timer of Node's keeps, such as `Infinity`, is the most that it keeps: 24 days.
+ * Waits for so many milliseconds; rejects with the signal's reason when it aborts. Longer times
+ * than Node's timers support, such as `Infinity`, become their maximum: 24 days.
  */
 export async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   try {

@@ -1,23 +1,23 @@
-/** Retries as a share of what goes well. */
+/** A retry budget: retries as a share of successes. */
 
 import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 
 /** Options of a {@link RetryBudget}. */
 export interface RetryBudgetOptions {
   /**
-   * Milliseconds that a deposit and a withdrawal count.
+   * Milliseconds for which a deposit or a withdrawal counts.
    *
    * @default 10_000
    */
   readonly ttl?: number
   /**
-   * Retries a second that are allowed whatever happens, over the whole of `ttl`.
+   * Retries per second that are always allowed, on average over `ttl`.
    *
    * @default 10
    */
   readonly minPerSecond?: number
   /**
-   * Retries that each deposit allows on top: 0.2 is one for five.
+   * Additional retries for each deposit: 0.2 is one retry for five successes.
    *
    * @default 0.2
    */
@@ -27,13 +27,12 @@ export interface RetryBudgetOptions {
 const slots = 10
 
 /**
- * Bounds retries by a share of what goes well, for many who retry against the same peer.
+ * A retry budget: bounds retries by a share of the successes, for many clients of one server.
  *
  * Why a budget and not only a number of attempts: a number bounds each client by itself. When a
- * server fails, all its clients begin to retry, and each attempt that is allowed multiplies the
- * load at the moment when there is least to bear it with. One budget that they share bounds the
- * sum: while most go well it never bites, and when nothing does, `minPerSecond` is all that the
- * server gets.
+ * server fails, all its clients begin to retry, and each allowed attempt multiplies the load when
+ * the server can bear least. A shared budget bounds the sum. While most attempts succeed it never
+ * limits; if none succeed, the server gets only `minPerSecond`.
  *
  * As `TpsBudget` of Tower: in any `ttl` the withdrawals are at most `ratio` times the deposits and
  * `minPerSecond` times the seconds.
@@ -50,7 +49,7 @@ export class RetryBudget {
   readonly #ratio: number
   readonly #reserve: number
   readonly #slotTime: number
-  /** What was put in, less what was taken out, in each tenth of `ttl`; the first is the oldest. */
+  /** Deposits less withdrawals in each tenth of `ttl`, oldest first. */
   readonly #slots: number[] = Array.from({ length: slots }, () => 0)
   #slot = now()
 
@@ -71,20 +70,20 @@ export class RetryBudget {
     this.#slotTime = ttl / slots
   }
 
-  /** How many retries it allows now. */
+  /** How many retries are allowed now. */
   get balance(): number {
     this.#expire()
     const sum = this.#slots.reduce((all, slot) => all + slot, this.#reserve)
     return Math.max(0, Math.floor(sum + rounding))
   }
 
-  /** Notes something that went well. */
+  /** Deposits: call it for each success. */
   deposit(): void {
     this.#expire()
     this.#slots[slots - 1]! += this.#ratio
   }
 
-  /** Takes out one retry; false where there is none left, and it must not be made now. */
+  /** Withdraws one retry. If it returns false, do not retry now. */
   withdraw(): boolean {
     if (this.balance < 1) return false
     this.#slots[slots - 1]! -= 1

@@ -1,10 +1,10 @@
-/** A rate: so many in so long. */
+/** A rate limit by the token bucket algorithm (GCRA). */
 
 import { checkCount, checkDuration, optionError } from '../options.ts'
 
-/** So many in so long. */
+/** A rate: `count` events in `per` milliseconds. */
 export interface Rate {
-  /** How many. `Infinity` has no bound. */
+  /** Number of events. `Infinity` sets no bound. */
   readonly count: number
   /** Milliseconds. */
   readonly per: number
@@ -28,11 +28,11 @@ export function checkRate(owner: string, option: string, rate: Rate): void {
 }
 
 /**
- * A bucket that holds `count` tokens and is filled by `count` in `per`: so many may come at once, and
- * no more than that in the long run.
+ * A token bucket of `count` tokens, refilled at `count` per `per`. It allows a burst of `count`,
+ * and this rate in the long run.
  *
- * It is kept as the one moment at which it will be full again ("generic cell rate algorithm"), so
- * that it needs no timer, and a bucket for each of very many costs little.
+ * It stores only the time at which it will be full again (generic cell rate algorithm, GCRA). So it
+ * needs no timer, and a bucket for each of very many addresses costs little.
  *
  * @example
  * import { TokenBucket } from 'cio/kit'
@@ -49,7 +49,7 @@ export class TokenBucket {
     this.#rate = rate
   }
 
-  /** Takes out a token; false where there is none. `now` is in milliseconds of any one clock. */
+  /** Takes a token; false if there is none. `now` is in milliseconds of any one clock. */
   take(now: number = performance.now()): boolean {
     if (this.delay(now) > 0) return false
     const { count, per } = this.#rate
@@ -57,14 +57,14 @@ export class TokenBucket {
     return true
   }
 
-  /** Milliseconds until there is a token; 0 where there is one. */
+  /** Milliseconds until there is a token; 0 if there is one. */
   delay(now: number = performance.now()): number {
     const { count, per } = this.#rate
     const wait = this.#full + per / count - per - now
     return wait > rounding ? wait : 0
   }
 
-  /** Whether it holds all its tokens, and is as good as a new one. */
+  /** Whether the bucket is full, and so equal to a new one. */
   isFull(now: number = performance.now()): boolean {
     return this.#full <= now
   }

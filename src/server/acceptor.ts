@@ -1,4 +1,7 @@
-/** The listening socket of a server: opens it, pauses and resumes, and keeps away from the last descriptor. */
+/**
+ * The listening socket of a server: opens, pauses and resumes it, and keeps some file descriptors
+ * free.
+ */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import debug from 'debug'
@@ -11,20 +14,20 @@ import type { ListenOptions, ServerContext } from './server.ts'
 
 const log = debug('cio:server')
 const defaultReserve = 16
-/** Milliseconds between two looks at the descriptors; and from running short to the next try. */
+/** Milliseconds between checks of the descriptors, and from a shortage to the next attempt. */
 const lookInterval = 1_000
 /** Milliseconds from one `overload` to the next. */
 const coolDown = 5_000
 
 /**
- * What accepted sockets are set to, unless `listen()` is given otherwise. Without keep-alive a client
- * whose machine or network is gone stays for ever where nothing is written to it.
+ * Defaults for accepted sockets. Without keep-alive, a connection stays for ever if the client's
+ * machine or network is lost and nothing is written to it.
  */
 const socketDefaults = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
 
-/** What the event `overload` tells. */
+/** The argument of the event `overload`. */
 export interface Overload {
-  /** The highest descriptor that was seen, and `Infinity` where there was none left. */
+  /** The highest descriptor seen, or `Infinity` if none was left. */
   readonly descriptor: number
   /** How many the process may have. */
   readonly limit: number
@@ -33,8 +36,8 @@ export interface Overload {
 declare module '../lifecycle/app-events.ts' {
   interface AppEvents {
     /**
-     * A server runs short of descriptors and does not listen until there are more. Once in five
-     * seconds at most.
+     * A server is short of file descriptors and does not listen until more are free. At most once in
+     * five seconds.
      */
     overload: [overload: Overload, server: ServerContext]
   }
@@ -44,7 +47,7 @@ declare module '../lifecycle/app-events.ts' {
 export class Acceptor {
   readonly server: Server
   readonly #ctx: ServerContext
-  /** The first descriptor that is too many. */
+  /** The first descriptor above the bound. */
   readonly #bound: number
   #place: ListenOptions
   #paused = false
@@ -53,7 +56,7 @@ export class Acceptor {
   #told = -Infinity
   #timer: NodeJS.Timeout | undefined
 
-  /** Runs what listens again, so that connections keep the AsyncLocalStorage around the server. */
+  /** Runs listening in the server's AsyncLocalStorage, so that connections keep it. */
   readonly #within = AsyncLocalStorage.snapshot()
 
   constructor(ctx: ServerContext) {
@@ -61,7 +64,7 @@ export class Acceptor {
     checkCount('listen', 'reservedDescriptors', reservedDescriptors)
     this.#ctx = ctx
     const limit = descriptorLimit()
-    // Where there are very few, half of them are for clients all the same.
+    // If the process has very few descriptors, half of them are still for clients.
     const bound = Math.max(limit - reservedDescriptors, limit / 2)
     this.#bound = reservedDescriptors > 0 ? bound : Infinity
     const { port, path, fd } = ctx.options
@@ -77,11 +80,11 @@ export class Acceptor {
     const ctx = this.#ctx
     await this.#listen()
     const { address } = ctx
-    // Another port would not be the same place.
+    // Listening again must use the same port.
     if (address && typeof address === 'object') this.#place = { ...this.#place, port: address.port }
     log('listens on %o', address)
     server.on('error', (error) => {
-      // Who has called `resume()` gets it.
+      // The caller of `resume()` gets the error.
       if (!this.#opening) reportError(ctx.app, error, ctx)
     })
     this.#watch()
@@ -116,7 +119,7 @@ export class Acceptor {
 
   #hold(): void {
     if (this.server.listening) this.server.close()
-    // A process that waits to listen again has nothing else that keeps it.
+    // Nothing else keeps the process alive while it waits to listen again.
     this.#timer?.ref()
   }
 
@@ -126,7 +129,7 @@ export class Acceptor {
     if (!this.#mayListen || this.server.listening) return
     this.#opening ??= this.#within(() => this.#listen()).finally(() => (this.#opening = undefined))
     await this.#opening
-    // What was asked for meanwhile holds.
+    // A later call of pause() or resume() takes precedence.
     if (!this.#mayListen) this.#hold()
   }
 
@@ -145,7 +148,7 @@ export class Acceptor {
       }
       const abort = (): void => {
         settle()
-        // A host's name may be under look-up.
+        // A DNS look-up may still be pending.
         server.on('error', () => {})
         server.once('listening', () => server.close())
         reject(asError(ours.reason))
@@ -165,16 +168,16 @@ export class Acceptor {
   #accept(socket: Socket): void {
     const descriptor = this.#bound < Infinity ? descriptorOf(socket) : -1
     if (descriptor >= this.#bound) this.#runShort(descriptor)
-    // It listens on, so who has come is sent away, as libuv does at the very end.
+    // The server still listens, so Cio closes this connection, as libuv does without descriptors.
     if (this.#short && this.server.listening) socket.destroy()
     else this.#ctx.accept(socket)
   }
 
-  /** For those who have taken the descriptors without being accepted. */
+  /** Descriptors that were taken by something else than accepted connections. */
   #watch(): void {
     this.#timer = setTimeout(() => {
-      // Once there are none, libuv accepts and closes in silence: only a look from time to time finds
-      // that. While this one is free there are enough, and none is opened to find out.
+      // Without descriptors libuv accepts and closes connections silently, so Cio checks from time
+      // to time. If this descriptor is free there are enough, and the check opens none.
       const maybeShort = this.#short || (this.#bound < Infinity && isOpen(this.#bound))
       const descriptor = maybeShort ? nextDescriptor() : 0
       if (descriptor >= this.#bound) this.#runShort(descriptor)
@@ -199,7 +202,7 @@ export class Acceptor {
     if (!this.#short) return
     this.#short = false
     const failed = (thrown: unknown): void => {
-      // It is tried again at the next look.
+      // The next check tries again.
       this.#short = true
       if (!this.#ctx.isClosed) reportError(this.#ctx.app, asError(thrown), this.#ctx)
     }

@@ -1,9 +1,9 @@
 /**
- * How near the process is to its bound of open descriptors.
+ * How near the process is to its limit of open file descriptors.
  *
- * Node does not tell: once there are none, libuv accepts each connection on one that it keeps for
- * that, and closes it. But the kernel always gives out the lowest number that is free. So the number
- * of a new descriptor says how many are open at least, and costs nothing to look at.
+ * Node does not report it: without free descriptors, libuv accepts each connection on a reserved
+ * one, and closes it. But the kernel always assigns the lowest free number. So the number of a new
+ * descriptor is a lower bound of those open, and costs nothing to read.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -13,7 +13,7 @@ import { devNull } from 'node:os'
 
 let known: number | undefined
 
-/** How many descriptors the process may have; `Infinity` where nothing bounds them. */
+/** The limit of descriptors of the process; `Infinity` without a limit. */
 export function descriptorLimit(): number {
   return (known ??= readLimit())
 }
@@ -32,7 +32,7 @@ function readLimit(): number {
   }
 }
 
-/** Whether a descriptor of this number is open. Opens none to find out. */
+/** Whether a descriptor of this number is open. Opens none. */
 export function isOpen(descriptor: number): boolean {
   try {
     fstatSync(descriptor)
@@ -54,7 +54,7 @@ export function nextDescriptor(): number {
   }
 }
 
-/** The number of a socket's descriptor, which Node keeps in no place that is documented; or -1. */
+/** The number of a socket's descriptor, from an undocumented property of Node; or -1. */
 export function descriptorOf(socket: Socket): number {
   const { _handle: handle } = socket as unknown as { _handle?: { readonly fd?: number } | null }
   return handle?.fd ?? -1

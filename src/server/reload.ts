@@ -1,4 +1,4 @@
-/** What a server reads anew while it runs, and whom that makes unwelcome. */
+/** Hot reload: a server reads its certificates and lists again, and evicts revoked peers. */
 
 import debug from 'debug'
 import { emitSafely } from '../lifecycle/app-events.ts'
@@ -11,20 +11,20 @@ import { trustError } from '../tls/trust-store.ts'
 import { namesOf, swapCertificates } from '../tls/tls-server.ts'
 
 const log = debug('cio:server')
-// Each takes the time of a signature.
+// Each check takes the time of a signature.
 const judgedAtOnce = 32
 
-/** Makes options of those there are; must give the same where nothing has changed. */
+/** Makes new options from the present ones; must return the same if nothing has changed. */
 export type OptionsLoader = (options: ListenOptions) => ListenOptions | Promise<ListenOptions>
 
 declare module '../lifecycle/app-events.ts' {
   interface AppEvents {
-    /** A server has read its keys, certificates, CAs and lists anew, and uses them from here on. */
+    /** Hot reload: a server has read its keys, certificates, CAs and lists again, and uses them. */
     reload: [server: ServerContext]
   }
 }
 
-/** The loads of a server, in the order in which they were added. */
+/** The option loaders of a server, in the order in which they were added. */
 export class Reloader {
   readonly #ctx: ServerContext
   readonly #loads = new Set<OptionsLoader>()
@@ -55,7 +55,7 @@ export class Reloader {
     checkOptions('listen', options)
     if (ctx.isClosed) throw ctx.signal.reason
     const { requestCert } = ctx.options
-    // Settled by `listen`, maybe meanwhile: without it, nobody would have to show a certificate.
+    // Set by `listen`, perhaps meanwhile: without it, the server would request no certificate.
     if (requestCert !== undefined) options = concealed({ ...options, requestCert }, options)
     const { tls } = ctx
     const before = tls && namesOf(tls)
@@ -67,12 +67,12 @@ export class Reloader {
   }
 }
 
-/** Sends away whose certificate would not be accepted any more. */
+/** Evicts peers whose certificates are not accepted any more. */
 async function judgeAgain(server: ServerContext, names: ServerNames): Promise<void> {
   const { revoked } = server.options
   if (revoked === 'keep') return
   let judged = 0
-  // A copy: it waits in between, and more may come than go.
+  // A copy: the loop awaits, and connections come and go meanwhile.
   const connections = [...server.connections]
   for (const ctx of connections) {
     if (ctx.isClosed) continue

@@ -12,12 +12,12 @@ import { staggeredDrain } from './staggered-drain.ts'
 
 const servers = new Set<ServerContext>()
 
-/** Fulfils when no server of this process is left, of whatever app. */
+/** Fulfils when this process has no open server, of any app. */
 export async function untilNoServer(): Promise<void> {
   while (servers.size > 0) await Promise.all([...servers].map(({ closed }) => closed))
 }
 
-/** The life of a server: it ends when the last connection has. */
+/** The life of a server: it ends after its last connection. */
 export class ServerLife extends Lifecycle {
   ctx!: ServerContext
   readonly connections: Set<ConnectionContext> = new Set()
@@ -31,7 +31,7 @@ export class ServerLife extends Lifecycle {
     servers.add(this.ctx)
   }
 
-  /** Fulfils when it has stopped accepting and the last connection is over. */
+  /** Fulfils when the server has stopped accepting and the last connection has closed. */
   untilEmptied(): Promise<void> {
     return new Promise((resolve) => {
       const emptied = this.#emptied
@@ -49,7 +49,7 @@ export class ServerLife extends Lifecycle {
     this.#emptied()
   }
 
-  /** Stops accepting and drains the connections. Before it listens, it is over. */
+  /** Stops accepting and drains the connections. Before the server listens, it just ends. */
   override drain(reason?: Error): void {
     if (this.wasReady || this.phase === 'closed') super.drain(reason)
     else this.destroy(reason ?? new CioError('ERR_CIO_CLOSED', 'close() was called'))
@@ -58,7 +58,7 @@ export class ServerLife extends Lifecycle {
   protected override drained(reason?: Error): void {
     this.acceptor?.close()
     for (const connection of this.connections) {
-      // It has been accepted and has not said a word of its handshake: nothing is lost.
+      // The connection was accepted but its client sent no byte of a handshake: nothing is lost.
       const { encrypted, tlsSkipped, socket } = connection
       if (this.ctx.tls && !tlsSkipped && !encrypted && socket?.bytesRead === 0) connection.destroy()
     }
@@ -87,7 +87,7 @@ export class ServerLife extends Lifecycle {
       return this.settle()
     }
     for (const connection of this.connections) lifeOf(connection).leaveBehind()
-    // Now it is the turn of the server's own middleware.
+    // Now the server's own middleware must return.
     this.watchAgain()
   }
 
@@ -96,7 +96,7 @@ export class ServerLife extends Lifecycle {
     super.settle(cause)
   }
 
-  /** Stops accepting, and fulfils when the last connection is over: for the `listen` step. */
+  /** Stops accepting, and fulfils when the last connection has closed: for the `listen` step. */
   async empty(): Promise<void> {
     super.drain()
     if (this.connections.size === 0) return

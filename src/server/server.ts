@@ -59,16 +59,16 @@ declare module '../lifecycle/app.ts' {
  * Options of `listen()`: Node's own of `net.createServer`, `server.listen` and `tls.createServer`,
  * with the certificates as `certs` takes them, and Cio's.
  *
- * `allowHalfOpen` is always on: the pipeline decides when to end. `noDelay` is on unless it is
- * switched off.
+ * `allowHalfOpen` is always on: the pipeline decides when to end. `noDelay` is on unless you switch
+ * it off.
  */
 export interface ListenOptions
   extends Omit<ServerOpts, 'allowHalfOpen'>, Omit<NodeListenOptions, 'signal'>, TlsServerOptions {
-  /** A descriptor that listens already, such as 3, the first that systemd hands over. */
+  /** A descriptor that listens already, such as 3, the first from systemd socket activation. */
   readonly fd?: number
   /**
-   * Whether to listen. Without, the server runs all the same, over what `accept()` is given: sockets
-   * that another process has accepted, or the streams of a test.
+   * Whether to listen. If false, the server still runs, over what you pass to `accept()`: sockets
+   * that another process accepted, or the streams of a test.
    *
    * @default true
    */
@@ -81,23 +81,23 @@ export interface ListenOptions
    */
   readonly flushTimeout?: number
   /**
-   * Milliseconds that a connection may be silent once its client has ended its side; each write
-   * begins them anew. Then `ctx.signal` aborts and the connection closes. `Infinity` waits for ever,
-   * for calls that take long. 0 ends a connection as soon as its client does: the default of
-   * `net.createServer`, which libraries written for it expect.
+   * Milliseconds that a half-open connection may be silent after its client has ended its side;
+   * each write restarts the time. Then `ctx.signal` aborts and the connection closes. `Infinity`
+   * waits for ever, for long calls. 0 ends a connection as soon as its client does: the default of
+   * `net.createServer`, which libraries for it expect.
    *
    * @default 10_000
    */
   readonly halfOpenTimeout?: number
   /**
-   * Descriptors that are left for others than clients, such as files and connections to elsewhere.
-   * When fewer are free, the server does not listen for a second or more, and `overload` tells. 0
-   * goes on to the last one; what comes after it is accepted and closed by Node, and nobody knows.
+   * File descriptors to keep free for files and outgoing connections. When fewer are free, the
+   * server stops listening for a second or more, and emits `overload`. 0 uses the last one; then
+   * Node accepts and closes further connections without a report.
    *
    * @default 16
    */
   readonly reservedDescriptors?: number
-  /** Ends the server when it aborts: at once before it listens, by `close()` after. */
+  /** Ends the server when it aborts: at once before it listens, by `close()` afterwards. */
   readonly signal?: AbortSignal
 }
 
@@ -106,8 +106,9 @@ export class ServerContext extends Context<ServerLife> {
   /** Node's server; undefined until the `listen` step. */
   server: Server | undefined
   /**
-   * Node's `tls.Server` that does the handshakes and never listens, from the `listen` step on: for its
-   * events `keylog`, `OCSPRequest`, `newSession` and `resumeSession`. Null on a plain server.
+   * Node's `tls.Server`, which does the handshakes and never listens, from the `listen` step on.
+   * Use it for its events `keylog`, `OCSPRequest`, `newSession` and `resumeSession`. Null on a
+   * server without TLS.
    */
   tls: TlsServer | null = null
 
@@ -127,8 +128,8 @@ export class ServerContext extends Context<ServerLife> {
   }
 
   /**
-   * The options of this run; `certs` has put the contents of files in place of their names. Keys and
-   * passphrases are not enumerable, and options that are set here keep those that they lack.
+   * The options of this run; `certs` replaces file names by their contents. Keys and passphrases
+   * are not enumerable. If you assign options without them, the present ones are kept.
    */
   get options(): ListenOptions {
     return this.#options
@@ -139,17 +140,17 @@ export class ServerContext extends Context<ServerLife> {
   }
 
   /**
-   * Makes options of those there are, now and again with each `reload()`: for middleware that read
-   * something which may change while the server runs. Returns what forgets it.
+   * Registers a function that makes options from the present ones, now and with each `reload()`:
+   * for middleware that read something which may change. Returns a function that removes it.
    */
   configure(load: OptionsLoader): Promise<() => void> {
     return this.#reloads.add(load)
   }
 
   /**
-   * Reads keys, certificates, CAs and revocation lists anew, checks them as at the start, and puts
-   * them in place; no connection and no handshake is lost. Where something is wrong, all stays as
-   * it was. Connections whose peer is not trusted any more are dealt with as `revoked` says.
+   * Hot reload: reads keys, certificates, CAs and revocation lists again, checks them, and uses
+   * them. No connection and no handshake is lost. If anything is wrong, nothing changes. `revoked`
+   * decides what happens to connections whose peer is not trusted any more.
    *
    * @throws `ERR_CIO_CERTIFICATE`: something is wrong; names the option and the file
    */
@@ -157,25 +158,25 @@ export class ServerContext extends Context<ServerLife> {
     return unawaited(this, this.#reloads.run())
   }
 
-  /** The connections that are there, from their accept to their end. */
+  /** The open connections, from accept to close. */
   get connections(): ReadonlySet<ConnectionContext> {
     return lifeOf(this).connections
   }
 
-  /** Where it listens: an address, or the path of a Unix socket; null while it does not. */
+  /** The listening address, or the path of a Unix socket; null while the server does not listen. */
   get address(): AddressInfo | string | null {
     return this.server?.address() ?? null
   }
 
-  /** The port it listens on; 0 on a Unix socket. */
+  /** The listening port; 0 on a Unix socket. */
   get port(): number {
     const { address } = this
     return typeof address === 'object' ? (address?.port ?? 0) : 0
   }
 
   /**
-   * Stops accepting, asks the connections to finish, spread over `spread`, destroys what is left at
-   * the deadline, and fulfils when all middleware have returned.
+   * Graceful shutdown: stops accepting, asks the connections to finish, spread over `spread`, and
+   * destroys the rest at the deadline. Fulfils when all middleware have returned.
    *
    * @throws `ERR_CIO_OPTION`: `timeout` is not a duration, or `spread` is not one within it
    */
@@ -188,39 +189,42 @@ export class ServerContext extends Context<ServerLife> {
   }
 
   /**
-   * Stops accepting, and leaves the connections alone. It does so by closing the listening socket,
-   * since Node has no other way: who connects is refused, and who is in the backlog is reset.
-   * Does nothing before it listens, or without `bind`.
+   * Stops accepting, and leaves the connections open. It closes the listening socket, since Node
+   * has no other way. New connections are refused, and those in the backlog are reset. Does nothing
+   * before the server listens, or without `bind`.
    *
-   * @throws `ERR_CIO_PAUSE`: it listens on a descriptor that it was given
+   * @throws `ERR_CIO_PAUSE`: the server listens on a descriptor that was passed to it
    */
   pause(): void {
     lifeOf(this).acceptor?.pause()
   }
 
   /**
-   * Accepts again, at the same address. Does nothing if it does, or while it is closing.
+   * Accepts again, at the same address. Does nothing if the server listens already or is closing.
    *
-   * @throws Node's error of listening: somebody else may have taken the address
+   * @throws Node's error of listening: another process may have taken the address
    */
   resume(): Promise<void> {
     return unawaited(this, lifeOf(this).acceptor?.resume() ?? Promise.resolve())
   }
 
-  /** Runs a socket, or any other Duplex, as a connection of this server; cut off if that is over. */
+  /**
+   * Runs a socket, or any other Duplex, as a connection of this server; destroys it if the server
+   * is closed.
+   */
   accept(stream: Duplex): ConnectionContext {
     const ctx = new ConnectionContext(this.app, this, stream, this.options)
     const { connections, isDraining, phase } = lifeOf(this)
     connections.add(ctx)
     if (isDraining) lifeOf(ctx).drain()
-    // Its middleware have returned, and with them what connections work with.
+    // The server's middleware have returned, so their resources are gone.
     if (phase === 'closed') ctx.destroy()
     runConnection(ctx)
     return ctx
   }
 
   /**
-   * Forgets a connection that is over.
+   * Forgets a closed connection.
    *
    * @internal
    */
@@ -235,7 +239,7 @@ export class ServerContext extends Context<ServerLife> {
   }
 }
 
-/** Runs the server pipeline; resolves when it listens, rejects if it failed before. */
+/** Runs the server pipeline; resolves when the server listens, rejects if it fails before. */
 export function runServer(ctx: ServerContext): Promise<void> {
   return run(ctx, ctx.app.pipelines.server, (thrown) => {
     const error = thrown ?? (lifeOf(ctx).wasReady ? undefined : stoppedError(ctx, 'listened'))
@@ -244,7 +248,7 @@ export function runServer(ctx: ServerContext): Promise<void> {
   })
 }
 
-/** Past the last middleware of a server: it listens, until the last connection has ended. */
+/** The end of a server's pipeline: waits until the last connection has ended. */
 export async function serverEnd(ctx: ServerContext): Promise<void> {
   const life = lifeOf(ctx)
   life.ready()
@@ -252,16 +256,17 @@ export async function serverEnd(ctx: ServerContext): Promise<void> {
   await life.untilEmptied()
 }
 
-/** The `listen` step: accepts connections until what is inside it returns. */
+/** The `listen` step: accepts connections until the inner middleware return. */
 export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   ctx.options = checkedOptions('listen', ctx.options)
   const { flushTimeout: flush = flushTimeout, halfOpenTimeout: silence = halfOpenTimeout } =
     ctx.options
   checkDuration('listen', 'flushTimeout', flush)
   checkDuration('listen', 'halfOpenTimeout', silence)
-  // Fails here, not at the first connection.
+  // An error here fails `listen()`, not the first connection.
   await ctx.app.pipelines.connection.compose()
-  // Whom to trust is said in order to be asked for: without, the first program would let in nobody.
+  // Passing `ca` implies `requestCert`; otherwise the README's first example would reject every
+  // client.
   const { sni = {} } = ctx.options
   const trusted = [ctx.options, ...Object.values(sni)].some(({ ca }) => ca !== undefined)
   const { requestCert = trusted } = ctx.options

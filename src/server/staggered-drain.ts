@@ -1,15 +1,18 @@
-/** Asking many connections to finish, spread over a while, so that they do not all come back at once. */
+/**
+ * Staggered drain: asks many connections to finish over a period, so that clients do not all
+ * reconnect at once.
+ */
 
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { checkDuration, optionError } from '../options.ts'
 
-// A timer for each of ten thousand would come to the same.
+// One timer for all: ten thousand timers would do the same.
 const leastStep = 10
 
 /**
- * Asks connections to finish, evenly over so many milliseconds: the first now, the last before they
- * are over. Returns what stops it.
+ * Asks connections to finish, spread evenly over a number of milliseconds: the first now, the last
+ * before the end. Returns a function that stops it.
  */
 export function staggeredDrain(
   connections: Iterable<ConnectionContext>,
@@ -32,7 +35,7 @@ export function staggeredDrain(
 }
 
 /**
- * Checks a number of milliseconds over which something is spread that has `timeout` in all.
+ * Checks the option `spread`: a duration within `timeout`.
  *
  * @throws `ERR_CIO_OPTION`
  */

@@ -1,14 +1,14 @@
-/** Streams that others bring, as streams of `Buffer`. */
+/** Adapts foreign streams to streams of `Buffer`. */
 
 import type { Duplex } from 'node:stream'
 import { StackLayer } from './stack-layer.ts'
 import { optionError } from '../options.ts'
 
 /**
- * A stream that reads as `Buffer`, of one that may read as `Uint8Array`: streams in object mode do,
- * such as those that were made of web streams. Others are returned as they are.
+ * A stream of `Buffer` from one of `Uint8Array`, such as a stream in object mode that was made from
+ * web streams. Other streams are returned unchanged.
  *
- * @throws `ERR_CIO_OPTION`: an encoding was set, and the bytes are lost
+ * @throws `ERR_CIO_OPTION`: an encoding was set, so the bytes are lost
  */
 export function byteStream(owner: string, option: string, stream: Duplex): Duplex {
   if (stream.readableEncoding) {

@@ -1,18 +1,18 @@
-/** Ending a stream gracefully, in bounded time. */
+/** Ends a stream gracefully, within a time limit. */
 
 import type { Duplex } from 'node:stream'
 import { startDeadline } from '../deadline.ts'
 
-/** What may differ where a stream is ended. */
+/** Options of `endGracefully()`. */
 export interface FinishOptions {
   /**
-   * Milliseconds that the other side may stay once everything was sent.
+   * Milliseconds that the other side may stay open after everything was sent.
    *
    * @default what is left of the time
    */
   readonly linger?: number
   /**
-   * Destroys the stream when the time has passed.
+   * Destroys the stream at the deadline.
    *
    * @default `stream.destroy()`
    */
@@ -21,8 +21,8 @@ export interface FinishOptions {
 
 /**
  * Ends a stream, lets what was written reach the other side, waits for that side to end too, and
- * destroys the stream. What still comes is thrown away: it would turn the end into a reset, which
- * can overtake the last reply.
+ * destroys the stream. It discards further input: unread input would turn the end into a reset,
+ * which can overtake the last reply.
  *
  * Fulfils with false if the time passed with something still unsent.
  *

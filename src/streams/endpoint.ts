@@ -1,4 +1,4 @@
-/** Addresses: one end of a connection, and how it is written. */
+/** The address of one end of a connection, and its text form. */
 
 import { type Socket, SocketAddress, isIPv4, isIPv6 } from 'node:net'
 
@@ -6,16 +6,16 @@ import { type Socket, SocketAddress, isIPv4, isIPv6 } from 'node:net'
 export interface Endpoint {
   /** An IP address in canonical form, or the path of a Unix socket. */
   readonly address: string
-  /** 0 where there is none. */
+  /** 0 if there is none. */
   readonly port: number
 }
 
-/** The other end of a socket, its address in canonical form; null where it has no address. */
+/** The remote end of a socket, its address in canonical form; null without an address. */
 export function remoteEndpoint(socket: Socket | null): Endpoint | null {
   return endpoint(socket?.remoteAddress, socket?.remotePort)
 }
 
-/** This end of a socket, its address in canonical form; null where it has no address. */
+/** The local end of a socket, its address in canonical form; null without an address. */
 export function localEndpoint(socket: Socket | null): Endpoint | null {
   return endpoint(socket?.localAddress, socket?.localPort)
 }
@@ -25,7 +25,7 @@ export function formatEndpoint({ address, port }: Endpoint): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
 }
 
-/** One spelling for an address: IPv6 shortened and in lower case, IPv4-mapped IPv6 as IPv4. */
+/** The canonical form of an address: IPv6 shortened and in lower case, IPv4-mapped IPv6 as IPv4. */
 export function canonicalAddress(address: string): string {
   if (isIPv4(address) || !isIPv6(address)) return address
   const canonical = new SocketAddress({ address, family: 'ipv6' }).address.toLowerCase()

@@ -1,4 +1,4 @@
-/** Bytes that arrive in pieces and are needed in one. */
+/** Joins bytes that arrive in pieces. */
 
 const leastCapacity = 64
 
@@ -20,7 +20,7 @@ export class GrowingBuffer {
     return this.#length
   }
 
-  /** All that was appended. Stays valid, and does not grow, when more is appended. */
+  /** Everything appended so far. Stays valid, and does not grow, when more is appended. */
   get bytes(): Buffer {
     return this.#memory.subarray(0, this.#length)
   }

@@ -1,4 +1,4 @@
-/** A connection whose other side has ended its direction: how long it may stay silent. */
+/** Half-open connections, whose other side has ended its direction: how long they may be silent. */
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -7,18 +7,18 @@ import { type Deadline, startDeadline } from '../deadline.ts'
 /** The default of `halfOpenTimeout`, in milliseconds. */
 export const halfOpenTimeout = 10_000
 
-/** How long a connection may take over what, in milliseconds. */
+/** The timeouts of a connection, in milliseconds. */
 export interface ConnectionTimes {
   readonly halfOpenTimeout?: number
   readonly flushTimeout?: number
 }
 
-/** How often it looks within the time, which is how late it may find that something was written. */
+/** Number of checks within the time, which decides how late it may notice a write. */
 const looks = 4
 
 /**
- * Waits until nothing has been written to a stream for so long. Each write begins the time anew. What
- * was written and does not flush has the longer of the two times.
+ * Waits until nothing was written to a stream for so long. Each write restarts the time. Data that
+ * does not flush has the longer of the two timeouts.
  */
 export class HalfOpenWatch {
   readonly #stream: Duplex
@@ -51,7 +51,7 @@ export class HalfOpenWatch {
   readonly #look = (): void => {
     const stream = this.#stream
     if (stream.destroyed) return
-    // What is on its way counts as written until the kernel has taken it.
+    // Data in flight counts as written until the kernel has accepted it.
     const seen = this.#written() - stream.writableLength
     const now = performance.now()
     if (seen !== this.#seen) {
@@ -65,12 +65,12 @@ export class HalfOpenWatch {
   }
 }
 
-/** A stream without a counter of its own: its writes are counted from now on. */
+/** A stream without its own counter: its writes are counted from now on. */
 function countWrites(stream: Duplex): () => number {
   let count = 0
   const write = stream.write.bind(stream) as (...given: unknown[]) => boolean
   stream.write = (...given: unknown[]): boolean => {
-    // More than what may wait, so that the difference grows.
+    // More than the buffer limit, so that the difference grows.
     count += 1 + stream.writableLength
     return write(...given)
   }

@@ -1,4 +1,4 @@
-/** Host names: as they are given, and as TLS and proxies are asked for them. */
+/** Host names: normalised for TLS and for proxies. */
 
 import { isIP, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
@@ -10,22 +10,22 @@ export function withoutBrackets(host: string): string {
 }
 
 /**
- * A host as TLS and proxies are asked for it: in ASCII, without the dot of the root and without
- * brackets. No host is `localhost`, as in Node.
+ * A host in the form for TLS and proxies: ASCII, without the trailing dot and without brackets.
+ * Without a host, `localhost`, as in Node.
  */
 export function askedHost(host = ''): string {
   const bare = withoutBrackets(host || 'localhost')
   if (isIP(bare) !== 0) return bare
   const name = bare.replace(/\.$/, '')
-  // Empty for what is no host name; the resolver or the other side says what is wrong with it.
+  // Empty for an invalid host name; the resolver or the other side reports the error.
   return domainToASCII(name) || name
 }
 
-/** What a TLS client asks a server for, and checks its certificate against. */
+/** The name that a TLS client requests and verifies. */
 export interface AskedName {
-  /** The name of the extension SNI; undefined where there is none to send, as for an address. */
+  /** The name for SNI; undefined if none is sent, as for an IP address. */
   readonly servername: string | undefined
-  /** The name or address that the certificate has to be for. */
+  /** The name or address that the certificate must have. */
   readonly host: string
 }
 

@@ -1,9 +1,9 @@
-/** A signal that is made only when somebody asks for it: most connections never do. */
+/** An AbortSignal that is created on first use, since most connections never use it. */
 
 import { setMaxListeners } from 'node:events'
 import { CioError } from '../errors.ts'
 
-/** Why it aborts where nothing went wrong. Shared: a stack for each connection says nothing. */
+/** The reason without an error. Shared: a stack trace for each connection says nothing. */
 const ordinary: Record<'closing' | 'closed', Error> = {
   closing: withoutStack(new CioError('ERR_CIO_CLOSING', 'close() was called')),
   closed: withoutStack(new CioError('ERR_CIO_CLOSED', 'it was closed in the ordinary way')),
@@ -14,10 +14,10 @@ function withoutStack(error: CioError): Error {
   return error
 }
 
-/** What it aborts with, or the name of what is made into an error once somebody looks. */
+/** The reason, or a name from which the error is made on first use. */
 export type Reason = Error | keyof typeof ordinary
 
-/** Until it is asked for it is what has happened: nothing, or the reason. */
+/** Before first use it holds only the state: nothing, or the reason. */
 export type LazyAbort = AbortController | Reason | undefined
 
 /** The same signal, made. */
@@ -47,9 +47,9 @@ function errorOf(reason: Reason): Error {
 
 /**
  * Lets a signal have any number of listeners. By default Node warns of a leak from the eleventh on,
- * and one signal for a whole server has more than ten connections that listen to it.
+ * and more than ten connections listen to the signal of a server.
  */
 export function allowListeners(signal: AbortSignal): void {
-  // Not so with a signal of another library.
+  // Signals of other libraries have no such limit.
   if (signal instanceof EventTarget) setMaxListeners(0, signal)
 }

@@ -1,19 +1,21 @@
-/** Looking at the first bytes of a stream, and putting them back. */
+/** Peeks at the first bytes of a stream, and puts them back. */
 
 import type { Duplex, Readable } from 'node:stream'
 import { GrowingBuffer } from './growing-buffer.ts'
 
-/** What bounds a {@link Peek}. */
+/** The bounds of a {@link Peek}. */
 export interface PeekOptions {
-  /** Bytes that are looked at, at most. */
+  /** Maximum number of bytes to look at. */
   readonly maxSize: number
-  /** Milliseconds from the first wait until there is none any more. `Infinity` waits for ever. */
+  /**
+   * Milliseconds from the first wait, after which `Peek` stops waiting. `Infinity` waits for ever.
+   */
   readonly timeout: number
 }
 
 /**
- * The first bytes of a stream, as they come. Nothing is lost by it: `release()` puts all of them back,
- * and the stream is as if nobody had looked. It never stands in between.
+ * The first bytes of a stream, as they arrive. No byte is lost: `release()` puts all of them back,
+ * and the stream is as before. `Peek` is not a layer on the stream.
  *
  * @example
  * import { Cio } from 'cio'
@@ -43,17 +45,17 @@ export class Peek {
     this.#timeout = timeout
   }
 
-  /** What has come so far. */
+  /** The bytes received so far. */
   get bytes(): Buffer {
     return this.#bytes.bytes
   }
 
-  /** Whether there will be no more: the input has ended, the time or the bytes are used up. */
+  /** Whether no more bytes will come: the input ended, or the bound in time or bytes is reached. */
   get isOver(): boolean {
     return this.#over
   }
 
-  /** Waits for more bytes; false if there will be none. One at a time. */
+  /** Waits for more bytes; false if there will be none. Call it once at a time. */
   more(): Promise<boolean> {
     if (this.#released || this.#stream.readableEnded || this.#stream.destroyed) this.#over = true
     if (this.#over) return Promise.resolve(false)
@@ -63,7 +65,7 @@ export class Peek {
     })
   }
 
-  /** Puts back what has come, and lets go of the stream. May be called again. */
+  /** Puts the bytes back, and releases the stream. May be called again. */
   release(): void {
     if (this.#released) return
     this.#released = true
@@ -85,12 +87,12 @@ export class Peek {
 
   readonly #read = (): void => {
     const before = this.#bytes.length
-    // Newer Node hands out one piece at a time.
+    // Newer versions of Node return one chunk at a time.
     for (let piece; (piece = this.#stream.read() as Buffer | null);) {
       if (this.#bytes.length === 0) this.#bytes = new GrowingBuffer(piece)
       else this.#bytes.append(piece)
     }
-    // Put back before it has told of its end, after which nothing can be.
+    // Put back before the stream emits `end`; afterwards that is impossible.
     if (hasEnded(this.#stream)) return this.release()
     if (this.#bytes.length >= this.#maxSize) return this.#finish()
     if (this.#bytes.length > before) this.#answer(true)
@@ -109,7 +111,7 @@ export class Peek {
   }
 }
 
-/** Whether the end of input has come, which a stream tells only once all before it was read. */
+/** Whether the end of input has come. A stream emits `end` only after everything was read. */
 function hasEnded(stream: Readable): boolean {
   const { _readableState: state } = stream as unknown as { _readableState?: { ended?: boolean } }
   return state?.ended ?? false

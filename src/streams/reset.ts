@@ -1,4 +1,4 @@
-/** Ending a connection so that the other side cannot take it for an orderly end. */
+/** Resets a connection, so that the other side does not see an orderly end. */
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -12,13 +12,13 @@ export interface Resettable {
 }
 
 /**
- * Resets a connection, so that the other side does not take what it has got for all there was.
- * What was written and not yet read may be lost.
+ * Resets a connection, so that the other side does not treat truncated data as complete. Written
+ * data that was not read yet may be lost.
  *
- * A Unix socket, and anything that is no socket, is destroyed: it has no reset. So is a socket whose
- * end waits behind unsent bytes, which libuv does not reset.
+ * Unix sockets and other streams have no reset: they are destroyed. So is a socket whose end waits
+ * behind unsent bytes, which libuv does not reset.
  *
- * @param done Called when it is gone: within this turn, over TLS in the next one.
+ * @param done Called when the connection is closed: in this turn, or over TLS in the next one.
  */
 export function reset({ stream, socket, transport }: Resettable, done: () => void): void {
   // On Node 20, a reset within a callback of the TLS socket ends the process by SIGSEGV.

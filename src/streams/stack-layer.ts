@@ -4,30 +4,30 @@ import { Duplex, PassThrough, Writable, pipeline } from 'node:stream'
 import zlib from 'node:zlib'
 import { CioError } from '../errors.ts'
 
-/** What a {@link StackLayer} is made of. */
+/** Options of a {@link StackLayer}. */
 export interface StackLayerOptions {
   /**
-   * What the bytes of the stream beneath go through before they are read, in this order.
+   * The transforms for received bytes, in this order.
    *
    * @default nothing
    */
   readonly decode?: readonly Duplex[]
   /**
-   * What written bytes go through on their way to the stream beneath, in this order.
+   * The transforms for written bytes, in this order.
    *
    * @default nothing
    */
   readonly encode?: readonly Duplex[]
   /**
-   * Leaves it to the encoder when it lets go of what it holds. Otherwise it is flushed whenever
-   * nothing more waits to be written, so that a peer that waits for an answer gets it.
+   * Lets the encoder decide when to flush. By default Cio flushes it whenever nothing more waits to
+   * be written, so that a waiting peer gets its answer.
    *
    * @default false
    */
   readonly buffered?: boolean
   /**
-   * Times its own length that received bytes may decode to, at most; `Infinity` takes any. It
-   * counts after the first MiB of what was decoded, since a small message shrinks a lot.
+   * Decompression bombs: the maximum ratio of decoded to received bytes; `Infinity` accepts any. It
+   * applies after the first decoded MiB, since small messages compress well.
    *
    * @default 100
    */
@@ -42,10 +42,10 @@ type Done = (error?: Error | null) => void
 /**
  * The Duplex on top of another one.
  *
- * The ends of both directions pass through it, each by itself; so does backpressure, however much
- * a decoder makes of little. It ends the stream beneath, and is destroyed together with it. What a
- * decoder throws is `ERR_CIO_DECODE` (remote), what an encoder throws is `ERR_CIO_ENCODE` (local).
- * Input that decodes to more than `maxRatio` allows is `ERR_CIO_DECODE_RATIO` (remote).
+ * It passes on the end of each direction separately, and backpressure, however far input expands.
+ * It ends the stream beneath, and is destroyed together with it. An error of a decoder becomes
+ * `ERR_CIO_DECODE` (remote), one of an encoder `ERR_CIO_ENCODE` (local). Input that decodes to more
+ * than `maxRatio` allows is `ERR_CIO_DECODE_RATIO` (remote).
  */
 export class StackLayer extends Duplex {
   readonly #beneath: Duplex
@@ -86,7 +86,7 @@ export class StackLayer extends Duplex {
     const bound = decode.length > 0 ? maxRatio : Infinity
     let decoded = 0
     const sink = new Writable({
-      // Then what is not bytes is an error of this stream, and not one that nobody catches.
+      // So a chunk that is not bytes is an error of this stream, and not an uncaught one.
       objectMode: beneath.readableObjectMode && decode.length === 0,
       write: (chunk: Buffer, _encoding, taken) => {
         decoded += chunk.length
@@ -110,7 +110,7 @@ export class StackLayer extends Duplex {
     })
   }
 
-  /** Why it failed by itself, not by the stream beneath or by who destroyed it. */
+  /** Its own failure, as opposed to that of the stream beneath or of a caller of destroy(). */
   get failure(): CioError | undefined {
     return this.#failure
   }
@@ -143,7 +143,7 @@ export class StackLayer extends Duplex {
     done(error)
   }
 
-  /** Who ends without a byte has ended, though zlib finds its input cut off. */
+  /** Empty input is a regular end, though zlib reports truncated input. */
   get #endedEmpty(): boolean {
     return this.#received === 0 && this.#beneath.readableEnded && !this.destroyed
   }
@@ -152,7 +152,7 @@ export class StackLayer extends Duplex {
     this.#received += chunk.length
   }
 
-  /** The error to tell: the coder's own, unless it is but how the end of the rest shows in it. */
+  /** The error to report: the coder's own, unless it is a consequence of another failure. */
   #cause(direction: 'decode' | 'encode', cause: Error): Error {
     if (this.destroyed || this.#beneath.destroyed) return cause
     this.#failure ??=
@@ -176,33 +176,33 @@ function ratioError(maxRatio: number): CioError {
   )
 }
 
-// What two of Node's pipelines add for `close`, the event that they add most to.
+// The listeners that two of Node's pipelines add for `close`, the event with most of them.
 const listenersOfPipelines = 8
 
 /**
- * Raises the number of listeners above which Node warns of a leak, by what a stream gets that is
- * in a pipeline for each direction.
+ * Raises the number of listeners above which Node warns of a leak, for a stream in one pipeline per
+ * direction.
  */
 export function raiseListenerLimit(stream: Duplex): void {
   const bound = stream.getMaxListeners()
-  // 0 is no bound.
+  // 0 means no bound.
   if (bound > 0) stream.setMaxListeners(bound + listenersOfPipelines)
 }
 
-/** What zlib and its like have. */
+/** The flush() of zlib streams. */
 interface Flushes extends Duplex {
   flush(done: () => void): void
   flush(kind: number, done: () => void): void
 }
 
-/** Asks one encoder after the other for what it holds. */
+/** Flushes one encoder after the other. */
 function flush([encoder, ...others]: readonly Duplex[], done: Done): void {
   if (!encoder) return done()
   const next = (): void => flush(others, done)
   if (encoder.destroyed || !('flush' in encoder) || typeof encoder.flush !== 'function') {
     return next()
   }
-  // Without a kind, zlib forgets what it has seen, and small messages hardly shrink any more.
+  // Without a flush kind zlib resets its window, and small messages hardly compress any more.
   const deflates = deflaters.some((kind) => encoder instanceof kind)
   if (deflates) (encoder as Flushes).flush(zlib.constants.Z_SYNC_FLUSH, next)
   else (encoder as Flushes).flush(next)

@@ -1,4 +1,4 @@
-/** A middleware that makes a connection behave badly, the same way for the same seed. */
+/** Fault injection: a middleware that makes a connection behave badly, reproducibly by its seed. */
 
 import { type Duplex, Transform } from 'node:stream'
 import { endGracefully } from '../streams/end-gracefully.ts'
@@ -12,32 +12,33 @@ import { seeded } from './random.ts'
 /** Options of {@link chaos}. */
 export interface ChaosOptions {
   /**
-   * Milliseconds at most for which each piece is held back.
+   * Maximum delay of each piece in milliseconds.
    *
    * @default 0
    */
   readonly delay?: number
   /**
-   * Bytes at most of a piece: what is larger is cut, at random places. `Infinity` cuts nothing.
+   * Maximum size of a piece in bytes: larger chunks are cut at random places. `Infinity` cuts
+   * nothing.
    *
    * @default Infinity
    */
   readonly chop?: number
   /**
-   * Bytes in one direction after which the connection is reset at the latest; the place is random.
-   * `Infinity` never resets.
+   * Bytes in one direction within which the connection is reset, at a random place. `Infinity`
+   * never resets.
    *
    * @default Infinity
    */
   readonly reset?: number
   /**
-   * Milliseconds for which a direction stands still, once, before one of its first four pieces.
+   * Milliseconds for which a direction stalls, once, before one of its first four pieces.
    *
    * @default 0
    */
   readonly stall?: number
   /**
-   * Where the random numbers begin. The connections of one `chaos()` differ from each other, and
+   * The seed of the random numbers. The connections of one `chaos()` differ from each other, and
    * are the same in each run that makes them in the same order.
    *
    * @default 1
@@ -49,10 +50,10 @@ const flushTimeout = 30_000
 const firstPieces = 4
 
 /**
- * Makes a connection behave badly: slow, in small pieces, standing still, reset.
+ * Injects faults into a connection: delays, small pieces, stalls, resets.
  *
- * It stands beneath TLS, so that the handshake suffers too, over sockets and over in-memory pairs.
- * Bytes are never changed nor lost, but for those behind a reset.
+ * It works beneath TLS, so that the handshake is affected too, over sockets and in-memory pairs. It
+ * never changes or loses bytes, except after a reset.
  *
  * @pipelines connection, client
  * @order before everything that has a stream
@@ -99,7 +100,7 @@ export function chaos(options: ChaosOptions = {}): Middleware<StreamContext> {
       ctx.stream = layer
       try {
         await inside()
-        // TLS is on top of it, and stays there.
+        // TLS stays on top of it.
         await endGracefully(ctx.stream, flushTimeout)
         await endGracefully(layer, flushTimeout)
       } finally {
@@ -110,13 +111,13 @@ export function chaos(options: ChaosOptions = {}): Middleware<StreamContext> {
   )
 }
 
-/** As the other side sees a reset. */
+/** The error of a reset, as on the other side. */
 function cutOff(stream: Duplex & { resetAndDestroy?: () => unknown }): void {
   if (stream.resetAndDestroy) stream.resetAndDestroy()
   else stream.destroy()
 }
 
-/** One direction. What it does at which byte does not depend on how the bytes come. */
+/** One direction. Its faults depend on the byte position, not on how the input is cut. */
 class FaultyStream extends Transform {
   readonly #mischief: Required<Omit<ChaosOptions, 'seed'>>
   readonly #reset: () => void
@@ -145,7 +146,7 @@ class FaultyStream extends Transform {
     if (chunk.length === 0) return done()
     const wait = this.#wait()
     const go = (): void => this.#pass(chunk, done)
-    // Never at once: two pieces in one turn would be read as one.
+    // Never in the same turn: two pieces in one turn would be read as one.
     this.#timer = wait > 0 ? setTimeout(go, wait) : setImmediate(go)
   }
 
@@ -162,7 +163,7 @@ class FaultyStream extends Transform {
     this.#untilCut -= size
     if (this.#untilCut === 0) this.#untilCut = this.#pieceSize()
     if (this.#untilReset === 0) {
-      // What came before it is to be read.
+      // Earlier input must be read first.
       this.#timer = setImmediate(this.#reset)
       return
     }

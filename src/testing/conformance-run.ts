@@ -1,4 +1,4 @@
-/** The scenes that a middleware is tried in. */
+/** The scenarios of `conforms()`. */
 
 import { isDeepStrictEqual } from 'node:util'
 import { isCioError } from '../errors.ts'
@@ -15,14 +15,14 @@ const texts = ['hello', 'conforms', 'ünïcode', '']
 const several = 8
 const places = [0, 0.02, 0.2, 0.5, 0.8, 0.98]
 
-/** A promise that was broken. */
+/** A broken promise of the contract. */
 export interface Break {
   readonly promise: MiddlewarePromise
   readonly where: string
   readonly what: string
 }
 
-/** All scenes of one middleware. */
+/** All scenarios of one middleware. */
 export class ConformanceRun {
   readonly breaks: Break[] = []
   readonly tried: Set<MiddlewarePromise> = new Set()
@@ -106,7 +106,7 @@ export class ConformanceRun {
     this.#check('passes ends on', over && heard, what)
   }
 
-  /** Plays a scene; what it is about is broken if it does not end, or not well. */
+  /** Runs a scenario. Its promise is broken if the scenario fails or does not end. */
   async #play(
     end: End,
     where: string,
@@ -124,7 +124,7 @@ export class ConformanceRun {
     const outcome = await traces.during(() => {
       return runScenario(this.#stage(end), { ...scene, timeout: this.#timeout })
     })
-    // What nobody handles is told a turn later.
+    // Node reports an unhandled rejection one turn later.
     await new Promise(setImmediate)
     process.off('uncaughtException', note)
     process.off('unhandledRejection', note)
@@ -152,7 +152,7 @@ export class ConformanceRun {
     return { end, subject, counterpart: other?.(), setUp, listen, connect } as Stage
   }
 
-  /** Sends something of its own, ends, and expects it back. */
+  /** Sends some bytes, ends, and expects them back. */
   async #talk(ctx: StreamContext, connection: number): Promise<void> {
     const { values = texts } = this.#options
     if (ctx.hasMessages) {
@@ -199,7 +199,7 @@ interface Messaging {
   readonly messages: AsyncIterable<unknown> & { send(message: unknown): Promise<void> }
 }
 
-/** Sends back what comes, until the end. */
+/** An echo until the end of input. */
 async function echo(ctx: StreamContext): Promise<void> {
   if (ctx.hasMessages) {
     const { messages } = ctx as StreamContext & Messaging
@@ -209,7 +209,7 @@ async function echo(ctx: StreamContext): Promise<void> {
   for await (const chunk of chunksOf(ctx.stream)) ctx.stream.write(chunk)
 }
 
-/** Reads to the end, whatever comes. */
+/** Reads and discards until the end. */
 async function drain(ctx: StreamContext): Promise<void> {
   const source: AsyncIterable<unknown> = ctx.hasMessages
     ? (ctx as StreamContext & Messaging).messages
@@ -218,7 +218,7 @@ async function drain(ctx: StreamContext): Promise<void> {
   for await (const _piece of source);
 }
 
-/** Whether an error is another one, or has it for a cause. */
+/** Whether an error is another one, or has it as a cause. */
 function has(error: unknown, wanted: unknown): boolean {
   if (error === wanted) return true
   return error instanceof Error && error.cause !== undefined && has(error.cause, wanted)

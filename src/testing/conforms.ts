@@ -1,4 +1,4 @@
-/** Checks what any good middleware of a connection or a client keeps to. */
+/** Checks the contract that each connection or client middleware must keep. */
 
 import type { Cio } from '../cio.ts'
 import type { ConnectOptions } from '../client/client.ts'
@@ -12,78 +12,78 @@ import type { End } from './scenario.ts'
 import { ConformanceRun } from './conformance-run.ts'
 import { type MiddlewarePromise, nameOf } from './instrument.ts'
 
-/** A middleware, or a function that makes one without being given anything. */
+/** A middleware, or a function without parameters that makes one. */
 export type Conforming<Needs extends object = never> = Middleware<Needs> | (() => Middleware<Needs>)
 
 /** Options of {@link conforms}. */
 export interface ConformsOptions {
   /**
-   * The pipelines that it is for.
+   * The pipelines of the middleware.
    *
    * @default ['connection', 'client']
    */
   readonly pipelines?: readonly End[]
   /**
-   * Makes the middleware at the other end, which has to speak the same; null for none.
+   * Makes the middleware at the other end, which must speak the same protocol; null for none.
    *
    * @default the same
    */
   readonly counterpart?: (() => Middleware<never>) | null
   /**
-   * Registers what it needs, at both ends, before it: such as a codec.
+   * Registers what the middleware needs, before it, at both ends: a codec, for example.
    *
    * @default nothing
    */
   readonly setUp?: (app: Cio, end: End) => void
   /**
-   * What is sent both ways, where it or what it needs makes `ctx.messages`.
+   * The messages to send in both directions, if there is `ctx.messages`.
    *
    * @default some strings
    */
   readonly values?: readonly unknown[]
   /**
-   * What the other side does, where it is not to send something and to expect it back; throws if
-   * the answer is wrong. For a middleware that answers by itself.
+   * The behaviour of the other side; throws if the answer is wrong. For a middleware that answers
+   * by itself.
    *
-   * @default sends what comes back
+   * @default sends, and expects the same back
    */
   readonly talk?: (ctx: StreamContext, connection: number) => unknown
   /**
-   * The handler inside of it.
+   * The handler inside the middleware.
    *
-   * @default sends back what comes
+   * @default an echo
    */
   readonly answer?: (ctx: StreamContext, next: Next) => unknown
   /**
-   * What the server is given: `key` and `cert` make it speak TLS.
+   * Options of the server: `key` and `cert` turn TLS on.
    *
    * @default nothing
    */
   readonly listen?: ListenOptions
   /**
-   * What the client is given: `ca` makes it speak TLS.
+   * Options of the client: `ca` turns TLS on.
    *
    * @default nothing
    */
   readonly connect?: ConnectOptions
   /**
-   * Promises that it need not keep. Say why where you call this.
+   * Promises to skip. Say why in a comment.
    *
    * @default none
    */
   readonly except?: readonly MiddlewarePromise[]
   /**
-   * Milliseconds for each scene to be over.
+   * Milliseconds for each scenario.
    *
    * @default 10_000
    */
   readonly timeout?: number
 }
 
-/** What {@link conforms} found. */
+/** The result of {@link conforms}. */
 export interface Conformance {
   readonly name: string
-  /** The promises that were tried, and kept. */
+  /** The promises that were checked and kept. */
   readonly kept: readonly MiddlewarePromise[]
 }
 
@@ -99,17 +99,17 @@ const known = [
   'except',
   'timeout',
 ]
-// One trial at a time: what one leaves in the process would be told of another.
+// One run at a time: leaks of one run would be reported for another.
 let last: Promise<void> = Promise.resolve()
 
 /**
- * Checks that a middleware keeps to what others rely on, over in-memory connections.
+ * Checks the contract of middleware, over in-memory connections.
  *
- * It has a name; carries a conversation; calls `next()` once, unless it declares `repeats`, and
- * waits for it; passes errors and both sides' ends on; puts back the stream and the messages that it
- * replaces; leaves no listener, timer or handle behind; works twice in a process, and on several
- * connections at once; and survives that the peer leaves, at any moment. A middleware that never
- * calls `next()` is not asked for what comes with it.
+ * A middleware must have a name, and carry a conversation. It calls `next()` once, unless it
+ * declares `repeats`, and awaits it. It passes on errors and the ends of both sides, and restores
+ * the stream and the messages that it replaces. It leaks no listener, timer or handle. It works
+ * twice in a process, and on several connections at once. It survives a peer that leaves at any
+ * moment. A middleware that never calls `next()` is not checked for promises about `next()`.
  *
  * @param middleware The middleware, or better a function that makes it.
  * @throws `ERR_CIO_NONCONFORMING`: names each promise that was broken, in which pipeline and scene

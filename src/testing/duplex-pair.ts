@@ -1,4 +1,4 @@
-/** Two Duplexes, each the other's far side: a connection without a network. */
+/** An in-memory connection: two Duplexes, each the other end of the other. */
 
 import { Duplex } from 'node:stream'
 
@@ -22,7 +22,7 @@ class Half extends Duplex implements DuplexEnd {
   override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
     const { other } = this
     if (!other || other.destroyed) return callback()
-    // Taken when the other side reads on, so that backpressure passes through.
+    // Acknowledged when the other side reads on, so that backpressure passes through.
     other.#resume = callback
     if (other.push(chunk)) other._read()
   }
@@ -41,7 +41,7 @@ class Half extends Duplex implements DuplexEnd {
     const { other } = this
     this.other = undefined
     if (other && !other.destroyed && (this.#resets || !this.writableFinished)) {
-      // As a socket: an end, or a reset where something was still under way.
+      // Like a socket: an end, or a reset if data was still in flight.
       const cut = this.#resets || this.readableLength > 0 || this.writableLength > 0
       process.nextTick(() => (cut ? other.destroy(resetError()) : other.push(null)))
     }
@@ -54,7 +54,7 @@ export function resetError(): Error {
   return Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', syscall: 'read' })
 }
 
-/** A pair: what is written to one is read from the other, half-open, with backpressure. */
+/** A pair: data written to one is read from the other, half-open, with backpressure. */
 export function duplexPair(): [DuplexEnd, DuplexEnd] {
   const left = new Half({ allowHalfOpen: true })
   const right = new Half({ allowHalfOpen: true })

@@ -1,4 +1,4 @@
-/** Ways in which a network may cut what was sent. */
+/** The ways in which a network may fragment sent bytes. */
 
 import { checkCount, checkOptionNames, optionError } from '../options.ts'
 import { seeded } from './random.ts'
@@ -6,13 +6,13 @@ import { seeded } from './random.ts'
 /** Options of {@link fragment}. */
 export interface FragmentOptions {
   /**
-   * How many random ways there are, besides the regular ones.
+   * Number of random fragmentations, besides the regular ones.
    *
    * @default 20
    */
   readonly random?: number
   /**
-   * Where the random ways begin: the same seed gives the same ways.
+   * The seed: the same seed gives the same fragmentations.
    *
    * @default 1
    */
@@ -49,7 +49,7 @@ export function* fragment(
   yield Array.from(whole, (_, at) => whole.subarray(at, at + 1))
   const next = seeded(seed)
   for (let way = 0; way < ways; way++) {
-    // Some ways of few pieces, some of many.
+    // Some with few pieces, some with many.
     const share = next()
     yield cut(whole, () => next() < share)
   }

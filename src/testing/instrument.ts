@@ -1,11 +1,11 @@
-/** A middleware, and somebody who watches how it keeps to its part. */
+/** Instruments a middleware, to watch whether it keeps its contract. */
 
 import type { Duplex } from 'node:stream'
 import { type Middleware, type Next, defineMiddleware } from '../pipeline/middleware.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { countListeners, more } from './resource-leaks.ts'
 
-/** What a good middleware keeps to. */
+/** The promises of the contract. */
 export type MiddlewarePromise =
   | 'has a name'
   | 'carries the conversation'
@@ -23,9 +23,9 @@ export type MiddlewarePromise =
 export interface Invocation {
   /** How often it called `next()`. */
   nexts: number
-  /** What the last `next()` rejected with. */
+  /** The error of the last `next()`. */
   inner?: unknown
-  /** How it ended; undefined while it has not. */
+  /** How it ended; undefined before. */
   end?: { readonly thrown: unknown } | 'fulfilled'
 }
 
@@ -37,7 +37,7 @@ export function nameOf(middleware: Middleware<never>): string {
   return middleware.hints?.name ?? (name === 'default' ? '' : name)
 }
 
-/** Puts a watcher round a middleware, with its hints. */
+/** Wraps a middleware in a watcher, with the same hints. */
 export function watch(
   middleware: Middleware<StreamContext>,
   visits: Invocation[],
@@ -87,7 +87,7 @@ interface Look {
 }
 
 function look(ctx: StreamContext): Look {
-  // Before `connect` there is none.
+  // Before `connect` there is no stream.
   const stream = ctx.transport ? ctx.stream : undefined
   const messages = messagesOf(ctx)
   return { stream, listeners: stream ? countListeners(stream) : new Map(), messages }
@@ -96,7 +96,7 @@ function look(ctx: StreamContext): Look {
 function compare(ctx: StreamContext, before: Look, tell: Tell): void {
   const { stream, listeners, messages } = before
   if (!stream) return
-  // `secure` stays on top, where it is inside.
+  // If `secure` is inside, its stream stays on top.
   if (ctx.stream !== stream && !ctx.encrypted) {
     tell('puts back what it replaces', 'it returned and ctx.stream was not what it had been')
   }
@@ -105,7 +105,8 @@ function compare(ctx: StreamContext, before: Look, tell: Tell): void {
   }
   if (stream.destroyed) return
   for (const one of more(listeners, stream, 'ctx.stream')) {
-    // There is one `close`, and what waits for it does no harm; the far end does so itself.
+    // A listener for `close` is harmless, since it is emitted once; the end of the pipeline has one
+    // itself.
     if (!one.includes('`close`')) tell('leaves nothing behind', `it left ${one}`)
   }
 }

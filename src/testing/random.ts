@@ -1,4 +1,4 @@
-/** Random numbers that are the same for the same seed. */
+/** Reproducible random numbers from a seed. */
 
 /** A function that gives the next number, from 0 up to but not including 1. By mulberry32. */
 export function seeded(seed: number): () => number {

@@ -1,18 +1,18 @@
-/** What code leaves behind: timers, handles, and listeners of the process. */
+/** Finds resource leaks: timers, handles, and listeners of the process. */
 
 import { AsyncLocalStorage, createHook } from 'node:async_hooks'
 
-// What lives until somebody ends it. Requests and promises end by themselves.
+// Resources that live until they are closed. Requests and promises end by themselves.
 const lasting =
   /^(Timeout|TCPWRAP|TCPSERVERWRAP|PIPEWRAP|PIPESERVERWRAP|UDPWRAP|FSEVENTWRAP|STATWATCHER|PROCESSWRAP|SIGNALWRAP|TTYWRAP|MESSAGEPORT|WORKER)$/
 
-// Enough to come from within Node to who called it.
+// Deep enough to reach the caller outside Node.
 const frames = 40
 
-// Turns of the event loop in which Node tells of what has been ended.
+// Turns of the event loop until Node reports closed resources.
 const turns = 20
 
-/** Notes what is begun within `during()`, and what of it is ended. */
+/** Tracks resources created within `during()`, and which of them are closed. */
 export class ResourceLeaks {
   readonly #within = new AsyncLocalStorage<boolean>()
   readonly #open = new Map<number, string>()
@@ -25,18 +25,18 @@ export class ResourceLeaks {
     destroy: (id) => void this.#open.delete(id),
   })
 
-  /** Runs something whose traces count. */
+  /** Runs a function whose resources count. */
   during<T>(work: () => T): T {
     this.#hook.enable()
     return this.#within.run(true, work)
   }
 
-  /** Runs something whose traces do not count. */
+  /** Runs a function whose resources do not count. */
   aside<T>(work: () => T): T {
     return this.#within.run(false, work)
   }
 
-  /** What is still there, each in words; waits for Node to tell. */
+  /** The leaked resources, in words; waits for Node to report closed ones. */
   async left(): Promise<string[]> {
     for (let turn = 0; turn < turns && this.#open.size > 0; turn++) {
       await new Promise((resolve) => void this.aside(() => setImmediate(resolve)))
@@ -63,7 +63,7 @@ export function countListeners(emitter: Emitter): ReadonlyMap<string | symbol, n
   )
 }
 
-/** The listeners that have come since, in words. */
+/** The listeners added since, in words. */
 export function more(
   before: ReadonlyMap<string | symbol, number>,
   emitter: Emitter,
@@ -74,7 +74,7 @@ export function more(
     .map(([event]) => `a listener of \`${String(event)}\` on ${owner}`)
 }
 
-/** Where in somebody's code it was begun. */
+/** Where in the code under test it was created. */
 function origin(): string {
   const usual = Error.stackTraceLimit
   Error.stackTraceLimit = frames

@@ -1,4 +1,6 @@
-/** A scene: the same conversation on one or more connections at once, with a watched middleware. */
+/**
+ * A scenario: the same conversation on one or more connections at once, with a watched middleware.
+ */
 
 import { Cio } from '../cio.ts'
 import type { ConnectOptions } from '../client/client.ts'
@@ -9,10 +11,10 @@ import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { type DuplexEnd, duplexPair } from './duplex-pair.ts'
 import { countListeners } from './resource-leaks.ts'
 
-/** Which pipeline the middleware is in. */
+/** The pipeline of the middleware. */
 export type End = 'connection' | 'client'
 
-/** What stands on a stage: two apps, each with what it needs, a middleware and a handler. */
+/** The setup of a scenario: two apps, each with what it needs, a middleware and a handler. */
 export interface Stage {
   readonly end: End
   /** The middleware that is watched, and the one at the other end, if there is one. */
@@ -23,31 +25,33 @@ export interface Stage {
   readonly connect: ConnectOptions
 }
 
-/** Who does what. */
+/** The behaviour of each side. */
 export interface Scenario {
   readonly inside: (ctx: StreamContext, next: Next) => unknown
   readonly outside: (ctx: StreamContext, connection: number) => unknown
   readonly connections?: number
-  /** After so many bytes, both ways, the other side is gone. */
+  /** After so many bytes in both directions, the other side disconnects. */
   readonly cut?: { readonly after: number; readonly how: 'destroyed' | 'reset' }
   readonly timeout: number
 }
 
-/** What came of it. */
+/** The result of a scenario. */
 export interface Outcome {
-  /** How many bytes went over the wire. */
+  /** Number of bytes on the wire. */
   readonly bytes: number
-  /** Whether it was over in time. */
+  /** Whether it ended in time. */
   readonly over: boolean
-  /** What the app of the watched middleware told of, or its `connect()` rejected with. */
+  /**
+   * The errors that the app of the watched middleware reported, or its `connect()` rejected with.
+   */
   readonly errors: readonly Error[]
-  /** What the outside threw. */
+  /** The error of the outer middleware. */
   readonly outside: readonly Error[]
-  /** The listeners that each of several connections has left on the app, in words. */
+  /** The listeners that each of several connections leaked on the app, in words. */
   readonly piled: readonly string[]
 }
 
-/** Plays a scene to its end. Never rejects. */
+/** Runs a scenario to its end. Never rejects. */
 export async function runScenario(stage: Stage, scene: Scenario): Promise<Outcome> {
   const { end, subject, counterpart, setUp } = stage
   const errors: Error[] = []

@@ -1,4 +1,4 @@
-/** An application without a port: a connection over an in-memory pair, with or without TLS. */
+/** Runs an app without a port: a connection over an in-memory pair, with or without TLS. */
 
 import { Cio } from '../cio.ts'
 import type { ClientContext, ConnectOptions } from '../client/client.ts'
@@ -21,13 +21,13 @@ export interface TestAppOptions<
    */
   readonly client?: Cio<Connection, Client, Server>
   /**
-   * What the server is given: `key` and `cert` make it speak TLS, as with `listen()`.
+   * Options of the server: `key` and `cert` turn TLS on, as with `listen()`.
    *
    * @default nothing
    */
   readonly listen?: ListenOptions
   /**
-   * What each client is given: `ca` makes it speak TLS, as with `connect()`.
+   * Options of each client: `ca` turns TLS on, as with `connect()`.
    *
    * @default nothing
    */
@@ -36,13 +36,13 @@ export interface TestAppOptions<
 
 /** A connection of an app under test, with both its ends. */
 export interface TestConnection<Connection extends object, Client extends object> {
-  /** The client's end: `client.stream` is the Duplex to talk with. */
+  /** The client's end: `client.stream` is the Duplex to read and write. */
   readonly client: ClientContext & Client
-  /** The server's end: what the middleware of the app see. */
+  /** The server's end: the context of the app's middleware. */
   readonly ctx: ConnectionContext & Connection
   /**
-   * Fulfils when the server's end is over: with what it ended by, or with undefined if nothing
-   * went wrong. Never rejects.
+   * Fulfils when the server's end has closed: with the error, or with undefined without one. Never
+   * rejects.
    */
   readonly closed: Promise<Error | undefined>
 }
@@ -56,7 +56,7 @@ export interface TestApp<
   readonly server: ServerContext & Server
   /** Makes another connection to the same server. */
   connect(options?: ConnectOptions): Promise<TestConnection<Connection, Client>>
-  /** Destroys what is open, and waits for all middleware to return. `await using` calls it. */
+  /** Destroys all connections, and waits for all middleware to return. `await using` calls it. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -65,10 +65,10 @@ export interface TestApp<
  * Runs an app without a port, and connects to it.
  *
  * All three pipelines run as they do over sockets, and so does TLS; `ctx.socket` is null, or the
- * TLS socket. Nothing goes through the kernel: what is written arrives in the next turns of the
- * event loop.
+ * TLS socket. Nothing goes through the kernel: written data arrives in the next turns of the event
+ * loop.
  *
- * @throws what `listen()` and `connect()` throw
+ * @throws the errors of `listen()` and `connect()`
  *
  * @example
  * import assert from 'node:assert/strict'
@@ -111,7 +111,7 @@ export async function testApp<
     const client = await other.connect({ ...options.connect, ...given, createConnection })
     clients.add(client)
     void client.closed.then(() => clients.delete(client))
-    // In TLS 1.3 the client is done first.
+    // In TLS 1.3 the client finishes its handshake first.
     if (server.tls) await secured(ctx!)
     return { client, ctx: ctx as ConnectionContext & Connection, closed: endOf(ctx!) }
   }
@@ -129,14 +129,14 @@ export async function testApp<
   }
 }
 
-/** `certs` would refuse to present a certificate that is of no use. */
+/** `certs` would refuse to present an invalid certificate. */
 function bareClient(): Cio {
   const app = new Cio()
   app.pipelines.client.disable('certs')
   return app
 }
 
-/** Fulfils when the server's side of the handshake is done, or the connection is over. */
+/** Fulfils when the server's side of the handshake is done, or the connection has closed. */
 async function secured(ctx: ConnectionContext): Promise<void> {
   const { app } = ctx
   let listener = (_secured: ConnectionContext | ClientContext): void => {}

@@ -1,4 +1,4 @@
-/** Certificates for tests: good ones, and those of every bad kind. Made by node-forge. */
+/** Certificates for tests: valid ones, and one of each invalid kind. Made by node-forge. */
 
 import { generateKeyPair, randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
@@ -7,39 +7,39 @@ import type { pki } from 'node-forge'
 import { CioError, asError } from '../errors.ts'
 import { optionError } from '../options.ts'
 
-/** A key and its certificate, as `certs`, `listen()`, `connect()` and Node's `tls` take them. */
+/** A key and its certificate, for `certs`, `listen()`, `connect()` and Node's `tls`. */
 export interface TestIdentity {
   readonly key: string
   readonly cert: string
-  /** The CA that the other side is to be of. */
+  /** The CA of the other side. */
   readonly ca: string
 }
 
-/** One for a client, with the name that it asks the server for. */
+/** A key pair of a client, with the server name that it requests. */
 export interface TestClientIdentity extends TestIdentity {
   readonly servername: string
 }
 
-/** What {@link testCertificates} makes. */
+/** The result of {@link testCertificates}. */
 export interface TestCertificates<Name extends string> {
-  /** The certificate of the CA that signed all that is good. */
+  /** The CA that signed all valid certificates. */
   readonly ca: string
   /** A server's, for `localhost`, `127.0.0.1` and `::1`. */
   readonly server: TestIdentity
-  /** One for each name, which is its common name and its DNS name. */
+  /** One certificate for each name, which is its common name and its DNS name. */
   readonly clients: Readonly<Record<Name, TestClientIdentity>>
-  /** Clients that say they are the first of the names, and are not to be believed. */
+  /** Invalid client certificates that claim the first of the names. */
   readonly bad: {
-    /** Signed by the CA, and of use until yesterday. */
+    /** Signed by the CA, expired yesterday. */
     readonly expired: TestClientIdentity
     /** Signed by another CA. */
     readonly otherCa: TestClientIdentity
-    /** Signed by itself. */
+    /** Self-signed. */
     readonly selfSigned: TestClientIdentity
     /** Signed by the CA, with a second common name, `mallory`. */
     readonly twoNames: TestClientIdentity
   }
-  /** Servers that a client is to turn away. */
+  /** Server certificates that a client must reject. */
   readonly badServers: {
     readonly expired: TestIdentity
     readonly otherCa: TestIdentity
@@ -52,10 +52,9 @@ export interface TestCertificates<Name extends string> {
 const made = new Map<string, Promise<TestCertificates<string>>>()
 
 /**
- * Makes a CA, a server's certificate, one for each named client, and those of the bad kinds.
+ * Makes a CA, a server certificate, one for each named client, and the invalid kinds.
  *
- * Needs the package `node-forge`. What was made once in a process is given again; it is of use for
- * a week.
+ * Needs the package `node-forge`. The result is cached per process, and valid for a week.
  *
  * @param names The clients, by default `alice` and `bob`.
  * @throws `ERR_CIO_PEER_MISSING`: node-forge is not installed
@@ -92,7 +91,7 @@ export function testCertificates<Name extends string = 'alice' | 'bob'>(
 
 async function make(names: readonly string[]): Promise<TestCertificates<string>> {
   const forge = await loadForge()
-  // Those of one side share a key: to make one is what takes the time.
+  // The certificates of one side share a key, since making a key is slow.
   const [rootKey, otherKey, serverKey, ...keys] = await Promise.all(
     Array.from({ length: 3 + names.length }, newKey),
   )
@@ -163,7 +162,7 @@ interface Wishes {
   readonly names: readonly string[]
   readonly hosts: readonly string[]
   readonly purpose: 'serverAuth' | 'clientAuth' | 'ca'
-  /** Without one, it signs itself. */
+  /** Without one, it is self-signed. */
   readonly issuer: Issuer | undefined
   readonly until?: number
 }
@@ -183,7 +182,7 @@ function issue(forge: Forge, key: string, wishes: Wishes): Pair {
   const ours = forge.pki.privateKeyFromPem(key)
   const cert = forge.pki.createCertificate()
   cert.publicKey = forge.pki.setRsaPublicKey(ours.n, ours.e)
-  // A first byte below 0x80: the number is positive.
+  // A first byte below 0x80 makes the number positive.
   cert.serialNumber = `4${randomBytes(16).toString('hex').slice(1)}`
   cert.validity.notBefore = new Date(until - 2 * lifetime)
   cert.validity.notAfter = new Date(until)
@@ -198,7 +197,7 @@ function commonName(value: string): pki.CertificateField {
   return { name: 'commonName', value, valueTagClass: utf8 as never }
 }
 
-// ASN.1: what is not ASCII needs it.
+// ASN.1 needs it for text that is not ASCII.
 const utf8 = 12
 
 function extensions(purpose: Wishes['purpose'], hosts: readonly string[]): object[] {

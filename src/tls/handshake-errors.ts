@@ -1,4 +1,4 @@
-/** What went wrong with a handshake, in words. */
+/** Errors of TLS handshakes, in words. */
 
 import { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
@@ -7,7 +7,7 @@ import type { Refusal } from '../connection-end.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
-/** Why a socket closed in the middle: what this side closed it for, or that the other side did. */
+/** Why a socket closed during the handshake: this side's reason, or the other side closed it. */
 export function handshakeClosedError(
   ctx: StreamContext,
   remote: string,
@@ -24,7 +24,7 @@ export function handshakeError(remote: string, what: string, cause: Error | null
   })
 }
 
-/** OpenSSL's reason, without the place in its source that comes before it. */
+/** OpenSSL's reason, without the source location before it. */
 export function handshakeReason(error: Error): string {
   return (error as { reason?: string }).reason ?? error.message
 }
@@ -34,10 +34,10 @@ export function handshakeTimeoutError(remote: string, timeout: number): CioError
   return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'remote' })
 }
 
-/** The error of a client without a certificate that is trusted. */
+/** The error of a client without a trusted certificate. */
 export function clientRefusedError(ctx: StreamContext): CioError {
   const socket = ctx.socket as TLSSocket
-  // An Error by its declaration, a code in fact.
+  // Declared as an Error, but in fact a code.
   const verdict = String(socket.authorizationError)
   const claim = claimOf(socket)
   const why = claim
@@ -55,11 +55,11 @@ export function whoIs({ peer }: StreamContext): string {
   return peer ? quote(peer.name ?? 'a peer without a name') : 'no peer'
 }
 
-/** The claim of a certificate that was not verified; undefined without a certificate. */
+/** The claimed identity of an unverified certificate; undefined without a certificate. */
 export function claimOf(socket: TLSSocket): string | undefined {
   const certificate = presentedCertificate(socket)
   if (!certificate) return undefined
-  // Undefined where it is empty, whatever the declarations say.
+  // Undefined if empty, despite the declaration.
   const subject = (new X509Certificate(certificate).subject as string | undefined) ?? ''
   return `the subject it claims, unverified, is ${quote(subject)}`
 }

@@ -1,10 +1,10 @@
 /**
- * Whether a client still asks for the name that the choice was made by.
+ * Checks that the second ClientHello requests the same name as the first.
  *
  * A server that asks for another key share (HelloRetryRequest) gets a second ClientHello, and RFC
  * 8446 (section 4.1.2) lets the client change little in it. OpenSSL does not compare the two. Node
- * chooses the certificate and the CAs by the first, and gives out the name of the second. So what a
- * choice was made by is kept, and compared when the handshake is done.
+ * chooses the certificate and the CAs by the first, and gives out the name of the second. So Cio
+ * keeps the values that decided, and compares them when the handshake is done.
  */
 
 import type { TLSSocket } from 'node:tls'
@@ -13,7 +13,7 @@ import { handshakeError } from './handshake-errors.ts'
 import { serverNameOf } from './sni.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
-/** The wishes of a first ClientHello. */
+/** The requests of a first ClientHello. */
 interface Asked {
   readonly servername: string | null
   readonly alpn: readonly string[]
@@ -21,14 +21,14 @@ interface Asked {
 
 const names = new WeakMap<TLSSocket, string>()
 
-/** Keeps the name that a certificate was chosen by. */
+/** Keeps the name that selected a certificate. */
 export function keepName(socket: TLSSocket, name: string): void {
   names.set(socket, name)
 }
 
 /**
- * Compares what a client asks for by now with what it asked for when the choice was made. `byName` says
- * whether the certificate was chosen by name.
+ * Compares the final requests of a client with those of its first ClientHello. `byName` says
+ * whether SNI selected the certificate.
  *
  * @throws `ERR_CIO_HANDSHAKE` (remote): it has changed
  */
@@ -37,7 +37,7 @@ export function checkRequest(ctx: StreamContext, socket: TLSSocket, byName: bool
   if (changed !== undefined) throw handshakeError(ctx.remote, changed, null)
 }
 
-/** Says what has changed; undefined if nothing has. */
+/** Describes what has changed; undefined if nothing has. */
 function changedRequest(
   ctx: StreamContext,
   socket: TLSSocket,
@@ -45,12 +45,12 @@ function changedRequest(
 ): string | undefined {
   // Of `route`.
   const { clientHello: hello } = ctx as { readonly clientHello?: Asked | null }
-  // Before TLS 1.3 there is one ClientHello; a session that is resumed has its name of before.
+  // Before TLS 1.3 there is one ClientHello; a resumed session has its earlier name.
   if ((!byName && !hello) || socket.getProtocol() !== 'TLSv1.3') return undefined
   const { servername, alpnProtocol } = socket as TLSSocket & { servername?: string | false | null }
   const now = servername || ''
   const chosen = names.get(socket) ?? ''
-  // OpenSSL may leave out the choice where a session is resumed.
+  // OpenSSL may skip the selection when a session is resumed.
   const isChosen = byName && (names.has(socket) || !socket.isSessionReused())
   if (isChosen && chosen !== now) return switched(chosen, now)
   if (!hello) return undefined

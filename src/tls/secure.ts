@@ -2,8 +2,8 @@
  * The TLS step of both ends.
  *
  * A server accepts with `net.Server` and hands the socket to a `tls.Server` that never listens, so
- * that Node's own code verifies the peer. Whether the verdict lets it in is decided here and
- * nowhere else: Node, asked to reject by itself, hides who was rejected.
+ * that Node's own code verifies the peer. Only this file decides whether to accept the verdict: if
+ * Node itself rejects, it hides the rejected identity.
  */
 
 import debug from 'debug'
@@ -55,11 +55,11 @@ type ClientContext = Contexts['client']
 declare module '../lifecycle/app-events.ts' {
   interface AppEvents {
     /**
-     * A client begins a TLS handshake on this socket: for its events `keylog`, `OCSPResponse` and
-     * `session`. Servers have these at `ctx.tls`.
+     * A client begins a TLS handshake on this socket. Listen to its events `keylog`, `OCSPResponse`
+     * and `session`. On a server, use `ctx.tls`.
      */
     handshake: [socket: TLSSocket, ctx: ClientContext]
-    /** A handshake is done, and the certificate is as it has to be. At either end. */
+    /** A TLS handshake is done and the certificate is accepted, on a server or a client. */
     secure: [ctx: ConnectionContext | ClientContext]
   }
 }
@@ -67,18 +67,18 @@ const defaultHandshakeTimeout = 10_000
 
 /** The `secure` step of a connection: the server's side of the handshake. */
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
-  // Not async: nothing of it is left to wait in a plain connection.
+  // Not async: a plain connection keeps no frame of it.
   if (ctx.awaitsHandshake) return handshake(ctx).then(next)
   lifeOf<StreamLife>(ctx).secure()
   return next()
 }
 
 /**
- * Makes TLS of the stream, as the `secure` step does, with the options of `listen()` or `connect()`:
- * for a middleware that does it later. Who the peer is was verified, or it throws.
+ * Upgrades the stream to TLS, as the `secure` step does, with the options of `listen()` or
+ * `connect()`: for a middleware that does it later. It verifies the peer, or throws.
  *
  * @throws `ERR_CIO_HANDSHAKE` (remote), `ERR_CIO_HANDSHAKE_TIMEOUT` (remote), `ERR_CIO_REJECTED` (remote)
- * @throws `ERR_CIO_CERTIFICATE` (local): there is nothing for a server to prove itself by
+ * @throws `ERR_CIO_CERTIFICATE` (local): the server has no certificate
  */
 export async function handshake(ctx: StreamContext): Promise<void> {
   if (ctx.kind === 'client') return handshakeOfClient(ctx as ClientContext)
@@ -100,7 +100,7 @@ async function handshakeOfServer(
   const socket = await serverHandshake(ctx, server, options)
   putOnTop(ctx, socket)
   if (socket.destroyed) {
-    // Which still knows whose it was.
+    // The raw socket still has the remote address.
     ctx.socket = raw
     throw handshakeClosedError(ctx, ctx.remote, socket.errored)
   }
@@ -110,7 +110,7 @@ async function handshakeOfServer(
   if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket, options)) {
     throw clientRefusedError(ctx)
   }
-  // What it was verified by may have changed in the middle of the handshake.
+  // A reload during the handshake may have changed the CAs or lists.
   const unwelcome = names === namesOf(server) ? undefined : trustError(ctx, namesOf(server))
   if (unwelcome) throw unwelcome
   if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
@@ -135,7 +135,7 @@ function serverHandshake(
   { handshakeTimeout = defaultHandshakeTimeout }: TlsServerOptions,
 ): Promise<TLSSocket> {
   const raw = ctx.stream
-  // Node forgets it with the socket, unless it was asked before, and the errors below want to name it.
+  // Node loses the address with the socket unless it was read before, and the errors below name it.
   void ctx.socket?.remoteAddress
   return new Promise<TLSSocket>((resolve, reject) => {
     const settle = (): void => {
@@ -146,7 +146,7 @@ function serverHandshake(
       settle()
       reject(error)
     }
-    // What stood before it has read already, such as a PROXY header, is not the client's.
+    // Bytes that were read before, such as a PROXY header, are not the client's.
     const before = ctx.socket ? ctx.socket.bytesRead - raw.readableLength : 0
     const isSilent = (): boolean => ctx.socket?.bytesRead === before && !ctx.isClosed
     const close = (): void => {
@@ -158,8 +158,8 @@ function serverHandshake(
     )
 
     if (raw.destroyed) return close()
-    // Before those that end the run because it closed. It stays: a socket whose listeners have come
-    // and gone holds more than one that has one more.
+    // Before the listeners that end the run on `close`. It is not removed: removing it costs more
+    // memory than keeping it.
     raw.prependListener('close', giveUp)
     handshakes.set(raw, {
       close,
@@ -170,13 +170,13 @@ function serverHandshake(
         resolve(socket)
       },
       reject: (cause) => {
-        // Node tells of what this side destroyed it by as if the peer had failed.
+        // Node reports the error by which this side destroyed the socket as a failure of the peer.
         if (isSilent()) fail(nothingSaid(ctx.remote, cause))
         else if (ctx.isClosed) fail(asError(ctx.signal.reason))
         else fail(handshakeError(ctx.remote, handshakeReason(cause), cause))
       },
     })
-    // A peer that leaves in the middle has to be noticed; the TLS socket takes this over.
+    // Notices a peer that leaves during the handshake; later the TLS socket does.
     const halfOpen = raw.allowHalfOpen
     raw.allowHalfOpen = false
     server.emit('connection', raw)
@@ -191,13 +191,13 @@ export async function secureClient(ctx: ClientContext, next: Next): Promise<void
   return next()
 }
 
-/** Whether options of `connect()` ask for TLS. */
+/** Whether options of `connect()` turn TLS on. */
 export function wantsTls(options: TlsClientOptions): boolean {
   return options.tls ?? tlsWish('connect', options) !== undefined
 }
 
 async function handshakeOfClient(ctx: ClientContext): Promise<void> {
-  // Node would wait for what has been told already.
+  // Node would wait for an event that was emitted already.
   if (ctx.stream.destroyed) throw handshakeClosedError(ctx, ctx.remote, ctx.stream.errored)
   const socket = await clientHandshake(ctx)
   putOnTop(ctx, socket)

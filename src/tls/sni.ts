@@ -1,4 +1,4 @@
-/** Certificates by the name that a client asks for (SNI). */
+/** SNI: certificates by the host name that a client requests. */
 
 import { constants } from 'node:crypto'
 import { type SecureContext, createSecureContext } from 'node:tls'
@@ -12,8 +12,8 @@ import { TrustStore, type TrustOptions, trustHash } from './trust-store.ts'
 const hostName = /^(?:\*\.)?[a-z\d_-]+(?:\.[a-z\d_-]+)*$/
 
 /**
- * One spelling for a name: in lower case, ASCII, without the dot of the root. Undefined if it is
- * neither a host name nor `*.` and one.
+ * The canonical form of a name: lower case, ASCII, without the trailing dot. Undefined if it is
+ * neither a host name nor a wildcard (`*.` and a host name).
  */
 export function canonicalName(name: string): string | undefined {
   const wild = name.startsWith('*.')
@@ -24,12 +24,12 @@ export function canonicalName(name: string): string | undefined {
 
 const letters = /^[a-z\d._-]+$/i
 
-/** The canonical form of a name that a client asks for; null where it asks for none that is one. */
+/** The canonical form of the name that a client requests; null without a valid name. */
 export function serverNameOf(name: string | false | null | undefined): string | null {
   return (name && letters.test(name) && canonicalName(name)) || null
 }
 
-/** Who is trusted under a name: its own CAs and lists, or those of the server. */
+/** The trust store of a name: its own CAs and lists, or those of the server. */
 function trustOptions(options: TlsServerOptions, named?: CertificateOptions): TrustOptions {
   const { ca, crl, allowPartialTrustChain } = options as TrustOptions
   const own = named as TrustOptions | undefined
@@ -39,7 +39,7 @@ function trustOptions(options: TlsServerOptions, named?: CertificateOptions): Tr
   }
 }
 
-/** The names of a server as one set of options has them, with their contexts. */
+/** The SNI names of one set of options, with their secure contexts. */
 export class ServerNames {
   readonly #options: TlsServerOptions
   readonly #certs = new Map<string, CertificateOptions>()
@@ -68,14 +68,14 @@ export class ServerNames {
     }
   }
 
-  /** For Node's `SNICallback`: no context is the server's own. */
+  /** For Node's `SNICallback`: no context means the server's own. */
   find(servername: string, done: (error: Error | null, context?: SecureContext) => void): void {
     const named = this.#certsOf(servername)
     if (named || !this.#options.strictSni) return done(null, this.#contexts.get(named))
     done(new Error(`it asked for ${quote(servername)}, which is no name in \`sni\``))
   }
 
-  /** Who is trusted on connections under a name. */
+  /** The trust store for connections under a name. */
   trustOf(servername: string | false | null | undefined): TrustStore {
     const named = this.#certsOf(servername)
     const known = this.#trusts.get(named)
@@ -85,14 +85,14 @@ export class ServerNames {
     return trust
   }
 
-  /** A hash of who is trusted, under all names. */
+  /** A hash of the trust stores of all names. */
   get trustHash(): string {
     const certs = [undefined, ...this.#certs.values()]
     const hashes = certs.map((named) => trustHash(trustOptions(this.#options, named)))
     return Buffer.concat(hashes).toString('hex')
   }
 
-  /** The exact name goes before a wildcard, which stands for one label. */
+  /** An exact name takes precedence over a wildcard, which matches one label. */
   #certsOf(servername: string | false | null | undefined): CertificateOptions | undefined {
     if (!servername || this.#certs.size === 0) return undefined
     const name = servername.toLowerCase().replace(/\.$/, '')

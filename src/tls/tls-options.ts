@@ -24,7 +24,7 @@ export interface TlsClientOptions
       keyof CertFilesOptions | 'socket' | 'allowHalfOpen' | 'signal' | 'timeout'
     >,
     CertFilesOptions {
-  /** Whether to use TLS, where no other option says so. */
+  /** Uses TLS, if no other option turns it on. */
   readonly tls?: boolean
   /**
    * Milliseconds for a whole TLS handshake. `Infinity` waits for ever.

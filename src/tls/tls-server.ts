@@ -13,7 +13,7 @@ import { ServerNames, namesDiffer } from './sni.ts'
 import type { TlsServerOptions } from './tls-options.ts'
 import { trustHash } from './trust-store.ts'
 
-/** Where the outcome of a handshake on a raw socket goes. */
+/** The callbacks for the outcome of a handshake on a raw socket. */
 export interface Handshake {
   readonly close: () => void
   readonly resolve: (socket: TLSSocket) => void
@@ -24,9 +24,9 @@ export interface Handshake {
 export const handshakes: Map<Duplex, Handshake> = new Map()
 
 /**
- * The server that does the handshakes, or null where the options ask for none.
+ * The server that does the handshakes, or null if the options do not turn TLS on.
  *
- * @throws `ERR_CIO_CERTIFICATE`: options ask for TLS, and there is no certificate
+ * @throws `ERR_CIO_CERTIFICATE`: the options turn TLS on without a certificate
  */
 export function createTlsServer(options: TlsServerOptions): Server | null {
   checkDuration('listen', 'handshakeTimeout', options.handshakeTimeout ?? Infinity)
@@ -39,7 +39,7 @@ export function createTlsServer(options: TlsServerOptions): Server | null {
     ...settings,
     ...(choosesByName(options) && { SNICallback: chooseByName }),
     rejectUnauthorized: false,
-    // Ours is a deadline; Node's starts again with every byte, and closes nothing.
+    // Cio's timeout is a deadline; Node's restarts with every byte, and closes nothing.
     handshakeTimeout: maxTimerDelay,
   } as TlsOptions)
   conceal(server)
@@ -59,7 +59,7 @@ export function createTlsServer(options: TlsServerOptions): Server | null {
 }
 
 /**
- * Node would trust every certificate of such a file; `certs` has put its key and chain in its place.
+ * Node would trust every certificate of a PKCS#12 file; `certs` replaces it by its key and chain.
  *
  * @throws `ERR_CIO_CERTIFICATE`: `certs` is not in the pipeline
  */
@@ -73,21 +73,21 @@ export function refusePfx(owner: string, { pfx }: { readonly pfx?: unknown }): v
 
 type ChosenByName = Parameters<NonNullable<TlsOptions['SNICallback']>>[1]
 
-/** Whether the name that a client asks for decides about the certificate. */
+/** Whether SNI selects the certificate. */
 export function choosesByName({ sni, SNICallback }: TlsServerOptions): boolean {
   return sni !== undefined || SNICallback !== undefined
 }
 
 /**
- * Puts other keys, certificates and CAs in place of those that a server has; connections that are
- * open keep theirs. Where it throws, nothing has changed.
+ * Replaces the keys, certificates and CAs of a server; open connections keep theirs. If it throws,
+ * nothing has changed.
  */
 export function swapCertificates(server: Server, options: TlsServerOptions): void {
   const settings = settingsOf(options)
   const next = new ServerNames(options, settings.sessionIdContext)
-  // What cannot be read fails here, while nothing has changed.
+  // Unreadable input fails here, before anything changes.
   if (options.requestCert) next.trustOf(undefined)
-  // All of it: what is left out falls back to Node's defaults, `ca` to the public roots.
+  // Set all options: an omitted one falls back to Node's default, `ca` to the public roots.
   server.setSecureContext({ ...revealed(options), ...settings } as TlsOptions)
   conceal(server)
   names.set(server, next)
@@ -95,7 +95,7 @@ export function swapCertificates(server: Server, options: TlsServerOptions): voi
 
 const names = new WeakMap<Server, ServerNames>()
 
-/** The names of a server, as they are now: another object after each swap. */
+/** The current SNI names of a server: a new object after each swap. */
 export function namesOf(server: Server): ServerNames {
   return names.get(server)!
 }
@@ -105,21 +105,21 @@ interface Settings {
   readonly secureOptions: number
 }
 
-/** What Cio decides about a context, whatever the options say. */
+/** The settings of a secure context that Cio overrides. */
 function settingsOf(options: TlsServerOptions): Settings {
   const noTickets = namesDiffer(options) ? constants.SSL_OP_NO_TICKET : 0
   return {
     sessionIdContext: sessionContext(options),
     secureOptions: withoutRenegotiation(options) | noTickets,
-    // Who asks for no name gets none, either.
+    // With `strictSni`, a client that sends no SNI gets no certificate.
     ...(options.strictSni && { key: undefined, cert: undefined, pfx: undefined }),
   }
 }
 
 /**
- * What is given or Node's own default, and who is trusted: a ticket from before a revocation, or
- * from a server with the same `ticketKeys` that trusts others, is not taken for a certificate that
- * was verified here.
+ * The session id context: the given one or Node's default, plus a hash of the trust store. So a
+ * ticket from before a revocation, or from a server with the same `ticketKeys` and other CAs, does
+ * not count as a certificate that was verified here.
  */
 function sessionContext(options: TlsServerOptions): string {
   const { sessionIdContext = process.argv.join(' ') } = options
@@ -127,7 +127,7 @@ function sessionContext(options: TlsServerOptions): string {
   return hash.digest('hex').slice(0, 32)
 }
 
-/** Renegotiation may change the certificate of a connection whose peer has been let in. */
+/** Renegotiation could change the certificate of an admitted connection. */
 export function withoutRenegotiation({
   secureOptions = 0,
 }: {
@@ -137,8 +137,8 @@ export function withoutRenegotiation({
 }
 
 /**
- * Ends a socket in the next turn of the event loop. Right after the handshake its session tickets
- * are still to be sent, and Node would leave them and the end half done.
+ * Ends a socket in the next turn of the event loop. Right after the handshake Node still has to
+ * send session tickets, and would leave both them and the end unfinished.
  */
 function endNextTurn(this: TLSSocket, done: (error?: Error | null) => void): void {
   setImmediate(() => Socket.prototype._final.call(this, done))
@@ -150,16 +150,19 @@ interface Beneath {
 }
 
 /**
- * Node keeps the socket beneath a TLS socket here, and nowhere that is documented; a Duplex that is
- * no socket, in what Node wraps it in.
+ * Node keeps the socket beneath a TLS socket in this undocumented property; a Duplex that is no
+ * socket, in a wrapper.
  */
 function rawOf(socket: TLSSocket): Duplex {
   const { _parent: parent, _handle: handle } = socket as unknown as Beneath
-  // A key that no handshake has, where it is gone: the raw socket's `close` tells of that.
+  // If the socket is closed, a key that no handshake has: the raw socket's `close` reports it.
   return parent ?? handle?._parentWrap?.stream ?? socket
 }
 
-/** Whether there is something to prove oneself by; refuses wishes that need it where there is not. */
+/**
+ * Whether a certificate or another credential is configured. Refuses options that need one if there
+ * is none.
+ */
 function hasIdentity(options: TlsServerOptions): boolean {
   const { key, cert, pfx, sni = {}, SNICallback, pskCallback } = options
   const named = Object.keys(sni).length > 0

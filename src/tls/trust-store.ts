@@ -1,12 +1,11 @@
 /**
- * Who is trusted: the CAs and revocation lists of a server, and what becomes of a certificate that
- * was verified once, when they change.
+ * The trust store of a server: its CAs and revocation lists, and whether a certificate that was
+ * verified before is still trusted when they change.
  *
- * Node verifies in a handshake and nowhere else. So a verified chain is gone through once more with
- * what its X509Certificate has: who issued whom, by name and by signature, up to a CA that is
- * trusted now; that no date has passed; and that nobody on the way is on a list. What a handshake
- * checks beyond that (purposes, path lengths, name constraints, the dates of lists) is left to the
- * next handshake.
+ * Node verifies certificates only in a handshake. So Cio checks a verified chain again by Node's
+ * X509Certificate. Each certificate must be issued by the next one, by name and signature, up to a
+ * CA that is trusted now. None may have expired or be revoked. The next handshake checks the rest:
+ * purposes, path lengths, name constraints, and the dates of lists.
  */
 
 import { X509Certificate, createHash } from 'node:crypto'
@@ -16,15 +15,15 @@ import { presentedIssuers } from '../identity/peer-certificate.ts'
 import { RevocationList } from '../identity/revocation-list.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
-/** What decides about trust, as Node's `tls` takes it. */
+/** The options that decide about trust, as in Node's `tls`. */
 export type TrustOptions = Pick<SecureContextOptions, 'ca' | 'crl'> & {
   /** Node's option, from 22.9 on: every given certificate is an end of the chain. */
   readonly allowPartialTrustChain?: boolean
 }
 
 /**
- * A hash of who is trusted: of the contents of `ca` and `crl`. What has to die with a change of
- * trust, such as a key of tickets, is made of it.
+ * A hash of the trust store: of the contents of `ca` and `crl`. Ticket keys are derived from it, so
+ * that a change of trust invalidates them.
  */
 export function trustHash({ ca, crl }: { readonly ca?: unknown; readonly crl?: unknown }): Buffer {
   const hash = createHash('sha256')
@@ -40,14 +39,16 @@ function texts(list: unknown): string[] {
 const block = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END/g
 const longestChain = 16
 
-/** Judges certificates by a set of CAs and revocation lists. */
+/** Checks certificates against a set of CAs and revocation lists. */
 export class TrustStore {
   readonly #anchors: readonly X509Certificate[]
   readonly #partial: boolean
   readonly #revoked: RevocationList
   readonly #accepted = new Set<string>()
 
-  /** @throws where a certificate or list cannot be read */
+  /**
+   * @throws if a certificate or list cannot be read
+   */
   constructor({ ca, crl, allowPartialTrustChain = false }: TrustOptions) {
     this.#revoked = new RevocationList(texts(crl))
     const pem = ca === undefined ? rootCertificates : texts(ca)
@@ -58,8 +59,8 @@ export class TrustStore {
   }
 
   /**
-   * Why a certificate that came out of a handshake would not be accepted now, by the intermediates
-   * that it came with; undefined if it would.
+   * Why a certificate from an earlier handshake is not trusted now, with the intermediates of that
+   * handshake; undefined if it is.
    */
   refuses(leaf: X509Certificate, presented: readonly X509Certificate[] = []): string | undefined {
     return this.#refuses(leaf, presented, longestChain)
@@ -97,7 +98,7 @@ export class TrustStore {
   #hasIssued(issuer: X509Certificate, certificate: X509Certificate): boolean {
     if (issuer.fingerprint256 === certificate.fingerprint256) return false
     if (!certificate.checkIssued(issuer)) return false
-    // Roots of the first version of X.509 say nothing about being one.
+    // Roots of X.509 version 1 have no basicConstraints.
     if (!issuer.ca && !this.#isAnchor(issuer)) return false
     return certificate.verify(issuer.publicKey)
   }
@@ -108,7 +109,7 @@ interface Trusts {
   readonly trustOf: (servername: string | false | null | undefined) => TrustStore
 }
 
-/** Why a peer that was verified would not be any more, or undefined. */
+/** Why a verified peer is not trusted any more, or undefined. */
 export function trustError(ctx: StreamContext, names: Trusts): CioError | undefined {
   const { peer, socket, remote } = ctx
   if (!peer) return undefined

@@ -1,4 +1,4 @@
-/** Whether a server's certificate is for the name that was asked for. */
+/** Verifies that a server's certificate is for the requested name. */
 
 import { X509Certificate } from 'node:crypto'
 import { type PeerCertificate, type TLSSocket, checkServerIdentity } from 'node:tls'
@@ -22,8 +22,8 @@ export function serverNameCheck({
 }
 
 /**
- * Node checks neither the name nor the date again when a session is resumed, whatever name that was
- * for.
+ * When a session is resumed, Node checks neither the name nor the date again, even if the session
+ * was for another name.
  */
 export function checkResumedServer(
   { options, remote }: Pick<StreamContext, 'remote'> & { readonly options: TlsClientOptions },
@@ -47,7 +47,7 @@ export function checkResumedServer(
   if (options.rejectUnauthorized !== false) throw serverRefusedError(remote, error)
 }
 
-/** The error of a server whose certificate is not accepted. */
+/** The error of a server whose certificate is rejected. */
 export function serverRefusedError(remote: string, cause: Error): CioError {
   const { code = cause.name } = cause as NodeJS.ErrnoException
   return new CioError(
@@ -62,7 +62,7 @@ export function serverRefusedError(remote: string, cause: Error): CioError {
   )
 }
 
-/** Node's message about a wrong name has the names as the certificate has them. */
+/** Node's message about a wrong name contains the names of the certificate, unescaped. */
 function whyNotAccepted(cause: Error): string {
   const { host, cert } = cause as { host?: string; cert?: PeerCertificate }
   if (host === undefined || !cert) return cause.message

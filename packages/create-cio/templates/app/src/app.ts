@@ -1,4 +1,4 @@
-/** The application: what each connection goes through. It listens in main.ts. */
+/** The application: the middleware of each connection. It listens in main.ts. */
 
 import { Cio, lines } from 'cio'
 

@@ -1,4 +1,4 @@
-/** Listens, and stops in an orderly way when it is told to. */
+/** Starts the server, with a graceful shutdown on SIGTERM and SIGINT. */
 
 import { app } from './app.ts'
 

@@ -16,7 +16,7 @@ export interface LinesOptions extends MessagesOptions<string> {}
 export interface LinesContext extends MessagesContext<string> {}
 
 /**
- * Newline-delimited text: each line of UTF-8 is one message.
+ * Adds text lines as messages: newline-delimited UTF-8.
  *
  * Lines end with `\n` or `\r\n`; the message does not include it. An empty line is a message, and
  * so is the text after the last line feed at the end of the input. Cio adds `\n` to a line that you

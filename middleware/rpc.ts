@@ -43,8 +43,9 @@ export type Schemas<Interface> = {
 /** Options of {@link rpc}. */
 export interface RpcOptions<Local = OwnMethods> {
   /**
-   * The methods that the peer may call: own properties of this object, not inherited ones. By
-   * default there are none.
+   * The methods that the peer may call: own properties of this object, not inherited ones.
+   *
+   * @default none
    */
   readonly methods?: Methods<Local>
   /** Schemas of parameters, by method name. Without one, a method gets what the peer sent. */

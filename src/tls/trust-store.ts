@@ -104,7 +104,7 @@ export class TrustStore {
   }
 }
 
-/** Who is trusted on connections under each name. */
+/** The trust store of connections under each name. */
 interface Trusts {
   readonly trustOf: (servername: string | false | null | undefined) => TrustStore
 }

@@ -90,7 +90,8 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
   const forget = await ctx.configure(async (options) => {
     const named = Object.entries(sni).map(async ([name, one]) => [
       name,
-      await loadCerts(rename(one)),
+      // Without what it replaces: options keep the secrets that they are not given, a `pfx` too.
+      withMaterial({}, await loadCerts(rename(one))),
     ])
     const { strictSni, revoked, drainTimeout } = sources
     const own = { strictSni, revoked, drainTimeout }

@@ -23,7 +23,7 @@ import {
 import { identity, path } from '../support/certificates.ts'
 import { serve } from '../support/serve.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
+const root = fileURLToPath(new URL('../..', import.meta.url))
 const refused = { code: 'ERR_CIO_OPTION' }
 const run = promisify(execFile)
 const calls = ['listen', 'connect'] as const

@@ -38,7 +38,7 @@ const defaultTimeout = 10_000
 const tlsRecord = 0x16
 
 /**
- * STARTTLS: upgrades a plaintext connection to TLS, when your handler asks for it.
+ * STARTTLS: upgrades a plaintext connection to TLS when your handler asks.
  *
  * For SMTP, IMAP, LDAP, PostgreSQL and similar. `ctx.startTls()` uses the certificates of
  * `listen()`, or the options of `connect()`, and verifies as `secure` does. If bytes arrived after

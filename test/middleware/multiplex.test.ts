@@ -527,7 +527,7 @@ test('over mutual TLS, a stream has the verified peer of its connection', async 
   t.regex(await readAll(await client.mux.open('who')), /^alice true 127\.0\.0\.1:\d+$/)
 })
 
-test('json, events and rpc work within a stream, on both sides', async (t) => {
+test('json, events and rpc run within a stream, on both sides', async (t) => {
   const app = echoing()
   const server = new Cio<MuxedContext>()
     .useConnection(json())
@@ -579,7 +579,7 @@ test('an app run by handle() gets the name and headers of its stream', async (t)
   t.is(parent, client)
 })
 
-test('a multiplexed connection works as a layer within another', async (t) => {
+test('a multiplexed connection is a layer within another', async (t) => {
   const innermost = echoing()
   const nested = new Cio().useConnection(multiplex(innermost))
   const { near } = await ends(t, 'tcp', { app: nested })

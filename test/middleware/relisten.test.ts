@@ -69,7 +69,7 @@ test('it listens on an address in use when the address becomes free', async (t) 
   t.is(await readAll(await dial(t, server)), 'hello')
 })
 
-test('a server that had to retry works like any other', async (t) => {
+test('a server that had to retry serves like any other', async (t) => {
   const { port, holder } = await occupied(t)
   const { app } = relistening({ retries: 1_000, delay: 2 })
   app.once('relisten', () => holder.close())

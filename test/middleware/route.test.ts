@@ -34,7 +34,7 @@ const named = (name: string) =>
 const routing = (routes: readonly Route[], options?: RouteOptions): Cio<object> =>
   new Cio().useConnection(route(routes, options))
 
-/** What a server answers to a client that sends this and ends. */
+/** The answer of a server to a client that sends this and ends. */
 async function say(t: ExecutionContext, server: { port: number }, text: string): Promise<string> {
   const client = await dial(t, server)
   client.end(text)

@@ -44,11 +44,10 @@ export type Schemas<Interface> = {
 export interface RpcOptions<Local = OwnMethods> {
   /**
    * The methods that the peer may call: own properties of this object, not inherited ones.
-   *
-   * @default none
+   * Without it, the peer can call none.
    */
   readonly methods?: Methods<Local>
-  /** Schemas of parameters, by method name. Without one, a method gets what the peer sent. */
+  /** Schemas of parameters, by method name. Without it, methods get what the peer sent. */
   readonly params?: Schemas<Local>
   /**
    * Milliseconds to wait for a response, unless the call sets its own. `Infinity` waits as long as

@@ -20,7 +20,7 @@ import {
   readList,
 } from './tokens.ts'
 
-/** What Cio reads beyond standard MessagePack. */
+/** Extensions to standard MessagePack that Cio reads. */
 export interface ReadValues {
   /**
    * The number of values after the bytes of an extension type, 0 or 1; undefined rejects the type.

@@ -3,7 +3,7 @@
 import type { Endpoint } from '../../src/streams/endpoint.ts'
 import { CioError } from '../../src/errors.ts'
 
-/** What a trusted sender reports about the connection that it relays. */
+/** The report of a trusted sender about the connection that it relays. */
 export interface Proxied {
   readonly version: 1 | 2
   /** `'local'`: a connection of the sender itself, such as a health check. */

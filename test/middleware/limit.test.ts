@@ -22,18 +22,18 @@ interface Bounded {
   readonly app: Cio
   readonly bounds: Limit
   readonly server: ServerContext
-  /** Why somebody was refused, as the event told it. */
+  /** The rejections, from the event `limit`. */
   readonly refusals: LimitRefusal[]
-  /** What `reject` told. */
+  /** The errors of the event `reject`. */
   readonly rejections: Error[]
 }
 
-/** Greets when it hears something, and stays. */
+/** Greets when it receives data, and stays. */
 async function greeting(ctx: ConnectionContext): Promise<void> {
   for await (const _ of ctx) ctx.stream.write('hello')
 }
 
-/** A server that greets who is let in, and keeps the connection until the peer ends it. */
+/** A server that greets admitted clients, and keeps the connection until the peer ends it. */
 async function bounded(
   t: ExecutionContext,
   options: LimitOptions,
@@ -61,7 +61,7 @@ async function enter(t: ExecutionContext, server: ServerContext): Promise<Socket
   return socket
 }
 
-/** Connects, and waits until the other side hangs up; what it said until then. */
+/** Connects, and waits until the other side closes; returns what it received. */
 async function refused(t: ExecutionContext, server: ServerContext): Promise<string> {
   const socket = await dial(t, server)
   let said = ''
@@ -80,7 +80,7 @@ async function enterFrom(t: ExecutionContext, port: number, localAddress: string
   return socket
 }
 
-/** Connects, and waits until the pipeline of the server's side has begun. */
+/** Connects, and waits until the server's pipeline has begun. */
 async function arrive(t: ExecutionContext, app: Cio, server: ServerContext): Promise<Socket> {
   const accepted = nextEvent(app, 'connection')
   const socket = await dial(t, server)
@@ -89,7 +89,7 @@ async function arrive(t: ExecutionContext, app: Cio, server: ServerContext): Pro
   return socket
 }
 
-/** Leaves, and waits until the server's side is over. */
+/** Leaves, and waits until the server's connection is closed. */
 async function leave(app: Cio, socket: Socket): Promise<void> {
   const over = nextEvent(app, 'close')
   socket.destroy()
@@ -113,7 +113,7 @@ const idle = {
   queued: 0,
 }
 
-test('a connection over the cap is refused at once, told and counted', async (t) => {
+test('a connection over the limit is rejected at once, reported and counted', async (t) => {
   const { bounds, server, refusals, rejections } = await bounded(t, { connections: 2 })
   await enter(t, server)
   await enter(t, server)
@@ -140,7 +140,7 @@ test('a connection that leaves makes room for another', async (t) => {
   t.deepEqual(refusals, [])
 })
 
-test('a connection over the cap waits, and enters when another leaves', async (t) => {
+test('a connection over the limit waits, and enters when another leaves', async (t) => {
   const { app, bounds, server } = await bounded(t, { connections: 2, waitTimeout: 30_000 })
   const first = await enter(t, server)
   await enter(t, server)
@@ -151,7 +151,7 @@ test('a connection over the cap waits, and enters when another leaves', async (t
   t.like(bounds.counts, { connections: 2, waiting: 0, refused: nothing })
 })
 
-test('those who wait enter in the order in which they came', async (t) => {
+test('waiting connections enter in the order of arrival', async (t) => {
   const { app, server } = await bounded(t, { connections: 1, waitTimeout: 30_000 })
   let inside = await enter(t, server)
   const order: number[] = []
@@ -170,7 +170,7 @@ test('those who wait enter in the order in which they came', async (t) => {
   t.deepEqual(order, [0, 1, 2, 3, 4])
 })
 
-test('who has waited too long is refused', async (t) => {
+test('a connection that waited too long is rejected', async (t) => {
   const { bounds, server, refusals } = await bounded(t, { connections: 1, waitTimeout: 50 })
   await enter(t, server)
   const both = await Promise.all([refused(t, server), refused(t, server)])
@@ -180,7 +180,7 @@ test('who has waited too long is refused', async (t) => {
   t.like(bounds.counts, { connections: 1, waiting: 0 })
 })
 
-test('one more than may wait is refused at once', async (t) => {
+test('a connection beyond maxWaiting is rejected at once', async (t) => {
   const options = { connections: 1, waitTimeout: 30_000, maxWaiting: 1 }
   const { app, bounds, server, refusals } = await bounded(t, options)
   await enter(t, server)
@@ -190,7 +190,7 @@ test('one more than may wait is refused at once', async (t) => {
   t.is(bounds.counts.waiting, 1)
 })
 
-test('who leaves while it waits leaves no trace', async (t) => {
+test('a connection that closes while it waits leaves no trace', async (t) => {
   const { app, bounds, server } = await bounded(t, { connections: 1, waitTimeout: 30_000 })
   const first = await enter(t, server)
   const second = await arrive(t, app, server)
@@ -202,7 +202,7 @@ test('who leaves while it waits leaves no trace', async (t) => {
   t.deepEqual(bounds.counts, { ...idle, refused: nothing })
 })
 
-test('close() does not wait for those who wait in line longer than for others', async (t) => {
+test('close() waits no longer for waiting connections than for others', async (t) => {
   const { app, bounds, server } = await bounded(t, { connections: 1, waitTimeout: Infinity })
   await enter(t, server)
   await arrive(t, app, server)
@@ -210,7 +210,7 @@ test('close() does not wait for those who wait in line longer than for others', 
   t.deepEqual(bounds.counts, { ...idle, refused: nothing })
 })
 
-test('an address over its cap is refused while another enters', async (t) => {
+test('an address over its limit is rejected while another enters', async (t) => {
   const { bounds, server, refusals } = await bounded(t, { perAddress: 1, waitTimeout: 30_000 })
   await enter(t, server)
   t.is(await refused(t, server), '')
@@ -219,7 +219,7 @@ test('an address over its cap is refused while another enters', async (t) => {
   t.like(bounds.counts, { connections: 2, addresses: 2 })
 })
 
-test('one address cannot fill the line', async (t) => {
+test('one address cannot fill the wait queue', async (t) => {
   const options = { connections: 1, perAddress: 2, waitTimeout: 30_000 }
   const { app, bounds, server, refusals } = await bounded(t, options)
   await enter(t, server)
@@ -229,7 +229,7 @@ test('one address cannot fill the line', async (t) => {
   t.is(bounds.counts.waiting, 1)
 })
 
-test('the address that counts is the one that a proxy has told', async (t) => {
+test('the address that counts is the client address from the proxy', async (t) => {
   const bounds = limit({ perAddress: 1 })
   let client = 0
   const app = new Cio().useConnection(bounds).useConnection(async function greet(ctx) {
@@ -251,7 +251,7 @@ test('the address that counts is the one that a proxy has told', async (t) => {
   t.deepEqual(refusals, [{ reason: 'perAddress', address: '2001:db8:0:0::/64', waited: false }])
 })
 
-test('connections beyond the rate are refused', async (t) => {
+test('connections over the rate are rejected', async (t) => {
   const { app, server, refusals } = await bounded(t, { rate: { count: 2, per: 3_600_000 } })
   await leave(app, await enter(t, server))
   await leave(app, await enter(t, server))
@@ -259,7 +259,7 @@ test('connections beyond the rate are refused', async (t) => {
   t.like(refusals, [{ reason: 'rate', waited: false }])
 })
 
-test('a connection beyond the rate waits for its turn, where it may', async (t) => {
+test('a connection over the rate waits for its turn, if waitTimeout allows it', async (t) => {
   const { bounds, server } = await bounded(t, {
     rate: { count: 1, per: 200 },
     waitTimeout: 30_000,
@@ -272,7 +272,7 @@ test('a connection beyond the rate waits for its turn, where it may', async (t) 
   t.like(bounds.counts, { connections: 3, waiting: 0, refused: nothing })
 })
 
-test('connections of an address beyond its rate are refused, and others enter', async (t) => {
+test('connections of an address over its rate are rejected, and others enter', async (t) => {
   const ratePerAddress = { count: 1, per: 3_600_000 }
   const { server, refusals } = await bounded(t, { ratePerAddress, waitTimeout: 30_000 })
   await enter(t, server)
@@ -281,7 +281,7 @@ test('connections of an address beyond its rate are refused, and others enter', 
   t.like(refusals, [{ reason: 'ratePerAddress', address: '127.0.0.1' }])
 })
 
-test('what has no address is not bounded by address', async (t) => {
+test('a connection without an address has no limit by address', async (t) => {
   const options = { perAddress: 1, ratePerAddress: { count: 1, per: 3_600_000 }, connections: 2 }
   const bounds = limit(options)
   const app = new Cio().useConnection(bounds).useConnection(async (ctx) => {
@@ -303,7 +303,7 @@ test('what has no address is not bounded by address', async (t) => {
   t.like(bounds.counts, { connections: 2, addresses: 0 })
 })
 
-test('a handshake waits while others are under way', async (t) => {
+test('a handshake waits while others are in progress', async (t) => {
   const { app, bounds, server } = await bounded(t, { handshakes: 1 }, identity('server'))
   const silent = await arrive(t, app, server)
   const second = nextEvent(app, 'connection')
@@ -317,18 +317,18 @@ test('a handshake waits while others are under way', async (t) => {
   t.like(bounds.counts, { handshakes: 0, handshakesWaiting: 0 })
 })
 
-test('a peer that falls silent in its handshake does not keep others from theirs', async (t) => {
+test('a client that stalls in its handshake does not block other handshakes', async (t) => {
   const { bounds, server } = await bounded(t, { handshakes: 2 }, identity('server'))
   for (const words of ['', '\x16', '\x16\x03\x01', '']) (await dial(t, server)).write(words)
   const client = await dialOver(t, 'TLS 1.2', server)
   client.end('good')
   t.is(await readAll(client), 'hellogood')
-  // They are still there.
+  // They are still connected.
   t.is(bounds.counts.refused.handshakes, 0)
   t.true(bounds.counts.connections >= 4)
 })
 
-test('who has waited too long for its handshake is refused', async (t) => {
+test('a connection that waited too long for its handshake is rejected', async (t) => {
   const options = { handshakes: 1, handshakeWaitTimeout: 20 }
   const { app, bounds, server, refusals } = await bounded(t, options, identity('server'))
   await arrive(t, app, server)
@@ -337,7 +337,7 @@ test('who has waited too long for its handshake is refused', async (t) => {
   t.like(bounds.counts, { connections: 1, handshakes: 1, handshakesWaiting: 0 })
 })
 
-test('one more handshake than may wait is refused at once', async (t) => {
+test('a handshake beyond maxWaiting is rejected at once', async (t) => {
   const options = { handshakes: 1, maxWaiting: 0 }
   const { app, server, refusals } = await bounded(t, options, identity('server'))
   await arrive(t, app, server)
@@ -352,7 +352,7 @@ test('a plain server has no handshakes to wait for', async (t) => {
   t.like(bounds.counts, { handshakes: 0, refused: nothing })
 })
 
-test('a connection that lives takes no slot of the handshakes', async (t) => {
+test('an open connection takes no handshake slot', async (t) => {
   const { bounds, server } = await bounded(t, { handshakes: 1, maxWaiting: 0 }, identity('server'))
   for (let index = 0; index < 3; index++) {
     const client = await dialOver(t, 'TLS 1.3', server)
@@ -361,12 +361,12 @@ test('a connection that lives takes no slot of the handshakes', async (t) => {
   t.like(bounds.counts, { connections: 3, handshakes: 0 })
 })
 
-test('who sends its handshake byte by byte does not keep others from theirs', async (t) => {
+test('a client that sends its handshake byte by byte does not block other handshakes', async (t) => {
   const listening = { ...identity('server'), handshakeTimeout: Infinity }
   const options = { handshakes: 1, handshakeWaitTimeout: Infinity }
   const { app, server } = await bounded(t, options, listening)
   const slow = await arrive(t, app, server)
-  // A record of the greatest length, as far as its head says.
+  // The header of a record of maximum length.
   slow.write(Buffer.from('1603014000', 'hex'))
   const dribble = setInterval(() => slow.write('x'), 10)
   t.teardown(() => clearInterval(dribble))
@@ -390,7 +390,7 @@ test('a listener for `secure` that throws keeps no handshake in the count', asyn
   t.like(bounds.counts, { connections: 1, handshakes: 0 })
 })
 
-test('a connection that makes no handshake takes no slot of them', async (t) => {
+test('a connection without a handshake takes no handshake slot', async (t) => {
   const listening = identity('server')
   const bounds = limit({ handshakes: 1, maxWaiting: 0 })
   const inner = new Cio().useConnection(bounds).useConnection(greeting)
@@ -413,7 +413,7 @@ test('a connection that makes no handshake takes no slot of them', async (t) => 
 })
 
 for (const transport of networks) {
-  test(`above \`queued\` in all, a connection that reads nothing is closed, and told (${transport})`, async (t) => {
+  test(`above \`queued\` in total, a connection that reads nothing is closed and reported (${transport})`, async (t) => {
     const bounds = limit({ queued: 20_000_000 })
     const app = new Cio().useConnection(bounds).useConnection(async (ctx) => {
       ctx.stream.write(Buffer.alloc(12_000_000))
@@ -445,7 +445,7 @@ for (const transport of networks) {
   })
 }
 
-test('what waits to be sent counts also when the handler has returned', async (t) => {
+test('unsent bytes count also after the handler has returned', async (t) => {
   const bounds = limit({ queued: 5_000_000 })
   const app = new Cio().useConnection(bounds).useConnection((ctx) => {
     ctx.stream.end(Buffer.alloc(20_000_000))
@@ -455,7 +455,7 @@ test('what waits to be sent counts also when the handler has returned', async (t
   t.like((await told)[0], { code: 'ERR_CIO_SLOW_READER' })
 })
 
-test('bounds are shared by the servers of all apps that have the middleware', async (t) => {
+test('all apps with the middleware share its limits', async (t) => {
   const { bounds, server } = await bounded(t, { connections: 1 })
   const other = await serve(t, new Cio().useConnection(bounds))
   await enter(t, server)
@@ -470,7 +470,7 @@ for (const [title, options] of [
   ['a misspelt option', { perAdress: 10 }],
   ['no bytes', { queued: 0 }],
 ] as const) {
-  test(`${title} is no option`, (t) => {
+  test(`${title} is an invalid option`, (t) => {
     t.throws(() => limit(options as LimitOptions), { code: 'ERR_CIO_OPTION' })
   })
 }

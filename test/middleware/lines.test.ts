@@ -15,17 +15,17 @@ codecContract<string>(test, {
   truncated: undefined,
 })
 
-/** The lines that a server receives, and the code of what the peer did wrong in the end. */
+/** The lines that a server receives, and the code of the final error. */
 async function linesOf(t: ExecutionContext, input: Buffer | string): Promise<string[]> {
   const { messages, error } = await receive(t, lines(), input)
   return error ? [...messages, error.code] : messages
 }
 
-test('a carriage return before a line feed belongs to the end of the line, another does not', async (t) => {
+test('a carriage return before a line feed belongs to the line ending, any other does not', async (t) => {
   t.deepEqual(await linesOf(t, 'a\r\nb\rc\r\r\n\r\n'), ['a', 'b\rc\r', ''])
 })
 
-test('empty lines are messages, and so is what is left at the end', async (t) => {
+test('empty lines are messages, and so is the rest at the end of input', async (t) => {
   t.deepEqual(await linesOf(t, '\n\na\n\nlast'), ['', '', 'a', '', 'last'])
 })
 

@@ -102,7 +102,7 @@ test('a record refused for the queue’s bound is defined by the next that is se
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex')
 
-/** What msgpackr counts differently from MessagePack, or converts out of proportion. */
+/** Values that msgpackr counts differently from MessagePack, or converts with excessive cost. */
 const strange: Record<string, string> = {
   'a key of a record that is a record': 'd47240 91a161 01 d47241 9240a162 01 02 03',
   'a number as a key': 'd47240 9105 01',
@@ -127,7 +127,7 @@ for (const [name, text] of Object.entries(strange)) {
   })
 }
 
-test('an empty record is given out with its last byte', async (t) => {
+test('an empty record is delivered with its last byte', async (t) => {
   const bytes = Buffer.from(new Packr({ sequential: true }).pack({}))
   t.deepEqual(bytes, hex('d4724090'))
   for (let cut = 0; cut <= bytes.length; cut++) {
@@ -136,7 +136,7 @@ test('an empty record is given out with its last byte', async (t) => {
   }
 })
 
-test('an extension that is not registered is said to be well-formed and not supported', async (t) => {
+test('an unregistered extension is reported as well-formed and not supported', async (t) => {
   for (const text of ['d43300', 'c7023301 02', 'd6ee 01020304']) {
     const { error } = await receive(t, msgpack(), [hex(text)])
     t.is(error?.code, 'ERR_CIO_SYNTAX')
@@ -158,7 +158,7 @@ test('keys of no length do not fill the memory', async (t) => {
   t.true(messages.length < 10)
 })
 
-test('a set or map of many numbers of one hash is refused', async (t) => {
+test('a set or map of many numbers with one hash is refused', async (t) => {
   const same = Array.from({ length: 20_000 }, (_, index) => (BigInt(index) << 64n) | 1n)
   const packr = new Packr({ moreTypes: true, useBigIntExtension: true, mapsAsObjects: false })
   const set = Buffer.from(packr.pack(new Set(same)))
@@ -175,7 +175,7 @@ test('an option that msgpack does not know is refused', (t) => {
   t.throws(() => msgpack({ structures: [] } as object), { code: 'ERR_CIO_OPTION' })
 })
 
-test('without records it is plain MessagePack, both ways', async (t) => {
+test('without records it is standard MessagePack, in both directions', async (t) => {
   const app = new Cio()
     .useConnection(msgpack({ useRecords: false, variableMapSize: true }))
     .useConnection(async (ctx) => {
@@ -235,7 +235,7 @@ addExtension({
   unpack: (bytes: Buffer) => new Raw(Number(bytes.toString())),
 })
 
-test('extensions of one’s own come through wherever they are cut', async (t) => {
+test('custom extensions arrive, however the input is chunked', async (t) => {
   const sent = [new Point(1), [new Raw(22), new Point(3), 'x'], new Raw(4)]
   const packr = new Packr({ sequential: true })
   const bytes = Buffer.concat(sent.map((value) => Buffer.from(packr.pack(value))))
@@ -249,7 +249,7 @@ test('extensions of one’s own come through wherever they are cut', async (t) =
   }
 })
 
-test('sets and errors come through with moreTypes, and are refused without', async (t) => {
+test('sets and errors arrive with moreTypes, and are refused without', async (t) => {
   const packr = new Packr({ moreTypes: true })
   const bytes = Buffer.concat(
     [new Set([1, [2]]), new Float64Array([0.5]), /a/g].map((value) =>
@@ -265,7 +265,7 @@ test('sets and errors come through with moreTypes, and are refused without', asy
   t.is((await receive(t, msgpack(), [bytes])).error?.code, 'ERR_CIO_SYNTAX')
 })
 
-test('the same id again takes the place of the record before', async (t) => {
+test('a reused record id replaces the earlier record', async (t) => {
   const key = Buffer.from(pack('k'.repeat(30_000)))
   const same = Array.from({ length: 60 }, () =>
     Buffer.concat([Buffer.from([0xd4, 0x72, 0x40, 0x91]), key, Buffer.from([1])]),
@@ -288,7 +288,7 @@ test('a key named __proto__ changes no prototype', async (t) => {
   t.false('polluted' in {})
 })
 
-test('maps are read as Maps where that is asked for', async (t) => {
+test('maps become Maps with mapsAsObjects: false', async (t) => {
   const { messages } = await receive(t, msgpack({ mapsAsObjects: false }), [
     Buffer.from(pack({ a: 1 })),
   ])

@@ -36,7 +36,7 @@ import { OpeningReader, writeOpening } from '../../middleware/multiplex/stream-h
 import { growth, held } from '../support/cost.ts'
 import { type Frame, Peer, frame, opening } from '../support/yamux.ts'
 
-/** An app whose streams come back as they are, but for those that have another handler. */
+/** An app whose streams echo, except those with another handler. */
 function echoing(
   handlers: Record<string, (ctx: ConnectionContext & MuxedContext) => unknown> = {},
 ): Cio<MuxedContext> {
@@ -54,17 +54,17 @@ async function echo(ctx: ConnectionContext): Promise<void> {
 }
 
 interface Ends {
-  /** The end that connected, and its context. */
+  /** The connecting side, and its context. */
   readonly client: ClientContext | ConnectionContext
   readonly near: Mux
-  /** The end that accepted. */
+  /** The accepting side. */
   readonly server: ConnectionContext
   readonly far: Mux
-  /** Closes what listens. */
+  /** Closes the listeners. */
   readonly close: () => Promise<unknown>
 }
 
-/** Both ends of a connection, multiplexed. */
+/** Both sides of a multiplexed connection. */
 async function ends(
   t: ExecutionContext,
   transport: Transport,
@@ -122,7 +122,7 @@ async function ends(
   }
 }
 
-/** The error that a stream, or whatever it is, ends by. */
+/** The error that a stream, or another emitter, ends with. */
 async function failure(stream: Duplex): Promise<string | undefined> {
   if (!stream.closed) await new Promise((resolve) => stream.once('close', resolve))
   return (stream.errored as CioError | null)?.code
@@ -138,7 +138,7 @@ const codeOf = async (promise: Promise<unknown>): Promise<string | undefined> =>
 }
 
 for (const transport of transports) {
-  test(`over ${transport}, either side opens streams to the other's app`, async (t) => {
+  test(`over ${transport}, both sides open streams to the other's app`, async (t) => {
     const seen: Omit<Muxed, 'parent'>[] = []
     const told = echoing({
       told({ muxed, stream }) {
@@ -161,7 +161,7 @@ for (const transport of transports) {
     )
   })
 
-  test(`over ${transport}, many streams carry much at once, each its own`, async (t) => {
+  test(`over ${transport}, many concurrent streams each carry their own data`, async (t) => {
     const { near, far } = await ends(t, transport)
     const size = 1024 * 1024
     const exchange = async (mux: Mux, byte: number): Promise<void> => {
@@ -176,7 +176,7 @@ for (const transport of transports) {
     t.is(near.size + far.size, 0)
   })
 
-  test(`over ${transport}, a stream that is not read stops no other`, async (t) => {
+  test(`over ${transport}, an unread stream does not block the others`, async (t) => {
     const stalled = deferred<Duplex>()
     const app = echoing({
       stalled: async (ctx) => {
@@ -197,7 +197,7 @@ for (const transport of transports) {
     t.is(received, all.length)
     t.is(stuck.writableLength, all.length, 'it has not been sent')
 
-    // It goes on when it is read.
+    // It continues once it is read.
     let read = 0
     unread.on('data', (chunk: Buffer) => (read += chunk.length))
     await once(stuck, 'drain')
@@ -205,7 +205,7 @@ for (const transport of transports) {
     t.is(read, all.length)
   })
 
-  test(`over ${transport}, the answer to a half-closed stream arrives late`, async (t) => {
+  test(`over ${transport}, a half-closed stream still receives its answer`, async (t) => {
     const app = echoing({
       late: async (ctx) => {
         const asked = await readAll(ctx)
@@ -219,7 +219,7 @@ for (const transport of transports) {
     t.is(await readAll(stream), 'asked!')
   })
 
-  test(`over ${transport}, a reset ends its own stream alone, at both ends`, async (t) => {
+  test(`over ${transport}, a reset ends only its own stream, on both sides`, async (t) => {
     const reset = deferred<string | undefined>()
     const app = echoing({
       reset: async (ctx) => {
@@ -237,7 +237,7 @@ for (const transport of transports) {
     t.is(await readAll(other), 'alive')
   })
 
-  test(`over ${transport}, a handler that throws ends its own stream alone`, async (t) => {
+  test(`over ${transport}, a handler that throws ends only its own stream`, async (t) => {
     const app = echoing({
       broken: () => {
         throw new Error('a mistake')
@@ -252,7 +252,7 @@ for (const transport of transports) {
     t.is(await readAll(other), 'alive')
   })
 
-  test(`over ${transport}, a ping says how long a round trip takes`, async (t) => {
+  test(`over ${transport}, a ping measures the round-trip time`, async (t) => {
     const { near, far } = await ends(t, transport)
     for (const mux of [near, far]) {
       const [one, other] = await Promise.all([mux.ping(), mux.ping({ timeout: Infinity })])
@@ -260,7 +260,7 @@ for (const transport of transports) {
     }
   })
 
-  test(`over ${transport}, close() lets open streams finish and takes no new ones`, async (t) => {
+  test(`over ${transport}, close() lets open streams finish and accepts no new ones`, async (t) => {
     const begun = deferred()
     const draining = deferred()
     const app = echoing({
@@ -288,7 +288,7 @@ for (const transport of transports) {
     t.is(await codeOf(near.ping()), 'ERR_CIO_CLOSED')
   })
 
-  test(`over ${transport}, all streams end by an error when the connection dies`, async (t) => {
+  test(`over ${transport}, all streams fail when the connection is lost`, async (t) => {
     const codes = deferred<string | undefined>()
     const app = echoing({
       victim: async (ctx) => {
@@ -308,13 +308,13 @@ for (const transport of transports) {
   })
 }
 
-/** Waits for the turn in which both ends know the same. */
+/** Waits until both sides have the same state. */
 async function settled({ near, far }: Pick<Ends, 'near' | 'far'>): Promise<void> {
   while (near.size + far.size > 0) await Promise.all([near.ping(), far.ping()])
 }
 
 for (const transport of transports) {
-  test(`over ${transport}, a stream that both sides have ended is over, though nothing was read of it (libp2p/go-libp2p-net#21)`, async (t) => {
+  test(`over ${transport}, a stream that both sides have ended is closed, even if unread (libp2p/go-libp2p-net#21)`, async (t) => {
     const app = echoing({
       log: async (ctx) => {
         const line = await readAll(ctx)
@@ -332,7 +332,7 @@ for (const transport of transports) {
         streams.push(stream)
       }
       await settled(both)
-      // What they hold is still there.
+      // Their data is still available.
       t.is(await readAll(streams[0]!), 'noted line 0')
       t.is(await readAll(streams.at(-1)!), 'noted line 59')
     }
@@ -355,7 +355,7 @@ for (const transport of transports) {
       cut.write('a part')
       if (ended) stream.end()
       await written.promise
-      // Its answer comes after all that was written before.
+      // Its answer comes after all earlier writes.
       await near.ping()
       server.destroy()
       t.is(await failure(cut), 'ERR_CIO_CLOSED', 'this one is not whole')
@@ -366,7 +366,7 @@ for (const transport of transports) {
   }
 }
 
-test('a handler reads to its end what came before the connection was gone', async (t) => {
+test('a handler reads all data that arrived before the connection closed', async (t) => {
   const size = 200_000
   const release = deferred()
   const received = deferred<number>()
@@ -385,7 +385,7 @@ test('a handler reads to its end what came before the connection was gone', asyn
   t.is(await received.promise, size)
 })
 
-test('what came whole and is not read is not kept for longer than `flushTimeout`', async (t) => {
+test('a complete but unread stream is kept no longer than `flushTimeout`', async (t) => {
   const app = echoing({
     stalled: (ctx) => new Promise((done) => ctx.signal.addEventListener('abort', done)),
   })
@@ -399,7 +399,7 @@ test('what came whole and is not read is not kept for longer than `flushTimeout`
   t.pass()
 })
 
-test('what is written to a stream whose connection is gone is an error', async (t) => {
+test('a write to a stream whose connection is closed fails', async (t) => {
   const written = deferred()
   const app = echoing({
     end: (ctx) => {
@@ -428,7 +428,7 @@ const flooding = (): Cio<MuxedContext> =>
     answer: (ctx) => void ctx.stream.end(Buffer.alloc(1024 * 1024)),
   })
 
-/** A peer that asks for a flood by a stream with this number, ends its side, and reads nothing. */
+/** A peer that requests a flood on the stream with this number, ends its side, and reads nothing. */
 function askAndLeave(socket: Socket, id: number): void {
   socket.pause()
   const all = [
@@ -439,7 +439,7 @@ function askAndLeave(socket: Socket, id: number): void {
   socket.end(Buffer.concat(all.map(frame)))
 }
 
-test('a server is done after `flushTimeout` with who opens streams, ends and reads nothing', async (t) => {
+test('after `flushTimeout` a server closes a client that opens streams, ends and reads nothing', async (t) => {
   const app = new Cio().useConnection(multiplex(flooding()))
   const told = nextEvent(app, 'remoteError')
   const over = nextEvent(app, 'close')
@@ -451,7 +451,7 @@ test('a server is done after `flushTimeout` with who opens streams, ends and rea
   t.is(server.connections.size, 0)
 })
 
-test('a client is done after `flushTimeout` with a server that does so', async (t) => {
+test('after `flushTimeout` a client closes such a server', async (t) => {
   const bare = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => {})
     askAndLeave(socket, 2)
@@ -466,7 +466,7 @@ test('a client is done after `flushTimeout` with a server that does so', async (
   t.like((await told)[0], { code: 'ERR_CIO_FLUSH_TIMEOUT' })
 })
 
-test('a stream has the `flushTimeout` of its connection, at both ends and within another stream', async (t) => {
+test('a stream has the `flushTimeout` of its connection, on both sides and within another stream', async (t) => {
   const app = flooding()
   const server = new Cio().useConnection(multiplex(app))
   const { port } = await serve(t, server, { flushTimeout: 100 })
@@ -527,7 +527,7 @@ test('over mutual TLS, a stream has the verified peer of its connection', async 
   t.regex(await readAll(await client.mux.open('who')), /^alice true 127\.0\.0\.1:\d+$/)
 })
 
-test('json, events and rpc speak within a stream, at both ends of it', async (t) => {
+test('json, events and rpc run within a stream, on both sides', async (t) => {
   const app = echoing()
   const server = new Cio<MuxedContext>()
     .useConnection(json())
@@ -568,7 +568,7 @@ test('json, events and rpc speak within a stream, at both ends of it', async (t)
   t.is(rpcEnds.near.size, 0)
 })
 
-test('what handle() runs has the name and headers it was opened by', async (t) => {
+test('an app run by handle() gets the name and headers of its stream', async (t) => {
   const seen = deferred<Muxed>()
   const app = new Cio<MuxedContext>().useConnection((ctx) => seen.resolve(ctx.muxed))
   const { near, client } = await ends(t, 'tcp')
@@ -579,7 +579,7 @@ test('what handle() runs has the name and headers it was opened by', async (t) =
   t.is(parent, client)
 })
 
-test('a multiplexed connection may be a layer, and hold another', async (t) => {
+test('a multiplexed connection is a layer within another', async (t) => {
   const innermost = echoing()
   const nested = new Cio().useConnection(multiplex(innermost))
   const { near } = await ends(t, 'tcp', { app: nested })
@@ -607,7 +607,7 @@ test('a multiplexed connection may be a layer, and hold another', async (t) => {
   t.is(await readAll(beneath), 'zipped')
 })
 
-test('a wider window lets more through before it is read', async (t) => {
+test('a larger window lets more data through before it is read', async (t) => {
   const window = 1024 * 1024
   const app = echoing({ stalled: (ctx) => once(ctx.stream, 'close') })
   const { near } = await ends(t, 'tcp', { app, options: { receiveWindow: window } })
@@ -620,7 +620,7 @@ test('a wider window lets more through before it is read', async (t) => {
   t.is(stream.writableLength, window, 'the second was not sent')
 })
 
-test('open() is refused beyond maxStreams, and goes on when one has ended', async (t) => {
+test('open() rejects beyond maxStreams, and succeeds after one has ended', async (t) => {
   const { near } = await ends(t, 'tcp', { options: { maxStreams: 2 } })
   const first = await near.open('echo')
   await near.open('echo')
@@ -633,7 +633,7 @@ test('open() is refused beyond maxStreams, and goes on when one has ended', asyn
   t.is(await readAll(third), 'y')
 })
 
-test('a peer that opens more than maxStreams has the rest refused, and no more', async (t) => {
+test('a peer that opens more than maxStreams has only the rest refused', async (t) => {
   const { near } = await ends(t, 'tcp', {
     options: { maxStreams: 2 },
     clientOptions: { maxStreams: 10 },
@@ -644,7 +644,7 @@ test('a peer that opens more than maxStreams has the rest refused, and no more',
   t.is(await readAll(streams[0]!), 'alive')
 })
 
-test('open() waits while maxPending streams are not taken', async (t) => {
+test('open() waits while maxPending streams are not accepted', async (t) => {
   const { near } = await ends(t, 'tcp', { options: { maxPending: 2 } })
   let opened = 0
   const all = Array.from({ length: 5 }, async () => {
@@ -658,7 +658,7 @@ test('open() waits while maxPending streams are not taken', async (t) => {
   t.is(near.size, 5)
 })
 
-test('a name and headers that are too long are refused, by either side', async (t) => {
+test('both sides refuse a name and headers that are too long', async (t) => {
   const small = { maxHeadersSize: 100 }
   const { near } = await ends(t, 'tcp', { options: small, clientOptions: {} })
   t.is(await failure(await near.open('x'.repeat(200))), 'ERR_CIO_STREAM_REFUSED')
@@ -666,14 +666,14 @@ test('a name and headers that are too long are refused, by either side', async (
   t.is(await codeOf(other.near.open('echo', { a: 'x'.repeat(200) })), 'ERR_CIO_HEADERS_SIZE')
 })
 
-test('open() takes a text and an object of texts', async (t) => {
+test('open() takes a string and an object of strings', async (t) => {
   const { near } = await ends(t, 'memory')
   t.is(await codeOf(near.open(1 as unknown as string)), 'ERR_CIO_OPTION')
   t.is(await codeOf(near.open('x', { a: 1 } as unknown as {})), 'ERR_CIO_OPTION')
   t.is(await codeOf(near.ping({ timeout: -1 })), 'ERR_CIO_OPTION')
 })
 
-test('after its own goAway() a side opens no more, and the open streams go on', async (t) => {
+test('after its own goAway() a side opens no more streams, and open streams continue', async (t) => {
   const { near, far } = await ends(t, 'tcp')
   const stream = await near.open('echo')
   near.goAway()
@@ -684,7 +684,7 @@ test('after its own goAway() a side opens no more, and the open streams go on', 
   t.is(await codeOf(far.open('echo')), 'ERR_CIO_GOING_AWAY')
 })
 
-test('a handler that returns ends the connection once the streams are done', async (t) => {
+test('a handler that returns ends the connection after the streams have finished', async (t) => {
   const app = echoing()
   const opened = deferred<Duplex>()
   const server = new Cio().useConnection(multiplex(app)).useConnection(async (ctx) => {
@@ -700,7 +700,7 @@ test('a handler that returns ends the connection once the streams are done', asy
   await client.closed
 })
 
-test('a listener that throws ends its own stream alone', async (t) => {
+test('a listener that throws ends only its own stream', async (t) => {
   const { near } = await ends(t, 'tcp')
   const stream = await near.open('echo')
   stream.on('data', () => {
@@ -714,9 +714,9 @@ test('a listener that throws ends its own stream alone', async (t) => {
   t.is(await readAll(other), 'alive')
 })
 
-// What follows is a peer that speaks the wire by hand.
+// From here on, a peer speaks the wire protocol by hand.
 
-/** An app to be attacked, a peer that attacks, and how that ends. */
+/** An app under attack, the attacking peer, and the outcome. */
 async function attacked(
   t: ExecutionContext,
   options: MultiplexOptions = {},
@@ -733,7 +733,7 @@ async function attacked(
   return { peer: new Peer(socket), socket, port: server.port, ended }
 }
 
-/** A well-behaved client of the same server is none the worse. */
+/** A well-behaved client of the same server is not affected. */
 async function others(t: ExecutionContext, port: number): Promise<void> {
   const clients = new Cio().useClient(multiplex(new Cio()))
   t.teardown(() => clients.close({ timeout: 0 }))
@@ -794,7 +794,7 @@ const stalling = (): Cio<MuxedContext> =>
   echoing({ stalled: (ctx) => new Promise((done) => ctx.signal.addEventListener('abort', done)) })
 
 for (const [what, frames] of Object.entries(wrong)) {
-  test(`${what} ends the connection that it came by, and no other`, async (t) => {
+  test(`${what} ends its own connection, and no other`, async (t) => {
     const { peer, socket, port, ended } = await attacked(t, {}, stalling())
     for (const one of frames) peer.send(one)
     t.is(await ended, 'ERR_CIO_MULTIPLEX')
@@ -832,7 +832,7 @@ const floods: Record<string, (peer: Peer, i: number) => void> = {
 }
 
 for (const [what, flood] of Object.entries(floods)) {
-  test(`a flood of ${what} ends the connection that it came by, and no other`, async (t) => {
+  test(`a flood of ${what} ends its own connection, and no other`, async (t) => {
     let running = 0
     let most = 0
     const inner = echoing({
@@ -850,7 +850,7 @@ for (const [what, flood] of Object.entries(floods)) {
   })
 }
 
-test('streams may come out of order, as goroutines that open at once send them (hashicorp/yamux)', async (t) => {
+test('streams may arrive out of order, as from goroutines that open concurrently (hashicorp/yamux)', async (t) => {
   const { peer } = await attacked(t)
   for (const id of [5, 1, 3]) {
     peer.send({ type: 1, flags: 1, id })
@@ -858,7 +858,7 @@ test('streams may come out of order, as goroutines that open at once send them (
     peer.send({ type: 0, flags: 4, id, payload: Buffer.from(`stream ${id}`) })
   }
   for (const id of [1, 3, 5]) t.is(await peer.textOf(id), `stream ${id}`)
-  // A number whose stream is over may be another one's.
+  // Another stream may reuse the number of a closed stream.
   peer.frames.length = 0
   peer.send({ type: 1, flags: 1, id: 3 })
   peer.send(opening(3, 'echo'))
@@ -866,7 +866,7 @@ test('streams may come out of order, as goroutines that open at once send them (
   t.is(await peer.textOf(3), 'again')
 })
 
-test('a reader that is late with a stream does not end another one of its number', async (t) => {
+test('a late reader of a stream does not end another one with the same number', async (t) => {
   const first = deferred<Duplex>()
   const inner = echoing({
     late: async (ctx) => {
@@ -890,13 +890,13 @@ test('a reader that is late with a stream does not end another one of its number
   t.is(await peer.textOf(1), 'alive')
 })
 
-/** The widths by which a peer was told of a window, after it had ended its side or we ours. */
+/** The window updates that a peer received after it, or we, had ended the stream. */
 const windowsOf = (peer: Peer, id: number): number[] =>
   peer.frames
     .filter((one) => one.id === id && one.type === 1 && one.flags === 0)
     .map(({ length }) => length)
 
-/** An app in memory, so that what is sent at once comes at once. */
+/** An app in memory, so that data arrives at once. */
 function inMemory(t: ExecutionContext, inner: Cio<MuxedContext>): Peer {
   const app = new Cio().useConnection(multiplex(inner))
   t.teardown(() => app.close({ timeout: 0 }))
@@ -913,7 +913,7 @@ const sending = (id: number, bytes: number): Buffer[] => {
   return frames
 }
 
-test('no window is sent for a stream that the peer has ended, or both sides have (hashicorp/yamux)', async (t) => {
+test('no window update is sent for a stream that the peer, or both sides, have ended (hashicorp/yamux)', async (t) => {
   const inner = echoing({
     all: async (ctx) => void (await readAll(ctx)),
     early: (ctx) => void ctx.stream.end('early'),
@@ -937,7 +937,7 @@ test('no window is sent for a stream that the peer has ended, or both sides have
   }
 })
 
-test('a window comes before our end of a stream, or when the peer has used all of it', async (t) => {
+test('a window update precedes our end of a stream, or follows when the peer has used the whole window', async (t) => {
   const inner = echoing({
     some: async (ctx) => {
       let length = 0
@@ -972,7 +972,7 @@ test('a window comes before our end of a stream, or when the peer has used all o
   t.deepEqual(windowsOf(peer, 3), [window])
 })
 
-test('a stream that is reset counts until its handler has returned', async (t) => {
+test('a reset stream counts until its handler has returned', async (t) => {
   const release = deferred()
   let running = 0
   const inner = echoing({
@@ -992,7 +992,7 @@ test('a stream that is reset counts until its handler has returned', async (t) =
   release.resolve()
 })
 
-test('a peer that asks and does not read is bounded', async (t) => {
+test('a peer that sends requests and does not read is limited', async (t) => {
   const { peer, socket, ended } = await attacked(t, {
     controlRate: { count: Infinity, per: 1_000 },
   })
@@ -1007,7 +1007,7 @@ test('a peer that asks and does not read is bounded', async (t) => {
   t.is(await ended, 'ERR_CIO_FLOOD')
 })
 
-test('a peer that does not read stops the streams to it, and a close() ends it', async (t) => {
+test('a peer that does not read blocks the streams to it, and close() ends it', async (t) => {
   const sent = deferred<Duplex>()
   const inner = echoing({
     flood: async (ctx) => {
@@ -1024,7 +1024,7 @@ test('a peer that does not read stops the streams to it, and a close() ends it',
   const peer = new Peer(socket)
   peer.send({ type: 1, flags: 1, id: 1 })
   peer.send(opening(1, 'flood'))
-  // It says that it has room for all.
+  // It claims to have room for everything.
   peer.send({ type: 1, flags: 0, id: 1, length: 2 ** 31 })
   const stream = await sent.promise
   t.true(stream.writableLength <= 128 * 1024)
@@ -1052,7 +1052,7 @@ test('options are checked when the middleware is made', (t) => {
   t.true(isCioError(error, 'ERR_CIO_OPTION'))
 })
 
-test('who still holds a connection that is over is told so by its mux', async (t) => {
+test('the mux of a closed connection rejects with an error', async (t) => {
   const server = await serve(
     t,
     new Cio().useConnection(() => {}),
@@ -1063,7 +1063,7 @@ test('who still holds a connection that is over is told so by its mux', async (t
   await t.throwsAsync(client.mux.ping(), { code: 'ERR_CIO_CLOSED' })
 })
 
-test('the stream has no listener of it left when it is over', async (t) => {
+test('the stream has no listeners of multiplex after its end', async (t) => {
   const before = deferred<number>()
   const app = new Cio()
     .useConnection(async (ctx, next) => {
@@ -1077,7 +1077,7 @@ test('the stream has no listener of it left when it is over', async (t) => {
   t.is(await before.promise, 0)
 })
 
-test('a peer that leaves in the middle of a frame ends the streams, and tells nothing else', async (t) => {
+test('a peer that leaves in the middle of a frame ends the streams, and causes no other error', async (t) => {
   const code = deferred<string | undefined>()
   const inner = echoing({
     cut: async (ctx) => code.resolve(await failure(ctx.stream)),
@@ -1090,7 +1090,7 @@ test('a peer that leaves in the middle of a frame ends the streams, and tells no
   t.is(await code.promise, 'ERR_CIO_CLOSED')
 })
 
-test('the same, however it is cut', async (t) => {
+test('the result is the same, however the input is chunked', async (t) => {
   for (const size of [1, 2, 3, 5, 7, 11, 13, 29]) {
     const { peer } = await attacked(t)
     const all = Buffer.concat([
@@ -1102,17 +1102,17 @@ test('the same, however it is cut', async (t) => {
     ])
     for (let at = 0; at < all.length; at += size) {
       peer.write(all.subarray(at, at + size))
-      // Each comes by itself.
+      // Each arrives on its own.
       await new Promise((resolve) => setImmediate(resolve))
     }
     t.is(await peer.textOf(1), 'hello, world')
   }
 })
 
-test('single bytes that are not read hold no more memory than their number', (t) => {
+test('unread single bytes take no more memory than their number', (t) => {
   const backlog = new ReceiveBuffer()
   const pieces = 40_000
-  // Each is a part of a chunk of its own, as a socket hands them out.
+  // Each is a part of its own chunk, as from a socket.
   for (let i = 0; i < pieces; i++) backlog.add(Buffer.alloc(1_024, i).subarray(7, 8), 1_024)
   const blocks = backlog.drain()
   const all = Buffer.concat(blocks)
@@ -1122,7 +1122,7 @@ test('single bytes that are not read hold no more memory than their number', (t)
   t.true(held < pieces + 16 * 1_024, `${held} bytes`)
   t.true(backlog.isEmpty)
 
-  // What is most of its chunk is not copied.
+  // A piece that is most of its chunk is not copied.
   const large = Buffer.alloc(64 * 1_024)
   backlog.add(Buffer.from('first'), 5)
   backlog.add(large, large.length)
@@ -1147,7 +1147,7 @@ test.serial(
       for (let at = 0; at < size; at++) reader.take(bytes.subarray(at, at + 1))
     }
     t.true((await growth(bare, 7_000, 8)) < 24)
-    // With what a test run holds besides.
+    // Plus the other memory of a test run.
     const count = 100
     const memory = held(() => Array.from({ length: count }, () => read(10_000)))
     t.true(memory < count * 2 * 10_000 + 1_000_000, `${memory} bytes`)

@@ -35,7 +35,7 @@ const v2 = proxyHeader({ source, destination, authority: 'a.test' }, { crc32c: t
 
 type Came = ConnectionContext & { readonly proxied: Proxied | null }
 
-/** An app that answers all that came, at its end, with the address that counts. */
+/** An app that answers with all its input, at its end, and with `ctx.address`. */
 function echo(options: ProxyProtocolOptions): { app: Cio; came: Came[]; told: Recorded } {
   const came: Came[] = []
   const app = new Cio()
@@ -47,7 +47,7 @@ function echo(options: ProxyProtocolOptions): { app: Cio; came: Came[]; told: Re
   return { app, came, told: recordEvents(app) }
 }
 
-/** Waits until the connection of a server is over. */
+/** Waits until the connection of a server is closed. */
 async function over(app: Cio): Promise<void> {
   await nextEvent(app, 'close')
 }
@@ -56,7 +56,7 @@ for (const [version, header] of [
   [1, v1],
   [2, v2],
 ] as const) {
-  test(`a header of version ${version} says who the client is, and no byte of it is lost`, async (t) => {
+  test(`a header of version ${version} names the client, and no byte after it is lost`, async (t) => {
     const { app, came, told } = echo({ trusted })
     const server = await serve(t, app)
     const socket = await dial(t, server)
@@ -70,7 +70,7 @@ for (const [version, header] of [
     t.deepEqual(told, { reject: [], remoteError: [], error: [] })
   })
 
-  test(`a header of version ${version} and a ClientHello may come in one segment`, async (t) => {
+  test(`a header of version ${version} and a ClientHello may arrive in one segment`, async (t) => {
     const { app, came } = echo({ trusted })
     const server = await serve(t, app, identity('server'))
     t.is(await readAll(await dialTls(t, server, header)), '192.0.2.7: hello')
@@ -79,7 +79,7 @@ for (const [version, header] of [
   })
 }
 
-/** A TLS client whose first flight, with what comes before it, is one write. */
+/** A TLS client that sends its first flight, and the bytes before it, in one write. */
 async function dialTls(
   t: ExecutionContext,
   server: { port: number },
@@ -93,7 +93,7 @@ async function dialTls(
   return secure
 }
 
-test('mutual TLS is judged behind a header as without one', async (t) => {
+test('mutual TLS is verified behind a header as without one', async (t) => {
   const app = new Cio()
     .useConnection(proxyProtocol({ trusted }))
     .useConnection(allowList(['alice']))
@@ -130,7 +130,7 @@ test('a local connection has the address of the sender', async (t) => {
   t.notRegex(remote, /by way of/)
 })
 
-test('a client that the header does not name has no address, and not that of the sender', async (t) => {
+test("a client that the header does not name has no address, and not the sender's", async (t) => {
   const { app, came } = echo({ trusted })
   const server = await serve(t, app)
   for (const header of [
@@ -152,7 +152,7 @@ test('a client that the header does not name has no address, and not that of the
   }
 })
 
-test('no rule by address holds for a client that the header does not name, nor in its streams', async (t) => {
+test('no rule by address matches a client that the header does not name, nor its streams', async (t) => {
   const bounds = limit({ perAddress: 1 })
   const inner = new Cio().useConnection((ctx) => ctx.stream.end(`${ctx.address}`))
   const app = new Cio()
@@ -194,13 +194,13 @@ const sendFirst = (bytes: Buffer) =>
     await next()
   }
 
-/** Reads the word that a route was chosen by. */
+/** Reads the word of the chosen route. */
 async function skip({ stream }: ConnectionContext, next: Next): Promise<void> {
   while (!stream.read('mux'.length)) await once(stream, 'readable')
   await next()
 }
 
-test('what is relayed for a client that is not known names none', async (t) => {
+test('forward sends no address for an unknown client', async (t) => {
   const upstream = echo({ trusted })
   const behind = await serve(t, upstream.app)
   const app = new Cio().useConnection(proxyProtocol({ trusted })).useConnection(async (ctx) => {
@@ -243,7 +243,7 @@ test('the sender is trusted by its own address, whatever its header says', async
   t.deepEqual(codes(told), { reject: ['ERR_CIO_REJECTED'], remoteError: [], error: [] })
 })
 
-test('IPv4 senders are found by their IPv4 address on a socket of IPv6', async (t) => {
+test('an IPv4 sender on an IPv6 socket matches its IPv4 address', async (t) => {
   const { app } = echo({ trusted: ['127.0.0.1'] })
   const server = await serve(t, app, { host: '::' })
   const socket = await dial(t, server)
@@ -251,7 +251,7 @@ test('IPv4 senders are found by their IPv4 address on a socket of IPv6', async (
   t.is(await readAll(socket), '192.0.2.7: x')
 })
 
-test('a Unix socket is trusted where the list says so, and there alone', async (t) => {
+test('a Unix socket is trusted only if the list contains it', async (t) => {
   for (const [list, answer] of [
     [['unix'], '192.0.2.7: x'],
     [['127.0.0.0/8', '::/0', '0.0.0.0/0'], ''],
@@ -279,7 +279,7 @@ test('a list with Unix sockets does not trust a TCP socket', async (t) => {
   t.is(told.reject.length, 1)
 })
 
-test('a stream without an address is not trusted, unless it comes with a socket', async (t) => {
+test('a stream without an address is not trusted, unless it has a socket', async (t) => {
   const { app, told } = echo({ trusted: ['unix', '0.0.0.0/0', '::/0'] })
   const [near, far] = duplexPair()
   far.on('error', () => {})
@@ -300,7 +300,7 @@ for (const [version, header] of [
   [1, v1],
   [2, v2],
 ] as const) {
-  test(`an untrusted sender of version ${version} is turned away, at whatever byte it is cut`, async (t) => {
+  test(`an untrusted sender of version ${version} is rejected, however its header is chunked`, async (t) => {
     const { app, came, told } = echo({ trusted: untrusted })
     const server = await serve(t, app)
     for (let cut = 0; cut <= 13; cut++) {
@@ -324,7 +324,7 @@ for (const [version, header] of [
   })
 }
 
-/** Waits until so many bytes have come by the only connection there is, without a clock. */
+/** Waits until the only connection has received that many bytes, without a timer. */
 async function arrived(
   server: { connections: ReadonlySet<ConnectionContext> },
   bytes: number,
@@ -336,7 +336,7 @@ async function arrived(
   }
 }
 
-test('an untrusted sender is turned away before the application sees a byte', async (t) => {
+test('an untrusted sender is rejected before the application sees a byte', async (t) => {
   const app = new Cio()
   let seen = ''
   app
@@ -353,7 +353,7 @@ test('an untrusted sender is turned away before the application sees a byte', as
   t.is(seen, '')
 })
 
-test('the message of one that is turned away names it, and says what to do', async (t) => {
+test('the error message of a rejected sender names it, and says what to do', async (t) => {
   const { app, told } = echo({ trusted: untrusted })
   const ended = over(app)
   const socket = await dial(t, await serve(t, app))
@@ -367,7 +367,7 @@ test('the message of one that is turned away names it, and says what to do', asy
 })
 
 for (const beginning of ['PROXX TCP4', 'P', 'PROXY', '\r\n\r\n\0\r\nQUIT', '\r\n', '', 'hello']) {
-  test(`an untrusted sender of ${JSON.stringify(beginning)} comes in as itself`, async (t) => {
+  test(`an untrusted sender of ${JSON.stringify(beginning)} is accepted as itself`, async (t) => {
     const { app, came, told } = echo({ trusted: untrusted })
     const socket = await dial(t, await serve(t, app))
     socket.end(beginning)
@@ -377,7 +377,7 @@ for (const beginning of ['PROXX TCP4', 'P', 'PROXY', '\r\n\r\n\0\r\nQUIT', '\r\n
   })
 }
 
-test('what has come before an untrusted stream is handed over is looked at, and kept', async (t) => {
+test('bytes that arrived before the handover of an untrusted stream are checked, and kept', async (t) => {
   for (const [first, answer] of [
     [v1, ''],
     [v2, ''],
@@ -395,7 +395,7 @@ test('what has come before an untrusted stream is handed over is looked at, and 
   }
 })
 
-test('nobody waits for an untrusted sender to speak', async (t) => {
+test('nothing waits for an untrusted sender to send', async (t) => {
   const app = new Cio()
   app.useConnection(proxyProtocol({ trusted: untrusted })).useConnection(async (ctx) => {
     ctx.stream.write('220 ready')
@@ -407,7 +407,7 @@ test('nobody waits for an untrusted sender to speak', async (t) => {
   t.is(await readAll(socket), 'QUIT')
 })
 
-test('an untrusted sender by TLS comes in as itself; one with a header fails its handshake', async (t) => {
+test('an untrusted TLS sender is accepted as itself; with a header its handshake fails', async (t) => {
   const { app, told } = echo({ trusted: untrusted })
   const server = await serve(t, app, identity('server'))
   const first = over(app)
@@ -425,7 +425,7 @@ test('an untrusted sender by TLS comes in as itself; one with a header fails its
   })
 })
 
-test('where headers are required, who is not trusted is turned away unread', async (t) => {
+test('with `required`, an untrusted sender is rejected unread', async (t) => {
   const { app, came, told } = echo({ trusted: ['192.0.2.0/24'], required: true })
   const socket = await dial(t, await serve(t, app))
   await readAll(socket).catch(() => '')
@@ -459,7 +459,7 @@ test('options are checked when the middleware is made', (t) => {
   }
 })
 
-test('a close of the server ends who has not sent its header', async (t) => {
+test('closing the server ends a sender without a complete header', async (t) => {
   const { app, told } = echo({ trusted, timeout: Infinity })
   const server = await serve(t, app)
   const accepted = nextEvent(app, 'connection')

@@ -30,7 +30,7 @@ function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code
 }
 
-/** A delay that the test would time out on: it has to be cut short, or not to be begun. */
+/** A delay longer than the test: it has to be aborted, or never to begin. */
 const forever = { delay: 2 ** 30, maxDelay: Infinity, jitter: 0 }
 
 retryContract({
@@ -53,7 +53,7 @@ retryContract({
   },
 })
 
-/** A bare server that hands out its connections, and can drop them. */
+/** A bare server that exposes its connections, and can destroy them. */
 interface Bare {
   readonly port: number
   readonly server: Server
@@ -80,7 +80,7 @@ async function bare(t: ExecutionContext, server: Server = createServer()): Promi
   return { port, server, accepted }
 }
 
-/** A client over lines that reconnects, and is gone with the test. */
+/** A client over lines that reconnects, and is closed with the test. */
 function client(t: ExecutionContext, options: ReconnectOptions = {}) {
   const app = new Cio().useClient(reconnect({ delay: 1, ...options })).useClient(lines())
   closeAfter(t, app)
@@ -119,7 +119,7 @@ for (const [how, lose] of Object.entries(losses)) {
   })
 }
 
-test('connect() resolves at the first arrival, however many tries it takes', async (t) => {
+test('connect() resolves at the first success, however many attempts it takes', async (t) => {
   const path = socketPath(t)
   const app = client(t)
   const server = createServer()
@@ -132,7 +132,7 @@ test('connect() resolves at the first arrival, however many tries it takes', asy
   t.true(ctx.connected)
 })
 
-test('connect, disconnect and reconnect tell of a life in its order', async (t) => {
+test('connect, disconnect and reconnect are emitted in order', async (t) => {
   const { port, accepted, server } = await bare(t)
   const app = client(t, { retries: 1 })
   const told: string[] = []
@@ -156,7 +156,7 @@ test('connect, disconnect and reconnect tell of a life in its order', async (t) 
   ])
 })
 
-test('when the tries of a client that was connected are used up, remoteError tells why', async (t) => {
+test('when the retries of a connected client are used up, remoteError reports why', async (t) => {
   const { port, accepted, server } = await bare(t)
   const app = client(t, { retries: 2, stableAfter: 0 })
   const ctx = await app.connect({ host, port })
@@ -169,7 +169,7 @@ test('when the tries of a client that was connected are used up, remoteError tel
   t.is(codeOf(error), 'ECONNREFUSED')
 })
 
-test('what stands inside runs afresh each time, what stands outside once', async (t) => {
+test('middleware inside runs on each connection, middleware outside once', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t)
   let [outside, inside, left] = [0, 0, 0]
@@ -193,7 +193,7 @@ test('what stands inside runs afresh each time, what stands outside once', async
   t.deepEqual(app.pipelines.client.names.slice(0, 4), ['outside', 'reconnect', 'certs', 'connect'])
 })
 
-test('retries go on counting until a connection has been stable', async (t) => {
+test('the retry count grows until a connection has been stable', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, { stableAfter: 2 ** 30 })
   const counted: number[] = []
@@ -207,7 +207,7 @@ test('retries go on counting until a connection has been stable', async (t) => {
   t.deepEqual(counted, [1, 2, 3])
 })
 
-test('retries begin again after a connection that has been stable', async (t) => {
+test('the retry count starts again after a stable connection', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, { stableAfter: 20 })
   const counted: number[] = []
@@ -216,7 +216,7 @@ test('retries begin again after a connection that has been stable', async (t) =>
   for (const lasts of [0, 0, 40, 0]) {
     const back = nextEvent(app, 'connect')
     const socket = await accepted()
-    // Nothing tells of time that passes but time.
+    // Only time can pass a duration.
     if (lasts > 0) await new Promise((resolve) => setTimeout(resolve, lasts))
     socket.end()
     await back
@@ -224,7 +224,7 @@ test('retries begin again after a connection that has been stable', async (t) =>
   t.is(counted[2], 1)
 })
 
-test('a handler that is done before the server is ends it all', async (t) => {
+test('a handler that ends before the server ends the client', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, forever)
   app.on('reconnect', () => t.fail())
@@ -238,7 +238,7 @@ test('a handler that is done before the server is ends it all', async (t) => {
   t.is(ctx.broken, undefined)
 })
 
-test('a handler that reads to the end is run again on the next connection', async (t) => {
+test('a handler that reads to the end runs again on the next connection', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, { retries: 3 })
   const read: string[] = []
@@ -271,7 +271,7 @@ test('a connection that a watcher ends is followed by another, also under a hand
   await refused
 })
 
-test('the event tells why a connection was lost, not how a handler found out', async (t) => {
+test('the event reports why a connection was lost, not how a handler noticed it', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t).useClient(async ({ messages }) => {
     for (;;) await messages.send('x'.repeat(100_000))
@@ -279,7 +279,7 @@ test('the event tells why a connection was lost, not how a handler found out', a
   const refused = t.throwsAsync(app.connect({ host, port }), { code: 'ERR_CIO_CLOSED' })
   const told = nextEvent(app, 'reconnect')
   const far = await accepted()
-  // The handler is at work; before, the reset would be one of connecting.
+  // The handler runs; before that, the reset would be a failed connect.
   await once(far, 'data')
   far.resetAndDestroy()
   t.is(codeOf((await told)[0].error), 'ECONNRESET')
@@ -287,7 +287,7 @@ test('the event tells why a connection was lost, not how a handler found out', a
   await refused
 })
 
-test('close() while it connects again ends it at once, and nothing went wrong', async (t) => {
+test('close() while it reconnects ends it at once, without an error', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t)
   app.on('error', () => t.fail())
@@ -310,7 +310,7 @@ test('close() while it connects again ends it at once, and nothing went wrong', 
   t.is(ctx.broken, undefined)
 })
 
-test('when decides, of an orderly end too', async (t) => {
+test('when decides, also after an orderly end', async (t) => {
   const { port, accepted } = await bare(t)
   const asked: unknown[] = []
   const app = client(t, {
@@ -331,7 +331,7 @@ test('when decides, of an orderly end too', async (t) => {
   ])
 })
 
-test('an error of a handler ends it at once, though its code is of the network', async (t) => {
+test('an error of a handler ends it at once, even with a network error code', async (t) => {
   const { port } = await bare(t)
   for (const code of ['ECONNREFUSED', 'ECONNRESET', 'ERR_OWN']) {
     const app = client(t, forever)
@@ -344,7 +344,7 @@ test('an error of a handler ends it at once, though its code is of the network',
   }
 })
 
-test('what a peer sent that is not of the codec is followed by another connection', async (t) => {
+test('invalid input for the codec is followed by another connection', async (t) => {
   const { port, accepted } = await bare(t)
   const app = new Cio().useClient(reconnect({ delay: 1 })).useClient(json())
   closeAfter(t, app)
@@ -359,7 +359,7 @@ test('what a peer sent that is not of the codec is followed by another connectio
   await accepted()
 })
 
-test('a certificate that we refuse is not asked for again', async (t) => {
+test('a server whose certificate we reject is not retried', async (t) => {
   const { port } = await bare(t, createTlsServer(loaded('server')))
   const app = client(t, forever)
   app.on('reconnect', () => t.fail())
@@ -368,7 +368,7 @@ test('a certificate that we refuse is not asked for again', async (t) => {
   })
 })
 
-test('a server that allowList turns away is not tried again', async (t) => {
+test('a server that allowList rejects is not retried', async (t) => {
   const server = await serve(
     t,
     new Cio().useConnection((_ctx, next) => next()),
@@ -380,7 +380,7 @@ test('a server that allowList turns away is not tried again', async (t) => {
   await t.throwsAsync(app.connect(options), { code: 'ERR_CIO_REJECTED' })
 })
 
-test('who still holds a client that is over is told so', async (t) => {
+test('the context of an ended client rejects with an error', async (t) => {
   const { port } = await bare(t)
   const app = client(t, { sendTimeout: 60_000 })
   const ctx = await app.connect({ host, port })
@@ -407,7 +407,7 @@ for (const [what, error, isRetried] of [
 ] as const) {
   for (const targets of [undefined, [{ port: 1 }, { port: 2 }]]) {
     const many = targets ? ', by each of two targets' : ''
-    test(`${what} is ${isRetried ? '' : 'not '}tried again${many}`, async (t) => {
+    test(`${what} is ${isRetried ? '' : 'not '}retried${many}`, async (t) => {
       const { port } = await bare(t)
       let tries = 0
       const app = client(t, { retries: 3 })
@@ -428,7 +428,7 @@ for (const [what, error, isRetried] of [
   }
 }
 
-test('a connection that broke by a DOMException is followed by another', async (t) => {
+test('a connection that broke with a DOMException is followed by another', async (t) => {
   const { port } = await bare(t)
   const made: Socket[] = []
   const app = client(t)
@@ -446,7 +446,7 @@ test('a connection that broke by a DOMException is followed by another', async (
   t.is(made.length, 2)
 })
 
-/** Places that a client of TLS comes to: the server, and a stranger in its place. */
+/** Targets of a TLS client: the server, and an attacker in its place. */
 async function places(t: ExecutionContext) {
   const good = await serve(
     t,
@@ -454,7 +454,7 @@ async function places(t: ExecutionContext) {
     identity('server'),
   )
   const selfSigned = await bare(t, createTlsServer(loaded('selfSigned')))
-  // A fatal alert in plain text, which anybody on the way can send: `unknown_ca`.
+  // A plaintext fatal alert, which any attacker on the network can send: `unknown_ca`.
   const alert = await bare(
     t,
     createServer((socket) =>
@@ -470,7 +470,7 @@ for (const [stranger, event, code] of [
 ] as const) {
   for (const reads of [false, true]) {
     const how = reads ? ', whose handler reads to the end' : ''
-    test(`a stranger (${stranger}) does not end a client that was connected before${how}`, async (t) => {
+    test(`an attacker (${stranger}) does not end a client that was connected before${how}`, async (t) => {
       const all = await places(t)
       let port = all.good.port
       const app = client(t, { delay: 1, maxDelay: 7, jitter: 0, factor: 1 })
@@ -511,7 +511,7 @@ for (const [stranger, event, code] of [
     })
   }
 
-  test(`a stranger (${stranger}) ends a client that was never connected`, async (t) => {
+  test(`an attacker (${stranger}) ends a client that was never connected`, async (t) => {
     const all = await places(t)
     const app = client(t, forever)
     app.on('reconnect', () => t.fail())
@@ -521,7 +521,7 @@ for (const [stranger, event, code] of [
   })
 }
 
-/** A server of OpenSSL's, which refuses by an alert whom it does not trust; Node's only hangs up. */
+/** An OpenSSL server, which rejects clients with an alert; Node's server only closes. */
 async function strict(t: ExecutionContext, ...options: string[]): Promise<number> {
   const { key, cert } = identity('server')
   const own = ['-key', key, '-cert', cert, '-CAfile', path('root.crt')]
@@ -543,7 +543,7 @@ for (const version of ['tls1_2', 'tls1_3']) {
     ['a certificate of another CA', identity('otherCa')],
     ['an expired certificate', { key: path('expired.key'), cert: path('expired.crt') }],
   ] as const) {
-    test(`a server that refuses ${what} is not asked again (${version})`, async (t) => {
+    test(`a server that rejects ${what} is not retried (${version})`, async (t) => {
       const port = await strict(t, `-${version}`)
       const app = client(t, forever)
       app.on('reconnect', () => t.fail())
@@ -552,10 +552,10 @@ for (const version of ['tls1_2', 'tls1_3']) {
       const material = Object.fromEntries(
         Object.entries(own).map(([name, file]) => [name, readFileSync(file)]),
       )
-      // Not by `certs`, which refuses what has expired before a server can.
+      // Not with `certs`, which rejects an expired certificate before a server can.
       app.pipelines.client.disable('certs')
       const options = { host: 'localhost', family: 4, port, ca: contents('root.crt'), ...material }
-      // TLS 1.3 lets a client go on before the server has seen its certificate.
+      // In TLS 1.3 a client continues before the server has seen its certificate.
       const error = await app.connect(options).then(
         async (ctx) => {
           await ctx.closed
@@ -568,7 +568,7 @@ for (const version of ['tls1_2', 'tls1_3']) {
   }
 }
 
-test('close() while it is away ends it at once, and nothing went wrong', async (t) => {
+test('close() while it is offline ends it at once, without an error', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, forever)
   app.on('error', () => t.fail())
@@ -581,14 +581,14 @@ test('close() while it is away ends it at once, and nothing went wrong', async (
   t.is((ctx.signal.reason as CioError).code, 'ERR_CIO_CLOSED')
 })
 
-test('close() in the midst of a new handshake ends it at once', async (t) => {
+test('close() during a new handshake ends it at once', async (t) => {
   const server = createTlsServer(loaded('server'))
   const { port, accepted } = await bare(t, server)
   const app = client(t)
   app.on('error', () => t.fail())
   app.on('remoteError', () => t.fail())
   const ctx = await app.connect({ host: 'localhost', family: 4, port, ca: path('root.crt') })
-  // From here on it accepts, and never shakes hands.
+  // From here on it accepts, and never answers the handshake.
   const mute = server.listeners('connection')
   server.removeAllListeners('connection')
   const asked = deferred()
@@ -602,7 +602,7 @@ test('close() in the midst of a new handshake ends it at once', async (t) => {
   t.deepEqual(await ctx.close(), { forced: 0 })
 })
 
-test('destroy() by the application is no loss', async (t) => {
+test('destroy() by the application is not retried', async (t) => {
   const { port } = await bare(t)
   const app = client(t, forever)
   app.on('reconnect', () => t.fail())
@@ -614,7 +614,7 @@ test('destroy() by the application is no loss', async (t) => {
   t.is((await told)[0], reason)
 })
 
-test('a signal that aborts later closes the client, wherever it is', async (t) => {
+test('a signal that aborts later closes the client, in every state', async (t) => {
   const { port, accepted } = await bare(t)
   const controller = new AbortController()
   const app = client(t, forever)
@@ -627,8 +627,8 @@ test('a signal that aborts later closes the client, wherever it is', async (t) =
   t.pass()
 })
 
-test('a budget that is spent holds back the retries of all that share it', async (t) => {
-  // Enough for 3 retries, and nothing comes back before the test is over.
+test('an empty budget delays the retries of all clients that share it', async (t) => {
+  // Enough for 3 retries, and nothing is refilled during the test.
   const budget = new RetryBudget({ ttl: 100_000, minPerSecond: 0.03, ratio: 0 })
   const tries = new Map<Cio, number>()
   const spent = deferred()
@@ -639,7 +639,7 @@ test('a budget that is spent holds back the retries of all that share it', async
   }
   const apps = [client(t, { budget, factor: 1 }), client(t, { budget, factor: 1 })]
   const ended = apps.map((app) => {
-    // Told again and again, the retry stays the same.
+    // The event repeats with the same retry number.
     let last = 0
     let same = 0
     app.on('reconnect', ({ retry }) => {
@@ -659,7 +659,7 @@ test('a budget that is spent holds back the retries of all that share it', async
   await Promise.all(ended)
 })
 
-test('each arrival puts something into the budget', async (t) => {
+test('each success adds to the budget', async (t) => {
   const budget = new RetryBudget({ ttl: 100_000, minPerSecond: 0, ratio: 1 })
   const { port, accepted } = await bare(t)
   const app = client(t, { budget })
@@ -672,7 +672,7 @@ test('each arrival puts something into the budget', async (t) => {
   }
 })
 
-test('send() while away rejects at once, and so do sendMany() and end()', async (t) => {
+test('send() while offline rejects at once, and so do sendMany() and end()', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, forever)
   const ctx = await app.connect({ host, port })
@@ -685,11 +685,11 @@ test('send() while away rejects at once, and so do sendMany() and end()', async 
   await t.throwsAsync(ctx.messages.sendMany(['lost']), closed)
   await t.throwsAsync(ctx.messages.end(), closed)
   t.throws(() => ctx.stream, { code: 'ERR_CIO_NOT_CONNECTED' })
-  // Nobody waits for it, and the process lives.
+  // The rejection is not awaited, and the process survives.
   void ctx.messages.send('lost')
 })
 
-test('between a loss and the retry too, send() rejects and throws nothing else', async (t) => {
+test('between a loss and the retry, too, send() rejects and throws nothing else', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, forever)
   const ctx = await app.connect({ host, port })
@@ -713,7 +713,7 @@ test('between a loss and the retry too, send() rejects and throws nothing else',
   t.deepEqual(new Set(await Promise.all(sent)), new Set(['ERR_CIO_CLOSED']))
 })
 
-test('send() that may wait goes out on the next connection, in its order and once', async (t) => {
+test('a waiting send() goes out on the next connection, in order and once', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, { sendTimeout: 60_000 })
   const ctx = await app.connect({ host, port })
@@ -733,7 +733,7 @@ test('send() that may wait goes out on the next connection, in its order and onc
   t.is(text, '1\n2\n3\n4\n5\n')
 })
 
-test('send() that has waited long enough rejects, and is not sent later', async (t) => {
+test('send() that has waited too long rejects, and is not sent later', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, { ...forever, sendTimeout: 5, maxWaiting: 1 })
   const ctx = await app.connect({ host, port })
@@ -742,11 +742,11 @@ test('send() that has waited long enough rejects, and is not sent later', async 
   await away
   const error = await t.throwsAsync(ctx.messages.send('late'), { code: 'ERR_CIO_CLOSED' })
   t.regex(error.message, /within 5 ms/)
-  // It has given its place free.
+  // It has freed its place.
   await t.throwsAsync(ctx.messages.send('late'), { code: 'ERR_CIO_CLOSED' })
 })
 
-test('so many may wait, and no more', async (t) => {
+test('no more than maxWaiting messages wait', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t, { ...forever, sendTimeout: Infinity, maxWaiting: 2 })
   const ctx = await app.connect({ host, port })
@@ -759,7 +759,7 @@ test('so many may wait, and no more', async (t) => {
   for (const send of waiting) await t.throwsAsync(send, { code: 'ERR_CIO_CLOSED' })
 })
 
-test('reading while away waits for the next connection, and ends with the client', async (t) => {
+test('reading while offline waits for the next connection, and ends with the client', async (t) => {
   const { port, accepted } = await bare(t)
   const app = client(t)
   const ctx = await app.connect({ host, port })
@@ -782,7 +782,7 @@ test('reading while away waits for the next connection, and ends with the client
   await each
 })
 
-test('messages without a codec are refused as such', async (t) => {
+test('messages without a codec are rejected with their own code', async (t) => {
   const { port } = await bare(t)
   const app = new Cio().useClient(reconnect(forever))
   closeAfter(t, app)
@@ -790,7 +790,7 @@ test('messages without a codec are refused as such', async (t) => {
   await t.throwsAsync(ctx.messages!.send('hello'), { code: 'ERR_CIO_NO_MESSAGES' })
 })
 
-test('over TLS the peer is the one of the connection that is there', async (t) => {
+test('over TLS ctx.peer is that of the current connection', async (t) => {
   const names = ['server', 'server2']
   const server = new Cio().useConnection((_ctx, next) => next())
   const apps = await Promise.all(names.map((name) => serve(t, server, identity(name))))
@@ -819,7 +819,7 @@ for (const options of [
   { budget: 5 },
 ]) {
   const [[option, value]] = Object.entries(options) as [[string, unknown]]
-  test(`${option} of ${String(value)} is refused when it is made`, (t) => {
+  test(`${option} of ${String(value)} is an invalid option`, (t) => {
     t.throws(() => reconnect(options as ReconnectOptions), { code: 'ERR_CIO_OPTION' })
   })
 }

@@ -22,13 +22,13 @@ import { Program } from '../support/program.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
 import { socketPath } from '../support/transports.ts'
 
-/** A port that a server of Node's listens on, and that server. */
+/** A port that a Node server listens on, and that server. */
 async function occupied(t: ExecutionContext): Promise<{ port: number; holder: Server }> {
   const holder = createServer()
   return { port: await listenBare(t, holder, await ownPort()), holder }
 }
 
-/** An app that relistens, and the retries that it tells of. */
+/** An app that relistens, and the retries that it emits. */
 function relistening(options: RelistenOptions): { app: Cio; retries: Relisten[] } {
   const app = new Cio().useServer(relisten(options)).useConnection(async (ctx) => {
     ctx.stream.end('hello')
@@ -38,7 +38,7 @@ function relistening(options: RelistenOptions): { app: Cio; retries: Relisten[] 
   return { app, retries }
 }
 
-/** A delay that the test would time out on: it has to be cut short. */
+/** A delay longer than the test: it has to be aborted. */
 const forever = { delay: 2 ** 30, maxDelay: Infinity }
 
 retryContract({
@@ -57,7 +57,7 @@ retryContract({
   run: (t, app, signal) => serve(t, app, signal ? { signal } : {}),
 })
 
-test('an address that is in use is listened on when it becomes free', async (t) => {
+test('it listens on an address in use when the address becomes free', async (t) => {
   const { port, holder } = await occupied(t)
   const { app, retries } = relistening({ retries: 1_000, delay: 2 })
   app.on('relisten', ({ retry }) => {
@@ -69,7 +69,7 @@ test('an address that is in use is listened on when it becomes free', async (t) 
   t.is(await readAll(await dial(t, server)), 'hello')
 })
 
-test('a server that had to try again lives like any other', async (t) => {
+test('a server that had to retry serves like any other', async (t) => {
   const { port, holder } = await occupied(t)
   const { app } = relistening({ retries: 1_000, delay: 2 })
   app.once('relisten', () => holder.close())
@@ -86,7 +86,7 @@ test('a server that had to try again lives like any other', async (t) => {
   t.is(server.address, null)
 })
 
-test('every retry is told, with its number, delay and error, and the server', async (t) => {
+test('every retry is emitted, with its number, delay and error, and the server', async (t) => {
   const { port } = await occupied(t)
   const { app, retries } = relistening({ retries: 3, delay: 1, factor: 2 })
   const servers = new Set<unknown>()
@@ -104,7 +104,7 @@ test('every retry is told, with its number, delay and error, and the server', as
   t.is(servers.size, 1)
 })
 
-test('it gives up with the original error of Node', async (t) => {
+test("it gives up with Node's original error", async (t) => {
   const { port } = await occupied(t)
   const { app, retries } = relistening({ retries: 2, delay: 1 })
   const error = await t.throwsAsync<NodeJS.ErrnoException>(serve(t, app, { port }), {
@@ -114,14 +114,14 @@ test('it gives up with the original error of Node', async (t) => {
   t.not(error, retries.at(-1)!.error)
 })
 
-test('no retries is one try', async (t) => {
+test('no retries means one attempt', async (t) => {
   const { port } = await occupied(t)
   const { app, retries } = relistening({ retries: 0 })
   await t.throwsAsync(serve(t, app, { port }), { code: 'EADDRINUSE' })
   t.deepEqual(retries, [])
 })
 
-test('an address that is free is listened on at once', async (t) => {
+test('it listens on a free address at once', async (t) => {
   const { app, retries } = relistening(forever)
   await serve(t, app)
   t.deepEqual(retries, [])
@@ -130,12 +130,12 @@ test('an address that is free is listened on at once', async (t) => {
 test('an error of another kind is not retried', async (t) => {
   const { app, retries } = relistening(forever)
   closeAfter(t, app)
-  // What Node makes of a directory that is not there.
+  // Node's error for a missing directory.
   await t.throwsAsync(app.listen(join(tmpdir(), 'cio-none', 'socket')), { code: 'EACCES' })
   t.deepEqual(retries, [])
 })
 
-test('an address that is not there yet is listened on when it comes (openwrt/uhttpd#29)', async (t) => {
+test('it listens on an address that is not available yet when it becomes available (openwrt/uhttpd#29)', async (t) => {
   // TEST-NET-1: not an address of this machine.
   const missing = { host: '192.0.2.1' }
   const { app, retries } = relistening({ retries: 3, delay: 1 })
@@ -171,7 +171,7 @@ async function stale(t: ExecutionContext): Promise<string> {
   return path
 }
 
-test('the file of a Unix socket whose server was killed is taken over (nodejs/help#2888)', async (t) => {
+test('the socket file of a killed server is taken over (nodejs/help#2888)', async (t) => {
   const path = await stale(t)
   const { app, retries } = relistening({ retries: 1, delay: 2 ** 30, maxDelay: Infinity })
   closeAfter(t, app)
@@ -220,7 +220,7 @@ for (const [what, make] of [
   })
 }
 
-test('the socket of a server that lives, however busy, is not removed', async (t) => {
+test('the socket of a running server, however busy, is not removed', async (t) => {
   const path = socketPath(t)
   const holder = createServer().listen({ path, backlog: 1 })
   t.teardown(() => holder.close())
@@ -230,7 +230,7 @@ test('the socket of a server that lives, however busy, is not removed', async (t
   t.true(existsSync(path))
 })
 
-test('of several instances that start at once over a socket that was left, one listens, and is reached', async (t) => {
+test('of several instances that start at once over a stale socket, one listens, and is reachable', async (t) => {
   for (let round = 0; round < 3; round++) {
     const path = await stale(t)
     const instances = Array.from(
@@ -243,7 +243,7 @@ test('of several instances that start at once over a socket that was left, one l
   }
 })
 
-test('an error of a middleware that looks like it is not retried', async (t) => {
+test('an error of a middleware that looks like a listen error is not retried', async (t) => {
   const { app, retries } = relistening(forever)
   const error = Object.assign(new Error('mine'), { code: 'EADDRINUSE' })
   app.useServer(
@@ -256,7 +256,7 @@ test('an error of a middleware that looks like it is not retried', async (t) => 
   t.deepEqual(retries, [])
 })
 
-test('an error after it has listened is not retried', async (t) => {
+test('an error after listening has begun is not retried', async (t) => {
   const { app, retries } = relistening(forever)
   const error = Object.assign(new Error('mine'), { code: 'EADDRINUSE', syscall: 'listen' })
   app.useServer(
@@ -273,7 +273,7 @@ test('an error after it has listened is not retried', async (t) => {
   t.deepEqual(retries, [])
 })
 
-test('a signal that aborts while it waits ends it at once', async (t) => {
+test('a signal that aborts during the delay ends it at once', async (t) => {
   const { port } = await occupied(t)
   const { app } = relistening(forever)
   const controller = new AbortController()
@@ -283,7 +283,7 @@ test('a signal that aborts while it waits ends it at once', async (t) => {
   t.is(error, reason)
 })
 
-test('a signal that aborts in the midst of its waiting ends it at once', async (t) => {
+test('a signal that aborts in the middle of the delay ends it at once', async (t) => {
   const { port } = await occupied(t)
   const { app } = relistening(forever)
   const controller = new AbortController()
@@ -295,7 +295,7 @@ test('a signal that aborts in the midst of its waiting ends it at once', async (
   await t.throwsAsync(listening, { message: 'enough' })
 })
 
-test('a close of the app while it waits ends it at once', async (t) => {
+test('closing the app during the delay ends it at once', async (t) => {
   const { port } = await occupied(t)
   const { app } = relistening(forever)
   const waiting = once(app, 'relisten')
@@ -306,7 +306,7 @@ test('a close of the app while it waits ends it at once', async (t) => {
   await refused
 })
 
-test('one app relistens on several addresses at a time', async (t) => {
+test('one app relistens on several addresses at once', async (t) => {
   const [first, second] = [await occupied(t), await occupied(t)]
   const { app } = relistening({ retries: 1_000, delay: 2 })
   app.on('relisten', ({ retry }, { options }) => {
@@ -323,14 +323,14 @@ test('one app relistens on several addresses at a time', async (t) => {
   )
 })
 
-test('what stands outside it runs once, and what it runs again is the listening alone', async (t) => {
+test('middleware outside it runs once, and only listening runs again', async (t) => {
   const { port, holder } = await occupied(t)
   const { app } = relistening({ retries: 1_000, delay: 2 })
   app.on('relisten', ({ retry }) => {
     if (retry === 3) holder.close()
   })
   let runs = 0
-  // Registered after it, and yet outside.
+  // Registered after it, and still outside.
   app.useServer(function database(_ctx, next) {
     runs++
     return next()
@@ -353,7 +353,7 @@ test('it listens again on the path of a Unix socket', async (t) => {
   t.true(retries.length >= 1)
 })
 
-test('an option that it does not have is refused when it is made', (t) => {
+test('an unknown option is refused when it is made', (t) => {
   const misspelt: object = { retires: 5 }
   const error = t.throws(() => relisten(misspelt), { code: 'ERR_CIO_OPTION' })
   t.regex(error.message, /^relisten: `retires`.*`retries`/)

@@ -24,7 +24,7 @@ import { dial, readAll, serve } from '../support/serve.ts'
 import { firstFlight, recordEvents } from '../support/tls.ts'
 import { nextEvent } from '../support/transports.ts'
 
-/** Says its name and what it reads. */
+/** Sends its name and what it reads. */
 const named = (name: string) =>
   async function named(ctx: ConnectionContext): Promise<void> {
     ctx.stream.write(`${name}: `)
@@ -34,7 +34,7 @@ const named = (name: string) =>
 const routing = (routes: readonly Route[], options?: RouteOptions): Cio<object> =>
   new Cio().useConnection(route(routes, options))
 
-/** What a server says to somebody who says this and ends. */
+/** The answer of a server to a client that sends this and ends. */
 async function say(t: ExecutionContext, server: { port: number }, text: string): Promise<string> {
   const client = await dial(t, server)
   client.end(text)
@@ -71,7 +71,7 @@ const byBytes: readonly Route[] = [
   { when: { bytes: /^SSH-\d/ }, to: named('ssh') },
   { when: { bytes: Uint8Array.of(5, 1) }, to: named('socks') },
   { when: { bytes: 'HELLO' }, to: named('hello') },
-  // Sticky: at the beginning alone.
+  // Sticky: only at the beginning.
   { when: { bytes: /MAIL/y }, to: named('mail') },
   { to: named('other') },
 ]
@@ -118,7 +118,7 @@ test('the route is the same for one byte at a time', async (t) => {
   )
 })
 
-test('plain and TLS clients come to one app on one port', async (t) => {
+test('plaintext and TLS clients reach one app on one port', async (t) => {
   const app = new Cio()
     .useConnection(
       route([
@@ -138,7 +138,7 @@ test('plain and TLS clients come to one app on one port', async (t) => {
   }
 })
 
-test('a list turns away who came without TLS', async (t) => {
+test('a list rejects a client without TLS', async (t) => {
   const app = new Cio()
     .useConnection(
       route([
@@ -154,7 +154,7 @@ test('a list turns away who came without TLS', async (t) => {
   t.like(told.reject[0], { code: 'ERR_CIO_REJECTED' })
 })
 
-test('without `plaintext`, who speaks no TLS does not get past a server with TLS', async (t) => {
+test('without `skipTls`, a plaintext client does not get past a server with TLS', async (t) => {
   const other = new Cio().useConnection(named('other'))
   for (const to of ['next', other] as const) {
     const app = routing([{ when: { sni: 'nobody' }, to: named('nobody') }, { to }])
@@ -167,7 +167,7 @@ test('without `plaintext`, who speaks no TLS does not get past a server with TLS
   }
 })
 
-test('TLS is passed on as it is, by name, and ends where the name leads', async (t) => {
+test('TLS passes through unchanged, by SNI, and ends at the chosen server', async (t) => {
   const behind = await serve(t, new Cio().useConnection(named('behind')), identity('server'))
   const app = routing([
     { when: { sni: ['other.test', 'LOCALHOST'] }, to: forward(behind.port) },
@@ -188,10 +188,10 @@ test('TLS is passed on as it is, by name, and ends where the name leads', async 
   )
 })
 
-test('a first message of TLS in one-byte segments is passed on', async (t) => {
+test('a ClientHello in one-byte segments passes through', async (t) => {
   const behind = await serve(t, new Cio().useConnection(named('behind')), identity('server'))
   const server = await serve(t, routing([{ when: { sni: 'localhost' }, to: forward(behind.port) }]))
-  // A relay that takes its time.
+  // A slow relay.
   const relay = new Cio().useConnection(async (ctx, next) => {
     const upstream = await dial(t, server)
     upstream.setNoDelay(true).pipe(ctx.stream)
@@ -207,7 +207,7 @@ test('a first message of TLS in one-byte segments is passed on', async (t) => {
   t.is(await saySecurely(t, await serve(t, relay), 'hi'), 'behind: hi')
 })
 
-test('the protocol that a client offers chooses, and the middleware know what it asks for', async (t) => {
+test('the ALPN protocols of a client choose the route, and middleware can read them', async (t) => {
   const hellos: unknown[] = []
   const app = new Cio()
     .useConnection(route([{ when: { alpn: ['mqtt', 'h2'] }, to: 'next' }]))
@@ -219,7 +219,7 @@ test('the protocol that a client offers chooses, and the middleware know what it
   await t.throwsAsync(secure(t, server))
 })
 
-test('behind `secure` it goes by what the handshake has come to', async (t) => {
+test('after `secure` it routes by the result of the handshake', async (t) => {
   const app = new Cio().useConnection(
     route([
       { when: { tls: true, alpn: 'h2', sni: 'localhost' }, to: named('h2') },
@@ -232,7 +232,7 @@ test('behind `secure` it goes by what the handshake has come to', async (t) => {
   t.is(await saySecurely(t, server, 'HELLO'), 'hello: HELLO')
 })
 
-test('another app has its own pipeline, on the same context, with TLS of the server that listens', async (t) => {
+test('another app runs its own pipeline, on the same context, with TLS of the listening server', async (t) => {
   const other = new Cio().useConnection(lines()).useConnection(async (ctx) => {
     for await (const line of ctx.messages) {
       await ctx.messages.send(`${line} ${ctx.encrypted} ${ctx.server?.port === server.port}`)
@@ -247,7 +247,7 @@ test('another app has its own pipeline, on the same context, with TLS of the ser
   t.is(server.connections.size, 0)
 })
 
-test('several middleware have it to its end, in their order', async (t) => {
+test('several middleware handle a connection to its end, in their order', async (t) => {
   const app = routing([
     {
       to: [
@@ -263,7 +263,7 @@ test('several middleware have it to its end, in their order', async (t) => {
   t.is(await say(t, await serve(t, app), 'hi'), 'first second: hi')
 })
 
-test('a server that speaks first does not wait for bytes where none are needed', async (t) => {
+test('a server that speaks first does not wait if no bytes are needed', async (t) => {
   const routes: Route[] = [
     { when: { address: ['10.0.0.0/8'], bytes: 'x' }, to: named('never') },
     { when: ({ address }) => address === '127.0.0.1', to: named('greeting') },
@@ -274,7 +274,7 @@ test('a server that speaks first does not wait for bytes where none are needed',
   t.is(String((await once(client, 'data'))[0]), 'greeting: ')
 })
 
-test('who says nothing in time takes the route that needs no bytes, and nothing cuts it later', async (t) => {
+test('a client that sends nothing in time takes the route that needs no bytes, and stays connected', async (t) => {
   const routes: Route[] = [{ when: { http: true }, to: named('http') }, { to: named('greeting') }]
   const server = await serve(t, routing(routes, { timeout: 30 }))
   const client = await dial(t, server)
@@ -284,7 +284,7 @@ test('who says nothing in time takes the route that needs no bytes, and nothing 
   t.is(String((await once(client, 'data'))[0]), 'still here')
 })
 
-test('who takes no route is turned away, and told as its own fault', async (t) => {
+test('a client without a route is rejected, with a remote fault', async (t) => {
   const app = routing([{ when: { tls: true }, to: 'next' }])
   const told = recordEvents(app)
   const server = await serve(t, app)
@@ -293,7 +293,7 @@ test('who takes no route is turned away, and told as its own fault', async (t) =
   t.regex(told.remoteError[0]!.message, /127\.0\.0\.1.*2 bytes/)
 })
 
-test('no more is looked at than `maxSize`', async (t) => {
+test('no more than `maxSize` bytes are inspected', async (t) => {
   const routes: Route[] = [{ when: { bytes: /never/ }, to: named('never') }, { to: named('other') }]
   const server = await serve(t, routing(routes, { maxSize: 64, timeout: Infinity }))
   const client = await dial(t, server)
@@ -301,7 +301,7 @@ test('no more is looked at than `maxSize`', async (t) => {
   t.true(String((await once(client, 'data'))[0]).startsWith('other: '))
 })
 
-test('a function that throws is the fault of the application, and only true is true', async (t) => {
+test('a function that throws is a local fault, and only true matches', async (t) => {
   const routes = [
     { when: (() => 'yes') as unknown as () => boolean, to: named('never') },
     {
@@ -318,7 +318,7 @@ test('a function that throws is the fault of the application, and only true is t
   t.is(told.error[0]?.message, 'out of order')
 })
 
-test('a reset while it looks is no fault of anybody here', async (t) => {
+test('a reset while it inspects is not a local fault', async (t) => {
   const app = routing(byBytes)
   const told = recordEvents(app)
   const server = await serve(t, app)
@@ -342,7 +342,7 @@ test('the address of the client counts, not that of its balancer', async (t) => 
   t.is(await say(t, server, 'PROXY TCP4 198.51.100.1 192.0.2.2 1 2\r\nhi'), 'other: hi')
 })
 
-test('behind a PROXY header, with TLS in the same segment, the name is found', async (t) => {
+test('behind a PROXY header, with TLS in the same segment, SNI is found', async (t) => {
   const app = new Cio()
     .useConnection(proxyProtocol({ trusted: ['127.0.0.1'] }))
     .useConnection(route([{ when: { sni: 'localhost' }, to: 'next' }]))
@@ -358,7 +358,7 @@ test('behind a PROXY header, with TLS in the same segment, the name is found', a
   t.is(await readAll(client), 'in: hi')
 })
 
-test('who is passed on without a handshake gives the handshake budget back', async (t) => {
+test('a connection that passes through without a handshake frees its handshake slot', async (t) => {
   const app = new Cio()
     .useConnection(limit({ handshakes: 1 }))
     .useConnection(route([{ when: { bytes: 'HELLO' }, to: named('hello') }, { to: 'next' }]))
@@ -375,7 +375,7 @@ test('who is passed on without a handshake gives the handshake budget back', asy
   t.true(staying.every(({ destroyed }) => !destroyed))
 })
 
-test('a greeting that has had no answer is not cut off by a close', async (t) => {
+test('an unanswered greeting is not cut off by a close', async (t) => {
   const app = routing([{ to: 'next', skipTls: true }])
   app.useConnection(async ({ stream, draining }) => {
     stream.write('220 hello\n')
@@ -391,7 +391,7 @@ test('a greeting that has had no answer is not cut off by a close', async (t) =>
   t.deepEqual(await closed, { forced: 0 })
 })
 
-test('what is wrong with a route is told when it is made', (t) => {
+test('an invalid route throws when it is made', (t) => {
   const to = 'next'
   const wrong: unknown[] = [
     'next',
@@ -424,7 +424,7 @@ test('what is wrong with a route is told when it is made', (t) => {
 const hellos = { openssl: ofOpenssl, browser: ofBrowser }
 
 for (const [client, hello] of Object.entries(hellos)) {
-  test(`a post-quantum first message takes its route, cut at every byte (${client})`, async (t) => {
+  test(`a post-quantum ClientHello takes its route, split at every byte (${client})`, async (t) => {
     const app = routing([
       { when: { sni: 'other.example.com' }, to: named('other') },
       { when: { alpn: 'h2', sni: 'www.example.com' }, to: counting },
@@ -447,7 +447,7 @@ async function counting(ctx: ConnectionContext): Promise<void> {
   ctx.stream.end(String(length))
 }
 
-test('a handshake that comes in two segments is made behind `route` and `limit`', async (t) => {
+test('a handshake in two segments completes behind `route` and `limit`', async (t) => {
   const bounds = limit({ handshakes: 1 })
   const app = new Cio()
     .useConnection(bounds)
@@ -488,7 +488,7 @@ const floods: Record<string, { readonly when: RouteConditions; readonly bytes: B
 }
 
 for (const [what, { when, bytes }] of Object.entries(floods)) {
-  test.serial(`${what}, byte by byte, costs what its bytes do`, async (t) => {
+  test.serial(`${what}, byte by byte, has linear cost`, async (t) => {
     const app = routing(
       [
         { when: { bytes: 'b' }, to: named('never') },
@@ -517,7 +517,7 @@ for (const [what, { when, bytes }] of Object.entries(floods)) {
   })
 }
 
-test('an expression is asked again where the line has ended or a good part more has come', async (t) => {
+test('an expression is tested again when the line has ended or another part has arrived', async (t) => {
   const server = await serve(t, routing([{ when: { bytes: /x$/ }, to: named('x') }]))
   const client = await dial(t, server)
   client.setNoDelay(true)
@@ -528,7 +528,7 @@ test('an expression is asked again where the line has ended or a good part more 
   t.is(String((await once(client, 'data'))[0]).slice(0, 3), 'x: ')
 })
 
-test('an expression that is sticky holds at the beginning alone, each time', async (t) => {
+test('a sticky expression matches only at the beginning, each time', async (t) => {
   const routes: Route[] = [
     { when: { bytes: /HELLO/y }, to: named('hello') },
     { when: { bytes: /HELLO/g }, to: named('later') },
@@ -541,7 +541,7 @@ test('an expression that is sticky holds at the beginning alone, each time', asy
   }
 })
 
-test('behind TLS, another app makes no second handshake, and all events are told once', async (t) => {
+test('after TLS, another app makes no second handshake, and each event is emitted once', async (t) => {
   const inner = new Cio().useConnection(named('inner'))
   const outer = routing([
     { when: { alpn: 'x' }, to: named('x') },
@@ -575,7 +575,7 @@ test('behind TLS, another app makes no second handshake, and all events are told
   )
 })
 
-/** Servers of Node's that say their name, in place of those that a page names. */
+/** Node servers that send their name, in place of the servers on the page. */
 async function upstream(t: ExecutionContext, name: string, secured = false): Promise<string> {
   const app = new Cio().useConnection(named(name))
   return String((await serve(t, app, secured ? identity('server') : {})).port)

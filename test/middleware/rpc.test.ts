@@ -67,7 +67,7 @@ function server(options: RpcOptions<Arithmetic> = {}) {
   return new Cio().useConnection(json()).useConnection(rpc<{}, Arithmetic>({ methods, ...options }))
 }
 
-/** What an app tells of errors. */
+/** The errors that an app emits. */
 function faults(app: Pick<Cio, 'on'>): { event: string; error: CioError }[] {
   const told: { event: string; error: CioError }[] = []
   for (const event of ['error', 'remoteError', 'reject'] as const) {
@@ -76,7 +76,7 @@ function faults(app: Pick<Cio, 'on'>): { event: string; error: CioError }[] {
   return told
 }
 
-/** Sends lines to a server and half-closes; the answers, parsed. */
+/** Sends lines to a server and half-closes; returns the parsed responses. */
 async function ask(
   t: ExecutionContext,
   app: Parameters<typeof serve>[1],
@@ -182,7 +182,7 @@ for (const [name, codec] of Object.entries({ msgpack, cbor })) {
   })
 }
 
-test('many calls under way at once get each its own answer', async (t) => {
+test('many concurrent calls each get their own response', async (t) => {
   const { client } = await pair(t)
   const sums = await Promise.all(
     Array.from({ length: 1_000 }, (_, index) => client.rpc.call('add', [index, 1])),
@@ -193,7 +193,7 @@ test('many calls under way at once get each its own answer', async (t) => {
   )
 })
 
-test('what a method throws by rpcError reaches its caller with code, message and data', async (t) => {
+test('an error thrown with rpcError reaches its caller with code, message and data', async (t) => {
   const { app, client } = await pair(t)
   const told = faults(app)
   const error = await t.throwsAsync(client.rpc.call('divide', [1, 0]), { code: 'ERR_CIO_RPC' })
@@ -202,7 +202,7 @@ test('what a method throws by rpcError reaches its caller with code, message and
   t.deepEqual(told, [])
 })
 
-test('what else a method throws is told to the application and not to the caller', async (t) => {
+test('any other error of a method reaches the application and not the caller', async (t) => {
   for (const method of [
     () => {
       throw new Error('secret')
@@ -224,7 +224,7 @@ test('what else a method throws is told to the application and not to the caller
   }
 })
 
-test('an error that another peer answered is not passed on', async (t) => {
+test('an error from another peer is not passed on', async (t) => {
   const { client } = await pair(t, {
     far: {
       methods: {
@@ -245,7 +245,7 @@ test('an error that another peer answered is not passed on', async (t) => {
   t.is(rpcFailure(error)?.code, -32_603)
 })
 
-test('malformed messages get the codes of the specification', async (t) => {
+test('malformed messages get the error codes of the specification', async (t) => {
   const invalid = refused(null, -32_600, 'Invalid Request')
   t.deepEqual(
     await ask(
@@ -275,7 +275,7 @@ test('malformed messages get the codes of the specification', async (t) => {
   )
 })
 
-test('what answers no call of ours is passed over, so that two peers never answer answers', async (t) => {
+test('a response to no call of ours is ignored, so that two peers never answer responses', async (t) => {
   const error = { code: 1, message: 'no' }
   const answers = await ask(
     t,
@@ -289,7 +289,7 @@ test('what answers no call of ours is passed over, so that two peers never answe
   t.deepEqual(answers, [answered(1, 3)])
 })
 
-test('what is not JSON is answered with -32700 before the connection ends', async (t) => {
+test('input that is not JSON is answered with -32700 before the connection closes', async (t) => {
   const app = server()
   const told = faults(app)
   const over = once(app, 'close')
@@ -348,7 +348,7 @@ test('notifications run their method and are never answered', async (t) => {
   ])
 })
 
-test('notify sends what has no answer', async (t) => {
+test('notify sends a notification without a response', async (t) => {
   const heard = deferred<unknown>()
   const { client } = await pair(t, { near: { methods: { now: (p: unknown) => heard.resolve(p) } } })
   await client.rpc.notify('now')
@@ -434,7 +434,7 @@ test('a batch has one response for each request, whatever one of them returns (k
   }
 })
 
-test('params that are null are absent (ebkalderon/tower-lsp#40)', async (t) => {
+test('params of null count as absent (ebkalderon/tower-lsp#40)', async (t) => {
   const seen: unknown[] = []
   const any: StandardSchema<unknown> = {
     '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
@@ -467,12 +467,12 @@ test('params that are null are absent (ebkalderon/tower-lsp#40)', async (t) => {
   )
   const client = await new Cio().useClient(json()).useClient(rpc()).connect(strict)
   t.is(await client.rpc.call('see', null), 1)
-  // A server that keeps to the letter would refuse null.
+  // A strict server would reject null.
   t.false('params' in sent)
   await client.close()
 })
 
-test('a result that JSON leaves out is -32603, and never a response without a result (microsoft/vscode-languageserver-node#21)', async (t) => {
+test('a result that JSON omits is -32603, and never a response without a result (microsoft/vscode-languageserver-node#21)', async (t) => {
   const values: [name: string, value: unknown][] = [
     ['function', () => {}],
     ['symbol', Symbol('x')],
@@ -493,7 +493,7 @@ test('a result that JSON leaves out is -32603, and never a response without a re
     const told = faults(app)
     const internal = (id: number): unknown => refused(id, -32_603, 'Internal error')
     const answers = await ask(t, app, request(1, 'now'), request(2, 'later'), [request(3, 'now')])
-    // The batch may be answered before what is later.
+    // The batch may be answered before later requests.
     const byDepth = answers.toSorted((a, b) => Number(Array.isArray(a)) - Number(Array.isArray(b)))
     t.deepEqual(byDepth, [internal(1), internal(2), [internal(3)]], name)
     t.deepEqual(
@@ -504,7 +504,7 @@ test('a result that JSON leaves out is -32603, and never a response without a re
   }
 })
 
-test('results that are absent are null, and those with a form of their own keep it', async (t) => {
+test('absent results are null, and results with toJSON keep their form', async (t) => {
   const at = new Date(0)
   const methods = { none: () => undefined, date: () => at, bytes: () => Buffer.from('a') }
   const app = new Cio().useConnection(json()).useConnection(rpc({ methods }))
@@ -516,7 +516,7 @@ test('results that are absent are null, and those with a form of their own keep 
   ])
 })
 
-test('an error whose code is not a whole number is -32603', async (t) => {
+test('an error whose code is not an integer is -32603', async (t) => {
   for (const failure of [
     ['ENOENT', 'no'],
     [1.5, 'no'],
@@ -561,7 +561,7 @@ for (const response of [
   })
 }
 
-/** A call that a peer of Node's own answers with these members, beside the version and the id. */
+/** A call that a bare Node peer answers with these members, beside the version and the id. */
 async function answering(
   t: ExecutionContext,
   response: object,
@@ -604,7 +604,7 @@ for (const transport of transports) {
       )
       const told = faults(app)
       const far = await open(t, app, transport)
-      // The time that a busy machine takes is not what is tested.
+      // The time that a busy machine needs is not under test.
       const caller = new Cio().useConnection(json()).useConnection(rpc({ timeout: Infinity }))
       closeAfter(t, caller)
       const { rpc: remote } = caller.handle(far) as unknown as RpcContext
@@ -613,13 +613,13 @@ for (const transport of transports) {
       )
       for (const call of calls) if ((await call) !== big) t.fail()
       t.deepEqual(told, [])
-      // One answer, and what the stream holds by itself.
+      // One response, and the stream's own buffer.
       t.true(most < 1024 * 1024, `${most}`)
     },
   )
 }
 
-test('two peers that ask each other for more than fits on the way both get all of it', async (t) => {
+test('two peers that request more from each other than fits into the buffers both get all of it', async (t) => {
   const big = 'x'.repeat(200_000)
   const { client, contexts } = await pair(t, {
     near: { methods: { now: async () => big } },
@@ -658,7 +658,7 @@ test('a request that waits for room is cancelled before it begins', async (t) =>
 })
 
 for (const transport of networks) {
-  test(`a caller that has gone aborts the signal of its request, over ${transport}`, async (t) => {
+  test(`a caller that disconnects aborts the signal of its request, over ${transport}`, async (t) => {
     const served = arithmetic()
     const { running: _running, started: _started, ...methods } = served
     const app = server({ methods })
@@ -666,7 +666,7 @@ for (const transport of networks) {
     const over = once(app, 'close')
     const far = await open(t, app, transport)
     const started = served.started('gone')
-    // After the session tickets: where their write meets the reset, Node takes it for an end.
+    // After the session tickets: if their write meets the reset, Node treats it as an end.
     far.write(`${JSON.stringify(request(0, 'now'))}\n`)
     await once(far, 'data')
     far.write(`${JSON.stringify(request(1, 'forever', ['gone']))}\n`)
@@ -678,7 +678,7 @@ for (const transport of networks) {
   })
 }
 
-test('a connection that is ended while its caller is half closed aborts its requests, those that wait too', async (t) => {
+test('closing a connection with a half-closed caller aborts its requests, waiting ones too', async (t) => {
   const served = arithmetic()
   const { running: _running, started: _started, ...methods } = served
   const app = server({ methods })
@@ -690,7 +690,7 @@ test('a connection that is ended while its caller is half closed aborts its requ
   const started = served.started('gone')
   far.end(`${JSON.stringify(request(1, 'forever', ['gone']))}\n`)
   const { signal } = await started
-  // As what bounds a half-closed connection does.
+  // As the limits of a half-closed connection do.
   ctx.destroy()
   await ctx.closed
   t.true(signal.aborted)
@@ -718,7 +718,7 @@ test('parameters that do not satisfy their schema are answered with -32602', asy
   )
 })
 
-test('an abort at the caller reaches the signal at the callee', async (t) => {
+test('an abort by the caller aborts the signal of the method', async (t) => {
   const { client, served } = await pair(t)
   const aborting = new AbortController()
   const started = served.started('a')
@@ -729,11 +729,11 @@ test('an abort at the caller reaches the signal at the callee', async (t) => {
   await t.throwsAsync(call, { message: 'enough' })
   await aborted
   t.is((signal.reason as CioError).code, 'ERR_CIO_CANCELLED')
-  // Its late answer disturbs nobody.
+  // Its late response has no effect.
   t.is(await client.rpc.call('add', [1, 1]), 2)
 })
 
-test('a call with a signal that has aborted is not sent', async (t) => {
+test('a call with an aborted signal is not sent', async (t) => {
   const { client, served } = await pair(t)
   const signal = AbortSignal.abort(new Error('before'))
   await t.throwsAsync(client.rpc.call('forever', ['a'], { signal }), { message: 'before' })
@@ -741,7 +741,7 @@ test('a call with a signal that has aborted is not sent', async (t) => {
   t.is(served.running.size, 0)
 })
 
-test('a call without an answer in time rejects, and is cancelled at the callee', async (t) => {
+test('a call without a response in time rejects, and is cancelled at the callee', async (t) => {
   const { client, served } = await pair(t)
   const started = served.started('late')
   const call = client.rpc.call('forever', ['late'], { timeout: 50 })
@@ -765,7 +765,7 @@ test('pending calls reject when the connection is lost, and their methods are ab
   await aborted
 })
 
-test('pending calls reject when the peer half-closes, and nobody who does not wait is harmed', async (t) => {
+test('pending calls reject when the peer half-closes, and unawaited ones do no harm', async (t) => {
   const port = await listenBare(
     t,
     createServer((socket) => socket.resume().end()),
@@ -777,7 +777,7 @@ test('pending calls reject when the peer half-closes, and nobody who does not wa
   await client.closed
 })
 
-test('no more than maxCalls wait for their answers', async (t) => {
+test('no more than maxCalls wait for a response', async (t) => {
   const { client } = await pair(t, { far: { maxCalls: 2 } })
   const aborting = new AbortController()
   const { signal } = aborting
@@ -788,7 +788,7 @@ test('no more than maxCalls wait for their answers', async (t) => {
   t.is(await client.rpc.call('now'), 'now')
 })
 
-test('no more than maxRequests are at work, and the peer has to wait', async (t) => {
+test('no more than maxRequests run, and the peer has to wait', async (t) => {
   let running = 0
   let most = 0
   const work = async (): Promise<void> => {
@@ -805,14 +805,14 @@ test('no more than maxRequests are at work, and the peer has to wait', async (t)
   t.is(most, 3)
 })
 
-test('a peer that asks and does not read is not read any more', async (t) => {
+test('Cio stops reading from a peer that sends requests and does not read', async (t) => {
   let called = 0
   const big = 'x'.repeat(100_000)
   const methods = { big: () => (called++, big) }
   const app = new Cio().useConnection(json()).useConnection(rpc({ methods, maxRequests: 10 }))
   const told = faults(app)
   const socket = await dial(t, await serve(t, app))
-  // Far more than what the kernel's buffers hold.
+  // Far more than the kernel's buffers hold.
   const all = 400
   for (let id = 0; id < all; id++) socket.write(`${JSON.stringify(request(id, 'big'))}\n`)
   await new Promise((resolve) => socket.write('', resolve))
@@ -827,7 +827,7 @@ test('a peer that asks and does not read is not read any more', async (t) => {
   t.deepEqual(told, [])
 })
 
-test('close() of a client waits for the calls under way', async (t) => {
+test('close() of a client waits for its calls', async (t) => {
   const gate = deferred()
   const begun = deferred()
   const { client } = await pair(t, {
@@ -841,7 +841,7 @@ test('close() of a client waits for the calls under way', async (t) => {
   t.deepEqual(await closed, { forced: 0 })
 })
 
-test('a server that drains finishes what is at work, asks what that needs, and refuses the rest', async (t) => {
+test('a draining server finishes running requests and their calls, and refuses new ones', async (t) => {
   const begun = deferred()
   const app = new Cio().useConnection(json()).useConnection(
     rpc({
@@ -878,7 +878,7 @@ test('a server that drains finishes what is at work, asks what that needs, and r
   )
 })
 
-test('a method that fails without a listener for error is printed once a connection', async (t) => {
+test('a method that fails without a listener for error is printed once per connection', async (t) => {
   const printed: unknown[] = []
   const print = console.error
   console.error = (error: unknown) => printed.push((error as Error).message)
@@ -893,7 +893,7 @@ test('a method that fails without a listener for error is printed once a connect
   t.deepEqual(printed.filter((message) => message === 'printed once').length, 1)
 })
 
-test('what a connection listens with is gone when it is over', async (t) => {
+test('the listeners of a connection are removed at its end', async (t) => {
   const { client } = await pair(t)
   await client.rpc.call('now')
   const { stream } = client
@@ -901,14 +901,14 @@ test('what a connection listens with is gone when it is over', async (t) => {
   t.is(stream.listenerCount('readable') + stream.listenerCount('removeListener'), 0)
 })
 
-test('who still holds a connection that is over is told so by its calls', async (t) => {
+test('the calls of a closed connection reject with an error', async (t) => {
   const { client } = await pair(t)
   await client.close()
   await t.throwsAsync(client.rpc.call('now'), { code: 'ERR_CIO_CLOSED' })
   await t.throwsAsync(client.rpc.notify('now'), { code: 'ERR_CIO_CLOSED' })
 })
 
-test('a client that reconnects rejects calls while it is away, and calls again after', async (t) => {
+test('a client that reconnects rejects calls while it is offline, and calls again after', async (t) => {
   const { connections, port } = await serve(t, server())
   const app = new Cio()
     .useClient(reconnect({ delay: 20 }))
@@ -941,12 +941,12 @@ test('options that are unknown or out of range are refused', (t) => {
   }
 })
 
-test('a call that is timed wrongly is refused', async (t) => {
+test('a call with an invalid timeout is refused', async (t) => {
   const { client } = await pair(t)
   t.throws(() => client.rpc.call('now', undefined, { timeout: -1 }), { code: 'ERR_CIO_OPTION' })
 })
 
-test('a server without any method notices that the peer has left', async (t) => {
+test('a server without methods notices that the peer has left', async (t) => {
   const app = new Cio().useConnection(json()).useConnection(rpc())
   const closed = once(app, 'close')
   const { port } = await serve(t, app)
@@ -957,11 +957,11 @@ test('a server without any method notices that the peer has left', async (t) => 
   t.pass()
 })
 
-test('calls are typed by an interface, and methods by theirs', (t) => {
+test('calls have the types of the remote interface, and methods those of the local one', (t) => {
   const attach = async (): Promise<void> => {
-    // @ts-expect-error: nothing has added messages
+    // @ts-expect-error: no codec has added messages
     new Cio().useConnection(rpc())
-    // @ts-expect-error: lines take no objects
+    // @ts-expect-error: lines accepts no objects
     new Cio().useConnection(lines()).useConnection(rpc())
 
     const app = new Cio().useClient(json()).useClient(rpc<Arithmetic>())

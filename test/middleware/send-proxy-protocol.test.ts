@@ -73,7 +73,7 @@ const anyHeader = fc
   })
   .chain((said) => anyEnds.map((ends): ProxyHeader => ({ ...said, ...ends })))
 
-test('what a header of version 2 is given is what the parser reads from it', (t) => {
+test('the parser reads the content that a version 2 header was given', (t) => {
   fc.assert(
     fc.property(anyHeader, fc.boolean(), (header, crc32c) => {
       const said = parse(proxyHeader(header, { crc32c }))
@@ -84,7 +84,7 @@ test('what a header of version 2 is given is what the parser reads from it', (t)
       t.is(said.crc32c, crc32c)
       const { alpn, authority, uniqueId, netns, protocol, ssl, tlvs = [] } = header
       t.like(said, { version: 2, command: 'proxy', alpn, authority, uniqueId, netns, protocol })
-      // Without the prototypes that fast-check leaves out.
+      // Without the prototypes that fast-check omits.
       if (ssl) t.like(said.ssl, { ...ssl, client: { ...ssl.client } })
       else t.is(said.ssl, null)
       const own = said.tlvs.filter(({ type }) => type >= 0xe0)
@@ -94,7 +94,7 @@ test('what a header of version 2 is given is what the parser reads from it', (t)
   )
 })
 
-test('what a header of version 1 is given is what the parser reads from it', (t) => {
+test('the parser reads the content that a version 1 header was given', (t) => {
   fc.assert(
     fc.property(anyEnds, (ends) => {
       const bytes = proxyHeader(ends, { version: 1 })
@@ -119,7 +119,7 @@ test('a header of version 1 is a line of text', (t) => {
   t.is(String(proxyHeader(mixed, { version: 1 })), 'PROXY TCP6 ::ffff:192.0.2.7 ::1 40000 443\r\n')
 })
 
-test('a header without both ends, of UDP or of the sender itself is UNKNOWN in version 1', (t) => {
+test('a header without both endpoints, for UDP or for the sender itself is UNKNOWN in version 1', (t) => {
   for (const header of [
     {},
     { source },
@@ -130,7 +130,7 @@ test('a header without both ends, of UDP or of the sender itself is UNKNOWN in v
   }
 })
 
-test('a header of version 2 has the bytes of the specification', (t) => {
+test('a version 2 header has the bytes of the specification', (t) => {
   t.is(
     proxyHeader({ source, destination }).toString('hex'),
     '0d0a0d0a000d0a515549540a2111000cc0000207c63364019c4001bb',
@@ -184,7 +184,7 @@ test('options are checked when the middleware is made', (t) => {
   })
 })
 
-/** An app that trusts this host, and says who came. */
+/** An app that trusts this host, and sends the client's address. */
 function told(): { app: Cio; came: Promise<ConnectionContext & { proxied: Proxied | null }> } {
   const { promise: came, resolve } = deferred<ConnectionContext & { proxied: Proxied | null }>()
   const app = new Cio()
@@ -196,7 +196,7 @@ function told(): { app: Cio; came: Promise<ConnectionContext & { proxied: Proxie
 }
 
 for (const version of [1, 2] as const) {
-  test(`a client of version ${version} is known by the header, before TLS too`, async (t) => {
+  test(`a version ${version} header names the client, before TLS too`, async (t) => {
     for (const tls of [{}, identity('server')]) {
       const { app, came } = told()
       const { port } = await serve(t, app, tls)
@@ -215,7 +215,7 @@ for (const version of [1, 2] as const) {
   })
 }
 
-test('a client that is given no header sends the ends of its own connection', async (t) => {
+test('a client without a header option sends its own endpoints', async (t) => {
   const { app, came } = told()
   const { port } = await serve(t, app)
   const client = new Cio().useClient(sendProxyProtocol())
@@ -239,14 +239,14 @@ test('a function makes the header of each connection', async (t) => {
   t.is((await came).proxied?.destination?.port, port)
 })
 
-test('a header that has no form fails the connection', async (t) => {
+test('a header that cannot be encoded fails the connection', async (t) => {
   const port = await listenBare(t, createServer())
   const header = { source, destination: { address: 'nowhere', port: 0 } }
   const client = new Cio().useClient(sendProxyProtocol({ header }))
   await t.throwsAsync(client.connect({ host: '127.0.0.1', port }), { code: 'ERR_CIO_OPTION' })
 })
 
-test('pipe relays who the client is, and by which TLS it came', async (t) => {
+test("forward relays the client's address and its TLS details", async (t) => {
   const { app, came } = told()
   const { port } = await serve(t, app)
   const proxy = new Cio().useConnection(
@@ -282,7 +282,7 @@ test('pipe relays who the client is, and by which TLS it came', async (t) => {
   })
 })
 
-test('pipe does not relay the name of a certificate that was not verified', async (t) => {
+test('forward does not relay the name of an unverified certificate', async (t) => {
   const { app, came } = told()
   const { port } = await serve(t, app)
   const proxy = new Cio().useConnection(
@@ -298,7 +298,7 @@ test('pipe does not relay the name of a certificate that was not verified', asyn
   })
 })
 
-test('a second proxy relays what the first one has said', async (t) => {
+test("a second proxy relays the first one's header", async (t) => {
   const { app, came } = told()
   const { port } = await serve(t, app)
   const middle = new Cio()
@@ -312,7 +312,7 @@ test('a second proxy relays what the first one has said', async (t) => {
   t.deepEqual(proxied?.tlvs.at(-1), { type: 0xe0, value: Buffer.from('own') })
 })
 
-test('of a Unix socket, a header says that there are no addresses', async (t) => {
+test('for a Unix socket, a header has no addresses', async (t) => {
   const at = socketPath(t)
   const app = new Cio()
   const connection = nextEvent(app, 'connection')

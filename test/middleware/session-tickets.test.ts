@@ -13,7 +13,7 @@ const secret = 'a secret that all processes share'
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 const script = fileURLToPath(new URL('../fixtures/tickets-server.ts', import.meta.url))
 
-/** A server in another process, with other arguments. */
+/** A server in another process, with its own arguments. */
 async function elsewhere(t: ExecutionContext, order: Partial<Order>): Promise<{ port: number }> {
   const child = fork(script, ['other'], { execArgv: ['--import', 'tsx'] })
   t.teardown(() => child.kill())
@@ -48,7 +48,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     })
   })
 
-  test(`who was revoked in another process does not resume there (${version})`, async (t) => {
+  test(`a client that was revoked in another process does not resume there (${version})`, async (t) => {
     const server = await here(t, { ...mutual, crl: path('empty.crl') })
     const session = await openSession(t, server, revoked)
     const same = await elsewhere(t, { listen: { ...mutual, crl: path('empty.crl') } })
@@ -60,7 +60,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     t.like(await connectTls(t, other, { ...revoked, session }), { said: '', resumed: false })
   })
 
-  test(`who was taken off the list of another process resumes, and is turned away (${version})`, async (t) => {
+  test(`a client removed from the list of another process resumes, and is rejected (${version})`, async (t) => {
     const session = await openSession(t, await here(t), alice)
     const other = await elsewhere(t, { who: 'bob' })
     t.like(await connectTls(t, other, { ...alice, session }), { said: '', resumed: true })
@@ -72,7 +72,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     t.like(await connectTls(t, other, { ...alice, session }), { said: '', resumed: false })
   })
 
-  test(`another secret resumes nothing, and lets in by a full handshake (${version})`, async (t) => {
+  test(`another secret resumes nothing, and accepts a full handshake (${version})`, async (t) => {
     const session = await openSession(t, await here(t), alice)
     const other = await elsewhere(t, { secret: `${secret}, or another` })
     t.like(await connectTls(t, other, { ...alice, session }), {
@@ -81,7 +81,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     })
   })
 
-  test(`a reload keeps sessions while trust stays, and ends them when it changes (${version})`, async (t) => {
+  test(`a reload keeps sessions while trust stays the same, and ends them when it changes (${version})`, async (t) => {
     const files = new LiveFiles(t)
     files.put('crl', 'empty.crl')
     files.inPlace('server')
@@ -95,21 +95,21 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     t.like(await connectTls(t, server, { ...revoked, session }), { said: '', resumed: false })
   })
 
-  test(`a session without a certificate is nobody where one is asked for (${version})`, async (t) => {
+  test(`a session without a certificate has no identity where one is required (${version})`, async (t) => {
     const lax = await here(t, { ...mutual, requestCert: false })
     const session = await openSession(t, lax, alice)
     t.is((await connectTls(t, await here(t), { ...alice, session })).said, '')
   })
 }
 
-test('a rotation ends the sessions of the time before, and fails nothing', async (t) => {
+test('a rotation ends earlier sessions, and no connection fails', async (t) => {
   const rotate = 300
   const server = await here(t, mutual, rotate)
   const keys = () => Buffer.from(server.tls!.getTicketKeys()).toString('hex')
   const alice = loaded('alice')
   const session = await openSession(t, server, alice)
   const before = keys()
-  // Until the clock is past the next multiple: what the middleware itself waits for.
+  // Until the clock is past the next multiple, as the middleware itself waits.
   while (keys() === before) await new Promise((resolve) => setTimeout(resolve, 10))
   t.like(await connectTls(t, server, { ...alice, session }), {
     said: 'hello alice',
@@ -125,7 +125,7 @@ test('the timer of the rotation ends with the server', async (t) => {
   t.is(server.options.ticketKeys, keys)
 })
 
-test('a secret is text or bytes, long enough, and in no message', (t) => {
+test('a secret is a string or bytes, long enough, and in no message', (t) => {
   for (const bad of ['too short', Buffer.alloc(31), 32, undefined, null, {}]) {
     const error = t.throws(() => sessionTickets({ secret: bad as string }), {
       code: 'ERR_CIO_OPTION',

@@ -30,7 +30,7 @@ test('an HTTP proxy is reached through a SOCKS5 proxy', async (t) => {
 })
 
 for (const option of ['username', 'password']) {
-  test(`a ${option} that does not fit into the protocol is refused, and not shown`, (t) => {
+  test(`a ${option} that the protocol cannot hold is refused, and not shown`, (t) => {
     const value = '☃'.repeat(86)
     const error = t.throws<CioError>(() => socks5({ username: 'a', [option]: value }), {
       code: 'ERR_CIO_OPTION',
@@ -39,7 +39,7 @@ for (const option of ['username', 'password']) {
   })
 }
 
-test('the proxy is asked for a name in ASCII and without its last dot (golang/go#63117)', async (t) => {
+test('the proxy gets the host name in ASCII and without its final dot (golang/go#63117)', async (t) => {
   for (const [host, asked] of [
     ['db.internal.', 'db.internal'],
     ['bücher.example', 'xn--bcher-kva.example'],

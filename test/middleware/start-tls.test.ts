@@ -21,7 +21,7 @@ import { nextEvent } from '../support/transports.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), rejectUnauthorized: false }
 
-/** A server of a small SMTP: what it is told before TLS it keeps, to show that it forgets it. */
+/** A small SMTP server: it keeps the input before TLS, to show that it forgets it. */
 function mail(options?: StartTlsOptions) {
   const done: string[] = []
   const app = new Cio()
@@ -44,7 +44,7 @@ function mail(options?: StartTlsOptions) {
   return { app, done, told: recordEvents(app) }
 }
 
-/** Reads so many lines of a socket, and nothing after them. */
+/** Reads that many lines of a socket, and nothing after them. */
 async function hear(socket: Socket, count: number): Promise<string[]> {
   let text = ''
   while (text.split('\n').length <= count) {
@@ -56,7 +56,7 @@ async function hear(socket: Socket, count: number): Promise<string[]> {
   return text.split('\n').slice(0, -1)
 }
 
-/** A client that has been told to go ahead. */
+/** A client that has received the go-ahead. */
 async function begun(t: ExecutionContext, server: { port: number }): Promise<Socket> {
   const raw = await dial(t, server)
   await hear(raw, 1)
@@ -75,7 +75,7 @@ async function secured(t: ExecutionContext, raw: Socket, options: ConnectionOpti
 }
 
 for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
-  test(`a connection goes over to TLS in the midst of its dialogue, with its identity (${version})`, async (t) => {
+  test(`a connection upgrades to TLS in the middle of its dialogue, with its identity (${version})`, async (t) => {
     const { app, done, told } = mail()
     const server = await serve(t, app, mutual)
     const secure = nextEvent(app, 'secure')
@@ -91,7 +91,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     t.deepEqual(told, { reject: [], remoteError: [], error: [] })
   })
 
-  test(`openssl s_client -starttls smtp does it for real (-${version})`, async (t) => {
+  test(`openssl s_client -starttls smtp upgrades (-${version})`, async (t) => {
     const { app, done } = mail()
     const { port } = await serve(t, app, mutual)
     const option = version === 'TLSv1.2' ? '-tls1_2' : '-tls1_3'
@@ -118,7 +118,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
   })
 }
 
-test('a command in the same segment as STARTTLS is not carried out, and ends the connection', async (t) => {
+test('a command in the same segment as STARTTLS is not executed, and ends the connection', async (t) => {
   const { app, done, told } = mail()
   const server = await serve(t, app, mutual)
   for (const more of ['WHO\n', 'W', '\x16\x03\x01\0']) {
@@ -137,7 +137,7 @@ test('a command in the same segment as STARTTLS is not carried out, and ends the
   t.deepEqual(done, ['STARTTLS false', 'STARTTLS false', 'STARTTLS false'])
 })
 
-test('a command in the next segment is not carried out, before the go-ahead or after it', async (t) => {
+test('a command in the next segment is not executed, before the go-ahead or after it', async (t) => {
   const { app, done, told } = mail()
   const server = await serve(t, app, mutual)
   const raw = await begun(t, server)
@@ -147,7 +147,7 @@ test('a command in the next segment is not carried out, before the go-ahead or a
   await closed
   t.regex((told.remoteError[0] as { code?: string }).code ?? '', /INJECTION|HANDSHAKE/)
 
-  // It comes while the go-ahead is being made.
+  // It arrives while the go-ahead is being sent.
   const come = new Cio()
     .useConnection(startTls())
     .useConnection(lines())
@@ -171,7 +171,7 @@ test('a command in the next segment is not carried out, before the go-ahead or a
   t.deepEqual(done, ['STARTTLS false', 'STARTTLS'])
 })
 
-test('STARTTLS with parameters is for the dialogue to refuse, and may be tried again', async (t) => {
+test('the dialogue can reject STARTTLS with parameters, and the client can retry', async (t) => {
   const { app } = mail()
   const raw = await dial(t, await serve(t, app, mutual))
   await hear(raw, 1)
@@ -184,7 +184,7 @@ test('STARTTLS with parameters is for the dialogue to refuse, and may be tried a
   t.is(await readAll(client), '250 nobody\n221 bye\n')
 })
 
-test('a second time is refused before anything is sent, as the fault of who asked for it', async (t) => {
+test('a second upgrade is refused before anything is sent, as the fault of the caller', async (t) => {
   const { app, told } = mail()
   const client = await secured(t, await begun(t, await serve(t, app, mutual)))
   const closed = nextEvent(app, 'close')
@@ -194,7 +194,7 @@ test('a second time is refused before anything is sent, as the fault of who aske
   t.like(told.remoteError[0], { code: 'ERR_CIO_START_TLS', fault: 'remote' })
 })
 
-test('who falls silent after the go-ahead is cut off after `handshakeTimeout`', async (t) => {
+test('a client that stalls after the go-ahead is disconnected after `handshakeTimeout`', async (t) => {
   const { app, told } = mail()
   const closed = nextEvent(app, 'close')
   const raw = await begun(t, await serve(t, app, { ...mutual, handshakeTimeout: 500 }))
@@ -203,7 +203,7 @@ test('who falls silent after the go-ahead is cut off after `handshakeTimeout`', 
   t.like(told.remoteError[0], { code: 'ERR_CIO_HANDSHAKE_TIMEOUT' })
 })
 
-test('who does not read the go-ahead is cut off after `timeout`', async (t) => {
+test('a client that does not read the go-ahead is disconnected after `timeout`', async (t) => {
   const app = new Cio()
     .useConnection(startTls({ timeout: 50 }))
     .useConnection(lines({ maxQueueSize: Infinity }))
@@ -217,7 +217,7 @@ test('who does not read the go-ahead is cut off after `timeout`', async (t) => {
   t.like(told.remoteError[0], { code: 'ERR_CIO_HANDSHAKE_TIMEOUT' })
 })
 
-test('a handshake that fails ends the connection, also where that is caught', async (t) => {
+test('a failed handshake ends the connection, even if the error is caught', async (t) => {
   const app = new Cio().useConnection(startTls()).useConnection(async (ctx) => {
     await ctx.startTls(() => ctx.stream.write('go\n')).catch(() => {})
     ctx.stream.write('in plain text\n')
@@ -236,7 +236,7 @@ test('a handshake that fails ends the connection, also where that is caught', as
   t.like(told.remoteError[0], { code: 'ERR_CIO_HANDSHAKE' })
 })
 
-test('a reset at every moment of it is no fault of anybody here', async (t) => {
+test('a reset at any moment is not a local fault', async (t) => {
   const { app, told } = mail()
   const server = await serve(t, app, mutual)
   for (const lastWords of ['', 'STARTTLS\n', '\x16\x03\x01']) {
@@ -249,7 +249,7 @@ test('a reset at every moment of it is no fault of anybody here', async (t) => {
   t.deepEqual(told.error, [])
 })
 
-test('a list behind it lets in who has proved itself', async (t) => {
+test('a list after it admits a verified client', async (t) => {
   const app = new Cio()
     .useConnection(startTls())
     .useConnection(async function begin(ctx, next) {
@@ -272,7 +272,7 @@ test('a list behind it lets in who has proved itself', async (t) => {
   t.is(told.reject.length, 2)
 })
 
-test('by bytes, as PostgreSQL does it, it goes over in the midst of a chunk-wise dialogue', async (t) => {
+test('a byte protocol such as PostgreSQL upgrades in the middle of its dialogue', async (t) => {
   const app = new Cio().useConnection(startTls()).useConnection(async (ctx) => {
     for await (const chunk of ctx) {
       t.is(String(chunk), 'SSLRequest')
@@ -289,7 +289,7 @@ test('by bytes, as PostgreSQL does it, it goes over in the midst of a chunk-wise
   t.is(await readAll(client), 'select 1')
 })
 
-/** A client that speaks the dialogue, and then says WHO. */
+/** A client that speaks the dialogue, and then sends WHO. */
 function asking(answers: string[]) {
   return new Cio()
     .useClient(startTls())
@@ -307,7 +307,7 @@ function asking(answers: string[]) {
     })
 }
 
-test('a client goes over to TLS, and knows whom it speaks with', async (t) => {
+test('a client upgrades to TLS, and has the identity of the server', async (t) => {
   const { app, done } = mail()
   const { port } = await serve(t, app, mutual)
   const answers: string[] = []
@@ -323,7 +323,7 @@ test('a client goes over to TLS, and knows whom it speaks with', async (t) => {
   t.deepEqual(done, ['STARTTLS false', 'WHO true'])
 })
 
-test('a client does not go on with a server that is not the one it asked for', async (t) => {
+test('a client does not continue with a server of another name', async (t) => {
   const { app } = mail()
   const { port } = await serve(t, app, mutual)
   const answers: string[] = []
@@ -332,7 +332,7 @@ test('a client does not go on with a server that is not the one it asked for', a
   t.deepEqual(answers, [])
 })
 
-test('an answer that somebody in the middle has put behind the go-ahead is not believed', async (t) => {
+test('a client rejects an answer that was injected after the go-ahead', async (t) => {
   const secureContext = createSecureContext(loaded('server'))
   for (const injected of ['250 mallory\n', '2']) {
     const bare = createServer((socket) => {
@@ -351,7 +351,7 @@ test('an answer that somebody in the middle has put behind the go-ahead is not b
   }
 })
 
-test('what the application does wrong is told as its own fault', async (t) => {
+test('misuse by the application is a local fault', async (t) => {
   const wrong: [Cio<object>, ListenOptions, RegExp][] = []
   const begin = () => new Cio().useConnection(startTls())
   wrong.push([
@@ -394,7 +394,7 @@ test('what the application does wrong is told as its own fault', async (t) => {
   t.throws(() => startTls({ timeout: -1 }), { code: 'ERR_CIO_OPTION' })
 })
 
-test('closing the server says goodbye to who has not gone over to TLS yet', async (t) => {
+test('closing the server also closes clients before their upgrade', async (t) => {
   const { app } = mail()
   const server = await serve(t, app, mutual)
   const raw = await dial(t, server)

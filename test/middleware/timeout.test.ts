@@ -19,14 +19,14 @@ import { dialOver, nextEvent, open, transports } from '../support/transports.ts'
 const off = { handshake: Infinity, firstByte: Infinity, idle: Infinity, write: Infinity }
 const big = 16 * 1024 * 1024
 
-/** An echo within bounds of time; what is not given is off. */
+/** An echo with these timeouts; the others are off. */
 function echo(options: TimeoutOptions): Cio {
   return new Cio().useConnection(timeout({ ...off, ...options })).useConnection(async (ctx) => {
     for await (const chunk of ctx) ctx.stream.write(chunk)
   })
 }
 
-/** The code that a connection of an app is told to have ended by. */
+/** The error code that ended a connection of an app. */
 async function told(app: Cio): Promise<string> {
   const [error] = await nextEvent(app, 'remoteError')
   return (error as CioError).code
@@ -42,7 +42,7 @@ function closed(stream: Duplex): Promise<void> {
   })
 }
 
-/** Answers each answer with another byte, now and then, for so many milliseconds. */
+/** Replies to each reply with another byte, now and then, for that many milliseconds. */
 async function chat(stream: Duplex, time: number): Promise<void> {
   const start = performance.now()
   while (performance.now() - start < time) {
@@ -53,7 +53,7 @@ async function chat(stream: Duplex, time: number): Promise<void> {
 }
 
 for (const transport of transports) {
-  test(`a peer that is silent from the start is cut off over ${transport}`, async (t) => {
+  test(`a peer that is silent from the start is disconnected over ${transport}`, async (t) => {
     const app = echo({ firstByte: 1_000 })
     const code = told(app)
     const over = nextEvent(app, 'close')
@@ -64,7 +64,7 @@ for (const transport of transports) {
     t.like(ctx.signal.reason, { code: 'ERR_CIO_FIRST_BYTE', fault: 'remote' })
   })
 
-  test(`a connection that falls silent is cut off over ${transport}`, async (t) => {
+  test(`a connection that becomes silent is closed over ${transport}`, async (t) => {
     const app = echo({ firstByte: 30_000, idle: 1_000 })
     const code = told(app)
     const client = await open(t, app, transport)
@@ -73,7 +73,7 @@ for (const transport of transports) {
     t.is(await code, 'ERR_CIO_IDLE')
   })
 
-  test(`a peer that does not read what waits for it is cut off over ${transport}`, async (t) => {
+  test(`a peer that does not read its data is disconnected over ${transport}`, async (t) => {
     const app = new Cio()
       .useConnection(timeout({ ...off, write: 1_000 }))
       .useConnection(async (ctx, next) => {
@@ -87,7 +87,7 @@ for (const transport of transports) {
     t.is(await code, 'ERR_CIO_WRITE_TIMEOUT')
   })
 
-  test(`a connection that is in use is not idle over ${transport}`, async (t) => {
+  test(`a connection in use is not idle over ${transport}`, async (t) => {
     const app = echo({ firstByte: 1_500, idle: 1_500, write: 1_500 })
     app.on('remoteError', (error) => t.fail(error.message))
     const client = await open(t, app, transport)
@@ -100,7 +100,7 @@ for (const transport of transports) {
   })
 }
 
-test('a peer that says nothing after its handshake is cut off by `firstByte`', async (t) => {
+test('a peer that sends nothing after its handshake is disconnected by `firstByte`', async (t) => {
   const app = echo({ firstByte: 150 })
   const secured = nextEvent(app, 'secure')
   const code = told(app)
@@ -111,19 +111,19 @@ test('a peer that says nothing after its handshake is cut off by `firstByte`', a
   t.is(await code, 'ERR_CIO_FIRST_BYTE')
 })
 
-test('a handshake that is not done in time is cut off, however much is said in it', async (t) => {
+test('a handshake that takes too long is closed, however much data it sends', async (t) => {
   const app = echo({ handshake: 200 })
   const code = told(app)
   const server = await serve(t, app, identity('server'))
   const client = await dial(t, server)
-  // A record of 512 bytes, a hello of 508, and of that a byte now and then.
+  // A record of 512 bytes, a ClientHello of 508, sent one byte now and then.
   client.write(Buffer.from('1603010200010001fc0303', 'hex'))
   const drip = setInterval(() => client.write('\x01'), 20)
   t.teardown(() => clearInterval(drip))
   t.is(await code, 'ERR_CIO_HANDSHAKE_TIMEOUT')
 })
 
-test('a slow loris that sends a byte now and then lives until its lifetime, and no longer', async (t) => {
+test('a slowloris that sends a byte now and then lives until its lifetime, and no longer', async (t) => {
   const app = echo({ firstByte: 2_000, idle: 2_000, lifetime: 300, drainTimeout: 50 })
   const codes: string[] = []
   app.on('remoteError', (error) => codes.push((error as CioError).code))
@@ -135,7 +135,7 @@ test('a slow loris that sends a byte now and then lives until its lifetime, and 
   t.deepEqual(codes, ['ERR_CIO_LIFETIME'])
 })
 
-test('a connection that is too old is asked to finish, and may', async (t) => {
+test('a connection over its lifetime drains, and can finish', async (t) => {
   const app = new Cio()
     .useConnection(timeout({ ...off, lifetime: 100, drainTimeout: 30_000 }))
     .useConnection(async (ctx) => {
@@ -166,7 +166,7 @@ test('a message names the peer and the time', async (t) => {
   t.regex(error.message, /^127\.0\.0\.1:\d+ .* 50 ms$/)
 })
 
-test('what an echo holds for a peer that never reads is bounded', async (t) => {
+test('the memory of an echo for a peer that never reads is limited', async (t) => {
   const app = new Cio()
     .useConnection(timeout({ ...off, write: 400 }))
     .useConnection(async (ctx, next) => {
@@ -192,7 +192,7 @@ test('what an echo holds for a peer that never reads is bounded', async (t) => {
   t.true(most <= 1024 * 1024, String(most))
 })
 
-/** A bare server that keeps what it accepts. */
+/** A bare server that keeps its connections. */
 async function keeper(t: ExecutionContext, accept: (socket: Socket) => void): Promise<number> {
   const server: Server = createServer((socket) => {
     t.teardown(() => socket.destroy())
@@ -202,7 +202,7 @@ async function keeper(t: ExecutionContext, accept: (socket: Socket) => void): Pr
   return listenBare(t, server)
 }
 
-test('a client whose server falls silent ends', async (t) => {
+test('a client whose server stalls ends', async (t) => {
   const port = await keeper(t, (socket) => socket.resume())
   const app = new Cio().useClient(timeout({ ...off, idle: 100 }))
   const code = told(app)
@@ -211,7 +211,7 @@ test('a client whose server falls silent ends', async (t) => {
   t.is(await code, 'ERR_CIO_IDLE')
 })
 
-test('a client does not have to hear from its server, unless it is asked for', async (t) => {
+test('a client does not need a first byte from its server, unless the option is set', async (t) => {
   const port = await keeper(t, (socket) => socket.resume())
   const patient = new Cio().useClient(timeout({ idle: 150 }))
   const patience = told(patient)
@@ -224,7 +224,7 @@ test('a client does not have to hear from its server, unless it is asked for', a
   t.is(await impatience, 'ERR_CIO_FIRST_BYTE')
 })
 
-test('a client over TLS counts what is said inside alone', async (t) => {
+test('a client over TLS counts only decrypted bytes for the first byte', async (t) => {
   const server = await serve(t, new Cio(), identity('server'))
   const app = new Cio().useClient(timeout({ ...off, firstByte: 150 }))
   const code = told(app)
@@ -233,7 +233,7 @@ test('a client over TLS counts what is said inside alone', async (t) => {
   t.is(await code, 'ERR_CIO_FIRST_BYTE')
 })
 
-test('reconnect makes another connection in place of one that fell silent', async (t) => {
+test('reconnect makes another connection in place of one that stalled', async (t) => {
   let accepted = 0
   const port = await keeper(t, (socket) => {
     socket.resume()
@@ -255,7 +255,7 @@ test('reconnect makes another connection in place of one that fell silent', asyn
   t.true(accepted >= 3)
 })
 
-test('a stream without a socket is left as it was', async (t) => {
+test('a stream without a socket is restored afterwards', async (t) => {
   const [near, far] = duplexPair()
   const before = Object.getOwnPropertyNames(near)
   let within: string[] = []
@@ -273,7 +273,7 @@ test('a stream without a socket is left as it was', async (t) => {
   )
 })
 
-test.serial('no timer is left when a connection is over', async (t) => {
+test.serial('no timer is left when a connection is closed', async (t) => {
   const timers = (): number =>
     process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
   const app = echo({ firstByte: 1_000_000, idle: 1_000_000, lifetime: 1_000_000 })
@@ -292,7 +292,7 @@ for (const [title, options] of [
   ['a negative time', { write: -1 }],
   ['a misspelt option', { ilde: 5 }],
 ] as const) {
-  test(`${title} is no option`, (t) => {
+  test(`${title} is an invalid option`, (t) => {
     t.throws(() => timeout(options as TimeoutOptions), { code: 'ERR_CIO_OPTION' })
   })
 }

@@ -16,7 +16,7 @@ const failing = (error: Error) => () =>
   new Transform({ transform: (_chunk, _encoding, done) => done(error) })
 
 for (const transport of transports) {
-  test(`over ${transport}, what comes goes through it and back, and so does the end`, async (t) => {
+  test(`over ${transport}, input passes through it and back, and so does the end`, async (t) => {
     const client = await open(t, new Cio().useConnection(transform(upperCase)), transport)
     client.write('one')
     t.is(String((await once(client, 'data'))[0]), 'ONE')
@@ -25,7 +25,7 @@ for (const transport of transports) {
   })
 }
 
-test('factories, arrays of them, and what they make in arrays stand in a row', async (t) => {
+test('factories, arrays of them, and the arrays they return form one pipeline', async (t) => {
   const numbers = () =>
     Duplex.from(async function* (chunks: AsyncIterable<Buffer>) {
       for await (const line of createInterface({ input: Readable.from(chunks) })) {
@@ -58,7 +58,7 @@ test('without transforms it is an echo', async (t) => {
   t.is(await readAll(client), 'echo')
 })
 
-test('a factory makes transforms for each connection, and gets its context', async (t) => {
+test('a factory creates transforms for each connection, and gets its context', async (t) => {
   const made: number[] = []
   const app = new Cio().useConnection(
     transform((ctx) => {
@@ -74,7 +74,7 @@ test('a factory makes transforms for each connection, and gets its context', asy
   t.is(new Set(made).size, 2)
 })
 
-test('a transform itself serves one connection, and no second one', async (t) => {
+test('a transform object serves one connection, and no second one', async (t) => {
   const app = new Cio().useConnection(transform(upperCase()))
   const first = await open(t, app, 'tcp')
   first.write('mine')
@@ -87,7 +87,7 @@ test('a transform itself serves one connection, and no second one', async (t) =>
   t.is(second.read(), null)
 })
 
-test('a client is connected at once, and sends back what the server says', async (t) => {
+test("a client is connected at once, and sends back the server's data", async (t) => {
   const app = new Cio().useClient(transform(upperCase))
   const answers: string[] = []
   const server = await serve(
@@ -103,7 +103,7 @@ test('a client is connected at once, and sends back what the server says', async
   t.deepEqual(answers, ['QUESTION'])
 })
 
-test('an error of a transform ends the connection and is told by error', async (t) => {
+test('an error of a transform ends the connection and emits error', async (t) => {
   const app = new Cio().useConnection(transform(failing(new Error('broken'))))
   const told = once(app, 'error')
   const client = await open(t, app, 'tcp')
@@ -112,7 +112,7 @@ test('an error of a transform ends the connection and is told by error', async (
   await untilClosed(client)
 })
 
-test('an error of a transform that is the fault of the peer is told by remoteError', async (t) => {
+test('an error of a transform with a remote fault emits remoteError', async (t) => {
   const error = new CioError('ERR_MINE', 'nonsense', { fault: 'remote' })
   const app = new Cio().useConnection(transform(failing(error)))
   const told = once(app, 'remoteError')
@@ -121,7 +121,7 @@ test('an error of a transform that is the fault of the peer is told by remoteErr
   t.is(((await told) as [Error])[0], error)
 })
 
-test('an error of what is inside it ends the connection', async (t) => {
+test('an error of a middleware inside ends the connection', async (t) => {
   const app = new Cio().useConnection(transform(upperCase)).useConnection(() => {
     throw new Error('inside')
   })
@@ -131,14 +131,14 @@ test('an error of what is inside it ends the connection', async (t) => {
   await untilClosed(client)
 })
 
-test('a peer that does not read is not read from', async (t) => {
+test('backpressure reaches a peer that does not read', async (t) => {
   const app = new Cio().useConnection(transform(upperCase))
   const client = await open(t, app, 'memory')
   const written = await writeUnread(client)
   t.true(written < 1024 * 1024, `${written}`)
 })
 
-test('what is neither a transform nor a function is refused', async (t) => {
+test('a value that is neither a transform nor a function is refused', async (t) => {
   t.throws(() => transform('gzip' as never), { code: 'ERR_CIO_OPTION' })
   const app = new Cio().useConnection(transform((() => 'gzip') as never))
   const told = once(app, 'error')

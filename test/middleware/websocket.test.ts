@@ -24,7 +24,7 @@ const shouting = () =>
     .useConnection(lines())
     .useConnection((ctx) => ctx.messages.each((line) => ctx.messages.send(line.toUpperCase())))
 
-/** A client of the package ws, open; gone with the test. */
+/** A client of the package ws, open; closed with the test. */
 async function dialWebSocket(
   t: ExecutionContext,
   { port }: { port: number },
@@ -47,7 +47,7 @@ async function message(client: WebSocket): Promise<string> {
   return String(received)
 }
 
-/** The status by which an upgrade is refused. */
+/** The HTTP status of a refused upgrade. */
 async function refused(port: number, options: ClientOptions): Promise<number | undefined> {
   const client = new WebSocket(`ws://127.0.0.1:${port}/`, options)
   client.on('error', () => {})
@@ -109,12 +109,12 @@ test('a server of ones own may be the handler', async (t) => {
   t.is(await message(client), 'ONE\n')
 })
 
-test('without a handler, a request is told to upgrade', async (t) => {
+test('without a handler, a request is answered with 426', async (t) => {
   const server = await serve(t, new Cio().useConnection(websocket(shouting())))
   t.is((await fetch(`http://127.0.0.1:${server.port}/`)).status, 426)
 })
 
-test('the app may be the same one: what comes after is for the messages', async (t) => {
+test('the app may be the same one: later middleware gets the WebSocket connections', async (t) => {
   const app = new Cio()
   app
     .useConnection(websocket(app))
@@ -147,7 +147,7 @@ test('over mutual TLS, its connection has the verified peer and the request', as
   t.is((await closed)[0], 1000)
 })
 
-test('a close of the client is an end, after which the connection is over', async (t) => {
+test('a close by the client ends the input, and then the connection is closed', async (t) => {
   const inner = new Cio()
   const said: string[] = []
   inner.useConnection(async ({ stream }) => {
@@ -161,7 +161,7 @@ test('a close of the client is an end, after which the connection is over', asyn
   t.deepEqual(said, ['bye'])
 })
 
-test('a client that is gone without a close frame is told by remoteError', async (t) => {
+test('a client that leaves without a close frame emits remoteError', async (t) => {
   const inner = new Cio().useConnection(async ({ stream }) => readAll(chunksOf(stream)))
   inner.on('error', (error) => t.fail(error.message))
   const told = once(inner, 'remoteError')
@@ -171,7 +171,7 @@ test('a client that is gone without a close frame is told by remoteError', async
   t.true(isCioError(error, 'ERR_CIO_WEBSOCKET'))
 })
 
-test('a message above maxPayload closes with 1009 and is told by remoteError', async (t) => {
+test('a message above maxPayload closes with 1009 and emits remoteError', async (t) => {
   const inner = shouting()
   inner.on('error', (error) => t.fail(error.message))
   const told = once(inner, 'remoteError')
@@ -183,7 +183,7 @@ test('a message above maxPayload closes with 1009 and is told by remoteError', a
   t.is((await closed)[0], 1009)
 })
 
-test('a frame that is none is told by remoteError', async (t) => {
+test('an invalid frame emits remoteError', async (t) => {
   const inner = shouting()
   inner.on('error', (error) => t.fail(error.message))
   const told = once(inner, 'remoteError')
@@ -214,13 +214,13 @@ test('a page of another host is refused, unless its origin is listed', async (t)
   await dialWebSocket(t, asked, { origin: 'https://good.example' })
 })
 
-test('a client that asks for another protocol is refused, and its connection closed', async (t) => {
+test('a client with another upgrade protocol is refused, and its connection closed', async (t) => {
   const client = await dial(t, await serve(t, new Cio().useConnection(websocket(shouting()))))
   client.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n')
   t.regex(await readAll(client), /^HTTP\/1.1 400 /)
 })
 
-test('a client that does not read is not read from', async (t) => {
+test('backpressure reaches a client that does not read', async (t) => {
   const streams: Duplex[] = []
   const inner = new Cio().useConnection(async ({ stream }, next) => {
     streams.push(stream)
@@ -237,7 +237,7 @@ test('a client that does not read is not read from', async (t) => {
   t.true(client.bufferedAmount > 0)
 })
 
-test('a write that crosses the close of the client is not the fault of the application', async (t) => {
+test("a write that crosses the client's close is not a local fault", async (t) => {
   const inner = new Cio().useConnection(async ({ stream }) => {
     for await (const _ of chunksOf(stream)) stream.write('again')
     stream.write('too late')
@@ -261,7 +261,7 @@ test('draining reaches the handlers of WebSockets, which then close', async (t) 
   await closed
 })
 
-test('a WebSocket that is told to go at the deadline is gone', async (t) => {
+test('a WebSocket that is destroyed at the deadline is closed', async (t) => {
   const inner = new Cio().useConnection((_ctx, next) => next())
   const server = await serve(t, new Cio().useConnection(websocket(inner)))
   const client = await dialWebSocket(t, server)
@@ -290,7 +290,7 @@ for (const scheme of ['ws', 'wss']) {
       const client = await dialWebSocket(t, server, { scheme, rejectUnauthorized: false })
       const closed = once(client, 'close')
       client.send('no JSON\n')
-      // What is not read must not turn the close into a reset.
+      // Unread data must not turn the close into a reset.
       for (let sent = 0; sent < 50; sent++) client.send(Buffer.alloc(10_000))
       t.is((await closed)[0], code)
     })
@@ -307,7 +307,7 @@ test('a drain closes WebSockets with 1001 (eclipse/jetty.project#1293)', async (
   }
 })
 
-test('a close of the client is answered by its own code', async (t) => {
+test('a close by the client is answered with its own code', async (t) => {
   const server = await serve(t, new Cio().useConnection(websocket(shouting())))
   const client = await dialWebSocket(t, server)
   const closed = once(client, 'close')
@@ -315,7 +315,7 @@ test('a close of the client is answered by its own code', async (t) => {
   t.is((await closed)[0], 4_001)
 })
 
-test('a client that does not answer a close is cut off where its handler threw', async (t) => {
+test('a client that does not answer a close is disconnected if its handler threw', async (t) => {
   const inner = new Cio().useConnection(() => Promise.reject(new Error('mine')))
   inner.on('error', () => {})
   const app = new Cio().useConnection(websocket(inner))

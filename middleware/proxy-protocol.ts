@@ -2,6 +2,8 @@ import debug from 'debug'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { nothingSaid } from '../src/connection-end.ts'
+import { lifeOf } from '../src/lifecycle/context.ts'
+import type { StreamLife } from '../src/stream-life.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
@@ -106,7 +108,7 @@ export function proxyProtocol(
         if (log.enabled) log('%d %s v%d, %s', ctx.id, proxied.command, proxied.version, ctx.remote)
         return next()
       }
-      if (wasReset(ctx)) throw headerError('a sender was gone before it could be asked who it is')
+      if (wasReset(ctx)) throw nothingSaid(ctx.remote, null)
       if (required) throw refusal(ctx, 'it is not among the trusted senders')
       const stop = watch(ctx)
       try {
@@ -166,6 +168,7 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
         settle()
         // At once: an end that has come as well is told in a moment, if nothing is left to read.
         if (gathered.rest.length > 0) stream.unshift(gathered.rest)
+        lifeOf<StreamLife>(ctx).preambleSize = gathering.size - gathered.rest.length
         resolve(gathered.proxied)
       } catch (thrown) {
         fail(headerError(`${remote} sent a malformed PROXY header: ${asError(thrown).message}`))

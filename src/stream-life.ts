@@ -55,6 +55,8 @@ export abstract class StreamLife extends Lifecycle {
   stream: Duplex | undefined
   /** The stream at the bottom; its end is the end of all above it. */
   transport: Duplex | undefined
+  /** Bytes that came before the first of the client's own: those of a PROXY header. */
+  preambleSize = 0
   /** The error for which it was last asked to finish, where it was for one. */
   evictedBy: CioError | undefined
   #lent: Socket | undefined

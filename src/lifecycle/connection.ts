@@ -186,12 +186,16 @@ function ordinaryEnd(life: ConnectionLife): EndReason {
   if (life.wasDestroyed) return 'forced'
   if (life.phase === 'draining') return 'drained'
   if (!life.hasEnded) return 'served'
-  return hasPassedNothing(life.ctx) ? 'nothing_said' : 'remote_ended'
+  const { ctx } = life
+  return hasSaidNothing(ctx) && ctx.socket?.bytesWritten === 0 ? 'nothing_said' : 'remote_ended'
 }
 
-/** Whether no byte has passed over a connection of a server, either way. */
-function hasPassedNothing({ server, socket }: ConnectionContext): boolean {
-  return server !== null && socket?.bytesRead === 0 && socket.bytesWritten === 0
+/** Whether the client of a server has sent nothing, a header of its load balancer's aside. */
+function hasSaidNothing(ctx: ConnectionContext): boolean {
+  const { server, socket, encrypted } = ctx
+  // Above TLS, what came before the handshake is not counted.
+  const before = encrypted ? 0 : lifeOf(ctx).preambleSize
+  return server !== null && socket?.bytesRead === before
 }
 
 /** The connection is over. */
@@ -202,7 +206,7 @@ function end(
 ): void {
   const life = lifeOf(ctx)
   if (life.isSettled) return
-  const isQuiet = cause && !isCioError(cause) && isRemoteFault(cause, ctx) && hasPassedNothing(ctx)
+  const isQuiet = cause && !isCioError(cause) && isRemoteFault(cause, ctx) && hasSaidNothing(ctx)
   const error = isQuiet ? nothingSaid(ctx.remote, cause) : cause
   const { app } = ctx
   const evicted = life.evictedBy

@@ -17,8 +17,9 @@ function server({ trusted }: { trusted?: readonly string[] } = {}) {
   if (trusted) app.useConnection(proxyProtocol({ trusted }))
   app.useConnection(async (ctx) => {
     const said = await readAll(ctx)
-    if (said !== '')
-      ctx.stream.write(`${ctx.forwardedFor?.port ?? ctx.socket?.remotePort}: ${said}`)
+    const { forwardedFor: client, socket } = ctx
+    const port = typeof client === 'string' ? undefined : client?.port
+    if (said !== '') ctx.stream.write(`${port ?? socket?.remotePort}: ${said}`)
   })
   return { app, told: recordEvents(app) }
 }

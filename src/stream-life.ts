@@ -22,7 +22,9 @@ import { Lifecycle } from './lifecycle/lifecycle.ts'
 
 /** Where a stream keeps the life that it belongs to. */
 const owner = Symbol('cio.life')
-type Owned = Duplex & { [owner]?: StreamLife }
+/** The lives of runs outside that one, over the same stream. */
+const outer = Symbol('cio.outerLives')
+type Owned = Duplex & { [owner]?: StreamLife; [outer]?: StreamLife[] }
 
 // One function for all streams: closures for each idle connection are heap.
 
@@ -33,10 +35,36 @@ function destroyBy(this: Duplex, error: Error): void {
 
 function onEnd(this: Owned): void {
   this[owner]?.ended(this)
+  this[outer]?.forEach((life) => life.ended(this))
 }
 
 function onClose(this: Owned): void {
   this[owner]?.gone(this)
+  this[outer]?.forEach((life) => life.gone(this))
+}
+
+const listeners = { error: destroyBy, end: onEnd, close: onClose } as const
+
+/** Adds Cio's listeners, where they are not there. */
+function listenTo(stream: Owned): void {
+  for (const [event, listener] of Object.entries(listeners)) {
+    if (!stream.listeners(event).includes(listener)) stream.on(event, listener)
+  }
+}
+
+/**
+ * In place of that of a stream in use. A library that takes a socket over may remove all listeners, as
+ * smtp-server does for STARTTLS. Without Cio's an error would end the process, and the end of the
+ * connection would go unnoticed.
+ */
+function removeListenersButOurs(this: Owned, ...events: string[]): Owned {
+  const { removeAllListeners } = Object.getPrototypeOf(this) as Owned
+  removeAllListeners.apply(this, events as [])
+  const lives = [this[owner], ...(this[outer] ?? [])]
+  if (lives.every((life) => !life || life.isSettled)) return this
+  listenTo(this)
+  for (const life of lives) life?.recount(this)
+  return this
 }
 
 /** Whether the application reads a stream. */
@@ -90,14 +118,16 @@ export abstract class StreamLife extends Lifecycle {
       stream.on('error', destroyBy)
       stream.on('end', onEnd)
       stream.on('close', onClose)
+      stream.removeAllListeners = removeListenersButOurs as Duplex['removeAllListeners']
     }
-    if (!before || before.isSettled) {
-      stream[owner] = this
-      return
-    }
-    // A run within a run over the same stream: the outer one is to hear of it, too.
-    stream.on('end', () => this.ended(stream))
-    stream.on('close', () => this.gone(stream))
+    if (!before || before.isSettled) stream[owner] = this
+    // A run within a run over the same stream: the outer one gets its events, too.
+    else if (!stream[outer]?.includes(this)) (stream[outer] ??= []).push(this)
+  }
+
+  /** Counts again which listeners are not of the application, once all others were removed. */
+  recount(stream: Duplex): void {
+    if (stream === this.stream) this.#ownEnds = stream.listenerCount('end')
   }
 
   /** Notes a socket beneath that belongs to others: it is never destroyed from here. */

@@ -77,6 +77,16 @@ export function isAttached(stream: Duplex): boolean {
   return isRead(stream) || stream.listenerCount('unpipe') > 0
 }
 
+interface WithState {
+  readonly _readableState?: { readonly ended: boolean }
+}
+
+/** Whether the end of input has come, behind bytes that nothing has read. */
+export function hasUnreadEnd(stream: Duplex): boolean {
+  const { _readableState: state } = stream as WithState
+  return state?.ended === true && stream.readableLength > 0 && !stream.destroyed
+}
+
 /** What connections and clients have in common. */
 export abstract class StreamLife extends Lifecycle {
   /** The stream on top. */
@@ -93,6 +103,8 @@ export abstract class StreamLife extends Lifecycle {
   #ownEnds = 0
   #whenOver: (() => void) | undefined
   #halfOpen: HalfOpenWatch | undefined
+  /** Whether the input has ended behind bytes that nothing reads. */
+  #endedUnread = false
   /** True once secured; before that, what waits for it, if anything does. */
   #secured: true | { promise: Promise<void>; settle: (error?: Error) => void } | undefined
 
@@ -139,6 +151,7 @@ export abstract class StreamLife extends Lifecycle {
   detach(): void {
     this.#halfOpen?.stop()
     this.#halfOpen = undefined
+    this.#endedUnread = false
     this.stream = undefined
     this.transport = undefined
     this.#brokenLayer = undefined
@@ -160,14 +173,41 @@ export abstract class StreamLife extends Lifecycle {
   /** Whether the other side has ended, or the connection is gone. */
   get hasEnded(): boolean {
     const { stream, transport } = this
+    if (this.#endedUnread) return true
     return [stream, transport].some((each) => each && (each.destroyed || each.readableEnded))
   }
 
   /** Fulfils when the stream is over; see above. */
   over(): Promise<void> {
     const stream = this.stream!
-    if (stream.destroyed || (stream.readableEnded && !this.#isAnswered)) return Promise.resolve()
+    const hasEnded = stream.readableEnded && !this.#isAnswered
+    if (stream.destroyed || hasEnded || this.#endedUnread) return Promise.resolve()
     return new Promise((resolve) => (this.#whenOver = resolve))
+  }
+
+  /**
+   * Reads ahead while nothing reads, up to one high-water mark in each layer, so that an end or a reset
+   * behind that is noticed. Node reads nothing from a stream without a reader.
+   */
+  readAhead(): void {
+    const stream = this.stream!
+    if (stream.destroyed || isAttached(stream)) return
+    const push = stream.push.bind(stream)
+    stream.push = (chunk, encoding) => {
+      const hasRoom = push(chunk, encoding)
+      if (chunk === null) process.nextTick(() => this.#inputEnded(stream))
+      return hasRoom
+    }
+    stream.read(0)
+    if (hasUnreadEnd(stream)) this.#inputEnded(stream)
+  }
+
+  #inputEnded(stream: Duplex): void {
+    if (this.isSettled || stream !== this.stream || isAttached(stream)) return
+    // Node emits `end` where nothing is left to read.
+    if (!hasUnreadEnd(stream)) return void stream.read(0)
+    this.#endedUnread = true
+    this.#finished()
   }
 
   /** Whether a listener is left that could still answer the end of input. */

@@ -36,7 +36,8 @@ import { type ConnectionTimes, halfOpenTimeout } from '../half-open.ts'
 import { unwindTimeout } from './lifecycle.ts'
 import type { ServerContext } from '../server/server.ts'
 import { StreamContext } from './stream-context.ts'
-import { StreamLife, isAttached, isRead } from '../stream-life.ts'
+import { StreamLife, hasUnreadEnd, isAttached, isRead } from '../stream-life.ts'
+import { startDeadline } from '../deadline.ts'
 
 const log = debug('cio:connection')
 
@@ -249,6 +250,13 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
   // Node forgets it with the socket.
   const remote = waiting > 0 ? ctx.remote : ''
   const cut = (): void => life.cut()
+  if (hasUnreadEnd(stream)) await endUnread(stream, timeout, cut)
+  // Its reader has so long to come; nothing more is sent or received.
+  if (hasUnreadEnd(stream))
+    return void startDeadline(life.times().halfOpen, () => {
+      stream.destroy()
+      transport.destroy()
+    })
   const done = await endGracefully(stream, timeout, { cut })
   // Where a layer was left on top, or broke.
   if (life.cause) return life.disconnect()
@@ -258,6 +266,17 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
     `${remote} did not read the last ${waiting} bytes within ${timeout} ms`,
     { fault: 'remote' },
   )
+}
+
+/** Ends a stream without reading what has come: that is kept for a later reader. */
+async function endUnread(stream: Duplex, timeout: number, cut: () => void): Promise<void> {
+  const deadline = startDeadline(timeout, cut)
+  const settled = new Promise<void>((resolve) => {
+    stream.once('finish', resolve).once('close', resolve)
+  })
+  stream.end()
+  if (!stream.writableFinished && !stream.destroyed) await settled
+  deadline?.stop()
 }
 
 const warned = new WeakMap<Cio, Set<string>>()

@@ -186,7 +186,7 @@ function codeOf(error: Error): string | undefined {
 
 /** The error of a run that is over, and whose middleware have not returned. */
 export function stuckError({ step }: { readonly step: string }): CioError {
-  const message = `\`${step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
+  const message = `\`${step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts, and must not await close() of its own run or server: call that without await, and return`
   return new CioError('ERR_CIO_STUCK', message)
 }
 

@@ -48,6 +48,8 @@ export class ServerLife extends Lifecycle {
     if (!this.isDraining || this.connections.size > 0) return
     this.#stopWaves()
     this.#emptied()
+    // Now it is the turn of the server's own middleware.
+    this.watchAgain()
   }
 
   /** Stops accepting and drains the connections. Before it listens, it is over. */
@@ -88,8 +90,6 @@ export class ServerLife extends Lifecycle {
       return this.settle()
     }
     for (const connection of this.connections) lifeOf(connection).leaveBehind()
-    // Now it is the turn of the server's own middleware.
-    this.watchAgain()
   }
 
   override settle(cause?: Error): void {

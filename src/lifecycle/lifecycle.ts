@@ -24,6 +24,9 @@ export type Phase = 'starting' | 'ready' | 'draining' | 'closed'
 /** Milliseconds that the middleware of a destroyed run may take to return. */
 export const unwindTimeout = 1_000
 
+/** How many steps the watchdog takes within that time. */
+const looks = 4
+
 /** Milliseconds at a deadline for what was written; less than the middleware have. */
 const flushPatience = unwindTimeout / 2
 
@@ -129,11 +132,18 @@ export abstract class Lifecycle {
     if (this.isSettled || this.hasReturned || this.#isWatched) return
     this.#isWatched = true
     this.#deadline?.stop()
-    this.#deadline = startDeadline(unwindTimeout, () => this.leaveBehind())
+    this.#look(looks)
   }
 
-  /** Begins the watchdog's time anew, for middleware that had to wait for others. */
+  /** In several steps: a stall of the event loop uses up one of them, and not the middleware's time. */
+  #look(left: number): void {
+    if (left === 0) return this.leaveBehind()
+    this.#deadline = startDeadline(unwindTimeout / looks, () => this.#look(left - 1))
+  }
+
+  /** Begins the watchdog's time anew, if it runs: for middleware that had to wait for others. */
   watchAgain(): void {
+    if (!this.#isWatched) return
     this.#isWatched = false
     this.watch()
   }

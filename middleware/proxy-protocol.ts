@@ -2,8 +2,6 @@ import debug from 'debug'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { nothingSaid } from '../src/connection-end.ts'
-import { lifeOf } from '../src/lifecycle/context.ts'
-import type { StreamLife } from '../src/stream-life.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
@@ -168,7 +166,7 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
         settle()
         // At once: an end that has come as well is told in a moment, if nothing is left to read.
         if (gathered.rest.length > 0) stream.unshift(gathered.rest)
-        lifeOf<StreamLife>(ctx).preambleSize = gathering.size - gathered.rest.length
+        ctx.preambleSize = gathering.size - gathered.rest.length
         resolve(gathered.proxied)
       } catch (thrown) {
         fail(headerError(`${remote} sent a malformed PROXY header: ${asError(thrown).message}`))

@@ -58,8 +58,8 @@ function listenTo(stream: Owned): void {
  * connection would go unnoticed.
  */
 function removeListenersButOurs(this: Owned, ...events: string[]): Owned {
-  const { removeAllListeners } = Object.getPrototypeOf(this) as Owned
-  removeAllListeners.apply(this, events as [])
+  const prototype = Object.getPrototypeOf(this) as Owned
+  prototype.removeAllListeners.apply(this, events as [])
   const lives = [this[owner], ...(this[outer] ?? [])]
   if (lives.every((life) => !life || life.isSettled)) return this
   listenTo(this)
@@ -130,7 +130,7 @@ export abstract class StreamLife extends Lifecycle {
       stream.on('error', destroyBy)
       stream.on('end', onEnd)
       stream.on('close', onClose)
-      stream.removeAllListeners = removeListenersButOurs as Duplex['removeAllListeners']
+      stream.removeAllListeners = removeListenersButOurs
     }
     if (!before || before.isSettled) stream[owner] = this
     // A run within a run over the same stream: the outer one gets its events, too.

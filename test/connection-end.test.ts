@@ -319,7 +319,7 @@ for (const transport of ['tcp', 'TLS 1.3'] as const) {
             },
           ),
         )
-      let headerRead = deferred<void>()
+      let headerRead = deferred()
       for (const event of ['error', 'remoteError', 'reject'] as const) {
         app.on(event, (error: Error) => t.fail(`${event}: ${error.message}`))
       }

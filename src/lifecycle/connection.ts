@@ -104,6 +104,15 @@ export class ConnectionContext extends StreamContext<ConnectionLife> {
     life.begin(transport)
   }
 
+  /**
+   * Notes how many bytes came before the first of the client's own, such as a PROXY header.
+   *
+   * @internal
+   */
+  set preambleSize(size: number) {
+    lifeOf(this).preambleSize = size
+  }
+
   override get kind(): 'connection' {
     return 'connection'
   }

@@ -106,8 +106,7 @@ export function proxyProtocol(
         if (log.enabled) log('%d %s v%d, %s', ctx.id, proxied.command, proxied.version, ctx.remote)
         return next()
       }
-      if (wasReset(ctx))
-        throw headerError('the sender reset the connection before its address could be read')
+      if (wasReset(ctx)) throw nothingSaid(ctx.remote, null)
       if (required) throw refusal(ctx, 'its address is not in `trusted`')
       const stop = watch(ctx)
       try {
@@ -167,6 +166,7 @@ function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promi
         settle()
         // At once: if the end has arrived too, Node emits it as soon as nothing is left to read.
         if (gathered.rest.length > 0) stream.unshift(gathered.rest)
+        ctx.preambleSize = gathering.size - gathered.rest.length
         resolve(gathered.proxied)
       } catch (thrown) {
         fail(headerError(`${remote} sent a malformed PROXY header: ${asError(thrown).message}`))

@@ -5,10 +5,12 @@ import { connect as connectTls } from 'node:tls'
 import {
   Cio,
   CioError,
+  type ConnectionContext,
   type ConnectionEnd,
   type EndReason,
   type ListenOptions,
   allowList,
+  defineMiddleware,
   lines,
   limit,
   forward,
@@ -20,7 +22,7 @@ import { describeEnd, endReasons, reasonOf } from '../src/connection-end.ts'
 import { identity } from './support/certificates.ts'
 import { dial, serve } from './support/serve.ts'
 import { mayBringTls } from './support/tls.ts'
-import { deferred, nextEvent, networks } from './support/transports.ts'
+import { deferred, networks, nextEvent, open, reset } from './support/transports.ts'
 
 const page = await readFile(new URL('../docs/errors.md', import.meta.url), 'utf8')
 const codes = [...page.matchAll(/^\| `(ERR_CIO_\w+)` +\| (\w+)/gm)].map(
@@ -297,6 +299,61 @@ test('a health check of HAProxy’s that sends a PROXY header and goes is no eve
     t.like((await closed)[1], { reason: 'nothing_said', code: 'ERR_CIO_NOTHING_SAID' })
   }
 })
+
+const localHeaders = {
+  'version 1': Buffer.from('PROXY TCP4 127.0.0.1 127.0.0.1 40000 80\r\n'),
+  'version 1, unknown': Buffer.from('PROXY UNKNOWN\r\n'),
+  'version 2, LOCAL': Buffer.from('0d0a0d0a000d0a515549540a20000000', 'hex'),
+}
+
+for (const transport of ['tcp', 'TLS 1.3'] as const) {
+  for (const [version, header] of Object.entries(localHeaders)) {
+    test(`a check with a PROXY header of ${version} that ends or resets is quiet, over ${transport}`, async (t) => {
+      const app = reading()
+        .useConnection(proxyProtocol({ trusted: ['127.0.0.1'] }))
+        .useConnection(
+          defineMiddleware<ConnectionContext>(
+            { name: 'note', after: 'proxyProtocol', before: 'secure' },
+            async (_ctx, next) => {
+              headerRead.resolve()
+              await next()
+            },
+          ),
+        )
+      let headerRead = deferred()
+      for (const event of ['error', 'remoteError', 'reject'] as const) {
+        app.on(event, (error: Error) => t.fail(`${event}: ${error.message}`))
+      }
+      const server = await serve(t, app, transport === 'tcp' ? {} : identity('server'))
+      for (const how of ['end', 'resetAndDestroy'] as const) {
+        headerRead = deferred()
+        const closed = nextEvent(app, 'close')
+        const client = await dial(t, server)
+        client.resume().write(header)
+        await headerRead.promise
+        client[how]()
+        t.like((await closed)[1], { reason: 'nothing_said', by: 'remote' })
+      }
+    })
+  }
+}
+
+for (const transport of networks) {
+  test(`a check that gets a greeting and resets is quiet, over ${transport}`, async (t) => {
+    const app = new Cio().useConnection(async (ctx) => {
+      ctx.stream.write('220 ready\r\n')
+      for await (const chunk of ctx) ctx.stream.write(chunk)
+    })
+    for (const event of ['error', 'remoteError', 'reject'] as const) {
+      app.on(event, (error: Error) => t.fail(`${event}: ${error.message}`))
+    }
+    const closed = nextEvent(app, 'close')
+    const client = await open(t, app, transport)
+    await once(client, 'data')
+    reset(client)
+    t.like((await closed)[1], { reason: 'nothing_said', by: 'remote' })
+  })
+}
 
 test('a client is said how its connection ended', async (t) => {
   const server = await serve(t, reading())

@@ -274,6 +274,7 @@ export async function clientEnd(ctx: ClientContext): Promise<void> {
   life.ready()
   emitSafely(ctx.app, 'connect', ctx)
   try {
+    life.readAhead()
     await Promise.race([life.over(), life.untilDraining()])
   } finally {
     ctx.connected = false

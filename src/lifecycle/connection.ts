@@ -35,7 +35,8 @@ import { endGracefully } from '../streams/end-gracefully.ts'
 import { type ConnectionTimes, halfOpenTimeout } from '../streams/half-open.ts'
 import { stuckError, unwindTimeout } from './lifecycle.ts'
 import { StreamContext } from './stream-context.ts'
-import { StreamLife, isAttached, isRead } from './stream-life.ts'
+import { StreamLife, hasUnreadEnd, isAttached, isRead } from './stream-life.ts'
+import { startDeadline } from '../deadline.ts'
 
 const log = debug('cio:connection')
 
@@ -124,6 +125,15 @@ export class ConnectionContext extends StreamContext<ConnectionLife> {
     life.begin(transport)
   }
 
+  /**
+   * Notes how many bytes came before the first of the client's own, such as a PROXY header.
+   *
+   * @internal
+   */
+  set preambleSize(size: number) {
+    lifeOf(this).preambleSize = size
+  }
+
   override get kind(): 'connection' {
     return 'connection'
   }
@@ -207,12 +217,16 @@ function ordinaryEnd(life: ConnectionLife): EndReason {
   if (life.wasDestroyed) return 'forced'
   if (life.phase === 'draining') return 'drained'
   if (!life.hasEnded) return 'served'
-  return hasPassedNothing(life.ctx) ? 'nothing_said' : 'remote_ended'
+  const { ctx } = life
+  return hasSaidNothing(ctx) && ctx.socket?.bytesWritten === 0 ? 'nothing_said' : 'remote_ended'
 }
 
-/** Whether no byte passed over a server's connection, in either direction. */
-function hasPassedNothing({ server, socket }: ConnectionContext): boolean {
-  return server !== null && socket?.bytesRead === 0 && socket.bytesWritten === 0
+/** Whether the client of a server has sent nothing, a header of its load balancer's aside. */
+function hasSaidNothing(ctx: ConnectionContext): boolean {
+  const { server, socket, encrypted } = ctx
+  // Above TLS, what came before the handshake is not counted.
+  const before = encrypted ? 0 : lifeOf(ctx).preambleSize
+  return server !== null && socket?.bytesRead === before
 }
 
 /** The connection is over. */
@@ -223,7 +237,7 @@ function end(
 ): void {
   const life = lifeOf(ctx)
   if (life.isSettled) return
-  const isQuiet = cause && !isCioError(cause) && isRemoteFault(cause, ctx) && hasPassedNothing(ctx)
+  const isQuiet = cause && !isCioError(cause) && isRemoteFault(cause, ctx) && hasSaidNothing(ctx)
   const error = isQuiet ? nothingSaid(ctx.remote, cause) : cause
   const { app } = ctx
   const evicted = life.evictedBy
@@ -266,6 +280,13 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
   // Node loses it with the socket.
   const remote = waiting > 0 ? ctx.remote : ''
   const cut = (): void => life.cut()
+  if (hasUnreadEnd(stream)) await endUnread(stream, timeout, cut)
+  // Its reader has so long to come; nothing more is sent or received.
+  if (hasUnreadEnd(stream))
+    return void startDeadline(life.times().halfOpen, () => {
+      stream.destroy()
+      transport.destroy()
+    })
   const done = await endGracefully(stream, timeout, { cut })
   // If a layer was left on the stream, or failed.
   if (life.cause) return life.disconnect()
@@ -275,6 +296,17 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
     `${remote} did not read the last ${waiting} bytes within ${timeout} ms`,
     { fault: 'remote' },
   )
+}
+
+/** Ends a stream without reading what has come: that is kept for a later reader. */
+async function endUnread(stream: Duplex, timeout: number, cut: () => void): Promise<void> {
+  const deadline = startDeadline(timeout, cut)
+  const settled = new Promise<void>((resolve) => {
+    stream.once('finish', resolve).once('close', resolve)
+  })
+  stream.end()
+  if (!stream.writableFinished && !stream.destroyed) await settled
+  deadline?.stop()
 }
 
 const warned = new WeakMap<App, Set<string>>()

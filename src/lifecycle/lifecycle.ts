@@ -25,7 +25,10 @@ export type Phase = 'starting' | 'ready' | 'draining' | 'closed'
 /** Milliseconds that the middleware of a destroyed run may take to return. */
 export const unwindTimeout = 1_000
 
-/** Milliseconds at a deadline to flush what was written; less than the middleware get. */
+/** How many steps the watchdog takes within that time. */
+const looks = 4
+
+/** Milliseconds at a deadline for what was written; less than the middleware have. */
 const flushPatience = unwindTimeout / 2
 
 /** The common part of the three kinds of runs. Each kind adds how it ends its resources. */
@@ -130,11 +133,18 @@ export abstract class Lifecycle {
     if (this.isSettled || this.hasReturned || this.#isWatched) return
     this.#isWatched = true
     this.#deadline?.stop()
-    this.#deadline = startDeadline(unwindTimeout, () => this.leaveBehind())
+    this.#look(looks)
   }
 
-  /** Restarts the watchdog, for middleware that had to wait for others. */
+  /** In several steps: a stall of the event loop uses up one of them, and not the middleware's time. */
+  #look(left: number): void {
+    if (left === 0) return this.leaveBehind()
+    this.#deadline = startDeadline(unwindTimeout / looks, () => this.#look(left - 1))
+  }
+
+  /** Begins the watchdog's time anew, if it runs: for middleware that had to wait for others. */
   watchAgain(): void {
+    if (!this.#isWatched) return
     this.#isWatched = false
     this.watch()
   }
@@ -177,6 +187,6 @@ export abstract class Lifecycle {
 
 /** The error of a destroyed run whose middleware have not returned. */
 export function stuckError({ step }: { readonly step: string }): CioError {
-  const message = `\`${step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts`
+  const message = `\`${step}\`, or what stands outside it, has not returned ${unwindTimeout} ms after its run was destroyed, and is left behind; it should end when ctx.signal aborts, and must not await close() of its own run or server: call that without await, and return`
   return new CioError('ERR_CIO_STUCK', message)
 }

@@ -22,7 +22,9 @@ import { Lifecycle } from './lifecycle.ts'
 
 /** The property of a stream that holds its life. */
 const owner = Symbol('cio.life')
-type Owned = Duplex & { [owner]?: StreamLife }
+/** The lives of runs outside that one, over the same stream. */
+const outer = Symbol('cio.outerLives')
+type Owned = Duplex & { [owner]?: StreamLife; [outer]?: StreamLife[] }
 
 // One function for all streams: closures for each idle connection cost heap.
 
@@ -33,10 +35,36 @@ function destroyBy(this: Duplex, error: Error): void {
 
 function onEnd(this: Owned): void {
   this[owner]?.ended(this)
+  this[outer]?.forEach((life) => life.ended(this))
 }
 
 function onClose(this: Owned): void {
   this[owner]?.gone(this)
+  this[outer]?.forEach((life) => life.gone(this))
+}
+
+const listeners = { error: destroyBy, end: onEnd, close: onClose } as const
+
+/** Adds Cio's listeners, where they are not there. */
+function listenTo(stream: Owned): void {
+  for (const [event, listener] of Object.entries(listeners)) {
+    if (!stream.listeners(event).includes(listener)) stream.on(event, listener)
+  }
+}
+
+/**
+ * In place of that of a stream in use. A library that takes a socket over may remove all listeners, as
+ * smtp-server does for STARTTLS. Without Cio's an error would end the process, and the end of the
+ * connection would go unnoticed.
+ */
+function removeListenersButOurs(this: Owned, ...events: string[]): Owned {
+  const prototype = Object.getPrototypeOf(this) as Owned
+  prototype.removeAllListeners.apply(this, events as [])
+  const lives = [this[owner], ...(this[outer] ?? [])]
+  if (lives.every((life) => !life || life.isSettled)) return this
+  listenTo(this)
+  for (const life of lives) life?.recount(this)
+  return this
 }
 
 /** Whether the application reads a stream. */
@@ -49,13 +77,25 @@ export function isAttached(stream: Duplex): boolean {
   return isRead(stream) || stream.listenerCount('unpipe') > 0
 }
 
-/** The common part of connections and clients. */
+interface WithState {
+  readonly _readableState?: { readonly ended: boolean }
+}
+
+/** Whether the end of input has come, behind bytes that nothing has read. */
+export function hasUnreadEnd(stream: Duplex): boolean {
+  const { _readableState: state } = stream as WithState
+  return state?.ended === true && stream.readableLength > 0 && !stream.destroyed
+}
+
+/** What connections and clients have in common. */
 export abstract class StreamLife extends Lifecycle {
   /** The stream on top. */
   stream: Duplex | undefined
   /** The stream at the bottom; its end ends all layers above it. */
   transport: Duplex | undefined
-  /** The error of the last request to finish, if any. */
+  /** Bytes that came before the first of the client's own: those of a PROXY header. */
+  preambleSize = 0
+  /** The error for which it was last asked to finish, where it was for one. */
   evictedBy: CioError | undefined
   #lent: Socket | undefined
   #brokenLayer: Error | undefined
@@ -63,7 +103,9 @@ export abstract class StreamLife extends Lifecycle {
   #ownEnds = 0
   #whenOver: (() => void) | undefined
   #halfOpen: HalfOpenWatch | undefined
-  /** True once secured; before that, the pending promise, if any. */
+  /** Whether the input has ended behind bytes that nothing reads. */
+  #endedUnread = false
+  /** True once secured; before that, what waits for it, if anything does. */
   #secured: true | { promise: Promise<void>; settle: (error?: Error) => void } | undefined
 
   /** Begins with a stream at the bottom. */
@@ -88,14 +130,16 @@ export abstract class StreamLife extends Lifecycle {
       stream.on('error', destroyBy)
       stream.on('end', onEnd)
       stream.on('close', onClose)
+      stream.removeAllListeners = removeListenersButOurs
     }
-    if (!before || before.isSettled) {
-      stream[owner] = this
-      return
-    }
-    // A run within a run over the same stream: the outer run must get the error, too.
-    stream.on('end', () => this.ended(stream))
-    stream.on('close', () => this.gone(stream))
+    if (!before || before.isSettled) stream[owner] = this
+    // A run within a run over the same stream: the outer one gets its events, too.
+    else if (!stream[outer]?.includes(this)) (stream[outer] ??= []).push(this)
+  }
+
+  /** Counts again which listeners are not of the application, once all others were removed. */
+  recount(stream: Duplex): void {
+    if (stream === this.stream) this.#ownEnds = stream.listenerCount('end')
   }
 
   /** Notes a socket beneath that belongs to the caller: Cio never destroys it. */
@@ -107,6 +151,7 @@ export abstract class StreamLife extends Lifecycle {
   detach(): void {
     this.#halfOpen?.stop()
     this.#halfOpen = undefined
+    this.#endedUnread = false
     this.stream = undefined
     this.transport = undefined
     this.#brokenLayer = undefined
@@ -130,17 +175,44 @@ export abstract class StreamLife extends Lifecycle {
   /** Whether the other side has ended, or the connection is lost. */
   get hasEnded(): boolean {
     const { stream, transport } = this
+    if (this.#endedUnread) return true
     return [stream, transport].some((each) => each && (each.destroyed || each.readableEnded))
   }
 
   /** Fulfils when the stream is over; see above. */
   over(): Promise<void> {
     const stream = this.stream!
-    if (stream.destroyed || (stream.readableEnded && !this.#isAnswered)) return Promise.resolve()
+    const hasEnded = stream.readableEnded && !this.#isAnswered
+    if (stream.destroyed || hasEnded || this.#endedUnread) return Promise.resolve()
     return new Promise((resolve) => (this.#whenOver = resolve))
   }
 
-  /** Whether a listener remains that could still answer the end of input. */
+  /**
+   * Reads ahead while nothing reads, up to one high-water mark in each layer, so that an end or a reset
+   * behind that is noticed. Node reads nothing from a stream without a reader.
+   */
+  readAhead(): void {
+    const stream = this.stream!
+    if (stream.destroyed || isAttached(stream)) return
+    const push = stream.push.bind(stream)
+    stream.push = (chunk, encoding) => {
+      const hasRoom = push(chunk, encoding)
+      if (chunk === null) process.nextTick(() => this.#inputEnded(stream))
+      return hasRoom
+    }
+    stream.read(0)
+    if (hasUnreadEnd(stream)) this.#inputEnded(stream)
+  }
+
+  #inputEnded(stream: Duplex): void {
+    if (this.isSettled || stream !== this.stream || isAttached(stream)) return
+    // Node emits `end` where nothing is left to read.
+    if (!hasUnreadEnd(stream)) return void stream.read(0)
+    this.#endedUnread = true
+    this.#finished()
+  }
+
+  /** Whether a listener is left that could still answer the end of input. */
   get #isAnswered(): boolean {
     return this.stream!.listenerCount('end') > this.#ownEnds
   }

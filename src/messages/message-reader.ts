@@ -3,6 +3,7 @@
 import { asError } from '../errors.ts'
 import { withSender } from './frame-decoder.ts'
 import type { Decoder } from './messages.ts'
+import { hasUnreadEnd } from '../lifecycle/stream-life.ts'
 import { closedError } from './message-writer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
@@ -84,6 +85,11 @@ export class MessageReader<In> {
    */
   close(): void {
     this.release()
+    if (!this.#over && hasUnreadEnd(this.#stream)) {
+      // Kept for a later reader: no more than the stream has read ahead.
+      this.#decode(this.#read())
+      this.#end()
+    }
     if (!this.#over) {
       this.#over = true
       const isEnd = this.#stream.readableEnded || this.#ctx.isDraining

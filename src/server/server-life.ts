@@ -47,6 +47,8 @@ export class ServerLife extends Lifecycle {
     if (!this.isDraining || this.connections.size > 0) return
     this.#stopWaves()
     this.#emptied()
+    // Now it is the turn of the server's own middleware.
+    this.watchAgain()
   }
 
   /** Stops accepting and drains the connections. Before the server listens, it just ends. */
@@ -87,8 +89,6 @@ export class ServerLife extends Lifecycle {
       return this.settle()
     }
     for (const connection of this.connections) lifeOf(connection).leaveBehind()
-    // Now the server's own middleware must return.
-    this.watchAgain()
   }
 
   override settle(cause?: Error): void {

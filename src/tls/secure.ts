@@ -146,9 +146,8 @@ function serverHandshake(
       settle()
       reject(error)
     }
-    // Bytes that were read before, such as a PROXY header, are not the client's.
-    const before = ctx.socket ? ctx.socket.bytesRead - raw.readableLength : 0
-    const isSilent = (): boolean => ctx.socket?.bytesRead === before && !ctx.isClosed
+    const { preambleSize } = lifeOf<StreamLife>(ctx)
+    const isSilent = (): boolean => ctx.socket?.bytesRead === preambleSize && !ctx.isClosed
     const close = (): void => {
       if (isSilent()) fail(nothingSaid(ctx.remote, raw.errored))
       else fail(handshakeClosedError(ctx, ctx.remote, raw.errored))

@@ -1,11 +1,11 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { type Socket, createServer } from 'node:net'
-import { Cio, type CioError, type ClientContext } from '../../src/index.ts'
-import { identity, path as certificate } from '../support/certificates.ts'
+import { Cio, type CioError, type ClientContext, lines, reconnect } from '../../src/index.ts'
+import { contents, identity, path as certificate } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
-import { type Transport, deferred, nextEvent, optionsOf } from '../support/transports.ts'
+import { type Transport, deferred, networks, nextEvent, optionsOf } from '../support/transports.ts'
 
 const host = '127.0.0.1'
 
@@ -417,4 +417,70 @@ test('secure is told at both ends', async (t) => {
   const ctx = await app.connect({ host, port: server.port, ca: certificate('root.crt') })
   t.is((await ours)[0], ctx)
   t.true((await theirs)[0].encrypted)
+})
+
+for (const transport of networks) {
+  test(`an end behind unread input is noticed at a client that only sends (nodejs/node#32575), over ${transport}`, async (t) => {
+    const server = new Cio().useConnection((ctx) => void ctx.stream.end('hello\nagain\n'))
+    const { port } = await serve(t, server, transport === 'tcp' ? {} : identity('server'))
+    const app = new Cio().useClient(reconnect({ delay: 1, retries: Infinity })).useClient(lines())
+    closeAfter(t, app)
+    const left = once(app, 'disconnect')
+    const back = nextEvent(app, 'connect').then(() => nextEvent(app, 'connect'))
+    const tls = transport === 'tcp' ? {} : { ca: contents('root.crt'), servername: 'localhost' }
+    await app.connect({ host: '127.0.0.1', port, ...tls })
+    const [error, , end] = await left
+    t.is(error, undefined)
+    t.like(end, { reason: 'remote_ended' })
+    await back
+  })
+
+  test(`what was unread at such an end stays for a later reader, over ${transport}`, async (t) => {
+    const server = new Cio().useConnection((ctx) => void ctx.stream.end('hello\nagain'))
+    const { port } = await serve(t, server, transport === 'tcp' ? {} : identity('server'))
+    const tls = transport === 'tcp' ? {} : { ca: contents('root.crt'), servername: 'localhost' }
+    const place = { host: '127.0.0.1', port, ...tls }
+
+    const decoded = new Cio().useClient(lines())
+    closeAfter(t, decoded)
+    const client = await decoded.connect(place)
+    await client.closed
+    const said: string[] = []
+    for await (const line of client.messages) said.push(line)
+    t.deepEqual(said, ['hello', 'again'])
+
+    const raw = new Cio()
+    closeAfter(t, raw)
+    const other = await raw.connect(place)
+    await other.closed
+    t.is(await readAll(other), 'hello\nagain')
+  })
+}
+
+test('beyond a high-water mark, backpressure holds an unread server back, and nothing is lost', async (t) => {
+  const size = 8 * 1024 * 1024
+  const server = new Cio().useConnection((ctx) => void ctx.stream.end(Buffer.alloc(size)))
+  const { port } = await serve(t, server)
+  const app = new Cio()
+  closeAfter(t, app)
+  const client = await app.connect({ host: '127.0.0.1', port })
+  while (client.stream.readableLength === 0) await new Promise(setImmediate)
+  let came = 0
+  for await (const chunk of client) came += chunk.length
+  t.is(came, size)
+})
+
+test('a reset that nothing reads is noticed at a client', async (t) => {
+  const sockets = deferred<Socket>()
+  const port = await listenBare(
+    t,
+    createServer((socket) => sockets.resolve(socket)),
+  )
+  const app = new Cio()
+  const left = once(app, 'disconnect')
+  app.on('remoteError', () => {})
+  closeAfter(t, app)
+  await app.connect({ host: '127.0.0.1', port })
+  ;(await sockets.promise).resetAndDestroy()
+  t.is(((await left)[0] as NodeJS.ErrnoException).code, 'ECONNRESET')
 })

@@ -45,7 +45,7 @@ function server() {
     .useConnection(proxyProtocol({ trusted: ['127.0.0.1'] }))
     .useConnection(async (ctx) => {
       const said = await readAll(ctx)
-      if (said !== '') ctx.stream.write(`${ctx.forwardedFor?.port}: ${said}`)
+      if (said !== '') ctx.stream.write(`${ctx.proxied?.source?.port}: ${said}`)
     })
   return { app, told: recordEvents(app) }
 }

@@ -1,13 +1,7 @@
 /** The messages of PostgreSQL: a type, a length that counts itself, and a body. */
 
-import {
-  FrameDecoder,
-  type Framing,
-  type MessagesContext,
-  type Middleware,
-  type StreamContext,
-  messages,
-} from '../../src/index.ts'
+import type { MessagesContext, Middleware, StreamContext } from '../../src/index.ts'
+import { FrameDecoder, type Framing, messages } from '../../src/kit.ts'
 
 /** A message; what a client sends first has no type. */
 export interface PostgresMessage {

@@ -1,7 +1,8 @@
 /** redis-cli, in front of a server of RESP: arrays of strings, each with its length. */
 
 import test from 'ava'
-import { Cio, FrameDecoder, type Framing, messages, syntaxError } from '../../src/index.ts'
+import { Cio } from '../../src/index.ts'
+import { FrameDecoder, type Framing, messages, syntaxError } from '../../src/kit.ts'
 import { identity, path } from '../support/certificates.ts'
 import { serve } from '../support/serve.ts'
 import { recordEvents } from '../support/tls.ts'

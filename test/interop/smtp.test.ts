@@ -27,6 +27,8 @@ function server(t: ExecutionContext) {
       done()
     },
   })
+  // It passes on the errors of its sockets, and this one has no place to report them.
+  smtp.on('error', () => {})
   t.teardown(() => smtp.server.removeAllListeners())
   const app = new Cio().useConnection(async ({ stream }, next) => {
     smtp.server.emit('connection', stream as Socket)

@@ -686,3 +686,41 @@ test('handle() over a Duplex that is gone is over at once', async (t) => {
   t.is(ctx.socket, null)
   t.is(ctx.peer, null)
 })
+
+for (const transport of transports) {
+  for (const events of [[], ['close'], ['error'], ['end']]) {
+    test(`a library that removes all listeners${events.map((event) => ` of ${event}`).join('')} leaves no connection behind (nodemailer/smtp-server), over ${transport}`, async (t) => {
+      const app = new Cio().useConnection(async ({ stream }, next) => {
+        stream.removeAllListeners(...events)
+        stream.once('data', () => stream.write('taken over'))
+        await next()
+      })
+      app.on('remoteError', () => {})
+      for (const leave of [(client: Duplex) => client.destroy(), reset]) {
+        const closed = nextEvent(app, 'close')
+        const client = await open(t, app, transport)
+        client.write('hello')
+        await once(client, 'data')
+        if (transport === 'memory' || transport === 'unix') client.destroy()
+        else leave(client)
+        const [ctx] = await closed
+        t.true(ctx.isClosed)
+        t.is(ctx.server?.connections.size ?? 0, 0)
+      }
+    })
+  }
+
+  test(`an error of a stream whose listeners were all removed ends its own connection alone, over ${transport}`, async (t) => {
+    const app = new Cio().useConnection(async ({ stream }, next) => {
+      stream.removeAllListeners()
+      stream.once('data', () => stream.destroy(new Error('mine')))
+      await next()
+    })
+    app.on('error', () => {})
+    const closed = nextEvent(app, 'close')
+    const client = await open(t, app, transport)
+    client.write('hello')
+    const [, end] = await closed
+    t.is(end.error?.message, 'mine')
+  })
+}

@@ -519,3 +519,69 @@ test('accepted sockets are kept alive', async (t) => {
   const without = await serve(t, new Cio(), { keepAlive: false })
   t.false((without.server as unknown as { keepAlive: boolean }).keepAlive)
 })
+
+const selfClosers: Record<string, (t: ExecutionContext, app: Cio) => Promise<unknown>> = {
+  'a connection': async (t, app) => {
+    app.useConnection((ctx) => ctx.close({ timeout: 20 }).then(() => {}))
+    const server = await serve(t, app)
+    return dial(t, server)
+  },
+  'the server around it': async (t, app) => {
+    app.useConnection(async (ctx) => void (await ctx.server?.close({ timeout: 20 })))
+    const server = await serve(t, app)
+    return dial(t, server)
+  },
+  'a server': async (t, app) => {
+    app.useServer(async function own(ctx, next) {
+      await next()
+      await ctx.close({ timeout: 20 })
+    })
+    const server = await serve(t, app)
+    return server.close({ timeout: 20 })
+  },
+}
+
+for (const [what, run] of Object.entries(selfClosers)) {
+  test(`a middleware that awaits the close() of ${what} ends, and is named (tulios/kafkajs#767)`, async (t) => {
+    const app = new Cio()
+    let reports = 0
+    app.on('error', () => reports++)
+    const failed = nextEvent(app, 'error')
+    await run(t, app)
+    const [error, ctx] = await failed
+    t.like(error, { code: 'ERR_CIO_STUCK', fault: 'local' })
+    t.truthy(ctx)
+    await app.close()
+    // The server had to wait for its connection; it is not left behind for that.
+    t.is(reports, 1)
+  })
+}
+
+test('close() without await within its own middleware ends the run, and no error is reported', async (t) => {
+  const app = new Cio().useConnection((ctx) => void ctx.close())
+  app.on('error', (error) => t.fail(error.message))
+  const server = await serve(t, app)
+  const closed = nextEvent(app, 'close')
+  const client = await dial(t, server)
+  client.resume().on('end', () => client.end())
+  t.is((await closed)[1].reason, 'drained')
+})
+
+test('a stall of the event loop leaves no middleware behind that returns in time', async (t) => {
+  const app = new Cio().useConnection(async (ctx) => {
+    ctx.stream.resume()
+    await once(ctx.signal, 'abort')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  })
+  app.on('error', (error) => t.fail(error.message))
+  const opened = nextEvent(app, 'connection')
+  const server = await serve(t, app)
+  await dial(t, server)
+  const [ctx] = await opened
+  const closed = nextEvent(app, 'close')
+  await new Promise(setImmediate)
+  ctx.destroy()
+  const until = performance.now() + 1_200
+  while (performance.now() < until);
+  t.is((await closed)[1].reason, 'forced')
+})

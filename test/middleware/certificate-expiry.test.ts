@@ -44,7 +44,8 @@ test('a connection is asked to finish when the certificate of its peer expires',
   const end = soon()
   const over = nextEvent(app, 'close')
   t.is(await readAll(await connectWith(t, server, until(t, end))), 'hello alice')
-  const [ctx] = await over
+  const [ctx, { reason, by }] = await over
+  t.deepEqual({ reason, by }, { reason: 'expired', by: 'local' })
   t.true(Date.now() >= end)
   t.true(ctx.isDraining)
   t.like(told.remoteError, [{ code: 'ERR_CIO_EXPIRED', fault: 'remote' }])

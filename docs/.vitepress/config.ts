@@ -51,6 +51,14 @@ export default defineConfig({
   markdown: {
     // Otherwise `{ count: 1, per: 2 }` in a cell of a table becomes an attribute, and is not shown.
     attrs: { disable: true },
+    // As GitHub does it, where the same links have to work.
+    anchor: {
+      slugify: (heading) =>
+        heading
+          .toLowerCase()
+          .replace(/[^\p{L}\p{N}_ -]/gu, '')
+          .replaceAll(' ', '-'),
+    },
     config(md) {
       md.core.ruler.push('links', ({ tokens, env }) => {
         const { path = docs } = env as { path?: string }

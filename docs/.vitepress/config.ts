@@ -64,7 +64,9 @@ export default defineConfig({
         const { path = docs } = env as { path?: string }
         for (const { children } of tokens) convertLinks(path, children ?? [])
       })
-      md.core.ruler.push('labels', ({ tokens }) => labelCells(tokens))
+      md.core.ruler.push('labels', ({ tokens, Token }) => {
+        labelCells(tokens, () => Object.assign(new Token('text', '', 0), { content: 'none' }))
+      })
     },
   },
 })
@@ -106,15 +108,24 @@ function leaves(page: string, href: string): boolean {
   return relative(docs, file).startsWith('..') || (existsSync(file) && !file.endsWith('.md'))
 }
 
-/** Each cell has the heading of its column, which the style sheet shows where a screen is narrow. */
-function labelCells(tokens: Tokens): void {
+/**
+ * Each cell has the heading of its column, which the style sheet shows where a screen is narrow.
+ * An option without a default has `none` there.
+ */
+function labelCells(tokens: Tokens, none: () => Tokens[number]): void {
   let headings: string[] = []
   let column = 0
   for (const [index, token] of tokens.entries()) {
     if (token.type === 'table_open') headings = []
     if (token.type === 'tr_open') column = 0
     if (token.type === 'th_open') headings.push(tokens[index + 1]?.content ?? '')
-    if (token.type === 'td_open') token.attrSet('data-label', headings[column++] ?? '')
+    if (token.type !== 'td_open') continue
+    const heading = headings[column++] ?? ''
+    token.attrSet('data-label', heading)
+    const cell = tokens[index + 1]
+    if (heading === 'default' && cell?.type === 'inline' && cell.content === '') {
+      cell.children = [none()]
+    }
   }
 }
 

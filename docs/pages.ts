@@ -146,8 +146,10 @@ function optionsOf(name: string, all: string): Option[] {
   const own = members(body).map(({ name: option, comment }) => {
     const [says = '', initial = ''] = comment.split('@default')
     const value = oneLine(initial)
-    const literal = /^[\w'"[{-]/.test(value) && !/ /.test(value)
-    return { name: option, says: oneLine(says), initial: literal ? `\`${value}\`` : value }
+    const word = /^(?!true$|false$)[a-z]+$/.test(value)
+    const literal = !word && /^(?:\{.*\}|\[.*\]|[\w'"-]\S*)$/.test(value)
+    const shown = value === '' ? 'none' : value
+    return { name: option, says: oneLine(says), initial: literal ? `\`${value}\`` : shown }
   })
   return [...own, ...inherited]
 }

@@ -1,6 +1,8 @@
 import test from 'ava'
-import { type Entry, entries, pagesOf } from '../docs/api.ts'
+import { type Entry, entries, pagesOf, sidebarOf } from '../docs/api.ts'
 import * as cio from '../src/index.ts'
+import * as kit from '../src/kit.ts'
+import * as testing from '../src/testing.ts'
 
 let all: Entry[] = []
 
@@ -14,6 +16,36 @@ test('the reference has every name that cio exports, once', (t) => {
   t.deepEqual(names, [...new Set(names)])
   // Types, which no import at run time shows.
   for (const name of ['Middleware', 'ConnectionContext', 'AppEvents']) t.true(names.includes(name))
+})
+
+test('the reference has every name of cio/kit, of cio/testing and of paths of their own', (t) => {
+  for (const [door, names] of [
+    ['cio', Object.keys(cio)],
+    ['cio/kit', Object.keys(kit)],
+    ['cio/testing', Object.keys(testing)],
+    ['cio/msgpack', ['msgpack', 'MsgpackOptions']],
+  ] as const) {
+    const found = all.filter(({ from }) => from.includes(door)).map(({ name }) => name)
+    for (const name of names) t.true(found.includes(name), `${door}: ${name}`)
+  }
+})
+
+test('the reference begins with Cio, and leads to each page once', (t) => {
+  const groups = sidebarOf(all)
+  t.deepEqual(
+    groups.map(({ text }) => text),
+    ['cio', 'cio/kit', 'cio/testing', 'middleware'],
+  )
+  t.is(groups[0]?.items[0]?.text, 'Cio')
+  const links = groups.flatMap(({ items }) => items.map(({ link }) => link.slice('/api/'.length)))
+  t.deepEqual([...links, 'index'].toSorted(), [...pagesOf(all).keys()].toSorted())
+  t.regex(pagesOf(all).get('index') ?? '', /## cio\n[^#]*?\n\| --- \| --- \|\n\| \[`Cio`\]/)
+})
+
+test('what is @internal is not in the reference', (t) => {
+  const context = all.find(({ name }) => name === 'ServerContext')
+  t.regex(context?.declaration ?? '', /class ServerContext/)
+  for (const { name, declaration } of all) t.notRegex(declaration, /@internal/, name)
 })
 
 test('every name in the reference says what it is', (t) => {

@@ -36,7 +36,14 @@ test.before('packs Cio and create-cio', async () => {
   // A copy: building in place would pull `dist` from under others.
   const copy = join(folder, 'copy')
   await mkdir(copy)
-  const others = ['cli', 'package.json', 'tsconfig.json', 'tsconfig.build.json', 'README.md']
+  const others = [
+    'cli',
+    'scripts',
+    'package.json',
+    'tsconfig.json',
+    'tsconfig.build.json',
+    'README.md',
+  ]
   for (const path of ['src', 'middleware', ...others]) {
     await cp(join(root, path), join(copy, path), { recursive: true })
   }

@@ -101,7 +101,11 @@ interface Exchange {
 
 const exchanges = new WeakMap<Duplex, Exchange>()
 
-/** The server of a handler, made where it is a function. */
+/**
+ * Returns the handler if it is a server; otherwise creates a server for it.
+ *
+ * @internal
+ */
 export function serverOf(handler: HttpHandler, options?: HttpOptions): Server {
   if (typeof handler === 'function') return createServer(options ?? {}, guard(handler))
   if (!(handler instanceof Server) || handler instanceof HttpsServer) {

@@ -1,21 +1,18 @@
 /**
  * Builds `dist/`: JavaScript by esbuild, one file an entry and shared chunks; declarations by tsc, one
- * file a source. `npm run build`. Why: docs/decisions/0060-built-by-entry.md.
+ * file a source. `npm run build`. Why: docs/decisions/0017-built-by-entry.md.
  */
 
 import { type BuildOptions, type Plugin, build, transform } from 'esbuild'
-import { execFileSync } from 'node:child_process'
 import { chmod, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { SourceMapPayload } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import { reachable } from './declarations.ts'
+import { doors, emitDeclarations, middlewareFiles, reachable } from './declarations.ts'
 import { byLine } from './line-map.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const dist = join(root, 'dist')
-
-const doors = ['src/index', 'src/kit', 'src/testing']
 
 /**
  * Has each entry import all of `cio` and `cio/kit`. esbuild makes a chunk for each set of entries that
@@ -23,9 +20,9 @@ const doors = ['src/index', 'src/kit', 'src/testing']
  */
 const oneCore = (entries: readonly string[]): Plugin => ({
   name: 'one core',
-  setup: ({ onLoad }) => {
+  setup: (bundle) => {
     const paths = new Set(entries.map((entry) => join(root, `${entry}.ts`)))
-    onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+    bundle.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
       const contents = await compact(path)
       if (!paths.has(path)) return { contents, loader: 'js' }
       const core = ['src/index', 'src/kit'].map((door) => join(root, `${door}.ts`))
@@ -55,8 +52,8 @@ const common = {
 /** The command line imports Cio as an application does, not a copy of it. */
 const sourcesAreBuilt: Plugin = {
   name: 'sources are built',
-  setup: ({ onResolve }) => {
-    onResolve({ filter: /^\.\.\/src\/\w+\.ts$/ }, ({ path }) => ({
+  setup: (bundle) => {
+    bundle.onResolve({ filter: /^\.\.\/src\/\w+\.ts$/ }, ({ path }) => ({
       path: path.replace(/\.ts$/, '.js'),
       external: true,
     }))
@@ -64,20 +61,14 @@ const sourcesAreBuilt: Plugin = {
 }
 
 await rm(dist, { recursive: true, force: true })
-const middleware = (await readdir(join(root, 'middleware')))
-  .filter((name) => name.endsWith('.ts'))
-  .map((name) => `middleware/${basename(name, '.ts')}`)
+const middleware = await middlewareFiles()
 await declarations()
 await javaScript()
 await commandLine()
 
 /** A file that no public declaration refers to is of no use to the compiler of an application. */
 async function declarations(): Promise<void> {
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-  execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {
-    cwd: root,
-    stdio: 'inherit',
-  })
+  await emitDeclarations(dist)
   const kept = await reachable(
     dist,
     [...doors, ...middleware].map((entry) => `${entry}.d.ts`),
@@ -121,6 +112,7 @@ async function javaScript(): Promise<void> {
   await Promise.all(
     passedOn.map((entry) => {
       const name = named(entry)
+      // What `cio` does not have is `@internal`, and its declaration is gone.
       const names = all.get(entry)!.filter((one) => ofCio.has(one))
       const list = [...names, `${name} as default`].join(', ')
       return writeFile(join(dist, `${entry}.js`), `export { ${list} } from '../src/index.js'\n`)

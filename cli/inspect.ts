@@ -9,7 +9,8 @@ import { exitCodes } from './failure.ts'
 import { find } from './find.ts'
 import { note, paint, progress } from './terminal.ts'
 
-const longestImport = 10_000
+// Enough for tsx to read a large application on a busy machine.
+const longestImport = 30_000
 
 export const inspect: Command = defineCommand({
   name: 'inspect',

@@ -130,7 +130,11 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
 /** Options that the loaded material replaces; it has their contents under another name. */
 const replaced = { private: undefined, public: undefined, root: undefined, pfx: undefined } as const
 
-/** The options, with the contents of files in place of their paths. */
+/**
+ * The options, with the contents of files in place of their paths.
+ *
+ * @internal
+ */
 export function withMaterial<Given extends object>(options: Given, material: CertsMaterial): Given {
   return { ...options, ...replaced, ...material }
 }
@@ -160,7 +164,11 @@ function checkLive(options: CertsOptions): void {
   }
 }
 
-/** Only the files and the options for reloading, under Node's names. */
+/**
+ * Only the files and the options for reloading, under Node's names.
+ *
+ * @internal
+ */
 export function rename(options: CertsOptions): CertsOptions {
   const renamed: Record<string, unknown> = {}
   for (const name of [...names, ...live])

@@ -110,7 +110,11 @@ interface Exchange {
 
 const exchanges = new WeakMap<Duplex, Exchange>()
 
-/** Returns the handler if it is a server; otherwise creates a server for it. */
+/**
+ * Returns the handler if it is a server; otherwise creates a server for it.
+ *
+ * @internal
+ */
 export function serverOf(handler: HttpHandler, options?: HttpOptions): Server {
   if (typeof handler === 'function') return createServer(options ?? {}, catchErrors(handler))
   if (!(handler instanceof Server) || handler instanceof HttpsServer) {

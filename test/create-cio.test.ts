@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import checks from '../.ci/package.json' with { type: 'json' }
 import manifest from '../package.json' with { type: 'json' }
 import scaffold from '../packages/create-cio/package.json' with { type: 'json' }
 
@@ -36,7 +37,14 @@ test.before('packs Cio and create-cio', async () => {
   // A copy: building in place would pull `dist` from under others.
   const copy = join(folder, 'copy')
   await mkdir(copy)
-  const others = ['cli', 'package.json', 'tsconfig.json', 'tsconfig.build.json', 'README.md']
+  const others = [
+    'cli',
+    'scripts',
+    'package.json',
+    'tsconfig.json',
+    'tsconfig.build.json',
+    'README.md',
+  ]
   for (const path of ['src', 'middleware', ...others]) {
     await cp(join(root, path), join(copy, path), { recursive: true })
   }
@@ -116,7 +124,7 @@ test('nothing of the templates is left to fill in, and no file is left out', asy
 
 test('the templates have the versions that Cio itself is tested with', async (t) => {
   t.is(scaffold.version, manifest.version)
-  const known: Record<string, string> = manifest.devDependencies
+  const known: Record<string, string> = { ...checks.devDependencies, ...manifest.devDependencies }
   for (const template of ['app', 'middleware']) {
     const path = join(root, 'packages', 'create-cio', 'templates', template)
     const { dependencies, devDependencies } = await manifestOf(path)

@@ -1,17 +1,38 @@
 import test from 'ava'
 import { execFile } from 'node:child_process'
-import { cp, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import {
+  cp,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, posix } from 'node:path'
+import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import manifest from '../package.json' with { type: 'json' }
+import * as cio from '../src/index.ts'
+import * as kit from '../src/kit.ts'
+import * as testing from '../src/testing.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const run = promisify(execFile)
 
-/** Kilobytes of the tarball; a source file adds about 5, with its build and its maps. */
-const packedBound = 540
+/** Kilobytes, packed: all of it, and without the sources and their maps. */
+const packedBound = 450
+const packedToRunBound = 250
+
+/** Older compilers that have to read the declarations; beside the one of this repository. */
+const olderTypeScript = '5.7'
+
+/** Milliseconds; some 20 times what it takes on a quiet machine. The rest is for a busy one. */
+const longestCompilation = 40_000
 
 /** One program in three languages: an echo over the installed package. */
 const program = `
@@ -29,6 +50,8 @@ console.log(heard, typeof allowList(['alice']))
 `
 
 let project = ''
+/** The same, with the packages that some middleware need. */
+let projectWithPeers = ''
 let tarball = ''
 
 test.before('packs what a publisher would, and installs it into an empty project', async () => {
@@ -37,6 +60,7 @@ test.before('packs what a publisher would, and installs it into an empty project
   for (const path of [
     ...manifest.files.filter((path) => path !== 'dist' && path[0] !== '!'),
     'cli',
+    'scripts',
     'package.json',
     'tsconfig.json',
     'tsconfig.build.json',
@@ -55,10 +79,18 @@ test.before('packs what a publisher would, and installs it into an empty project
   await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', tarball], {
     cwd: project,
   })
+
+  projectWithPeers = await mkdtemp(join(tmpdir(), 'cio-peers-'))
+  await cp(project, projectWithPeers, { recursive: true, verbatimSymlinks: true })
+  for (const name of Object.keys(manifest.peerDependencies)) {
+    const link = join(projectWithPeers, 'node_modules', name)
+    await mkdir(dirname(link), { recursive: true })
+    await symlink(join(root, 'node_modules', name), link)
+  }
 })
 
 test.after.always(async () => {
-  for (const path of [project, join(tarball, '..')]) {
+  for (const path of [project, projectWithPeers, join(tarball, '..')]) {
     if (path.startsWith(tmpdir())) await rm(path, { recursive: true })
   }
 })
@@ -79,6 +111,82 @@ run.client.stream.end('hello')
 for await (const chunk of run.client) console.log(String(chunk).trim())
 await run.close()`
   t.is(await runs('by-path.mjs', text), 'HELLO\n')
+})
+
+for (const [how, load] of Object.entries({
+  import: '(path) => import(path)',
+  'require()': "(await import('node:module')).createRequire(import.meta.url)",
+})) {
+  test(`by whichever path, ${how} gives the same function and the same class`, async (t) => {
+    const paths = await middlewarePaths()
+    const text = `
+const load = ${load}
+const [cio, kit, testing] = [await load('cio'), await load('cio/kit'), await load('cio/testing')]
+const problems = []
+if (cio !== (await import('cio'))) problems.push('cio')
+for (const path of ${JSON.stringify(paths)}) {
+  const own = await load('cio/' + path)
+  const name = path.replace(/-(.)/g, (_, letter) => letter.toUpperCase())
+  if (typeof own[name] !== 'function' || own[name] !== own.default) problems.push(path)
+  for (const [one, value] of Object.entries(own)) {
+    if (one !== 'default' && one in cio && cio[one] !== value) problems.push(path + ': ' + one)
+  }
+  if (name in cio && !(name in own)) problems.push(path + ' lacks ' + name)
+}
+const thrownBy = (wrong) => {
+  try { wrong() } catch (error) { return error }
+}
+const { cbor } = await load('cio/cbor')
+for (const wrong of [() => testing.chaos({ seed: 'x' }), () => cbor({ maxLength: -1 }), () => cio.json({ maxLength: -1 })]) {
+  if (!(thrownBy(wrong) instanceof cio.CioError)) problems.push('CioError: ' + wrong)
+}
+const app = new cio.Cio().useConnection(cbor()).useConnection(async (ctx) => {
+  if (!(ctx.messages instanceof kit.Messages)) problems.push('Messages')
+  for await (const message of ctx.messages) await ctx.messages.send(message)
+})
+const run = await testing.testApp(app)
+run.client.stream.end()
+for await (const chunk of run.client) void chunk
+await run.close()
+console.log(problems.join(', ') || 'the same')`
+    t.is(await runs(`${how.slice(0, 6)}.mjs`, text, { cwd: projectWithPeers }), 'the same\n')
+  })
+}
+
+test('what is exported has the name in the build that it has in the sources', async (t) => {
+  const doors = { cio, 'cio/kit': kit, 'cio/testing': testing }
+  for (const [path, exported] of Object.entries(doors)) {
+    const text = `const all = await import('${path}')
+const names = Object.entries(all).filter(([, value]) => typeof value === 'function')
+console.log(JSON.stringify(Object.fromEntries(names.map(([key, { name }]) => [key, name]))))`
+    const functions = Object.entries(exported).filter(([, value]) => typeof value === 'function')
+    const expected = functions.map(([key, value]) => [key, (value as { name: string }).name])
+    t.deepEqual(JSON.parse(await runs('names.mjs', text)), Object.fromEntries(expected), path)
+  }
+})
+
+test('a middleware is said to be registered in the file of the application', async (t) => {
+  const text = `import { Cio, lines } from 'cio'
+const app = new Cio()
+app.useConnection(lines())
+console.log(app.inspect().connection.find(({ name }) => name === 'lines').at)`
+  t.is(await runs('call-site.mjs', text), 'call-site.mjs:3\n')
+})
+
+test('with --enable-source-maps a stack trace names lines of the sources in the package', async (t) => {
+  const text = `import { lines } from 'cio'
+try {
+  lines({ maxLength: -1 })
+} catch ({ stack }) {
+  console.log(stack)
+}`
+  const stack = await runs('stack.mjs', text, { options: ['--enable-source-maps'] })
+  const frames = [...stack.matchAll(/node_modules\/cio\/((?:src|middleware)\/[^:]+):(\d+)/g)]
+  t.true(frames.length > 1, stack)
+  t.false(/cio\/dist/.test(stack), stack)
+  const [[, file = '', line = ''] = []] = frames
+  const source = await readFile(join(project, 'node_modules', 'cio', file), 'utf8')
+  t.regex(source.split('\n')[Number(line) - 1] ?? '', /Error\(/, `${file}:${line}`)
 })
 
 test('a CommonJS program requires the package and a middleware by its own path', async (t) => {
@@ -105,30 +213,56 @@ app.on('relisten', ({ retry }) => retry.toFixed())
 new Cio().useConnection((ctx) => ctx.messages)
 export { app }
 `
-  await writeFile(join(project, 'user.mts'), text)
-  await writeFile(
-    join(project, 'tsconfig.json'),
-    JSON.stringify({
-      compilerOptions: {
-        strict: true,
-        exactOptionalPropertyTypes: true,
-        noUncheckedIndexedAccess: true,
-        target: 'es2023',
-        lib: ['es2023', 'esnext.disposable'],
-        module: 'nodenext',
-        // As every TypeScript program on Node has them.
-        types: ['node'],
-        typeRoots: [join(root, 'node_modules', '@types')],
-        noEmit: true,
-      },
-      files: ['user.mts'],
-    }),
-  )
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-  const { stdout } = await run(process.execPath, [tsc, '-p', project]).catch(
-    (error: { stdout: string }) => error,
-  )
-  t.is(stdout, '')
+  t.is(await compiles('user.mts', text), '')
+})
+
+test(`TypeScript ${olderTypeScript} reads all declarations, and none of it is internal`, async (t) => {
+  const older = await mkdtemp(join(tmpdir(), 'cio-typescript-'))
+  try {
+    const install = ['install', '--prefer-offline', '--no-audit', '--no-fund', '--prefix', older]
+    await run('npm', [...install, `typescript@${olderTypeScript}`])
+    const tsc = join(older, 'node_modules', 'typescript', 'bin', 'tsc')
+    const imports = (await middlewarePaths()).map((path) => `import 'cio/${path}'`)
+    const text = `
+import { Cio } from 'cio'
+import 'cio/kit'
+import 'cio/testing'
+${imports.join('\n')}
+new Cio().useClient(async (ctx, next) => {
+  // @ts-expect-error only Cio itself does that
+  ctx.attach
+  ctx.signal.throwIfAborted()
+  await next()
+})
+`
+    for (const compiler of [tsc, ownTsc]) t.is(await compiles('internal.mts', text, compiler), '')
+  } finally {
+    await rm(older, { recursive: true })
+  }
+})
+
+test('an application with 20 middleware in one chain compiles in time', async (t) => {
+  const steps = Array.from({ length: 18 }, (_, index) => {
+    const add = `async (ctx, next) => { await provide(ctx, 'step${index}', ${index}, next) }`
+    return `.useConnection(defineMiddleware<ConnectionContext, { readonly step${index}: number }>({ name: 'step${index}' }, ${add}))`
+  })
+  const text = `
+import { Cio, type ConnectionContext, defineMiddleware, json, rpc } from 'cio'
+import { provide } from 'cio/kit'
+export const app = new Cio()
+${steps.join('\n')}
+.useConnection(json<{ id: number }>())
+.useConnection(async (ctx) => {
+  const sum: number = ctx.step0 + ctx.step17
+  for await (const { id } of ctx.messages) await ctx.messages.send(id + sum)
+})
+export { rpc }
+`
+  const started = performance.now()
+  t.is(await compiles('chain.mts', text), '')
+  const took = performance.now() - started
+  t.log(`${Math.round(took)} ms`)
+  t.true(took < longestCompilation, `${took} ms`)
 })
 
 test('the package brings its command', async (t) => {
@@ -156,25 +290,93 @@ test('the tarball holds the build, its sources, and nothing else', async (t) => 
     .split('\n')
     .map((path) => path.replace('package/', ''))
   const allowed =
-    /^(package\.json|README\.md|LICENSE|(dist\/)?(src|middleware)\/[\w/-]+\.ts|dist\/cli\/\w+\.js|dist\/(src|middleware)\/[\w/-]+\.(js|js\.map|d\.ts|d\.ts\.map))$/
+    /^(package\.json|README\.md|LICENSE|(src|middleware)\/[\w/-]+\.ts|dist\/cli\/[\w-]+\.js|dist\/[\w/-]+\.(js|js\.map|d\.ts))$/
   t.deepEqual(
     files.filter((file) => !allowed.test(file)),
     [],
   )
-  for (const source of files.filter((file) => /^(src|middleware)\//.test(file))) {
-    for (const ending of ['.js', '.js.map', '.d.ts', '.d.ts.map']) {
-      t.true(files.includes(`dist/${source.replace(/\.ts$/, ending)}`), source)
+  const paths = (await middlewarePaths()).map((path) => `middleware/${path}`)
+  for (const entry of ['src/index', 'src/kit', 'src/testing', ...paths]) {
+    for (const ending of ['.js', '.d.ts']) {
+      t.true(files.includes(`dist/${entry}${ending}`), `${entry}${ending}`)
     }
+  }
+  const maps = files.filter((file) => file.endsWith('.map'))
+  t.true(maps.includes('dist/core.js.map'))
+  for (const map of maps) {
+    const text = await readFile(join(project, 'node_modules', 'cio', map), 'utf8')
+    const { sources } = JSON.parse(text) as { sources: string[] }
+    const from = sources.map((source) => posix.join(posix.dirname(map), source))
+    t.deepEqual(
+      from.filter((source) => !files.includes(source)),
+      [],
+      map,
+    )
   }
 })
 
 test('the tarball stays small', async (t) => {
   const { size } = await stat(tarball)
-  t.true(size < packedBound * 1024, `${Math.round(size / 1024)} KiB`)
+  t.log(`${Math.round(size / 1000)} kB`)
+  t.true(size < packedBound * 1000, `${size} bytes`)
+
+  const toRun = join(project, 'to-run.tgz')
+  const sources = ['src', 'middleware'].map((folder) => `--exclude=package/${folder}`)
+  const unpacked = await mkdtemp(join(tmpdir(), 'cio-unpacked-'))
+  try {
+    await run('tar', ['xzf', tarball, '-C', unpacked, '--exclude=*.map', ...sources])
+    await run('tar', ['czf', toRun, '-C', unpacked, 'package'])
+  } finally {
+    await rm(unpacked, { recursive: true })
+  }
+  const { size: sizeToRun } = await stat(toRun)
+  t.log(`${Math.round(sizeToRun / 1000)} kB without sources and maps`)
+  t.true(sizeToRun < packedToRunBound * 1000, `${sizeToRun} bytes`)
 })
 
-async function runs(file: string, text: string): Promise<string> {
-  await writeFile(join(project, file), text)
-  const { stdout } = await run(process.execPath, [file], { cwd: project })
+const ownTsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+
+/** What the compiler says of a strict program. */
+async function compiles(file: string, text: string, tsc = ownTsc): Promise<string> {
+  const folder = join(projectWithPeers, file.replace('.mts', ''))
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, file), text)
+  await writeFile(
+    join(folder, 'tsconfig.json'),
+    JSON.stringify({
+      compilerOptions: {
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        noUncheckedIndexedAccess: true,
+        target: 'es2023',
+        lib: ['es2023', 'esnext.disposable'],
+        module: 'nodenext',
+        // As every TypeScript program on Node has them.
+        types: ['node'],
+        typeRoots: [join(root, 'node_modules', '@types')],
+        noEmit: true,
+      },
+      files: [file],
+    }),
+  )
+  const { stdout } = await run(process.execPath, [tsc, '-p', folder]).catch(
+    (error: { stdout: string }) => error,
+  )
+  return stdout
+}
+
+/** The paths of middleware: `limit` of `cio/limit`. */
+async function middlewarePaths(): Promise<string[]> {
+  const files = await readdir(join(root, 'middleware'))
+  return files.filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -'.ts'.length))
+}
+
+async function runs(
+  file: string,
+  text: string,
+  { cwd = project, options = [] }: { cwd?: string; options?: readonly string[] } = {},
+): Promise<string> {
+  await writeFile(join(cwd, file), text)
+  const { stdout } = await run(process.execPath, [...options, file], { cwd })
   return stdout
 }

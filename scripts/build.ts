@@ -1,0 +1,175 @@
+/**
+ * Builds `dist/`: JavaScript by esbuild, one file an entry and shared chunks; declarations by tsc, one
+ * file a source. `npm run build`. Why: docs/decisions/0018-built-by-entry.md.
+ */
+
+import { type BuildOptions, type Plugin, build, transform } from 'esbuild'
+import { chmod, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import type { SourceMapPayload } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { doors, emitDeclarations, middlewareFiles, reachable } from './declarations.ts'
+import { byLine } from './line-map.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const dist = join(root, 'dist')
+
+/**
+ * Has each entry import all of `cio` and `cio/kit`. esbuild makes a chunk for each set of entries that
+ * share a module: so the set is the same for all of it, and it is one file. Files are what loading costs.
+ */
+const oneCore = (entries: readonly string[]): Plugin => ({
+  name: 'one core',
+  setup: (bundle) => {
+    const paths = new Set(entries.map((entry) => join(root, `${entry}.ts`)))
+    bundle.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+      const contents = await compact(path)
+      if (!paths.has(path)) return { contents, loader: 'js' }
+      const core = ['src/index', 'src/kit'].map((door) => join(root, `${door}.ts`))
+      const imports = core
+        .filter((door) => door !== path)
+        .map((door) => `import ${JSON.stringify(door)}\n`)
+      return { contents: `${contents}\n${imports.join('')}`, loader: 'js' }
+    })
+  },
+})
+
+const common = {
+  absWorkingDir: root,
+  outdir: 'dist',
+  outbase: '.',
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  packages: 'external',
+  chunkNames: '[name]-[hash]',
+  metafile: true,
+  logLevel: 'warning',
+} as const satisfies BuildOptions
+
+/** The command line imports Cio as an application does, not a copy of it. */
+const sourcesAreBuilt: Plugin = {
+  name: 'sources are built',
+  setup: (bundle) => {
+    bundle.onResolve({ filter: /^\.\.\/src\/\w+\.ts$/ }, ({ path }) => ({
+      path: path.replace(/\.ts$/, '.js'),
+      external: true,
+    }))
+  },
+}
+
+await rm(dist, { recursive: true, force: true })
+const middleware = await middlewareFiles()
+await declarations()
+await javaScript()
+await commandLine()
+
+/** A file that no public declaration refers to is of no use to the compiler of an application. */
+async function declarations(): Promise<void> {
+  await emitDeclarations(dist)
+  const kept = await reachable(
+    dist,
+    [...doors, ...middleware].map((entry) => `${entry}.d.ts`),
+  )
+  const all = await readdir(dist, { recursive: true })
+  const unused = all.filter((path) => path.endsWith('.d.ts') && !kept.has(path))
+  await Promise.all(unused.map((path) => rm(join(dist, path))))
+}
+
+/**
+ * A middleware that `cio` exports has a file of one line, which passes it on: each exists once, by
+ * whichever path it is imported. The others are entries: they load a package that may be missing.
+ */
+async function javaScript(): Promise<void> {
+  const all = await exportsOf([...doors, ...middleware])
+  const ofCio = new Set(all.get('src/index'))
+  const named = (entry: string): string =>
+    basename(entry).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+  const passedOn = middleware.filter((entry) => ofCio.has(named(entry)))
+  const built = [...doors, ...middleware.filter((entry) => !passedOn.includes(entry))]
+  const { metafile } = await build({
+    ...common,
+    entryPoints: built.map((entry) => `${entry}.ts`),
+    plugins: [oneCore(built)],
+    // Of a second chunk, which the above does not allow for, esbuild would complain.
+    chunkNames: 'core',
+    // Else esbuild leaves out an import that is there for its side effect alone.
+    ignoreAnnotations: true,
+    sourcemap: 'linked',
+    sourcesContent: false,
+  })
+  await nameExports(join(dist, 'core.js'))
+  await Promise.all(
+    Object.keys(metafile.outputs)
+      .filter((path) => path.endsWith('.map'))
+      .map(async (path) => {
+        const map = JSON.parse(await readFile(join(root, path), 'utf8')) as SourceMapPayload
+        await writeFile(join(root, path), JSON.stringify(byLine(map)))
+      }),
+  )
+  await Promise.all(
+    passedOn.map((entry) => {
+      const name = named(entry)
+      // What `cio` does not have is `@internal`, and its declaration is gone.
+      const names = all.get(entry)!.filter((one) => ofCio.has(one))
+      const list = [...names, `${name} as default`].join(', ')
+      return writeFile(join(dist, `${entry}.js`), `export { ${list} } from '../src/index.js'\n`)
+    }),
+  )
+}
+
+/** Where names of several sources meet in one file, esbuild adds numbers: an export keeps its name. */
+async function nameExports(path: string): Promise<void> {
+  const text = await readFile(path, 'utf8')
+  const renamed = [...text.matchAll(/^ {2}(\w+) as (\w+),?$/gm)]
+  const pairs = renamed.map(([, value, name]) => `[${value}, '${name}']`)
+  const line = `for (const [value, name] of [${pairs.join(', ')}]) {
+  if (typeof value === 'function') Object.defineProperty(value, 'name', { value: name })
+}
+`
+  await writeFile(path, text.replace(/^(?=\/\/# sourceMappingURL)/m, line))
+}
+
+async function commandLine(): Promise<void> {
+  await build({
+    ...common,
+    entryPoints: ['cli/main.ts'],
+    chunkNames: 'cli/[name]-[hash]',
+    plugins: [sourcesAreBuilt],
+  })
+  await chmod(join(dist, 'cli', 'main.js'), 0o755)
+}
+
+/** What each file exports at run time. */
+async function exportsOf(entries: readonly string[]): Promise<Map<string, readonly string[]>> {
+  const { metafile } = await build({
+    ...common,
+    write: false,
+    entryPoints: entries.map((entry) => `${entry}.ts`),
+  })
+  const exported = new Map<string, readonly string[]>()
+  for (const { entryPoint, exports } of Object.values(metafile.outputs)) {
+    if (entryPoint !== undefined) exported.set(entryPoint.replace(/\.ts$/, ''), exports)
+  }
+  return exported
+}
+
+/**
+ * A source as JavaScript without comments: they stay in the sources, which are in the package too.
+ * esbuild leaves them out together with white space; the white space comes again with the bundle.
+ */
+async function compact(path: string): Promise<string> {
+  const { code } = await transform(await readFile(path, 'utf8'), {
+    loader: 'ts',
+    target: 'esnext',
+    minifyWhitespace: true,
+    sourcemap: 'inline',
+    sourcesContent: false,
+    sourcefile: basename(path),
+    // As tsconfig.json has it, which `transform` does not read.
+    tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+  })
+  return code
+}

@@ -22,7 +22,7 @@ import { describeEnd, endReasons, reasonOf } from '../src/connection-end.ts'
 import { identity } from './support/certificates.ts'
 import { dial, serve } from './support/serve.ts'
 import { mayBringTls } from './support/tls.ts'
-import { deferred, networks, nextEvent, open, reset } from './support/transports.ts'
+import { deferred, networks, nextEvent } from './support/transports.ts'
 
 const page = await readFile(new URL('../docs/errors.md', import.meta.url), 'utf8')
 const codes = [...page.matchAll(/^\| `(ERR_CIO_\w+)` +\| (\w+)/gm)].map(
@@ -336,23 +336,6 @@ for (const transport of ['tcp', 'TLS 1.3'] as const) {
       }
     })
   }
-}
-
-for (const transport of networks) {
-  test(`a check that gets a greeting and resets is quiet, over ${transport}`, async (t) => {
-    const app = new Cio().useConnection(async (ctx) => {
-      ctx.stream.write('220 ready\r\n')
-      for await (const chunk of ctx) ctx.stream.write(chunk)
-    })
-    for (const event of ['error', 'remoteError', 'reject'] as const) {
-      app.on(event, (error: Error) => t.fail(`${event}: ${error.message}`))
-    }
-    const closed = nextEvent(app, 'close')
-    const client = await open(t, app, transport)
-    await once(client, 'data')
-    reset(client)
-    t.like((await closed)[1], { reason: 'nothing_said', by: 'remote' })
-  })
 }
 
 test('a client is said how its connection ended', async (t) => {

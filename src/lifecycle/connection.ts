@@ -218,15 +218,15 @@ function ordinaryEnd(life: ConnectionLife): EndReason {
   if (life.phase === 'draining') return 'drained'
   if (!life.hasEnded) return 'served'
   const { ctx } = life
-  return hasSaidNothing(ctx) && ctx.socket?.bytesWritten === 0 ? 'nothing_said' : 'remote_ended'
+  return hasPassedNothing(ctx) ? 'nothing_said' : 'remote_ended'
 }
 
-/** Whether the client of a server has sent nothing, a header of its load balancer's aside. */
-function hasSaidNothing(ctx: ConnectionContext): boolean {
+/** Whether no byte passed over a server's connection, except the header of a load balancer. */
+function hasPassedNothing(ctx: ConnectionContext): boolean {
   const { server, socket, encrypted } = ctx
   // Above TLS, what came before the handshake is not counted.
   const before = encrypted ? 0 : lifeOf(ctx).preambleSize
-  return server !== null && socket?.bytesRead === before
+  return server !== null && socket?.bytesRead === before && socket.bytesWritten === 0
 }
 
 /** The connection is over. */
@@ -237,7 +237,7 @@ function end(
 ): void {
   const life = lifeOf(ctx)
   if (life.isSettled) return
-  const isQuiet = cause && !isCioError(cause) && isRemoteFault(cause, ctx) && hasSaidNothing(ctx)
+  const isQuiet = cause && !isCioError(cause) && isRemoteFault(cause, ctx) && hasPassedNothing(ctx)
   const error = isQuiet ? nothingSaid(ctx.remote, cause) : cause
   const { app } = ctx
   const evicted = life.evictedBy

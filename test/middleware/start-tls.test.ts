@@ -382,7 +382,7 @@ test('misuse by the application is a local fault', async (t) => {
       return ctx.startTls()
     }),
     mutual,
-    /reads ctx\.stream/,
+    /uses ctx\.stream/,
   ])
   for (const [app, options, message] of wrong) {
     const told = recordEvents(app)

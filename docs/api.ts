@@ -14,7 +14,7 @@ import { docComment, summaryOf } from './pages.ts'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const target = join(root, 'docs', 'api')
 
-/** What each entry point of the package is for, in the order of the reference. */
+/** The purpose of each entry point of the package, in the order of the reference. */
 const doors: Record<string, { file: string; says: string }> = {
   cio: { file: 'src/index', says: 'For applications.' },
   'cio/kit': { file: 'src/kit', says: 'For authors of middleware, besides `cio`.' },
@@ -76,7 +76,7 @@ export async function entries(): Promise<Entry[]> {
   }
 }
 
-/** What a file exports: its own declarations, and what it passes on. */
+/** The exports of a file: its own declarations, and what it passes on. */
 async function exported(
   door: string,
   file: string,

@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const begin = '<!-- begin: written by `npm run docs` -->'
 const end = '<!-- end -->'
 
-/** What the tables group by. A middleware that is in none of these comes last. */
+/** The groups of the tables. A middleware that is in none of these comes last. */
 const families: Record<string, readonly string[]> = {
   'Certificates and TLS': ['certs', 'session-tickets', 'start-tls'],
   'Access control': ['allow-list', 'deny-list', 'certificate-expiry'],

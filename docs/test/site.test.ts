@@ -32,7 +32,7 @@ const modes = [1280, 390].flatMap((width) =>
 )
 const pictured = ['/', '/guide/getting-started', '/errors', '/middleware/limit', '/api/src-cio']
 
-/** What a page has that other pages, or a reader, depend on. */
+/** The parts of a page that other pages, or a reader, depend on. */
 interface Visit {
   readonly links: readonly string[]
   readonly ids: readonly string[]

@@ -42,7 +42,7 @@ export interface AccessListOptions extends EvictOptions {
 
 declare module '../lifecycle/app-events.ts' {
   interface AppEvents {
-    /** A list with `dryRun` has let somebody in whom it would have turned away, by this error. */
+    /** Dry run: a list with `dryRun` has admitted a peer that it would reject, with this error. */
     wouldReject: [error: CioError, ctx: StreamContext]
   }
 }

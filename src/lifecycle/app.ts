@@ -11,7 +11,7 @@ export interface Contexts {}
 /** The three pipelines of an app: to list, remove, replace, disable and enable their entries. */
 export type Pipelines = { readonly [Kind in ContextKind]: Pipeline<Contexts[Kind]> }
 
-/** What contexts need of their app. `cio.ts` adds what applications call. */
+/** The part of an app that contexts need. `cio.ts` adds what applications call. */
 export interface App extends EventEmitter<AppEvents> {
   readonly pipelines: Pipelines
 }

@@ -16,12 +16,8 @@ import {
   connect,
   runClient,
 } from './client/client.ts'
-import {
-  ConnectionContext,
-  connectionEnd,
-  flushTimeout as defaultFlush,
-  runConnection,
-} from './lifecycle/connection.ts'
+import { flushTimeout as defaultFlush } from './streams/end-gracefully.ts'
+import { ConnectionContext, connectionEnd, runConnection } from './lifecycle/connection.ts'
 import type { CloseOptions, CloseResult, Context } from './lifecycle/context.ts'
 import type { ConnectTarget } from './client/dial.ts'
 import { CioError, asError, isCioError } from './errors.ts'

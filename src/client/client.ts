@@ -13,7 +13,8 @@ import {
   describeEnd,
   halfOpenError,
 } from '../connection-end.ts'
-import { endStream, flushTimeout, reasonOfError } from '../lifecycle/connection.ts'
+import { flushTimeout } from '../streams/end-gracefully.ts'
+import { endStream, reasonOfError } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { stuckError } from '../lifecycle/lifecycle.ts'
 import { type ConnectTarget, type CreateConnection, dial, placeOf } from './dial.ts'

@@ -31,7 +31,7 @@ import {
 } from '../connection-end.ts'
 import { lifeOf } from './context.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
-import { endGracefully } from '../streams/end-gracefully.ts'
+import { endGracefully, flushTimeout } from '../streams/end-gracefully.ts'
 import { type ConnectionTimes, halfOpenTimeout } from '../streams/half-open.ts'
 import { stuckError, unwindTimeout } from './lifecycle.ts'
 import { StreamContext } from './stream-context.ts'
@@ -61,9 +61,6 @@ declare module './app.ts' {
     connection: ConnectionContext
   }
 }
-
-/** The default of `flushTimeout`, in milliseconds. */
-export const flushTimeout = 30_000
 
 /** The life of a connection. */
 class ConnectionLife extends StreamLife {

@@ -3,6 +3,9 @@
 import type { Duplex } from 'node:stream'
 import { startDeadline } from '../deadline.ts'
 
+/** The default of `flushTimeout`, of servers and clients, in milliseconds. */
+export const flushTimeout = 30_000
+
 /** Options of `endGracefully()`. */
 export interface FinishOptions {
   /**

@@ -35,7 +35,11 @@ import { tlsWish } from '../lifecycle/known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
 import { revealed } from '../lifecycle/secret-options.ts'
-import type { TlsClientOptions, TlsServerOptions } from './tls-options.ts'
+import {
+  type TlsClientOptions,
+  type TlsServerOptions,
+  defaultHandshakeTimeout,
+} from './tls-options.ts'
 import { trustError } from './trust-store.ts'
 import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -63,7 +67,6 @@ declare module '../lifecycle/app-events.ts' {
     secure: [ctx: ConnectionContext | ClientContext]
   }
 }
-const defaultHandshakeTimeout = 10_000
 
 /** The `secure` step of a connection: the server's side of the handshake. */
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {

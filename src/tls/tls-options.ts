@@ -4,6 +4,9 @@ import type { ServerOpts } from 'node:net'
 import type { ConnectionOptions, TlsOptions } from 'node:tls'
 import type { CertFilesOptions, CertificateOptions } from './certificates.ts'
 
+/** The default of `handshakeTimeout`, at both ends, in milliseconds. */
+export const defaultHandshakeTimeout = 10_000
+
 /** Options of a server's side of TLS. */
 export interface TlsServerOptions
   extends Omit<TlsOptions, keyof CertificateOptions | keyof ServerOpts>, CertificateOptions {

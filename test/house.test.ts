@@ -67,6 +67,13 @@ const mayBeLonger: Record<string, string> = {
   'src/tls/secure.ts': 'both ends of one handshake',
   'src/lifecycle/connection.ts':
     'the life of a connection, from accept to close, in the order of its comment',
+  'src/client/client.ts': 'one connect(), in the order of its steps',
+  'src/client/dial.ts': 'one way to a target, from its name to a stream',
+  'middleware/cbor/items.ts': 'one table of the forms of an item',
+  'middleware/http-connect.ts': 'one exchange with a proxy',
+  'middleware/json-stream/decoder.ts': 'one state machine',
+  'middleware/proxy-protocol.ts': 'the options say most of it',
+  'middleware/websocket.ts': 'one upgrade, from the request to the close code',
   'src/lifecycle/stream-life.ts': 'the end of a stream has one owner',
 }
 

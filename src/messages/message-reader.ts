@@ -1,6 +1,7 @@
 /** Receives messages: chunks are decoded in batches, when a reader waits for a message. */
 
 import { asError } from '../errors.ts'
+import { putBack } from '../streams/put-back.ts'
 import { withSender } from './frame-decoder.ts'
 import type { Decoder } from './messages.ts'
 import { hasUnreadEnd } from '../lifecycle/stream-life.ts'
@@ -163,7 +164,7 @@ export class MessageReader<In> {
     if (this.#pulling) return
     if (this.#waiting.length > 0) return this.#decode(chunk)
     this.#stream.pause()
-    this.#stream.unshift(chunk)
+    putBack(this.#stream, chunk)
   }
 
   readonly #end = (): void => {

@@ -14,10 +14,13 @@ test('what is put back while data is emitted comes first, also from a source tha
   const taken: string[] = []
   let count = 0
   stream.on('data', (chunk: Buffer) => {
-    if (count++ % 2 > 0) return void taken.push(String(chunk))
-    stream.pause()
-    putBack(stream, chunk)
-    setImmediate(() => stream.resume())
+    if (count++ % 2 > 0) {
+      taken.push(String(chunk))
+    } else {
+      stream.pause()
+      putBack(stream, chunk)
+      setImmediate(() => stream.resume())
+    }
   })
   await once(stream, 'end')
   t.is(taken.join(''), 'abcdef')

@@ -87,7 +87,7 @@ export function hasUnreadEnd(stream: Duplex): boolean {
   return state?.ended === true && stream.readableLength > 0 && !stream.destroyed
 }
 
-/** What connections and clients have in common. */
+/** The common part of connections and clients. */
 export abstract class StreamLife extends Lifecycle {
   /** The stream on top. */
   stream: Duplex | undefined

@@ -26,6 +26,7 @@ const app = new Cio()
   )
 
 const client = await app.connect({ host: hostname, port: Number(targetPort) })
-client.stream.end('hi\n')
+// The server speaks first. Do not end this side before it has: many proxies, microsocks among them, then
+// end both.
 for await (const chunk of client) process.stdout.write(String(chunk))
 await client.close()

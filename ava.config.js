@@ -1,5 +1,5 @@
 export default {
-  files: ['test/**/*.test.ts', '!test/interop/**'],
+  files: ['test/**/*.test.ts', '!test/interop/**', 'packages/*/test/**/*.test.ts'],
   extensions: { ts: 'module' },
   nodeArguments: ['--import=tsx', '--no-warnings=ExperimentalWarning'],
   workerThreads: false,

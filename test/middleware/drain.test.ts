@@ -183,6 +183,7 @@ test('the server stops by itself after the delay', async (t) => {
   const drained = once(app, 'drained')
   send(signal)
   const [{ duration }] = (await drained) as [{ duration: number }]
-  t.true(duration >= 100, `${duration} ms`)
+  // Timers of Node count whole milliseconds, and may be up to one early.
+  t.true(duration > 99, `${duration} ms`)
   t.is(server.address, null)
 })

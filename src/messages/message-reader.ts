@@ -96,6 +96,7 @@ export class MessageReader<In> {
       const isEnd = this.#stream.readableEnded || this.#ctx.isDraining
       this.#failure = isEnd ? undefined : closedError(this.#ctx)
     }
+    this.#decoder.close?.()
     this.#serve()
   }
 

@@ -21,6 +21,8 @@ export interface Decoder<In> {
   decode(chunk: Buffer, into: In[]): void
   /** Adds the messages that the end of input completes. */
   end(into: In[]): void
+  /** Called when nothing more will be read, perhaps again: for a decoder that has a timer. */
+  close?(): void
 }
 
 /** The two directions of a codec. */
@@ -33,7 +35,7 @@ export interface Codec<In, Out = In> {
    */
   readonly encoder: () => (message: Out) => string | Uint8Array
   /** One for each connection: it holds incomplete messages between chunks. */
-  readonly decoder: () => Decoder<In>
+  readonly decoder: (ctx: StreamContext) => Decoder<In>
 }
 
 /** Options of all codecs. */
@@ -101,7 +103,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     const { maxQueueSize = defaultMaxQueueSize, validate } = options
     this.#ctx = ctx
     this.#codec = codec
-    this.#inbox = new MessageReader(ctx, codec.decoder())
+    this.#inbox = new MessageReader(ctx, codec.decoder(ctx))
     this.#readers = new Readers(() => this.#inbox.isAwaited)
     this.#outbox = new MessageWriter(ctx, codec.encoder(), maxQueueSize)
     this.#validate = validate?.['~standard'].validate

@@ -1,6 +1,8 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { Cio, type CioError, json, lines } from '../../src/index.ts'
+import { PartialMessage, messages } from '../../src/kit.ts'
+import { receive } from '../support/receive.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { nextEvent, open, transports } from '../support/transports.ts'
 
@@ -189,3 +191,21 @@ for (const transport of transports) {
     await closed
   })
 }
+
+test('a decoder is made for its connection, and closed with the pipeline', async (t) => {
+  const closed: number[] = []
+  const codec = messages<string, string>({
+    name: 'text',
+    encoder: () => (text) => text,
+    decoder: ({ id }) => ({
+      remainder: new PartialMessage(),
+      decode: (chunk, into) => void into.push(`${id} ${chunk.toString()}`),
+      end: () => {},
+      close: () => void closed.push(id),
+    }),
+  })
+  const { messages: received } = await receive(t, codec, 'hello')
+  const [id, text] = received[0]!.split(' ')
+  t.is(text, 'hello')
+  t.deepEqual([...new Set(closed)], [Number(id)])
+})

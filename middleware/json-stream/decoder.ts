@@ -30,9 +30,18 @@ export interface Bounds {
 export type Found<In> = (value: unknown, keys: readonly (string | number)[]) => In
 
 const owner = 'jsonStream'
+const none = Buffer.alloc(0)
+const shownLength = 16
 const quotes = 2
 // The state of the tokenizer between two tokens.
 const between = 0
+const literals = new Map<TokenType, number>([
+  [TokenType.TRUE, 4],
+  [TokenType.FALSE, 5],
+  [TokenType.NULL, 4],
+])
+/** The bytes that may follow a number that is a value of its own. */
+const afterNumber = new Set(Buffer.from(' \t\r\n"[{'))
 
 /** The incomplete value that the parser holds. */
 class Begun extends PartialMessage {
@@ -63,6 +72,9 @@ export class ValueDecoder<In> implements Decoder<In> {
   /** The total length of the keys on the path, at each level outside a kept value. */
   readonly #keys: number[] = []
   #rootFrom = 0
+  /** The offset after the last number or literal that was a value of its own. */
+  #scalarEnd = -1
+  #piece: Buffer = none
 
   constructor(paths: readonly string[], bounds: Bounds, found: Found<In>) {
     this.#bounds = bounds
@@ -89,11 +101,13 @@ export class ValueDecoder<In> implements Decoder<In> {
       // the input is split.
       const room = maxLength + 1 - (this.#position - this.#from)
       const piece = room < bytes.length - at ? bytes.subarray(at, at + room) : bytes.subarray(at)
+      this.#piece = piece
       this.#attempt(() => this.#tokenizer.write(piece))
       at += piece.length
       this.#position += piece.length
       if (this.#position - this.#from > maxLength) throw this.#messageTooLong()
     }
+    this.#piece = none
     if (!this.#input.isUtf8(bytes)) throw this.#syntax('is not UTF-8')
     const begun = this.#depth > 0 ? this.#rootFrom : this.#tokenFrom
     const isWithin = this.#depth > 0 || this.#inToken || this.#input.isWithinMark
@@ -129,7 +143,10 @@ export class ValueDecoder<In> implements Decoder<In> {
 
   #token(info: ParsedTokenInfo): void {
     const { token, offset } = info
-    if (this.#depth === 0) this.#rootFrom = offset
+    if (this.#depth === 0) {
+      this.#rootFrom = offset
+      this.#checkApart(info)
+    }
     if (token === TokenType.STRING) this.#checkLength('bufferedString', quotes)
     else if (token === TokenType.NUMBER) this.#checkLength('bufferedNumber', 0)
     else if (token === TokenType.LEFT_BRACE || token === TokenType.LEFT_BRACKET) {
@@ -164,6 +181,27 @@ export class ValueDecoder<In> implements Decoder<In> {
     this.#parser.write(info)
     if (this.#keptDepth === 0) this.#keys.pop()
     this.#depth -= 1
+  }
+
+  /**
+   * Checks that a number or literal stands apart from the next one. The tokenizer would read `01`
+   * as 0 and 1.
+   */
+  #checkApart({ token, offset }: ParsedTokenInfo): void {
+    const isNumber = token === TokenType.NUMBER
+    const length = isNumber ? this.#tokenizer['bufferedNumber'].byteLength : literals.get(token)
+    if (length === undefined) return
+    if (offset === this.#scalarEnd) throw this.#notApart(offset)
+    this.#scalarEnd = offset + length
+    // The tokenizer ends a number at the byte after it, which is in the same piece.
+    const after = isNumber ? this.#piece[this.#scalarEnd - this.#position] : undefined
+    if (after !== undefined && !afterNumber.has(after)) throw this.#notApart(this.#scalarEnd)
+  }
+
+  #notApart(offset: number): Error {
+    const from = offset - this.#position
+    const shown = this.#piece.toString('utf8', from, from + shownLength)
+    return syntaxError(owner, 'is not JSON', this.#input.passedOver + offset, shown)
   }
 
   /** Checks the length of a text or number, as it was sent. */

@@ -123,15 +123,18 @@ export function cbor<Message = unknown>(
   checkCount('cbor', 'maxDepth', maxDepth, 1)
   const given = { ...passedOn, mapsAsObjects, structuredClone, useRecords }
   const read = { records: useRecords, mapsAsObjects, structuredClone }
+  const encoder = () =>
+    statefulEncoder<unknown>('cbor', () => {
+      // cbor-x modifies the options object that it receives.
+      const library = new Encoder({ ...given, sequential: true })
+      return (message) => library.encode(message)
+    })
+  const shared = encoder()
   return messages<Message, unknown>(
     {
       name: 'cbor',
-      encoder: () =>
-        statefulEncoder('cbor', () => {
-          // cbor-x modifies the options object that it receives.
-          const encoder = new Encoder({ ...given, sequential: true })
-          return (message) => encoder.encode(message)
-        }),
+      // Without records it has no state, and all connections share it.
+      encoder: useRecords ? encoder : () => shared,
       decoder() {
         const decoder = new Decoder({ ...given, structures: [] })
         const decode = (region: Buffer): Message[] => decoder.decodeMultiple(region) as Message[]

@@ -119,7 +119,8 @@ export function jsonStream<Message = unknown>(
     }),
     ...Object.entries(paths).map(([path, handler]) => handlerOf('paths', path, handler)),
   ]
-  const encoder = () => (message: unknown) => encode(message, indent)
+  const write = (message: unknown): string => encode(message, indent)
+  const encoder = () => write
   const bounds = { maxLength, maxDepth }
 
   if (handlers.length === 0) {

@@ -130,15 +130,18 @@ export function msgpack<Message = unknown>(
     mapsAsObjects,
     follows: followers(given.moreTypes || structuredClone, structuredClone),
   }
+  const encoder = () =>
+    statefulEncoder<unknown>('msgpack', () => {
+      // msgpackr writes to the options that it is given.
+      const packr = new Packr({ ...given, sequential: true })
+      return (message) => packr.pack(message)
+    })
+  const shared = encoder()
   return messages<Message, unknown>(
     {
       name: 'msgpack',
-      encoder: () =>
-        statefulEncoder('msgpack', () => {
-          // msgpackr writes to the options that it is given.
-          const packr = new Packr({ ...given, sequential: true })
-          return (message) => packr.pack(message)
-        }),
+      // Without records it has no state, and all connections share it.
+      encoder: useRecords ? encoder : () => shared,
       decoder() {
         const unpackr = new Unpackr({ ...given, structures: [] })
         const decode = (region: Buffer): Message[] => unpackr.unpackMultiple(region) as Message[]

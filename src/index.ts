@@ -16,6 +16,7 @@ export type { AccessListOptions } from './access/access-check.ts'
 export type { EvictOptions, RevokedAction } from './lifecycle/evict.ts'
 export type { Inspection } from './pipeline/inspection.ts'
 
+export type { Encoded } from './messages/encoded.ts'
 export type {
   Messages,
   MessagesContext,

@@ -2,6 +2,7 @@
 
 import type { ClientContext } from '../../src/client/client.ts'
 import { CioError } from '../../src/errors.ts'
+import type { Encoded } from '../../src/messages/encoded.ts'
 import type { Messages } from '../../src/messages/messages.ts'
 import { handled, unawaited } from '../../src/lifecycle/unawaited.ts'
 
@@ -35,6 +36,24 @@ export class OfflineMessages
 
   sendMany(messages: Iterable<unknown>): Promise<void> {
     return this.#later((arrived) => arrived.sendMany(messages))
+  }
+
+  /** Only the codec of a connection can encode. */
+  encode(message: unknown): Encoded {
+    if (!this.#ctx.connected) throw this.#gone(0)
+    return this.#current().encode(message)
+  }
+
+  sendEncoded(encoded: Encoded): Promise<void> {
+    return this.#later((messages) => messages.sendEncoded(encoded))
+  }
+
+  accepts(): boolean {
+    return false
+  }
+
+  get queued(): number {
+    return 0
   }
 
   end(): Promise<void> {

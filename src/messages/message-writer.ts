@@ -61,6 +61,23 @@ class Gathered {
   }
 }
 
+/** The number of this turn of the event loop, while it lasts. */
+let turn = 0
+let isTurnKnown = false
+
+function currentTurn(): number {
+  if (!isTurnKnown) {
+    isTurnKnown = true
+    process.nextTick(endTurn)
+  }
+  return turn
+}
+
+function endTurn(): void {
+  turn += 1
+  isTurnKnown = false
+}
+
 /**
  * The outgoing messages of one connection.
  *
@@ -70,11 +87,13 @@ class Gathered {
 export class MessageWriter<Out> {
   readonly #ctx: StreamContext
   #stream: StreamContext['stream']
-  readonly #encode: (message: Out) => string | Uint8Array
+  readonly encode: (message: Out) => string | Uint8Array
   readonly #maxQueueSize: number
   #gathered: Gathered | undefined
   #scheduled = false
   #corked = false
+  /** The turn in which bytes were written at once. */
+  #turn = -1
   #drain: Promise<void> | undefined
 
   constructor(
@@ -84,7 +103,7 @@ export class MessageWriter<Out> {
   ) {
     this.#ctx = ctx
     this.#stream = ctx.stream
-    this.#encode = encode
+    this.encode = encode
     this.#maxQueueSize = maxQueueSize
   }
 
@@ -92,6 +111,26 @@ export class MessageWriter<Out> {
   send(message: Out): Promise<void> {
     try {
       return this.#write(message) ? nothing : this.#drained()
+    } catch (error) {
+      return refused(this.#ctx, error)
+    }
+  }
+
+  /**
+   * Sends bytes that the encoder of this connection could have returned.
+   *
+   * The first of a turn are written at once: they go to many connections, and a batch of one costs
+   * each of them more than it saves.
+   */
+  sendBytes(bytes: Uint8Array): Promise<void> {
+    try {
+      this.#check()
+      if (this.#scheduled || this.#turn === turn) {
+        return this.#put(bytes) ? nothing : this.#drained()
+      }
+      this.#turn = currentTurn()
+      this.#stream.write(bytes)
+      return this.#hasRoom ? nothing : this.#drained()
     } catch (error) {
       return refused(this.#ctx, error)
     }
@@ -142,26 +181,33 @@ export class MessageWriter<Out> {
   }
 
   /** Bytes waiting to be sent; for strings of this turn, characters. */
-  get #waiting(): number {
+  get waiting(): number {
     return this.#stream.writableLength + (this.#gathered?.text.length ?? 0)
   }
 
   get #hasRoom(): boolean {
-    return this.#waiting < this.#stream.writableHighWaterMark
+    return this.waiting < this.#stream.writableHighWaterMark
   }
 
   /** Whether more may be sent at once. */
   #write(message: Out): boolean {
-    const stream = this.#stream
-    if (!stream.writable) throw closedError(this.#ctx)
     // Checked before encoding: an encoder may have state that the peer must share.
-    if (this.#waiting > this.#maxQueueSize) {
+    this.#check()
+    return this.#put(this.encode(message))
+  }
+
+  #check(): void {
+    if (!this.#stream.writable) throw closedError(this.#ctx)
+    if (this.waiting > this.#maxQueueSize) {
       throw new CioError(
         'ERR_CIO_QUEUE_SIZE',
-        `${this.#waiting} bytes wait to be sent to ${this.#ctx.remote}, more than \`maxQueueSize\`; await send() before the next`,
+        `${this.waiting} bytes wait to be sent to ${this.#ctx.remote}, more than \`maxQueueSize\`; await send() before the next`,
       )
     }
-    const bytes = this.#encode(message)
+  }
+
+  #put(bytes: string | Uint8Array): boolean {
+    const stream = this.#stream
     if (!this.#scheduled) {
       this.#scheduled = true
       process.nextTick(this.flush)

@@ -1,6 +1,7 @@
 /** `ctx.messages`: decoded messages over the stream, with any codec. */
 
 import { CioError, asError, isCioError, quote } from '../errors.ts'
+import { Encoded, contentOf } from './encoded.ts'
 import type { PartialMessage } from './frame-decoder.ts'
 import { MessageReader } from './message-reader.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
@@ -32,6 +33,9 @@ export interface Codec<In, Out = In> {
   /**
    * One for each connection: it may have state that the peer shares. Everything it returns is sent,
    * in that order. It throws `ERR_CIO_ENCODE` (local) for a message that it cannot encode.
+   *
+   * If every connection gets the same function, the codec has no state, and `messages.encode()`
+   * encodes once for many connections.
    */
   readonly encoder: () => (message: Out) => string | Uint8Array
   /** One for each connection: it holds incomplete messages between chunks. */
@@ -209,6 +213,48 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 
   /**
+   * Encodes a message once, to send it to many connections by their `sendEncoded()`. Sends nothing.
+   *
+   * A codec with state, such as `msgpack` with its records, keeps the message, and encodes it for
+   * each connection.
+   *
+   * @throws `ERR_CIO_ENCODE` (local): the codec cannot encode it
+   */
+  encode(message: Out): Encoded {
+    const encoder = this.#codec.encoder()
+    const bytes = encoder(message)
+    const isShared = encoder === this.#outbox.encode
+    // Each connection would convert a text again.
+    const shared = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+    return new Encoded({ form: this.#codec, message, bytes: isShared ? shared : undefined })
+  }
+
+  /**
+   * Sends a message that this or another connection has encoded; fulfils and rejects as `send()`
+   * does.
+   *
+   * @throws `ERR_CIO_ENCODE` (local): another codec has encoded it; see `accepts()`
+   */
+  sendEncoded(encoded: Encoded): Promise<void> {
+    const content = contentOf(encoded)
+    if (content?.form !== this.#codec) return refused(this.#ctx, this.#foreign())
+    const { bytes, message } = content
+    return bytes === undefined
+      ? this.#outbox.send(message as Out)
+      : this.#outbox.sendBytes(bytes)
+  }
+
+  /** Whether `sendEncoded()` takes it: the same codec has encoded it, for the same carrier. */
+  accepts(encoded: Encoded): boolean {
+    return contentOf(encoded)?.form === this.#codec
+  }
+
+  /** Bytes that wait to be sent. */
+  get queued(): number {
+    return this.#outbox.waiting
+  }
+
+  /**
    * Ends this side; fulfils when everything was passed to the kernel.
    *
    * @throws `ERR_CIO_CLOSED` (remote): the connection was lost before
@@ -276,6 +322,14 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
       if (returned !== nothing && isThenable(returned)) return returned
     }
     return undefined
+  }
+
+  #foreign(): CioError {
+    const { name } = this.#codec
+    return new CioError(
+      'ERR_CIO_ENCODE',
+      `${name}: another codec has encoded the message for ${this.#ctx.remote}; encode it by its own \`messages.encode()\``,
+    )
   }
 
   #result(): IteratorResult<In, undefined> | Promise<IteratorResult<In, undefined>> {

@@ -92,6 +92,28 @@ export function codecContract<Message extends Out, Out = Message>(
     )
   })
 
+  test('a message that is encoded once is received as one that is sent', async (t) => {
+    const app = new Cio()
+      .useConnection(codec())
+      .useConnection(async (ctx) => {
+        for (const message of some) {
+          const encoded = ctx.messages.encode(message)
+          await ctx.messages.sendEncoded(encoded)
+          await ctx.messages.send(message)
+          await ctx.messages.sendEncoded(encoded)
+        }
+      })
+      .useClient(codec())
+    const server = await serve(t, app)
+    const client = await app.connect(server.port)
+    const back: Message[] = []
+    for await (const message of client.messages) back.push(message)
+    t.deepEqual(
+      back,
+      some.flatMap((message) => [message, message, message]),
+    )
+  })
+
   test('messages are the same wherever the input is cut', async (t) => {
     const bytes = join(some.slice(0, 3))
     for (const way of ['iterate', 'each'] as const) {

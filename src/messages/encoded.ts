@@ -1,0 +1,37 @@
+/** A message that is encoded once, and sent to many connections. */
+
+/** The parts of an encoded message, for `Messages`. */
+export interface EncodedContent {
+  /** The codec that encoded it, in its form for one kind of carrier. */
+  readonly form: object
+  /** The message itself, for a codec with state, and for interceptors. */
+  readonly message: unknown
+  /** Undefined if the codec has state: then each connection encodes the message. */
+  readonly bytes: Uint8Array | undefined
+}
+
+/** Reads an encoded message; undefined if it is something else. */
+export let contentOf: (encoded: unknown) => EncodedContent | undefined
+
+/**
+ * A message that `messages.encode()` has encoded, for `messages.sendEncoded()` of any connection
+ * that has the same codec.
+ *
+ * "The same" is the same call of `json()` or another codec, since its options may change the bytes,
+ * over the same kind of carrier.
+ */
+export class Encoded {
+  static {
+    contentOf = (encoded) =>
+      typeof encoded === 'object' && encoded !== null && #content in encoded
+        ? encoded.#content
+        : undefined
+  }
+
+  readonly #content: EncodedContent
+
+  /** @internal */
+  constructor(content: EncodedContent) {
+    this.#content = content
+  }
+}

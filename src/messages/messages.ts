@@ -239,9 +239,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     const content = contentOf(encoded)
     if (content?.form !== this.#codec) return refused(this.#ctx, this.#foreign())
     const { bytes, message } = content
-    return bytes === undefined
-      ? this.#outbox.send(message as Out)
-      : this.#outbox.sendBytes(bytes)
+    return bytes === undefined ? this.#outbox.send(message as Out) : this.#outbox.sendBytes(bytes)
   }
 
   /** Whether `sendEncoded()` takes it: the same codec has encoded it, for the same carrier. */

@@ -26,6 +26,7 @@ import { Inspection } from './pipeline/inspection.ts'
 import type { Hints, Middleware } from './pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from './options.ts'
 import { Pipeline } from './pipeline/pipeline.ts'
+import { type Probe, observe } from './lifecycle/probe.ts'
 import type { Registrable } from './pipeline/registration.ts'
 import { showAs } from './lifecycle/secret-options.ts'
 import { secureClient, secureConnection } from './tls/secure.ts'
@@ -260,6 +261,16 @@ export class Cio<
     return new Inspection(server, connection, client)
   }
 
+  /**
+   * Adds a probe, which sees the begin, the steps and the end of each connection and client that
+   * begins from now on. Disposing of the result removes it. Without a probe nothing is measured.
+   *
+   * @throws `ERR_CIO_OPTION`: it is not an object with methods of a probe
+   */
+  observe(probe: Probe): Disposable {
+    return observe(this, probe)
+  }
+
   /** Closes all servers, clients, and streams passed to `handle()`. */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
     const open = [...this.#servers, ...this.#streams]
@@ -277,6 +288,6 @@ export class Cio<
   }
 }
 
-function report(ctx: Context, error: CioError): void {
+function report(ctx: Context, error: Error): void {
   reportError(ctx.app, error, ctx)
 }

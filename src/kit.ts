@@ -63,5 +63,6 @@ export {
 export { handled, isRefused, refused, unawaited, type Untaken } from './lifecycle/unawaited.ts'
 export { isAddressUnavailable } from './network-errors.ts'
 export { nothingSaid } from './connection-end.ts'
+export type { Probe } from './lifecycle/probe.ts'
 export { provide } from './lifecycle/provide.ts'
 export { untilNoServer } from './server/server-life.ts'

@@ -12,16 +12,18 @@ import {
   type EndReason,
   describeEnd,
   halfOpenError,
+  reasonOf,
 } from '../connection-end.ts'
 import { flushTimeout } from '../streams/end-gracefully.ts'
 import { endStream, reasonOfError } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { stuckError } from '../lifecycle/lifecycle.ts'
 import { type ConnectTarget, type CreateConnection, dial, placeOf } from './dial.ts'
-import { CioError, asError } from '../errors.ts'
+import { CioError, asError, isCioError } from '../errors.ts'
 import { checkOptions, tlsWish } from '../lifecycle/known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
+import type { FoldedProbe } from '../pipeline/probe.ts'
 import { checkPeerNeeds, noSecureStep } from '../identity/peer-needs.ts'
 import { run, stoppedError } from '../lifecycle/run.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
@@ -119,6 +121,8 @@ class ClientLife extends StreamLife {
   failure: Error | undefined
   /** Whether a connection was ever made. */
   hasConnected = false
+  /** The probes that saw the begin of this attempt, and not its end yet. */
+  declare probe?: FoldedProbe<ClientContext>
   #wake = (): void => {}
 
   override get cause(): Error | undefined {
@@ -128,6 +132,17 @@ class ClientLife extends StreamLife {
   override detach(): void {
     super.detach()
     this.failure = undefined
+  }
+
+  observe(probe: FoldedProbe<ClientContext>): void {
+    this.probe = probe
+    probe.begin(this.ctx)
+  }
+
+  observed(end: ConnectionEnd): void {
+    const { probe } = this
+    delete this.probe
+    probe?.end(this.ctx, end)
   }
 
   times(): { readonly halfOpen: number; readonly flush: number } {
@@ -162,6 +177,7 @@ class ClientLife extends StreamLife {
   protected override leaveBehind(): void {
     const error = stuckError(this.ctx)
     reportError(this.ctx.app, error, this.ctx)
+    this.observed(describeEnd(this.ctx.step, 'stuck', error))
     this.settle()
   }
 }
@@ -291,7 +307,12 @@ export async function connect(ctx: ClientContext, next: Next): Promise<void> {
   const { flush, halfOpen } = life.times()
   checkDuration('connect', 'flushTimeout', flush)
   checkDuration('connect', 'halfOpenTimeout', halfOpen)
-  await open(ctx)
+  const { probe } = ctx.app.pipelines.client
+  if (probe) life.observe(probe)
+  await open(ctx).catch((error: Error) => {
+    if (probe) life.observed(notConnected(ctx, error))
+    throw error
+  })
 
   let came = false
   const forget = ctx.onConnect(() => (came = true))
@@ -311,16 +332,30 @@ export async function connect(ctx: ClientContext, next: Next): Promise<void> {
     if (thrown) ctx.disconnect()
     forget()
     ctx.options = options
-    if (came) disconnected(ctx, rootCause(ctx, thrown), ordinary)
+    const hears = came && ctx.app.listenerCount('disconnect') > 0
+    if (hears || probe) {
+      const error = rootCause(ctx, thrown)
+      const end = describe(ctx, error, ordinary)
+      life.observed(end)
+      if (hears) emitSafely(ctx.app, 'disconnect', error, ctx, end)
+    }
   }
 }
 
-function disconnected(ctx: ClientContext, error: Error | undefined, ordinary: EndReason): void {
-  if (ctx.app.listenerCount('disconnect') === 0) return
-  const { evictedBy } = lifeOf(ctx)
-  const cause = error ?? evictedBy
-  const reason = cause ? reasonOfError(cause, ctx) : ordinary
-  emitSafely(ctx.app, 'disconnect', error, ctx, describeEnd(ctx.step, reason, cause))
+function describe(
+  ctx: ClientContext,
+  error: Error | undefined,
+  ordinary: EndReason,
+): ConnectionEnd {
+  const cause = error ?? lifeOf(ctx).evictedBy
+  return describeEnd(ctx.step, cause ? reasonOfError(cause, ctx) : ordinary, cause)
+}
+
+/** The end of an attempt that made no connection. */
+function notConnected(ctx: ClientContext, error: Error): ConnectionEnd {
+  if (ctx.isDraining) return describeEnd(ctx.step, ordinaryEnd(ctx), error)
+  const reason = isCioError(error) ? reasonOf(error) : 'upstream'
+  return describeEnd(ctx.step, reason, error)
 }
 
 /** Why a connection ended without an error. */

@@ -34,6 +34,7 @@ import { CioError, asError, isCioError } from '../errors.ts'
 import { endGracefully, flushTimeout } from '../streams/end-gracefully.ts'
 import { type ConnectionTimes, halfOpenTimeout } from '../streams/half-open.ts'
 import { stuckError, unwindTimeout } from './lifecycle.ts'
+import type { FoldedProbe } from '../pipeline/probe.ts'
 import { StreamContext } from './stream-context.ts'
 import { StreamLife, hasUnreadEnd, isAttached, isRead } from './stream-life.ts'
 import { startDeadline } from '../deadline.ts'
@@ -65,6 +66,8 @@ declare module './app.ts' {
 /** The life of a connection. */
 class ConnectionLife extends StreamLife {
   ctx!: ConnectionContext
+  /** The probes that saw its begin, which see its end. */
+  declare probe?: FoldedProbe<ConnectionContext>
   readonly #times: ConnectionTimes
 
   constructor(times: ConnectionTimes) {
@@ -76,6 +79,11 @@ class ConnectionLife extends StreamLife {
     const { halfOpenTimeout: halfOpen = halfOpenTimeout, flushTimeout: flush = flushTimeout } =
       this.#times
     return { halfOpen, flush }
+  }
+
+  observe(probe: FoldedProbe<ConnectionContext>): void {
+    this.probe = probe
+    probe.begin(this.ctx)
   }
 
   protected override socket(): Socket | null {
@@ -150,10 +158,13 @@ export class ConnectionContext extends StreamContext<ConnectionLife> {
 /** Runs the connection pipeline over a context, from accept to close. Never throws. */
 export function runConnection(ctx: ConnectionContext): void {
   const { app } = ctx
+  const { connection } = app.pipelines
   if (log.enabled) log('%d accepted from %s', ctx.id, ctx.remote)
+  if (connection.probe) lifeOf(ctx).observe(connection.probe)
   emitSafely(app, 'connection', ctx)
   try {
-    const composed = app.pipelines.connection.compose()
+    const composed = connection.compose()
+    ctx.generation = connection.generation
     const run =
       composed instanceof Promise ? composed.then((compiled) => compiled(ctx)) : composed(ctx)
     // Not an async function: its frame would stay for the whole life of the connection.
@@ -243,8 +254,11 @@ function end(
   ctx.server?.forget(ctx)
   if (log.enabled) log('%d over: %s', ctx.id, error?.message ?? 'ended')
   if (error && !quietReasons.has(reason)) reportError(app, error, ctx)
-  if (app.listenerCount('close') === 0) return
-  emitSafely(app, 'close', ctx, describeEnd(ctx.step, reason, error ?? evicted))
+  const { probe } = life
+  if (!probe && app.listenerCount('close') === 0) return
+  const ended = describeEnd(ctx.step, reason, error ?? evicted)
+  probe?.end(ctx, ended)
+  emitSafely(app, 'close', ctx, ended)
 }
 
 /** The reason that belongs to an error. */

@@ -55,6 +55,8 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
   readonly app: App
   /** The innermost middleware entered: it is waiting now, or it returned early. */
   step = ''
+  /** The `generation` of its pipeline when the run began, whose order it keeps. 0 before that. */
+  generation = 0
 
   readonly #life: Life
   #state: Record<PropertyKey, unknown> | undefined

@@ -29,6 +29,7 @@ export function run<Ctx extends Context & { options: { readonly signal?: AbortSi
     }
     if (signal?.aborted) abort()
     const composed = await pipeline.compose()
+    ctx.generation = pipeline.generation
     ctx.signal.throwIfAborted()
     await composed(ctx)
   }

@@ -25,6 +25,9 @@ export type Run<Ctx> = (ctx: Ctx) => Promise<void>
 /** Reports a fault of a middleware that nothing else reports. */
 export type Report<Ctx> = (ctx: Ctx, error: CioError) => void
 
+/** Gets the milliseconds that a run took to pass a step. */
+export type Passed<Ctx> = (ctx: Ctx, name: string, duration: number) => void
+
 /**
  * Composes steps around the end of the pipeline.
  *
@@ -32,19 +35,41 @@ export type Report<Ctx> = (ctx: Ctx, error: CioError) => void
  * `next()` is refused, unless the middleware declares `repeats`.
  *
  * @param report Gets `ERR_CIO_NOT_AWAITED`, once for each middleware of a run.
+ * @param passed Gets the time of each step; without it nothing is measured.
  */
 export function compose<Ctx extends { step: string }>(
   steps: readonly Step<Ctx>[],
   farEnd: Run<Ctx>,
   report: Report<Ctx>,
+  passed?: Passed<Ctx>,
 ): Run<Ctx> {
   const repeating = steps.findIndex(({ repeats }) => repeats)
   const enterAll = (some: readonly Step<Ctx>[]): Layer<Ctx>[] =>
     some.map((step) => enter(step, report))
-  if (repeating === -1) return stack([...enterAll(steps), end(farEnd)])
+  const measured = (layers: Layer<Ctx>[]): Layer<Ctx>[] =>
+    passed ? layers.map((layer, index) => timed(layer, steps[index - 1]?.name, passed)) : layers
+  if (repeating === -1) return stack(measured([...enterAll(steps), end(farEnd)]))
 
-  const inside = compose(steps.slice(repeating + 1), farEnd, report)
-  return stack([...enterAll(steps.slice(0, repeating)), enter(steps[repeating]!, report, inside)])
+  const inside = compose(steps.slice(repeating + 1), farEnd, report, passed)
+  const outside = enterAll(steps.slice(0, repeating))
+  return stack(measured([...outside, enter(steps[repeating]!, report, inside)]))
+}
+
+/** When a context entered its innermost step; only where that is measured. */
+const enteredAt = Symbol('enteredAt')
+
+/** A layer that measures the step before it, which has called `next()` by now. */
+function timed<Ctx extends { step: string; [enteredAt]?: number }>(
+  layer: Layer<Ctx>,
+  before: string | undefined,
+  passed: Passed<Ctx>,
+): Layer<Ctx> {
+  return (ctx, dispatch) => {
+    const now = performance.now()
+    if (before !== undefined) passed(ctx, before, now - ctx[enteredAt]!)
+    ctx[enteredAt] = now
+    return layer(ctx, dispatch)
+  }
 }
 
 type Layer<Ctx> = (ctx: Ctx, next: Next) => Promise<void> | undefined

@@ -1,11 +1,12 @@
 /** A pipeline: a list of named entries to add, remove, replace, disable and enable. */
 
-import { compose, type Run } from './compose.ts'
-import { nearest } from '../did-you-mean.ts'
-import { CioError } from '../errors.ts'
+import { compose, type Passed, type Run } from './compose.ts'
+import { CioError, asError } from '../errors.ts'
+import { checkRequires, warnOfHints } from './hint-checks.ts'
 import { importMiddleware } from './import-middleware.ts'
 import type { Hints, Middleware } from './middleware.ts'
 import { order } from './order.ts'
+import { type FoldedProbe, type PipelineProbe, Probes } from './probe.ts'
 import {
   type Registrable,
   type Registration,
@@ -32,7 +33,7 @@ export interface PipelineEntry extends SettledHints {
 /** Chooses entries: by name, or by a predicate. */
 export type Selector = string | ((entry: Pick<PipelineEntry, 'name' | 'step' | 'at'>) => boolean)
 
-type Report<Ctx> = (ctx: Ctx, error: CioError) => void
+type Report<Ctx> = (ctx: Ctx, error: Error) => void
 
 /**
  * One of an app's three pipelines.
@@ -46,6 +47,10 @@ export class Pipeline<Ctx extends object & { step: string }> {
   #registrations: Registration<Ctx>[] = []
   #entries: readonly PipelineEntry[] | undefined
   #run: Run<Ctx> | undefined
+  /** The same, with measured steps. */
+  #timedRun: Run<Ctx> | undefined
+  #generation = 0
+  readonly #probes: Probes<Ctx>
   readonly #warned = new Set<string>()
 
   /** @param report Gets what comes too late to reject a run. */
@@ -57,6 +62,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
     this.kind = kind
     this.#farEnd = farEnd
     this.#report = report
+    this.#probes = new Probes((ctx, thrown) => report(ctx, asError(thrown)))
   }
 
   /** The names in the final order, without disabled entries. */
@@ -71,6 +77,14 @@ export class Pipeline<Ctx extends object & { step: string }> {
    */
   [Symbol.iterator](): Iterator<PipelineEntry> {
     return this.#order()[Symbol.iterator]()
+  }
+
+  /**
+   * How many times the pipeline has changed. A run keeps the order with which it began:
+   * `ctx.generation` says which.
+   */
+  get generation(): number {
+    return this.#generation
   }
 
   /** Whether an entry of that name is there and enabled. */
@@ -155,17 +169,38 @@ export class Pipeline<Ctx extends object & { step: string }> {
    * @throws `ERR_CIO_DUPLICATE_NAME`: a module has brought a name that is taken
    */
   compose(): Run<Ctx> | Promise<Run<Ctx>> {
-    if (this.#run) return this.#run
+    const passed = this.probe?.step
+    const run = passed ? this.#timedRun : this.#run
+    if (run) return run
     if (this.#registrations.some((entry) => entry.enabled && !entry.middleware)) {
       return this.#load().then(() => this.compose())
     }
+    if (passed) return (this.#timedRun = this.#compile(passed))
     return (this.#run = this.#compile())
   }
 
-  #compile(): Run<Ctx> {
+  /**
+   * The probes of this pipeline as one; undefined without any.
+   *
+   * @internal
+   */
+  get probe(): FoldedProbe<Ctx> | undefined {
+    return this.#probes.folded
+  }
+
+  /**
+   * Adds a probe for runs that begin from now on. Returns a function that removes it.
+   *
+   * @internal
+   */
+  observe(probe: PipelineProbe<Ctx>): () => void {
+    return this.#probes.add(probe, () => (this.#timedRun = undefined))
+  }
+
+  #compile(passed?: Passed<Ctx>): Run<Ctx> {
     for (const entry of this.#registrations) this.#checkName(entry)
-    this.#checkRequires()
-    this.#checkHints()
+    checkRequires(this.kind, this.#registrations)
+    warnOfHints(this.kind, this.#registrations, this.#warned)
     const places = order(this.#registrations.map(hintsOf))
     const steps = places
       .map(({ index }) => this.#registrations[index]!)
@@ -173,7 +208,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
       .map((entry) => {
         return { ...hintsOf(entry), at: entry.at, middleware: entry.middleware! }
       })
-    return compose(steps, this.#farEnd, this.#report)
+    return compose(steps, this.#farEnd, this.#report, passed)
   }
 
   #order(): readonly PipelineEntry[] {
@@ -191,7 +226,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
       entry.middleware = loaded[index] as Middleware<Ctx>
       if (this.#registrations.includes(entry)) this.#replaceStep(entry)
     }
-    this.#changed()
+    this.#stale()
   }
 
   /** Replaces the step of the same name by an entry; false if there is none. */
@@ -219,7 +254,13 @@ export class Pipeline<Ctx extends object & { step: string }> {
   }
 
   #changed(): void {
+    this.#generation += 1
+    this.#stale()
+  }
+
+  #stale(): void {
     this.#run = undefined
+    this.#timedRun = undefined
     this.#entries = undefined
   }
 
@@ -230,38 +271,6 @@ export class Pipeline<Ctx extends object & { step: string }> {
       'ERR_CIO_DUPLICATE_NAME',
       `the ${this.kind} pipeline has a \`${nameOf(added)}\` already, registered at ${taken.at}; give this one (at ${added.at}) a \`name\` of its own in its hints`,
     )
-  }
-
-  #checkRequires(): void {
-    for (const entry of this.#registrations) {
-      if (!entry.enabled) continue
-      const { name, requires } = hintsOf(entry)
-      const missing = requires.find((required) => !this.has(required))
-      if (missing === undefined) continue
-      throw new CioError(
-        'ERR_CIO_REQUIRES',
-        `\`${name}\` requires \`${missing}\`, which is not in the ${this.kind} pipeline or is disabled; register \`${missing}\` or remove \`${name}\` (at ${entry.at})`,
-      )
-    }
-  }
-
-  /** A hint may name an absent middleware, but a misspelt one silently does nothing. */
-  #checkHints(): void {
-    const names = new Set(this.#registrations.map(nameOf))
-    for (const entry of this.#registrations) {
-      const { name, before, after } = hintsOf(entry)
-      for (const hint of [...before, ...after]) {
-        const meant = hint === '*' || this.#isKnown(hint) ? undefined : nearest(hint, names)
-        const warning = `\`${name}\` (at ${entry.at}) has a hint for \`${hint}\`, which is not in the ${this.kind} pipeline; did you mean \`${meant}\`?`
-        if (meant === undefined || this.#warned.has(warning)) continue
-        this.#warned.add(warning)
-        process.emitWarning(warning, { type: 'CioWarning', code: 'CIO_HINT' })
-      }
-    }
-  }
-
-  #isKnown(name: string): boolean {
-    return this.#registrations.some((entry) => isCalled(entry, name))
   }
 
   #unknown(name: string): CioError {

@@ -31,6 +31,8 @@ export interface Overload {
   readonly descriptor: number
   /** How many the process may have. */
   readonly limit: number
+  /** Connections that were closed at once for that, since the last such event of this server. */
+  readonly dropped: number
 }
 
 declare module '../lifecycle/app-events.ts' {
@@ -46,6 +48,8 @@ declare module '../lifecycle/app-events.ts' {
 /** Accepts for one server. */
 export class Acceptor {
   readonly server: Server
+  /** Connections that were closed at once, for want of descriptors. */
+  dropped = 0
   readonly #ctx: ServerContext
   /** The first descriptor above the bound. */
   readonly #bound: number
@@ -53,7 +57,8 @@ export class Acceptor {
   #paused = false
   #opening: Promise<void> | undefined
   #short = false
-  #told = -Infinity
+  #toldAt = -Infinity
+  #toldDropped = 0
   #timer: NodeJS.Timeout | undefined
 
   /** Runs listening in the server's AsyncLocalStorage, so that connections keep it. */
@@ -169,8 +174,10 @@ export class Acceptor {
     const descriptor = this.#bound < Infinity ? descriptorOf(socket) : -1
     if (descriptor >= this.#bound) this.#runShort(descriptor)
     // The server still listens, so Cio closes this connection, as libuv does without descriptors.
-    if (this.#short && this.server.listening) socket.destroy()
-    else this.#ctx.accept(socket)
+    if (this.#short && this.server.listening) {
+      this.dropped += 1
+      socket.destroy()
+    } else this.#ctx.accept(socket)
   }
 
   /** Descriptors that were taken by something else than accepted connections. */
@@ -192,10 +199,12 @@ export class Acceptor {
     this.#short = true
     if (this.#place.fd === undefined) this.#hold()
     const now = performance.now()
-    if (now - this.#told < coolDown) return
-    this.#told = now
+    if (now - this.#toldAt < coolDown) return
+    const dropped = this.dropped - this.#toldDropped
+    this.#toldAt = now
+    this.#toldDropped = this.dropped
     log('short of descriptors: %d of %d', descriptor, limit)
-    emitSafely(this.#ctx.app, 'overload', { descriptor, limit }, this.#ctx)
+    emitSafely(this.#ctx.app, 'overload', { descriptor, limit, dropped }, this.#ctx)
   }
 
   #recover(): void {

@@ -164,6 +164,14 @@ export class ServerContext extends Context<ServerLife> {
     return lifeOf(this).connections
   }
 
+  /**
+   * Connections that Cio closed at once, without a context, because too few file descriptors were
+   * left. Connections that libuv closes itself, when none is left at all, are not among them.
+   */
+  get dropped(): number {
+    return lifeOf(this).acceptor?.dropped ?? 0
+  }
+
   /** The listening address, or the path of a Unix socket; null while the server does not listen. */
   get address(): AddressInfo | string | null {
     return this.server?.address() ?? null

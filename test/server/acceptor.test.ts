@@ -1,6 +1,7 @@
 import test from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 import { connect, createServer } from 'node:net'
 import { Cio } from '../../src/index.ts'
 import { ownPort } from '../support/ports.ts'
@@ -108,6 +109,44 @@ test('a server on a descriptor that it was given refuses to pause', async (t) =>
   t.teardown(() => child.kill())
   const { port } = holder.address() as { port: number }
   t.regex(await readAll(child.stdout!), new RegExp(`^ERR_CIO_PAUSE .*descriptor 3 .* ${port}\n`))
+})
+
+test('a server on a given descriptor counts what it drops for want of others', async (t) => {
+  const holder = createServer()
+  holder.listen(0, '127.0.0.1')
+  await once(holder, 'listening')
+  const { port } = holder.address() as { port: number }
+  const { fd } = (holder as unknown as { _handle: { fd: number } })._handle
+  const program = `
+    import { Cio } from './src/index.ts'
+    const app = new Cio()
+    const server = await app.listen({ fd: 3, reservedDescriptors: Infinity })
+    app.on('overload', ({ dropped }) => console.log('overload', dropped))
+    const wait = () => server.dropped > 0 ? console.log('dropped', server.dropped) : setTimeout(wait, 5)
+    wait()
+    console.log('listens')`
+  // Half of the descriptors are still for clients.
+  const child = spawn(
+    'bash',
+    [
+      '-c',
+      'ulimit -n 128; exec "$0" "$@"',
+      process.execPath,
+      '--import=tsx',
+      '--input-type=module',
+      '--eval',
+      program,
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit', fd] },
+  )
+  t.teardown(() => child.kill())
+  // Only the child accepts.
+  holder.close()
+  const lines = createInterface(child.stdout!)[Symbol.asyncIterator]()
+  t.is((await lines.next()).value, 'listens')
+  for (let index = 0; index < 128; index++) await dial(t, { port })
+  t.is((await lines.next()).value, 'overload 0')
+  t.regex(String((await lines.next()).value), /^dropped \d+$/)
 })
 
 test('a reserve of descriptors that is no count is refused', async (t) => {

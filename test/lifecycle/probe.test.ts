@@ -1,7 +1,13 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { inspect } from 'node:util'
-import { Cio, CioError, type ConnectionEnd, type StreamContext, reconnect } from '../../src/index.ts'
+import {
+  Cio,
+  CioError,
+  type ConnectionEnd,
+  type StreamContext,
+  reconnect,
+} from '../../src/index.ts'
 import type { Probe } from '../../src/kit.ts'
 import { identity, path as certificate } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'

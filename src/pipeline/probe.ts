@@ -44,9 +44,9 @@ export function foldProbes<Ctx>(
   failed: ReportProbe<Ctx>,
 ): FoldedProbe<Ctx> | undefined {
   if (probes.length === 0) return undefined
-  const begin = probes.filter((probe) => probe.begin)
-  const end = probes.filter((probe) => probe.end)
-  const step = probes.filter((probe) => probe.step)
+  const begin = probes.filter((probe) => 'begin' in probe)
+  const end = probes.filter((probe) => 'end' in probe)
+  const step = probes.filter((probe) => 'step' in probe)
   return {
     begin(ctx) {
       for (const probe of begin) {

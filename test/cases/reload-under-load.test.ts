@@ -8,7 +8,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { createHash, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { type ListenOptions, Cio } from '../../src/index.ts'
 import { loaded } from '../support/certificates.ts'
 import { LiveFiles, connectWith, presented } from '../support/live-files.ts'
@@ -54,7 +54,12 @@ async function pump(
 async function reloadUnderLoad(
   t: ExecutionContext,
   options: (files: LiveFiles) => ListenOptions,
-  change: (files: LiveFiles, reload: () => Promise<void>, round: number) => Promise<void>,
+  change: (
+    files: LiveFiles,
+    reload: () => Promise<void>,
+    round: number,
+    shows: (name: string) => Promise<void>,
+  ) => Promise<void>,
 ): Promise<void> {
   const files = new LiveFiles(t)
   files.byRename('server')
@@ -73,21 +78,24 @@ async function reloadUnderLoad(
   let done = false
   const goesOn = (): boolean => !done
   const pumping = Array.from({ length: pumps }, () => pump(t, server, goesOn))
-  const shown = new Map<string, number>()
+  const shown = new Set<string>()
+  const visits = new EventEmitter()
   const visiting = (async () => {
     while (goesOn()) {
       const name = await presented(t, server, loaded('alice'))
-      shown.set(name, (shown.get(name) ?? 0) + 1)
+      shown.add(name)
+      visits.emit(name)
     }
   })()
+  const shows = async (name: string): Promise<void> => void (await once(visits, name))
   for (let round = 0; round < rounds; round++) {
-    await change(files, () => server.reload(), round)
+    await change(files, () => server.reload(), round, shows)
   }
   done = true
   await Promise.all([...pumping, visiting])
 
   t.true(reloads > 0)
-  t.deepEqual([...shown.keys()].toSorted(), ['localhost', 'second'])
+  t.deepEqual([...shown].toSorted(), ['localhost', 'second'])
   t.deepEqual([...told.error, ...told.reject], [])
   await server.close()
   t.is(server.connections.size, 0)
@@ -108,9 +116,11 @@ test('reloads of a watcher, of pairs that come file by file, lose nothing either
   await reloadUnderLoad(
     t,
     () => ({ watch: 100 }),
-    async (files, _reload, round) => {
-      files.byRename(round % 20 < 10 ? 'server2' : 'server')
-      await new Promise((resolve) => setTimeout(resolve, round % 10 ? 30 : 250))
+    async (files, _reload, round, shows) => {
+      const second = round % 20 < 10
+      files.byRename(second ? 'server2' : 'server')
+      if (round % 10 === 0) await shows(second ? 'second' : 'localhost')
+      else await new Promise((resolve) => setTimeout(resolve, 30))
     },
   )
 })

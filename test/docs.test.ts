@@ -71,6 +71,9 @@ test.before('writes the blocks down', () => {
           'cio/kit': ['../../src/kit.ts'],
           'cio/testing': ['../../src/testing.ts'],
           'cio/*': ['../../middleware/*.ts'],
+          '@cio/cluster': ['../../packages/cluster/src/index.ts'],
+          '@cio/cluster/nats': ['../../packages/cluster/src/nats.ts'],
+          '@cio/cluster/testing': ['../../packages/cluster/src/testing.ts'],
         },
       },
       include: ['*.ts'],
@@ -254,7 +257,11 @@ async function text(path: string): Promise<string> {
 }
 
 async function sources(): Promise<string[]> {
-  return [...(await find('src', '.ts')), ...(await find('middleware', '.ts'))]
+  const all = await Promise.all(
+    ['src', 'middleware', 'packages/cluster/src'].map((folder) => find(folder, '.ts')),
+  )
+  // Its examples need packages that are installed for its tests alone.
+  return all.flat().filter((path) => path !== 'packages/cluster/src/nats.ts')
 }
 
 async function find(under: string, ending: string): Promise<string[]> {

@@ -1,0 +1,188 @@
+/**
+ * The contract of an engine: the connection between the instances of an application.
+ *
+ * An engine knows nothing of Cio: it has subjects, requests and tables. `memory()` and `nats()` are
+ * engines, and `engineConforms()` of `@cio/cluster/testing` checks others.
+ */
+
+import { CioError } from 'cio'
+
+/** A message that arrived at a subject. */
+export interface Incoming {
+  /** Must not be changed: other subscribers may have the same bytes. */
+  readonly payload: Uint8Array
+  /** Answers a request; does nothing for a message that is no request. */
+  readonly reply: (payload: Uint8Array) => void
+}
+
+/** The interest in a subject. */
+export interface Subscription {
+  readonly unsubscribe: () => void
+}
+
+/** The time without a connection to the broker, in which messages were lost. */
+export interface Gap {
+  /** Milliseconds. */
+  readonly duration: number
+}
+
+/** A row of a table. */
+export interface Row {
+  readonly key: string
+  /** Null: the row was deleted. */
+  readonly value: Uint8Array | null
+  /** Rises with each change in the table, so that of two changes the later has the higher one. */
+  readonly revision: number
+}
+
+/** Options of `Engine.request()`. */
+export interface RequestOptions {
+  /** Milliseconds to wait for the answer. */
+  readonly timeout: number
+  /** Ends the wait. Without it, only the answer and the timeout do. */
+  readonly signal?: AbortSignal
+}
+
+/** Options of `Engine.table()`. */
+export interface TableOptions {
+  /** Milliseconds after its last change at which the broker forgets a row; at least 1_000. */
+  readonly ttl: number
+}
+
+/** Options of `Table.watch()`. */
+export interface WatchOptions {
+  /**
+   * Whether the rows that are there already come first.
+   *
+   * @default false
+   */
+  readonly snapshot?: boolean
+  /** Ends the watch. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * Rows in one total order, shared by all instances. Each method rejects with
+ * `ERR_CIO_CLUSTER_DOWN` without a connection to the broker, and if the broker does not answer: then
+ * the change may have been made.
+ */
+export interface Table {
+  /**
+   * The row of a key: undefined, or a row with the value null, if there is none. It may be older
+   * than the last change, so never decide by it alone: pass its revision to `replace()`.
+   */
+  get(key: string): Promise<Row | undefined>
+  /** Sets a row, and fulfils with its revision. */
+  put(key: string, value: Uint8Array): Promise<number>
+  /**
+   * Sets a row if its revision is still `revision`; 0 stands for a row that does not exist.
+   *
+   * @throws `ERR_CIO_STALE`: the row has another revision
+   */
+  replace(key: string, value: Uint8Array, revision: number): Promise<number>
+  /**
+   * Deletes a row, with `revision` only if that is still its revision.
+   *
+   * @throws `ERR_CIO_STALE`: the row has another revision
+   */
+  delete(key: string, revision?: number): Promise<void>
+  /**
+   * Passes on each change, in order. Fulfils when the watch has begun and the snapshot, if any, was
+   * passed on. A watch ends when the engine goes down: start another after `up`, since changes were
+   * missed. `take` must not throw, and must not wait.
+   */
+  watch(take: (row: Row) => void, options: WatchOptions): Promise<void>
+}
+
+/**
+ * Five verbs and a table. Subjects and keys consist of `[A-Za-z0-9_=-]`, with dots between words:
+ * pass names through {@link encodeName}.
+ */
+export interface Engine {
+  /** The id of this instance; another one after each `open()`. */
+  readonly instance: string
+  /** Whether there is a connection to the broker. */
+  readonly isUp: boolean
+  /** Connects, and fulfils when the engine is up. The signal ends the attempts. */
+  open(signal: AbortSignal): Promise<void>
+  /** Ends all subscriptions, requests and watches. */
+  close(): Promise<void>
+  /**
+   * Sends to all subscribers, at most once, in order; to those of this instance too.
+   *
+   * @throws `ERR_CIO_CLUSTER_DOWN`: there is no connection; the engine keeps nothing for later
+   * @throws `ERR_CIO_PAYLOAD_SIZE`: the payload has more than {@link maxPayload} bytes
+   */
+  publish(subject: string, payload: Uint8Array): void
+  /**
+   * Receives the messages of a subject; after an outage, again as soon as `up` is emitted. `take`
+   * must not throw or wait.
+   */
+  subscribe(subject: string, take: (message: Incoming) => void): Subscription
+  /**
+   * Sends, and fulfils with the first answer.
+   *
+   * @throws `ERR_CIO_NO_RESPONDER`: nothing subscribes to the subject; known at once
+   * @throws `ERR_CIO_CLUSTER_DOWN`, `ERR_CIO_CALL_TIMEOUT`: the message may have arrived
+   */
+  request(subject: string, payload: Uint8Array, options: RequestOptions): Promise<Uint8Array>
+  /** Opens a table, and makes it if there is none. */
+  table(name: string, options: TableOptions): Promise<Table>
+  on(event: 'down', listener: () => void): this
+  on(event: 'up', listener: (gap: Gap) => void): this
+  off(event: 'down', listener: () => void): this
+  off(event: 'up', listener: (gap: Gap) => void): this
+}
+
+/** The most bytes of a payload: the default of NATS, less than it takes for its own headers. */
+export const maxPayload: number = 1024 * 1024 - 1024
+
+/** The least `ttl` of a table, in milliseconds. */
+export const leastTtl = 1_000
+
+const words = /^[\w=-]+(?:\.[\w=-]+)*$/
+
+/**
+ * Checks a subject or a key.
+ *
+ * @throws `ERR_CIO_SUBJECT`: it has a wildcard, an empty word, or another character
+ */
+export function checkSubject(subject: string): void {
+  if (words.test(subject)) return
+  const rule = 'words of `[A-Za-z0-9_=-]` with dots between them; pass names through `encodeName`'
+  throw new CioError('ERR_CIO_SUBJECT', `expected ${rule}, got ${JSON.stringify(subject)}`)
+}
+
+/**
+ * Checks the size of a payload.
+ *
+ * @throws `ERR_CIO_PAYLOAD_SIZE`
+ */
+export function checkPayload(subject: string, { byteLength }: Uint8Array): void {
+  if (byteLength <= maxPayload) return
+  const what = `${byteLength} bytes, more than the ${maxPayload} that fit into one message`
+  throw new CioError('ERR_CIO_PAYLOAD_SIZE', `the payload for \`${subject}\` has ${what}`)
+}
+
+/** The error of an engine without a connection to its broker. */
+export function downError(what: string, cause?: unknown): CioError {
+  const message = `${what}: there is no connection to the broker, or it does not answer`
+  return new CioError('ERR_CIO_CLUSTER_DOWN', message, { cause })
+}
+
+/** The error of a request that nothing answers. */
+export function noResponderError(subject: string): CioError {
+  return new CioError('ERR_CIO_NO_RESPONDER', `nothing subscribes to \`${subject}\``)
+}
+
+/** The error of a request without an answer in time. */
+export function requestTimeoutError(subject: string, timeout: number): CioError {
+  const message = `no answer from \`${subject}\` within ${timeout} ms`
+  return new CioError('ERR_CIO_CALL_TIMEOUT', message)
+}
+
+/** The error of a row that has changed. */
+export function staleError(key: string, cause?: unknown): CioError {
+  const message = `the row \`${key}\` has changed since it was read`
+  return new CioError('ERR_CIO_STALE', message, { cause })
+}

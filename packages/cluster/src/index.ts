@@ -1,0 +1,16 @@
+/** `@cio/cluster`: many instances of an application. */
+
+export type {
+  Engine,
+  Gap,
+  Incoming,
+  RequestOptions,
+  Row,
+  Subscription,
+  Table,
+  TableOptions,
+  WatchOptions,
+} from './engine.ts'
+export { maxPayload } from './engine.ts'
+export { memory, memoryHub, type MemoryHub } from './memory.ts'
+export { decodeName, encodeName } from './names.ts'

@@ -1,0 +1,204 @@
+/** The engine of one process: for an application that runs once, and for tests. */
+
+import { checkDuration } from 'cio/kit'
+import { CioError } from 'cio'
+import {
+  type Engine,
+  type Incoming,
+  type RequestOptions,
+  type Subscription,
+  type Table,
+  type TableOptions,
+  checkPayload,
+  checkSubject,
+  leastTtl,
+  noResponderError,
+  requestTimeoutError,
+} from './engine.ts'
+import { EngineState } from './engine-base.ts'
+import { MemoryTable, Rows } from './memory/rows.ts'
+
+/** Connects the engines of one process, as a broker does for those of many. */
+export interface MemoryHub {
+  /** Cuts engines off from the hub: each goes `down`, and nothing passes any more. */
+  cut(...engines: Engine[]): void
+  /** Connects all engines that were cut off: each comes `up`, with the length of the gap. */
+  heal(): void
+}
+
+/** A hub with its subjects and tables. */
+class Hub implements MemoryHub {
+  readonly subjects = new Map<string, Set<Subscriber>>()
+  readonly tables = new Map<string, Rows>()
+  readonly #cut = new Set<MemoryEngine>()
+
+  cut(...engines: Engine[]): void {
+    for (const engine of engines) {
+      if (!(engine instanceof MemoryEngine) || engine.hub !== this) {
+        throw new CioError('ERR_CIO_OPTION', 'hub.cut: expected engines made by `memory(hub)`')
+      }
+      this.#cut.add(engine)
+      engine.setDown()
+    }
+  }
+
+  heal(): void {
+    const engines = [...this.#cut]
+    this.#cut.clear()
+    for (const engine of engines) if (engine.isOpen) engine.setUp()
+  }
+
+  isCut(engine: MemoryEngine): boolean {
+    return this.#cut.has(engine)
+  }
+}
+
+interface Subscriber {
+  readonly engine: MemoryEngine
+  readonly take: (message: Incoming) => void
+}
+
+class MemoryEngine extends EngineState implements Engine {
+  readonly hub: Hub
+  isOpen = false
+  readonly #subscriptions = new Set<Subscription>()
+
+  constructor(hub: Hub) {
+    super()
+    this.hub = hub
+  }
+
+  async open(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    if (this.isOpen) throw new CioError('ERR_CIO_OPTION', 'memory: the engine is open already')
+    this.begin()
+    this.isOpen = true
+    if (!this.hub.isCut(this)) return this.setUp()
+    await new Promise<void>((resolve, reject) => {
+      const abort = (): void => {
+        this.isOpen = false
+        reject(signal.reason as Error)
+      }
+      signal.addEventListener('abort', abort, { once: true })
+      this.connected = () => {
+        signal.removeEventListener('abort', abort)
+        resolve()
+      }
+    })
+  }
+
+  /** Ends the wait of `open()`. */
+  connected = (): void => {}
+
+  override setUp(): void {
+    super.setUp()
+    this.connected()
+  }
+
+  async close(): Promise<void> {
+    this.isOpen = false
+    for (const one of this.#subscriptions) one.unsubscribe()
+    this.end()
+  }
+
+  publish(subject: string, payload: Uint8Array): void {
+    checkSubject(subject)
+    checkPayload(subject, payload)
+    this.checkUp('publish')
+    for (const subscriber of this.hub.subjects.get(subject) ?? []) {
+      this.#deliver(subscriber, payload, () => {})
+    }
+  }
+
+  subscribe(subject: string, take: (message: Incoming) => void): Subscription {
+    checkSubject(subject)
+    const { subjects } = this.hub
+    const subscriber = { engine: this, take }
+    const all = subjects.get(subject) ?? new Set()
+    subjects.set(subject, all.add(subscriber))
+    const subscription = {
+      unsubscribe: (): void => {
+        all.delete(subscriber)
+        if (all.size === 0 && subjects.get(subject) === all) subjects.delete(subject)
+        this.#subscriptions.delete(subscription)
+      },
+    }
+    this.#subscriptions.add(subscription)
+    return subscription
+  }
+
+  async request(
+    subject: string,
+    payload: Uint8Array,
+    { timeout, signal }: RequestOptions,
+  ): Promise<Uint8Array> {
+    checkSubject(subject)
+    checkPayload(subject, payload)
+    checkDuration('request', 'timeout', timeout)
+    this.checkUp('request')
+    const all = [...(this.hub.subjects.get(subject) ?? [])].filter(({ engine }) => engine.isUp)
+    if (all.length === 0) throw noResponderError(subject)
+    let timer: NodeJS.Timeout | undefined
+    const answer = new Promise<Uint8Array>((resolve, reject) => {
+      if (timeout !== Infinity) {
+        timer = setTimeout(() => reject(requestTimeoutError(subject, timeout)), timeout)
+      }
+      for (const subscriber of all) {
+        // The answer does not pass either if one of the two was cut off meanwhile.
+        const reply = (bytes: Uint8Array): void => {
+          if (subscriber.engine.isUp && this.isUp) resolve(bytes)
+        }
+        this.#deliver(subscriber, payload, reply)
+      }
+    })
+    try {
+      return await this.wait('request', answer, signal)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  async table(name: string, { ttl }: TableOptions): Promise<Table> {
+    checkSubject(name)
+    checkDuration('table', 'ttl', ttl)
+    if (ttl < leastTtl) throw new CioError('ERR_CIO_OPTION', `table: \`ttl\` is below ${leastTtl}`)
+    this.checkUp('table')
+    const { tables } = this.hub
+    const rows = tables.get(name) ?? new Rows(ttl)
+    tables.set(name, rows)
+    return new MemoryTable(this, rows)
+  }
+
+  #deliver(to: Subscriber, payload: Uint8Array, reply: Incoming['reply']): void {
+    queueMicrotask(() => {
+      const isSubscribed = to.engine.isOpen && to.engine.isUp && this.isUp
+      if (isSubscribed) to.take({ payload, reply })
+    })
+  }
+}
+
+/** Makes a hub, for several engines in one process. */
+export function memoryHub(): MemoryHub {
+  return new Hub()
+}
+
+/**
+ * An engine in memory: the default of `cluster()`, for an application that runs once.
+ *
+ * It keeps the promises of the other engines within its process, without a broker. With a hub,
+ * several engines are several instances: two apps of one test, for example. `hub.cut()` and
+ * `hub.heal()` make a network partition without ports.
+ *
+ * @example
+ * import { cluster, memory, memoryHub } from '@cio/cluster'
+ *
+ * const hub = memoryHub()
+ * const one = cluster({ engine: memory(hub) })
+ * const other = cluster({ engine: memory(hub) })
+ */
+export function memory(hub: MemoryHub = memoryHub()): Engine {
+  if (!(hub instanceof Hub)) {
+    throw new CioError('ERR_CIO_OPTION', 'memory: expected a hub made by `memoryHub()`')
+  }
+  return new MemoryEngine(hub)
+}

@@ -1,0 +1,219 @@
+/** `@cio/cluster/nats`: the engine over NATS. */
+
+import { type Msg, type NatsConnection, connect } from '@nats-io/transport-node'
+import { setTimeout as delay } from 'node:timers/promises'
+import debug from 'debug'
+import { CioError } from 'cio'
+import { checkDuration } from 'cio/kit'
+import {
+  type Engine,
+  type Incoming,
+  type RequestOptions,
+  type Subscription,
+  type Table,
+  type TableOptions,
+  checkPayload,
+  checkSubject,
+  leastTtl,
+} from './engine.ts'
+import { EngineState } from './engine-base.ts'
+import { requestError } from './nats/errors.ts'
+import { type NatsOptions, checkNatsOptions } from './nats/options.ts'
+import { NatsTable } from './nats/table.ts'
+
+export type { NatsOptions } from './nats/options.ts'
+
+const log = debug('cio:cluster')
+
+const retryDelay = 500
+const flushTimeout = 1_000
+
+class NatsEngine extends EngineState implements Engine {
+  readonly #options: NatsOptions
+  readonly #prefix: string
+  readonly #timeout: number
+  #connection: NatsConnection | undefined
+  readonly #subscriptions = new Set<Subscription>()
+  /** Subscribed before the engine was open. */
+  readonly #waiting = new Set<() => void>()
+  readonly #tables = new Set<NatsTable>()
+  /** Counts connections, so that work for an earlier one ends. */
+  #epoch = 0
+
+  constructor(options: NatsOptions) {
+    super()
+    this.#options = options
+    this.#prefix = options.prefix ?? 'cio'
+    this.#timeout = options.timeout ?? 5_000
+  }
+
+  async open(signal: AbortSignal): Promise<void> {
+    if (this.#connection) throw new CioError('ERR_CIO_OPTION', 'nats: the engine is open already')
+    const connection = this.#options.connection ?? (await this.#dial(signal))
+    signal.throwIfAborted()
+    this.begin()
+    this.#connection = connection
+    void this.#follow(connection)
+    for (const subscribe of this.#waiting) subscribe()
+    this.#waiting.clear()
+    // A connection that was passed in may be down at the moment.
+    if (this.#options.connection) await this.wait('open', connection.flush(), signal)
+    this.setUp()
+  }
+
+  async close(): Promise<void> {
+    const connection = this.#connection
+    this.#connection = undefined
+    this.#epoch += 1
+    for (const one of this.#subscriptions) one.unsubscribe()
+    this.#tables.clear()
+    const wasUp = this.isUp
+    this.end()
+    if (!connection || connection.isClosed()) return
+    const flushed = wasUp ? connection.flush().catch(() => {}) : undefined
+    const timer = new AbortController()
+    await Promise.race([flushed, delay(flushTimeout, undefined, timer).catch(() => {})])
+    timer.abort()
+    if (!this.#options.connection) await connection.close()
+  }
+
+  publish(subject: string, payload: Uint8Array): void {
+    checkSubject(subject)
+    checkPayload(subject, payload)
+    this.checkUp('publish')
+    this.#connection!.publish(`${this.#prefix}.${subject}`, payload)
+  }
+
+  subscribe(subject: string, take: (message: Incoming) => void): Subscription {
+    checkSubject(subject)
+    const callback = (error: Error | null, message: Msg): void => {
+      if (error) return log('subscription to %s: %s', subject, error.message)
+      take({
+        payload: message.data,
+        reply: (bytes) => {
+          // Kept by nats.js and lost in an outage: as if it were on its way.
+          if (this.isUp) message.respond(bytes)
+        },
+      })
+    }
+    let own: Subscription | undefined
+    const begin = (): void => {
+      own = this.#connection!.subscribe(`${this.#prefix}.${subject}`, { callback })
+    }
+    if (this.#connection) begin()
+    else this.#waiting.add(begin)
+    const subscription = {
+      unsubscribe: (): void => {
+        this.#subscriptions.delete(subscription)
+        this.#waiting.delete(begin)
+        own?.unsubscribe()
+      },
+    }
+    this.#subscriptions.add(subscription)
+    return subscription
+  }
+
+  async request(
+    subject: string,
+    payload: Uint8Array,
+    { timeout, signal }: RequestOptions,
+  ): Promise<Uint8Array> {
+    checkSubject(subject)
+    checkPayload(subject, payload)
+    checkDuration('request', 'timeout', timeout)
+    this.checkUp('request')
+    const answer = this.#connection!.request(`${this.#prefix}.${subject}`, payload, { timeout })
+    const mapError = (error: unknown): Error => requestError(subject, timeout, error)
+    const { data } = await this.wait('request', answer, signal, mapError)
+    return data
+  }
+
+  async table(name: string, { ttl }: TableOptions): Promise<Table> {
+    checkDuration('table', 'ttl', ttl)
+    if (ttl < leastTtl) throw new CioError('ERR_CIO_OPTION', `table: \`ttl\` is below ${leastTtl}`)
+    this.checkUp('table')
+    const { replicas = 1 } = this.#options
+    const table = new NatsTable(this, this.#connection!, {
+      bucket: `${this.#prefix}_${name}`,
+      ttl,
+      replicas,
+      timeout: this.#timeout,
+    })
+    await table.ensure()
+    this.#tables.add(table)
+    return table
+  }
+
+  /** nats.js cannot be stopped while it waits for its first connection: so one attempt at a time. */
+  async #dial(signal: AbortSignal): Promise<NatsConnection> {
+    for (;;) {
+      signal.throwIfAborted()
+      try {
+        const connection = await connect({
+          maxReconnectAttempts: -1,
+          pingInterval: 5_000,
+          maxPingOut: 2,
+          timeout: 5_000,
+          ...this.#options.connect,
+        })
+        if (!signal.aborted) return connection
+        await connection.close()
+      } catch (error) {
+        log('no connection: %s', (error as Error).message)
+        await delay(retryDelay, undefined, { signal })
+      }
+    }
+  }
+
+  /** Every reconnect is a gap: nats.js drops messages of an outage without an error. */
+  async #follow(connection: NatsConnection): Promise<void> {
+    for await (const { type } of connection.status()) {
+      if (this.#connection !== connection) return
+      if (type === 'disconnect' || type === 'staleConnection') {
+        this.#epoch += 1
+        this.setDown()
+      } else if (type === 'reconnect') void this.#restore()
+      else if (type === 'close') this.setDown()
+    }
+  }
+
+  /** Makes the tables again if the broker has lost them, so that `up` means that they can be used. */
+  async #restore(): Promise<void> {
+    const epoch = ++this.#epoch
+    const isCurrent = (): boolean => epoch === this.#epoch && this.#connection !== undefined
+    for (;;) {
+      try {
+        for (const table of this.#tables) await table.ensure()
+        // The broker has the subscriptions again.
+        await this.#connection?.flush()
+        if (isCurrent()) this.setUp()
+        return
+      } catch (error) {
+        log('tables: %s', (error as Error).message)
+        await delay(retryDelay, undefined, { ref: false })
+        if (!isCurrent()) return
+      }
+    }
+  }
+}
+
+/**
+ * An engine over NATS with JetStream (`nats-server` from 2.9 on).
+ *
+ * It is strict: without a connection it rejects at once and keeps nothing for later, and after each
+ * reconnect it emits `up`, because messages were lost. Tables are buckets of NATS KV in files.
+ *
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range; `connection` gives up
+ *   reconnecting
+ *
+ * @example
+ * import { cluster } from '@cio/cluster'
+ * import { nats } from '@cio/cluster/nats'
+ *
+ * const engine = nats({ connect: { servers: ['nats-1:4222', 'nats-2:4222'] }, replicas: 3 })
+ * const here = cluster({ engine })
+ */
+export function nats(options: NatsOptions = {}): Engine {
+  checkNatsOptions(options)
+  return new NatsEngine(options)
+}

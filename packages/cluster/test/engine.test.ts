@@ -1,0 +1,75 @@
+import test from 'ava'
+import { memory, memoryHub } from '../src/index.ts'
+import type { Engine } from '../src/index.ts'
+import { engineConforms } from '../src/testing.ts'
+
+test('memory() keeps the contract of an engine', async (t) => {
+  const hub = memoryHub()
+  const engines: Engine[] = []
+  const make = (): Engine => {
+    const engine = memory(hub)
+    engines.push(engine)
+    return engine
+  }
+  const outage = { begin: () => hub.cut(...engines), end: () => hub.heal() }
+  const kept = await engineConforms(make, { outage })
+  t.true(kept.includes('ends watches with the outage'))
+})
+
+test('engineConforms() names each promise that an engine breaks', async (t) => {
+  const hub = memoryHub()
+  const lossy = (): Engine => {
+    const engine = memory(hub)
+    engine.publish = () => {}
+    const request = engine.request.bind(engine)
+    engine.request = (subject, payload, options) =>
+      request(subject, payload, options).catch((error: unknown) => {
+        if ((error as { code?: string }).code !== 'ERR_CIO_NO_RESPONDER') throw error
+        return new Uint8Array()
+      })
+    return engine
+  }
+  const error = await t.throwsAsync(engineConforms(lossy, { timeout: 500 }), {
+    code: 'ERR_CIO_NONCONFORMING',
+  })
+  t.regex(error.message, /passes messages on in order/)
+  t.regex(error.message, /says at once that nothing subscribes/)
+  t.notRegex(error.message, /replaces a row once/)
+})
+
+test('a hub passes nothing to an engine that it has cut off', async (t) => {
+  const hub = memoryHub()
+  const [one, other] = [memory(hub), memory(hub)]
+  const { signal } = new AbortController()
+  await one.open(signal)
+  await other.open(signal)
+  const taken: string[] = []
+  other.subscribe('s', ({ payload }) => taken.push(Buffer.from(payload).toString()))
+  one.publish('s', Buffer.from('in flight'))
+  hub.cut(other)
+  await t.throwsAsync(one.request('s', Buffer.from('cut'), { timeout: 50 }), {
+    code: 'ERR_CIO_NO_RESPONDER',
+  })
+  t.deepEqual(taken, [])
+  hub.heal()
+  other.subscribe('q', ({ reply }) => reply(Buffer.from('')))
+  one.publish('s', Buffer.from('healed'))
+  await one.request('q', Buffer.from(''), { timeout: 5_000 })
+  t.deepEqual(taken, ['healed'])
+  t.throws(() => hub.cut(memory()), { code: 'ERR_CIO_OPTION' })
+})
+
+test('an engine that is cut off opens when the hub heals, or when it is told to stop', async (t) => {
+  const hub = memoryHub()
+  const engine = memory(hub)
+  hub.cut(engine)
+  const controller = new AbortController()
+  const stopped = engine.open(controller.signal)
+  controller.abort(new Error('enough'))
+  await t.throwsAsync(stopped, { message: 'enough' })
+  const opened = engine.open(new AbortController().signal)
+  t.false(engine.isUp)
+  hub.heal()
+  await opened
+  t.true(engine.isUp)
+})

@@ -1,0 +1,75 @@
+import test from 'ava'
+import { readFile, readdir } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import manifest from '../package.json' with { type: 'json' }
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const files = (await readdir(`${root}src`, { recursive: true })).filter((name) =>
+  name.endsWith('.ts'),
+)
+const sources = await Promise.all(
+  files.map(async (name) => [name, await readFile(`${root}src/${name}`, 'utf8')] as const),
+)
+const readme = await readFile(`${root}README.md`, 'utf8')
+
+test('the package imports the public doors of Cio alone', (t) => {
+  const doors = /^(?:node:[\w/]+|cio(?:\/[\w-]+)?|debug|\.{1,2}\/[\w./-]+\.ts)$/
+  for (const [name, whole] of sources) {
+    const text = whole.replace(/^\s*\/\*[^]*?\*\//gm, '')
+    const ofNats = name.startsWith('nats')
+    for (const [, from = ''] of text.matchAll(/^(?:import|export) (?:[^']* from )?'([^']+)'/gm)) {
+      const allowed = doors.test(from) || (ofNats && from.startsWith('@nats-io/'))
+      t.true(allowed && !from.startsWith('../../../'), `${name}: ${from}`)
+    }
+  }
+})
+
+test('every package that it imports is a dependency or an optional peer', (t) => {
+  const { dependencies, peerDependencies, peerDependenciesMeta } = manifest
+  for (const [name, text] of sources) {
+    for (const [, from = ''] of text.matchAll(/^import [^']*'(@nats-io\/[\w-]+|debug)'/gm)) {
+      t.true(from in dependencies || from in peerDependencies, `${name}: ${from}`)
+      if (from in peerDependencies) t.true(from in peerDependenciesMeta, `${from} is optional`)
+    }
+  }
+})
+
+test('every error code has its row in the README, and the reverse', (t) => {
+  const rows = [...readme.matchAll(/^\| `(ERR_CIO_\w+)`/gm)].map(([, code]) => code!)
+  const thrown = new Set(
+    sources.flatMap(([, text]) =>
+      [...text.matchAll(/'(ERR_CIO_[A-Z_]+)'/g)].map(([, code]) => code!),
+    ),
+  )
+  // Of Cio itself: docs/errors.md.
+  const ofCio = new Set(['ERR_CIO_OPTION', 'ERR_CIO_CLOSED'])
+  t.deepEqual(
+    rows,
+    [...thrown].filter((code) => !ofCio.has(code)).toSorted(byWord),
+    'in alphabetical order, once each',
+  )
+})
+
+function byWord(a: string, b: string): number {
+  return a.replaceAll('_', ' ') < b.replaceAll('_', ' ') ? -1 : 1
+}
+
+test('every option says its default', (t) => {
+  for (const [name, text] of sources) {
+    for (const [, body = ''] of text.matchAll(/interface \w+Options\b[^{]*\{([^]*?)\n\}/g)) {
+      for (const [, comment = '', option = ''] of body.matchAll(
+        /(?:\/\*\*((?:(?!\*\/)[^])*)\*\/\s*)?readonly (\w+)\?:/g,
+      )) {
+        t.regex(comment, /@default|\bWithout it\b/, `${option} of ${name}`)
+      }
+    }
+  }
+})
+
+test('no file has outgrown 200 lines of code', (t) => {
+  for (const [name, text] of sources) {
+    const code = text.replace(/^\s*\/\*[^]*?\*\//gm, '').replace(/^\s*\/\/.*$/gm, '')
+    const lines = code.split('\n').filter((line) => line.trim() !== '').length
+    t.true(lines <= 200, `${name} has ${lines}`)
+  }
+})

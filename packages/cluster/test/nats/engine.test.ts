@@ -1,0 +1,118 @@
+import test from 'ava'
+import { connect } from '@nats-io/transport-node'
+import { once } from 'node:events'
+import type { EventEmitter } from 'node:events'
+import type { Engine } from '../../src/index.ts'
+import { type NatsOptions, nats } from '../../src/nats.ts'
+import { engineConforms } from '../../src/testing.ts'
+import { NatsServer, natsServerVersion } from '../support/nats-server.ts'
+import { natsTest } from '../support/with-nats.ts'
+
+const quick = { pingInterval: 200, maxPingOut: 2, reconnectTimeWait: 50, timeout: 2_000 }
+const { signal } = new AbortController()
+
+function engineOf(server: NatsServer, options: NatsOptions = {}): Engine {
+  return nats({ connect: { servers: server.address, ...quick }, ...options })
+}
+
+async function heard(engine: Engine, event: 'down' | 'up'): Promise<void> {
+  await once(engine as unknown as EventEmitter, event)
+}
+
+natsTest('nats() keeps the contract, with a broker that is killed and started again', async (t) => {
+  t.log(natsServerVersion())
+  const server = await NatsServer.start(t)
+  const outage = { begin: () => server.kill(), end: () => server.start() }
+  const kept = await engineConforms(() => engineOf(server), { outage })
+  t.true(kept.includes('ends watches with the outage'))
+})
+
+natsTest('nats() keeps the contract, with a broker that is frozen', async (t) => {
+  const server = await NatsServer.start(t)
+  const outage = { begin: () => server.freeze(), end: () => server.thaw() }
+  const kept = await engineConforms(() => engineOf(server), { outage })
+  t.true(kept.includes('rejects at once without a broker, and keeps nothing for later'))
+})
+
+natsTest('up means that tables can be used, also where the broker has lost them', async (t) => {
+  const server = await NatsServer.start(t)
+  const engine = engineOf(server)
+  t.teardown(() => engine.close())
+  await engine.open(signal)
+  const table = await engine.table('rows', { ttl: 60_000 })
+  await table.put('k', Buffer.from('v'))
+  const down = heard(engine, 'down')
+  await server.kill()
+  server.forget()
+  await down
+  const up = heard(engine, 'up')
+  await server.start()
+  await up
+  t.is((await table.get('k'))?.value ?? null, null)
+  await table.put('k', Buffer.from('again'))
+  t.is(Buffer.from((await table.get('k'))!.value!).toString(), 'again')
+})
+
+natsTest('open() waits for a broker that is not there yet, until its signal aborts', async (t) => {
+  const server = await NatsServer.start(t)
+  await server.kill()
+  const engine = engineOf(server)
+  t.teardown(() => engine.close())
+  const controller = new AbortController()
+  const stopped = engine.open(controller.signal)
+  controller.abort(new Error('enough'))
+  await t.throwsAsync(stopped)
+  const opened = engine.open(signal)
+  await server.start()
+  await opened
+  t.true(engine.isUp)
+})
+
+natsTest('a connection of the application stays open when the engine closes', async (t) => {
+  const server = await NatsServer.start(t)
+  const servers = server.address
+  const connection = await connect({ servers, ...quick, maxReconnectAttempts: -1 })
+  t.teardown(() => connection.close())
+  const engine = nats({ connection })
+  await engine.open(signal)
+  await engine.table('rows', { ttl: 60_000 })
+  await engine.close()
+  t.false(connection.isClosed())
+
+  const given = await connect({ servers })
+  t.teardown(() => given.close())
+  t.throws(() => nats({ connection: given }), { code: 'ERR_CIO_OPTION', message: /-1/ })
+})
+
+natsTest('two prefixes on one broker have nothing in common', async (t) => {
+  const server = await NatsServer.start(t)
+  const [one, other] = [engineOf(server, { prefix: 'a' }), engineOf(server, { prefix: 'b' })]
+  t.teardown(() => Promise.all([one.close(), other.close()]))
+  await Promise.all([one.open(signal), other.open(signal)])
+  other.subscribe('s', ({ reply }) => reply(Buffer.from('')))
+  const table = await one.table('rows', { ttl: 60_000 })
+  await table.put('k', Buffer.from('v'))
+  const others = await other.table('rows', { ttl: 60_000 })
+  t.is((await others.get('k'))?.value ?? null, null)
+  const request = one.request('s', Buffer.from(''), { timeout: 5_000 })
+  await t.throwsAsync(request, { code: 'ERR_CIO_NO_RESPONDER' })
+})
+
+test('nats() refuses options that are unknown or out of their range', (t) => {
+  const bad = [
+    { prefix: 'a.b' },
+    { prefix: '' },
+    { replicas: 0 },
+    { replicas: 6 },
+    { timeout: -1 },
+    { server: 'x' },
+    { connection: {}, connect: {} },
+  ]
+  for (const options of bad) {
+    t.throws(
+      () => nats(options as NatsOptions),
+      { code: 'ERR_CIO_OPTION' },
+      JSON.stringify(options),
+    )
+  }
+})

@@ -1,0 +1,89 @@
+/** A real `nats-server` with JetStream, for a test that ends, freezes and restarts it. */
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { ownPort } from '../../../../test/support/ports.ts'
+
+/** What a test needs to end what it started. */
+export interface Teardown {
+  teardown(end: () => unknown): void
+}
+
+/** The path of the program, or undefined: tests that need it are then skipped. */
+export function natsServerPath(): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/bin']
+  return folders.map((folder) => join(folder, 'nats-server')).find((path) => existsSync(path))
+}
+
+/** Its version, for the log of a test. */
+export function natsServerVersion(): string {
+  return spawnSync(natsServerPath()!, ['--version'], { encoding: 'utf8' }).stdout.trim()
+}
+
+export class NatsServer {
+  readonly port: number
+  readonly #store: string
+  #child: ChildProcess | undefined
+
+  static async start(t: Teardown): Promise<NatsServer> {
+    const server = new NatsServer(await ownPort())
+    t.teardown(() => server.end())
+    await server.start()
+    return server
+  }
+
+  private constructor(port: number) {
+    this.port = port
+    this.#store = mkdtempSync(join(tmpdir(), 'cio-nats-'))
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+
+  /** Starts it, or starts it again with what it has stored. */
+  async start(): Promise<void> {
+    const words = ['-a', '127.0.0.1', '-p', String(this.port), '-js', '-sd', this.#store]
+    const child = spawn(natsServerPath()!, words, { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#child = child
+    let said = ''
+    await new Promise<void>((resolve, reject) => {
+      child.stderr.on('data', (chunk: Buffer) => {
+        said += chunk.toString()
+        if (said.includes('Server is ready')) resolve()
+      })
+      child.once('error', reject)
+      child.once('exit', (code) => reject(new Error(`nats-server ended with ${code}: ${said}`)))
+    })
+  }
+
+  /** As a loss of power would, but for what the kernel has. */
+  async kill(): Promise<void> {
+    const child = this.#child
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    const exit = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exit
+  }
+
+  freeze(): void {
+    this.#child!.kill('SIGSTOP')
+  }
+
+  thaw(): void {
+    this.#child!.kill('SIGCONT')
+  }
+
+  /** Loses what it has stored. */
+  forget(): void {
+    rmSync(this.#store, { recursive: true, force: true })
+  }
+
+  async end(): Promise<void> {
+    await this.kill()
+    this.forget()
+  }
+}

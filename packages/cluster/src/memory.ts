@@ -183,18 +183,21 @@ export function memoryHub(): MemoryHub {
 }
 
 /**
- * An engine in memory: the default of `cluster()`, for an application that runs once.
+ * An engine in memory, for an application that runs once.
  *
  * It keeps the promises of the other engines within its process, without a broker. With a hub,
  * several engines are several instances: two apps of one test, for example. `hub.cut()` and
  * `hub.heal()` make a network partition without ports.
  *
  * @example
- * import { cluster, memory, memoryHub } from '@cio/cluster'
+ * import { memory, memoryHub } from '@cio/cluster'
  *
  * const hub = memoryHub()
- * const one = cluster({ engine: memory(hub) })
- * const other = cluster({ engine: memory(hub) })
+ * const [one, other] = [memory(hub), memory(hub)]
+ * const { signal } = new AbortController()
+ * await Promise.all([one.open(signal), other.open(signal)])
+ * hub.cut(other)
+ * console.log(one.isUp, other.isUp) // true false
  */
 export function memory(hub: MemoryHub = memoryHub()): Engine {
   if (!(hub instanceof Hub)) {

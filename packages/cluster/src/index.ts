@@ -1,5 +1,12 @@
 /** `@cio/cluster`: many instances of an application. */
 
+export {
+  cluster,
+  type Cluster,
+  type ClusterContext,
+  type ClusterOptions,
+  type InstanceInfo,
+} from './cluster.ts'
 export type {
   Engine,
   Gap,

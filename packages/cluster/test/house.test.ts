@@ -54,6 +54,16 @@ function byWord(a: string, b: string): number {
   return a.replaceAll('_', ' ') < b.replaceAll('_', ' ') ? -1 : 1
 }
 
+test('every event has its row in the README, and the reverse', (t) => {
+  const rows = [...readme.matchAll(/^\| `(\w+)` \(/gm)].map(([, event]) => event!)
+  const declared = sources.flatMap(([, text]) =>
+    [...text.matchAll(/^ *interface AppEvents \{([^]*?)\n {2}\}/gm)].flatMap(([, body = '']) =>
+      [...body.matchAll(/^ +(\w+): \[/gm)].map(([, event]) => event!),
+    ),
+  )
+  t.deepEqual(rows.toSorted(), declared.toSorted())
+})
+
 test('every option says its default', (t) => {
   for (const [name, text] of sources) {
     for (const [, body = ''] of text.matchAll(/interface \w+Options\b[^{]*\{([^]*?)\n\}/g)) {

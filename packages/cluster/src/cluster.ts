@@ -1,0 +1,220 @@
+/** One instance of an application among others. */
+
+import debug from 'debug'
+import {
+  type AppEvents,
+  CioError,
+  type Middleware,
+  type ServerContext,
+  defineMiddleware,
+} from 'cio'
+import {
+  asError,
+  checkDuration,
+  checkOptionNames,
+  emitSafely,
+  optionError,
+  provide,
+  reportError,
+} from 'cio/kit'
+import type { Engine, Gap } from './engine.ts'
+import { memory } from './memory.ts'
+import { Instances, type InstanceInfo } from './cluster/instances.ts'
+import { UpTime } from './cluster/up-time.ts'
+
+export type { InstanceInfo } from './cluster/instances.ts'
+
+const log = debug('cio:cluster')
+
+type Emit = <Event extends keyof AppEvents>(event: Event, ...details: AppEvents[Event]) => void
+
+/** Options of {@link cluster}. */
+export interface ClusterOptions {
+  /**
+   * The connection to the other instances.
+   *
+   * @default memory()
+   */
+  readonly engine?: Engine
+  /**
+   * Milliseconds without a sign of life after which an instance counts as dead. It gives one every
+   * third of that time.
+   *
+   * @default 10_000
+   */
+  readonly leaseTimeout?: number
+  /**
+   * What a server does while there is no broker at its start: `'wait'` does not listen before there
+   * is one, `'listen'` listens at once.
+   *
+   * @default 'wait'
+   */
+  readonly whenDown?: 'wait' | 'listen'
+}
+
+/** What {@link cluster} adds to the context of the server. */
+export interface ClusterContext {
+  cluster: Cluster
+}
+
+/** The middleware, with this instance and its view of the others. */
+export interface Cluster extends Middleware<ServerContext, ClusterContext> {
+  readonly engine: Engine
+  /** The instances that are alive, this one included, as far as this one knows. */
+  readonly instances: ReadonlyMap<string, InstanceInfo>
+  /** Whether an instance is alive, as far as this one knows. */
+  isAlive(instance: string): boolean
+  /** The same, and asks the broker about an instance that is not known yet. */
+  checkAlive(instance: string): Promise<boolean>
+  /**
+   * Connects an instance without a server, such as a web application that sends to devices. A
+   * server connects by the middleware. Call `close()` as often as `open()`.
+   */
+  open(options?: { readonly signal?: AbortSignal }): Promise<void>
+  /** Leaves the others, when all servers of this instance have closed too. */
+  close(): Promise<void>
+  /**
+   * Runs work whenever the engine is up: at the start, and again after each gap. The signal aborts
+   * when the engine goes down or closes. Work that rejects is tried again. Returns a function that
+   * ends it.
+   */
+  whileUp(work: (signal: AbortSignal) => unknown): () => void
+  /**
+   * Reserves a name for a part of the cluster, such as a registry.
+   *
+   * @throws `ERR_CIO_OPTION`: there is a part of this name, or it is no plain word
+   */
+  reserve(owner: string, name: string): void
+}
+
+declare module 'cio' {
+  interface AppEvents {
+    /** The broker is there again, after so long. Messages of that time are lost. */
+    clusterUp: [gap: Gap, cluster: Cluster]
+    /** The broker is away. Connections stay; what concerns other instances is rejected. */
+    clusterDown: [cluster: Cluster]
+    /** Another instance has come. */
+    instanceUp: [instance: InstanceInfo, cluster: Cluster]
+    /** Another instance has left, or gave no sign of life for `leaseTimeout`. */
+    instanceDown: [instance: InstanceInfo, cluster: Cluster]
+  }
+}
+
+/**
+ * Connects the instances of an application: clustering over NATS, or in memory.
+ *
+ * Each instance gives signs of life, and knows which others are alive. `registry`, `rooms` and the
+ * like stand on it. The server connects before it listens, and leaves when its last connection has
+ * closed.
+ *
+ * If the broker goes away, local connections stay and handlers run on. `clusterDown` reports it, and
+ * `clusterUp` the end and the length of the gap.
+ *
+ * @pipelines server
+ * @order after `certs`, before `listen`
+ * @adds `ctx.cluster`; the middleware itself has `instances`, `open`, `close`
+ * @rejects nothing
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
+ *
+ * @example
+ * import { Cio, json } from 'cio'
+ * import { cluster } from '@cio/cluster'
+ *
+ * const here = cluster({ leaseTimeout: 5_000 })
+ * const app = new Cio().useServer(here).useConnection(json())
+ * app.on('clusterDown', () => console.warn('the broker is away'))
+ * const server = await app.listen(0)
+ * console.log(here.instances.size) // 1
+ * await server.close()
+ */
+export function cluster(options: ClusterOptions = {}): Cluster {
+  checkOptionNames('cluster', options, ['engine', 'leaseTimeout', 'whenDown'])
+  const { engine = memory(), leaseTimeout = 10_000, whenDown = 'wait' } = options
+  checkDuration('cluster', 'leaseTimeout', leaseTimeout)
+  if (leaseTimeout < 100 || leaseTimeout === Infinity) {
+    throw optionError('cluster', 'leaseTimeout', 'at least 100 ms, and finite', leaseTimeout)
+  }
+  if (whenDown !== 'wait' && whenDown !== 'listen') {
+    throw optionError('cluster', 'whenDown', "'wait' or 'listen'", whenDown)
+  }
+  const names = new Set<string>()
+  const servers = new Set<ServerContext>()
+  const emit: Emit = (event, ...details) => {
+    for (const app of new Set([...servers].map((server) => server.app))) {
+      emitSafely(app, event, ...details)
+    }
+  }
+  const upTime = new UpTime(engine)
+  const instances = new Instances(engine, leaseTimeout, {
+    load: () => ({
+      connections: [...servers].reduce((sum, { connections }) => sum + connections.size, 0),
+      isDraining: servers.size > 0 && [...servers].every(({ draining }) => draining.aborted),
+    }),
+    up: (instance) => emit('instanceUp', instance, made),
+    down: (instance) => emit('instanceDown', instance, made),
+  })
+  upTime.whileUp((signal) => instances.run(signal))
+  engine.on('down', () => {
+    log('down')
+    emit('clusterDown', made)
+  })
+  engine.on('up', (gap) => {
+    log('up after %d ms', gap.duration)
+    emit('clusterUp', gap, made)
+  })
+  const close = (): Promise<void> => upTime.close(() => instances.leave())
+
+  const middleware = defineMiddleware<ServerContext, ClusterContext>(
+    { name: 'cluster', after: 'certs', before: 'listen' },
+    async function cluster(ctx, next) {
+      const began = performance.now()
+      servers.add(ctx)
+      let isOpen = true
+      const opened = upTime.open(ctx.draining).catch((error: unknown) => {
+        isOpen = false
+        throw error
+      })
+      try {
+        if (whenDown === 'wait') await opened
+        else {
+          // In this turn a memory engine is up already.
+          await Promise.race([opened, Promise.resolve()])
+          if (!engine.isUp) emit('clusterDown', made)
+          const late = !engine.isUp
+          opened.then(
+            () => late && emit('clusterUp', { duration: performance.now() - began }, made),
+            (error: unknown) => {
+              if (!ctx.draining.aborted) reportError(ctx.app, asError(error), ctx)
+            },
+          )
+        }
+        await provide(ctx, 'cluster', made, next)
+      } finally {
+        servers.delete(ctx)
+        if (isOpen) await close()
+      }
+    },
+  )
+  const made: Cluster = Object.assign(middleware, {
+    engine,
+    instances: instances.alive,
+    isAlive: (instance: string) => instances.isAlive(instance),
+    checkAlive: (instance: string) => instances.checkAlive(instance),
+    open: ({ signal }: { readonly signal?: AbortSignal } = {}) => upTime.open(signal),
+    close,
+    whileUp: (work: (signal: AbortSignal) => unknown) => upTime.whileUp(work),
+    reserve: (owner: string, name: string) => {
+      if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
+        throw optionError(owner, 'name', 'letters, digits, `_` and `-`', name)
+      }
+      if (names.has(name)) {
+        const message = `${owner}: this cluster has a part named \`${name}\`; give it another \`name\``
+        throw new CioError('ERR_CIO_OPTION', message)
+      }
+      names.add(name)
+    },
+  })
+  return made
+}
+
+export { cluster as default }

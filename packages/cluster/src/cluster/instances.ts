@@ -1,0 +1,168 @@
+/** Signs of life: which instances there are. */
+
+import debug from 'debug'
+import { type Engine, type Row, type Table, leastTtl } from '../engine.ts'
+
+const log = debug('cio:cluster')
+
+/** An instance, as it said by its last sign of life. */
+export interface InstanceInfo {
+  readonly id: string
+  /** When it started, by its own clock. */
+  readonly startedAt: Date
+  /** Its open connections. */
+  readonly connections: number
+  /** Whether its servers drain. */
+  readonly isDraining: boolean
+}
+
+/** What the signs of life say, and what becomes of those of others. */
+export interface InstanceHooks {
+  readonly load: () => { readonly connections: number; readonly isDraining: boolean }
+  readonly up: (instance: InstanceInfo) => void
+  readonly down: (instance: InstanceInfo) => void
+}
+
+const longestSweep = 1_000
+const mostLapsed = 1_000
+
+/**
+ * The instances that give signs of life: rows of a table, judged by the time since this instance saw
+ * the last one. No clock of another machine counts.
+ */
+export class Instances {
+  readonly alive: Map<string, InstanceInfo> = new Map()
+  readonly #engine: Engine
+  readonly #leaseTimeout: number
+  readonly #sweepInterval: number
+  readonly #hooks: InstanceHooks
+  readonly #seen = new Map<string, number>()
+  /** Those that gave no sign for too long, with the revision of their last one. */
+  readonly #lapsed = new Map<string, number>()
+  readonly #revisions = new Map<string, number>()
+  #table: Table | undefined
+  #startedAt = new Date()
+  #swept = 0
+
+  constructor(engine: Engine, leaseTimeout: number, hooks: InstanceHooks) {
+    this.#engine = engine
+    this.#leaseTimeout = leaseTimeout
+    this.#sweepInterval = Math.min(longestSweep, leaseTimeout / 4)
+    this.#hooks = hooks
+  }
+
+  /** Gives signs of life and watches those of others, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const ttl = Math.max(this.#leaseTimeout, leastTtl)
+    const table = (this.#table = await this.#engine.table('instances', { ttl }))
+    if (!this.alive.has(this.#engine.instance)) this.#startedAt = new Date()
+    await this.#beat()
+    // During a gap others may have left.
+    const missing = new Set(this.alive.keys())
+    const take = (row: Row): void => {
+      missing.delete(row.key)
+      this.#take(row)
+    }
+    this.#swept = performance.now()
+    await table.watch(take, { snapshot: true, signal })
+    for (const id of missing) this.#remove(id)
+    if (signal.aborted) return
+    const beats = setInterval(() => {
+      // A failure shows as an engine that goes down.
+      this.#beat().catch((error: Error) => log('sign of life: %s', error.message))
+    }, this.#leaseTimeout / 3).unref()
+    const sweeps = setInterval(() => this.#sweep(), this.#sweepInterval).unref()
+    signal.addEventListener('abort', () => {
+      clearInterval(beats)
+      clearInterval(sweeps)
+    })
+  }
+
+  /** Says that this instance is gone. */
+  async leave(): Promise<void> {
+    const { instance, isUp } = this.#engine
+    this.alive.clear()
+    this.#seen.clear()
+    this.#lapsed.clear()
+    this.#revisions.clear()
+    if (isUp) await this.#table?.delete(instance).catch(() => {})
+  }
+
+  isAlive(id: string): boolean {
+    if (id === this.#engine.instance) return true
+    const seen = this.#seen.get(id)
+    if (seen === undefined) return false
+    if (!this.#engine.isUp) return true
+    const now = performance.now()
+    // After a stall of this process, the signs of others wait in its sockets.
+    return this.#isStalled(now) || now - seen <= this.#leaseTimeout
+  }
+
+  /** As `isAlive`, and asks the table about one that has not been seen yet. */
+  async checkAlive(id: string): Promise<boolean> {
+    if (this.isAlive(id)) return true
+    if (this.#seen.has(id)) return false
+    const row = await this.#table?.get(id)
+    const isNew = row?.value && row.revision !== this.#lapsed.get(id)
+    if (isNew && !this.#seen.has(id)) this.#take(row)
+    return this.isAlive(id)
+  }
+
+  async #beat(): Promise<void> {
+    const { connections, isDraining } = this.#hooks.load()
+    const sign = { v: 1, startedAt: this.#startedAt.getTime(), connections, isDraining }
+    await this.#table!.put(this.#engine.instance, Buffer.from(JSON.stringify(sign)))
+  }
+
+  #take({ key, value, revision }: Row): void {
+    const info = value && parse(key, value)
+    if (!info) return this.#remove(key)
+    const isNew = !this.alive.has(key)
+    this.#seen.set(key, performance.now())
+    this.#revisions.set(key, revision)
+    this.#lapsed.delete(key)
+    this.alive.set(key, info)
+    if (isNew && key !== this.#engine.instance) this.#hooks.up(info)
+  }
+
+  #remove(id: string): void {
+    const info = this.alive.get(id)
+    this.alive.delete(id)
+    this.#seen.delete(id)
+    this.#revisions.delete(id)
+    if (info && id !== this.#engine.instance) this.#hooks.down(info)
+  }
+
+  #lapse(id: string): void {
+    if (this.#lapsed.size >= mostLapsed) this.#lapsed.clear()
+    this.#lapsed.set(id, this.#revisions.get(id)!)
+    this.#remove(id)
+  }
+
+  #isStalled(now: number): boolean {
+    return now - this.#swept > 3 * this.#sweepInterval
+  }
+
+  #sweep(): void {
+    const now = performance.now()
+    const late = this.#isStalled(now) ? now - this.#swept : 0
+    this.#swept = now
+    for (const [id, seen] of this.#seen) {
+      if (late > 0) this.#seen.set(id, seen + late)
+      else if (now - seen > this.#leaseTimeout && id !== this.#engine.instance) this.#lapse(id)
+    }
+  }
+}
+
+/** The row of another version may have more fields; one without these is no sign of life. */
+function parse(id: string, value: Uint8Array): InstanceInfo | undefined {
+  try {
+    const { startedAt, connections, isDraining } = JSON.parse(
+      Buffer.from(value).toString(),
+    ) as Record<string, unknown>
+    if (typeof startedAt !== 'number' || typeof connections !== 'number') return undefined
+    return { id, startedAt: new Date(startedAt), connections, isDraining: isDraining === true }
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,101 @@
+/** Work that is done whenever the engine is up. */
+
+import { setTimeout as delay } from 'node:timers/promises'
+import debug from 'debug'
+import type { Engine } from '../engine.ts'
+
+const log = debug('cio:cluster')
+const retryDelay = 500
+
+type Work = (signal: AbortSignal) => unknown
+
+/** Starts an engine, and runs work each time it comes up. */
+export class UpTime {
+  readonly #engine: Engine
+  readonly #works = new Set<Work>()
+  #up: AbortController | undefined
+  #opened: Promise<void> | undefined
+  #stop = new AbortController()
+  #users = 0
+
+  constructor(engine: Engine) {
+    this.#engine = engine
+    engine.on('down', () => this.#end())
+    engine.on('up', () => void this.#begin())
+  }
+
+  /** Connects for one more user; fulfils when the engine is up and all work has been done once. */
+  async open(signal?: AbortSignal): Promise<void> {
+    this.#users += 1
+    this.#opened ??= this.#open()
+    try {
+      await untilAborted(this.#opened, signal)
+    } catch (error) {
+      await this.close(() => {})
+      throw error
+    }
+  }
+
+  /** Closes the engine when its last user leaves, after `before`. */
+  async close(before: () => unknown): Promise<void> {
+    if (this.#users === 0 || --this.#users > 0) return
+    const opened = this.#opened
+    this.#opened = undefined
+    this.#stop.abort()
+    this.#stop = new AbortController()
+    await opened?.catch(() => {})
+    this.#end()
+    await before()
+    await this.#engine.close()
+  }
+
+  /** As `Cluster` has it. */
+  whileUp(work: Work): () => void {
+    this.#works.add(work)
+    if (this.#up) void run(work, this.#up.signal)
+    return () => this.#works.delete(work)
+  }
+
+  async #open(): Promise<void> {
+    await this.#engine.open(this.#stop.signal)
+    await this.#begin()
+  }
+
+  async #begin(): Promise<void> {
+    const up = (this.#up = new AbortController())
+    await Promise.all([...this.#works].map((work) => run(work, up.signal)))
+  }
+
+  #end(): void {
+    this.#up?.abort()
+    this.#up = undefined
+  }
+}
+
+async function run(work: Work, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await work(signal)
+      return
+    } catch (error) {
+      if (signal.aborted) return
+      log('work fails, and is tried again: %s', (error as Error).message)
+      await delay(retryDelay, undefined, { signal }).catch(() => {})
+    }
+  }
+}
+
+async function untilAborted<Value>(work: Promise<Value>, signal?: AbortSignal): Promise<Value> {
+  if (!signal) return work
+  let abort = (): void => {}
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort)
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}

@@ -1,0 +1,64 @@
+/** Connections that are over: a ring for each reason, so that probes do not push out what matters. */
+
+import type { ConnectionEnd, EndReason, Refusal } from 'cio'
+import type { PassedStep } from './records.ts'
+
+/** A connection that is over. Texts are cut, and have no control characters. */
+export interface ClosedConnection {
+  readonly id: number
+  readonly kind: 'connection' | 'client'
+  readonly reason: EndReason
+  readonly by: ConnectionEnd['by']
+  readonly step: string
+  readonly why: string | undefined
+  readonly code: string | undefined
+  readonly message: string | undefined
+  /** The refusal, if it was refused, with the file and line that registered the step. */
+  readonly refusal: (Omit<Refusal, 'peer'> & { readonly at?: string }) | undefined
+  /** The verified name. */
+  readonly peer: string | null
+  /** The name that an unverified certificate claims. */
+  readonly claimed: string | null
+  readonly address: string | null
+  /** The server, or the target of a client. */
+  readonly place: string
+  /** When it ended, in milliseconds since 1970. */
+  readonly ended: number
+  /** Seconds from its begin. */
+  readonly duration: number
+  readonly rx: number
+  readonly tx: number
+  readonly generation: number
+  /** The steps that it had passed, for one that did not live long. */
+  readonly steps: readonly PassedStep[]
+}
+
+/** A bounded number of them for each reason. */
+export class EndedRings {
+  readonly #most: number
+  readonly #rings = new Map<EndReason, ClosedConnection[]>()
+  readonly #next = new Map<EndReason, number>()
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  get isOff(): boolean {
+    return this.#most === 0
+  }
+
+  add(one: ClosedConnection): void {
+    const ring = this.#rings.get(one.reason) ?? []
+    this.#rings.set(one.reason, ring)
+    const place = this.#next.get(one.reason) ?? 0
+    ring[place] = one
+    this.#next.set(one.reason, (place + 1) % this.#most)
+  }
+
+  /** The last ones, newest first: of one reason, or of all. */
+  last(reason?: EndReason, limit: number = Infinity): ClosedConnection[] {
+    const chosen =
+      reason === undefined ? [...this.#rings.values()].flat() : (this.#rings.get(reason) ?? [])
+    return chosen.toSorted((a, b) => b.ended - a.ended || b.id - a.id).slice(0, limit)
+  }
+}

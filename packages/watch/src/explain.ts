@@ -1,0 +1,108 @@
+/** Why a connection ended, or where it stands: its way through the pipeline, checked off. */
+
+import type { App, ConnectionContext } from 'cio'
+import type { Collector } from './collector.ts'
+import type { ClosedConnection } from './ended.ts'
+import type { PassedStep } from './records.ts'
+import { networkOf } from './text.ts'
+import { type ConnectionDetail, connectionDetail } from './rows.ts'
+
+/** The connection to be explained: by its number, a verified or claimed name, or an address. */
+export type Subject = number | { readonly name: string } | { readonly address: string }
+
+/** One step on the way of a connection. */
+export interface ExplainedStep {
+  readonly name: string
+  /** The file and line that registered it. */
+  readonly at: string
+  readonly outcome: 'passed' | 'stands here' | 'ended here' | 'refused here' | 'not reached'
+  /** Milliseconds that it took to pass; undefined where that is not known any more. */
+  readonly duration: number | undefined
+}
+
+/** What happened to one connection. */
+export interface Explanation {
+  /** Set if it is open. */
+  readonly open: ConnectionDetail | undefined
+  /** Set if it is over. */
+  readonly ended: ClosedConnection | undefined
+  /** In the order of the pipeline as it is now, if that is the one that it ran on; otherwise empty. */
+  readonly steps: readonly ExplainedStep[]
+  /** How many more of the same subject are open, and are remembered as ended. */
+  readonly others: { readonly open: number; readonly ended: number }
+}
+
+/** Explains the newest connection of a subject: one that is open, or else the last that ended. */
+export function explain(
+  apps: readonly App[],
+  collector: Collector,
+  subject: Subject,
+): Explanation | undefined {
+  const open = [...collector.open()].filter((ctx) => isOpenOf(collector, ctx, subject))
+  const ended = collector.ended.last().filter((one) => isOf(one, subject))
+  const newest = open.at(-1)
+  if (newest) {
+    const { step } = newest
+    return {
+      open: connectionDetail(collector, newest.id),
+      ended: undefined,
+      steps: steps(
+        [newest.app],
+        newest.generation,
+        step,
+        'stands here',
+        collector.recordOf(newest)?.steps,
+      ),
+      others: { open: open.length - 1, ended: ended.length },
+    }
+  }
+  const [last] = ended
+  if (!last) return undefined
+  const outcome = last.refusal ? 'refused here' : 'ended here'
+  const { step, generation } = last
+  return {
+    open: undefined,
+    ended: last,
+    steps: last.kind === 'client' ? [] : steps(apps, generation, step, outcome, last.steps),
+    others: { open: 0, ended: ended.length - 1 },
+  }
+}
+
+function steps(
+  apps: readonly App[],
+  generation: number,
+  last: string,
+  outcome: ExplainedStep['outcome'],
+  passed: readonly PassedStep[] = [],
+): ExplainedStep[] {
+  const app = apps.find(({ pipelines: { connection } }) => {
+    return connection.generation === generation && connection.has(last)
+  })
+  const entries = [...(app?.pipelines.connection ?? [])].filter(({ enabled }) => enabled)
+  const place = entries.findIndex(({ name }) => name === last)
+  return entries.map(({ name, at }, index) => {
+    return {
+      name,
+      at,
+      outcome: index < place ? 'passed' : index === place ? outcome : 'not reached',
+      duration: passed.find((one) => one.name === name)?.duration,
+    }
+  })
+}
+
+function isOpenOf(collector: Collector, ctx: ConnectionContext, subject: Subject): boolean {
+  if (typeof subject === 'number') return ctx.id === subject
+  if ('name' in subject) return collector.nameOf(ctx) === subject.name
+  return isFrom(collector.addressOf(ctx), subject.address)
+}
+
+function isOf(one: ClosedConnection, subject: Subject): boolean {
+  if (typeof subject === 'number') return one.id === subject
+  if ('name' in subject) return one.peer === subject.name || one.claimed === subject.name
+  return isFrom(one.address, subject.address)
+}
+
+/** Only its network may have been kept. */
+function isFrom(kept: string | null, address: string): boolean {
+  return kept === address || kept === networkOf(address)
+}

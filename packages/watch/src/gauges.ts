@@ -1,0 +1,129 @@
+/** Metrics that are read at the moment of the scrape. */
+
+import type { App } from 'cio'
+import { certificatesOf } from './certificates.ts'
+import { addBytes, type Collector } from './collector.ts'
+import { descriptorLimit, openDescriptors } from './descriptors.ts'
+import { type Attributes, Counter, Family, type Point, type Reading } from './instruments.ts'
+import type { LoopMeter } from './loop.ts'
+import { type MetricKey, metrics } from './metrics.ts'
+import { placeOfClient, placeOfServer } from './places.ts'
+import { walk } from './walk.ts'
+
+/** All metrics, in the order of their table. */
+export function readMetrics(
+  apps: readonly App[],
+  collector: Collector,
+  loop: LoopMeter | undefined,
+  most: number,
+): Reading[] {
+  const { places, steps } = walk(collector)
+  const { families } = collector
+  const gauges = new Map<MetricKey, readonly Point[]>()
+  const all = [...places.values()]
+  const each = (key: MetricKey, of: (sums: (typeof all)[number]) => number): void => {
+    gauges.set(
+      key,
+      all.map((sums) => ({ attributes: sums.place.attributes, value: of(sums) })),
+    )
+  }
+  each('active', ({ active }) => active)
+  each('queued', ({ queued }) => queued)
+  each('handshakeActive', ({ handshakes }) => handshakes)
+  gauges.set('dropped', droppedOf(collector))
+  gauges.set('stepActive', stepPoints(apps, collector, steps))
+  gauges.set('clientActive', clientPoints(collector))
+  gauges.set('generation', generationPoints(apps))
+  gauges.set('certificateRemaining', certificatePoints(collector))
+  gauges.set('peerIo', collector.peers.points())
+  gauges.set('descriptorUsage', one(openDescriptors()))
+  gauges.set('descriptorLimit', one(descriptorLimit()))
+  gauges.set('loopUtilization', one(loop?.utilization()))
+  gauges.set('loopDelay', one(loop?.delay()))
+
+  // What open connections have moved so far is not in the sums of those that are over.
+  const io = new Family(metrics.io, most, () => new Counter())
+  for (const [key, { attributes, value }] of families.io) {
+    io.at(key, () => attributes).value = value.value
+  }
+  for (const sums of all) addBytes(io, sums.place, sums)
+
+  const grown: Partial<Record<MetricKey, Reading>> = { io: io.read() }
+  for (const [key, family] of Object.entries(families)) {
+    if (key !== 'io' && key !== 'dropped') grown[key as MetricKey] = family.read()
+  }
+  return (Object.keys(metrics) as MetricKey[]).map((key) => {
+    return grown[key] ?? { metric: metrics[key], points: (gauges.get(key) ?? []).slice(0, most) }
+  })
+}
+
+function droppedOf({ servers, families: { dropped } }: Collector): Point[] {
+  const sums = new Map(dropped)
+  const closed = [...sums.values()].map(({ attributes, value }) => {
+    return { attributes, value: value.value }
+  })
+  const open = [...servers].map((server) => {
+    const { key, attributes } = placeOfServer(server)
+    const before = closed.findIndex((point) => point.attributes === attributes)
+    const value = server.dropped + (sums.get(key)?.value.value ?? 0)
+    if (before !== -1) closed.splice(before, 1)
+    return { attributes, value }
+  })
+  return [...closed, ...open]
+}
+
+function stepPoints(
+  apps: readonly App[],
+  { servers, clients }: Collector,
+  connections: ReadonlyMap<string, number>,
+): Point[] {
+  const byStep = (contexts: Iterable<{ readonly step: string }>): Map<string, number> => {
+    const counts = new Map<string, number>()
+    for (const { step } of contexts) counts.set(step, (counts.get(step) ?? 0) + 1)
+    return counts
+  }
+  const counts = { server: byStep(servers), connection: connections, client: byStep(clients) }
+  return (['server', 'connection', 'client'] as const).flatMap((pipeline) => {
+    // Also those where nothing stands, so that a series does not come and go.
+    const names = apps.flatMap(({ pipelines }) => pipelines[pipeline].names)
+    const all = new Set([...names, ...counts[pipeline].keys()])
+    return [...all].map((step) => {
+      const attributes = { 'cio.pipeline': pipeline, 'cio.step.name': step }
+      return { attributes, value: counts[pipeline].get(step) ?? 0 }
+    })
+  })
+}
+
+function clientPoints({ clients }: Collector): Point[] {
+  const points = new Map<string, { readonly attributes: Attributes; value: number }>()
+  for (const client of clients) {
+    const { key, attributes } = placeOfClient(client)
+    const point = points.get(key) ?? { attributes, value: 0 }
+    points.set(key, point)
+    if (client.connected) point.value += 1
+  }
+  return [...points.values()]
+}
+
+/** The sum over the apps: a change of any of them shows. */
+function generationPoints(apps: readonly App[]): Point[] {
+  return (['server', 'connection', 'client'] as const).map((pipeline) => {
+    const value = apps.reduce((sum, { pipelines }) => sum + pipelines[pipeline].generation, 0)
+    return { attributes: { 'cio.pipeline': pipeline }, value }
+  })
+}
+
+/** Several files may have one name: the first of them to expire counts. */
+function certificatePoints({ servers }: Collector): Point[] {
+  const soonest = new Map<string, number>()
+  for (const { name, expires } of [...servers].flatMap(certificatesOf)) {
+    soonest.set(name, Math.min(soonest.get(name) ?? Infinity, (expires - Date.now()) / 1_000))
+  }
+  return [...soonest].map(([name, value]) => {
+    return { attributes: { 'cio.certificate.name': name }, value }
+  })
+}
+
+function one(value: number | undefined): Point[] {
+  return value === undefined || !Number.isFinite(value) ? [] : [{ attributes: {}, value }]
+}

@@ -1,0 +1,15 @@
+/** `@cio/watch`: metrics, a live page and answers for the servers and clients of an app. */
+
+export { watch, type Watch } from './watch.ts'
+export type { WatchOptions } from './options.ts'
+export type { ClosedConnection } from './ended.ts'
+export type { RefusalGroup } from './refusals.ts'
+export type { Explanation, ExplainedStep, Subject } from './explain.ts'
+export type { Generation } from './generations.ts'
+export type { ConnectionDetail, ConnectionPage, ConnectionQuery, ConnectionRow } from './rows.ts'
+export type { ClientView, ServerView, Snapshot, StepView } from './snapshot.ts'
+export type { ServerCertificate } from './certificates.ts'
+export type { PeerTraffic } from './peers.ts'
+export type { PassedStep } from './records.ts'
+export type { CollectionResult, MetricData } from './open-telemetry.ts'
+export type { Column, Table } from './history.ts'

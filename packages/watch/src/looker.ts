@@ -1,0 +1,206 @@
+/**
+ * What only looking tells: rates, figures of the last minute, and history. Once a second while somebody
+ * looks, and once a minute otherwise.
+ */
+
+import type { StreamContext } from 'cio'
+import type { Collector } from './collector.ts'
+import { type Column, History, columns } from './history.ts'
+import { type Histogram, quantile } from './instruments.ts'
+import type { LoopMeter } from './loop.ts'
+import { byGroup } from './reasons.ts'
+import type { Bytes, WatchRecord } from './records.ts'
+import { type Walk, walk } from './walk.ts'
+
+const second = 1_000
+const minute = 60_000
+/** Steps of a connection that is older are dropped. */
+const forgetSteps = 60_000
+
+/** Sums at one moment, to be subtracted from those at a later one. */
+interface Sums {
+  readonly at: number
+  readonly accepted: number
+  readonly ended: ReadonlyMap<string, number>
+  readonly endedAt: ReadonlyMap<string, number>
+  readonly handshakes: readonly number[]
+  readonly steps: ReadonlyMap<string, readonly number[]>
+  readonly rx: number
+  readonly tx: number
+}
+
+export class Looker {
+  readonly seconds: History = new History(300)
+  readonly minutes: History = new History(1_440)
+  readonly #collector: Collector
+  readonly #loop: LoopMeter
+  readonly #ownLoop: boolean
+  readonly #listeners = new Set<() => void>()
+  readonly #eachMinute: NodeJS.Timeout
+  #timer: NodeJS.Timeout | undefined
+  #viewers = 0
+  /** The last minute, second by second, the oldest first. */
+  #past: Sums[] = []
+  #minuteAgo: Sums
+  #last: Walk
+  #utilization = 0
+
+  constructor(collector: Collector, loop: LoopMeter | undefined, makeLoop: () => LoopMeter) {
+    this.#collector = collector
+    this.#ownLoop = !loop
+    this.#loop = loop ?? makeLoop()
+    this.#last = walk(collector)
+    this.#minuteAgo = this.#sums(this.#last)
+    this.#eachMinute = setInterval(() => this.#minute(), minute).unref()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    clearInterval(this.#eachMinute)
+    if (this.#ownLoop) this.#loop.stop()
+  }
+
+  get viewers(): number {
+    return this.#viewers
+  }
+
+  /** The walk of the last second; a new one if nobody looks. */
+  get walk(): Walk {
+    return this.#timer ? this.#last : walk(this.#collector)
+  }
+
+  /** Looks once a second until the result is called. `tick` is called after each look. */
+  look(tick: () => void = () => {}): () => void {
+    const listener = (): void => tick()
+    this.#listeners.add(listener)
+    this.#viewers += 1
+    if (!this.#timer) {
+      this.#past = []
+      this.#second()
+      this.#timer = setInterval(() => this.#second(), second).unref()
+    }
+    return () => {
+      if (!this.#listeners.delete(listener)) return
+      this.#viewers -= 1
+      if (this.#viewers > 0) return
+      clearInterval(this.#timer)
+      this.#timer = undefined
+    }
+  }
+
+  /** The time to pass a step in the last minute, or since the look began, in seconds. */
+  stepQuantile(key: string, histogram: Histogram, which: number): number | null {
+    return quantile(histogram, which, this.#past[0]?.steps.get(key))
+  }
+
+  /** How many ended in a step in the last minute, by `step reason`. */
+  endedInSteps(): Map<string, number> {
+    return difference(this.#collector.endedAt, this.#past[0]?.endedAt)
+  }
+
+  /** How many ended in the last minute, by reason. */
+  endedLately(): Map<string, number> {
+    return difference(this.#collector.totals.byReason, this.#past[0]?.ended)
+  }
+
+  #second(): void {
+    this.#last = walk(this.#collector, (ctx, bytes) => this.#see(ctx, bytes, performance.now()))
+    const now = this.#sums(this.#last)
+    const before = this.#past.at(-1)
+    this.#utilization = this.#loop.utilization()
+    if (before) this.seconds.add(now.at / 1_000, this.#sample(before, now))
+    this.#past.push(now)
+    while (this.#past[0]!.at < now.at - minute) this.#past.shift()
+    this.#collector.peers.tick(performance.now())
+    for (const listener of this.#listeners) listener()
+  }
+
+  #minute(): void {
+    if (!this.#timer) {
+      this.#last = walk(this.#collector, (ctx) => forgetOldSteps(this.#collector.recordOf(ctx)))
+      this.#utilization = this.#loop.utilization()
+    }
+    const now = this.#sums(this.#last)
+    this.minutes.add(now.at / 1_000, this.#sample(this.#minuteAgo, now))
+    this.#minuteAgo = now
+  }
+
+  #see(ctx: StreamContext, { rx, tx }: Bytes, now: number): void {
+    const record = this.#collector.recordOf(ctx)
+    if (!record) return
+    forgetOldSteps(record)
+    const seen = (record.seen ??= {
+      rx,
+      tx,
+      rate: 0,
+      at: now,
+      moved: now,
+      counted: 0,
+    })
+    const moved = rx + tx - seen.rx - seen.tx
+    const passed = now - seen.at
+    seen.rate = passed > 0 ? (moved * 1_000) / passed : 0
+    if (moved > 0) seen.moved = now
+    Object.assign(seen, { rx, tx, at: now })
+    if (!this.#collector.countsPeers || rx + tx === seen.counted) return
+    this.#collector.peers.add(this.#collector.nameOf(ctx), rx + tx - seen.counted)
+    seen.counted = rx + tx
+  }
+
+  #sums({ places }: Walk): Sums {
+    const { totals, endedAt, handshakes, families } = this.#collector
+    let { rx, tx } = totals
+    for (const place of places.values()) {
+      rx += place.rx
+      tx += place.tx
+    }
+    const steps = [...families.stepDuration].map(
+      ([key, { value }]) => [key, [...value.counts]] as const,
+    )
+    return {
+      at: Date.now(),
+      accepted: totals.accepted,
+      ended: new Map(totals.byReason),
+      endedAt: new Map(endedAt),
+      handshakes: [...handshakes.counts],
+      steps: new Map(steps),
+      rx,
+      tx,
+    }
+  }
+
+  #sample(before: Sums, now: Sums): Readonly<Record<Column, number>> {
+    const each = Math.max((now.at - before.at) / 1_000, 0.001)
+    const { handshakes } = this.#collector
+    const ends = byGroup(difference(now.ended, before.ended))
+    const places = [...this.#last.places.values()]
+    const sample: Partial<Record<Column, number>> = {
+      opened: now.accepted - before.accepted,
+      ...ends,
+    }
+    for (const name of columns) if (sample[name] !== undefined) sample[name] /= each
+    return {
+      ...(sample as Record<Column, number>),
+      handshakeP50: quantile(handshakes, 0.5, before.handshakes) ?? Number.NaN,
+      handshakeP99: quantile(handshakes, 0.99, before.handshakes) ?? Number.NaN,
+      waiting: places.reduce((sum, place) => sum + place.handshakes, 0),
+      received: (now.rx - before.rx) / each,
+      sent: (now.tx - before.tx) / each,
+      queued: places.reduce((sum, place) => sum + place.queued, 0),
+      utilization: this.#utilization,
+      delay: this.#loop.delay(),
+    }
+  }
+}
+
+function forgetOldSteps(record: WatchRecord | undefined): void {
+  if (record?.steps && performance.now() - record.began > forgetSteps) record.steps = undefined
+}
+
+function difference(
+  now: ReadonlyMap<string, number>,
+  before: ReadonlyMap<string, number> = new Map(),
+): Map<string, number> {
+  const changed = [...now].map(([key, count]) => [key, count - (before.get(key) ?? 0)] as const)
+  return new Map(changed.filter(([, count]) => count > 0))
+}

@@ -1,0 +1,177 @@
+/** The table of metrics: names and units as OpenTelemetry writes them. */
+
+import type { Metric } from './instruments.ts'
+
+// Kestrel's, and four more: connections of devices live for days.
+const durations = [
+  0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3_600, 14_400, 86_400,
+]
+const handshakes = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+]
+const steps = [0.0001, 0.001, 0.01, 0.1, 1, 10]
+
+export type MetricKey =
+  | 'active'
+  | 'opened'
+  | 'duration'
+  | 'refused'
+  | 'dropped'
+  | 'io'
+  | 'queued'
+  | 'stepDuration'
+  | 'stepActive'
+  | 'handshake'
+  | 'handshakeActive'
+  | 'clientActive'
+  | 'clientDuration'
+  | 'clientConnect'
+  | 'clientReconnects'
+  | 'descriptorUsage'
+  | 'descriptorLimit'
+  | 'certificateRemaining'
+  | 'generation'
+  | 'peerIo'
+  | 'loopUtilization'
+  | 'loopDelay'
+
+/** All of them, in the order of the output. */
+export const metrics: Readonly<Record<MetricKey, Metric>> = {
+  active: {
+    name: 'cio.connection.active',
+    kind: 'updown',
+    unit: '{connection}',
+    help: 'Open connections of a server, from accept to close.',
+  },
+  opened: {
+    name: 'cio.connection.opened',
+    kind: 'counter',
+    unit: '{connection}',
+    help: 'Connections, counted once their TLS handshake is done, has failed, or is not needed.',
+  },
+  duration: {
+    name: 'cio.connection.duration',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time from accept to close, by the reason of the end.',
+    buckets: durations,
+  },
+  refused: {
+    name: 'cio.connection.refused',
+    kind: 'counter',
+    unit: '{connection}',
+    help: 'Connections that a step refused, by the step and its reason.',
+  },
+  dropped: {
+    name: 'cio.connection.dropped',
+    kind: 'counter',
+    unit: '{connection}',
+    help: 'Connections that Cio closed at accept, because too few file descriptors were left.',
+  },
+  io: {
+    name: 'cio.connection.io',
+    kind: 'counter',
+    unit: 'By',
+    help: 'Bytes over connections: on the wire, and plain, which is above TLS.',
+  },
+  queued: {
+    name: 'cio.connection.queued.size',
+    kind: 'gauge',
+    unit: 'By',
+    help: 'Bytes that were written to open connections and are not sent yet.',
+  },
+  stepDuration: {
+    name: 'cio.step.duration',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Own time of a middleware until it calls next(), without what is inside it.',
+    buckets: steps,
+  },
+  stepActive: {
+    name: 'cio.step.active',
+    kind: 'gauge',
+    unit: '{connection}',
+    help: 'Open connections whose innermost entered middleware is this one.',
+  },
+  handshake: {
+    name: 'cio.tls.handshake.duration',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time of a TLS handshake of a server, by version, or by the error of one that failed.',
+    buckets: handshakes,
+  },
+  handshakeActive: {
+    name: 'cio.tls.handshake.active',
+    kind: 'updown',
+    unit: '{handshake}',
+    help: 'Open connections that stand in the TLS handshake.',
+  },
+  clientActive: {
+    name: 'cio.client.connection.active',
+    kind: 'updown',
+    unit: '{connection}',
+    help: 'Connected clients, by their target.',
+  },
+  clientDuration: {
+    name: 'cio.client.connection.duration',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time from connected to closed of a client, by its target.',
+    buckets: durations,
+  },
+  clientConnect: {
+    name: 'cio.client.connect.duration',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time of an attempt to connect, name look-up included; with the error of one that failed.',
+    buckets: handshakes,
+  },
+  clientReconnects: {
+    name: 'cio.client.reconnects',
+    kind: 'counter',
+    unit: '{attempt}',
+    help: 'Further attempts of clients after a failure or a loss, by their target.',
+  },
+  descriptorUsage: {
+    name: 'cio.descriptor.usage',
+    kind: 'gauge',
+    unit: '{descriptor}',
+    help: 'Open file descriptors of the process.',
+  },
+  descriptorLimit: {
+    name: 'cio.descriptor.limit',
+    kind: 'gauge',
+    unit: '{descriptor}',
+    help: 'File descriptors that the process may have.',
+  },
+  certificateRemaining: {
+    name: 'cio.certificate.remaining',
+    kind: 'gauge',
+    unit: 's',
+    help: 'Time until a certificate of a server expires; negative afterwards.',
+  },
+  generation: {
+    name: 'cio.pipeline.generation',
+    kind: 'gauge',
+    unit: '{change}',
+    help: 'How many times a pipeline has changed.',
+  },
+  peerIo: {
+    name: 'cio.peer.io',
+    kind: 'gauge',
+    unit: 'By',
+    help: 'Bytes in the last whole minute of the peers with most, by verified name.',
+  },
+  loopUtilization: {
+    name: 'nodejs.eventloop.utilization',
+    kind: 'gauge',
+    unit: '1',
+    help: 'Share of the time since the last look in which the event loop was busy.',
+  },
+  loopDelay: {
+    name: 'nodejs.eventloop.delay.p99',
+    kind: 'gauge',
+    unit: 's',
+    help: 'How late a timer of 500 ms was, 99th percentile of the last minute.',
+  },
+}

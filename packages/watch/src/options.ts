@@ -1,0 +1,103 @@
+/** The options of `watch`. */
+
+import type { Peer, StreamContext } from 'cio'
+import { checkCount, checkOptionNames, optionError } from 'cio/kit'
+
+/** Options of `watch`. */
+export interface WatchOptions {
+  /**
+   * Whether to measure the own time of each middleware.
+   *
+   * @default true
+   */
+  readonly steps?: boolean
+  /**
+   * Connections to remember after their end, for each reason. 0 remembers none.
+   *
+   * @default 100
+   */
+  readonly closed?: number
+  /**
+   * Groups of refusals to remember: by step, reason and peer.
+   *
+   * @default 200
+   */
+  readonly refused?: number
+  /**
+   * Peers to tell apart by traffic, in `cio.peer.io`; all others are one. 0 tells none apart. Looks at
+   * each open connection once a second.
+   *
+   * @default 0
+   */
+  readonly top?: number
+  /**
+   * The name that tells a peer from others. Only verified identities are asked for.
+   *
+   * @default the common name
+   */
+  readonly peer?: (peer: Peer, ctx: StreamContext) => string | undefined
+  /**
+   * How much to keep of an address: all, its /24 or /64, or nothing. No address is ever in a metric.
+   *
+   * @default 'full'
+   */
+  readonly address?: 'full' | 'network' | 'none'
+  /**
+   * Series of one metric; one of them counts for all that come beyond, with the attribute
+   * `otel.metric.overflow`.
+   *
+   * @default 2_000
+   */
+  readonly maxSeries?: number
+  /**
+   * Whether to measure how busy the event loop is: a timer of 500 ms, and two more metrics.
+   *
+   * @default false
+   */
+  readonly runtime?: boolean
+}
+
+export type CheckedOptions = Required<WatchOptions>
+
+const names = [
+  'steps',
+  'closed',
+  'refused',
+  'top',
+  'peer',
+  'address',
+  'maxSeries',
+  'runtime',
+] as const
+
+/** Checks the options, and fills in the defaults. */
+export function checkedOptions(options: WatchOptions): CheckedOptions {
+  checkOptionNames('watch', options, names)
+  const checked: CheckedOptions = {
+    steps: true,
+    closed: 100,
+    refused: 200,
+    top: 0,
+    peer: ({ name }) => name ?? undefined,
+    address: 'full',
+    maxSeries: 2_000,
+    runtime: false,
+    ...options,
+  }
+  const least = { closed: 0, refused: 1, top: 0, maxSeries: 2 }
+  for (const name of ['closed', 'refused', 'top', 'maxSeries'] as const) {
+    checkCount('watch', name, checked[name], least[name])
+    if (checked[name] === Infinity) throw optionError('watch', name, 'finite', Infinity)
+  }
+  for (const name of ['steps', 'runtime'] as const) {
+    if (typeof checked[name] !== 'boolean')
+      throw optionError('watch', name, 'true or false', checked[name])
+  }
+  if (typeof checked.peer !== 'function') {
+    throw optionError('watch', 'peer', 'a function', checked.peer)
+  }
+  if (!['full', 'network', 'none'].includes(checked.address)) {
+    throw optionError('watch', 'address', "'full', 'network' or 'none'", checked.address)
+  }
+  return checked
+}

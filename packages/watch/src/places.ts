@@ -1,0 +1,52 @@
+/** Servers and targets as attributes: `server.address`, `server.port`, `network.transport`. */
+
+import type { ClientContext, ServerContext } from 'cio'
+import type { Place } from './records.ts'
+
+/** What came by `app.handle()`, or by a server without a socket of its own. */
+export const pipe: Place = { key: 'pipe', attributes: { 'network.transport': 'pipe' } }
+
+const known = new WeakMap<ServerContext, Place>()
+
+/** The place of a server, as it listened first: a server that pauses keeps it. */
+export function placeOfServer(server: ServerContext): Place {
+  const place = known.get(server)
+  if (place) return place
+  const { address } = server
+  if (address === null) return pipe
+  const made: Place =
+    typeof address === 'string'
+      ? { key: address, attributes: { 'server.address': address, 'network.transport': 'unix' } }
+      : {
+          key: joined(address.address, address.port),
+          attributes: {
+            'server.address': address.address,
+            'server.port': address.port,
+            'network.transport': 'tcp',
+          },
+        }
+  known.set(server, made)
+  return made
+}
+
+/** The place of a client: its target, not the address that it is connected to. */
+export function placeOfClient({ options }: ClientContext): Place {
+  const { host, port, path } = options as {
+    readonly host?: string
+    readonly port?: number | string
+    readonly path?: string
+  }
+  if (path !== undefined) {
+    return { key: path, attributes: { 'server.address': path, 'network.transport': 'unix' } }
+  }
+  const address = host ?? 'localhost'
+  if (port === undefined) return { key: address, attributes: { 'server.address': address } }
+  return {
+    key: joined(address, port),
+    attributes: { 'server.address': address, 'server.port': Number(port) },
+  }
+}
+
+function joined(host: string, port: number | string): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}

@@ -1,0 +1,69 @@
+/** What the watch knows of one connection, beside what its context knows. */
+
+import type { Socket } from 'node:net'
+import type { Attributes } from './instruments.ts'
+
+/** Where connections are counted: a server, or the target of a client. */
+export interface Place {
+  /** Before the key of each series. */
+  readonly key: string
+  readonly attributes: Attributes
+}
+
+/** A step that a connection has passed, and the milliseconds it took. */
+export interface PassedStep {
+  readonly name: string
+  readonly duration: number
+}
+
+/** What only looking at open connections tells. */
+export interface Seen {
+  /** Plain bytes at the last look. */
+  rx: number
+  tx: number
+  /** Bytes a second between the last two looks. */
+  rate: number
+  /** `performance.now()` at the last look, and when bytes last moved, as far as was looked. */
+  at: number
+  moved: number
+  /** How many of its bytes are counted for its peer. */
+  counted: number
+}
+
+/** A connection from its begin to its end. Small: there is one for each open connection. */
+export interface WatchRecord {
+  /** `performance.now()` at accept, or when the watch found it. */
+  began: number
+  place: Place
+  /** The socket beneath TLS: its bytes are those on the wire. */
+  wire: Socket | null
+  /** Dropped when the connection is old. */
+  steps: PassedStep[] | undefined
+  /** Whether it is among the opened. */
+  opened: boolean
+  /** Only while somebody looks. */
+  seen: Seen | undefined
+}
+
+/** Milliseconds in the steps that it has passed. */
+export function timeInSteps({ steps = [] }: WatchRecord): number {
+  return steps.reduce((sum, { duration }) => sum + duration, 0)
+}
+
+/** Bytes of a connection: plain ones, and those on the wire. */
+export interface Bytes {
+  readonly rx: number
+  readonly tx: number
+  readonly wireRx: number
+  readonly wireTx: number
+}
+
+const none: Bytes = { rx: 0, tx: 0, wireRx: 0, wireTx: 0 }
+
+/** What Node has counted; also after the end. */
+export function bytesOf(socket: Socket | null, wire: Socket | null): Bytes {
+  if (!socket) return none
+  const { bytesRead: rx, bytesWritten: tx } = socket
+  if (!wire || wire === socket) return { rx, tx, wireRx: rx, wireTx: tx }
+  return { rx, tx, wireRx: wire.bytesRead, wireTx: wire.bytesWritten }
+}

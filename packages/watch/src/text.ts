@@ -1,0 +1,25 @@
+/** Texts that come from outside: cut to a length, and without control characters. */
+
+const longest = 300
+
+/** A text that may be kept and shown: at most 300 characters, controls made visible. */
+export function clean(text: string, most: number = longest): string {
+  const cut = text.length > most ? `${text.slice(0, most - 1)}…` : text
+  return cut.replace(/\p{Cc}/gu, (one) => `\\x${one.charCodeAt(0).toString(16).padStart(2, '0')}`)
+}
+
+/** The network of an address: /24 of IPv4, /64 of IPv6. */
+export function networkOf(address: string): string {
+  if (!address.includes(':')) return `${address.split('.').slice(0, 3).join('.')}.0/24`
+  const [head = '', tail] = address.split('%')[0]!.split('::')
+  const left = head === '' ? [] : head.split(':')
+  const right = tail === undefined || tail === '' ? [] : tail.split(':')
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length)
+  const all = [...left, ...Array.from({ length: zeros }, () => '0'), ...right]
+  return `${all.slice(0, 4).join(':')}::/64`
+}
+
+/** A code that is a word of programs, such as `ECONNRESET`; others are `_OTHER`. */
+export function codeLabel(code: string): string {
+  return /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : '_OTHER'
+}

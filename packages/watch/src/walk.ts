@@ -1,0 +1,79 @@
+/** One walk over the open connections: who stands where, and what they have moved. */
+
+import type { ConnectionContext } from 'cio'
+import type { Collector } from './collector.ts'
+import { placeOfServer, pipe } from './places.ts'
+import { type Bytes, type Place, bytesOf } from './records.ts'
+
+/** Sums over the connections of one place. */
+export interface PlaceSums {
+  readonly place: Place
+  active: number
+  queued: number
+  handshakes: number
+  rx: number
+  tx: number
+  wireRx: number
+  wireTx: number
+}
+
+/** What one walk has found. */
+export interface Walk {
+  readonly places: ReadonlyMap<string, PlaceSums>
+  /** How many stand in each step of the connection pipeline. */
+  readonly steps: ReadonlyMap<string, number>
+  /** How many run on each generation of it. */
+  readonly generations: ReadonlyMap<number, number>
+}
+
+/** Walks over all open connections. `visit` gets each one. */
+export function walk(
+  collector: Collector,
+  visit: (ctx: ConnectionContext, bytes: Bytes, queued: number) => void = () => {},
+): Walk {
+  const places = new Map<string, PlaceSums>()
+  const steps = new Map<string, number>()
+  const generations = new Map<number, number>()
+  const sums = (place: Place): PlaceSums => {
+    const known = places.get(place.key)
+    if (known) return known
+    const made = {
+      place,
+      active: 0,
+      queued: 0,
+      handshakes: 0,
+      rx: 0,
+      tx: 0,
+      wireRx: 0,
+      wireTx: 0,
+    }
+    places.set(place.key, made)
+    return made
+  }
+  const add = (of: PlaceSums, ctx: ConnectionContext): void => {
+    const record = collector.recordOf(ctx)
+    const bytes = bytesOf(ctx.socket, record?.wire ?? null)
+    const queued = ctx.stream.writableLength
+    of.active += 1
+    of.queued += queued
+    of.rx += bytes.rx
+    of.tx += bytes.tx
+    of.wireRx += bytes.wireRx
+    of.wireTx += bytes.wireTx
+    if (ctx.step === 'secure' && ctx.awaitsHandshake) of.handshakes += 1
+    count(steps, ctx.step)
+    count(generations, ctx.generation)
+    visit(ctx, bytes, queued)
+  }
+  // A server without connections has a series too.
+  for (const server of collector.servers) {
+    const of = sums(placeOfServer(server))
+    for (const ctx of server.connections) add(of, ctx)
+  }
+  if (collector.loose.size > 0) for (const ctx of collector.loose) add(sums(pipe), ctx)
+  return { places, steps, generations }
+}
+
+function count<Key>(counts: Map<Key, number>, key: Key): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1)
+}

@@ -1,0 +1,176 @@
+/** `watch(app)`: counts what happens on an app, and answers questions about it. */
+
+import type { App, Cio, EndReason, ServerContext } from 'cio'
+import { optionError } from 'cio/kit'
+import manifest from '../package.json' with { type: 'json' }
+import { Collector } from './collector.ts'
+import type { ClosedConnection } from './ended.ts'
+import { type Explanation, type Subject, explain } from './explain.ts'
+import { type Generation, Generations } from './generations.ts'
+import { readMetrics } from './gauges.ts'
+import type { Table } from './history.ts'
+import { Looker } from './looker.ts'
+import { LoopMeter } from './loop.ts'
+import { type CollectionResult, toCollection } from './open-telemetry.ts'
+import { type WatchOptions, checkedOptions } from './options.ts'
+import { toText } from './prometheus.ts'
+import type { RefusalGroup } from './refusals.ts'
+import {
+  type ConnectionDetail,
+  type ConnectionPage,
+  type ConnectionQuery,
+  connectionDetail,
+  connectionPage,
+} from './rows.ts'
+import { type Snapshot, snapshot } from './snapshot.ts'
+
+/** The servers and clients of one or more apps, watched. */
+export interface Watch extends Disposable {
+  /** The metrics in the text format of Prometheus, version 0.0.4. */
+  metrics(): string
+  /**
+   * A `MetricProducer` of OpenTelemetry's SDK:
+   * `new PeriodicExportingMetricReader({ exporter, metricProducers: [watching.producer] })`.
+   */
+  readonly producer: { collect(): Promise<CollectionResult> }
+  /** All that the page shows at a glance. */
+  snapshot(): Snapshot
+  /** Open connections, sorted and filtered. */
+  connections(query?: ConnectionQuery): ConnectionPage
+  /** One open connection in full; undefined if there is none of that number. */
+  connection(id: number): ConnectionDetail | undefined
+  /** Connections that are over, the newest first. */
+  closed(query?: {
+    readonly reason?: EndReason
+    readonly limit?: number
+  }): readonly ClosedConnection[]
+  /** Groups of refusals, the newest first. */
+  refused(): readonly RefusalGroup[]
+  /**
+   * Explains one connection: the newest open one of a number, a name or an address, or else the last
+   * that ended. Undefined if there is none.
+   */
+  explain(subject: Subject): Explanation | undefined
+  /** Changes of the pipelines, the oldest first. */
+  readonly generations: readonly Generation[]
+  /** Figures over time: five minutes by the second, while somebody looks, or a day by the minute. */
+  history(of: 'seconds' | 'minutes'): Table
+  /**
+   * Looks at all open connections once a second, for rates and figures of the last minute, and calls
+   * `tick` after each look. The result ends it.
+   */
+  look(tick?: () => void): () => void
+  /** The servers that listen. */
+  readonly servers: ReadonlySet<ServerContext>
+}
+
+/**
+ * Watches apps: counts, measures, and remembers why connections ended. Call it before `listen()`.
+ *
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
+ *
+ * @example
+ * import { Cio } from 'cio'
+ * import { watch } from '@cio/watch'
+ *
+ * const app = new Cio().useConnection(async ({ stream }) => void stream.end('hello\n'))
+ * const watching = watch(app)
+ * const server = await app.listen(0)
+ * console.log(watching.metrics())
+ * await server.close()
+ */
+export function watch<Connection extends object, Client extends object, Server extends object>(
+  app: Cio<Connection, Client, Server> | readonly Cio<Connection, Client, Server>[],
+  options: WatchOptions = {},
+): Watch {
+  const apps = (Array.isArray(app) ? app : [app]) as readonly App[]
+  for (const one of apps) {
+    if (typeof one?.observe !== 'function') throw optionError('watch', 'app', 'a Cio', one)
+  }
+  return new Watching(apps, options)
+}
+
+class Watching implements Watch {
+  readonly producer: Watch['producer'] = {
+    collect: () =>
+      Promise.resolve(toCollection(this.#read(), this.#collector.since, manifest.version)),
+  }
+  readonly #apps: readonly App[]
+  readonly #collector: Collector
+  readonly #generations: Generations
+  readonly #loop: LoopMeter | undefined
+  readonly #most: number
+  #looking: Looker | undefined
+  readonly #stopLooking: (() => void) | undefined
+
+  constructor(apps: readonly App[], given: WatchOptions) {
+    const options = checkedOptions(given)
+    this.#apps = apps
+    this.#most = options.maxSeries
+    this.#generations = new Generations(apps)
+    this.#loop = options.runtime ? new LoopMeter() : undefined
+    this.#collector = new Collector(apps, options)
+    if (options.top > 0) this.#stopLooking = this.look()
+  }
+
+  get servers(): ReadonlySet<ServerContext> {
+    return this.#collector.servers
+  }
+
+  get generations(): readonly Generation[] {
+    this.#generations.check()
+    return this.#generations.list
+  }
+
+  metrics(): string {
+    return toText(this.#read())
+  }
+
+  snapshot(): Snapshot {
+    return snapshot(this.#apps, this.#collector, this.#looker, this.#generations)
+  }
+
+  connections(query: ConnectionQuery = {}): ConnectionPage {
+    return connectionPage(this.#collector, query)
+  }
+
+  connection(id: number): ConnectionDetail | undefined {
+    return connectionDetail(this.#collector, id)
+  }
+
+  closed({ reason, limit = 100 }: Parameters<Watch['closed']>[0] = {}): ClosedConnection[] {
+    return this.#collector.ended.last(reason, limit)
+  }
+
+  refused(): RefusalGroup[] {
+    return this.#collector.refusals.list()
+  }
+
+  explain(subject: Subject): Explanation | undefined {
+    return explain(this.#apps, this.#collector, subject)
+  }
+
+  history(of: 'seconds' | 'minutes'): Table {
+    return this.#looker[of].table()
+  }
+
+  look(tick?: () => void): () => void {
+    return this.#looker.look(tick)
+  }
+
+  [Symbol.dispose](): void {
+    this.#stopLooking?.()
+    this.#looking?.stop()
+    this.#loop?.stop()
+    this.#collector.stop()
+  }
+
+  // Made when somebody first looks: until then there is no history, and no timer.
+  get #looker(): Looker {
+    return (this.#looking ??= new Looker(this.#collector, this.#loop, () => new LoopMeter()))
+  }
+
+  #read() {
+    return readMetrics(this.#apps, this.#collector, this.#loop, this.#most)
+  }
+}

@@ -1,0 +1,80 @@
+// CIO_FLOOD=20000 npx ava packages/watch/test/flood.test.ts: the long form.
+
+import test from 'ava'
+import { certs } from 'cio'
+import { testCertificates } from 'cio/testing'
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { connect as connectTls } from 'node:tls'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { watch } from '../src/index.ts'
+import { closeAfter, echoApp, exchange, valueOf } from './support.ts'
+
+const handshakes = Number(process.env.CIO_FLOOD ?? 400)
+const atOnce = 20
+const mostGrowth = 5_000_000
+
+test('a flood of refused handshakes from random names takes no memory, and a good client is answered', async (t) => {
+  const { clients, bad, server: identity } = await testCertificates('good-device', 'padding')
+  const app = echoApp().useServer(certs(identity))
+  const watching = watch(app, { closed: 50, refused: 20, top: 10 })
+  closeAfter(t, app, watching)
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  const certificate = new X509Certificate(bad.selfSigned.cert)
+  const before = await flood(handshakes / 4)
+  const lines = watching.metrics().split('\n').length
+  const after = await flood(handshakes)
+
+  const { key, cert, ca } = clients['good-device']
+  const good = connectTls({ port: server.port, host: 'localhost', key, cert, ca })
+  t.teardown(() => good.destroy())
+  await exchange(good, 'hello')
+
+  const all = handshakes / 4 + handshakes
+  const text = watching.metrics()
+  t.is(valueOf(text, 'cio_connection_refused_total', { cio_refusal_reason: 'untrusted' }), all)
+  t.true(text.split('\n').length - lines < 20, 'no series for a name')
+  t.true(watching.refused().length <= 20)
+  t.is(watching.closed({ reason: 'untrusted' }).length, 50)
+  t.log(`heap: ${Math.round((after - before) / 1_000)} kB more after ${handshakes} handshakes`)
+  t.true(after - before < mostGrowth, `${after - before} bytes`)
+
+  async function flood(count: number): Promise<number> {
+    let left = count
+    const one = async (): Promise<void> => {
+      while (left-- > 0) await refused(left)
+    }
+    await Promise.all(Array.from({ length: atOnce }, one))
+    return heap()
+  }
+
+  async function refused(number: number): Promise<void> {
+    const name = `rnd-${String(number).padStart(7, '0')}`
+    const socket = connectTls({
+      port: server.port,
+      host: '127.0.0.1',
+      key: bad.selfSigned.key,
+      cert: renamed(certificate, 'good-device', name),
+      rejectUnauthorized: false,
+    })
+    socket.on('error', () => {})
+    socket.resume()
+    await once(socket, 'close')
+  }
+})
+
+/** Another name of the same length. The signature is wrong then, and was not trusted before. */
+function renamed({ raw }: X509Certificate, from: string, to: string): string {
+  const text = raw.toString('latin1').replaceAll(from, to)
+  const base64 = Buffer.from(text, 'latin1').toString('base64')
+  return `-----BEGIN CERTIFICATE-----\n${base64.replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`
+}
+
+function heap(): number {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
+  collect()
+  return process.memoryUsage().heapUsed
+}

@@ -3,6 +3,7 @@
 import { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
+import { Peer } from '../identity/peer.ts'
 import type { Refusal } from '../connection-end.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -45,9 +46,15 @@ export function clientRefusedError(ctx: StreamContext): CioError {
     : 'it presented no certificate'
   const message = `${ctx.remote} was turned away by \`secure\`: ${why}`
   const refusal: Refusal = claim
-    ? { step: 'secure', why: 'untrusted', verdict }
+    ? { step: 'secure', why: 'untrusted', verdict, peer: claimedPeer(socket) }
     : { step: 'secure', why: 'no_certificate' }
   return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote', end: 'untrusted', refusal })
+}
+
+/** The name that an unverified certificate claims, for programs. */
+function claimedPeer(socket: TLSSocket): NonNullable<Refusal['peer']> {
+  const certificate = presentedCertificate(socket)
+  return { name: certificate ? new Peer(certificate).name : null, verified: false }
 }
 
 /** The identity of the other side, for a log line. */

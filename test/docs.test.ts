@@ -74,6 +74,7 @@ test.before('writes the blocks down', () => {
           '@cio/cluster': ['../../packages/cluster/src/index.ts'],
           '@cio/cluster/nats': ['../../packages/cluster/src/nats.ts'],
           '@cio/cluster/testing': ['../../packages/cluster/src/testing.ts'],
+          '@cio/watch': ['../../packages/watch/src/index.ts'],
         },
       },
       include: ['*.ts'],

@@ -17,7 +17,7 @@ const end = '<!-- end -->'
 const families: Record<string, readonly string[]> = {
   'Certificates and TLS': ['certs', 'session-tickets', 'start-tls'],
   'Access control': ['allow-list', 'deny-list', 'certificate-expiry'],
-  Listening: ['relisten', 'drain'],
+  Listening: ['inherited', 'relisten', 'drain'],
   Limits: ['limit', 'timeout'],
   'Framing and codecs': [
     'lines',

@@ -12,6 +12,7 @@ import {
   certificateExpiry,
   certs,
   drain,
+  inherited,
   limit,
   lines,
   relisten,
@@ -20,6 +21,8 @@ import {
 } from '../src/index.ts'
 
 const app = new Cio()
+  // Under systemd, the socket of its unit: a restart refuses no client.
+  .useServer(inherited())
   // A restart may find the port still in use: retry for half a minute, then fail.
   .useServer(relisten({ retries: 10, delay: 500, factor: 2, maxDelay: 5_000, jitter: 0.5 }))
   // Below the 30 s after which Kubernetes kills the process.

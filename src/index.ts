@@ -64,6 +64,7 @@ export {
 } from '../middleware/certificate-expiry.ts'
 export { frames, type FramesContext, type FramesOptions } from '../middleware/frames.ts'
 export { httpConnect, type HttpConnectOptions, type ProxyTls } from '../middleware/http-connect.ts'
+export { inherited, type InheritedOptions } from '../middleware/inherited.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export {
   limit,

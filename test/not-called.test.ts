@@ -40,7 +40,7 @@ for (const name of onConnections) {
   })
 }
 
-for (const name of ['drain', 'relisten', 'sessionTickets'] as const) {
+for (const name of ['drain', 'inherited', 'relisten', 'sessionTickets'] as const) {
   test(`\`useServer(${name})\` is an error that says to call it`, async (t) => {
     const app = new Cio()
     closeAfter(t, app)

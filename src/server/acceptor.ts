@@ -166,7 +166,10 @@ export class Acceptor {
       ours.addEventListener('abort', abort)
       server.on('error', fail)
       server.on('listening', done)
-      server.listen({ ...this.#place, signal: undefined })
+      const { backlog } = this.#place
+      // With `fd`, Node takes the backlog from its second argument alone.
+      const open = server.listen as (options: object, backlog?: number) => Server
+      open.call(server, { ...this.#place, signal: undefined }, backlog)
     })
   }
 

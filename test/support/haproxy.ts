@@ -4,10 +4,11 @@ import type { ExecutionContext } from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { type Server, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { contents } from './certificates.ts'
+import { descriptorOf } from './socket-activation.ts'
 
 /** How a HAProxy listens, and to where it goes on. */
 export interface HaproxyOptions {
@@ -76,9 +77,4 @@ export async function haproxy(
   })
   await once(child, 'spawn')
   return { port: typeof address === 'object' && address ? address.port : 0 }
-}
-
-/** Node has no public name for it. */
-function descriptorOf(server: Server): number {
-  return (server as unknown as { readonly _handle: { readonly fd: number } })._handle.fd
 }

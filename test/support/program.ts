@@ -28,7 +28,14 @@ export class Program {
   readonly lines: Line[] = []
   #stir = (): void => {}
 
-  constructor(t: ExecutionContext, fixture: string, order: object, before: readonly string[] = []) {
+  /** `before` stands before the command; `descriptors` become 3 and those after it. */
+  constructor(
+    t: ExecutionContext,
+    fixture: string,
+    order: object,
+    before: readonly string[] = [],
+    descriptors: readonly number[] = [],
+  ) {
     const script = fileURLToPath(new URL(`../fixtures/${fixture}`, import.meta.url))
     const [command, ...parameters] = [
       ...before,
@@ -40,7 +47,9 @@ export class Program {
       script,
       JSON.stringify(order),
     ]
-    this.child = spawn(command, parameters, { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.child = spawn(command, parameters, {
+      stdio: ['pipe', 'pipe', 'inherit', ...descriptors],
+    })
     this.child.stdin!.on('error', () => {})
     t.teardown(() => this.child.kill('SIGKILL'))
     createInterface(this.child.stdout!).on('line', (line) => {

@@ -291,6 +291,7 @@ const trials: Record<string, Trial | string> = {
   forward: 'it connects to another server: test/middleware/forward.test.ts',
   'proxy-protocol': 'it trusts by address, and a pair has none: its own test',
   reconnect: 'it stands before there is a connection: test/contracts has what it keeps',
+  inherited: 'it is of the server',
   relisten: 'it is of the server',
   rpc: {
     ...withJson,

@@ -1,0 +1,84 @@
+import debug from 'debug'
+import cluster from 'node:cluster'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkOptionNames, optionError } from '../src/options.ts'
+import type { ServerContext } from '../src/server/server.ts'
+import { nextDescriptor, passedDescriptors, take } from './inherited/descriptors.ts'
+import { checkListening } from './inherited/listening-socket.ts'
+
+const log = debug('cio:inherited')
+
+/** It has to hold the connections of a restart; the kernel bounds it by `net.core.somaxconn`. */
+const longBacklog = 4_096
+
+/** Options of {@link inherited}. */
+export interface InheritedOptions {
+  /**
+   * The name of the socket, as `FileDescriptorName=` of the socket unit has it. Without it, all
+   * sockets that were passed must have one name, or none.
+   */
+  readonly name?: string
+}
+
+/**
+ * Zero-downtime restarts by systemd socket activation: listens on a socket that the parent holds.
+ *
+ * systemd, or another parent, opens the listening socket and keeps it. So the kernel queues new
+ * connections while no process of the application runs, and the next process accepts them: a
+ * restart refuses no connection and resets none, even if the old process ends before the new one
+ * starts. The descriptor replaces the `port`, `host` and `path` of `listen()`, and the default of its
+ * `backlog` becomes 4,096. If no socket was passed, `listen()` uses these as usual, so that the same
+ * program runs at a terminal.
+ *
+ * Each `listen()` takes the next socket of the name, once. TCP and Unix sockets are accepted. In a
+ * worker of `node:cluster`, the descriptor is the primary's. The variables `LISTEN_*` are removed
+ * from the environment, so that no child process takes the socket for its own.
+ *
+ * @pipelines server
+ * @order before `listen`
+ * @adds nothing; puts `fd` and `backlog` into `ctx.options`
+ * @rejects nothing
+ * @throws `ERR_CIO_OPTION`: `name` is not a string, or an option is unknown; `ERR_CIO_INHERITED`
+ *   from `listen()`: the sockets were passed to another process (`LISTEN_PID`), none has the name,
+ *   all of the name are in use, or the descriptor is not a listening stream socket
+ * @see systemd.socket(5), sd_listen_fds(3)
+ *
+ * @example
+ * import { Cio, drain, inherited } from 'cio'
+ *
+ * const app = new Cio()
+ *   .useServer(inherited())
+ *   .useServer(drain())
+ *   .useConnection(({ stream }) => void stream.end('hello\n'))
+ */
+export function inherited(options: InheritedOptions = {}): Middleware<ServerContext> {
+  checkOptionNames('inherited', options, ['name'])
+  const { name } = options
+  if (name !== undefined && (typeof name !== 'string' || name === '')) {
+    throw optionError('inherited', 'name', 'the name of a socket', name)
+  }
+
+  return defineMiddleware<ServerContext>(
+    { name: 'inherited', before: 'listen' },
+    function inherited(ctx, next) {
+      // Over streams that are given to `accept()`, nothing listens.
+      if (ctx.options.bind === false) return next()
+      const descriptors = passedDescriptors()
+      if (descriptors.length === 0) {
+        log('no socket was passed: listens on its own')
+        return next()
+      }
+      const descriptor = nextDescriptor(descriptors, name)
+      checkListening(descriptor)
+      take(descriptor)
+      const { fd } = descriptor
+      log('listens on descriptor %d (%s)%s', fd, descriptor.name, cluster.isWorker ? ' of the primary' : '')
+      const { backlog = longBacklog } = ctx.options
+      const place = { port: undefined, host: undefined, path: undefined }
+      ctx.options = { ...ctx.options, ...place, fd, backlog }
+      return next()
+    },
+  )
+}
+
+export { inherited as default }

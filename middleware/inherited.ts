@@ -21,7 +21,7 @@ export interface InheritedOptions {
 }
 
 /**
- * Zero-downtime restarts by systemd socket activation: listens on a socket that the parent holds.
+ * Zero-downtime restarts on a socket passed by systemd socket activation.
  *
  * systemd, or another parent, opens the listening socket and keeps it. So the kernel queues new
  * connections while no process of the application runs, and the next process accepts them: a
@@ -72,7 +72,12 @@ export function inherited(options: InheritedOptions = {}): Middleware<ServerCont
       checkListening(descriptor)
       take(descriptor)
       const { fd } = descriptor
-      log('listens on descriptor %d (%s)%s', fd, descriptor.name, cluster.isWorker ? ' of the primary' : '')
+      log(
+        'listens on descriptor %d (%s)%s',
+        fd,
+        descriptor.name,
+        cluster.isWorker ? ' of the primary' : '',
+      )
       const { backlog = longBacklog } = ctx.options
       const place = { port: undefined, host: undefined, path: undefined }
       ctx.options = { ...ctx.options, ...place, fd, backlog }

@@ -52,7 +52,9 @@ function listens(pid: number, inode: string): boolean {
   }
   // Without IPv6 in the kernel, there is no table of it.
   const tables = [() => rows('tcp'), () => rows('tcp6')]
-  return tables.some((table) => orNone(table).some((row) => row[9] === inode && row[3] === tcpListens))
+  return tables.some((table) =>
+    orNone(table).some((row) => row[9] === inode && row[3] === tcpListens),
+  )
 }
 
 function orNone(table: () => string[][]): string[][] {

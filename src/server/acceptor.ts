@@ -168,8 +168,8 @@ export class Acceptor {
       server.on('listening', done)
       const { backlog } = this.#place
       // With `fd`, Node takes the backlog from its second argument alone.
-      const open = server.listen as (options: object, backlog?: number) => Server
-      open.call(server, { ...this.#place, signal: undefined }, backlog)
+      const node: { listen(options: object, backlog?: number): unknown } = server
+      node.listen({ ...this.#place, signal: undefined }, backlog)
     })
   }
 

@@ -23,7 +23,7 @@ const step = 20
 /** What came of the connections, by their number. */
 interface Load {
   readonly outcomes: Record<string, number>
-  stop(): Promise<void>
+  readonly stop: () => Promise<void>
 }
 
 /** Opens connections at a rate, whether or not earlier ones have ended. Each wants one answer. */

@@ -8,7 +8,12 @@ import { nextDescriptor, readDescriptors } from '../../middleware/inherited/desc
 import { ownPort } from '../support/ports.ts'
 import { Program } from '../support/program.ts'
 import { serve } from '../support/serve.ts'
-import { activate, connectOnce, descriptorOf, hasSocketActivate } from '../support/socket-activation.ts'
+import {
+  activate,
+  connectOnce,
+  descriptorOf,
+  hasSocketActivate,
+} from '../support/socket-activation.ts'
 import { socketPath } from '../support/transports.ts'
 
 const fixture = 'inherited-server.ts'
@@ -150,7 +155,11 @@ withSystemd('a socket of datagrams, and one of packets, are refused', async (t) 
 
 test('a parent that sets the variables passes its socket', async (t) => {
   const { fd, port } = await listening(t)
-  t.like(await firstLine(t, 'LISTEN_PID=$$ LISTEN_FDS=1', [fd]), { event: 'listening', port, fd: 3 })
+  t.like(await firstLine(t, 'LISTEN_PID=$$ LISTEN_FDS=1', [fd]), {
+    event: 'listening',
+    port,
+    fd: 3,
+  })
 })
 
 test('workers of a cluster serve the socket that was passed to their primary', async (t) => {
@@ -245,9 +254,9 @@ test('without a name, sockets of one name are taken', (t) => {
     { fd: 3, name: 'a' },
     { fd: 4, name: 'b' },
   ]
-  t.is(nextDescriptor([first!], undefined), first)
-  t.is(nextDescriptor([first!, second!], 'b'), second)
-  t.throws(() => nextDescriptor([first!, second!], undefined), { code: 'ERR_CIO_INHERITED' })
+  t.is(nextDescriptor([first], undefined), first)
+  t.is(nextDescriptor([first, second], 'b'), second)
+  t.throws(() => nextDescriptor([first, second], undefined), { code: 'ERR_CIO_INHERITED' })
 })
 
 test('options out of their range are rejected when it is created', (t) => {

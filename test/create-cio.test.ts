@@ -17,7 +17,7 @@ import scaffold from '../packages/create-cio/package.json' with { type: 'json' }
 const root = fileURLToPath(new URL('..', import.meta.url))
 const run = promisify(execFile)
 /** Milliseconds for one program. */
-const longest = 100_000
+const longest = 300_000
 const install = ['install', '--prefer-offline', '--no-audit', '--no-fund', '--no-progress']
 
 interface Manifest {

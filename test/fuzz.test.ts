@@ -9,7 +9,8 @@ import { targets } from './fuzz/targets.ts'
 const runs = 60
 
 for (const target of targets) {
-  test(`damaged input of ${target.name} ends alike whole and cut, with no fault but the peer's`, async (t) => {
+  // One after the other, because the time of each is measured.
+  test.serial(`damaged input of ${target.name} ends alike whole and cut, with no fault but the peer's`, async (t) => {
     const random = seeded(1)
     const kept = await keptSeeds(target)
     for (const input of [...target.seeds, ...kept]) {

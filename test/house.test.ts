@@ -136,7 +136,7 @@ const withoutDefault: Record<string, readonly string[]> = {
   'middleware/rpc/calls.ts': ['signal'],
   'src/cio.ts': ['socket'],
   'src/client/client.ts': ['signal', 'targets', 'createConnection'],
-  'src/errors.ts': ['cause', 'why', 'refusal'],
+  'src/errors.ts': ['cause', 'why', 'refusal', 'handshake'],
   'src/messages/messages.ts': ['validate'],
   'src/messages/pump.ts': ['lastMessage'],
   'src/server/server.ts': ['fd', 'signal'],

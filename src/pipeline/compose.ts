@@ -7,6 +7,7 @@
  */
 
 import koaCompose from 'koa-compose'
+import { noteSite } from '../connection-end.ts'
 import { CioError } from '../errors.ts'
 import type { Next } from './middleware.ts'
 
@@ -149,6 +150,7 @@ function enter<Ctx extends { step: string }>(
     try {
       returned = middleware(ctx, () => next(ctx, visit))
     } catch (thrown) {
+      noteSite(thrown, step.at)
       return rejected(thrown, visit)
     }
     if (typeof returned !== 'object' || returned === null) return fulfilled(ctx, visit, returned)
@@ -161,6 +163,7 @@ function enter<Ctx extends { step: string }>(
       },
       (thrown: unknown) => {
         visit.settled = 'rejected'
+        noteSite(thrown, step.at)
         // Added in time, and after the handler of the middleware that awaits it.
         result.catch(() => leave(visit.outer))
         throw thrown

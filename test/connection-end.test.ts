@@ -567,7 +567,7 @@ test('a name that chose a certificate is known also of a handshake that is not f
 interface ClientWay {
   readonly server: () => Cio
   readonly client?: () => Cio
-  readonly then?: (ctx: ClientContext) => unknown
+  readonly once?: (ctx: ClientContext) => unknown
   readonly end: Partial<ConnectionEnd>
 }
 
@@ -582,15 +582,15 @@ const clientWays: Partial<Record<EndReason, ClientWay>> = {
     server: () => new Cio().useConnection((ctx) => void ctx.stream.end('bye')),
     end: { by: 'remote', code: undefined },
   },
-  drained: { server: greeting, then: (ctx) => ctx.close(), end: { by: 'local' } },
-  forced: { server: greeting, then: (ctx) => ctx.destroy(), end: { by: 'local' } },
+  drained: { server: greeting, once: (ctx) => ctx.close(), end: { by: 'local' } },
+  forced: { server: greeting, once: (ctx) => ctx.destroy(), end: { by: 'local' } },
   remote_reset: {
     server: () =>
       new Cio().useConnection(async ({ stream, socket }) => {
         await once(stream, 'data')
         socket!.resetAndDestroy()
       }),
-    then: (ctx) => ctx.stream.write('hello'),
+    once: (ctx) => ctx.stream.write('hello'),
     end: { by: 'remote', code: 'ECONNRESET' },
   },
   idle: {
@@ -605,18 +605,18 @@ const clientWays: Partial<Record<EndReason, ClientWay>> = {
   },
   local_fault: {
     server: greeting,
-    then: (ctx) => ctx.destroy(new TypeError('mine')),
+    once: (ctx) => ctx.destroy(new TypeError('mine')),
     end: { by: 'local', code: undefined },
   },
   remote_fault: {
     server: greeting,
-    then: (ctx) => ctx.destroy(new CioError('ERR_TEST_RUDE', 'rude', { fault: 'remote' })),
+    once: (ctx) => ctx.destroy(new CioError('ERR_TEST_RUDE', 'rude', { fault: 'remote' })),
     end: { by: 'remote', code: 'ERR_TEST_RUDE' },
   },
   bad_data: {
     server: greeting,
     client: () => new Cio().useClient(lines({ maxLength: 3 })),
-    then: (ctx) =>
+    once: (ctx) =>
       (ctx as ClientContext & { messages: AsyncIterator<string> }).messages
         .next()
         .catch((error: Error) => ctx.destroy(error)),
@@ -633,7 +633,7 @@ for (const [reason, way] of Object.entries(clientWays)) {
     for (const event of ['error', 'remoteError'] as const) app.on(event, () => {})
     const over = nextEvent(app, 'disconnect')
     const client = await app.connect({ port: server.port, host: '127.0.0.1' })
-    await way.then?.(client)
+    await way.once?.(client)
     const [error, ctx, end] = await over
     t.like(end, { reason, ...way.end } as ConnectionEnd)
     if (error) t.is(end.error, error)

@@ -32,10 +32,14 @@ export function handshakeError(
     cause: cause ?? undefined,
     handshake: {
       serverName: serverNameOf(serverName),
-      reason: (cause as OpenSslError | null)?.reason ?? (cause ? undefined : what),
+      reason: reasonOf(cause) ?? (cause ? undefined : what),
       alert: alertOf(cause),
     },
   })
+}
+
+function reasonOf(cause: OpenSslError | null): string | undefined {
+  return cause?.reason
 }
 
 interface OpenSslError extends Error {

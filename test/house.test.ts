@@ -96,6 +96,7 @@ const testedElsewhere: Record<string, string> = {
   index: 'the list of its names is above',
   kit: 'the list of its names is above',
   'messages/message-writer': 'test/messages/messages.test.ts',
+  'pipeline/next-errors': 'test/pipeline/compose.test.ts',
   'pipeline/hint-checks': 'test/pipeline/pipeline.test.ts, test/not-called.test.ts: hints',
   'pipeline/registration': 'test/pipeline/pipeline.test.ts',
   'lifecycle/run': 'test/server/server.test.ts: arriving, stopping, aborting',

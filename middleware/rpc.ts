@@ -2,17 +2,19 @@ import { type CioError, isCioError } from '../src/errors.ts'
 import type { MessagesContext, StandardSchema } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import type { CallOptions } from '../src/messages/pending-calls.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import { Pump } from '../src/messages/pump.ts'
+import { SendQueue } from '../src/messages/send-queue.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Batches } from './rpc/batches.ts'
-import { type CallOptions, Calls } from './rpc/calls.ts'
+import { Calls } from './rpc/calls.ts'
 import type { RpcRequest } from './rpc/request.ts'
 import type { AnyMethod, Procedure } from './rpc/procedure.ts'
 import { Requests } from './rpc/requests.ts'
 import { type Response, cancelMethod, failed, failures } from './rpc/wire.ts'
 
-export type { CallOptions } from './rpc/calls.ts'
+export type { CallOptions } from '../src/messages/pending-calls.ts'
 export { RpcRequest } from './rpc/request.ts'
 export { type RpcFailure, rpcError, rpcFailure } from './rpc/wire.ts'
 
@@ -57,14 +59,15 @@ export interface RpcOptions<Local = OwnMethods> {
    */
   readonly timeout?: number
   /**
-   * Maximum number of calls that wait for a response; one more rejects. `Infinity` is unlimited.
+   * Maximum number of calls that wait for a response or for room; one more rejects. `Infinity` is
+   * unlimited.
    *
    * @default 1_000
    */
   readonly maxCalls?: number
   /**
-   * Maximum number of running requests; beyond it, Cio stops reading until one is answered.
-   * `Infinity` is unlimited.
+   * Maximum number of running requests; beyond it, Cio stops reading until one is answered, unless
+   * calls of this side wait for responses. `Infinity` is unlimited.
    *
    * @default 100
    */
@@ -93,8 +96,9 @@ const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'max
  * error -32000.
  *
  * An error thrown by a method emits `error`, and the caller gets -32603 without details; throw
- * `rpcError()` to send details. A method that calls the peer counts as a running request meanwhile.
- * If `maxRequests` of them do, Cio does not read the responses, and the calls end with a timeout.
+ * `rpcError()` to send details. Calls and responses wait while the peer does not read, so that
+ * `maxQueueSize` never refuses them. If methods of both sides call each other, and `maxRequests` of
+ * each side wait, the calls end with a timeout.
  *
  * @pipelines connection, client
  * @order after a codec and after what its methods need, since requests may arrive at once
@@ -103,8 +107,10 @@ const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'max
  * @rejects `ERR_CIO_SYNTAX` and the codec's other errors (remote), after a response with -32700 or
  *   -32600; `ERR_CIO_NO_MESSAGES` (local): there is no codec before it. A call: `ERR_CIO_RPC`
  *   (remote): the response is an error; `ERR_CIO_CALL_TIMEOUT` (remote): no response in time;
- *   `ERR_CIO_CLOSED` (remote): the connection was lost; `ERR_CIO_TOO_MANY_CALLS` (local): more than
- *   `maxCalls` wait; `ERR_CIO_ENCODE` (local). The signal of a request: `ERR_CIO_CANCELLED`
+ *   `ERR_CIO_ANSWER_LOST` (remote): the connection was lost after the call was sent;
+ *   `ERR_CIO_CLOSED` (remote): it was lost before; `ERR_CIO_TOO_MANY_CALLS` (local): more than
+ *   `maxCalls` wait; `ERR_CIO_ENCODE` (local). A notification: `ERR_CIO_QUEUE_SIZE` (local). The
+ *   signal of a request: `ERR_CIO_CANCELLED`
  *   (remote), `ERR_CIO_CLOSED` (remote)
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or a method is no function
  * @see https://www.jsonrpc.org/specification
@@ -140,15 +146,21 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
         owner: 'rpc',
         maxRunning: maxRequests,
         take: (message) => batches.take(message),
+        // Responses stand behind requests in the input, and running methods may wait for them.
+        readsOn: () => calls.waiting && queue.mayPark,
         expects: () => calls.waiting,
         ended: () => calls.close(),
-        closed: () => requests.abort(),
+        closed() {
+          calls.close()
+          requests.abort()
+        },
         lastMessage,
       })
-      const calls = new Calls(ctx, pump, { timeout, maxCalls })
-      const requests = new Requests(ctx, pump, procedures)
-      const batches = new Batches(pump, calls, requests, maxBatch)
-      await provide(ctx, 'rpc', new Rpc<Remote>(pump, calls), () => {
+      const queue = new SendQueue(ctx, pump, maxRequests)
+      const calls = new Calls(ctx, pump, queue, { timeout, maxCalls })
+      const requests = new Requests(ctx, pump, queue, procedures)
+      const batches = new Batches(pump, queue, calls, requests, maxBatch)
+      await provide(ctx, 'rpc', new Rpc<Remote>(queue, calls), () => {
         pump.start()
         return pump.run(next)
       })
@@ -158,18 +170,20 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
 
 /** Calls to the peer of a connection. */
 export class Rpc<Remote = AnyMethods> {
-  readonly #pump: Pump
+  readonly #queue: SendQueue
   readonly #calls: Calls
 
-  constructor(pump: Pump, calls: Calls) {
-    this.#pump = pump
+  constructor(queue: SendQueue, calls: Calls) {
+    this.#queue = queue
     this.#calls = calls
   }
 
   /**
    * Calls a method of the peer; fulfils with its result.
    *
-   * @throws `ERR_CIO_RPC`, `ERR_CIO_CALL_TIMEOUT`, `ERR_CIO_CLOSED` (remote)
+   * The request waits while the peer does not read.
+   *
+   * @throws `ERR_CIO_RPC`, `ERR_CIO_CALL_TIMEOUT`, `ERR_CIO_ANSWER_LOST`, `ERR_CIO_CLOSED` (remote)
    * @throws `ERR_CIO_TOO_MANY_CALLS`, `ERR_CIO_ENCODE` (local), or the reason of `signal`
    */
   call<Method extends Name<Remote>>(
@@ -188,7 +202,7 @@ export class Rpc<Remote = AnyMethods> {
       ? [params?: Called<Remote[Method]>[0]]
       : [params: Called<Remote[Method]>[0]]
   ): Promise<void> {
-    return this.#pump.send({ jsonrpc: '2.0', method, params: params ?? undefined })
+    return this.#queue.notify({ jsonrpc: '2.0', method, params: params ?? undefined })
   }
 }
 

@@ -46,7 +46,13 @@ export {
   optionError,
 } from './options.ts'
 export { Peek, type PeekOptions } from './streams/peek.ts'
+export {
+  PendingCalls,
+  type PendingCall,
+  type PendingCallsOptions,
+} from './messages/pending-calls.ts'
 export { Pump, type PumpOptions } from './messages/pump.ts'
+export { SendQueue } from './messages/send-queue.ts'
 export { chunksOf } from './streams/chunks-of.ts'
 export { RetryBudget, type RetryBudgetOptions } from './rates/retry-budget.ts'
 export { compilePeerMatcher, type PeerMatcher } from './access/peer-matcher.ts'

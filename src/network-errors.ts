@@ -10,6 +10,7 @@ const consequences: ReadonlySet<string> = new Set([
   'ABORT_ERR',
   'ECONNRESET',
   'EPIPE',
+  'ERR_CIO_ANSWER_LOST',
   'ERR_CIO_CLOSED',
   'ERR_CIO_CLOSING',
   'ERR_CIO_STOPPED',

@@ -88,6 +88,10 @@ export class OfflineMessages
     return false
   }
 
+  get bytesRead(): number {
+    return 0
+  }
+
   get isAwaited(): boolean {
     return false
   }

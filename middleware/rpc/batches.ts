@@ -1,6 +1,7 @@
 /** Distinguishes requests, responses and batches. */
 
 import type { Pump } from '../../src/messages/pump.ts'
+import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { Calls } from './calls.ts'
 import type { Requests, Respond } from './requests.ts'
 import { type Received, type Response, failed, failures } from './wire.ts'
@@ -8,12 +9,14 @@ import { type Received, type Response, failed, failures } from './wire.ts'
 /** The input of one connection. */
 export class Batches {
   readonly #pump: Pump
+  readonly #queue: SendQueue
   readonly #calls: Calls
   readonly #requests: Requests
   readonly #maxBatch: number
 
-  constructor(pump: Pump, calls: Calls, requests: Requests, maxBatch: number) {
+  constructor(pump: Pump, queue: SendQueue, calls: Calls, requests: Requests, maxBatch: number) {
     this.#pump = pump
+    this.#queue = queue
     this.#calls = calls
     this.#requests = requests
     this.#maxBatch = maxBatch
@@ -22,7 +25,8 @@ export class Batches {
   /** Takes one message; returns a promise if a batch has to wait for room. */
   take(message: unknown): Promise<void> | undefined {
     if (Array.isArray(message)) return this.#batch(message)
-    if (!this.#answers(message)) this.#requests.take(asReceived(message))
+    if (this.#answers(message)) this.#queue.skip()
+    else this.#requests.take(asReceived(message))
     return undefined
   }
 

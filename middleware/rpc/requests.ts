@@ -4,11 +4,11 @@ import { reportError } from '../../src/lifecycle/app-events.ts'
 import { CioError, asError, isCioError } from '../../src/errors.ts'
 import { nothing } from '../../src/messages/message-writer.ts'
 import type { Pump } from '../../src/messages/pump.ts'
+import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { RpcRequest } from './request.ts'
 import { isLeftOut, withoutForm } from './left-out.ts'
 import { type Procedure, invoke, isThenable } from './procedure.ts'
-import { SendTurns } from './send-turns.ts'
 import {
   type Received,
   type Response,
@@ -28,14 +28,19 @@ export class Requests {
   readonly #pump: Pump
   readonly #procedures: ReadonlyMap<string, Procedure>
   readonly #open = new Set<RpcRequest>()
-  readonly #turns: SendTurns
+  readonly #queue: SendQueue
   #told = false
 
-  constructor(ctx: StreamContext, pump: Pump, procedures: ReadonlyMap<string, Procedure>) {
+  constructor(
+    ctx: StreamContext,
+    pump: Pump,
+    queue: SendQueue,
+    procedures: ReadonlyMap<string, Procedure>,
+  ) {
     this.#ctx = ctx
     this.#pump = pump
     this.#procedures = procedures
-    this.#turns = new SendTurns(pump)
+    this.#queue = queue
   }
 
   /** Takes a request or notification, and answers it when its method has finished. */
@@ -65,8 +70,8 @@ export class Requests {
    * error.
    */
   send(responses: Response | readonly Response[]): Promise<void> | undefined {
-    if (this.#turns.isFree) return this.#send(responses)
-    return new Promise((resolve) => this.#turns.answer(() => resolve(this.#send(responses))))
+    if (this.#queue.isFree) return this.#send(responses)
+    return new Promise((resolve) => this.#queue.answer(() => resolve(this.#send(responses))))
   }
 
   /** Aborts all running requests: their caller is gone. */
@@ -92,13 +97,13 @@ export class Requests {
 
   /** Runs the method, once there is room for its response. */
   #accept(procedure: Procedure, request: RpcRequest, params: unknown, respond: Respond): void {
-    if (this.#turns.isFree) return this.#run(procedure, request, params, respond)
+    if (this.#queue.mayBegin()) return this.#run(procedure, request, params, respond)
     this.#open.add(request)
-    this.#turns.begin(() => {
+    this.#queue.park(() => {
       if (!request.cancelled) return this.#run(procedure, request, params, respond)
       this.#open.delete(request)
       const { id } = request
-      this.#finish(respond, id === undefined ? id : failed(id, failures.cancelled))
+      this.#finish(respond, id === undefined ? id : failed(id, failures.cancelled), true)
     })
   }
 
@@ -106,15 +111,15 @@ export class Requests {
     const { id } = request
     const succeed = (result: unknown): void => {
       this.#open.delete(request)
-      if (id === undefined) return this.#finish(respond, id)
+      if (id === undefined) return this.#finish(respond, id, true)
       if (isLeftOut(result)) return fail(withoutForm(request.method))
       // JSON omits undefined, and a response without a result is invalid.
-      this.#finish(respond, { jsonrpc: '2.0', id, result: result ?? null })
+      this.#finish(respond, { jsonrpc: '2.0', id, result: result ?? null }, true)
     }
     const fail = (thrown: unknown): void => {
       this.#open.delete(request)
       const failure = this.#failure(request, thrown)
-      this.#finish(respond, id === undefined ? id : failed(id, failure))
+      this.#finish(respond, id === undefined ? id : failed(id, failure), true)
     }
     let result: unknown
     try {
@@ -128,10 +133,16 @@ export class Requests {
     result.then(succeed, fail)
   }
 
-  #finish(respond: Respond, response: Response | undefined): void {
+  #finish(respond: Respond, response: Response | undefined, hasBegun = false): void {
     const sent = respond(response)
-    if (sent) sent.then(this.#left, this.#unsent)
-    else this.#pump.end()
+    if (!sent) return this.#leave(hasBegun)
+    const unsent = (error: unknown): void => this.#pump.fail(asError(error))
+    void sent.catch(unsent).then(() => this.#leave(hasBegun))
+  }
+
+  #leave(hasBegun: boolean): void {
+    if (hasBegun) this.#queue.done()
+    this.#pump.end()
   }
 
   /** The part of an error that the caller may see; the application gets all of it. */
@@ -161,13 +172,6 @@ export class Requests {
   }
 
   readonly #respond: Respond = (response) => response && this.send(response)
-
-  readonly #left = (): void => this.#pump.end()
-
-  readonly #unsent = (error: unknown): void => {
-    this.#pump.fail(asError(error))
-    this.#pump.end()
-  }
 }
 
 function isId(id: unknown): id is string | number {

@@ -22,6 +22,7 @@ export class MessageReader<In> {
   #at = 0
   #failure: Error | undefined
   #over = false
+  #bytesRead = 0
   #listening = false
   #pulling = false
   /** Waiting readers, called in order when a message or the end is there. */
@@ -36,6 +37,11 @@ export class MessageReader<In> {
   /** How many messages can be taken without waiting. */
   get ready(): number {
     return this.#batch.length - this.#at
+  }
+
+  /** How many bytes were passed to the decoder. */
+  get bytesRead(): number {
+    return this.#bytesRead
   }
 
   /** Whether there is unread input: a message or a part of one. */
@@ -191,8 +197,12 @@ export class MessageReader<In> {
     }
     try {
       if (chunk === null) throw closedError(this.#ctx)
-      if (chunk) this.#decoder.decode(chunk, this.#batch)
-      else this.#decoder.end(this.#batch)
+      if (chunk) {
+        this.#bytesRead += chunk.length
+        this.#decoder.decode(chunk, this.#batch)
+      } else {
+        this.#decoder.end(this.#batch)
+      }
     } catch (error) {
       this.#over = true
       this.#failure = withSender(asError(error), this.#ctx.remote)

@@ -149,7 +149,7 @@ export class MessageWriter<Out> {
 
   /** As `Messages` has it. */
   drained(): Promise<void> | undefined {
-    return !this.#stream.destroyed && !this.#hasRoom ? this.#drained() : undefined
+    return this.#hasRoom || this.#stream.destroyed ? undefined : this.#drained()
   }
 
   /** As `Messages` has it. */

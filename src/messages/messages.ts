@@ -289,6 +289,11 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     this.#inbox.release()
   }
 
+  /** How many bytes were decoded, those of incomplete messages included. */
+  get bytesRead(): number {
+    return this.#inbox.bytesRead
+  }
+
   /** Whether there is unread input: a message or a part of one. */
   get hasMore(): boolean {
     return this.#inbox.hasMore

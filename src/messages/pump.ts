@@ -15,6 +15,11 @@ export interface PumpOptions {
   readonly take: (message: unknown) => unknown
   /** Maximum concurrent pieces of work; at the bound it reads nothing more until one is done. */
   readonly maxRunning: number
+  /**
+   * Whether it reads on at that bound, for answers without which no work would end. It is asked again
+   * after `wake()`. Without it, never.
+   */
+  readonly readsOn?: () => boolean
   /** Whether an answer is pending, so that it reads on while draining. Without it, never. */
   readonly expects?: () => boolean
   /**
@@ -122,6 +127,16 @@ export class Pump {
     return this.#messages.drained()
   }
 
+  /** Whether the stream takes more output: it is neither closed nor ended. */
+  get isWritable(): boolean {
+    return this.#stream.writable
+  }
+
+  /** How many bytes were decoded. */
+  get bytesRead(): number {
+    return this.#messages.bytesRead
+  }
+
   /** The error of encoding a message; undefined if it can be encoded. */
   encodeError(message: unknown): Error | undefined {
     return this.#messages.encodeError(message)
@@ -135,7 +150,7 @@ export class Pump {
   /** Counts a piece of work that is done. */
   end(): void {
     this.#running -= 1
-    if (this.#waiting.length > 0) this.wake()
+    this.wake()
   }
 
   /** Counts a promise as a piece of work. Its rejection ends the connection. */
@@ -152,11 +167,12 @@ export class Pump {
 
   /** Fulfils when there is capacity for more work; undefined if there is some now. */
   capacity(): Promise<void> | undefined {
-    return this.#running < this.#options.maxRunning ? undefined : this.#vacant()
+    return this.#hasCapacity ? undefined : this.#vacant()
   }
 
   /** Checks again whether there is anything left to wait for. */
   readonly wake = (): void => {
+    if (this.#waiting.length === 0) return
     const waiting = this.#waiting
     this.#waiting = []
     for (const wake of waiting) wake()
@@ -180,6 +196,11 @@ export class Pump {
     this.#detach()
     void this.send(last)
     void endGracefully(this.#stream, farewellTimeout)
+  }
+
+  get #hasCapacity(): boolean {
+    const { maxRunning, readsOn } = this.#options
+    return this.#running < maxRunning || (readsOn?.() ?? false)
   }
 
   get #busy(): boolean {
@@ -218,7 +239,7 @@ export class Pump {
   }
 
   async #vacant(): Promise<void> {
-    while (this.#running >= this.#options.maxRunning) await this.#change()
+    while (!this.#hasCapacity) await this.#change()
   }
 
   async #idle(): Promise<void> {
@@ -246,7 +267,7 @@ export class Pump {
   readonly #leave = (): void => void endGracefully(this.#stream, Infinity)
 
   readonly #heard = (): void => {
-    if (this.#waiting.length > 0) this.wake()
+    this.wake()
   }
 
   readonly #closed = (): void => {

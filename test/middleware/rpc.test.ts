@@ -23,7 +23,14 @@ import { cbor } from '../../middleware/cbor.ts'
 import { msgpack } from '../../middleware/msgpack.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
-import { deferred, networks, open, reset, transports } from '../support/transports.ts'
+import {
+  type Transport,
+  deferred,
+  networks,
+  open,
+  reset,
+  transports,
+} from '../support/transports.ts'
 
 interface Arithmetic {
   add(params: [a: number, b: number]): number
@@ -619,18 +626,103 @@ for (const transport of transports) {
   )
 }
 
-test('two peers that request more from each other than fits into the buffers both get all of it', async (t) => {
-  const big = 'x'.repeat(200_000)
-  const { client, contexts } = await pair(t, {
-    near: { methods: { now: async () => big } },
-    far: { methods: { hello: () => big } },
+/** Two apps that serve the same methods over one connection, and call each other. */
+async function peers(
+  t: ExecutionContext,
+  transport: Transport,
+  methods: Required<RpcOptions>['methods'],
+) {
+  // The time that a busy machine needs is not under test.
+  const side = () =>
+    new Cio().useConnection(json()).useConnection(rpc({ methods, timeout: Infinity }))
+  const contexts: (StreamContext & RpcContext)[] = []
+  const begun = deferred()
+  const app = side().useConnection(async (ctx, next) => {
+    contexts.push(ctx)
+    begun.resolve()
+    await next()
   })
-  await client.rpc.call('now')
-  const asked = Array.from({ length: 90 }, () => [
-    client.rpc.call('now'),
-    contexts[0]!.rpc.call('hello', ['x']),
-  ])
-  for (const answer of await Promise.all(asked.flat())) t.is(answer.length, big.length)
+  const told = faults(app)
+  const far = await open(t, app, transport)
+  const other = side()
+  closeAfter(t, other)
+  contexts.push(other.handle(far))
+  await begun.promise
+  return { contexts, told }
+}
+
+for (const transport of ['memory', 'tcp', 'TLS 1.3'] as const) {
+  for (const count of [120, 1_000]) {
+    test.serial(
+      `${count} calls with answers of 200 kB each, both ways at once, all arrive over ${transport}`,
+      async (t) => {
+        const big = 'x'.repeat(200_000)
+        let most = 0
+        const { contexts, told } = await peers(t, transport, {
+          async later(_params: unknown, { ctx }: RpcRequest) {
+            await new Promise((resolve) => setImmediate(resolve))
+            most = Math.max(most, ctx.stream.writableLength)
+            return big
+          },
+        })
+        const calls = contexts.flatMap(({ rpc: remote }) =>
+          Array.from({ length: count }, () => remote.call('later')),
+        )
+        for (const call of calls) if ((await call) !== big) t.fail()
+        t.deepEqual(told, [])
+        // One response, and the stream's own buffer.
+        t.true(most < 1024 * 1024, `${most}`)
+      },
+    )
+  }
+
+  test.serial(
+    `calls with parameters of 200 kB each wait for room, both ways at once, over ${transport}`,
+    async (t) => {
+      const big = 'x'.repeat(200_000)
+      let most = 0
+      const { contexts, told } = await peers(t, transport, {
+        length([text]: [string], { ctx }: RpcRequest) {
+          most = Math.max(most, ctx.stream.writableLength)
+          return text.length
+        },
+      })
+      const calls = contexts.flatMap(({ rpc: remote }) =>
+        Array.from({ length: 300 }, () => remote.call('length', [big])),
+      )
+      for (const call of calls) if ((await call) !== big.length) t.fail()
+      t.deepEqual(told, [])
+      t.true(most < 1024 * 1024, `${most}`)
+    },
+  )
+}
+
+test('methods that call the peer get their answers, though as many run as maxRequests allows', async (t) => {
+  const { contexts } = await peers(t, 'tcp', {
+    outer: (_params: unknown, { ctx }: RpcRequest) =>
+      (ctx as unknown as RpcContext).rpc.call('inner'),
+    inner: () => 'inner',
+  })
+  const calls = Array.from({ length: 300 }, () => contexts[0]!.rpc.call('outer'))
+  t.deepEqual(new Set(await Promise.all(calls)), new Set(['inner']))
+})
+
+test('a notification does not overtake a call that waits for room, nor an answer a notification', async (t) => {
+  const big = 'x'.repeat(200_000)
+  const seen: string[] = []
+  const { contexts } = await peers(t, 'memory', {
+    call: () => void seen.push('call'),
+    note: () => void seen.push('note'),
+    noting(_params: unknown, { ctx }: RpcRequest) {
+      const { rpc: remote } = ctx as unknown as RpcContext
+      for (let count = 0; count < 3; count++) void remote.call('call', [big])
+      t.true(ctx.stream.writableNeedDrain)
+      void remote.notify('note')
+      return 'noted'
+    },
+  })
+  await contexts[0]!.rpc.call('noting').then(() => seen.push('answer'))
+  t.deepEqual(seen, ['call', 'call', 'call', 'note', 'answer'])
 })
 
 test('a request that waits for room is cancelled before it begins', async (t) => {
@@ -760,7 +852,7 @@ test('pending calls reject when the connection is lost, and their methods are ab
   const { signal } = await started
   const aborted = once(signal, 'abort')
   client.socket!.resetAndDestroy()
-  await t.throwsAsync(call, { code: 'ERR_CIO_CLOSED' })
+  await t.throwsAsync(call, { code: 'ERR_CIO_ANSWER_LOST' })
   await t.throwsAsync(client.rpc?.call('now') ?? call, { code: 'ERR_CIO_CLOSED' })
   await aborted
 })
@@ -772,7 +864,8 @@ test('pending calls reject when the peer half-closes, and unawaited ones do no h
   )
   const app = new Cio().useClient(json()).useClient(rpc())
   const client = await app.connect(port)
-  void client.rpc.call('nobody waits for this')
+  void client.rpc.call('not awaited')
+  await t.throwsAsync(client.rpc.call('x'), { code: 'ERR_CIO_ANSWER_LOST' })
   await t.throwsAsync(client.rpc.call('x'), { code: 'ERR_CIO_CLOSED' })
   await client.closed
 })

@@ -1,0 +1,283 @@
+/** Calls that wait for their answers: matching, deadlines, cancelling and bounds. */
+
+import { type CioError, asError } from '../errors.ts'
+import { checkDuration } from '../options.ts'
+import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { handled, isRefused, refused } from '../lifecycle/unawaited.ts'
+import { nothing } from './message-writer.ts'
+import {
+  answerLostError,
+  callTimeoutError,
+  openPlaceError,
+  noIdError,
+  tooManyCallsError,
+  unsentError,
+} from './pending-calls/call-errors.ts'
+import { CallDeadlines } from './pending-calls/call-deadlines.ts'
+import { CallIds } from './pending-calls/call-ids.ts'
+import { Entry, type PendingCall } from './pending-calls/entry.ts'
+import type { Pump } from './pump.ts'
+import type { SendQueue } from './send-queue.ts'
+
+export type { PendingCall } from './pending-calls/entry.ts'
+
+/** Options of a call. */
+export interface CallOptions {
+  /** Gives the call up: it rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+  /**
+   * Milliseconds to wait for the answer, from the call on; then it is given up. `Infinity` waits as
+   * long as the connection lasts.
+   *
+   * @default the `timeout` of the middleware
+   */
+  readonly timeout?: number
+}
+
+/** Options of {@link PendingCalls}. */
+export interface PendingCallsOptions {
+  /** Milliseconds to wait for an answer, unless the call sets its own; `Infinity` sets no bound. */
+  readonly timeout: number
+  /** Maximum number of calls that wait for an answer or for room; `Infinity` sets no bound. */
+  readonly maxCalls: number
+  /**
+   * How answers find their calls: by an id, or in the order of the calls.
+   *
+   * @default 'id'
+   */
+  readonly match?: 'id' | 'order'
+  /**
+   * The largest id. After it ids begin again at 1, and skip those whose answer may still come.
+   *
+   * @default Number.MAX_SAFE_INTEGER
+   */
+  readonly maxId?: number
+  /**
+   * Makes the message that cancels a call that was sent and given up; undefined sends none.
+   *
+   * @default none
+   */
+  readonly cancel?: (id: number) => unknown
+}
+
+const none: CallOptions = {}
+
+/**
+ * The calls of one connection, for middleware that match answers with requests, as `rpc` and
+ * `requests` do.
+ *
+ * A call waits in the `SendQueue` while the other side does not read. If the connection is lost, a
+ * call that was not sent rejects with `ERR_CIO_CLOSED`, and one that was sent with
+ * `ERR_CIO_ANSWER_LOST`: it cannot be known whether the other side has acted on it.
+ *
+ * By id, an answer to a call that was given up is counted and dropped. In order, that call keeps its
+ * place until its answer has come, since otherwise every later answer would go to the wrong call. A
+ * place that is still open after twice its timeout ends the connection.
+ */
+export class PendingCalls<Answer = unknown> {
+  readonly #ctx: StreamContext
+  readonly #pump: Pump
+  readonly #queue: SendQueue
+  readonly #timeout: number
+  readonly #maxCalls: number
+  readonly #isOrdered: boolean
+  readonly #ids: CallIds
+  readonly #cancel: ((id: number) => unknown) | undefined
+  readonly #unsent = new Set<Entry<Answer>>()
+  readonly #sent = new Map<unknown, Entry<Answer>>()
+  /** In order, the id of the oldest request that has no answer. */
+  #oldest = 1
+  #late = 0
+  #closed = false
+  readonly #deadlines: CallDeadlines<Entry<Answer>> = new CallDeadlines(
+    () => [...this.#unsent, ...this.#sent.values()],
+    (entry) => this.#timeOut(entry),
+  )
+
+  constructor(ctx: StreamContext, pump: Pump, queue: SendQueue, options: PendingCallsOptions) {
+    this.#ctx = ctx
+    this.#pump = pump
+    this.#queue = queue
+    this.#timeout = options.timeout
+    this.#maxCalls = options.maxCalls
+    this.#isOrdered = options.match === 'order'
+    this.#ids = new CallIds(options.maxId ?? Number.MAX_SAFE_INTEGER)
+    this.#cancel = options.cancel
+  }
+
+  /** How many calls wait for an answer or for room; in order, those that were given up count. */
+  get pending(): number {
+    return this.#sent.size + this.#unsent.size
+  }
+
+  /** How many answers came after their calls had been given up. */
+  get late(): number {
+    return this.#late
+  }
+
+  /**
+   * Sends a request as soon as there is room; settles with its answer. `make` gets the id of the
+   * call and makes the message.
+   *
+   * @throws `ERR_CIO_CALL_TIMEOUT`, `ERR_CIO_ANSWER_LOST`, `ERR_CIO_CLOSED` (remote)
+   * @throws `ERR_CIO_TOO_MANY_CALLS`, `ERR_CIO_ENCODE` (local), or the reason of `signal`
+   */
+  call(label: string, make: (id: number) => unknown, options: CallOptions = none): Promise<Answer> {
+    const { signal, timeout } = options
+    if (timeout !== undefined) checkDuration('call', 'timeout', timeout)
+    if (signal?.aborted) return handled(Promise.reject(asError(signal.reason)))
+    const refusal = this.#refusal(label)
+    if (refusal) return refused(this.#ctx, refusal)
+    let entry: Entry<Answer>
+    // If the connection ends, the call ends with it, and the connection reports the error.
+    const answer = new Promise<Answer>((resolve, reject) => {
+      entry = new Entry(label, resolve, reject, timeout ?? this.#timeout, signal)
+    })
+    this.#enter(entry!)
+    if (!this.#queue.isFree) this.#wait(entry!, make)
+    else {
+      const unsent = this.#send(entry!, make)
+      if (unsent) return unsent
+    }
+    if (this.pending === 1) this.#pump.wake()
+    return handled(answer)
+  }
+
+  /**
+   * The call that an answer with this id belongs to, or undefined: look at `isLate()` then. With
+   * `isLast` false more parts follow, and the call remains pending, with its timeout begun again.
+   */
+  answered(id: unknown, isLast = true): PendingCall<Answer> | undefined {
+    const entry = this.#sent.get(id)
+    if (!entry) return undefined
+    if (isLast) this.#remove(entry)
+    else entry.due = performance.now() + entry.timeout
+    return entry
+  }
+
+  /** The call that an answer belongs to in order; undefined if none waits. */
+  answeredInOrder(isLast = true): PendingCall<Answer> | undefined {
+    const entry = this.answered(this.#oldest, isLast)
+    if (!entry || !isLast) return entry
+    this.#oldest += 1
+    if ((entry as Entry<Answer>).isGivenUp) this.#late += 1
+    return entry
+  }
+
+  /**
+   * Whether an answer that matches no call has an id that was used: it is late, or the second one.
+   * Counts it, and frees the id with the last part.
+   */
+  isLate(id: unknown, isLast = true): boolean {
+    if (!this.#ids.wasUsed(id)) return false
+    if (isLast) {
+      this.#late += 1
+      this.#ids.free(id)
+    }
+    return true
+  }
+
+  /** Rejects pending and future calls: no more answers can arrive. May be called again. */
+  close(): void {
+    this.#closed = true
+    this.#deadlines.stop()
+    for (const entry of [...this.#unsent, ...this.#sent.values()]) {
+      const closedError = entry.id === 0 ? unsentError : answerLostError
+      this.#fail(entry, closedError(entry.label, this.#ctx.broken))
+    }
+  }
+
+  #refusal(label: string): CioError | undefined {
+    if (this.#closed || !this.#pump.isWritable) return unsentError(label, this.#ctx.broken)
+    if (this.pending >= this.#maxCalls) return tooManyCallsError(label, this.pending)
+    return this.#ids.hasFree(this.#sent.size) ? undefined : noIdError(label)
+  }
+
+  /** Watches over the deadline and the signal of a new call. */
+  #enter(entry: Entry<Answer>): void {
+    const { signal } = entry
+    this.#deadlines.watch(entry)
+    if (!signal) return
+    entry.abort = () => this.#giveUp(entry, asError(signal.reason))
+    signal.addEventListener('abort', entry.abort)
+  }
+
+  #wait(entry: Entry<Answer>, make: (id: number) => unknown): void {
+    const task = (): void => {
+      this.#unsent.delete(entry)
+      entry.task = undefined
+      // Its connection was lost in the same turn, and `close()` follows.
+      if (!this.#pump.isWritable) this.#fail(entry, unsentError(entry.label, this.#ctx.broken))
+      else this.#send(entry, make)?.catch((error: unknown) => entry.reject(error))
+    }
+    entry.task = task
+    this.#unsent.add(entry)
+    this.#queue.call(task)
+  }
+
+  /** Hands the request over; returns a rejection if it was not. */
+  #send(entry: Entry<Answer>, make: (id: number) => unknown): Promise<never> | undefined {
+    if (!this.#ids.hasFree(this.#sent.size)) {
+      this.#remove(entry)
+      return refused(this.#ctx, noIdError(entry.label))
+    }
+    const id = this.#ids.next(this.#isTaken)
+    entry.id = id
+    this.#sent.set(id, entry)
+    let sent: Promise<void> | undefined
+    try {
+      sent = this.#pump.send(make(id))
+      // A promise that waits for room rejects when the connection closes, which ends the call too.
+      if (sent === nothing || !isRefused(sent)) return undefined
+    } catch (thrown) {
+      sent = refused(this.#ctx, thrown)
+    }
+    this.#remove(entry)
+    this.#ids.takeBack()
+    return sent as Promise<never>
+  }
+
+  readonly #isTaken = (id: number): boolean => this.#sent.has(id)
+
+  #timeOut(entry: Entry<Answer>): void {
+    const { label, timeout } = entry
+    if (entry.isGivenUp) this.#pump.fail(openPlaceError(label, timeout))
+    else this.#giveUp(entry, callTimeoutError(label, timeout))
+  }
+
+  #giveUp(entry: Entry<Answer>, reason: Error): void {
+    const { id } = entry
+    if (id !== 0 && this.#isOrdered) {
+      this.#forgetSignal(entry)
+      entry.isGivenUp = true
+      entry.due += entry.timeout
+      this.#deadlines.watch(entry)
+      return entry.reject(reason)
+    }
+    this.#fail(entry, reason)
+    if (id === 0) return
+    this.#ids.giveUp(id)
+    const message = this.#cancel?.(id)
+    if (message !== undefined) this.#queue.answer(() => void this.#pump.send(message))
+  }
+
+  #fail(entry: Entry<Answer>, reason: Error): void {
+    this.#remove(entry)
+    entry.reject(reason)
+  }
+
+  #remove(entry: Entry<Answer>): void {
+    if (entry.abort) this.#forgetSignal(entry)
+    if (entry.id !== 0) this.#sent.delete(entry.id)
+    if (entry.task) {
+      this.#unsent.delete(entry)
+      this.#queue.remove(entry.task)
+    }
+    if (this.#sent.size + this.#unsent.size === 0) this.#pump.wake()
+  }
+
+  #forgetSignal(entry: Entry<Answer>): void {
+    if (entry.abort) entry.signal?.removeEventListener('abort', entry.abort)
+    entry.abort = undefined
+  }
+}

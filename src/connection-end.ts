@@ -26,7 +26,7 @@ export const endReasons = [
 
   /** The TLS handshake took too long. */
   'handshake_timeout',
-  /** No byte passed for too long. */
+  /** No byte passed for too long, or a ping had no answer. */
   'idle',
   /** The other side did not read what was written. */
   'not_reading',
@@ -57,33 +57,61 @@ export const endReasons = [
 /** Why a connection ended. */
 export type EndReason = (typeof endReasons)[number]
 
+/** The rule or the limit of Cio's own middleware that refused a connection. */
+export type RefusalReason =
+  | 'no_tls'
+  | 'no_certificate'
+  | 'untrusted'
+  | 'expired'
+  | 'revoked'
+  | 'name_defect'
+  | 'not_listed'
+  | 'listed'
+  | 'rule_failed'
+  | 'rule_timeout'
+  | 'connections'
+  | 'perAddress'
+  | 'queued'
+  | 'rate'
+  | 'ratePerAddress'
+  | 'handshakes'
+  | 'no_route'
+
 /** Why a connection was refused, in a form for programs; the message is for readers. */
 export interface Refusal {
   /** The middleware that refused it. */
   readonly step: string
-  /** The rule or the limit that refused it. */
-  readonly why:
-    | 'no_tls'
-    | 'no_certificate'
-    | 'untrusted'
-    | 'expired'
-    | 'revoked'
-    | 'name_defect'
-    | 'not_listed'
-    | 'listed'
-    | 'rule_failed'
-    | 'rule_timeout'
-    | 'connections'
-    | 'perAddress'
-    | 'queued'
-    | 'rate'
-    | 'ratePerAddress'
-    | 'handshakes'
-    | 'no_route'
+  /** The rule or the limit that refused it; a middleware of yours may have words of its own. */
+  // oxlint-disable-next-line typescript/no-redundant-type-constituents
+  readonly why: RefusalReason | (string & {})
+  /**
+   * The file and line that registered the middleware; `cio` for a step of Cio. Cio fills it in, so
+   * that it is there in `reject`, `remoteError` and `close`.
+   */
+  readonly at?: string
   /** The verified name, or the claimed name of an unverified certificate. Null without either. */
   readonly peer?: { readonly name: string | null; readonly verified: boolean }
   /** The verdict of OpenSSL, such as `CERT_HAS_EXPIRED`. */
   readonly verdict?: string
+}
+
+/** What is known of a TLS handshake that failed. */
+export interface HandshakeFailure {
+  /**
+   * The host name that the client asked for by SNI, in canonical form. Null if it asked for none, or
+   * left before Node knew it.
+   */
+  readonly serverName: string | null
+  /**
+   * OpenSSL's reason, such as `wrong version number`, or Cio's. Undefined after a timeout or an error
+   * of the network.
+   */
+  readonly reason: string | undefined
+  /**
+   * Which way an alert went. `received`: the other side objects to something of this side, such as
+   * its certificate. `sent`: this side objects. Undefined without an alert.
+   */
+  readonly alert: 'sent' | 'received' | undefined
 }
 
 /** How a connection ended. */
@@ -99,6 +127,8 @@ export interface ConnectionEnd {
   readonly code: string | undefined
   readonly error: Error | undefined
   readonly refusal: Refusal | undefined
+  /** More about a TLS handshake that failed; undefined for all other ends. */
+  readonly handshake: HandshakeFailure | undefined
 }
 
 const ofRemote: ReadonlySet<EndReason> = new Set<EndReason>([
@@ -120,6 +150,7 @@ export const quietReasons: ReadonlySet<EndReason> = new Set<EndReason>([
 /** The reason for each code that has one; all others follow their fault. */
 const reasons: Readonly<Record<string, EndReason>> = {
   ERR_CIO_DECODE: 'bad_data',
+  ERR_CIO_DECODE_RATIO: 'bad_data',
   ERR_CIO_DRAIN_TIMEOUT: 'forced',
   ERR_CIO_EXPIRED: 'expired',
   ERR_CIO_FIRST_BYTE: 'idle',
@@ -137,6 +168,7 @@ const reasons: Readonly<Record<string, EndReason>> = {
   ERR_CIO_MULTIPLEX: 'bad_data',
   ERR_CIO_NOTHING_SAID: 'nothing_said',
   ERR_CIO_NO_ROUTE: 'no_route',
+  ERR_CIO_PING_TIMEOUT: 'idle',
   ERR_CIO_CONNECT: 'upstream',
   ERR_CIO_CONNECT_TIMEOUT: 'upstream',
   ERR_CIO_PROXY: 'upstream',
@@ -145,6 +177,8 @@ const reasons: Readonly<Record<string, EndReason>> = {
   ERR_CIO_PROXY_HEADER_TIMEOUT: 'bad_header',
   ERR_CIO_QUEUE_SIZE: 'not_reading',
   ERR_CIO_REJECTED: 'not_admitted',
+  ERR_CIO_SLOW_READER: 'not_reading',
+  ERR_CIO_START_TLS: 'bad_data',
   ERR_CIO_STREAM_REFUSED: 'upstream',
   ERR_CIO_STREAM_RESET: 'remote_reset',
   ERR_CIO_STUCK: 'stuck',
@@ -175,7 +209,15 @@ export function describeEnd(
     code: error && codeOf(error),
     error,
     refusal: cio?.refusal,
+    handshake: cio?.handshake,
   }
+}
+
+/** Notes where the middleware was registered that refused a connection, if that is not known yet. */
+export function noteSite(thrown: unknown, at: string | undefined): void {
+  if (at === undefined || !isCioError(thrown) || !thrown.refusal) return
+  // The error may be of another copy of Cio, and its refusal frozen.
+  if (thrown.refusal.at === undefined) Reflect.set(thrown.refusal, 'at', at)
 }
 
 function codeOf(error: Error): string | undefined {

@@ -3,7 +3,7 @@
  * `fault` decides which event reports it.
  */
 
-import type { EndReason, Refusal } from './connection-end.ts'
+import type { EndReason, HandshakeFailure, Refusal } from './connection-end.ts'
 
 /**
  * The side that caused an error: `error` reports `local`, and `reject` or `remoteError` report
@@ -34,6 +34,8 @@ export interface CioErrorOptions {
   readonly why?: string
   /** Why a connection was refused, in a form for programs. */
   readonly refusal?: Refusal
+  /** More about a TLS handshake that failed. */
+  readonly handshake?: HandshakeFailure
 }
 
 /**
@@ -58,16 +60,20 @@ export class CioError<Code extends string = string> extends Error {
   declare readonly why?: string
   /** Why a connection was refused, if known. */
   declare readonly refusal?: Refusal
+  /** More about a TLS handshake that failed, if it is one. */
+  declare readonly handshake?: HandshakeFailure
 
   constructor(code: Code, message: string, options: CioErrorOptions = {}) {
-    const { fault = 'local', cause, end, why, refusal } = options
+    const { fault = 'local', cause, end, why, refusal, handshake } = options
     super(printable(message), cause === undefined ? undefined : { cause: printableCause(cause) })
     this.code = code
     this.fault = fault
     // Not enumerable: they repeat what the message says.
     if (end) Object.defineProperty(this, 'end', { value: end })
     if (why) Object.defineProperty(this, 'why', { value: why })
-    if (refusal) Object.defineProperty(this, 'refusal', { value: refusal })
+    // A copy: Cio adds where the middleware was registered.
+    if (refusal) Object.defineProperty(this, 'refusal', { value: { ...refusal } })
+    if (handshake) Object.defineProperty(this, 'handshake', { value: handshake })
   }
 }
 

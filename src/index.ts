@@ -8,7 +8,13 @@ export type { App, Pipelines } from './lifecycle/app.ts'
 export { Cio, type HandleOptions } from './cio.ts'
 export type { ClientContext, ConnectOptions } from './client/client.ts'
 export type { ConnectionContext } from './lifecycle/connection.ts'
-export type { ConnectionEnd, EndReason, Refusal } from './connection-end.ts'
+export type {
+  ConnectionEnd,
+  EndReason,
+  HandshakeFailure,
+  Refusal,
+  RefusalReason,
+} from './connection-end.ts'
 export type { CloseOptions, CloseResult, Context, ContextKind } from './lifecycle/context.ts'
 export type { ConnectTarget, CreateConnection } from './client/dial.ts'
 export { CioError, isCioError, type CioErrorOptions, type Fault } from './errors.ts'

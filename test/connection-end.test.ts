@@ -1,14 +1,18 @@
 import test, { type ExecutionContext } from 'ava'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { connect as connectTls } from 'node:tls'
 import {
   Cio,
   CioError,
+  type ClientContext,
   type ConnectionContext,
   type ConnectionEnd,
   type EndReason,
+  type HandshakeFailure,
   type ListenOptions,
+  type Refusal,
   allowList,
   defineMiddleware,
   lines,
@@ -17,14 +21,17 @@ import {
   proxyProtocol,
   route,
   timeout,
+  certificateExpiry,
 } from '../src/index.ts'
 import { describeEnd, endReasons, reasonOf } from '../src/connection-end.ts'
-import { identity } from './support/certificates.ts'
+import { ofOpenssl } from './support/client-hello.ts'
+import { identity, loaded, path as certificate } from './support/certificates.ts'
 import { dial, serve } from './support/serve.ts'
 import { mayBringTls } from './support/tls.ts'
 import { deferred, networks, nextEvent } from './support/transports.ts'
 
 const page = await readFile(new URL('../docs/errors.md', import.meta.url), 'utf8')
+const endsPage = await readFile(new URL('../docs/ends.md', import.meta.url), 'utf8')
 const codes = [...page.matchAll(/^\| `(ERR_CIO_\w+)` +\| (\w+)/gm)].map(
   ([, code, fault]) => [code!, fault!] as const,
 )
@@ -54,7 +61,29 @@ test('what a middleware says itself of an end counts', (t) => {
     code: 'ERR_TEST_QUOTA',
     error,
     refusal: { step: 'quota', why: 'rate' },
+    handshake: undefined,
   })
+})
+
+test('docs/ends.md has a row for each reason, in their order, and says whose doing it is', (t) => {
+  const rows = [...endsPage.matchAll(/^\| `(\w+)` +\|[^|]+\| (remote|local) +\|[^|]+\|[^|]+\|$/gm)]
+  t.deepEqual(
+    rows.map(([, reason, by]) => [reason, by]),
+    endReasons.map((reason) => [reason, describeEnd('', reason, undefined).by]),
+  )
+})
+
+test('docs/ends.md has each code that stands for a reason, and no other', (t) => {
+  const told = [...endsPage.matchAll(/^\| `(\w+)` +\| (`ERR_CIO_\w+`[^|]*)\|$/gm)].flatMap(
+    ([, reason, list]) => [...list!.matchAll(/ERR_CIO_\w+/g)].map(([code]) => `${code}: ${reason}`),
+  )
+  const own = codes.flatMap(([code]) => {
+    const [ofRemote, ofLocal] = (['remote', 'local'] as const).map((fault) =>
+      reasonOf(new CioError(code, '', { fault })),
+    )
+    return ofRemote === ofLocal ? [`${code}: ${ofRemote}`] : []
+  })
+  t.deepEqual(told.toSorted(), own.toSorted())
 })
 
 /** A way in which a connection ends: an app, and what its client does. */
@@ -65,8 +94,8 @@ interface Way {
   readonly end: Partial<ConnectionEnd>
 }
 
-const reading = (): Cio =>
-  new Cio().useConnection(async (ctx) => {
+const reading = (app = new Cio()): Cio =>
+  app.useConnection(async (ctx) => {
     for await (const chunk of ctx) ctx.stream.write(chunk)
   })
 const waiting = (): Cio =>
@@ -82,7 +111,7 @@ async function says(port: number, t: ExecutionContext): Promise<void> {
   client.write('hello\n')
 }
 
-const ways: Record<EndReason, Way | undefined> = {
+const ways: Record<EndReason, Way> = {
   remote_ended: {
     app: reading,
     client: async (port, t) => {
@@ -141,8 +170,24 @@ const ways: Record<EndReason, Way | undefined> = {
       refusal: { step: 'secure', why: 'no_certificate' },
     },
   },
-  // In test/middleware/certificate-expiry.test.ts, with a certificate that expires.
-  expired: undefined,
+  // One that expires while it is connected is in test/middleware/certificate-expiry.test.ts.
+  expired: {
+    app: () => reading(new Cio().useConnection(certificateExpiry({ margin: Infinity }))),
+    options: { ...identity('server'), ca: certificate('root.crt') },
+    client: (port) =>
+      connectTls({ port, ...loaded('alice'), rejectUnauthorized: false })
+        .on('error', () => {})
+        .resume(),
+    end: {
+      by: 'local',
+      code: 'ERR_CIO_EXPIRED',
+      refusal: {
+        step: 'certificateExpiry',
+        why: 'expired',
+        peer: { name: 'alice', verified: true },
+      },
+    },
+  },
   no_route: {
     app: () => new Cio().useConnection(route([{ when: { bytes: /^never/ }, to: reading() }])),
     client: says,
@@ -186,7 +231,11 @@ const ways: Record<EndReason, Way | undefined> = {
     app: reading,
     options: identity('server'),
     client: says,
-    end: { by: 'remote', code: 'ERR_CIO_HANDSHAKE' },
+    end: {
+      by: 'remote',
+      code: 'ERR_CIO_HANDSHAKE',
+      handshake: { serverName: null, reason: 'wrong version number', alert: undefined },
+    },
   },
   remote_reset: {
     app: reading,
@@ -247,8 +296,11 @@ async function dialAndStay(port: number, t: ExecutionContext): Promise<void> {
   await dial(t, { port })
 }
 
+test('each reason of the closed set has a way in which it happens', (t) => {
+  t.deepEqual(Object.keys(ways), [...endReasons])
+})
+
 for (const [reason, way] of Object.entries(ways)) {
-  if (!way) continue
   test(`a connection ends for the reason ${reason}`, async (t) => {
     const app = way.app()
     // Some are reported; what is asked here is the end.
@@ -353,3 +405,238 @@ test('a client is said how its connection ended', async (t) => {
   ;(await opened.promise).destroy()
   t.like((await left)[2], { reason: 'remote_ended', by: 'remote' })
 })
+
+// Where a refusal was registered
+
+/** The file and line of this call. */
+function here(): string {
+  const [, line] = /connection-end\.test\.ts:(\d+)/.exec(new Error().stack!.split('\n')[2]!)!
+  return `test/connection-end.test.ts:${line}`
+}
+
+/** The refusals that an app reports, by `reject` or `remoteError`, and by `close`. */
+async function refusals(
+  t: ExecutionContext,
+  app: Cio,
+  options: ListenOptions = {},
+): Promise<Refusal[]> {
+  const told: (Refusal | undefined)[] = []
+  for (const event of ['reject', 'remoteError'] as const) {
+    app.on(event, (error: Error) => told.push((error as CioError).refusal))
+  }
+  const closed = nextEvent(app, 'close')
+  const server = await serve(t, app, options)
+  if (options.key === undefined) {
+    // The first one reaches the limit, and the second one exceeds it.
+    await says(server.port, t)
+    await says(server.port, t)
+  } else connectTls({ port: server.port, rejectUnauthorized: false }).on('error', () => {})
+  const [, end] = await closed
+  return [...told, end.refusal].map((one) => one!)
+}
+
+test('a refusal has the file and line that registered its middleware', async (t) => {
+  const apps: Record<string, [Cio, string]> = {
+    limit: [waiting().useConnection(limit({ connections: 1 })), here()],
+    route: [new Cio().useConnection(route([])), here()],
+    allowList: [new Cio().useConnection(mayBringTls).useConnection(allowList(['alice'])), here()],
+  }
+  for (const [step, [app, at]] of Object.entries(apps)) {
+    for (const refusal of await refusals(t, app)) t.like(refusal, { step, at })
+  }
+  const secure = await refusals(t, reading(), { ...identity('server'), requestCert: true })
+  for (const refusal of secure) t.like(refusal, { step: 'secure', at: 'cio' })
+})
+
+test('a middleware of a third party refuses with a word of its own, and Cio adds where', async (t) => {
+  const refusal = Object.freeze({ step: 'quota', why: 'quota' })
+  const quota = (): never => {
+    throw new CioError('ERR_TEST_QUOTA', 'used up', { fault: 'remote', end: 'over_limit', refusal })
+  }
+  const [app, at] = [new Cio().useConnection(quota), here()]
+  const told = await refusals(t, app)
+  t.true(told.length >= 2)
+  for (const one of told) t.deepEqual(one, { step: 'quota', why: 'quota', at })
+  t.deepEqual(refusal, { step: 'quota', why: 'quota' })
+})
+
+test('a refusal passes through the middleware outside it with the place of the one that refused', async (t) => {
+  const app = new Cio().useConnection(async function outer(_ctx, next) {
+    await next()
+  })
+  const [inner, at] = [app.useConnection(route([]), { before: [] }), here()]
+  for (const refusal of await refusals(t, inner)) t.is(refusal.at, at)
+})
+
+test('a peer that a list does not admit any more is refused with the place of the list', async (t) => {
+  const list = allowList(['alice'], { revoked: 'destroy' })
+  const [app, at] = [reading(new Cio().useConnection(list)), here()]
+  const rejected = nextEvent(app, 'reject')
+  const closed = nextEvent(app, 'close')
+  const server = await serve(t, app, { ...identity('server'), ca: certificate('root.crt') })
+  const secured = once(app, 'secure')
+  const client = connectTls({
+    port: server.port,
+    ...loaded('alice'),
+    rejectUnauthorized: false,
+  })
+  client.on('error', () => {}).write('hello')
+  await secured
+  await once(client, 'data')
+  await list.update(['bob'])
+  t.is((await rejected)[0].refusal?.at, at)
+  t.like((await closed)[1].refusal, { step: 'allowList', why: 'not_listed', at })
+})
+
+const untrusted = {
+  selfSigned: { why: 'untrusted', verdict: 'DEPTH_ZERO_SELF_SIGNED_CERT' },
+  expired: { why: 'expired', verdict: 'CERT_HAS_EXPIRED' },
+}
+
+for (const [name, expected] of Object.entries(untrusted)) {
+  test(`what a certificate that is not trusted (${name}) claims is in the refusal, unverified`, async (t) => {
+    const app = reading()
+    app.on('reject', () => {})
+    const closed = nextEvent(app, 'close')
+    const server = await serve(t, app, { ...identity('server'), ca: certificate('root.crt') })
+    const client = connectTls({ port: server.port, ...loaded(name), rejectUnauthorized: false })
+    client.on('error', () => {})
+    const [, { refusal }] = await closed
+    const peer = { name: 'alice', verified: false }
+    t.deepEqual(refusal, { step: 'secure', at: 'cio', peer, ...expected })
+  })
+}
+
+// What is known of a handshake that failed
+
+/** A failed handshake of a server, as its `close` has it. */
+async function failure(
+  t: ExecutionContext,
+  client: (port: number) => unknown,
+  options: ListenOptions = {},
+): Promise<HandshakeFailure | undefined> {
+  const app = reading()
+  app.on('remoteError', () => {})
+  const closed = nextEvent(app, 'close')
+  const server = await serve(t, app, { ...identity('server'), ...options })
+  await client(server.port)
+  return (await closed)[1].handshake
+}
+
+/** OpenSSL's own client, which sends alerts, as Node's does not. */
+function openssl(t: ExecutionContext, port: number, ...more: string[]): void {
+  const child = spawn('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, ...more], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  t.teardown(() => child.kill())
+}
+
+test('an alert that a client sent is received, with the name that it asked for', async (t) => {
+  const known = await failure(t, (port) =>
+    openssl(t, port, '-verify_return_error', '-servername', 'Gateway.example.com'),
+  )
+  t.like(known, { alert: 'received' })
+  t.regex(known!.reason!, /alert unknown ca/)
+  t.is(known!.serverName, 'gateway.example.com')
+})
+
+test('an alert to a client that speaks no common version is sent', async (t) => {
+  const known = await failure(
+    t,
+    (port) => openssl(t, port, '-tls1_2', '-servername', 'gateway.example.com'),
+    { minVersion: 'TLSv1.3' },
+  )
+  t.like(known, { alert: 'sent', reason: 'unsupported protocol' })
+})
+
+test('a name that chose a certificate is known also of a handshake that is not finished', async (t) => {
+  const known = await failure(
+    t,
+    async (port) => {
+      const client = await dial(t, { port })
+      client.resume().write(ofOpenssl)
+    },
+    { sni: { 'www.example.com': identity('server') }, handshakeTimeout: 500 },
+  )
+  t.deepEqual(known, { serverName: 'www.example.com', reason: undefined, alert: undefined })
+})
+
+// The same for clients
+
+/** A way in which the connection of a client ends: what the server does, and what the client. */
+interface ClientWay {
+  readonly server: () => Cio
+  readonly client?: () => Cio
+  readonly once?: (ctx: ClientContext) => unknown
+  readonly end: Partial<ConnectionEnd>
+}
+
+const greeting = (): Cio =>
+  new Cio().useConnection(async (ctx) => {
+    ctx.stream.write('hello\n')
+    for await (const _ of ctx);
+  })
+
+const clientWays: Partial<Record<EndReason, ClientWay>> = {
+  remote_ended: {
+    server: () => new Cio().useConnection((ctx) => void ctx.stream.end('bye')),
+    end: { by: 'remote', code: undefined },
+  },
+  drained: { server: greeting, once: (ctx) => ctx.close(), end: { by: 'local' } },
+  forced: { server: greeting, once: (ctx) => ctx.destroy(), end: { by: 'local' } },
+  remote_reset: {
+    server: () =>
+      new Cio().useConnection(async ({ stream, socket }) => {
+        await once(stream, 'data')
+        socket!.resetAndDestroy()
+      }),
+    once: (ctx) => ctx.stream.write('hello'),
+    end: { by: 'remote', code: 'ECONNRESET' },
+  },
+  idle: {
+    server: greeting,
+    client: () => new Cio().useClient(timeout({ idle: 20 })),
+    end: { by: 'local', code: 'ERR_CIO_IDLE' },
+  },
+  too_old: {
+    server: greeting,
+    client: () => new Cio().useClient(timeout({ lifetime: 20 })),
+    end: { by: 'local', code: 'ERR_CIO_LIFETIME' },
+  },
+  local_fault: {
+    server: greeting,
+    once: (ctx) => ctx.destroy(new TypeError('mine')),
+    end: { by: 'local', code: undefined },
+  },
+  remote_fault: {
+    server: greeting,
+    once: (ctx) => ctx.destroy(new CioError('ERR_TEST_RUDE', 'rude', { fault: 'remote' })),
+    end: { by: 'remote', code: 'ERR_TEST_RUDE' },
+  },
+  bad_data: {
+    server: greeting,
+    client: () => new Cio().useClient(lines({ maxLength: 3 })),
+    once: (ctx) =>
+      (ctx as ClientContext & { messages: AsyncIterator<string> }).messages
+        .next()
+        .catch((error: Error) => ctx.destroy(error)),
+    end: { by: 'remote', code: 'ERR_CIO_MESSAGE_TOO_LONG' },
+  },
+}
+
+for (const [reason, way] of Object.entries(clientWays)) {
+  test(`the connection of a client ends for the reason ${reason}`, async (t) => {
+    const serving = way.server()
+    for (const event of ['error', 'remoteError'] as const) serving.on(event, () => {})
+    const server = await serve(t, serving)
+    const app: Cio = way.client?.() ?? new Cio()
+    for (const event of ['error', 'remoteError'] as const) app.on(event, () => {})
+    const over = nextEvent(app, 'disconnect')
+    const client = await app.connect({ port: server.port, host: '127.0.0.1' })
+    await way.once?.(client)
+    const [error, ctx, end] = await over
+    t.like(end, { reason, ...way.end } as ConnectionEnd)
+    if (error) t.is(end.error, error)
+    t.is(ctx, client)
+  })
+}

@@ -101,6 +101,7 @@ const testedElsewhere: Record<string, string> = {
   index: 'the list of its names is above',
   kit: 'the list of its names is above',
   'messages/message-writer': 'test/messages/messages.test.ts',
+  'pipeline/next-errors': 'test/pipeline/compose.test.ts',
   'pipeline/hint-checks': 'test/pipeline/pipeline.test.ts, test/not-called.test.ts: hints',
   'pipeline/registration': 'test/pipeline/pipeline.test.ts',
   'lifecycle/run': 'test/server/server.test.ts: arriving, stopping, aborting',
@@ -140,7 +141,7 @@ const needs: Record<string, readonly unknown[]> = {
 const withoutDefault: Record<string, readonly string[]> = {
   'src/cio.ts': ['socket'],
   'src/client/client.ts': ['signal', 'targets', 'createConnection'],
-  'src/errors.ts': ['cause', 'why', 'refusal'],
+  'src/errors.ts': ['cause', 'why', 'refusal', 'handshake'],
   'src/messages/messages.ts': ['validate'],
   'src/messages/pending-calls.ts': ['signal'],
   'src/messages/pump.ts': ['lastMessage'],

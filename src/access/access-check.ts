@@ -5,12 +5,12 @@
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
-import type { Refusal } from '../connection-end.ts'
+import type { Refusal, RefusalReason } from '../connection-end.ts'
 import { startDeadline } from '../deadline.ts'
-import { type EvictOptions, checkEvictOptions } from '../lifecycle/evict.ts'
+import { type EvictOptions, checkEvictOptions, noteSite } from '../lifecycle/evict.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
-import { claimOf } from '../tls/handshake-errors.ts'
+import { claimOf, claimedPeer } from '../tls/handshake-errors.ts'
 import { checkCalled, checkDuration, checkOptionNames, optionError } from '../options.ts'
 import type { Peer } from '../identity/peer.ts'
 import { type PeerMatcher, type PeerSelector, compilePeerMatcher } from './peer-matcher.ts'
@@ -89,7 +89,10 @@ export function accessCheck(
   async function check(ctx: StreamContext): Promise<void> {
     const error = await verdict(ctx)
     if (!error) return
-    if (dryRun) return emitSafely(ctx.app, 'wouldReject', error, ctx)
+    if (dryRun) {
+      noteSite(ctx, error, ctx.step)
+      return emitSafely(ctx.app, 'wouldReject', error, ctx)
+    }
     if (reject) await sayGoodbye(owner, ctx, reject, timeout)
     throw error
   }
@@ -108,7 +111,10 @@ export function accessCheck(
       refusal: {
         step: owner,
         why: refused.why,
-        ...(peer && { peer: { name: peer.name, verified: true } }),
+        ...(peer
+          ? { peer: { name: peer.name, verified: true } }
+          : refused.claim && { peer: refused.claim }),
+        ...(refused.verdict !== undefined && { verdict: refused.verdict }),
       },
     })
   }
@@ -116,9 +122,12 @@ export function accessCheck(
 
 /** Why a peer is rejected: for a program, and for a reader. */
 interface Verdict {
-  readonly why: Refusal['why']
+  readonly why: RefusalReason
   readonly message: string
   readonly cause?: Error
+  /** What a certificate that was not verified claims, and why it was not. */
+  readonly claim?: Refusal['peer']
+  readonly verdict?: string
 }
 
 /** Why a peer is rejected; undefined if it is admitted. */
@@ -173,6 +182,8 @@ function whyUnknown({ socket, encrypted }: StreamContext): Verdict {
   return {
     why: 'untrusted',
     message: `its certificate is not trusted (${verdict}); ${claim}`,
+    claim: claimedPeer(socket as TLSSocket),
+    verdict,
   }
 }
 

@@ -1,7 +1,7 @@
 /** The connections that a list has admitted, and what happens to them when the list changes. */
 
 import { emitSafely } from '../lifecycle/app-events.ts'
-import { evict } from '../lifecycle/evict.ts'
+import { evict, noteSite } from '../lifecycle/evict.ts'
 import { type AccessCheck, type AccessListOptions, accessCheck } from './access-check.ts'
 import type { Hints, Next } from '../pipeline/middleware.ts'
 import type { Peer } from '../identity/peer.ts'
@@ -72,7 +72,9 @@ export class AccessList {
     // If the connection closed meanwhile, this throws that error.
     const error = await verdict(ctx).catch(() => undefined)
     if (!error || ctx.isClosed) return
-    if (this.#options.dryRun) emitSafely(ctx.app, 'wouldReject', error, ctx)
-    else evict(ctx, error, this.#options)
+    if (this.#options.dryRun) {
+      noteSite(ctx, error)
+      emitSafely(ctx.app, 'wouldReject', error, ctx)
+    } else evict(ctx, error, this.#options)
   }
 }

@@ -4,8 +4,10 @@
 
 import { reportError } from './app-events.ts'
 import { closeTimeout, lifeOf } from './context.ts'
+import { noteSite as noteSiteOf } from '../connection-end.ts'
 import { CioError } from '../errors.ts'
 import { checkDuration, optionError } from '../options.ts'
+import type { PipelineEntry } from '../pipeline/pipeline.ts'
 import type { StreamContext } from './stream-context.ts'
 import type { StreamLife } from './stream-life.ts'
 
@@ -45,6 +47,13 @@ export function checkEvictOptions(owner: string, options: EvictOptions): void {
   checkDuration(owner, 'drainTimeout', drainTimeout)
 }
 
+/** Notes where a middleware was registered, by its name, for an error that it does not throw. */
+export function noteSite(ctx: StreamContext, error: CioError, step?: string): void {
+  const name = step ?? error.refusal?.step
+  const entries = [...(ctx.app.pipelines[ctx.kind] as Iterable<PipelineEntry>)]
+  noteSiteOf(error, entries.find((entry) => entry.name === name)?.at)
+}
+
 /**
  * Closes a connection, and reports the error by the event of its fault. With `'drain'` it reports
  * at once, with `'destroy'` at the end. A connection that drains already is reported once for each
@@ -53,6 +62,7 @@ export function checkEvictOptions(owner: string, options: EvictOptions): void {
 export function evict(ctx: StreamContext, error: CioError, options: EvictOptions = {}): void {
   const { revoked = 'drain', drainTimeout = closeTimeout } = options
   if (ctx.isClosed || revoked === 'keep') return
+  noteSite(ctx, error)
   if (revoked === 'destroy') return ctx.destroy(error)
 
   const life = lifeOf<StreamLife>(ctx)

@@ -8,7 +8,11 @@ const framesAbove = 3
 
 /** The file and line that called the method that calls this, relative to the working directory. */
 export function callSite(): string {
+  const { stackTraceLimit } = Error
+  // With source maps each frame costs. It cannot be set where the intrinsics are frozen.
+  Reflect.set(Error, 'stackTraceLimit', Math.min(stackTraceLimit, framesAbove))
   const frame = new Error().stack?.split('\n')[framesAbove] ?? ''
+  Reflect.set(Error, 'stackTraceLimit', stackTraceLimit)
   // `at name (place)`, or `at place`; a place may have spaces and brackets in it.
   const [, place] = /^ *at .*? \((.+)\)$/.exec(frame) ?? /^ *at (?:async )?(.+)$/.exec(frame) ?? []
   const [, url, line] = /^(.+):(\d+):\d+$/.exec(place ?? '') ?? []

@@ -7,8 +7,10 @@
  */
 
 import koaCompose from 'koa-compose'
+import { noteSite } from '../connection-end.ts'
 import { CioError } from '../errors.ts'
 import type { Next } from './middleware.ts'
+import { type Named, label, notAwaited, notCalled } from './next-errors.ts'
 
 /** A middleware of the composition. */
 export interface Step<Ctx> {
@@ -149,6 +151,7 @@ function enter<Ctx extends { step: string }>(
     try {
       returned = middleware(ctx, () => next(ctx, visit))
     } catch (thrown) {
+      noteSite(thrown, step.at)
       return rejected(thrown, visit)
     }
     if (typeof returned !== 'object' || returned === null) return fulfilled(ctx, visit, returned)
@@ -161,6 +164,7 @@ function enter<Ctx extends { step: string }>(
       },
       (thrown: unknown) => {
         visit.settled = 'rejected'
+        noteSite(thrown, step.at)
         // Added in time, and after the handler of the middleware that awaits it.
         result.catch(() => leave(visit.outer))
         throw thrown
@@ -221,8 +225,6 @@ function rejected(thrown: unknown, visit?: Visit): Promise<never> {
   return result
 }
 
-type Named = Pick<Step<never>, 'name' | 'at'>
-
 /** Why a call of `next()` runs nothing, if it does not. */
 function refusal(step: Named, visit: Visit, repeats: boolean): CioError | undefined {
   if (visit.inner && (visit.isInside || !repeats)) {
@@ -237,25 +239,6 @@ function refusal(step: Named, visit: Visit, repeats: boolean): CioError | undefi
     'ERR_CIO_NOT_AWAITED',
     `${label(step)} called next() after it had returned, so next() ran nothing; await what calls it`,
   )
-}
-
-function notAwaited(step: Named): CioError {
-  return new CioError(
-    'ERR_CIO_NOT_AWAITED',
-    `${label(step)} returned while its next() was still running; write \`await next()\` or \`return next()\``,
-  )
-}
-
-function notCalled(step: Named): CioError {
-  return new CioError(
-    'ERR_CIO_NOT_CALLED',
-    `${label(step)} returned a function and did not call next(), as a factory does; call the factory and register what it returns: \`${step.name}()\``,
-  )
-}
-
-/** A name and its call site, since functions without a name are all called the same. */
-function label({ name, at }: Named): string {
-  return at === undefined || at === 'unknown' ? `\`${name}\`` : `\`${name}\` (at ${at})`
 }
 
 const reported = new WeakMap<object, Set<Named>>()

@@ -2,27 +2,67 @@
 
 import { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
+import { attributesOf, certificateFields } from '../identity/der.ts'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
-import { Peer } from '../identity/peer.ts'
-import type { Refusal } from '../connection-end.ts'
+import type { HandshakeFailure, Refusal, RefusalReason } from '../connection-end.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { serverNameOf } from './sni.ts'
 
 /** Why a socket closed during the handshake: this side's reason, or the other side closed it. */
 export function handshakeClosedError(
   ctx: StreamContext,
   remote: string,
   cause: Error | null,
+  serverName?: string | false,
 ): Error {
   if (ctx.isClosed) return asError(ctx.signal.reason)
-  return handshakeError(remote, 'it closed the connection', cause)
+  return handshakeError(remote, 'it closed the connection', cause, serverName)
 }
 
-export function handshakeError(remote: string, what: string, cause: Error | null): CioError {
+/** @param serverName The name that the client asked for. */
+export function handshakeError(
+  remote: string,
+  what: string,
+  cause: Error | null,
+  serverName?: string | false,
+): CioError {
   return new CioError('ERR_CIO_HANDSHAKE', `the handshake with ${remote} failed: ${what}`, {
     fault: 'remote',
     cause: cause ?? undefined,
+    handshake: {
+      serverName: serverNameOf(serverName),
+      reason: reasonOf(cause) ?? (cause ? undefined : what),
+      alert: alertOf(cause),
+    },
   })
+}
+
+function reasonOf(cause: OpenSslError | null): string | undefined {
+  return cause?.reason
+}
+
+interface OpenSslError extends Error {
+  readonly library?: string
+  readonly reason?: string
+  readonly code?: string
+}
+
+/** OpenSSL refuses these without an alert, since they are no TLS, or the other side is gone. */
+const withoutAlert = new Set([
+  'ERR_SSL_HTTP_REQUEST',
+  'ERR_SSL_HTTPS_PROXY_REQUEST',
+  'ERR_SSL_WRONG_VERSION_NUMBER',
+  'ERR_SSL_UNEXPECTED_EOF_WHILE_READING',
+])
+
+/** Which way the alert went with which a handshake failed; undefined without one. */
+export function alertOf(cause: Error | null): HandshakeFailure['alert'] {
+  const { library, code = '' } = (cause ?? {}) as OpenSslError
+  if (library !== 'SSL routines') return undefined
+  // OpenSSL names a received alert by its number.
+  if (/_ALERT_/.test(code) || /SSL alert number \d/.test(cause!.message)) return 'received'
+  return withoutAlert.has(code) ? undefined : 'sent'
 }
 
 /** OpenSSL's reason, without the source location before it. */
@@ -30,9 +70,16 @@ export function handshakeReason(error: Error): string {
   return (error as { reason?: string }).reason ?? error.message
 }
 
-export function handshakeTimeoutError(remote: string, timeout: number): CioError {
+export function handshakeTimeoutError(
+  remote: string,
+  timeout: number,
+  serverName?: string | false,
+): CioError {
   const message = `the handshake with ${remote} was not done within ${timeout} ms`
-  return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, { fault: 'remote' })
+  return new CioError('ERR_CIO_HANDSHAKE_TIMEOUT', message, {
+    fault: 'remote',
+    handshake: { serverName: serverNameOf(serverName), reason: undefined, alert: undefined },
+  })
 }
 
 /** The error of a client without a trusted certificate. */
@@ -46,15 +93,30 @@ export function clientRefusedError(ctx: StreamContext): CioError {
     : 'it presented no certificate'
   const message = `${ctx.remote} was turned away by \`secure\`: ${why}`
   const refusal: Refusal = claim
-    ? { step: 'secure', why: 'untrusted', verdict, peer: claimedPeer(socket) }
+    ? { step: 'secure', why: refusalReasonOf(verdict), verdict, peer: claimedPeer(socket) }
     : { step: 'secure', why: 'no_certificate' }
   return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote', end: 'untrusted', refusal })
 }
 
-/** The name that an unverified certificate claims, for programs. */
-function claimedPeer(socket: TLSSocket): NonNullable<Refusal['peer']> {
-  const certificate = presentedCertificate(socket)
-  return { name: certificate ? new Peer(certificate).name : null, verified: false }
+/** The reason of a refusal that belongs to a verdict of OpenSSL. */
+export function refusalReasonOf(verdict: string): RefusalReason {
+  if (verdict === 'CERT_HAS_EXPIRED') return 'expired'
+  return verdict === 'CERT_REVOKED' ? 'revoked' : 'untrusted'
+}
+
+// The object identifier of the common name.
+const commonName = '550403'
+
+/** The name that an unverified certificate claims. */
+export function claimedPeer(socket: TLSSocket): NonNullable<Refusal['peer']> {
+  const der = presentedCertificate(socket)
+  let names: readonly string[] = []
+  try {
+    if (der) names = attributesOf(der, certificateFields(der).subject).get(commonName) ?? []
+  } catch {
+    // A certificate that cannot be read claims no name.
+  }
+  return { name: names.length === 1 ? names[0]! : null, verified: false }
 }
 
 /** The identity of the other side, for a log line. */

@@ -45,6 +45,7 @@ import { checkResumedServer, serverNameCheck, serverRefusedError } from './verif
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { StreamLife } from '../lifecycle/stream-life.ts'
 import {
+  type Handshake,
   choosesByName,
   handshakes,
   namesOf,
@@ -153,17 +154,13 @@ function serverHandshake(
     const isSilent = (): boolean => ctx.socket?.bytesRead === preambleSize && !ctx.isClosed
     const close = (): void => {
       if (isSilent()) fail(nothingSaid(ctx.remote, raw.errored))
-      else fail(handshakeClosedError(ctx, ctx.remote, raw.errored))
+      else fail(handshakeClosedError(ctx, ctx.remote, raw.errored, pending.serverName))
     }
     const deadline = startDeadline(handshakeTimeout, () =>
-      fail(handshakeTimeoutError(ctx.remote, handshakeTimeout)),
+      fail(handshakeTimeoutError(ctx.remote, handshakeTimeout, pending.serverName)),
     )
 
-    if (raw.destroyed) return close()
-    // Before the listeners that end the run on `close`. It is not removed: removing it costs more
-    // memory than keeping it.
-    raw.prependListener('close', giveUp)
-    handshakes.set(raw, {
+    const pending: Handshake = {
       close,
       resolve: (socket) => {
         settle()
@@ -175,9 +172,14 @@ function serverHandshake(
         // Node reports the error by which this side destroyed the socket as a failure of the peer.
         if (isSilent()) fail(nothingSaid(ctx.remote, cause))
         else if (ctx.isClosed) fail(asError(ctx.signal.reason))
-        else fail(handshakeError(ctx.remote, handshakeReason(cause), cause))
+        else fail(handshakeError(ctx.remote, handshakeReason(cause), cause, pending.serverName))
       },
-    })
+    }
+    if (raw.destroyed) return close()
+    // Before the listeners that end the run on `close`. It is not removed: removing it costs more
+    // memory than keeping it.
+    raw.prependListener('close', giveUp)
+    handshakes.set(raw, pending)
     // Notices a peer that leaves during the handshake; later the TLS socket does.
     const halfOpen = raw.allowHalfOpen
     raw.allowHalfOpen = false
@@ -238,16 +240,17 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
       socket: raw,
     })
     emitSafely(ctx.app, 'handshake', socket, ctx)
+    const asked = askedName(options).servername
     const deadline = startDeadline(handshakeTimeout, () =>
-      socket.destroy(handshakeTimeoutError(remote, handshakeTimeout)),
+      socket.destroy(handshakeTimeoutError(remote, handshakeTimeout, asked)),
     )
     const fail = (error: Error): void => {
       deadline?.stop()
       if (error instanceof CioError) reject(error)
       else if (socket.authorizationError) reject(serverRefusedError(remote, error))
-      else reject(handshakeError(remote, handshakeReason(error), error))
+      else reject(handshakeError(remote, handshakeReason(error), error, asked))
     }
-    const close = (): void => fail(handshakeClosedError(ctx, remote, null))
+    const close = (): void => fail(handshakeClosedError(ctx, remote, null, asked))
     socket.once('error', fail)
     socket.once('close', close)
     socket.once('secureConnect', () => {

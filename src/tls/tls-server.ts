@@ -18,6 +18,8 @@ export interface Handshake {
   readonly close: () => void
   readonly resolve: (socket: TLSSocket) => void
   readonly reject: (error: Error) => void
+  /** The name that the client asked for, as far as it is known. */
+  serverName?: string | false
 }
 
 /** The handshakes that are under way, by the socket beneath. */
@@ -46,6 +48,8 @@ export function createTlsServer(options: TlsServerOptions): Server | null {
   /** Node calls it on the socket of the handshake. */
   function chooseByName(this: TLSSocket, name: string, done: ChosenByName): void {
     keepName(this, name)
+    const pending = handshakes.get(rawOf(this))
+    if (pending) pending.serverName = name
     if (options.sni) namesOf(server).find(name, done)
     else options.SNICallback!.call(this, name, done)
   }
@@ -54,7 +58,11 @@ export function createTlsServer(options: TlsServerOptions): Server | null {
     if (socket.getProtocol() === 'TLSv1.3') socket._final = endNextTurn
     handshakes.get(rawOf(socket))?.resolve(socket)
   })
-  server.on('tlsClientError', (error, socket) => handshakes.get(rawOf(socket))?.reject(error))
+  server.on('tlsClientError', (error, socket) => {
+    const pending = handshakes.get(rawOf(socket))
+    if (pending) pending.serverName ??= askedBy(socket)
+    pending?.reject(error)
+  })
   return server
 }
 
@@ -157,6 +165,15 @@ function rawOf(socket: TLSSocket): Duplex {
   const { _parent: parent, _handle: handle } = socket as unknown as Beneath
   // If the socket is closed, a key that no handshake has: the raw socket's `close` reports it.
   return parent ?? handle?._parentWrap?.stream ?? socket
+}
+
+interface Asked {
+  readonly _handle: { readonly getServername?: () => string | false } | null
+}
+
+/** Node sets `servername` when a handshake is done, so for one that failed only OpenSSL knows it. */
+function askedBy(socket: TLSSocket): string | false {
+  return (socket as unknown as Asked)._handle?.getServername?.() ?? false
 }
 
 /**

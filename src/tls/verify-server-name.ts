@@ -5,6 +5,7 @@ import { type PeerCertificate, type TLSSocket, checkServerIdentity } from 'node:
 import { checkResumedDate, presentedCertificate } from '../identity/peer-certificate.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { TlsClientOptions } from './tls-options.ts'
+import { refusalReasonOf } from './handshake-errors.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { askedName } from '../streams/host-name.ts'
 
@@ -57,7 +58,7 @@ export function serverRefusedError(remote: string, cause: Error): CioError {
       fault: 'remote',
       cause,
       end: 'untrusted',
-      refusal: { step: 'secure', why: 'untrusted', verdict: code },
+      refusal: { step: 'secure', why: refusalReasonOf(code), verdict: code },
     },
   )
 }

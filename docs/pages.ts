@@ -12,6 +12,8 @@ import { format, resolveConfig } from 'prettier'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const begin = '<!-- begin: written by `npm run docs` -->'
 const end = '<!-- end -->'
+/** On a page that has something to show before its options. */
+const optionsBegin = '<!-- options: written by `npm run docs` -->'
 
 /** The groups of the tables. A middleware that is in none of these comes last. */
 const families: Record<string, readonly string[]> = {
@@ -77,14 +79,14 @@ export async function outdated(): Promise<Map<string, string>> {
   const wanted: [path: string, content: string][] = [
     ['README.md', table(pages, 'docs/middleware/')],
     ['docs/README.md', index(pages)],
-    ...pages.map((page) => [pathOf(page), head(page)] as [string, string]),
+    ...pages.map((page) => [pathOf(page), ''] as [string, string]),
   ]
   const found = new Map<string, string>()
   for (const [path, content] of wanted) {
     const page = pages.find((one) => pathOf(one) === path)
     const old = existsSync(join(root, path)) || !page ? await text(path) : blank(page)
     const options = { ...(await resolveConfig(join(root, path))), parser: 'markdown' }
-    const fresh = await format(replace(old, content, path), options)
+    const fresh = await format(page ? replaceHead(old, page) : replace(old, content, path), options)
     if (fresh !== old) found.set(path, fresh)
   }
   return found
@@ -132,8 +134,17 @@ function read(path: string, source: string, all: string, optional: readonly stri
   }
 }
 
-/** The options of an interface and of those that it extends. */
+/** The options of an interface and of those that it extends, or of a type that is made of some. */
 function optionsOf(name: string, all: string): Option[] {
+  const alias = new RegExp(`export type ${name}(?:<[^>]*>)? =([^]*?)\\n\\n`).exec(`${all}\n\n`)
+  if (alias) {
+    const parts = [...alias[1]!.matchAll(/\b(\w+(?:Options|Functions))\b/g)]
+    const options = parts.flatMap(([, part = '']) => optionsOf(part, all))
+    // A union names an option once for each of its members.
+    return options.filter(
+      ({ name: one }, index) => options.findIndex((o) => o.name === one) === index,
+    )
+  }
   // An option's default may have braces of its own.
   const found = new RegExp(`interface ${name}\\b([^{]*)\\{(?:\\}|([^]*?)\\n\\})\\n`).exec(
     `${all}\n`,
@@ -154,22 +165,27 @@ function optionsOf(name: string, all: string): Option[] {
   return [...own, ...inherited]
 }
 
-function head({ name, summary, tags, options }: Page): string {
+function head({ name, summary, tags }: Page): string {
   const rows = tags.map(({ tag, says }) => `| ${tag} | ${cell(says)} |`)
-  const table = options.map(
+  return [`# \`${name}\``, '', summary, '', '| | |', '| --- | --- |', ...rows].join('\n')
+}
+
+function optionsTable({ options }: Page): string {
+  const rows = options.map(
     (option) => `| \`${option.name}\` | ${cell(option.initial)} | ${cell(option.says)} |`,
   )
-  const heading = ['', '## Options', '', '| name | default | meaning |', '| --- | --- | --- |']
-  return [
-    `# \`${name}\``,
-    '',
-    summary,
-    '',
-    '| | |',
-    '| --- | --- |',
-    ...rows,
-    ...(table.length > 0 ? [...heading, ...table] : []),
-  ].join('\n')
+  if (rows.length === 0) return ''
+  return ['## Options', '', '| name | default | meaning |', '| --- | --- | --- |', ...rows].join(
+    '\n',
+  )
+}
+
+/** The head of a page, with its options in it or at their own place. */
+function replaceHead(old: string, page: Page): string {
+  const path = pathOf(page)
+  const [table, own] = [optionsTable(page), old.includes(optionsBegin)]
+  const headed = replace(old, own ? head(page) : `${head(page)}\n\n${table}`, path)
+  return own ? replace(headed, table, path, optionsBegin) : headed
 }
 
 function table(pages: readonly Page[], folder: string): string {
@@ -215,11 +231,11 @@ function pathOf({ file }: Page): string {
   return `docs/middleware/${file}.md`
 }
 
-function replace(old: string, content: string, path: string): string {
-  const [before, rest] = old.split(begin)
-  const after = rest?.split(end)[1]
-  if (after === undefined) throw new Error(`${path} has no \`${begin}\` and \`${end}\``)
-  return `${before}${begin}\n\n${content}\n\n${end}${after}`
+function replace(old: string, content: string, path: string, from = begin): string {
+  const [before, rest] = old.split(from)
+  const [, ...after] = rest?.split(end) ?? []
+  if (after.length === 0) throw new Error(`${path} has no \`${from}\` and \`${end}\``)
+  return `${before}${from}\n\n${content}\n\n${end}${after.join(end)}`
 }
 
 function plain(comment: string): string {

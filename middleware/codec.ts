@@ -1,24 +1,29 @@
 import { CioError, isCioError } from '../src/errors.ts'
-import { FrameDecoder, syntaxError } from '../src/messages/frame-decoder.ts'
-import { type FramingOptions, framesOf } from '../src/messages/frame-formats.ts'
+import { syntaxError } from '../src/messages/frame-decoder.ts'
+import { type FramingOptions, framesOf, framingOptionNames } from '../src/messages/frame-formats.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
   defaultMaxLength,
   messages,
+  messagesOptionNames,
 } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
-import { checkCalled, optionError } from '../src/options.ts'
+import { checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
-/** Options of {@link codec}. */
-export interface CodecOptions<Decoded, Out, In = Decoded>
-  extends FramingOptions, MessagesOptions<In> {
+/** The two functions of {@link codec}. */
+export interface CodecFunctions<Decoded, Out> {
   /** Serializes a message to bytes, without the framing; a string is written as UTF-8. */
   readonly encode: (message: Out) => string | Uint8Array
   /** Parses the bytes of one frame, which are a view of the received chunk. */
   readonly decode: (frame: Buffer) => Decoded
 }
+
+/** Options of {@link codec}: its two functions, those of a frame format, and those of all codecs. */
+export type CodecOptions<Decoded, Out, In = Decoded> = CodecFunctions<Decoded, Out> &
+  FramingOptions &
+  MessagesOptions<In>
 
 /** The context that {@link codec} adds. */
 export interface CodecContext<In, Out = In> extends MessagesContext<In, Out> {}
@@ -43,10 +48,11 @@ const shownBytes = 16
  * @adds `ctx.messages`
  * @rejects `ERR_CIO_SYNTAX` (remote): `decode` threw, with the thrown value as `cause`;
  *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a frame is longer than `maxLength`; `ERR_CIO_TRUNCATED`
- *   (remote): the input ended within a frame; `ERR_CIO_INVALID_MESSAGE` (remote): a message does
- *   not satisfy `validate`; `ERR_CIO_ENCODE` (local): `encode` threw, or its result does not fit
- *   the framing
- * @throws `ERR_CIO_OPTION`: an option is missing or out of its range, or two exclude each other
+ *   (remote): the input ended within a frame; `ERR_CIO_FRAME_TIMEOUT` (remote): nothing came for
+ *   `gapTimeout` within a frame; `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy
+ *   `validate`; `ERR_CIO_ENCODE` (local): `encode` threw, or its result does not fit the framing
+ * @throws `ERR_CIO_OPTION`: an option is missing, unknown or out of its range, or options do not go
+ *   together
  *
  * @example
  * import { Cio, codec } from 'cio'
@@ -62,12 +68,13 @@ const shownBytes = 16
 export function codec<Decoded, Out = Decoded, In = Decoded>(
   options: CodecOptions<Decoded, Out, In>,
 ): Middleware<StreamContext, CodecContext<In, Out>> {
-  checkCalled('codec', options)
+  const known = ['encode', 'decode', ...framingOptionNames, ...messagesOptionNames]
+  checkOptionNames('codec', options, known)
   const { encode, decode, maxLength = defaultMaxLength } = options
   for (const [name, given] of Object.entries({ encode, decode })) {
     if (typeof given !== 'function') throw optionError('codec', name, 'a function', given)
   }
-  const { wrap, framing } = framesOf('codec', maxLength, options)
+  const { wrap, decoder } = framesOf('codec', maxLength, options)
 
   const decodeFrame = (frame: Buffer, at: number): In => {
     try {
@@ -91,7 +98,7 @@ export function codec<Decoded, Out = Decoded, In = Decoded>(
     {
       name: 'codec',
       encoder: () => encodeFrame,
-      decoder: () => new FrameDecoder('codec', framing(decodeFrame)),
+      decoder: (ctx) => decoder(ctx, decodeFrame),
     },
     options,
   )

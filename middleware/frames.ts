@@ -1,16 +1,17 @@
-import { FrameDecoder } from '../src/messages/frame-decoder.ts'
-import { type FramingOptions, framesOf } from '../src/messages/frame-formats.ts'
+import { type FramingOptions, framesOf, framingOptionNames } from '../src/messages/frame-formats.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
   defaultMaxLength,
   messages,
+  messagesOptionNames,
 } from '../src/messages/messages.ts'
+import { checkOptionNames } from '../src/options.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** Options of {@link frames}. */
-export interface FramesOptions<Message = Buffer> extends FramingOptions, MessagesOptions<Message> {}
+export type FramesOptions<Message = Buffer> = FramingOptions & MessagesOptions<Message>
 
 /** The context that {@link frames} adds. */
 export interface FramesContext<Message = Buffer> extends MessagesContext<
@@ -19,24 +20,31 @@ export interface FramesContext<Message = Buffer> extends MessagesContext<
 > {}
 
 /**
- * Length-prefixed framing; also frames by delimiter or of a fixed size.
+ * Length-prefixed framing; also by delimiter, size, byte stuffing or a function.
  *
- * A message is a `Buffer`, without its length or delimiter. It is a view of the received chunk, so
- * Cio copies nothing. A frame that you keep holds its whole chunk (up to 64 KiB, with other frames)
- * in memory: keep `Buffer.from(frame)` instead. Cio copies only a frame that arrives in several
- * chunks. Strings are sent as UTF-8.
+ * One option says how a frame ends: `length`, `delimiter`, `size`, `stuffing`, `measure` or `oneOf`.
+ * `start`, `end` and `checksum` say what stands around its body. A message is the body, or with
+ * `whole` the frame.
  *
- * Cio rejects a length above `maxLength` as soon as it reads it, before it allocates memory.
+ * A message is a `Buffer`, a view of the received chunk, so Cio copies nothing. A frame that you keep
+ * holds its whole chunk (up to 64 KiB, with other frames) in memory: keep `Buffer.from(frame)`
+ * instead. Cio copies only a frame that arrives in several chunks, or has escaped bytes. Strings are
+ * sent as UTF-8.
+ *
+ * Cio rejects a length above `maxLength` as soon as it reads it, before it allocates memory. It reads
+ * each frame that it sends by the same options, and sends only one that would be read as this
+ * message.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
  * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (remote): a frame is longer than `maxLength`;
- *   `ERR_CIO_TRUNCATED` (remote): the input ended within a frame; `ERR_CIO_SYNTAX` (remote): a varint
- *   has more than five bytes; `ERR_CIO_INVALID_MESSAGE` (remote): a frame does not satisfy
- *   `validate`; `ERR_CIO_ENCODE` (local): a frame to send contains the delimiter, is not of `size`,
- *   or its length does not fit
- * @throws `ERR_CIO_OPTION`: an option is out of its range, or two exclude each other
+ *   `ERR_CIO_TRUNCATED` (remote): the input ended within a frame; `ERR_CIO_SYNTAX` (remote): a mark,
+ *   a length, an escape or a checksum of a frame does not hold; `ERR_CIO_FRAME_TIMEOUT` (remote):
+ *   nothing came for `gapTimeout` within a frame; `ERR_CIO_INVALID_MESSAGE` (remote): a frame does
+ *   not satisfy `validate`; `ERR_CIO_ENCODE` (local): a message to send has no frame that would be
+ *   read as this message
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or options do not go together
  *
  * @example
  * import { Cio, frames } from 'cio'
@@ -50,18 +58,15 @@ export interface FramesContext<Message = Buffer> extends MessagesContext<
 export function frames<Message = Buffer>(
   options: FramesOptions<Message> = {},
 ): Middleware<StreamContext, FramesContext<Message>> {
+  checkOptionNames('frames', options, [...framingOptionNames, ...messagesOptionNames])
   const { maxLength = defaultMaxLength } = options
-  const { wrap, framing } = framesOf('frames', maxLength, options)
+  const { wrap, decoder } = framesOf('frames', maxLength, options)
   return messages<Message, string | Uint8Array>(
     {
       name: 'frames',
       encoder: () => wrap,
       // The type differs only with `validate`, which converts the message.
-      decoder: () =>
-        new FrameDecoder(
-          'frames',
-          framing((frame) => frame as Message),
-        ),
+      decoder: (ctx) => decoder(ctx, (frame) => frame as Message),
     },
     options,
   )

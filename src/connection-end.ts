@@ -156,6 +156,7 @@ const reasons: Readonly<Record<string, EndReason>> = {
   ERR_CIO_FIRST_BYTE: 'idle',
   ERR_CIO_FLOOD: 'bad_data',
   ERR_CIO_FLUSH_TIMEOUT: 'not_reading',
+  ERR_CIO_FRAME_TIMEOUT: 'idle',
   ERR_CIO_HALF_OPEN: 'remote_ended',
   ERR_CIO_HANDSHAKE: 'handshake_failed',
   ERR_CIO_HANDSHAKE_TIMEOUT: 'handshake_timeout',

@@ -69,6 +69,15 @@ export {
   type CertificateExpiryOptions,
 } from '../middleware/certificate-expiry.ts'
 export { frames, type FramesContext, type FramesOptions } from '../middleware/frames.ts'
+export type {
+  Checksum,
+  LengthField,
+  Mark,
+  Measure,
+  OutOfStep,
+  Resync,
+  Stuffing,
+} from './messages/frame-formats.ts'
 export { httpConnect, type HttpConnectOptions, type ProxyTls } from '../middleware/http-connect.ts'
 export { inherited, type InheritedOptions } from '../middleware/inherited.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'

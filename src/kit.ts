@@ -26,13 +26,19 @@ export {
   type Framing,
   type ParseLine,
 } from './messages/frame-decoder.ts'
-export { framesOf, type Frames, type FramingOptions } from './messages/frame-formats.ts'
+export {
+  framesOf,
+  framingOptionNames,
+  type Frames,
+  type FramingOptions,
+} from './messages/frame-formats.ts'
 export { accessCheck, type AccessCheck } from './access/access-check.ts'
 export { StackLayer, raiseListenerLimit, type StackLayerOptions } from './streams/stack-layer.ts'
 export {
   Messages,
   defaultMaxLength,
   messages,
+  messagesOptionNames,
   type Codec,
   type Decoder,
 } from './messages/messages.ts'

@@ -61,6 +61,9 @@ export interface MessagesOptions<Message = unknown> {
   readonly validate?: StandardSchema<Message>
 }
 
+/** The names of the options of all codecs. */
+export const messagesOptionNames: readonly string[] = ['maxLength', 'maxQueueSize', 'validate']
+
 /** The part of Standard Schema (standardschema.dev, version 1) that is used. */
 export interface StandardSchema<Output> {
   readonly '~standard': {

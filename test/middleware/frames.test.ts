@@ -237,7 +237,7 @@ test('input that ends within a frame is reported as the peer’s fault', async (
 
 test('options out of their range, or that exclude each other, are rejected when it is created', (t) => {
   const wrong: unknown[] = [
-    { length: 3 },
+    { length: 9 },
     { endian: 'middle' },
     { delimiter: '' },
     { delimiter: 10 },

@@ -1,0 +1,94 @@
+/** Frames that a delimiter ends. */
+
+import { type FrameFault, tooLong } from './format.ts'
+import type { FrameKind, KindReader, Layout } from './kinds.ts'
+import { MarkSearch } from './search.ts'
+
+const none = Buffer.alloc(0)
+
+/** Frames that a delimiter ends, or one of several. */
+export class DelimiterKind implements FrameKind {
+  readonly tail: Buffer
+  readonly #layout: Layout
+  /** The longest first: two may end at the same place. */
+  readonly #delimiters: readonly Buffer[]
+
+  constructor(layout: Layout, delimiters: readonly Buffer[]) {
+    this.tail = delimiters[0]!
+    this.#layout = layout
+    this.#delimiters = delimiters.toSorted((one, other) => other.length - one.length)
+  }
+
+  reader(maxLength: number): KindReader {
+    return new DelimiterReader(this.#layout, this.#delimiters, maxLength)
+  }
+
+  field(): Buffer {
+    return none
+  }
+
+  patch(): void {}
+
+  /** The end of the first delimiter that is complete at or after `from`. */
+  finder(): (bytes: Buffer, from: number, at: number) => number {
+    const searches = this.#delimiters.map((delimiter) => new MarkSearch(delimiter))
+    return (bytes, from, at) => firstEnd(searches, bytes, from, at)
+  }
+}
+
+class DelimiterReader implements KindReader {
+  readonly #layout: Layout
+  readonly #delimiters: readonly Buffer[]
+  readonly #searches: readonly MarkSearch[]
+  readonly #shortest: number
+  readonly #longest: number
+  readonly #maxLength: number
+  readonly #around: number
+
+  constructor(layout: Layout, delimiters: readonly Buffer[], maxLength: number) {
+    this.#layout = layout
+    this.#delimiters = delimiters
+    this.#searches = delimiters.map((delimiter) => new MarkSearch(delimiter))
+    this.#shortest = delimiters.at(-1)!.length
+    this.#longest = delimiters[0]!.length
+    this.#maxLength = maxLength
+    this.#around = layout.whole ? 0 : layout.start.length + layout.trailer
+  }
+
+  measure(bytes: Buffer, start: number, at: number): number | FrameFault {
+    const from = start + this.#layout.start.length
+    const end = firstEnd(this.#searches, bytes, from, at - start)
+    // Without one, the next byte completes one at the earliest, perhaps the longest.
+    const least = end < 0 ? Math.max(bytes.length + 1, from + this.#shortest) : end
+    const tail = this.#layout.whole ? 0 : end < 0 ? this.#longest : this.tail(bytes, end)
+    if (least - start - tail - this.#around > this.#maxLength) return tooLong()
+    return end < 0 ? bytes.length - start + 1 : end - start
+  }
+
+  header(): number {
+    return this.#layout.start.length
+  }
+
+  tail(bytes: Buffer, end: number): number {
+    if (this.#delimiters.length === 1) return this.#shortest
+    const found = this.#delimiters.find(
+      (one) => one.length <= end && one.compare(bytes, end - one.length, end) === 0,
+    )
+    return found!.length
+  }
+}
+
+/** The end of the first mark that is complete at or after `from`, or -1. */
+function firstEnd(
+  searches: readonly MarkSearch[],
+  bytes: Buffer,
+  from: number,
+  at: number,
+): number {
+  let end = -1
+  for (const search of searches) {
+    const found = search.find(bytes, from, at)
+    if (found >= 0 && (end < 0 || found + search.width < end)) end = found + search.width
+  }
+  return end
+}

@@ -1,0 +1,198 @@
+/** Makes a frame format of its options, and refuses what cannot be meant. */
+
+import { FrameChecksum } from './checksum.ts'
+import { cobs } from './cobs.ts'
+import { DleFormat } from './dle.ts'
+import type { FrameFormat } from './format.ts'
+import { DelimiterKind } from './delimiter-kind.ts'
+import { type FrameKind, type Layout, MeasureKind, SizeKind } from './kinds.ts'
+import { LengthKind } from './length-kind.ts'
+import { NumberField } from './length-field.ts'
+import { MarkedFormat } from './marked.ts'
+import { type Choice, OneOfFormat } from './one-of.ts'
+import type { OptionCheck } from './option-check.ts'
+import type { FormatOptions, Mark, Stuffing } from './options.ts'
+import { digit } from './numbers.ts'
+import { EscapeByte, FlaggedFormat } from './stuffing.ts'
+
+const kinds = ['length', 'delimiter', 'size', 'stuffing', 'measure', 'oneOf'] as const
+const around = ['start', 'end', 'checksum', 'endian', 'whole'] as const
+const named: Readonly<Record<string, Stuffing>> = {
+  slip: { flag: 0xc0, escape: 0xdb, map: { 0xc0: 0xdc, 0xdb: 0xdd } },
+  hdlc: { flag: 0x7e, escape: 0x7d, xor: 0x20 },
+}
+
+/** @throws `ERR_CIO_OPTION` */
+export function formatOf(
+  check: OptionCheck,
+  options: FormatOptions,
+  maxLength: number,
+): FrameFormat {
+  const given = kinds.filter((kind) => options[kind] !== undefined)
+  if (given.length > 1) {
+    const names = given.map((kind) => `\`${kind}\``).join(' and ')
+    throw check.refused(`${names} exclude each other; give one`)
+  }
+  const [kind = 'length'] = given
+  check.boolean('whole', options.whole)
+  const endian = check.endian('endian', options.endian, 'big')
+  if (kind === 'oneOf') return oneOfFormat(check, options, maxLength)
+
+  const checksum = checksumOf(check, options)
+  // Nothing else has an order of bytes.
+  if (options.endian !== undefined && kind !== 'length' && !checksum?.isUint) {
+    throw check.refused(
+      `\`endian\` is for a length or a checksum, and \`${kind}\` has none of its own`,
+    )
+  }
+  if (kind === 'stuffing') return stuffed(check, options, checksum)
+
+  const start = markOf(check, 'start', options.start)
+  const end = markOf(check, 'end', options.end)
+  const trailer = (checksum?.width ?? 0) + end.length
+  const { owner } = check
+  const whole = options.whole ?? false
+  const layout: Layout = { owner, start, end, trailer, whole }
+  const marked = (made: FrameKind): FrameFormat => new MarkedFormat(layout, made, checksum)
+  if (kind === 'delimiter') return delimited(check, options, layout, checksum)
+  if (kind === 'size') return marked(sized(check, options.size, layout, maxLength))
+  if (kind === 'measure') {
+    const { measure } = options
+    if (typeof measure !== 'function') throw check.wrong('measure', 'a function', measure)
+    return marked(new MeasureKind(layout, measure))
+  }
+  const field = new NumberField(check, options.length ?? 4, start.length, endian)
+  if (!whole && !field.knowsHeader(start.length)) {
+    throw check.refused(
+      '`length` has bytes around it that the options do not say, so that Cio cannot write them; give `whole`, for messages with their header',
+    )
+  }
+  return marked(new LengthKind(layout, field))
+}
+
+function markOf(check: OptionCheck, option: string, mark: Mark | undefined): Buffer {
+  return mark === undefined ? Buffer.alloc(0) : check.mark(option, mark)
+}
+
+function checksumOf(
+  check: OptionCheck,
+  { checksum, endian }: FormatOptions,
+): FrameChecksum | undefined {
+  if (checksum === undefined) return undefined
+  check.object('checksum', checksum, 'an object with `of` and `bytes`')
+  return new FrameChecksum(check.within('checksum'), checksum, endian ?? 'big')
+}
+
+function delimited(
+  check: OptionCheck,
+  options: FormatOptions,
+  layout: Layout,
+  checksum: FrameChecksum | undefined,
+): FrameFormat {
+  if (options.end !== undefined) {
+    throw check.refused('`end` and `delimiter` exclude each other; the delimiter is the end')
+  }
+  const given = options.delimiter
+  const marks = Array.isArray(given) ? (given as readonly Mark[]) : [given as Mark]
+  if (marks.length === 0) throw check.wrong('delimiter', 'at least one', given)
+  const delimiters = marks.map((mark) => check.mark('delimiter', mark))
+  const shown = (mark: Buffer): string => JSON.stringify(mark.toString('latin1'))
+  for (const one of delimiters) {
+    const first = delimiters.find((other) => {
+      const place = one.indexOf(other)
+      return other !== one && place >= 0 && place + other.length < one.length
+    })
+    if (first) {
+      throw check.refused(
+        `the delimiter ${shown(one)} is never found, since ${shown(first)} in it ends the frame before`,
+      )
+    }
+    checkAgainst(check, one, checksum)
+  }
+  const kind = new DelimiterKind(layout, delimiters)
+  return new MarkedFormat(layout, kind, checksum, () => kind.finder())
+}
+
+/** A checksum that may have the delimiter in it would end the frame too early. */
+function checkAgainst(
+  check: OptionCheck,
+  delimiter: Buffer,
+  checksum: FrameChecksum | undefined,
+): void {
+  if (!checksum) return
+  const { isUint, digits, before } = checksum
+  const isInDigits = !isUint && delimiter.every((byte) => digit(byte, 16) >= 0)
+  if ((isUint && delimiter.length <= digits) || isInDigits || before.includes(delimiter)) {
+    const better = isUint ? '; give `as: "hex"`, or find the end by `length` or `measure`' : ''
+    throw check.refused(`the checksum may contain the delimiter, which ends the frame${better}`)
+  }
+}
+
+function sized(
+  check: OptionCheck,
+  size: number | undefined,
+  { start, trailer, whole }: Layout,
+  maxLength: number,
+): FrameKind {
+  const marks = start.length + trailer
+  const least = Math.max(1, marks)
+  if (!Number.isInteger(size) || size! < least) {
+    throw check.wrong('size', `a whole number of at least ${least}`, size)
+  }
+  const message = whole ? size! : size! - marks
+  if (message > maxLength) {
+    throw check.wrong('size', `at most that of \`maxLength\`, ${maxLength}`, size)
+  }
+  return new SizeKind({ start } as Layout, size!)
+}
+
+function stuffed(
+  check: OptionCheck,
+  options: FormatOptions,
+  checksum: FrameChecksum | undefined,
+): FrameFormat {
+  for (const option of ['start', 'end', 'whole'] as const) {
+    if (options[option] === undefined) continue
+    const why = option === 'whole' ? 'a message is what was escaped' : 'it has marks of its own'
+    throw check.refused(`\`${option}\` and \`stuffing\` exclude each other; ${why}`)
+  }
+  const { owner } = check
+  const { stuffing } = options
+  if (stuffing === 'dle') return new DleFormat(owner, checksum)
+  if (stuffing === 'cobs') return new FlaggedFormat(owner, cobs, checksum)
+  const form = typeof stuffing === 'string' ? named[stuffing] : stuffing
+  check.object('stuffing', form ?? stuffing, '`slip`, `hdlc`, `cobs`, `dle`, or an object')
+  return new FlaggedFormat(owner, new EscapeByte(check.within('stuffing'), form!), checksum)
+}
+
+function oneOfFormat(check: OptionCheck, options: FormatOptions, maxLength: number): FrameFormat {
+  for (const option of around) {
+    if (options[option] === undefined) continue
+    throw check.refused(`give \`${option}\` within \`oneOf\`, to each format that has it`)
+  }
+  const { oneOf } = options
+  if (!Array.isArray(oneOf) || oneOf.length === 0) {
+    throw check.wrong('oneOf', 'an array of formats', oneOf)
+  }
+  const choices = (oneOf as readonly FormatOptions[]).map((one, index): Choice => {
+    const inside = check.within(`oneOf[${index}]`)
+    check.object(`oneOf[${index}]`, one, 'the options of a format')
+    inside.names(one, [...kinds, ...around])
+    if (one.oneOf !== undefined) throw inside.refused('`oneOf` has no `oneOf` in it')
+    const isDle = one.stuffing === 'dle'
+    const start = isDle ? Buffer.of(0x10, 0x02) : markOf(inside, 'start', one.start)
+    return { start, format: formatOf(inside, one, maxLength) }
+  })
+  for (const [index, { start }] of choices.entries()) {
+    const before = choices.findIndex((other) =>
+      other.start.equals(start.subarray(0, other.start.length)),
+    )
+    if (before >= index) continue
+    throw check.refused(
+      choices[before]!.start.length === 0
+        ? `put oneOf[${before}] last, since it has no \`start\``
+        : `oneOf[${index}] is never chosen, since its frames begin as those of oneOf[${before}]`,
+    )
+  }
+  return new OneOfFormat(check.owner, choices)
+}

@@ -1,0 +1,134 @@
+/** How a frame says where it ends; here by its size, or by a function. */
+
+import { FrameFault, tooLong } from './format.ts'
+import type { Measure } from './options.ts'
+
+/** What is common to all frames of a format. */
+export interface Layout {
+  readonly owner: string
+  readonly start: Buffer
+  readonly end: Buffer
+  /** Bytes of the checksum and of `end`. */
+  readonly trailer: number
+  readonly whole: boolean
+}
+
+/** Reads the frames of one connection, after their start. */
+export interface KindReader {
+  /** As that of a `FrameReader`. */
+  measure(bytes: Buffer, start: number, at: number): number | FrameFault
+  /** Bytes before the body. */
+  header(bytes: Buffer, start: number): number
+  /** Bytes of the delimiter. */
+  tail(bytes: Buffer, end: number): number
+}
+
+/** One way to say where a frame ends. */
+export interface FrameKind {
+  reader(maxLength: number): KindReader
+  /** The field before a body of so many bytes. */
+  field(length: number): Buffer
+  /** Writes the length into a whole frame. */
+  patch(frame: Buffer): void
+  /** The delimiter to write; empty without one. */
+  readonly tail: Buffer
+}
+
+const none = Buffer.alloc(0)
+
+/** Frames of one size. */
+export class SizeKind implements FrameKind {
+  readonly tail: Buffer = none
+  readonly #layout: Layout
+  readonly #size: number
+
+  constructor(layout: Layout, size: number) {
+    this.#layout = layout
+    this.#size = size
+  }
+
+  reader(): KindReader {
+    const size = this.#size
+    const header = this.#layout.start.length
+    return { measure: () => size, header: () => header, tail: () => 0 }
+  }
+
+  field(): Buffer {
+    return none
+  }
+
+  patch(): void {}
+}
+
+/** Frames that a function measures. */
+export class MeasureKind implements FrameKind {
+  readonly tail: Buffer = none
+  readonly #layout: Layout
+  readonly #measure: Measure
+
+  constructor(layout: Layout, measure: Measure) {
+    this.#layout = layout
+    this.#measure = measure
+  }
+
+  reader(maxLength: number): KindReader {
+    return new MeasureReader(this.#layout, this.#measure, maxLength)
+  }
+
+  field(): Buffer {
+    return none
+  }
+
+  patch(): void {}
+}
+
+class MeasureReader implements KindReader {
+  readonly #measure: Measure
+  readonly #start: number
+  /** The longest and the shortest frame. */
+  readonly #most: number
+  readonly #least: number
+  /** The frame that is being measured. */
+  #at = -1
+  #kept: Record<string, number> = {}
+  #length: number | undefined
+
+  constructor({ start, trailer, whole }: Layout, measure: Measure, maxLength: number) {
+    this.#measure = measure
+    this.#start = start.length
+    this.#least = Math.max(1, start.length + trailer)
+    this.#most = whole ? maxLength : maxLength + start.length + trailer
+  }
+
+  measure(bytes: Buffer, start: number, at: number): number | FrameFault {
+    if (at !== this.#at) {
+      this.#at = at
+      this.#kept = {}
+      this.#length = undefined
+    }
+    // It is not asked again once it has answered.
+    if (this.#length !== undefined) return this.#length
+    // No more than the longest frame, so that the result is the same wherever the input is cut.
+    const view = bytes.subarray(start, Math.min(bytes.length, start + this.#most))
+    let length: number | undefined
+    try {
+      length = this.#measure(view, this.#kept)
+    } catch (cause) {
+      return new FrameFault('measure', 'has no length by `measure`', 0, cause)
+    }
+    if (length === undefined) return view.length < this.#most ? view.length + 1 : tooLong()
+    if (!Number.isSafeInteger(length) || length < this.#least) {
+      return new FrameFault('length', `has a length of ${length} by \`measure\``)
+    }
+    if (length > this.#most) return tooLong(length)
+    return (this.#length = length)
+  }
+
+  header(): number {
+    return this.#start
+  }
+
+  tail(): number {
+    return 0
+  }
+}

@@ -1,0 +1,225 @@
+/** The field of a frame that has its length. */
+
+import { FrameFault, encodeError, tooLong } from './format.ts'
+import { digit, maskBits, readDigits, readUint, writeUint, writeVarint } from './numbers.ts'
+import type { OptionCheck } from './option-check.ts'
+import type { Endian, FieldWidth, LengthField } from './options.ts'
+
+const known = [
+  'as',
+  'bytes',
+  'until',
+  'maxBytes',
+  'at',
+  'header',
+  'counts',
+  'plus',
+  'mask',
+  'endian',
+]
+const longestVarint = 5
+const longestDigits = 10
+/** Of a varint and of digits: more would be above 2^53. */
+const mostVarint = 8
+const mostDigits = 15
+const mostPosition = 65_535
+
+/** The field of given options: reads and writes its number. */
+export class NumberField {
+  readonly owner: string
+  readonly as: 'uint' | 'varint' | 'decimal' | 'hex'
+  /** Its bytes; undefined if they vary. */
+  readonly width: number | undefined
+  readonly mostBytes: number
+  readonly at: number
+  /** Where the body begins; undefined for after the field. */
+  readonly header: number | undefined
+  readonly counts: 'rest' | 'frame' | 'body'
+  readonly plus: number
+  readonly mask: number | undefined
+  readonly #until: Buffer
+  readonly #endian: Endian
+
+  /** @throws `ERR_CIO_OPTION` */
+  constructor(
+    check: OptionCheck,
+    options: FieldWidth | 'varint' | LengthField,
+    start: number,
+    endian: Endian,
+  ) {
+    const field = given(check, options)
+    const inside = check.within('length')
+    const { as = 'uint', at = start, header, counts = 'rest', plus = 0, mask } = field
+    this.owner = check.owner
+    this.as = as
+    this.#until = field.until === undefined ? Buffer.alloc(0) : inside.mark('until', field.until)
+    checkForm(inside, field, as, this.#until)
+    this.width = field.bytes
+    this.mostBytes =
+      field.bytes ?? field.maxBytes ?? (as === 'varint' ? longestVarint : longestDigits)
+    inside.whole('at', at, start, mostPosition)
+    inside.oneOf('counts', counts, ['rest', 'frame', 'body'])
+    inside.whole('plus', plus, -mostPosition, mostPosition)
+    this.at = at
+    this.counts = counts
+    this.plus = plus
+    this.mask = mask
+    if (header !== undefined) {
+      if (this.width === undefined) {
+        throw inside.refused('`header` is a fixed position, and the width of this field varies')
+      }
+      inside.whole('header', header, at + this.width, mostPosition)
+    }
+    this.header = header
+    this.#endian = inside.endian('endian', field.endian, endian)
+  }
+
+  /** Whether the options say what stands in each byte before the body. */
+  knowsHeader(start: number): boolean {
+    return this.at === start && (this.header === undefined || this.header === this.at + this.width!)
+  }
+
+  /** Reads its number into `number`; false if not all of it is there. */
+  read(bytes: Buffer, at: number, number: FieldNumber, limit: number): boolean | FrameFault {
+    const { as, width } = this
+    if (as === 'varint') return this.#readVarint(bytes, at, number, limit)
+    if (width === undefined) return this.#readUntil(bytes, at, number)
+    if (bytes.length - at < width) return false
+    number.width = width
+    if (as === 'uint') {
+      const value = readUint(bytes, at, width, this.#endian)
+      number.value = this.mask === undefined ? value : maskBits(value, this.mask)
+      return true
+    }
+    number.value = readDigits(bytes, at, width, as === 'hex' ? 16 : 10)
+    return number.value >= 0 ? true : this.#notDigits()
+  }
+
+  /** The bytes of the field for a number. @throws `ERR_CIO_ENCODE` (local): it does not fit */
+  write(value: number): Buffer {
+    const { as, width = 0, mask } = this
+    if (value < 0) throw encodeError(this.owner, `would have a length of ${value}`)
+    if (as === 'uint') {
+      const most = mask ?? 256 ** width - 1
+      const fits = value <= most && (mask === undefined || maskBits(value, mask) === value)
+      if (!fits) {
+        const holds = mask === undefined ? `a length of ${width} bytes` : 'its field'
+        throw encodeError(this.owner, `has a length of ${value}; ${holds} holds at most ${most}`)
+      }
+      const bytes = Buffer.alloc(width)
+      writeUint(bytes, value, 0, width, this.#endian)
+      return bytes
+    }
+    const bytes = as === 'varint' ? writeVarint(value) : this.#digits(value)
+    if (bytes.length <= this.mostBytes + this.#until.length) return bytes
+    throw encodeError(this.owner, `has a length of ${value}, which does not fit into its field`)
+  }
+
+  /** Writes a number into a frame, and leaves the bits that are not its own. */
+  patch(frame: Buffer, value: number): void {
+    const bytes = this.write(value)
+    if (this.mask !== undefined) {
+      const all = readUint(frame, this.at, this.width!, this.#endian)
+      const others = all - maskBits(all, this.mask)
+      writeUint(bytes, others + value, 0, bytes.length, this.#endian)
+    }
+    bytes.copy(frame, this.at)
+  }
+
+  #readVarint(bytes: Buffer, at: number, number: FieldNumber, limit: number): boolean | FrameFault {
+    let value = 0
+    for (let index = 0; index < this.mostBytes; index++) {
+      const byte = bytes[at + index]
+      if (byte === undefined) return false
+      value += (byte & 0x7f) * 2 ** (7 * index)
+      if (value > limit) return tooLong()
+      if (byte >= 0x80) continue
+      number.width = index + 1
+      number.value = value
+      return true
+    }
+    return new FrameFault('length', `has a length of more than ${this.mostBytes} bytes`)
+  }
+
+  #readUntil(bytes: Buffer, at: number, number: FieldNumber): boolean | FrameFault {
+    const radix = this.as === 'hex' ? 16 : 10
+    let value = 0
+    let count = 0
+    for (; count <= this.mostBytes; count++) {
+      if (at + count >= bytes.length) return false
+      const one = digit(bytes[at + count], radix)
+      if (one < 0) break
+      value = value * radix + one
+    }
+    if (count > this.mostBytes) {
+      return new FrameFault('length', `has a length of more than ${this.mostBytes} digits`)
+    }
+    const end = at + count
+    const there = Math.min(this.#until.length, bytes.length - end)
+    const fits = this.#until.compare(bytes, end, end + there, 0, there) === 0
+    if (count === 0 || !fits) return this.#notDigits()
+    if (there < this.#until.length) return false
+    number.width = count + this.#until.length
+    number.value = value
+    return true
+  }
+
+  #digits(value: number): Buffer {
+    const text = value.toString(this.as === 'hex' ? 16 : 10).padStart(this.width ?? 1, '0')
+    return Buffer.concat([Buffer.from(text), this.#until])
+  }
+
+  #notDigits(): FrameFault {
+    const form = this.as === 'hex' ? 'hexadecimal' : 'decimal'
+    return new FrameFault('length', `has a length that is not ${form}`)
+  }
+}
+
+/** A number that was read, and the bytes that it takes. */
+export interface FieldNumber {
+  value: number
+  width: number
+}
+
+function given(check: OptionCheck, options: unknown): LengthField {
+  if (options === 'varint') return { as: 'varint' }
+  if (typeof options !== 'number') {
+    check.object('length', options, '1 to 8, `varint`, or an object')
+    return options as LengthField
+  }
+  const valid = Number.isInteger(options) && options >= 1 && options <= 8
+  if (!valid) throw check.wrong('length', '1 to 8, `varint`, or an object', options)
+  return { bytes: options as FieldWidth }
+}
+
+/** Checks what belongs to one form of the number alone. */
+function checkForm(check: OptionCheck, field: LengthField, as: string, until: Buffer): void {
+  const { bytes, maxBytes, mask } = field
+  check.names(field, known)
+  check.oneOf('as', as, ['uint', 'varint', 'decimal', 'hex'])
+  const isDigits = as === 'decimal' || as === 'hex'
+  if (as === 'uint' && bytes === undefined) throw check.refused('give `bytes` of the length')
+  if (as === 'varint' && bytes !== undefined) {
+    throw check.refused('a varint has no `bytes`; `maxBytes` bounds it')
+  }
+  if (until.length > 0 && !isDigits) {
+    throw check.refused('`until` is for digits; give `as: "decimal"` or `as: "hex"`')
+  }
+  if (isDigits && (bytes === undefined) === (until.length === 0)) {
+    throw check.refused('digits need one of `bytes` and `until`')
+  }
+  if (until.length > 0 && digit(until[0], as === 'hex' ? 16 : 10) >= 0) {
+    throw check.refused('`until` begins with a digit, so that the length has no end')
+  }
+  if (bytes !== undefined) check.whole('bytes', bytes, 1, 8)
+  if (maxBytes !== undefined) {
+    if (bytes !== undefined) throw check.refused('`maxBytes` is for a length without fixed `bytes`')
+    check.whole('maxBytes', maxBytes, 1, as === 'varint' ? mostVarint : mostDigits)
+  }
+  if (as !== 'uint' && (mask !== undefined || field.endian !== undefined)) {
+    throw check.refused('`mask` and `endian` are for an integer of fixed `bytes`')
+  }
+  if (mask !== undefined) {
+    check.whole('mask', mask, 1, Math.min(256 ** bytes! - 1, Number.MAX_SAFE_INTEGER))
+  }
+}

@@ -40,7 +40,7 @@ const families: Record<string, readonly string[]> = {
     'proxy-protocol',
     'send-proxy-protocol',
   ],
-  Conversations: ['events', 'rpc'],
+  Conversations: ['events', 'rpc', 'rooms'],
   Clients: ['reconnect', 'socks5', 'http-connect'],
 }
 

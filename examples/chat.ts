@@ -3,31 +3,30 @@
 // A chat: the first line is your name, every other line goes to all other members. Join it with
 // `socat - TCP:localhost:7001`, or with examples/chat-client.ts, which reconnects.
 
-import { Cio, type Messages, lines } from '../src/index.ts'
+import { Cio, lines, rooms } from '../src/index.ts'
 
-const members = new Map<string, Messages<string>>()
-
-function sendToOthers(sender: string, line: string): void {
-  for (const [name, messages] of members) {
-    // Not awaited: a member that does not read must not block the others. `maxQueueSize` bounds it.
-    if (name !== sender) void messages.send(line)
-  }
-}
+const names = new Set<string>()
+// A member that does not read blocks no other: above `maxBacklog` it is closed.
+const chat = rooms<string>({ maxBacklog: 100_000 })
 
 const app = new Cio()
-  .useConnection(lines({ maxLength: 1_000, maxQueueSize: 100_000 }))
-  .useConnection(async function chat({ messages, remote }) {
+  .useConnection(lines({ maxLength: 1_000 }))
+  .useConnection(chat)
+  .useConnection(async (ctx) => {
+    const { messages, remote } = ctx
+    const sendToOthers = (line: string) => chat.send('all', line, { except: ctx })
     await messages.send('who are you?')
     const { value: name = '' } = await messages.next()
-    if (name === '' || members.has(name)) return messages.send('not with that name')
-    members.set(name, messages)
+    if (name === '' || names.has(name)) return messages.send('not with that name')
+    names.add(name)
     try {
+      await ctx.rooms.join('all')
       await messages.send(`welcome, ${name}`)
-      sendToOthers(name, `* ${name} came from ${remote}`)
-      for await (const line of messages) sendToOthers(name, `${name}: ${line}`)
+      await sendToOthers(`* ${name} came from ${remote}`)
+      for await (const line of messages) await sendToOthers(`${name}: ${line}`)
     } finally {
-      members.delete(name)
-      sendToOthers(name, `* ${name} left`)
+      names.delete(name)
+      await sendToOthers(`* ${name} left`)
     }
   })
 

@@ -140,6 +140,15 @@ export {
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
 export { startTls, type StartTlsContext, type StartTlsOptions } from '../middleware/start-tls.ts'
 export { sessionTickets, type SessionTicketsOptions } from '../middleware/session-tickets.ts'
+export {
+  rooms,
+  type RoomMembership,
+  type RoomSendOptions,
+  type Rooms,
+  type RoomsContext,
+  type RoomsOptions,
+} from '../middleware/rooms.ts'
+export type { RoomSent } from '../middleware/rooms/room.ts'
 export { timeout, type TimeoutOptions } from '../middleware/timeout.ts'
 export {
   route,

@@ -52,6 +52,10 @@ export class OfflineMessages
     return false
   }
 
+  get isOpen(): boolean {
+    return false
+  }
+
   get queued(): number {
     return 0
   }

@@ -8,6 +8,7 @@ export interface EncodedContent {
   readonly message: unknown
   /** Undefined if the codec has state: then each connection encodes the message. */
   readonly bytes: Uint8Array | undefined
+  readonly size: number
 }
 
 /** Reads an encoded message; undefined if it is something else. */
@@ -33,5 +34,10 @@ export class Encoded {
   /** @internal */
   constructor(content: EncodedContent) {
     this.#content = content
+  }
+
+  /** Its bytes; with state in the codec, as many as a new connection would get. */
+  get size(): number {
+    return this.#content.size
   }
 }

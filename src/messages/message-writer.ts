@@ -180,6 +180,11 @@ export class MessageWriter<Out> {
     this.#drain = undefined
   }
 
+  /** As `Messages` has it. */
+  get isOpen(): boolean {
+    return this.#stream.writable
+  }
+
   /** Bytes waiting to be sent; for strings of this turn, characters. */
   get waiting(): number {
     return this.#stream.writableLength + (this.#gathered?.text.length ?? 0)
@@ -197,7 +202,7 @@ export class MessageWriter<Out> {
   }
 
   #check(): void {
-    if (!this.#stream.writable) throw closedError(this.#ctx)
+    if (!this.isOpen) throw closedError(this.#ctx)
     if (this.waiting > this.#maxQueueSize) {
       throw new CioError(
         'ERR_CIO_QUEUE_SIZE',

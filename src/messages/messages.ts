@@ -228,8 +228,9 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     const bytes = encoder(message)
     const isShared = encoder === this.#outbox.encode
     // Each connection would convert a text again.
-    const shared = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
-    return new Encoded({ form: this.#codec, message, bytes: isShared ? shared : undefined })
+    const whole = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+    const shared = isShared ? whole : undefined
+    return new Encoded({ form: this.#codec, message, bytes: shared, size: whole.length })
   }
 
   /**
@@ -248,6 +249,11 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   /** Whether `sendEncoded()` takes it: the same codec has encoded it, for the same carrier. */
   accepts(encoded: Encoded): boolean {
     return contentOf(encoded)?.form === this.#codec
+  }
+
+  /** Whether this side can still send: it has not ended, and the connection is there. */
+  get isOpen(): boolean {
+    return this.#outbox.isOpen
   }
 
   /** Bytes that wait to be sent. */

@@ -1,0 +1,250 @@
+import debug from 'debug'
+import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
+import { CioError, asError, quote } from '../src/errors.ts'
+import type { MessagesContext } from '../src/messages/messages.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { provide } from '../src/lifecycle/provide.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
+import { handled, unawaited } from '../src/lifecycle/unawaited.ts'
+import { Room, type RoomSent } from './rooms/room.ts'
+import { Turns } from './rooms/turns.ts'
+
+const log = debug('cio:rooms')
+
+/** Options of {@link rooms}. */
+export interface RoomsOptions {
+  /**
+   * Bytes that may wait for one member. Above it, Cio closes the connection of the member, so that
+   * it does not hold the memory of messages that it does not read. The same bound holds for the
+   * messages that are under way to the members of one room. `Infinity` sets no bound.
+   *
+   * @default 1_048_576
+   */
+  readonly maxBacklog?: number
+  /**
+   * Rooms that one connection may join. `Infinity` sets no bound.
+   *
+   * @default 100
+   */
+  readonly maxRooms?: number
+}
+
+/** Options of `send()` of {@link Rooms}. */
+export interface RoomSendOptions {
+  /**
+   * A member that does not get the message, such as its author.
+   *
+   * @default none
+   */
+  readonly except?: StreamContext
+  /**
+   * Only to the members of this instance, where the rooms extend over several.
+   *
+   * @default false
+   */
+  readonly local?: boolean
+}
+
+/** The rooms of one connection. */
+export interface RoomMembership {
+  /**
+   * Joins a room; does nothing if the connection is in it. It leaves all rooms when its pipeline
+   * returns.
+   *
+   * @throws `ERR_CIO_ROOMS` (remote): it would be in more than `maxRooms`, or the name is longer
+   *   than 1,024 characters
+   * @throws `ERR_CIO_CLOSED` (remote): its pipeline has returned
+   */
+  join(room: string): Promise<void>
+  /** Leaves a room. A message that is under way does not reach it any more. */
+  leave(room: string): void
+  /** The rooms that it is in. */
+  readonly all: ReadonlySet<string>
+}
+
+/** The context that {@link rooms} adds. */
+export interface RoomsContext {
+  rooms: RoomMembership
+}
+
+/**
+ * The middleware, with what sends to its members. {@link rooms} has the members of one process; a
+ * package may implement the same over many.
+ */
+export interface Rooms<
+  Out = unknown,
+  Member extends StreamContext = StreamContext,
+> extends Middleware<StreamContext & MessagesContext<unknown, Out>, RoomsContext> {
+  /**
+   * Sends a message to those who are members now, at most once to each; a member gets the messages
+   * of one room in the order of `send()`. Fulfils when it was passed to their connections. That is
+   * at once, or some turns of the event loop later if the room is large; until then, do not change
+   * the message. It never waits for a member that does not read.
+   *
+   * @throws `ERR_CIO_ENCODE` (local): a codec cannot encode it; members with other codecs may have it
+   * @throws `ERR_CIO_QUEUE_SIZE` (local): messages of more than `maxBacklog` bytes are under way in
+   *   this room; await `send()` before the next
+   */
+  send(room: string, message: Out, options?: RoomSendOptions): Promise<RoomSent>
+  /** The members of a room on this instance, as they are now. */
+  members(room: string): ReadonlySet<Member>
+}
+
+declare module '../src/lifecycle/app-events.ts' {
+  interface AppEvents {
+    /**
+     * `rooms` closes a member: more than `maxBacklog` bytes wait for it. `remoteError` reports it
+     * as well.
+     */
+    slowMember: [error: CioError, ctx: StreamContext, room: string]
+  }
+}
+
+const defaultMaxBacklog = 1024 * 1024
+const defaultMaxRooms = 100
+// A client often chooses the names, and they stay in memory.
+const longestName = 1_024
+
+/**
+ * Rooms: broadcast of one message to many connections (publish-subscribe).
+ *
+ * A connection joins rooms by `ctx.rooms.join()`; `send()` of the middleware itself passes a
+ * message to all members of a room, from wherever you call it. Cio encodes the message once for
+ * all connections of one codec, and writes to 500 members in one turn of the event loop.
+ *
+ * A member that does not read holds up no other: above `maxBacklog` Cio closes it. There is no
+ * history, and no answer that a member has received anything.
+ *
+ * @pipelines connection, client
+ * @order after a codec
+ * @adds `ctx.rooms`; the middleware itself has `send` and `members`
+ * @rejects `ERR_CIO_SLOW_MEMBER` (remote): more than `maxBacklog` bytes wait for the connection;
+ *   `ERR_CIO_ROOMS` (remote), from `join()`: the connection is in `maxRooms` rooms, or the name is
+ *   too long
+ * @throws `ERR_CIO_OPTION`: an option is out of its range
+ *
+ * @example
+ * import { Cio, json, rooms } from 'cio'
+ *
+ * const chat = rooms<{ text: string }>()
+ * const app = new Cio()
+ *   .useConnection(json<{ room: string; text: string }>())
+ *   .useConnection(chat)
+ *   .useConnection(async (ctx) => {
+ *     for await (const { room, text } of ctx.messages) {
+ *       await ctx.rooms.join(room)
+ *       await chat.send(room, { text }, { except: ctx })
+ *     }
+ *   })
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function rooms<Out = unknown, Member extends StreamContext = StreamContext>(
+  options: RoomsOptions = {},
+): Rooms<Out, Member> {
+  const { maxBacklog = defaultMaxBacklog, maxRooms = defaultMaxRooms } = options
+  checkOptionNames('rooms', options, ['maxBacklog', 'maxRooms'])
+  checkCount('rooms', 'maxBacklog', maxBacklog)
+  checkCount('rooms', 'maxRooms', maxRooms)
+  const open = new Map<string, Room<Out>>()
+  const turns = new Turns()
+
+  const middleware = defineMiddleware<StreamContext & MessagesContext<unknown, Out>, RoomsContext>(
+    { name: 'rooms' },
+    async function rooms(ctx, next) {
+      const { messages } = ctx
+      const all = new Set<string>()
+      let isOver = false
+      const leave = (name: string): void => {
+        if (!all.delete(name)) return
+        const room = open.get(name)!
+        room.remove(ctx)
+        if (room.size === 0) open.delete(name)
+      }
+      const join = async (name: string): Promise<void> => {
+        if (typeof name !== 'string') throw optionError('rooms', 'room', 'a string', name)
+        if (isOver) throw overError(ctx)
+        if (all.has(name)) return
+        if (all.size >= maxRooms || name.length > longestName) {
+          throw roomsError(ctx, name, maxRooms)
+        }
+        let room = open.get(name)
+        if (!room) open.set(name, (room = new Room(name, maxBacklog, closeSlow)))
+        room.add(ctx, messages)
+        all.add(name)
+      }
+      const membership = { join: (name: string) => unawaited(ctx, join(name)), leave, all }
+      await provide(ctx, 'rooms', membership, async () => {
+        try {
+          await next()
+        } finally {
+          isOver = true
+          for (const name of all) leave(name)
+        }
+      })
+    },
+  )
+
+  return Object.assign(middleware, {
+    send(name: string, message: Out, { except }: RoomSendOptions = {}): Promise<RoomSent> {
+      const room = open.get(name)
+      return room ? sendTo(room, turns, message, except) : Promise.resolve({ members: 0 })
+    },
+    members: (name: string) => new Set(open.get(name)?.contexts) as ReadonlySet<unknown>,
+  }) as Rooms<Out, Member>
+}
+
+function sendTo<Out>(
+  room: Room<Out>,
+  turns: Turns,
+  message: Out,
+  except: StreamContext | undefined,
+): Promise<RoomSent> {
+  const [first] = room.contexts
+  const refuse = (error: Error): Promise<never> => {
+    const refused = handled(Promise.reject(error))
+    // It is no fault of that member, but of the application, which need not await it.
+    return first ? unawaited(first, refused, () => reportError(first.app, error)) : refused
+  }
+  try {
+    const delivery = room.send(message, except)
+    turns.deliver(room)
+    const result = (): RoomSent => ({ members: delivery.members })
+    if (delivery.failure) return refuse(delivery.failure)
+    if (delivery.isDone) return Promise.resolve(result())
+    return new Promise((resolve) => {
+      delivery.settle = () => resolve(delivery.failure ? refuse(delivery.failure) : result())
+    })
+  } catch (thrown) {
+    return refuse(asError(thrown))
+  }
+}
+
+function closeSlow(ctx: StreamContext, room: string, waiting: number): void {
+  const error = new CioError(
+    'ERR_CIO_SLOW_MEMBER',
+    `${ctx.remote} does not read what is sent to ${quote(room)}: ${waiting} bytes wait for it`,
+    { fault: 'remote', end: 'not_reading' },
+  )
+  log('%d %s', ctx.id, error.message)
+  emitSafely(ctx.app, 'slowMember', error, ctx, room)
+  // A client may reconnect; a server connection cannot.
+  if (ctx.kind === 'connection') ctx.destroy(error)
+  else ctx.disconnect(error)
+}
+
+function roomsError(ctx: StreamContext, room: string, maxRooms: number): CioError {
+  const why =
+    room.length > longestName
+      ? `a room whose name has ${room.length} characters; ${longestName} are allowed`
+      : `${quote(room)}, and is in ${maxRooms} rooms already, as many as \`maxRooms\``
+  return new CioError('ERR_CIO_ROOMS', `${ctx.remote} would join ${why}`, { fault: 'remote' })
+}
+
+function overError(ctx: StreamContext): CioError {
+  const message = `the connection with ${ctx.remote} is over, and joins no room`
+  return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote' })
+}
+
+export { rooms as default }

@@ -21,3 +21,18 @@ export type {
 export { maxPayload } from './engine.ts'
 export { memory, memoryHub, type MemoryHub } from './memory.ts'
 export { decodeName, encodeName } from './names.ts'
+export {
+  registry,
+  type Entry,
+  type EvictRemoteOptions,
+  type ListOptions,
+  type Predecessor,
+  type PresenceChange,
+  type PresenceOptions,
+  type ReachOptions,
+  type Registration,
+  type RegistrationContext,
+  type Registry,
+  type RegistryOptions,
+  type RemoteCall,
+} from './registry.ts'

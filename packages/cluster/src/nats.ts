@@ -4,7 +4,7 @@ import { type Msg, type NatsConnection, connect } from '@nats-io/transport-node'
 import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
 import { CioError } from 'cio'
-import { checkDuration } from 'cio/kit'
+import { checkDuration, maxTimerDelay } from 'cio/kit'
 import {
   type Engine,
   type Incoming,
@@ -122,7 +122,9 @@ class NatsEngine extends EngineState implements Engine {
     checkPayload(subject, payload)
     checkDuration('request', 'timeout', timeout)
     this.checkUp('request')
-    const answer = this.#connection!.request(`${this.#prefix}.${subject}`, payload, { timeout })
+    const answer = this.#connection!.request(`${this.#prefix}.${subject}`, payload, {
+      timeout: Math.min(timeout, maxTimerDelay),
+    })
     const mapError = (error: unknown): Error => requestError(subject, timeout, error)
     const { data } = await this.wait('request', answer, signal, mapError)
     return data

@@ -42,7 +42,7 @@ test('every error code has its row in the README, and the reverse', (t) => {
     ),
   )
   // Of Cio itself: docs/errors.md.
-  const ofCio = new Set(['ERR_CIO_OPTION', 'ERR_CIO_CLOSED'])
+  const ofCio = new Set(['ERR_CIO_CLOSED', 'ERR_CIO_OPTION', 'ERR_CIO_RPC'])
   t.deepEqual(
     rows,
     [...thrown].filter((code) => !ofCio.has(code)).toSorted(byWord),

@@ -1,0 +1,277 @@
+/** Finds a connection by its name, on whichever instance it is. */
+
+import { randomBytes } from 'node:crypto'
+import debug from 'debug'
+import {
+  type AnyMethods,
+  type CallOptions,
+  CioError,
+  type MessagesContext,
+  type Middleware,
+  type StreamContext,
+  defineMiddleware,
+} from 'cio'
+import {
+  checkCount,
+  checkDuration,
+  checkOptionNames,
+  emitSafely,
+  evict,
+  maxTimerDelay,
+  provide,
+} from 'cio/kit'
+import type { Cluster } from './cluster.ts'
+import { encodeName } from './names.ts'
+import type { Order, Registered } from './registry/calls.ts'
+import { ClaimTable } from './registry/claim-table.ts'
+import { Claims, type Predecessor } from './registry/claims.ts'
+import { Directory } from './registry/directory.ts'
+import { type Entry, checkAbout } from './registry/entry.ts'
+import { Holder } from './registry/holder.ts'
+import {
+  type ListOptions,
+  type PresenceChange,
+  type PresenceOptions,
+  find,
+  list,
+  watch,
+} from './registry/presence.ts'
+import { type RegistryOptions, checkRegistryOptions } from './registry/options.ts'
+import { Takeovers } from './registry/takeovers.ts'
+import type { RegistrationContext } from './registry/types.ts'
+import { Upkeep } from './registry/upkeep.ts'
+
+export type { Entry } from './registry/entry.ts'
+export type { RegistryOptions } from './registry/options.ts'
+export type { Predecessor } from './registry/claims.ts'
+export type { ListOptions, PresenceChange, PresenceOptions } from './registry/presence.ts'
+export type { Registration, RegistrationContext } from './registry/types.ts'
+
+const log = debug('cio:cluster')
+
+/** Options of `Registry.send()` and `Registry.evict()`. */
+export interface ReachOptions {
+  /**
+   * Milliseconds to wait for the instance that has the connection.
+   *
+   * @default 5_000
+   */
+  readonly timeout?: number
+  /** Ends the wait. Without it, only the answer and the timeout do. */
+  readonly signal?: AbortSignal
+}
+
+/** Options of `Registry.evict()`. */
+export interface EvictRemoteOptions extends ReachOptions {
+  /**
+   * The reason, for the message of the error at the instance of the connection.
+   *
+   * @default ''
+   */
+  readonly reason?: string
+}
+
+type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
+type Returned<Method> = Method extends (...args: never[]) => infer Result ? Awaited<Result> : never
+
+/** Calls a method of a registered connection: as `ctx.rpc.call()`, with the key before it. */
+export type RemoteCall<Remote> = <Method extends keyof Remote & string>(
+  key: string,
+  method: Method,
+  ...[params, options]: [] extends Called<Remote[Method]>
+    ? [params?: Called<Remote[Method]>[0], options?: CallOptions]
+    : [params: Called<Remote[Method]>[0], options?: CallOptions]
+) => Promise<Returned<Remote[Method]>>
+
+/** The middleware, with what reaches the connections of all instances. */
+export interface Registry<Out = unknown, Remote = AnyMethods> extends Middleware<
+  StreamContext & MessagesContext<unknown, Out>,
+  RegistrationContext
+> {
+  /**
+   * Sends a message, at most once. Fulfils when the instance that has the connection has queued it on
+   * the socket: only an answer of the device proves that it has arrived.
+   *
+   * @throws `ERR_CIO_OFFLINE`: nothing is registered under the key; certain
+   * @throws `ERR_CIO_UNREACHABLE`: something is, and its instance does not answer in time; unknown
+   * @throws `ERR_CIO_CLUSTER_DOWN`: the connection is not here, and there is no broker
+   */
+  send(key: string, message: Out, options?: ReachOptions): Promise<void>
+  /**
+   * Calls a method of the device, as `ctx.rpc.call()` does; needs `rpc()` before the registry.
+   *
+   * @throws as `ctx.rpc.call()` and as `send()`
+   */
+  readonly call: RemoteCall<Remote>
+  /** Closes a connection, wherever it is; false if nothing is registered under the key. */
+  evict(key: string, options?: EvictRemoteOptions): Promise<boolean>
+  /** The entry of a key, or undefined: no connection of an instance that is alive. */
+  find(key: string): Promise<Entry | undefined>
+  /** All entries. Reads the whole table. */
+  list(options?: ListOptions): AsyncIterable<Entry>
+  /**
+   * Connections that come and end, from now on. Fails with `ERR_CIO_CLUSTER_DOWN` when the broker goes
+   * away, since changes are missed then. The connections of an instance that dies end without a
+   * change: `instanceDown` reports it.
+   */
+  watch(options: PresenceOptions): AsyncIterable<PresenceChange>
+}
+
+declare module 'cio' {
+  interface AppEvents {
+    /** A new connection has taken over a key from another one. */
+    takeover: [before: Predecessor, ctx: StreamContext, key: string]
+    /**
+     * A new connection waits, since its key is taken over too often: probably two devices have one
+     * certificate.
+     */
+    conflict: [delay: number, ctx: StreamContext, key: string]
+  }
+}
+
+const callTimeout = 30_000
+const reachTimeout = 5_000
+
+/**
+ * A registry of connections by name, over all instances: send, call, presence, duplicate logins.
+ *
+ * A device is found by the name of its verified certificate, on whichever instance it is connected.
+ * Of two connections with one name the newer one stays: the older one has finished, or
+ * `handoverTimeout` is over, before the newer one goes on.
+ *
+ * @pipelines connection
+ * @order after the lists and a codec, and after `rpc` for `call`
+ * @adds `ctx.registration`; the middleware itself has `send`, `call`, `evict`, `find`, `list`, `watch`
+ * @needs `ctx.peer`, unless there is a `key`; `ctx.messages`
+ * @rejects `ERR_CIO_REJECTED` (remote): it has no key; `ERR_CIO_TAKEN_OVER` (remote): a newer
+ *   connection has the key; `ERR_CIO_DUPLICATE` (remote): an older one has it, with `'oldest'`;
+ *   `ERR_CIO_EVICTED` (remote); `ERR_CIO_CLUSTER_DOWN` (local): with `whenDown: 'refuse'`
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
+ *
+ * @example
+ * import { Cio, json, rpc } from 'cio'
+ * import { cluster, registry } from '@cio/cluster'
+ *
+ * interface Device { reboot(params: { after: number }): boolean }
+ *
+ * const here = cluster()
+ * const devices = registry<object, Device>(here, { key: ({ address }) => address })
+ * const app = new Cio()
+ *   .useServer(here)
+ *   .useConnection(json())
+ *   .useConnection(rpc<Device>())
+ *   .useConnection(devices)
+ * const server = await app.listen({ port: 0, host: '127.0.0.1' })
+ * console.log(await devices.find('127.0.0.1')) // undefined
+ * await server.close()
+ */
+export function registry<
+  Out = unknown,
+  Remote = AnyMethods,
+  Needs extends StreamContext = StreamContext,
+>(cluster: Cluster, options: RegistryOptions<Needs> = {}): Registry<Out, Remote> {
+  const settings = checkRegistryOptions(options)
+  const { key = nameOfPeer, about = () => null, takeovers, name } = settings
+  cluster.reserve('registry', name)
+  const { engine } = cluster
+  const contexts = new WeakMap<Holder, StreamContext>()
+  const damping = new Takeovers(takeovers, (holder, delay) => {
+    const ctx = contexts.get(holder)
+    if (ctx) emitSafely(ctx.app, 'conflict', delay, ctx, holder.key)
+  })
+  const table = new ClaimTable(engine, name, settings.rowTtl)
+  const claims = new Claims(cluster, table, settings, damping)
+  const upkeep = new Upkeep(cluster, table, claims, settings)
+  const directory = new Directory(cluster, name, table, claims)
+  let instance = ''
+  cluster.whileUp(async (signal) => {
+    if (instance !== engine.instance) {
+      instance = engine.instance
+      engine.subscribe(`${name}.at.${instance}`, (message) => void claims.serve(message))
+    }
+    await table.open(signal)
+    await upkeep.run(signal)
+  })
+  const prefix = randomBytes(9).toString('base64url')
+  let lastConnection = 0
+
+  const middleware = defineMiddleware<Registered & Needs, RegistrationContext>(
+    { name: 'registry', ...(options.key ? {} : { needs: 'peer' }) },
+    async function registry(ctx, next) {
+      const found = key(ctx)
+      if (typeof found !== 'string') throw noKeyError(ctx)
+      const said = about(ctx)
+      checkAbout(said)
+      const end = (error: CioError): void => {
+        log('%d %s: %s', ctx.id, ctx.remote, error.message)
+        evict(ctx, error, { drainTimeout: settings.handoverTimeout })
+      }
+      const claimant = { signal: ctx.draining, end }
+      const connection = `${prefix}.${++lastConnection}`
+      const holder = new Holder(found, encodeName(found, 'remote'), connection, claimant, said)
+      contexts.set(holder, ctx)
+      let stop = (): void => {}
+      try {
+        const mayGoOn = await claims.claim(holder, (before) => {
+          emitSafely(ctx.app, 'takeover', before, ctx, found)
+        })
+        if (!mayGoOn) return
+        stop = directory.listen(holder, ctx)
+        await provide(ctx as RegistrationContext, 'registration', holder, next)
+      } finally {
+        stop()
+        claims.release(holder)
+        void upkeep.forget(holder)
+      }
+    },
+  )
+  const reach = (key: string, order: Order, options: ReachOptions = {}): Promise<unknown> => {
+    checkOptionNames('registry', options, ['timeout', 'signal', 'reason'])
+    const { timeout = order.kind === 'call' ? callTimeout : reachTimeout, signal } = options
+    checkDuration('registry', 'timeout', timeout)
+    return directory.reach(key, order, { timeout: Math.min(timeout, maxTimerDelay), signal })
+  }
+  const call = (
+    key: string,
+    method: string,
+    params?: unknown,
+    options?: CallOptions,
+  ): Promise<unknown> => reach(key, { kind: 'call', method, params }, options)
+  return Object.assign(middleware as unknown as Registry<Out, Remote>, {
+    send: async (key: string, message: Out, options?: ReachOptions): Promise<void> => {
+      await reach(key, { kind: 'send', message }, options)
+    },
+    call: call as RemoteCall<Remote>,
+    evict: async (key: string, options: EvictRemoteOptions = {}): Promise<boolean> => {
+      try {
+        await reach(key, { kind: 'evict', reason: options.reason ?? '' }, options)
+        return true
+      } catch (error) {
+        if ((error as Partial<CioError>).code === 'ERR_CIO_OFFLINE') return false
+        throw error
+      }
+    },
+    find: (key: string) => find(cluster, table, key),
+    list: (options: ListOptions = {}) => {
+      checkOptionNames('list', options, ['prefix', 'maxEntries'])
+      checkCount('list', 'maxEntries', options.maxEntries ?? 0)
+      return list(cluster, table, options)
+    },
+    watch: (options: PresenceOptions) => {
+      checkOptionNames('watch', options, ['signal', 'maxBacklog'])
+      checkCount('watch', 'maxBacklog', options.maxBacklog ?? 1, 1)
+      return watch(table, options)
+    },
+  })
+}
+
+function nameOfPeer({ peer }: StreamContext): string | null {
+  return peer?.name ?? null
+}
+
+function noKeyError({ remote }: StreamContext): CioError {
+  const message = `registry: ${remote} has no key; by default, it is the common name of its certificate`
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
+}
+
+export { registry as default }

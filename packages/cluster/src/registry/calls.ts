@@ -1,0 +1,120 @@
+/** Messages and calls to a connection of this instance, from any instance. */
+
+import {
+  CioError,
+  type MessagesContext,
+  type Rpc,
+  type StreamContext,
+  isCioError,
+  rpcFailure,
+} from 'cio'
+import { asError, evict, quote } from 'cio/kit'
+import type { Incoming } from '../engine.ts'
+import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
+import { decodeValue, encodeValue } from '../wire/values.ts'
+
+/** The context of a registered connection, as far as it is used here. */
+export type Registered = StreamContext & MessagesContext<unknown, unknown> & { rpc?: Rpc<never> }
+
+type AnyCall = (
+  method: string,
+  params: unknown,
+  options: { readonly timeout?: number; readonly signal?: AbortSignal },
+) => Promise<unknown>
+
+/** What to do with a connection. */
+export type Order =
+  | { readonly kind: 'send'; readonly message: unknown }
+  | {
+      readonly kind: 'call'
+      readonly method: string
+      readonly params: unknown
+      readonly timeout?: number
+      readonly signal?: AbortSignal
+    }
+  | { readonly kind: 'evict'; readonly reason: string }
+
+/** Runs an order; fulfils with its result. */
+export async function obey(ctx: Registered, order: Order): Promise<unknown> {
+  if (order.kind === 'send') return sendTo(ctx, order.message)
+  if (order.kind === 'evict') {
+    const message = `evicted${order.reason === '' ? '' : `: ${quote(order.reason)}`}`
+    evict(ctx, new CioError('ERR_CIO_EVICTED', message, { fault: 'remote' }))
+    return undefined
+  }
+  const { method, params, timeout, signal } = order
+  if (!Object.hasOwn(ctx, 'rpc') || !ctx.rpc) {
+    const message = `\`${method}\` cannot be called: register \`rpc()\` before \`registry\``
+    throw new CioError('ERR_CIO_NO_RPC', message)
+  }
+  const call = ctx.rpc.call.bind(ctx.rpc) as unknown as AnyCall
+  return call(method, params, {
+    ...(timeout !== undefined && { timeout }),
+    ...(signal && { signal }),
+  })
+}
+
+/** Fulfils when the message is queued: not when a slow device has read it. */
+async function sendTo(ctx: Registered, message: unknown): Promise<void> {
+  const sent = ctx.messages.send(message)
+  await Promise.race([sent, new Promise((resolve) => setImmediate(resolve))])
+}
+
+/** The calls from other instances that run for a connection, so that they can be cancelled. */
+export type Running = Map<string, AbortController>
+
+/** Answers a frame that arrived at the subject of a connection. */
+export async function serve(ctx: Registered, running: Running, message: Incoming): Promise<void> {
+  const frame = decodeFrame(message.payload)
+  const { header } = frame ?? {}
+  const id = header && textOf(header, 'id')
+  if (header?.kind === 'cancel') {
+    running.get(id ?? '')?.abort(new CioError('ERR_CIO_CANCELLED', 'the caller has cancelled it'))
+    return
+  }
+  const abort = new AbortController()
+  if (id !== undefined) running.set(id, abort)
+  try {
+    const order = frame && orderOf(frame.header, frame.body, abort.signal)
+    if (!order) return message.reply(encodeFrame({ kind: 'unsupported' }))
+    const result = await obey(ctx, order)
+    message.reply(encodeFrame({ kind: 'done' }, encodeValue(result)))
+  } catch (error) {
+    message.reply(encodeFrame(failure(asError(error))))
+  } finally {
+    if (id !== undefined) running.delete(id)
+  }
+}
+
+function orderOf(header: Header, body: Uint8Array, signal: AbortSignal): Order | undefined {
+  if (header.kind === 'send') return { kind: 'send', message: decodeValue(body) }
+  if (header.kind === 'evict') return { kind: 'evict', reason: textOf(header, 'reason') ?? '' }
+  const method = textOf(header, 'method')
+  if (header.kind !== 'call' || method === undefined) return undefined
+  const timeout = numberOf(header, 'timeout')
+  const params = decodeValue(body)
+  return { kind: 'call', method, params, signal, ...(timeout !== undefined && { timeout }) }
+}
+
+/** An error on its way to another instance. */
+function failure(error: Error): Header {
+  const code = isCioError(error) ? error.code : 'ERR_CIO_REMOTE'
+  return { kind: 'failed', code, message: error.message, rpc: rpcFailure(error) }
+}
+
+/** The result of an answer; throws the error that it brings. */
+export function resultOf(key: string, payload: Uint8Array): unknown {
+  const frame = decodeFrame(payload)
+  if (frame?.header.kind === 'done') return decodeValue(frame.body)
+  if (frame?.header.kind === 'failed') {
+    const { header } = frame
+    const message = `${quote(key)}: ${textOf(header, 'message') ?? 'failed'}`
+    const { rpc } = header
+    throw new CioError(textOf(header, 'code') ?? 'ERR_CIO_REMOTE', message, {
+      fault: 'remote',
+      ...(rpc !== undefined && { cause: rpc }),
+    })
+  }
+  const message = `the instance of ${quote(key)} does not support this: it has another release`
+  throw new CioError('ERR_CIO_UNSUPPORTED', message)
+}

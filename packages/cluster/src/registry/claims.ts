@@ -1,0 +1,228 @@
+/**
+ * Which connection has a name. The order of a table decides: a claim replaces the row of the one
+ * before, so that each claim has exactly one predecessor, and the revision of its row is the fencing
+ * token.
+ */
+
+import { isCioError } from 'cio'
+import { quote } from 'cio/kit'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Cluster } from '../cluster.ts'
+import { type Incoming, type Row, downError } from '../engine.ts'
+import { decodeFrame, encodeFrame, textOf } from '../wire/frames.ts'
+import type { ClaimTable } from './claim-table.ts'
+import { type Claim, claimOf } from './entry.ts'
+import { duplicateError, takenOverError } from './errors.ts'
+import type { Holder } from './holder.ts'
+import type { Takeovers } from './takeovers.ts'
+
+/** How names are claimed. */
+export interface ClaimsOptions {
+  readonly name: string
+  readonly duplicates: 'newest' | 'oldest'
+  readonly handoverTimeout: number
+  readonly whenDown: 'admit' | 'refuse' | 'wait'
+}
+
+/** The connection that had the name before. */
+export interface Predecessor {
+  readonly instance: string
+  readonly revision: number
+}
+
+const mostAttempts = 100
+const retryDelay = 100
+// The one before may take as long as this instance waits, and its answer needs a moment.
+const answerMargin = 250
+
+export class Claims {
+  /** The newest connection of each name on this instance, by the code of the name. */
+  readonly held: Map<string, Holder> = new Map()
+  readonly #cluster: Cluster
+  readonly #table: ClaimTable
+  readonly #options: ClaimsOptions
+  readonly #takeovers: Takeovers
+  /** All connections whose pipeline has not returned. */
+  readonly #open = new Map<string, Holder>()
+
+  constructor(cluster: Cluster, table: ClaimTable, options: ClaimsOptions, takeovers: Takeovers) {
+    this.#cluster = cluster
+    this.#table = table
+    this.#options = options
+    this.#takeovers = takeovers
+    table.watch({ take: (row) => this.#see(row) })
+  }
+
+  has(connection: string): boolean {
+    return this.#open.has(connection)
+  }
+
+  /** Whether the connection may go on; rejects if it was refused. */
+  async claim(holder: Holder, onTakeover: (before: Predecessor) => void): Promise<boolean> {
+    const { code, key } = holder
+    const { duplicates, whenDown } = this.#options
+    this.#open.set(holder.connection, holder)
+    let before = this.held.get(code)
+    if (before && !before.isLost && duplicates === 'oldest') throw duplicateError(key)
+    if (before && !before.isLost) {
+      await this.#takeovers.admit(key, holder)
+      if (holder.isLost) return false
+      before = this.held.get(code)
+    }
+    this.held.set(code, holder)
+    before?.supersede(takenOverError(key))
+    const gone: Promise<unknown>[] = before ? [before.released] : []
+    while (!holder.isLost) {
+      try {
+        await this.#table.untilWatching()
+        const left = await this.takeOver(holder, onTakeover)
+        if (left) gone.push(left.done)
+        break
+      } catch (error) {
+        if (!isCioError(error, 'ERR_CIO_CLUSTER_DOWN') || whenDown === 'refuse') throw error
+        if (whenDown === 'admit') break
+        await this.#untilUp(holder)
+      }
+    }
+    // Also where it has lost the name meanwhile: its successor waits for it, and not for the first.
+    await this.#atMost(Promise.all(gone))
+    return !holder.isLost
+  }
+
+  /** The pipeline of a connection has returned. */
+  release(holder: Holder): void {
+    this.#open.delete(holder.connection)
+    if (this.held.get(holder.code) === holder) this.held.delete(holder.code)
+    holder.release()
+  }
+
+  /**
+   * Replaces the row of the one before. `done` fulfils when that one has let go; undefined if there is
+   * none.
+   */
+  async takeOver(
+    holder: Holder,
+    onTakeover: (before: Predecessor) => void,
+  ): Promise<{ readonly done: Promise<unknown> } | undefined> {
+    const { code, key } = holder
+    for (let attempt = 0; attempt < mostAttempts && !holder.isLost; attempt++) {
+      const { row, claim } = await this.#table.find(code)
+      if (claim?.connection === holder.connection) {
+        this.adopt(holder, row!, claim)
+        return undefined
+      }
+      const isTaken = claim !== undefined && (await this.#isTaken(key, claim))
+      if (isTaken && this.#options.duplicates === 'oldest') throw duplicateError(key)
+      // One of this instance has been counted before it was closed.
+      const isRemote = claim?.instance !== this.#cluster.engine.instance
+      if (isTaken && isRemote) await this.#takeovers.admit(key, holder)
+      if (holder.isLost) return undefined
+      try {
+        const revision = await this.#table.write(holder, row?.revision ?? 0)
+        this.#won(holder, revision, revision)
+      } catch (error) {
+        if (isCioError(error, 'ERR_CIO_STALE')) continue
+        throw error
+      }
+      if (!isTaken) return undefined
+      onTakeover({ instance: claim.instance, revision: row!.revision })
+      return { done: this.#yielded(key, claim) }
+    }
+    if (holder.isLost) return undefined
+    throw downError(`the name ${quote(key)} was claimed by others ${mostAttempts} times`)
+  }
+
+  /** The row is that of this connection: an answer was lost, or the row was written again. */
+  adopt(holder: Holder, { revision }: Row, { claimed = revision }: Claim): void {
+    this.#won(holder, revision, Math.max(holder.revision, claimed))
+  }
+
+  /** Answers another instance. */
+  async serve({ payload, reply }: Incoming): Promise<void> {
+    const header = decodeFrame(payload)?.header
+    const holder = header && this.#open.get(textOf(header, 'connection') ?? '')
+    if (header?.kind === 'held') return reply(encodeFrame({ kind: holder ? 'yes' : 'no' }))
+    if (header?.kind !== 'yield') return reply(encodeFrame({ kind: 'unsupported' }))
+    if (holder) {
+      holder.supersede(takenOverError(holder.key))
+      await this.#atMost(holder.released)
+    }
+    reply(encodeFrame({ kind: 'yes' }))
+  }
+
+  /** A later claim of another connection ends the one that is here. */
+  #see(row: Row): void {
+    const holder = this.held.get(row.key)
+    const claim = holder && claimOf(row)
+    if (!claim || claim.connection === holder.connection) return
+    // It may be seen before the answer to the own claim.
+    holder.seen = Math.max(holder.seen, row.revision)
+    if (holder.row > 0 && row.revision > holder.row) holder.supersede(takenOverError(holder.key))
+  }
+
+  #won(holder: Holder, row: number, revision: number): void {
+    holder.row = row
+    holder.revision = revision
+    holder.writtenAt = performance.now()
+    if (holder.seen > row) holder.supersede(takenOverError(holder.key))
+  }
+
+  /** Whether a claim is in force; with `oldest`, its instance is asked. */
+  async #isTaken(key: string, { instance, connection }: Claim): Promise<boolean> {
+    if (instance === this.#cluster.engine.instance) return this.#open.has(connection)
+    if (!(await this.#cluster.checkAlive(instance))) return false
+    if (this.#options.duplicates === 'newest') return true
+    return (await this.#ask(instance, { kind: 'held', key, connection })) !== 'no'
+  }
+
+  #yielded(key: string, { instance, connection }: Claim): Promise<unknown> {
+    if (instance !== this.#cluster.engine.instance) {
+      // The watch of that instance ends the connection if this does not arrive.
+      return this.#ask(instance, { kind: 'yield', key, connection }).catch(() => {})
+    }
+    const before = this.#open.get(connection)
+    before?.supersede(takenOverError(key))
+    return before?.released ?? Promise.resolve()
+  }
+
+  /** The kind of the answer; undefined without one: the instance hangs. */
+  async #ask(
+    instance: string,
+    header: { readonly kind: string; readonly key: string; readonly connection: string },
+  ): Promise<string | undefined> {
+    const subject = `${this.#options.name}.at.${instance}`
+    const timeout = this.#options.handoverTimeout + answerMargin
+    try {
+      const request = encodeFrame(header)
+      const answer = await this.#cluster.engine.request(subject, request, { timeout })
+      return decodeFrame(answer)?.header.kind
+    } catch (error) {
+      if (isCioError(error, 'ERR_CIO_NO_RESPONDER')) return 'no'
+      if (isCioError(error, 'ERR_CIO_CALL_TIMEOUT')) return undefined
+      throw error
+    }
+  }
+
+  /** Waits, at most as long as a handover may take. */
+  async #atMost(work: Promise<unknown>): Promise<void> {
+    const end = new AbortController()
+    const late = delay(this.#options.handoverTimeout, undefined, { signal: end.signal })
+    await Promise.race([work, late.catch(() => {})])
+    end.abort()
+  }
+
+  async #untilUp(holder: Holder): Promise<void> {
+    const { engine } = this.#cluster
+    if (engine.isUp) {
+      await Promise.race([delay(retryDelay), holder.lost])
+      return
+    }
+    let up = (): void => {}
+    const came = new Promise<void>((resolve) => {
+      up = resolve
+      engine.on('up', up)
+    })
+    await Promise.race([came, holder.lost])
+    engine.off('up', up)
+  }
+}

@@ -1,0 +1,27 @@
+/** The errors of a registry. */
+
+import { CioError } from 'cio'
+import { quote } from 'cio/kit'
+
+/** Of a connection whose name another one has claimed. */
+export function takenOverError(key: string): CioError {
+  const message = `another connection has registered as ${quote(key)}`
+  return new CioError('ERR_CIO_TAKEN_OVER', message, { fault: 'remote' })
+}
+
+/** Of a connection whose name is taken, with `duplicates: 'oldest'`. */
+export function duplicateError(key: string): CioError {
+  const message = `there is a connection that is registered as ${quote(key)}`
+  return new CioError('ERR_CIO_DUPLICATE', message, { fault: 'remote' })
+}
+
+/** Nothing is registered under the key: that is certain. */
+export function offlineError(key: string): CioError {
+  return new CioError('ERR_CIO_OFFLINE', `nothing is registered as ${quote(key)}`)
+}
+
+/** Something is registered, and does not answer: what has become of the message is unknown. */
+export function unreachableError(key: string, timeout: number, cause?: unknown): CioError {
+  const message = `${quote(key)} is registered, and its instance did not answer within ${timeout} ms`
+  return new CioError('ERR_CIO_UNREACHABLE', message, { cause })
+}

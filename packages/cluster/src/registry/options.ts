@@ -1,0 +1,116 @@
+/** The options of `registry()`. */
+
+import type { Rate, StreamContext } from 'cio'
+import { checkDuration, checkOptionNames, checkRate, optionError } from 'cio/kit'
+import { leastTtl } from '../engine.ts'
+
+/** Options of `registry()`. */
+export interface RegistryOptions<Needs extends StreamContext = StreamContext> {
+  /**
+   * The key under which a connection is found; null rejects it.
+   *
+   * @default the common name of `ctx.peer`, so that a connection needs a verified certificate
+   */
+  readonly key?: (ctx: Needs) => string | null
+  /**
+   * Which of two connections of one key stays: `'newest'` closes the one before, `'oldest'` rejects
+   * the newcomer.
+   *
+   * @default 'newest'
+   */
+  readonly duplicates?: 'newest' | 'oldest'
+  /**
+   * Milliseconds for the connection before to finish. The newcomer waits for it that long.
+   *
+   * @default 1_000
+   */
+  readonly handoverTimeout?: number
+  /**
+   * Rate of takeovers of one key on this instance. Beyond it, newcomers wait and `conflict` is
+   * emitted: two devices have the same certificate. A `count` of `Infinity` sets no bound.
+   *
+   * @default { count: 6, per: 60_000 }
+   */
+  readonly takeovers?: Rate
+  /**
+   * What happens to a new connection without a broker: `'admit'` lets it in and claims its key later,
+   * `'refuse'` rejects it, `'wait'` lets it wait.
+   *
+   * @default 'admit'
+   */
+  readonly whenDown?: 'admit' | 'refuse' | 'wait'
+  /**
+   * What `find`, `list` and `watch` show of a connection: at most 1 KiB of JSON.
+   *
+   * @default nothing
+   */
+  readonly about?: (ctx: Needs) => unknown
+  /**
+   * The name of this registry, the same on all instances. Two registries on one cluster need two.
+   *
+   * @default 'devices'
+   */
+  readonly name?: string
+  /**
+   * Milliseconds after which the broker forgets a connection that its instance does not confirm. An
+   * instance confirms each after a third of that time.
+   *
+   * @default 10_800_000
+   */
+  readonly rowTtl?: number
+}
+
+const known = [
+  'key',
+  'duplicates',
+  'handoverTimeout',
+  'takeovers',
+  'whenDown',
+  'about',
+  'name',
+  'rowTtl',
+]
+
+/** The options, with their defaults. */
+export type Settings<Needs extends StreamContext> = RegistryOptions<Needs> &
+  Required<
+    Pick<
+      RegistryOptions,
+      'duplicates' | 'handoverTimeout' | 'takeovers' | 'whenDown' | 'name' | 'rowTtl'
+    >
+  >
+
+/**
+ * Checks the options.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkRegistryOptions<Needs extends StreamContext>(
+  options: RegistryOptions<Needs>,
+): Settings<Needs> {
+  checkOptionNames('registry', options, known)
+  const { duplicates = 'newest', handoverTimeout = 1_000, whenDown = 'admit' } = options
+  const { takeovers = { count: 6, per: 60_000 }, name = 'devices', rowTtl = 10_800_000 } = options
+  if (duplicates !== 'newest' && duplicates !== 'oldest') {
+    throw optionError('registry', 'duplicates', "'newest' or 'oldest'", duplicates)
+  }
+  if (!['admit', 'refuse', 'wait'].includes(whenDown)) {
+    throw optionError('registry', 'whenDown', "'admit', 'refuse' or 'wait'", whenDown)
+  }
+  checkDuration('registry', 'handoverTimeout', handoverTimeout)
+  if (handoverTimeout === Infinity) {
+    throw optionError('registry', 'handoverTimeout', 'finite', handoverTimeout)
+  }
+  checkRate('registry', 'takeovers', takeovers)
+  checkDuration('registry', 'rowTtl', rowTtl)
+  if (rowTtl < leastTtl || rowTtl === Infinity) {
+    throw optionError('registry', 'rowTtl', `at least ${leastTtl} ms, and finite`, rowTtl)
+  }
+  for (const name of ['key', 'about'] as const) {
+    const given: unknown = options[name]
+    if (given !== undefined && typeof given !== 'function') {
+      throw optionError('registry', name, 'a function', given)
+    }
+  }
+  return { ...options, duplicates, handoverTimeout, takeovers, whenDown, name, rowTtl }
+}

@@ -1,0 +1,18 @@
+/** What a connection has of its registration. */
+
+/** The registration of a connection. */
+export interface Registration {
+  readonly key: string
+  /**
+   * The fencing token: it rises with each claim of the key, on whichever instance. A store that keeps
+   * the highest one can refuse what a connection of before still writes. 0 while not confirmed.
+   */
+  readonly revision: number
+  /** Whether the broker has the claim. False after an outage at the start of the connection. */
+  readonly isConfirmed: boolean
+}
+
+/** What `registry` adds. */
+export interface RegistrationContext {
+  registration: Registration
+}

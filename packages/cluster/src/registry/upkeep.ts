@@ -1,0 +1,143 @@
+/** Keeps the table and the connections of this instance the same, over outages and time. */
+
+import debug from 'debug'
+import { isCioError } from 'cio'
+import type { Cluster } from '../cluster.ts'
+import type { ClaimTable } from './claim-table.ts'
+import type { Claims } from './claims.ts'
+import { duplicateError, takenOverError } from './errors.ts'
+import type { Holder } from './holder.ts'
+
+const log = debug('cio:cluster')
+
+const atOnce = 100
+const longestInterval = 5_000
+const mostLeftOver = 100_000
+
+export class Upkeep {
+  readonly #cluster: Cluster
+  readonly #table: ClaimTable
+  readonly #claims: Claims
+  readonly #duplicates: 'newest' | 'oldest'
+  readonly #rowTtl: number
+  /** Connections that ended while their rows could not be deleted, with the codes of their names. */
+  readonly #leftOver = new Map<string, string>()
+  #tending = false
+
+  constructor(
+    cluster: Cluster,
+    table: ClaimTable,
+    claims: Claims,
+    options: { readonly duplicates: 'newest' | 'oldest'; readonly rowTtl: number },
+  ) {
+    this.#cluster = cluster
+    this.#table = table
+    this.#claims = claims
+    this.#duplicates = options.duplicates
+    this.#rowTtl = options.rowTtl
+  }
+
+  /** After a gap: gives back what ended in it, verifies what is held, claims what is not confirmed. */
+  async run(signal: AbortSignal): Promise<void> {
+    const held = [...this.#claims.held.values()]
+    log('verifies %d names, gives back %d', held.length, this.#leftOver.size)
+    await this.#giveBack()
+    await each(held, (holder) => this.#verify(holder))
+    if (signal.aborted) return
+    const interval = Math.min(longestInterval, this.#rowTtl / 6)
+    const timer = setInterval(() => void this.#tend(), interval).unref()
+    signal.addEventListener('abort', () => clearInterval(timer))
+  }
+
+  /** Deletes the row of a connection that has ended. */
+  async forget({ code, connection, row, isDoubtful }: Holder): Promise<void> {
+    if (row === 0 && !isDoubtful) return
+    try {
+      if (row > 0) await this.#table.delete(code, row)
+      if (!isDoubtful) return
+    } catch (error) {
+      // Another connection has the row.
+      if (isCioError(error, 'ERR_CIO_STALE') && !isDoubtful) return
+    }
+    // Beyond this bound, rows stay until they expire.
+    if (this.#leftOver.size < mostLeftOver) this.#leftOver.set(connection, code)
+  }
+
+  /** From time to time: writes rows again before they expire, and repeats what has failed. */
+  async #tend(): Promise<void> {
+    if (this.#tending) return
+    this.#tending = true
+    const due = performance.now() - this.#rowTtl / 3
+    const held = [...this.#claims.held.values()]
+    try {
+      await this.#giveBack()
+      await each(
+        held.filter(({ row, isActive }) => row === 0 && isActive),
+        (holder) => this.#verify(holder),
+      )
+      await each(
+        held.filter(({ row, writtenAt, isActive }) => row > 0 && isActive && writtenAt < due),
+        (holder) => this.#refresh(holder),
+      )
+    } catch (error) {
+      log('upkeep is tried again: %s', (error as Error).message)
+    } finally {
+      this.#tending = false
+    }
+  }
+
+  async #giveBack(): Promise<void> {
+    await each([...this.#leftOver], async ([connection, code]) => {
+      const { row, claim } = await this.#table.find(code)
+      if (claim?.connection === connection) {
+        await this.#table.delete(code, row!.revision).catch((error: unknown) => {
+          if (!isCioError(error, 'ERR_CIO_STALE')) throw error
+        })
+      }
+      this.#leftOver.delete(connection)
+    })
+  }
+
+  /** Whether the name is still that of the connection; if it is free, claims it again. */
+  async #verify(holder: Holder): Promise<void> {
+    // One that is about to claim does so by itself.
+    if (holder.isLost || !this.#claims.has(holder.connection)) return
+    if (!holder.isActive && holder.row === 0) return
+    const { row, claim } = await this.#table.find(holder.code)
+    if (claim?.connection === holder.connection) return this.#claims.adopt(holder, row!, claim)
+    const isTaken = claim !== undefined && (await this.#cluster.checkAlive(claim.instance))
+    if (isTaken && holder.row > 0) return holder.supersede(takenOverError(holder.key))
+    if (isTaken && this.#duplicates === 'oldest') {
+      return holder.supersede(duplicateError(holder.key))
+    }
+    // A row of before does not count any more.
+    holder.row = 0
+    await this.#claims.takeOver(holder, () => {})
+    if (!this.#claims.has(holder.connection)) await this.forget(holder)
+  }
+
+  async #refresh(holder: Holder): Promise<void> {
+    const { row, claim } = await this.#table.find(holder.code)
+    if (claim?.connection !== holder.connection) return this.#verify(holder)
+    try {
+      holder.row = await this.#table.write(holder, row!.revision, holder.revision)
+      holder.writtenAt = performance.now()
+    } catch (error) {
+      // A claim came between: the watch ends the connection.
+      if (!isCioError(error, 'ERR_CIO_STALE')) throw error
+    }
+    if (!this.#claims.has(holder.connection)) await this.forget(holder)
+  }
+}
+
+/** Does something for each, some at once; rejects with the first error. */
+async function each<Item>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<unknown>,
+): Promise<void> {
+  let next = 0
+  const worker = async (): Promise<void> => {
+    while (next < items.length) await work(items[next++]!)
+  }
+  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker))
+}

@@ -1,0 +1,137 @@
+/** The values of messages and calls between instances, as bytes. */
+
+import { CioError } from 'cio'
+import { quote } from 'cio/kit'
+
+/** The first byte says what the rest is. These numbers are part of the format between versions. */
+const kinds = { bytes: 0, text: 1, json: 2, tagged: 3, nothing: 4 } as const
+
+const deepest = 100
+
+/** What JSON has no word for, as `{ $: type, v: text }`. */
+interface Tagged {
+  readonly $: string
+  readonly v?: unknown
+}
+
+/**
+ * Encodes a value: bytes, a text, or what JSON and a few more types can hold: `Uint8Array`, `Date`,
+ * `bigint`, `undefined` and all numbers, at any depth.
+ *
+ * @throws `ERR_CIO_ENCODE`: it contains an instance of another class, a function or a cycle
+ */
+export function encodeValue(value: unknown): Buffer {
+  if (value instanceof Uint8Array) return withKind(kinds.bytes, value)
+  if (typeof value === 'string') return withKind(kinds.text, Buffer.from(value))
+  if (value === undefined) return Buffer.of(kinds.nothing)
+  const isPlain = isJson(value, 0)
+  const text = JSON.stringify(isPlain ? value : tag(value, 0))
+  return withKind(isPlain ? kinds.json : kinds.tagged, Buffer.from(text))
+}
+
+/**
+ * The value of bytes.
+ *
+ * @throws `ERR_CIO_SYNTAX`: the bytes are no value
+ */
+export function decodeValue(bytes: Uint8Array): unknown {
+  const { buffer, byteOffset, byteLength } = bytes
+  const body = Buffer.from(buffer, byteOffset, byteLength).subarray(1)
+  try {
+    switch (bytes[0]) {
+      case kinds.bytes:
+        return body
+      case kinds.text:
+        return body.toString()
+      case kinds.json:
+        return JSON.parse(body.toString()) as unknown
+      case kinds.tagged:
+        return untag(JSON.parse(body.toString()))
+      case kinds.nothing:
+        return undefined
+    }
+  } catch (cause) {
+    throw syntaxError(cause)
+  }
+  throw syntaxError()
+}
+
+function withKind(kind: number, body: Uint8Array): Buffer {
+  const bytes = Buffer.allocUnsafe(body.byteLength + 1)
+  bytes[0] = kind
+  bytes.set(body, 1)
+  return bytes
+}
+
+/** Whether JSON gives back the same. */
+function isJson(value: unknown, depth: number): boolean {
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return true
+  if (typeof value === 'number') return Number.isFinite(value)
+  if (typeof value !== 'object' || depth > deepest) return false
+  if (Array.isArray(value)) return value.every((item) => isJson(item, depth + 1))
+  if (!isPlainObject(value)) return false
+  for (const name of Object.keys(value)) {
+    const item = (value as Record<string, unknown>)[name]
+    // JSON leaves an undefined member out, as a codec would.
+    if (item !== undefined && !isJson(item, depth + 1)) return false
+  }
+  return true
+}
+
+function tag(value: unknown, depth: number): unknown {
+  if (depth > deepest) throw encodeError('a value that is nested too deeply, or contains itself')
+  if (value === undefined) return { $: 'undefined' } satisfies Tagged
+  if (typeof value === 'bigint') return { $: 'bigint', v: String(value) } satisfies Tagged
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    return { $: 'number', v: String(value) } satisfies Tagged
+  }
+  if (value === null || ['string', 'boolean', 'number'].includes(typeof value)) return value
+  if (typeof value !== 'object') throw encodeError(`a ${typeof value}`)
+  if (Array.isArray(value)) return value.map((item) => tag(item, depth + 1))
+  if (value instanceof Uint8Array) {
+    return { $: 'bytes', v: Buffer.from(value).toString('base64') } satisfies Tagged
+  }
+  if (value instanceof Date) return { $: 'date', v: value.getTime() } satisfies Tagged
+  if (!isPlainObject(value)) {
+    const { name } = value.constructor as { readonly name?: unknown }
+    throw encodeError(`an instance of ${quote(String(name))}`)
+  }
+  const members = Object.entries(value)
+    .filter(([, item]) => item !== undefined)
+    .map(([name, item]) => [name, tag(item, depth + 1)] as const)
+  if (!Object.hasOwn(value, '$')) return Object.fromEntries(members)
+  return { $: 'object', v: members } satisfies Tagged
+}
+
+function untag(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(untag)
+  if (!Object.hasOwn(value, '$')) {
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, untag(item)]))
+  }
+  const { $: type, v } = value as Tagged
+  if (type === 'undefined') return undefined
+  if (type === 'bytes') return Buffer.from(v as string, 'base64')
+  if (type === 'date') return new Date(v as number)
+  if (type === 'bigint') return BigInt(v as string)
+  if (type === 'number') return Number(v)
+  if (type === 'object') {
+    return Object.fromEntries((v as [string, unknown][]).map(([name, item]) => [name, untag(item)]))
+  }
+  throw syntaxError()
+}
+
+function isPlainObject(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+function encodeError(what: string): CioError {
+  const message = `${what} cannot be sent to another instance; send what JSON can hold, or bytes`
+  return new CioError('ERR_CIO_ENCODE', message)
+}
+
+function syntaxError(cause?: unknown): CioError {
+  const message = 'another instance sent bytes that are no value'
+  return new CioError('ERR_CIO_SYNTAX', message, { cause })
+}

@@ -1,4 +1,4 @@
-/** Who is here: entries of the table, of instances that are alive. */
+/** Presence: entries of the table, of instances that are alive. */
 
 import { CioError } from 'cio'
 import { type Row, downError } from '../engine.ts'

@@ -82,6 +82,14 @@ const plainMsgpack = new Packr({ useRecords: false, moreTypes: true, useBigIntEx
 const recordsMsgpack = new Packr({ sequential: true, moreTypes: true, useBigIntExtension: true })
 const jsonTexts = values.slice(0, 3).map((value) => JSON.stringify(value))
 
+const xor8 = (bytes: Uint8Array): number => bytes.reduce((sum, byte) => sum ^ byte, 0)
+const marked = {
+  start: '<',
+  length: 1,
+  checksum: { of: xor8, bytes: 1, over: 'body' },
+  end: '>',
+} as const
+
 const codecs: readonly Target[] = [
   ofCodec('lines', lines as never, text('one\ntwo\r\n\n', 'é☃\n', '\r\n\r\n')),
   ofCodec('json', json as never, text(...jsonTexts.map((one) => `${one}\n`), '\ufeff1\n\n')),
@@ -105,6 +113,62 @@ const codecs: readonly Target[] = [
     'frames-delimiter',
     ((options: object) => frames({ ...options, delimiter: '\r\n' })) as never,
     text('a\r\n', '\r\r\n', '\n\r\n'),
+  ),
+  ofCodec(
+    'frames-marked',
+    ((options: object) => frames({ ...options, ...marked })) as never,
+    hex('3c 03 6869 01 3e', '3c 01 00 3e', '3c03686902 3e'),
+  ),
+  ofCodec(
+    'frames-digits',
+    ((options: object) =>
+      frames({
+        ...options,
+        length: { as: 'decimal', until: ':', counts: 'body' },
+        end: ',',
+      })) as never,
+    text('2:hi,', '0:,', '12:hello world!,'),
+  ),
+  ofCodec(
+    'frames-resync',
+    ((options: object) => frames({ ...options, ...marked, resync: true })) as never,
+    hex('3c 03 6869 01 3e', '3c 01 00 3e', '3c ff 3c 03 6869 01 3e', '3c03686902 3e'),
+  ),
+  ofCodec(
+    'frames-stuffing',
+    ((options: object) =>
+      frames({ ...options, stuffing: 'hdlc', checksum: { of: xor8, bytes: 1 } })) as never,
+    hex('7e 6869 01 7e', '7e 7d5e 7e', '7e 00 00 7e'),
+  ),
+  ofCodec(
+    'frames-stuffing-resync',
+    ((options: object) =>
+      frames({
+        ...options,
+        stuffing: 'slip',
+        checksum: { of: xor8, bytes: 1 },
+        resync: true,
+      })) as never,
+    hex('c0 6869 01 c0', 'c0 dbdc c0 c0', 'c0 00 00 c0', 'c0 dbc0'),
+  ),
+  ofCodec(
+    'frames-cobs',
+    ((options: object) => frames({ ...options, stuffing: 'cobs' })) as never,
+    hex('010100', '0311220233 00', '05 11 00'),
+  ),
+  ofCodec(
+    'frames-dle',
+    ((options: object) => frames({ ...options, stuffing: 'dle', resync: true })) as never,
+    hex('1002 41 1010 42 1003', '1002 1003', '1002 10 41'),
+  ),
+  ofCodec(
+    'frames-one-of',
+    ((options: object) =>
+      frames({
+        ...options,
+        oneOf: [marked, { start: 'ab', size: 4 }, { delimiter: '\n' }],
+      })) as never,
+    hex('3c 03 6869 01 3e', '61626364', '6869 0a', '61 0a'),
   ),
   ofCodec(
     'cbor',

@@ -132,7 +132,7 @@ export class NumberField {
       const byte = bytes[at + index]
       if (byte === undefined) return false
       value += (byte & 0x7f) * 2 ** (7 * index)
-      if (value > limit) return tooLong()
+      if (value > limit) return tooLong(value)
       if (byte >= 0x80) continue
       number.width = index + 1
       number.value = value

@@ -19,6 +19,8 @@ import type { Resync } from './options.ts'
 const defaultMaxSkipped = 65_536
 /** Bytes that may be checked in vain for each byte that is received, in the long run. */
 const mostInVain = 8
+/** Bytes that a function may look at before it throws, by a guess. */
+const measureCost = 256
 
 /** What was skipped between two good frames. */
 export interface OutOfStep {
@@ -167,8 +169,7 @@ export class ResyncDecoder<In> implements Decoder<In> {
     const at = this.#offset + start
     const length = this.#reader.measure(bytes, start, at)
     if (typeof length !== 'number') {
-      const lookedAt = length.part === 'measure' || length.length === 0
-      if (lookedAt && length.part !== 'start') this.#inVain += bytes.length - start
+      this.#inVain += this.#costOf(length)
       return length
     }
     const end = start + length
@@ -202,6 +203,13 @@ export class ResyncDecoder<In> implements Decoder<In> {
     if (this.#skipped + this.#inVain <= maxSkipped) return
     const what = `${this.#fault!.what}, and no good frame came within \`maxSkipped\``
     throw syntaxError(owner, what, this.#offset + start, shownHex(bytes, start))
+  }
+
+  /** What it took to find a fault, the same wherever the input is cut. */
+  #costOf({ part, length }: FrameFault): number {
+    if (part === 'measure') return measureCost
+    // A length that is announced takes no search.
+    return part === 'long' && length === 0 ? this.#resyncing.maxLength : 0
   }
 
   /** Bytes that are done with make up for others that were checked in vain. */

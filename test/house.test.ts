@@ -74,7 +74,6 @@ const mayBeLonger: Record<string, string> = {
   'middleware/json-stream/decoder.ts': 'one state machine',
   'middleware/proxy-protocol.ts': 'the options say most of it',
   'middleware/websocket.ts': 'one upgrade, from the request to the close code',
-  'src/lifecycle/stream-life.ts': 'the end of a stream has one owner',
 }
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
@@ -112,6 +111,10 @@ const testedElsewhere: Record<string, string> = {
   'did-you-mean': 'test/not-called.test.ts: hints',
   'streams/byte-stream': 'test/lifecycle/connection.test.ts: handle()',
   'messages/level': 'test/messages/self-delimiting-values.test.ts',
+  'lifecycle/milestone': 'test/tls/secure.test.ts: ctx.secured',
+  'lifecycle/stream-events': 'test/lifecycle/connection.test.ts, test/lifecycle/lifecycle.test.ts',
+  'streams/reading':
+    'test/lifecycle/lifecycle.test.ts, test/client/client.test.ts: ends behind input',
   'streams/half-open': 'test/lifecycle/lifecycle.test.ts: half open',
   'server/server-life': 'test/server/server.test.ts, test/lifecycle/lifecycle.test.ts',
   'lifecycle/stream-life':

@@ -1,7 +1,7 @@
 /** Unsent bytes over all connections. */
 
-import type { Duplex } from 'node:stream'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
+import { bytesAccepted } from '../../src/streams/handle.ts'
 
 /** Minimum milliseconds between two checks; the second value applies above half of the limit. */
 const intervals = [100, 20] as const
@@ -112,16 +112,7 @@ function queuedOf({ stream, socket, transport, server }: ConnectionContext): num
   return queued
 }
 
-/**
- * Node's undocumented handle: the only source for the bytes that the kernel has not yet accepted.
- */
-interface Handle {
-  readonly bytesWritten?: number
-  readonly writeQueueSize?: number
-}
-
 /** Bytes that a connection has sent to the network; 0 if unknown. */
 function takenOf({ transport }: ConnectionContext): number {
-  const { _handle: handle } = transport as Duplex & { readonly _handle?: Handle | null }
-  return (handle?.bytesWritten ?? 0) - (handle?.writeQueueSize ?? 0)
+  return bytesAccepted(transport!)
 }

@@ -36,7 +36,8 @@ export interface RouteConditions {
   readonly http?: boolean
   /**
    * The client's first bytes, or a regular expression for its first line: the text up to a line
-   * feed, or up to a byte that is not text.
+   * feed (or CR LF), or up to a byte that is not text. An expression that depends on what follows,
+   * such as `/^QUIT$/`, is tested only when the line has ended.
    *
    * @default any
    */
@@ -147,13 +148,21 @@ function isHttp(first: FirstBytes): boolean | undefined {
   return method.test(line.slice(0, space)) && (isWhole || undefined)
 }
 
+/**
+ * What a match may owe to the end of the text: `$`, `\b`, `\B`, `(?=` and `(?!`. An expression without
+ * them that matches a part of a line matches the whole line too. One with `\$` or `[$]` waits in vain,
+ * and matches when the line has ended.
+ */
+const looksAhead = /\$|\\b|\(\?[=!]/i
+
 function compileBytes(wanted: string | Uint8Array | RegExp): Condition {
   if (wanted instanceof RegExp) {
     const holds = compilePattern(wanted)
+    const isEarly = !looksAhead.test(wanted.source)
     return (first) => {
       if (!first.isDue) return undefined
-      const { line, isWhole } = first.firstLine()
-      return holds(line) || (isWhole ? false : undefined)
+      const { line, isWhole, isFinal } = first.firstLine()
+      return ((isEarly || isFinal) && holds(line)) || (isWhole ? false : undefined)
     }
   }
   const beginning =

@@ -10,6 +10,19 @@ const lineEnd = /[^\t\v\f\r\x20-\x7e\x80-\xff]/
 /** Maximum bytes of a first line to inspect. */
 export const longestLine = 2_048
 
+const lineFeed = 0x0a
+const carriageReturn = 0x0d
+
+/** The first line of a connection, or the part of it that has arrived. */
+export interface FirstLine {
+  /** The line without its end, at most {@link longestLine} bytes. */
+  readonly line: string
+  /** Whether no more of it will be inspected. */
+  readonly isWhole: boolean
+  /** Whether its end is known: the line, or the input, has ended there. */
+  readonly isFinal: boolean
+}
+
 /**
  * The first bytes of a connection, parsed. Each byte is read once, however many routes there are; a
  * check that needs all bytes again runs only if `isDue`.
@@ -69,12 +82,17 @@ export class FirstBytes {
     }
   }
 
-  /** The first line, without its end; and whether it is complete. */
-  firstLine(): { readonly line: string; readonly isWhole: boolean } {
+  /** The first line, without its end. */
+  firstLine(): FirstLine {
     this.#searchLineEnd()
-    const end = this.#lineEnd === -1 ? longestLine : this.#lineEnd
-    const line = this.bytes.toString('latin1', 0, end)
-    return { line, isWhole: this.#isLineWhole }
+    const { bytes } = this
+    const isTooLong = this.#lineEnd === -1 && this.#searched === longestLine
+    const isFinal = this.#lineEnd !== -1 || (this.#peek.hasEnded && !isTooLong)
+    let end = this.#lineEnd === -1 ? this.#searched : this.#lineEnd
+    // A line feed may follow, and the answer must not change then.
+    const isLineEnd = bytes[end] === lineFeed || !isFinal
+    if (isLineEnd && bytes[end - 1] === carriageReturn) end -= 1
+    return { line: bytes.toString('latin1', 0, end), isWhole: this.#isLineWhole, isFinal }
   }
 
   get #isLineWhole(): boolean {

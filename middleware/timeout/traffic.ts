@@ -3,6 +3,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { bytesAccepted, bytesHeld } from '../../src/streams/handle.ts'
 
 /** Counters, to compare with those of an earlier check. */
 export interface Traffic {
@@ -59,22 +60,11 @@ function isOwn(socket: Socket | null, transport: Duplex): socket is Socket {
   return socket !== null && transport instanceof Socket
 }
 
-/**
- * Node's undocumented handle: the only source for the bytes that the kernel has not yet accepted.
- */
-interface Handle {
-  readonly bytesWritten?: number
-  readonly writeQueueSize?: number
-}
-
 function ofSocket(socket: Socket): Counters {
-  const handle = (): Handle => (socket as unknown as { _handle: Handle | null })._handle ?? {}
-  const queued = (): number => handle().writeQueueSize ?? 0
   return {
     read: () => socket.bytesRead,
-    // Not `socket.bytesWritten`, which includes bytes that cannot be sent.
-    sent: () => (handle().bytesWritten ?? 0) - queued(),
-    queued,
+    sent: () => bytesAccepted(socket),
+    queued: () => bytesHeld(socket),
     restore: () => {},
   }
 }

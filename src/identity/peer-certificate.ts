@@ -1,7 +1,8 @@
 /** The certificates that the other side of a TLS socket presented, verified or not. */
 
 import { X509Certificate } from 'node:crypto'
-import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
+import type { Socket } from 'node:net'
+import { type DetailedPeerCertificate, TLSSocket } from 'node:tls'
 import { element, notAfterOf, sequence } from './der.ts'
 
 const presented = new WeakMap<TLSSocket, Buffer>()
@@ -58,17 +59,24 @@ export function checkResumedDate(socket: TLSSocket): void {
 }
 
 /**
+ * The peer's certificate in DER, if it was verified. On Node 20 a resumed TLS 1.3 session without a
+ * certificate is `authorized`, and it has none.
+ */
+export function verifiedCertificate(socket: Socket | null): Buffer | undefined {
+  return socket instanceof TLSSocket && socket.authorized ? presentedCertificate(socket) : undefined
+}
+
+/**
  * Whether a certificate was presented and verified. Node's verdict is enough on a full handshake
- * without a pre-shared key. With such a key there is no certificate, and Node reports it as
- * authorized in TLS 1.2. Node 20 also does so for a resumed TLS 1.3 session without a certificate.
+ * without a pre-shared key, so the certificate is not read then. With such a key there is none, and
+ * Node reports it as authorized in TLS 1.2.
  */
 export function hasVerifiedCertificate(
   socket: TLSSocket,
   { pskCallback }: { readonly pskCallback?: unknown },
 ): boolean {
-  if (!socket.authorized) return false
-  if (!socket.isSessionReused() && !pskCallback) return true
-  return presentedCertificate(socket) !== undefined
+  const isEnough = socket.authorized && !socket.isSessionReused() && !pskCallback
+  return isEnough || verifiedCertificate(socket) !== undefined
 }
 
 function resumedCertificate(socket: TLSSocket): Buffer | undefined {

@@ -36,7 +36,8 @@ import { type ConnectionTimes, halfOpenTimeout } from '../streams/half-open.ts'
 import { stuckError, unwindTimeout } from './lifecycle.ts'
 import type { FoldedProbe } from '../pipeline/probe.ts'
 import { StreamContext } from './stream-context.ts'
-import { StreamLife, hasUnreadEnd, isAttached, isRead } from './stream-life.ts'
+import { hasUnreadEnd, isAttached, isRead } from '../streams/reading.ts'
+import { StreamLife } from './stream-life.ts'
 import { startDeadline } from '../deadline.ts'
 
 const log = debug('cio:connection')

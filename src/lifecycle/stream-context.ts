@@ -4,11 +4,12 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { type Endpoint, formatEndpoint, remoteEndpoint } from '../streams/endpoint.ts'
-import { presentedCertificate } from '../identity/peer-certificate.ts'
+import { verifiedCertificate } from '../identity/peer-certificate.ts'
 import { Context, lifeOf } from './context.ts'
 import { CioError } from '../errors.ts'
 import { Peer } from '../identity/peer.ts'
 import { chunksOf } from '../streams/chunks-of.ts'
+import { handleKind } from '../streams/handle.ts'
 import type { StreamLife } from './stream-life.ts'
 
 let lastId = 0
@@ -172,15 +173,5 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
  * before accept, the kernel does not know it any more either.
  */
 function withoutAddress(socket: Socket): string {
-  const { _handle } = socket as unknown as { _handle?: { constructor: { name: string } } | null }
-  return _handle?.constructor.name === 'Pipe' ? 'a local socket' : 'a peer that is gone'
-}
-
-/**
- * On Node 20 a resumed TLS 1.3 session without a certificate is `authorized`: hence the second
- * test.
- */
-function verifiedCertificate(socket: Socket | null): Buffer | undefined {
-  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined
-  return presentedCertificate(socket)
+  return handleKind(socket) === 'Pipe' ? 'a local socket' : 'a peer that is gone'
 }

@@ -15,80 +15,17 @@
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type CioError, type Fault, isCioError } from '../errors.ts'
+import { type CioError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
 import { HalfOpenWatch } from '../streams/half-open.ts'
+import { hasUnreadEnd, isAttached, isIdle } from '../streams/reading.ts'
+import { resetOnDestroy } from '../streams/reset.ts'
 import { Lifecycle } from './lifecycle.ts'
-
-/** The property of a stream that holds its life. */
-const owner = Symbol('cio.life')
-/** The lives of runs outside that one, over the same stream. */
-const outer = Symbol('cio.outerLives')
-type Owned = Duplex & { [owner]?: StreamLife; [outer]?: StreamLife[] }
-
-// One function for all streams: closures for each idle connection cost heap.
-
-/** Destroy a stream on `error` even if Node keeps it open, as it does after a TLS alert. */
-function destroyBy(this: Duplex, error: Error): void {
-  this.destroy(error)
-}
-
-function onEnd(this: Owned): void {
-  this[owner]?.ended(this)
-  this[outer]?.forEach((life) => life.ended(this))
-}
-
-function onClose(this: Owned): void {
-  this[owner]?.gone(this)
-  this[outer]?.forEach((life) => life.gone(this))
-}
-
-const listeners = { error: destroyBy, end: onEnd, close: onClose } as const
-
-/** Adds Cio's listeners, where they are not there. */
-function listenTo(stream: Owned): void {
-  for (const [event, listener] of Object.entries(listeners)) {
-    if (!stream.listeners(event).includes(listener)) stream.on(event, listener)
-  }
-}
-
-/**
- * In place of that of a stream in use. A library that takes a socket over may remove all listeners, as
- * smtp-server does for STARTTLS. Without Cio's an error would end the process, and the end of the
- * connection would go unnoticed.
- */
-function removeListenersButOurs(this: Owned, ...events: string[]): Owned {
-  const prototype = Object.getPrototypeOf(this) as Owned
-  prototype.removeAllListeners.apply(this, events as [])
-  const lives = [this[owner], ...(this[outer] ?? [])]
-  if (lives.every((life) => !life || life.isSettled)) return this
-  listenTo(this)
-  for (const life of lives) life?.recount(this)
-  return this
-}
-
-/** Whether the application reads a stream. */
-export function isRead(stream: Duplex): boolean {
-  return stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
-}
-
-/** Whether a stream has listeners or pipes of the application. */
-export function isAttached(stream: Duplex): boolean {
-  return isRead(stream) || stream.listenerCount('unpipe') > 0
-}
-
-interface WithState {
-  readonly _readableState?: { readonly ended: boolean }
-}
-
-/** Whether the end of input has come, behind bytes that nothing has read. */
-export function hasUnreadEnd(stream: Duplex): boolean {
-  const { _readableState: state } = stream as WithState
-  return state?.ended === true && stream.readableLength > 0 && !stream.destroyed
-}
+import { Milestone } from './milestone.ts'
+import { type StreamOwner, own } from './stream-events.ts'
 
 /** The common part of connections and clients. */
-export abstract class StreamLife extends Lifecycle {
+export abstract class StreamLife extends Lifecycle implements StreamOwner {
   /** The stream on top. */
   stream: Duplex | undefined
   /** The stream at the bottom; its end ends all layers above it. */
@@ -103,10 +40,12 @@ export abstract class StreamLife extends Lifecycle {
   #ownEnds = 0
   #whenOver: (() => void) | undefined
   #halfOpen: HalfOpenWatch | undefined
+  /** Whether nothing will read, so that an end behind unread bytes is the end. */
+  #readsAhead = false
   /** Whether the input has ended behind bytes that nothing reads. */
   #endedUnread = false
   /** True once secured; before that, what waits for it, if anything does. */
-  #secured: true | { promise: Promise<void>; settle: (error?: Error) => void } | undefined
+  #secured: true | Milestone | undefined
 
   /** Begins with a stream at the bottom. */
   begin(transport: Duplex): void {
@@ -118,23 +57,9 @@ export abstract class StreamLife extends Lifecycle {
   put(stream: Duplex): void {
     // The error of a layer is the error of the connection, even after the layer was removed.
     this.#brokenLayer ??= this.stream?.errored ?? undefined
-    this.#own(stream)
+    own(stream, this)
     this.#ownEnds = stream.listenerCount('end')
     this.stream = stream
-  }
-
-  #own(stream: Owned): void {
-    const before = stream[owner]
-    if (before === this) return
-    if (!before) {
-      stream.on('error', destroyBy)
-      stream.on('end', onEnd)
-      stream.on('close', onClose)
-      stream.removeAllListeners = removeListenersButOurs
-    }
-    if (!before || before.isSettled) stream[owner] = this
-    // A run within a run over the same stream: the outer one gets its events, too.
-    else if (!stream[outer]?.includes(this)) (stream[outer] ??= []).push(this)
   }
 
   /** Counts again which listeners are not of the application, once all others were removed. */
@@ -151,6 +76,7 @@ export abstract class StreamLife extends Lifecycle {
   detach(): void {
     this.#halfOpen?.stop()
     this.#halfOpen = undefined
+    this.#readsAhead = false
     this.#endedUnread = false
     this.stream = undefined
     this.transport = undefined
@@ -194,22 +120,21 @@ export abstract class StreamLife extends Lifecycle {
   readAhead(): void {
     const stream = this.stream!
     if (stream.destroyed || isAttached(stream)) return
-    const push = stream.push.bind(stream)
-    stream.push = (chunk, encoding) => {
-      const hasRoom = push(chunk, encoding)
-      if (chunk === null) process.nextTick(() => this.#inputEnded(stream))
-      return hasRoom
-    }
+    this.#readsAhead = true
     stream.read(0)
-    if (hasUnreadEnd(stream)) this.#inputEnded(stream)
+    if (hasUnreadEnd(stream)) this.inputEnded(stream)
   }
 
-  #inputEnded(stream: Duplex): void {
+  /** The last bytes of the input have arrived; they may be unread. */
+  inputEnded(stream: Duplex): void {
     if (this.isSettled || stream !== this.stream || isAttached(stream)) return
-    // Node emits `end` where nothing is left to read.
-    if (!hasUnreadEnd(stream)) return void stream.read(0)
-    this.#endedUnread = true
-    this.#finished()
+    // Node emits `end` where nothing is left to read, and `net` asks for it by itself.
+    if (!hasUnreadEnd(stream)) stream.read(0)
+    else if (!this.#readsAhead) this.#halfOpen ??= this.#watchHalfOpen()
+    else {
+      this.#endedUnread = true
+      this.#finished()
+    }
   }
 
   /** Whether a listener is left that could still answer the end of input. */
@@ -220,7 +145,9 @@ export abstract class StreamLife extends Lifecycle {
   /** The input of a stream has ended. */
   ended(stream: Duplex): void {
     if (this.isSettled || (stream !== this.stream && stream !== this.transport)) return
-    this.#halfOpen ??= this.#watchHalfOpen()
+    // The time begins anew with the end of what was read until now.
+    if (stream === this.stream) this.#halfOpen?.stop()
+    if (stream === this.stream || !this.#halfOpen) this.#halfOpen = this.#watchHalfOpen()
     if (stream !== this.stream || !this.#whenOver) return
     if (!this.#isAnswered) return this.#finished()
     const before = stream.listenerCount('end')
@@ -258,14 +185,14 @@ export abstract class StreamLife extends Lifecycle {
   #watchHalfOpen(): HalfOpenWatch | undefined {
     const { halfOpen, flush } = this.times()
     if (halfOpen === Infinity || halfOpen === 0) return undefined
-    const bottom = this.#carrier()
-    return new HalfOpenWatch(bottom, halfOpen, flush, () => this.halfOpenFor(halfOpen))
-  }
-
-  /** Its counters show what was written. */
-  #carrier(): Duplex {
     const { stream, transport } = this
-    return stream instanceof Socket ? stream : transport!
+    // Its counters show what was written.
+    const bottom = stream instanceof Socket ? stream : transport!
+    return new HalfOpenWatch(bottom, halfOpen, flush, () => {
+      if (isIdle(this.stream!)) this.halfOpenFor(halfOpen)
+      // The time begins when it has been read to its end.
+      else this.#halfOpen = undefined
+    })
   }
 
   override destroy(cause?: Error): void {
@@ -284,7 +211,7 @@ export abstract class StreamLife extends Lifecycle {
    * began to write. Unix sockets have no reset.
    */
   disconnect(cause?: Error): void {
-    if (cause && this.#isAmidst(cause)) this.#resetOnDestroy()
+    if (cause && this.#isAmidst(cause)) resetOnDestroy(this.transport!)
     this.stream?.destroy(cause)
     const socket = this.socket()
     if (socket !== this.#lent) socket?.destroy()
@@ -302,34 +229,21 @@ export abstract class StreamLife extends Lifecycle {
     if (!stream || !transport || transport.destroyed) return false
     if (stream.writableLength + transport.writableLength > 0) return true
     if (stream.writableEnded || !this.hasWritten) return false
-    return !(isCioError(cause) && isRemote(cause.fault))
+    return !(isCioError(cause) && cause.fault === 'remote')
   }
 
   /** Resets a stream that did not flush in time. */
   cut(cause?: Error): void {
-    this.#resetOnDestroy()
+    resetOnDestroy(this.transport)
     this.disconnect(cause)
-  }
-
-  /** Not `resetAndDestroy()`, which waits until everything is sent. */
-  #resetOnDestroy(): void {
-    const { transport } = this
-    if (!(transport instanceof Socket) || !isTcp(transport)) return
-    ;(transport as unknown as { resetAndClosing: boolean }).resetAndClosing = true
   }
 
   /** Fulfils when the TLS handshake is done, or when it is clear that there is none. */
   get secured(): Promise<void> {
     if (this.#secured === true) return Promise.resolve()
     if (!this.#secured) {
-      let settle: (error?: Error) => void = () => {}
-      const promise = new Promise<void>((resolve, reject) => {
-        settle = (error) => (error ? reject(error) : resolve())
-      })
-      // It may be read and not awaited.
-      promise.catch(() => {})
-      this.#secured = { promise, settle }
-      if (this.isSettled) settle(this.signal.reason as Error)
+      this.#secured = new Milestone()
+      if (this.isSettled) this.#secured.settle(this.signal.reason as Error)
     }
     return this.#secured.promise
   }
@@ -344,8 +258,7 @@ export abstract class StreamLife extends Lifecycle {
 
   /** Notes that the handshake is done, or that there is none. */
   secure(): void {
-    if (this.#secured === true) return
-    this.#secured?.settle()
+    if (this.#secured instanceof Milestone) this.#secured.settle()
     this.#secured = true
   }
 
@@ -353,9 +266,7 @@ export abstract class StreamLife extends Lifecycle {
     if (this.isSettled) return
     super.settle(cause)
     this.#halfOpen?.stop()
-    if (this.#secured && this.#secured !== true) {
-      this.#secured.settle(this.signal.reason as Error)
-    }
+    if (this.#secured instanceof Milestone) this.#secured.settle(this.signal.reason as Error)
   }
 
   /** Destroys the stream at a deadline, after a short time to flush, if there is one. */
@@ -387,18 +298,4 @@ export abstract class StreamLife extends Lifecycle {
 
   /** The half-open connection was silent for too long. */
   protected abstract halfOpenFor(timeout: number): void
-}
-
-/** Whether it is the other side's fault. */
-function isRemote(fault: Fault): boolean {
-  return fault === 'remote'
-}
-
-interface WithHandle {
-  readonly _handle?: { readonly constructor: { readonly name: string } } | null
-}
-
-/** Whether it is an open TCP socket. */
-function isTcp(socket: Socket): boolean {
-  return (socket as unknown as WithHandle)._handle?.constructor.name === 'TCP'
 }

@@ -4,7 +4,7 @@ import { asError } from '../errors.ts'
 import { putBack } from '../streams/put-back.ts'
 import { withSender } from './frame-decoder.ts'
 import type { Decoder } from './messages.ts'
-import { hasUnreadEnd } from '../lifecycle/stream-life.ts'
+import { hasUnreadEnd } from '../streams/reading.ts'
 import { closedError } from './message-writer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 

@@ -8,7 +8,6 @@
 
 import { execFileSync } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
-import type { Socket } from 'node:net'
 import { devNull } from 'node:os'
 
 let known: number | undefined
@@ -52,10 +51,4 @@ export function nextDescriptor(): number {
     const { code } = error as NodeJS.ErrnoException
     return code === 'EMFILE' || code === 'ENFILE' ? Infinity : 0
   }
-}
-
-/** The number of a socket's descriptor, from an undocumented property of Node; or -1. */
-export function descriptorOf(socket: Socket): number {
-  const { _handle: handle } = socket as unknown as { _handle?: { readonly fd?: number } | null }
-  return handle?.fd ?? -1
 }

@@ -1,7 +1,8 @@
 /** Peeks at the first bytes of a stream, and puts them back. */
 
-import type { Duplex, Readable } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { GrowingBuffer } from './growing-buffer.ts'
+import { hasInputEnded } from './reading.ts'
 
 /** The bounds of a {@link Peek}. */
 export interface PeekOptions {
@@ -34,6 +35,7 @@ export class Peek {
   readonly #timeout: number
   #bytes = new GrowingBuffer()
   #over = false
+  #ended = false
   #listening = false
   #released = false
   #timer: NodeJS.Timeout | undefined
@@ -55,9 +57,15 @@ export class Peek {
     return this.#over
   }
 
+  /** Whether the input has ended, so that `bytes` are all that the other side sent. */
+  get hasEnded(): boolean {
+    return this.#ended
+  }
+
   /** Waits for more bytes; false if there will be none. Call it once at a time. */
   more(): Promise<boolean> {
-    if (this.#released || this.#stream.readableEnded || this.#stream.destroyed) this.#over = true
+    if (this.#stream.readableEnded) this.#ended = true
+    if (this.#released || this.#ended || this.#stream.destroyed) this.#over = true
     if (this.#over) return Promise.resolve(false)
     return new Promise((resolve) => {
       this.#waiting = resolve
@@ -93,7 +101,10 @@ export class Peek {
       else this.#bytes.append(piece)
     }
     // Put back before the stream emits `end`; afterwards that is impossible.
-    if (hasEnded(this.#stream)) return this.release()
+    if (hasInputEnded(this.#stream)) {
+      this.#ended = true
+      return this.release()
+    }
     if (this.#bytes.length >= this.#maxSize) return this.#finish()
     if (this.#bytes.length > before) this.#answer(true)
   }
@@ -109,10 +120,4 @@ export class Peek {
     this.#waiting = undefined
     waiting?.(more)
   }
-}
-
-/** Whether the end of input has come. A stream emits `end` only after everything was read. */
-function hasEnded(stream: Readable): boolean {
-  const { _readableState: state } = stream as unknown as { _readableState?: { ended?: boolean } }
-  return state?.ended ?? false
 }

@@ -1,8 +1,12 @@
-/** Resets a connection, so that the other side does not see an orderly end. */
+/**
+ * Resets a connection, so that the other side does not see an orderly end: at once, or when it is
+ * destroyed.
+ */
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import { handleKind } from './handle.ts'
 
 /** A connection: the stream on top, its net or TLS socket, and the stream at the bottom. */
 export interface Resettable {
@@ -41,4 +45,13 @@ function resetSocket(socket: Socket): void {
     // A Unix socket.
     if ((error as NodeJS.ErrnoException).code !== 'ERR_INVALID_HANDLE_TYPE') throw error
   }
+}
+
+/**
+ * Lets a stream that is about to be destroyed send a reset, for a run that destroys it in more than one
+ * step. `resetAndDestroy()` would wait until everything is sent. Only TCP has a reset.
+ */
+export function resetOnDestroy(transport: Duplex | undefined): void {
+  if (!(transport instanceof Socket) || handleKind(transport) !== 'TCP') return
+  ;(transport as unknown as { resetAndClosing: boolean }).resetAndClosing = true
 }

@@ -183,6 +183,60 @@ async function openHalf(
 }
 
 for (const transport of transports) {
+  test(`an end behind input that nothing reads begins halfOpenTimeout, over ${transport}`, async (t) => {
+    const reasons: unknown[] = []
+    const app = new Cio().useConnection(async ({ signal }) => {
+      await once(signal, 'abort').catch(() => {})
+      reasons.push((signal.reason as CioError).code)
+    })
+    const closed = nextEvent(app, 'close')
+    const client = await openHalf(t, app, transport, 40)
+    client.on('error', () => {})
+    client.end('unread')
+    const [, end] = await closed
+    t.like(end, { reason: 'remote_ended' })
+    t.deepEqual(reasons, ['ERR_CIO_HALF_OPEN'])
+  })
+
+  test(`input that is read slowly is not cut off behind an end, over ${transport}`, async (t) => {
+    const first = deferred()
+    const goOn = deferred()
+    let came = ''
+    const app = new Cio().useConnection(async (ctx) => {
+      if (came === '') {
+        // The rest comes, and the end behind it, while nothing reads.
+        for await (const chunk of ctx) {
+          came = String(chunk)
+          break
+        }
+        first.resolve()
+        await goOn.promise
+        for await (const chunk of ctx) came += String(chunk)
+        return
+      }
+      await once(ctx.signal, 'abort').catch(() => {})
+    })
+    const reasons: unknown[] = []
+    const silent = new Promise<void>((resolve) => {
+      app.on('close', (_ctx, { reason, code }) => {
+        reasons.push(reason)
+        if (code === 'ERR_CIO_HALF_OPEN') resolve()
+      })
+    })
+    const client = await openHalf(t, app, transport, 40)
+    client.write('first ')
+    await first.promise
+    client.end('second')
+    // Another one, whose time begins later and which is cut off at its end.
+    const other = await openHalf(t, app, transport, 40)
+    other.on('error', () => {})
+    other.end('unread')
+    await silent
+    goOn.resolve()
+    await once(client.resume(), 'end')
+    t.is(came, 'first second')
+  })
+
   test(`a connection that is silent after its client has ended is closed, over ${transport}`, async (t) => {
     const ended = deferred<unknown>()
     const app = new Cio().useConnection(async (ctx, next) => {

@@ -2,7 +2,7 @@ import test from 'ava'
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { Transform } from 'node:stream'
+import { Duplex, Transform } from 'node:stream'
 import {
   createBrotliCompress,
   createBrotliDecompress,
@@ -15,8 +15,10 @@ import {
 import { Cio, CioError, isCioError, lines, layer } from '../../src/index.ts'
 import { StackLayer, chunksOf } from '../../src/kit.ts'
 import { identity, path } from '../support/certificates.ts'
+import { inUse } from '../support/cost.ts'
+import { duplexPair } from '../support/duplex-pair.ts'
 import { readAll, serve } from '../support/serve.ts'
-import { untilClosed, nextEvent, open, transports } from '../support/transports.ts'
+import { deferred, untilClosed, nextEvent, open, transports } from '../support/transports.ts'
 
 const gzip = () => layer({ decode: () => createGunzip(), encode: () => createGzip() })
 
@@ -203,6 +205,93 @@ test('compressed line feeds end at maxRatio instead of a billion lines (decompre
   t.is(event, 'remoteError')
   t.true(isCioError(error, 'ERR_CIO_DECODE_RATIO'))
   t.true(count < 16 * 1024 * 1024, `${count}`)
+})
+
+test('a peer just below maxRatio that sends only line feeds is served in short turns, in bounded memory', async (t) => {
+  // A member of gzip is as long as the name in its header makes it, so each has this ratio.
+  const ratio = 98
+  const feeds = 500_000
+  const compressed = gzipSync(Buffer.alloc(feeds, '\n'))
+  const header = Buffer.from(compressed.subarray(0, 10))
+  header[3] = 8
+  const name = Buffer.alloc(Math.ceil(feeds / ratio) - compressed.length, 'x')
+  const member = Buffer.concat([header, name, Buffer.of(0), compressed.subarray(10)])
+
+  const members = 8
+  let sent = 0
+  const stream = new Duplex({
+    read() {
+      this.push(sent++ < members ? member : null)
+    },
+    write: (_chunk, _encoding, done) => done(),
+  })
+  let messages = 0
+  let seen = 0
+  let turns = 0
+  let mostInTurn = 0
+  let kept = 0
+  const before = inUse()
+  const look = (): void => {
+    mostInTurn = Math.max(mostInTurn, messages - seen)
+    seen = messages
+    if (turns++ % 32 === 0) kept = Math.max(kept, inUse() - before)
+  }
+  const watch = setInterval(look, 1)
+  const app = new Cio()
+    .useConnection(layer({ decode: () => createGunzip() }))
+    .useConnection(lines())
+    .useConnection((ctx) => ctx.messages.each(() => void messages++))
+  const failures: Error[] = []
+  for (const event of ['error', 'remoteError'] as const) {
+    app.on(event, (error: Error) => failures.push(error))
+  }
+  const closed = nextEvent(app, 'close')
+  app.handle(stream)
+  const [, end] = await closed
+  clearInterval(watch)
+  t.deepEqual(failures, [])
+  t.is(messages, members * feeds, end.reason)
+  t.true(mostInTurn < messages / 4, `${mostInTurn} messages in one turn`)
+  t.true(kept < 20_000_000, `${kept} bytes in use`)
+})
+
+test('decoded data that is read slowly is not cut off behind the end of its connection', async (t) => {
+  const size = 1_000_000
+  const times = { halfOpenTimeout: 40 }
+  // Cio's deadlines do not keep the process alive, and nothing else does over memory.
+  const alive = setInterval(() => {}, 1_000)
+  t.teardown(() => clearInterval(alive))
+  const [near, far] = duplexPair()
+  const goOn = deferred()
+  let came = 0
+  const app = new Cio()
+    .useConnection(layer({ decode: () => createGunzip() }))
+    .useConnection(async (ctx) => {
+      for await (const chunk of ctx) {
+        came += chunk.length
+        if (came > chunk.length) continue
+        if (!far.readableEnded) await once(far, 'end')
+        ended.resolve()
+        await goOn.promise
+      }
+    })
+  const ended = deferred()
+  const closed = nextEvent(app, 'close')
+  app.handle(far, times)
+  near.end(gzipSync(Buffer.alloc(size)))
+  await ended.promise
+
+  // Another one, whose time begins later and which is cut off at its end.
+  const silent = new Cio().useConnection(({ signal }) => once(signal, 'abort').catch(() => {}))
+  const cut = nextEvent(silent, 'close')
+  const [other, silentFar] = duplexPair()
+  silent.handle(silentFar, times)
+  other.end()
+  t.is((await cut)[1].code, 'ERR_CIO_HALF_OPEN')
+
+  goOn.resolve()
+  const [, end] = await closed
+  t.deepEqual([came, end.code], [size, undefined])
 })
 
 test('a peer that does not read keeps its connection open for flushTimeout and no longer', async (t) => {

@@ -533,6 +533,60 @@ test('an expression is tested again when the line has ended or another part has 
   t.is(String((await answered)[0]).slice(0, 3), 'x: ')
 })
 
+const ofWholeLines: readonly (readonly [expression: RegExp, input: string, taken: boolean])[] = [
+  [/^GET$/, 'GET\n', true],
+  [/^GET$/, 'GET\r\n', true],
+  [/^GET$/, 'GET', true],
+  [/^GET$/, 'GET\0', true],
+  [/^GET[^]/, 'GET\r\n', false],
+  [/^GET[^]/, 'GET\r\r\n', true],
+  [/^GET$/, 'GET / HTTP/1.1\r\n', false],
+  [/^GET$/m, 'GET / HTTP/1.1\r\n', false],
+  [/^GET(?! \/secret)/, 'GET /secret HTTP/1.1\r\n', false],
+  [/^GET(?! \/secret)/, 'GET /open HTTP/1.1\r\n', true],
+  [/^(?=.{3}\n?$)GET/, 'GETTING\n', false],
+  [/^GET\b/, 'GETTING\n', false],
+  [/^GET\b/, 'GET /\n', true],
+  [/^GE\B/, 'GE T\n', false],
+  [/^(GET|POST$)/, 'POST /\n', false],
+  [/^\$[$]/, '$$\n', true],
+  [/x$/, `${'x'.repeat(3_000)}\n`, false],
+  [/^x/, `${'x'.repeat(3_000)}\n`, true],
+]
+
+for (const [expression, input, taken] of ofWholeLines) {
+  const shown = `${String(expression)} ${taken ? 'takes' : 'leaves'} ${JSON.stringify(input.slice(0, 24))}`
+  test(`${shown}, wherever it is cut`, async (t) => {
+    const app = routing([{ when: { bytes: expression }, to: named('it') }, { to: named('other') }])
+    const bytes = Buffer.from(input)
+    for (let cut = 0; cut <= Math.min(bytes.length, 20); cut++) {
+      const [near, far] = duplexPair()
+      app.handle(far)
+      const answer = readAll(near)
+      for (const piece of [bytes.subarray(0, cut), bytes.subarray(cut)]) {
+        near.write(piece)
+        await new Promise(setImmediate)
+      }
+      near.end()
+      t.is(await answer, `${taken ? 'it' : 'other'}: ${input}`)
+    }
+    await app.close({ timeout: 0 })
+  })
+}
+
+test('an expression with an end does not match a line that goes on after the timeout', async (t) => {
+  const app = routing([{ when: { bytes: /^GET$/ }, to: named('it') }, { to: named('other') }], {
+    timeout: 50,
+  })
+  const [near, far] = duplexPair()
+  app.handle(far)
+  near.write('GET')
+  const [first] = (await once(near, 'data')) as [Buffer]
+  near.end(' /')
+  t.is(String(first) + (await readAll(near)), 'other: GET /')
+  await app.close({ timeout: 0 })
+})
+
 test('a sticky expression matches only at the beginning, each time', async (t) => {
   const routes: Route[] = [
     { when: { bytes: /HELLO/y }, to: named('hello') },

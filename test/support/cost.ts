@@ -35,16 +35,16 @@ const collect = runInNewContext('gc') as () => void
 
 /** Bytes that what is made holds, within the heap and outside it. */
 export function held(make: () => unknown): number {
-  collect()
   const before = inUse()
   const made = make()
-  collect()
   const after = inUse()
   // It lives until here.
   return made === undefined ? 0 : after - before
 }
 
-function inUse(): number {
+/** Bytes in use, after those that are not were collected. */
+export function inUse(): number {
+  collect()
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers
 }

@@ -1,0 +1,91 @@
+/**
+ * The listeners by which runs notice the end of their streams.
+ *
+ * One function serves all streams, since closures for each idle connection cost heap; a stream holds its
+ * owners.
+ */
+
+import type { Duplex } from 'node:stream'
+
+/** What hears of a stream. */
+export interface StreamOwner {
+  readonly isSettled: boolean
+  /** The last bytes of the input have arrived; they may be unread. */
+  inputEnded(stream: Duplex): void
+  /** The input has ended, and all of it was read. */
+  ended(stream: Duplex): void
+  /** The stream has closed. */
+  gone(stream: Duplex): void
+  /** All listeners but these were removed. */
+  recount(stream: Duplex): void
+}
+
+/** The property of a stream that holds its owner. */
+const owner: unique symbol = Symbol('cio.life')
+/** The owners outside that one, over the same stream. */
+const outer: unique symbol = Symbol('cio.outerLives')
+type Owned = Duplex & { [owner]?: StreamOwner; [outer]?: StreamOwner[] }
+
+/** Lets an owner hear of a stream. */
+export function own(stream: Owned, by: StreamOwner): void {
+  const before = stream[owner]
+  if (before === by) return
+  if (!before) {
+    stream.on('error', destroyBy)
+    stream.on('end', onEnd)
+    stream.on('close', onClose)
+    stream.removeAllListeners = removeListenersButOurs
+    // A stream may have one of its own.
+    if (!Object.hasOwn(stream, 'push')) stream.push = pushAndNotice
+  }
+  if (!before || before.isSettled) stream[owner] = by
+  // A run within a run over the same stream: the outer one gets its events, too.
+  else if (!stream[outer]?.includes(by)) (stream[outer] ??= []).push(by)
+}
+
+/** Destroy a stream on `error` even if Node keeps it open, as it does after a TLS alert. */
+function destroyBy(this: Duplex, error: Error): void {
+  this.destroy(error)
+}
+
+function onEnd(this: Owned): void {
+  this[owner]?.ended(this)
+  this[outer]?.forEach((life) => life.ended(this))
+}
+
+function onClose(this: Owned): void {
+  this[owner]?.gone(this)
+  this[outer]?.forEach((life) => life.gone(this))
+}
+
+const listeners = { error: destroyBy, end: onEnd, close: onClose } as const
+
+/** Node emits nothing for an end of input behind bytes that nothing reads. */
+function pushAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): boolean {
+  const { push } = Object.getPrototypeOf(this) as Owned
+  const hasRoom = push.call(this, chunk, encoding)
+  if (chunk === null) process.nextTick(noticeEnd, this)
+  return hasRoom
+}
+
+function noticeEnd(stream: Owned): void {
+  stream[owner]?.inputEnded(stream)
+  stream[outer]?.forEach((life) => life.inputEnded(stream))
+}
+
+/**
+ * In place of that of a stream in use. A library that takes a socket over may remove all listeners, as
+ * smtp-server does for STARTTLS. Without Cio's an error would end the process, and the end of the
+ * connection would go unnoticed.
+ */
+function removeListenersButOurs(this: Owned, ...events: string[]): Owned {
+  const prototype = Object.getPrototypeOf(this) as Owned
+  prototype.removeAllListeners.apply(this, events as [])
+  const lives = [this[owner], ...(this[outer] ?? [])]
+  if (lives.every((life) => !life || life.isSettled)) return this
+  for (const [event, listener] of Object.entries(listeners)) {
+    if (!this.listeners(event).includes(listener)) this.on(event, listener)
+  }
+  for (const life of lives) life?.recount(this)
+  return this
+}

@@ -1,0 +1,40 @@
+/**
+ * What only Node's undocumented handle of a socket knows. A socket has none before it connects, and none
+ * when it is closed.
+ */
+
+import type { Duplex } from 'node:stream'
+
+interface Handle {
+  readonly fd?: number
+  readonly bytesWritten?: number
+  readonly writeQueueSize?: number
+  readonly constructor: { readonly name: string }
+}
+
+function handleOf(stream: Duplex): Handle | undefined {
+  return (stream as Duplex & { readonly _handle?: Handle | null })._handle ?? undefined
+}
+
+/** The kind of a socket: `TCP`, `Pipe` (a Unix socket), or another one. */
+export function handleKind(stream: Duplex): string | undefined {
+  return handleOf(stream)?.constructor.name
+}
+
+/** The number of a socket's descriptor, or -1. */
+export function descriptorOf(stream: Duplex): number {
+  return handleOf(stream)?.fd ?? -1
+}
+
+/** Bytes that libuv holds because the kernel has not accepted them yet; 0 if unknown. */
+export function bytesHeld(stream: Duplex): number {
+  return handleOf(stream)?.writeQueueSize ?? 0
+}
+
+/**
+ * Bytes that the kernel has accepted; 0 if unknown. Not `socket.bytesWritten`, which includes bytes that
+ * cannot be sent.
+ */
+export function bytesAccepted(stream: Duplex): number {
+  return (handleOf(stream)?.bytesWritten ?? 0) - bytesHeld(stream)
+}

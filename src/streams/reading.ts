@@ -1,0 +1,32 @@
+/** Whether anything reads a stream, and how far it has been read. */
+
+import type { Duplex } from 'node:stream'
+
+/** Whether the application reads a stream. */
+export function isRead(stream: Duplex): boolean {
+  return stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
+}
+
+/** Whether a stream has listeners or pipes of the application. */
+export function isAttached(stream: Duplex): boolean {
+  return isRead(stream) || stream.listenerCount('unpipe') > 0
+}
+
+interface WithState {
+  readonly _readableState?: { readonly ended: boolean }
+}
+
+/** Whether the end of input has come, though `end` is emitted only when all was read. */
+export function hasInputEnded(stream: Duplex): boolean {
+  return (stream as WithState)._readableState?.ended === true
+}
+
+/** Whether the end of input has come, behind bytes that nothing has read. */
+export function hasUnreadEnd(stream: Duplex): boolean {
+  return hasInputEnded(stream) && stream.readableLength > 0 && !stream.destroyed
+}
+
+/** Whether a stream has been read to its end, or nothing has ever read it. */
+export function isIdle(stream: Duplex): boolean {
+  return stream.readableEnded || !(stream.readableDidRead || isAttached(stream))
+}

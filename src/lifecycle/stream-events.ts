@@ -62,8 +62,8 @@ const listeners = { error: destroyBy, end: onEnd, close: onClose } as const
 
 /** Node emits nothing for an end of input behind bytes that nothing reads. */
 function pushAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): boolean {
-  const { push } = Object.getPrototypeOf(this) as Owned
-  const hasRoom = push.call(this, chunk, encoding)
+  const prototype = Object.getPrototypeOf(this) as Owned
+  const hasRoom = prototype.push.call(this, chunk, encoding)
   if (chunk === null) process.nextTick(noticeEnd, this)
   return hasRoom
 }

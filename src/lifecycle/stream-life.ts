@@ -211,7 +211,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
    * began to write. Unix sockets have no reset.
    */
   disconnect(cause?: Error): void {
-    if (cause && this.#isAmidst(cause)) resetOnDestroy(this.transport!)
+    if (cause && this.#isAmidst(cause)) resetOnDestroy(this.transport)
     this.stream?.destroy(cause)
     const socket = this.socket()
     if (socket !== this.#lent) socket?.destroy()

@@ -36,3 +36,4 @@ export {
   type RegistryOptions,
   type RemoteCall,
 } from './registry.ts'
+export { rooms, type RoomsOptions } from './rooms.ts'

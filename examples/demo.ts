@@ -2,6 +2,10 @@
 //
 // Mutual TLS from end to end: an echo server that accepts only alice, and three clients.
 // It checks what it shows, and exits with 1 if a check fails.
+//
+// npm run demo -- --watch
+//
+// A gateway with traffic, and its live page; it runs until Ctrl-C (watched.ts).
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -17,6 +21,12 @@ import {
   relisten,
 } from '../src/index.ts'
 import { makeCertificates } from './certificates.ts'
+
+if (process.argv.includes('--watch')) {
+  const { watched } = await import('./watched.ts')
+  await watched({ port: Number(process.env.PORT ?? 9_400) })
+  process.exit()
+}
 
 const folder = await mkdtemp(join(tmpdir(), 'cio-demo-'))
 const timer = setTimeout(() => fail(new Error('the demo took more than two minutes')), 120_000)

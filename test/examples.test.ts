@@ -221,6 +221,20 @@ test('behind-haproxy.ts greets clients by the address that HAProxy tells', async
   t.regex(await line(/malformed/), /^127\.0\.0\.1:\d+ sent a malformed PROXY header: it is none$/)
 })
 
+test('demo.ts --watch runs a gateway with traffic, and shows it on a page', async (t) => {
+  const { line } = launch(t, 'demo', { words: ['--watch'], port: await ownPort() })
+  const said = await line(/^The page: http/)
+  const { origin, searchParams } = new URL(said.slice('The page: '.length))
+  const headers = { authorization: `Bearer ${searchParams.get('token')}` }
+  let ended: Record<string, unknown> = {}
+  while (!('not_admitted' in ended && 'nothing_said' in ended)) {
+    const response = await fetch(`${origin}/snapshot`, { headers })
+    ;({ ended } = (await response.json()) as { ended: Record<string, unknown> })
+  }
+  const closed = await fetch(`${origin}/closed?reason=not_admitted`, { headers })
+  t.is(((await closed.json()) as { peer: string }[])[0]?.peer, 'mallory')
+})
+
 test('production.ts retries its port, serves alice, and drains on SIGTERM', async (t) => {
   const cwd = await folderWithCertificates(t, 'alice', 'bob')
   const blocker = await listenOn(t, await ownPort())

@@ -11,6 +11,7 @@ import type {
   ClientContext,
   ConnectionContext,
   ConnectionEnd,
+  Refusal,
   ServerContext,
   StreamContext,
 } from 'cio'
@@ -362,7 +363,7 @@ export class Collector {
       why,
       code: code === undefined ? undefined : clean(code, 64),
       message: error && clean(error.message),
-      refusal: refusal && (refused as ClosedConnection['refusal']),
+      refusal: refusal && { ...(refused as Omit<Refusal, 'peer'>), at: placeIn(ctx, refusal.step) },
       peer: this.nameOf(ctx) ?? null,
       claimed: isAnonymous ? null : clean(claim.name),
       address: this.addressOf(ctx),
@@ -393,6 +394,11 @@ export function addBytes(
   add('transmit', 'wire', wireTx)
   add('receive', 'plain', rx)
   add('transmit', 'plain', tx)
+}
+
+/** The file and line that registered a step. */
+function placeIn({ app, kind }: StreamContext, step: string): string | undefined {
+  return [...app.pipelines[kind]].find(({ name }) => name === step)?.at
 }
 
 function versionOf(socket: TLSSocket): string {

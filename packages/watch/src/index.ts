@@ -1,6 +1,9 @@
 /** `@cio/watch`: metrics, a live page and answers for the servers and clients of an app. */
 
-export { watch, type Watch } from './watch.ts'
+export { watch, type MetricsOptions, type Watch } from './watch.ts'
+export { page, type PageHandler } from './page/page.ts'
+export type { PageOptions, WatchListenOptions } from './page/options.ts'
+export type { WatchServer } from './page/listen.ts'
 export type { WatchOptions } from './options.ts'
 export type { ClosedConnection } from './ended.ts'
 export type { RefusalGroup } from './refusals.ts'

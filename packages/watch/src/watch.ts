@@ -1,6 +1,6 @@
 /** `watch(app)`: counts what happens on an app, and answers questions about it. */
 
-import type { App, Cio, EndReason, ServerContext } from 'cio'
+import type { App, Cio, EndReason, ListenOptions, ServerContext } from 'cio'
 import { optionError } from 'cio/kit'
 import manifest from '../package.json' with { type: 'json' }
 import { Collector } from './collector.ts'
@@ -13,6 +13,9 @@ import { Looker } from './looker.ts'
 import { LoopMeter } from './loop.ts'
 import { type CollectionResult, toCollection } from './open-telemetry.ts'
 import { type WatchOptions, checkedOptions } from './options.ts'
+import { metrics } from './metrics.ts'
+import { type WatchServer, listen } from './page/listen.ts'
+import type { WatchListenOptions } from './page/options.ts'
 import { toText } from './prometheus.ts'
 import type { RefusalGroup } from './refusals.ts'
 import {
@@ -24,10 +27,20 @@ import {
 } from './rows.ts'
 import { type Snapshot, snapshot } from './snapshot.ts'
 
+/** Options of `metrics()`. */
+export interface MetricsOptions {
+  /**
+   * Whether to name peers, in `cio.peer.io`.
+   *
+   * @default true
+   */
+  readonly names?: boolean
+}
+
 /** The servers and clients of one or more apps, watched. */
 export interface Watch extends Disposable {
   /** The metrics in the text format of Prometheus, version 0.0.4. */
-  metrics(): string
+  metrics(options?: MetricsOptions): string
   /**
    * A `MetricProducer` of OpenTelemetry's SDK:
    * `new PeriodicExportingMetricReader({ exporter, metricProducers: [watching.producer] })`.
@@ -62,6 +75,24 @@ export interface Watch extends Disposable {
   look(tick?: () => void): () => void
   /** The servers that listen. */
   readonly servers: ReadonlySet<ServerContext>
+  /**
+   * Serves the live page, with `/metrics`, `/livez` and `/readyz`, on loopback or a Unix socket; anywhere
+   * else only to verified peers. `url` of the result is the address to open.
+   *
+   * @param target A port of loopback, the path of a Unix socket, or options as for `app.listen()`.
+   * @throws `ERR_CIO_OPTION`: an option is unknown or wrong, or the address is not local and `ca` is missing
+   */
+  listen(
+    target?: number | string | ListenOptions,
+    options?: WatchListenOptions,
+  ): Promise<WatchServer>
+}
+
+const appsOfWatch = new WeakMap<Watch, readonly App[]>()
+
+/** The apps of a watch. */
+export function appsOf(watching: Watch): readonly App[] {
+  return appsOfWatch.get(watching) ?? []
 }
 
 /**
@@ -106,6 +137,7 @@ class Watching implements Watch {
   constructor(apps: readonly App[], given: WatchOptions) {
     const options = checkedOptions(given)
     this.#apps = apps
+    appsOfWatch.set(this, apps)
     this.#most = options.maxSeries
     this.#generations = new Generations(apps)
     this.#loop = options.runtime ? new LoopMeter() : undefined
@@ -122,8 +154,16 @@ class Watching implements Watch {
     return this.#generations.list
   }
 
-  metrics(): string {
-    return toText(this.#read())
+  metrics({ names = true }: MetricsOptions = {}): string {
+    const all = this.#read()
+    return toText(names ? all : all.filter(({ metric }) => metric !== metrics.peerIo))
+  }
+
+  listen(
+    target?: number | string | ListenOptions,
+    options?: WatchListenOptions,
+  ): Promise<WatchServer> {
+    return listen(this, target, options)
   }
 
   snapshot(): Snapshot {

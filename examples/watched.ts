@@ -1,0 +1,122 @@
+// npm run demo -- --watch
+//
+// A gateway with traffic, and its live page: devices that come, talk and go; a stranger who is refused
+// again and again; a port scanner; a lookup that takes its time. It runs until Ctrl-C.
+
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Cio, allowList, certs, drain, limit, reconnect, timeout } from '../src/index.ts'
+import { makeCertificates } from './certificates.ts'
+
+const devices = Array.from({ length: 12 }, (_, number) => `device-${number + 1}`)
+
+/** Starts the gateway, its traffic and its page; prints the address of the page. */
+export async function watched({ port = 9_400 }: { readonly port?: number } = {}): Promise<void> {
+  // The page is bundled from its sources in a clone.
+  const install = fileURLToPath(new URL('../.ci/install.mjs', import.meta.url))
+  spawnSync(process.execPath, [install, '--production', 'packages/watch'], { stdio: 'inherit' })
+  const { watch } = await import('../packages/watch/src/index.ts')
+
+  const folder = await mkdtemp(join(tmpdir(), 'cio-watched-'))
+  await makeCertificates(folder, [...devices, 'mallory'])
+  const identity = (name: string): { key: string; cert: string; ca: string } => {
+    return {
+      key: join(folder, `${name}.key`),
+      cert: join(folder, `${name}.crt`),
+      ca: join(folder, 'ca.crt'),
+    }
+  }
+
+  const app = new Cio()
+    .useServer(certs(identity('server')))
+    .useServer(drain({ timeout: 2_000 }))
+    .useConnection(limit({ connections: 500 }))
+    .useConnection(timeout({ idle: 60_000 }))
+    .useConnection(allowList([/device-\d+/]))
+    .useConnection(async function lookup(_, next) {
+      await sleep(2 + 40 * Math.random() ** 3)
+      await next()
+    })
+    .useConnection(async function echo({ stream }, next) {
+      stream.pipe(stream)
+      await next()
+    })
+  // The refused are on the page.
+  app.on('reject', () => {})
+  const watching = watch(app, { top: 5, runtime: true })
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  const page = await watching.listen(port)
+  console.log(`\nThe page: ${page.url}\nCtrl-C ends it.`)
+
+  const stop = new AbortController()
+  void server.closed.then(async () => {
+    stop.abort()
+    watching[Symbol.dispose]()
+    await page.close({ timeout: 1_000 })
+    await rm(folder, { recursive: true })
+  })
+  for (const name of devices) void device(name, identity(name), server.port, stop.signal)
+  void stranger(identity('mallory'), server.port, stop.signal)
+  void scanner(server.port, stop.signal)
+  await server.closed
+}
+
+/** Comes, talks for some seconds, and goes; again and again. */
+async function device(
+  name: string,
+  credentials: { key: string; cert: string; ca: string },
+  port: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const app = new Cio().useClient(reconnect()).useClient(certs(credentials))
+  app.on('error', () => {})
+  const eagerness = 1 + ((name.length * 7_919 + name.charCodeAt(name.length - 1)) % 5)
+  while (!signal.aborted) {
+    const client = await app.connect({ host: 'localhost', port, signal }).catch(() => undefined)
+    if (!client) return
+    client.stream.resume()
+    const until = Date.now() + 4_000 + 40_000 * Math.random()
+    while (Date.now() < until && client.connected) {
+      client.stream.write(Buffer.alloc(Math.ceil(2_000 * eagerness * Math.random())))
+      await sleep((400 * Math.random()) / eagerness)
+    }
+    await client.close()
+    await sleep(1_000 * Math.random())
+  }
+}
+
+/** Has a certificate of the same CA, and is not on the list. */
+async function stranger(
+  credentials: { key: string; cert: string; ca: string },
+  port: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const app = new Cio().useClient(certs(credentials))
+  app.on('error', () => {}).on('remoteError', () => {})
+  while (!signal.aborted) {
+    const client = await app.connect({ host: 'localhost', port, signal }).catch(() => undefined)
+    await client?.closed
+    await sleep(1_500)
+  }
+}
+
+/** Connects, and leaves without a byte; or says what is no TLS. */
+async function scanner(port: number, signal: AbortSignal): Promise<void> {
+  for (let turn = 0; !signal.aborted; turn++) {
+    const socket = connect({ port, host: '127.0.0.1' })
+    socket.on('error', () => {}).resume()
+    if (turn % 3 === 0) socket.end('GET / HTTP/1.1\r\n\r\n')
+    else socket.end()
+    // Not by `once`, which rejects where nothing listens any more.
+    await new Promise((resolve) => socket.once('close', resolve))
+    await sleep(2_000)
+  }
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds))
+}

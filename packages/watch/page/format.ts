@@ -1,0 +1,41 @@
+/** Figures as text. */
+
+const units = ['B', 'kB', 'MB', 'GB', 'TB']
+
+export function bytes(count: number): string {
+  let value = count
+  let unit = 0
+  while (value >= 1_000 && unit < units.length - 1) {
+    value /= 1_000
+    unit += 1
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
+}
+
+/** A duration in seconds, in its greatest two units. */
+export function duration(seconds: number): string {
+  if (seconds < 0.001) return `${Math.round(seconds * 1_000_000)} µs`
+  if (seconds < 1) return `${(seconds * 1_000).toFixed(seconds < 0.01 ? 1 : 0)} ms`
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`
+  if (seconds < 86_400)
+    return `${Math.floor(seconds / 3_600)} h ${Math.floor((seconds % 3_600) / 60)} min`
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3_600)} h`
+}
+
+/** A time of the day, or the date of an older one. */
+export function clock(time: number, now: number): string {
+  const date = new Date(time)
+  return now - time < 12 * 3_600_000
+    ? date.toLocaleTimeString([], { hour12: false })
+    : date.toLocaleDateString()
+}
+
+export function count(value: number): string {
+  return value.toLocaleString('en').replaceAll(',', '\u202F')
+}
+
+/** The reason of an end as words. */
+export function words(reason: string): string {
+  return reason.replaceAll('_', ' ')
+}

@@ -1,0 +1,85 @@
+/** What the page knows: by server-sent events, and by asking for what is not in them. */
+
+import { useEffect, useRef, useState } from 'preact/hooks'
+import type { Column, Table } from '../src/history.ts'
+import type { Snapshot } from '../src/snapshot.ts'
+
+export type View = Snapshot & { readonly actions?: boolean }
+export type Row = Readonly<Record<Column | 'time', number | null>>
+
+/** How the page is connected. */
+export type Link = 'connecting' | 'live' | 'lost'
+
+/** Fetches JSON of this server. */
+export async function ask<Answer>(path: string): Promise<Answer> {
+  const response = await fetch(path)
+  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`)
+  return (await response.json()) as Answer
+}
+
+/** The snapshot of each second, until it is paused. */
+export function useLive(isPaused: boolean): {
+  readonly view: View | undefined
+  readonly rows: readonly Row[]
+  readonly link: Link
+} {
+  const [view, setView] = useState<View>()
+  const [rows, setRows] = useState<readonly Row[]>([])
+  const [link, setLink] = useState<Link>('connecting')
+  const paused = useRef(isPaused)
+  paused.current = isPaused
+
+  useEffect(() => {
+    let actions = false
+    void ask<View>('snapshot').then((first) => {
+      actions = first.actions ?? false
+      setView((known) => known ?? first)
+    })
+    void ask<Table>('history?of=seconds').then((table) =>
+      setRows((later) => [...rowsOf(table), ...later]),
+    )
+    const source = new EventSource('events')
+    source.addEventListener('open', () => setLink('live'))
+    source.addEventListener('error', () => setLink('lost'))
+    source.addEventListener('message', ({ data }: MessageEvent<string>) => {
+      if (paused.current) return
+      const { snapshot, row } = JSON.parse(data) as { snapshot: View; row: Row }
+      setView({ ...snapshot, actions })
+      if (row.time !== null) setRows((before) => joined(before, row))
+    })
+    return () => source.close()
+  }, [])
+  return { view, rows, link }
+}
+
+const mostRows = 300
+
+function joined(before: readonly Row[], row: Row): readonly Row[] {
+  if (before.at(-1)?.time === row.time) return before
+  return [...before, row].slice(-mostRows)
+}
+
+export function rowsOf({ time, ...columns }: Table): Row[] {
+  return time.map((at, index) => {
+    const values = Object.entries(columns).map(([name, column]) => [name, column[index] ?? null])
+    return { time: at, ...Object.fromEntries(values) } as Row
+  })
+}
+
+/** What a path answers, asked again when `key` changes. */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as with `ask`: the caller knows the path
+export function useAsked<Answer>(path: string, key: unknown): Answer | undefined {
+  const [answer, setAnswer] = useState<Answer>()
+  useEffect(() => {
+    let isOld = false
+    ask<Answer>(path).then(
+      (got) => !isOld && setAnswer(() => got),
+      // The head says that the link is lost.
+      () => {},
+    )
+    return () => {
+      isOld = true
+    }
+  }, [path, key])
+  return answer
+}

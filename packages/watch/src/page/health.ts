@@ -1,0 +1,73 @@
+/** `/livez`, `/readyz` and `/metrics`: for load balancers, kubelets and Prometheus. */
+
+import type { App } from 'cio'
+import type { ServerResponse } from 'node:http'
+import { contentType } from '../prometheus.ts'
+import type { Watch } from '../watch.ts'
+
+/** One condition of readiness. */
+interface Check {
+  readonly name: string
+  readonly holds: boolean
+}
+
+/** Notes since when the servers of an app are to be drained: before they stop to accept. */
+export class Readiness {
+  readonly #watching: Watch
+  #drains = false
+  #short = 0
+
+  constructor(watching: Watch, apps: readonly App[]) {
+    this.#watching = watching
+    for (const app of apps) {
+      app.on('drain', () => (this.#drains = true))
+      app.on('overload', () => (this.#short = performance.now()))
+    }
+  }
+
+  checks(): Check[] {
+    const servers = [...this.#watching.servers]
+    // The event comes at most every five seconds while it lasts.
+    const isShort = this.#short > 0 && performance.now() - this.#short < 10_000
+    return [
+      { name: 'listening', holds: servers.length > 0 && servers.every(isListening) },
+      { name: 'not draining', holds: !this.#drains && !servers.some(isDraining) },
+      { name: 'descriptors', holds: !isShort },
+    ]
+  }
+}
+
+type Server = Watch['servers'] extends ReadonlySet<infer One> ? One : never
+
+function isListening({ address, options }: Server): boolean {
+  return address !== null || options.bind === false
+}
+
+function isDraining({ draining }: Server): boolean {
+  return draining.aborted
+}
+
+/** Answers one of the three paths; false if it is another. */
+export function answerProbe(
+  { pathname, searchParams }: URL,
+  response: ServerResponse,
+  watching: Watch,
+  readiness: Readiness,
+  isPublic: boolean,
+): boolean {
+  if (pathname === '/metrics') {
+    response.setHeader('content-type', contentType)
+    response.end(watching.metrics({ names: !isPublic }))
+    return true
+  }
+  if (pathname !== '/livez' && pathname !== '/readyz') return false
+  response.setHeader('content-type', 'text/plain; charset=utf-8')
+  const checks = pathname === '/livez' ? [] : readiness.checks()
+  const isReady = checks.every(({ holds }) => holds)
+  if (!isReady) response.statusCode = 503
+  const lines = searchParams.has('verbose')
+    ? checks.map(({ name, holds }) => `[${holds ? '+' : '-'}] ${name}\n`)
+    : []
+  response.end(`${lines.join('')}${isReady ? 'ok' : 'not ready'}\n`)
+  return true
+}

@@ -1,0 +1,161 @@
+/** `watching.listen()`: the page on an app of its own, which is not watched. */
+
+import {
+  Cio,
+  type ListenOptions,
+  type Next,
+  type ServerContext,
+  type StreamContext,
+  allowList,
+  http,
+  limit,
+} from 'cio'
+
+import { checkOptionNames, optionError } from 'cio/kit'
+import { once } from 'node:events'
+import { chmod, unlink } from 'node:fs/promises'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { connect } from 'node:net'
+import type { Watch } from '../watch.ts'
+import { isLoopback } from './guard.ts'
+import { answerProbe } from './health.ts'
+import { type WatchListenOptions, checkProbes } from './options.ts'
+import { Page } from './page.ts'
+
+/** The server of the page. */
+export interface WatchServer extends ServerContext {
+  /** The address to open, with the token. On a Unix socket, it is for a tunnel to port 9400. */
+  readonly url: string
+  /** The server of `probes`; null without that option. */
+  readonly probes: ServerContext | null
+}
+
+const owner = 'watching.listen'
+const mostConnections = 100
+const tunnelPort = 9_400
+
+/** Serves the page on loopback, a Unix socket, or to verified peers. */
+export async function listen(
+  watching: Watch,
+  target: number | string | ListenOptions = 9_400,
+  options: WatchListenOptions = {},
+): Promise<WatchServer> {
+  checkOptionNames(owner, options, ['hosts', 'actions', 'probes'])
+  const { probes, ...rest } = options
+  checkProbes(owner, probes)
+  const place: ListenOptions = {
+    ...(typeof target === 'number'
+      ? { port: target }
+      : typeof target === 'string'
+        ? { path: target }
+        : target),
+  }
+  if (place.path === undefined && place.fd === undefined) place.host ??= '127.0.0.1'
+  const isLocal = place.path !== undefined || (place.host !== undefined && isLoopback(place.host))
+  const hasPeers = place.ca !== undefined && place.cert !== undefined
+  if (!isLocal && !hasPeers) {
+    throw optionError(
+      owner,
+      'target',
+      'on loopback or a Unix socket, or to have `key`, `cert` and `ca`, so that only verified peers see the page',
+      place.host ?? place.fd,
+    )
+  }
+  const page = new Page(watching, rest)
+  let admin = new Cio().useConnection(limit({ connections: mostConnections }))
+  // Fails closed, and does not start where no client could be verified.
+  if (hasPeers) admin = admin.useConnection(allowList(() => true))
+  const mode = new SocketMode(place.path)
+  admin.useConnection(mode.admit, { before: '*', name: 'socketMode' })
+  admin.useConnection(http(page.handler))
+  let beside: ServerContext | null = null
+  admin.useServer(
+    async function probesBeside(_, next) {
+      try {
+        await next()
+      } finally {
+        await beside?.close()
+      }
+    },
+    { after: 'listen' },
+  )
+  const server = await mode.listen(() => admin.listen(place))
+  try {
+    beside = probes ? await listenForProbes(watching, page, probes) : null
+  } catch (error) {
+    await server.close()
+    throw error
+  }
+  return Object.assign(server, { url: urlOf(server, page), probes: beside })
+}
+
+function urlOf({ address, tls }: ServerContext, { guard: { token } }: Page): string {
+  const scheme = tls ? 'https' : 'http'
+  if (typeof address !== 'object' || address === null) {
+    return `${scheme}://localhost:${tunnelPort}/?token=${token}`
+  }
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  return `${scheme}://${host}:${address.port}/${tls ? '' : `?token=${token}`}`
+}
+
+/** An address that is open to all has these three paths alone. */
+function listenForProbes(
+  watching: Watch,
+  { readiness }: Page,
+  place: { readonly host: string; readonly port: number },
+): Promise<ServerContext> {
+  const handler = (request: IncomingMessage, response: ServerResponse): void => {
+    response.setHeader('cache-control', 'no-store')
+    response.setHeader('x-content-type-options', 'nosniff')
+    const { url = '/' } = request
+    const isRead = request.method === 'GET' && url.startsWith('/') && URL.canParse(url, 'http://x')
+    if (isRead && answerProbe(new URL(url, 'http://x'), response, watching, readiness, true)) return
+    response.writeHead(request.method === 'GET' ? 404 : 405).end()
+  }
+  return new Cio()
+    .useConnection(limit({ connections: mostConnections }))
+    .useConnection(http(handler))
+    .listen(place)
+}
+
+/** The file of a Unix socket: only its owner may open it. */
+class SocketMode {
+  readonly #path: string | undefined
+  #isSet: boolean
+
+  constructor(path: string | undefined) {
+    this.#path = path
+    this.#isSet = path === undefined
+  }
+
+  /** A middleware: between `bind` and `chmod`, others could have connected. */
+  readonly admit = async ({ stream }: StreamContext, next: Next): Promise<void> => {
+    if (this.#isSet) return next()
+    stream.destroy()
+  }
+
+  async listen<Result>(start: () => Promise<Result>): Promise<Result> {
+    if (this.#path === undefined) return start()
+    const server = await start().catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE' || (await isAlive(this.#path!))) throw error
+      // A process that was killed has left it.
+      await unlink(this.#path!)
+      return start()
+    })
+    await chmod(this.#path, 0o600)
+    this.#isSet = true
+    return server
+  }
+}
+
+async function isAlive(path: string): Promise<boolean> {
+  const socket = connect(path)
+  try {
+    await once(socket, 'connect')
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ECONNREFUSED'
+  } finally {
+    socket.destroy()
+  }
+}

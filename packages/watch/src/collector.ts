@@ -363,7 +363,7 @@ export class Collector {
       why,
       code: code === undefined ? undefined : clean(code, 64),
       message: error && clean(error.message),
-      refusal: refusal && { ...(refused as Omit<Refusal, 'peer'>), at: placeIn(ctx, refusal.step) },
+      refusal: refusal && { ...(refused as Omit<Refusal, 'peer'>), why: clean(refusal.why, 64) },
       peer: this.nameOf(ctx) ?? null,
       claimed: isAnonymous ? null : clean(claim.name),
       address: this.addressOf(ctx),
@@ -394,11 +394,6 @@ export function addBytes(
   add('transmit', 'wire', wireTx)
   add('receive', 'plain', rx)
   add('transmit', 'plain', tx)
-}
-
-/** The file and line that registered a step. */
-function placeIn({ app, kind }: StreamContext, step: string): string | undefined {
-  return [...app.pipelines[kind]].find(({ name }) => name === step)?.at
 }
 
 function versionOf(socket: TLSSocket): string {

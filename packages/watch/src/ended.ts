@@ -14,7 +14,7 @@ export interface ClosedConnection {
   readonly code: string | undefined
   readonly message: string | undefined
   /** The refusal, if it was refused, with the file and line that registered the step. */
-  readonly refusal: (Omit<Refusal, 'peer'> & { readonly at: string | undefined }) | undefined
+  readonly refusal: Omit<Refusal, 'peer'> | undefined
   /** The verified name. */
   readonly peer: string | null
   /** The name that an unverified certificate claims. */

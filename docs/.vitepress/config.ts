@@ -137,7 +137,7 @@ function sidebar(): DefaultTheme.SidebarItem[] {
     const alone = !lines[index - 1]?.trim() && !lines[index + 1]?.trim()
     const [, heading] = (alone && /^(?:## )?([A-Z][\w ,/-]+)$/.exec(line)) || []
     if (heading !== undefined) groups.push({ text: heading, items: [] })
-    for (const [, text = '', link = ''] of line.matchAll(/\[(.+?)\]\(([\w/.-]+)\.md\)/g)) {
+    for (const [, text = '', link = ''] of line.matchAll(/\[(.+?)\]\((\w[\w/.-]*)\.md\)/g)) {
       const decision = link.startsWith('decisions/')
       if (decision && groups.at(-1)!.text !== 'Decisions')
         groups.push({ text: 'Decisions', items: [], collapsed: true })

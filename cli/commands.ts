@@ -9,6 +9,8 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   certs: async () => (await import('./certs.ts')).certs,
   connect: async () => (await import('./connect.ts')).connect,
   listen: async () => (await import('./listen.ts')).listen,
+  top: async () => (await import('./watch.ts')).top,
+  why: async () => (await import('./watch.ts')).why,
 }
 
 /** Runs what the arguments name, and returns the exit code. */

@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava'
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -40,7 +40,7 @@ test('without a command, it names them and exits 2', async (t) => {
   const { code, out, err } = await run(t, [])
   t.is(code, 2)
   t.is(out, '')
-  t.regex(err, /inspect, certs, connect, listen/)
+  t.regex(err, /inspect, certs, connect, listen, top, why/)
 })
 
 test('a command that is misspelt is recognised', async (t) => {
@@ -119,6 +119,39 @@ test('inspect says which file cannot be imported, and why', async (t) => {
   const { code, err } = await run(t, ['inspect', 'app.mjs'], { cwd: folder })
   t.is(code, 1)
   t.regex(err, /app\.mjs could not be imported: no luck today/)
+})
+
+test('top and why say what to install', async (t) => {
+  for (const args of [
+    ['top', '/tmp/admin.sock'],
+    ['why', 'alice', '--at', '/tmp/admin.sock'],
+  ]) {
+    const { code, err } = await run(t, args)
+    t.is(code, 1)
+    t.regex(err, /npm install @cio\/watch/)
+  }
+  t.is((await run(t, ['why', 'alice'])).code, 2)
+  t.is((await run(t, ['top'])).code, 2)
+})
+
+test('top and why are those of the package that the project has', async (t) => {
+  const cwd = await mkdtemp(join(tmpdir(), 'cio-cli-'))
+  t.teardown(() => rm(cwd, { recursive: true }))
+  const folder = join(cwd, 'node_modules', '@cio', 'watch')
+  await mkdir(folder, { recursive: true })
+  const manifest = { name: '@cio/watch', type: 'module', exports: { './cli': './cli.js' } }
+  await writeFile(join(folder, 'package.json'), JSON.stringify(manifest))
+  await writeFile(
+    join(folder, 'cli.js'),
+    `const say = (...words) => (console.log(JSON.stringify(words)), 0)
+     export const top = ({ at, json }) => say('top', at, json)
+     export const why = (subject, { at, json }) => say('why', subject, at, json)`,
+  )
+  const top = await run(t, ['top', 'a/b', '--json'], { cwd })
+  t.is(top.code, 0)
+  t.is(top.out, '["top","a/b",true]\n')
+  const { out } = await run(t, ['why', 'alice', '--at', 'a/b'], { cwd })
+  t.is(out, '["why","alice","a/b",false]\n')
 })
 
 test('certs makes certificates by which a server knows its client, and keeps them', async (t) => {

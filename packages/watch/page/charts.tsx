@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import type { Column, Table } from '../src/history.ts'
-import { bytes, duration } from './format.ts'
+import { bytes, duration } from '../src/format.ts'
 import { type Row, rowsOf, useAsked } from './state.ts'
 
 interface Line {

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks'
 import type { ConnectionPage, ConnectionRow } from '../src/rows.ts'
-import { bytes, count, duration } from './format.ts'
+import { bytes, count, duration } from '../src/format.ts'
 import { useAsked } from './state.ts'
 
 const columns = [

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks'
 import type { ClosedConnection } from '../src/ended.ts'
-import { clock, count, duration, words } from './format.ts'
+import { clock, count, duration, words } from '../src/format.ts'
 import { type View, useAsked } from './state.ts'
 
 export function Refused({

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Explanation } from '../src/explain.ts'
-import { bytes, clock, count, duration, words } from './format.ts'
+import { bytes, clock, count, duration, words } from '../src/format.ts'
 import { useAsked } from './state.ts'
 
 const marks = {

@@ -2,7 +2,7 @@
 
 import { useRef, useState } from 'preact/hooks'
 import type { StepView } from '../src/snapshot.ts'
-import { count, duration, words } from './format.ts'
+import { count, duration, words } from '../src/format.ts'
 import type { View } from './state.ts'
 
 const kinds = ['connection', 'server', 'client'] as const

@@ -1,6 +1,6 @@
 /** Certificates, bounds, clients, peers and generations. */
 
-import { bytes, clock, count } from './format.ts'
+import { bytes, clock, count } from '../src/format.ts'
 import type { View } from './state.ts'
 
 const day = 86_400_000

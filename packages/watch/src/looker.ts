@@ -4,6 +4,7 @@
  */
 
 import type { StreamContext } from 'cio'
+import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 import type { Collector } from './collector.ts'
 import { type Column, History, columns } from './history.ts'
 import { type Histogram, quantile } from './instruments.ts'
@@ -33,22 +34,22 @@ export class Looker {
   readonly seconds: History = new History(300)
   readonly minutes: History = new History(1_440)
   readonly #collector: Collector
-  readonly #loop: LoopMeter
-  readonly #ownLoop: boolean
+  readonly #loop: LoopMeter | undefined
   readonly #listeners = new Set<() => void>()
   readonly #eachMinute: NodeJS.Timeout
   #timer: NodeJS.Timeout | undefined
   #viewers = 0
   /** The last minute, second by second, the oldest first. */
   #past: Sums[] = []
+  #secondAgo: Sums | undefined
   #minuteAgo: Sums
   #last: Walk
+  #busy: EventLoopUtilization = performance.eventLoopUtilization()
   #utilization = 0
 
-  constructor(collector: Collector, loop: LoopMeter | undefined, makeLoop: () => LoopMeter) {
+  constructor(collector: Collector, loop: LoopMeter | undefined) {
     this.#collector = collector
-    this.#ownLoop = !loop
-    this.#loop = loop ?? makeLoop()
+    this.#loop = loop
     this.#last = walk(collector)
     this.#minuteAgo = this.#sums(this.#last)
     this.#eachMinute = setInterval(() => this.#minute(), minute).unref()
@@ -57,7 +58,6 @@ export class Looker {
   stop(): void {
     clearInterval(this.#timer)
     clearInterval(this.#eachMinute)
-    if (this.#ownLoop) this.#loop.stop()
   }
 
   get viewers(): number {
@@ -75,7 +75,9 @@ export class Looker {
     this.#listeners.add(listener)
     this.#viewers += 1
     if (!this.#timer) {
-      this.#past = []
+      // So that there are figures at once, of up to a minute.
+      this.#past = [this.#minuteAgo]
+      this.#secondAgo = undefined
       this.#second()
       this.#timer = setInterval(() => this.#second(), second).unref()
     }
@@ -88,7 +90,7 @@ export class Looker {
     }
   }
 
-  /** The time to pass a step in the last minute, or since the look began, in seconds. */
+  /** The time to pass a step in the last minute or, if nobody has looked so long, since then, in seconds. */
   stepQuantile(key: string, histogram: Histogram, which: number): number | null {
     return quantile(histogram, which, this.#past[0]?.steps.get(key))
   }
@@ -106,8 +108,9 @@ export class Looker {
   #second(): void {
     this.#last = walk(this.#collector, (ctx, bytes) => this.#see(ctx, bytes, performance.now()))
     const now = this.#sums(this.#last)
-    const before = this.#past.at(-1)
-    this.#utilization = this.#loop.utilization()
+    const before = this.#secondAgo
+    this.#secondAgo = now
+    this.#measureLoop()
     if (before) this.seconds.add(now.at / 1_000, this.#sample(before, now))
     this.#past.push(now)
     while (this.#past[0]!.at < now.at - minute) this.#past.shift()
@@ -118,11 +121,17 @@ export class Looker {
   #minute(): void {
     if (!this.#timer) {
       this.#last = walk(this.#collector, (ctx) => forgetOldSteps(this.#collector.recordOf(ctx)))
-      this.#utilization = this.#loop.utilization()
+      this.#measureLoop()
     }
     const now = this.#sums(this.#last)
     this.minutes.add(now.at / 1_000, this.#sample(this.#minuteAgo, now))
     this.#minuteAgo = now
+  }
+
+  #measureLoop(): void {
+    const now = performance.eventLoopUtilization()
+    this.#utilization = performance.eventLoopUtilization(now, this.#busy).utilization
+    this.#busy = now
   }
 
   #see(ctx: StreamContext, { rx, tx }: Bytes, now: number): void {
@@ -188,7 +197,7 @@ export class Looker {
       sent: (now.tx - before.tx) / each,
       queued: places.reduce((sum, place) => sum + place.queued, 0),
       utilization: this.#utilization,
-      delay: this.#loop.delay(),
+      delay: this.#loop?.delay() ?? Number.NaN,
     }
   }
 }

@@ -131,7 +131,7 @@ class Watching implements Watch {
   readonly #generations: Generations
   readonly #loop: LoopMeter | undefined
   readonly #most: number
-  #looking: Looker | undefined
+  readonly #looker: Looker
   readonly #stopLooking: (() => void) | undefined
 
   constructor(apps: readonly App[], given: WatchOptions) {
@@ -142,6 +142,7 @@ class Watching implements Watch {
     this.#generations = new Generations(apps)
     this.#loop = options.runtime ? new LoopMeter() : undefined
     this.#collector = new Collector(apps, options)
+    this.#looker = new Looker(this.#collector, this.#loop)
     if (options.top > 0) this.#stopLooking = this.look()
   }
 
@@ -200,14 +201,9 @@ class Watching implements Watch {
 
   [Symbol.dispose](): void {
     this.#stopLooking?.()
-    this.#looking?.stop()
+    this.#looker.stop()
     this.#loop?.stop()
     this.#collector.stop()
-  }
-
-  // Made when somebody first looks: until then there is no history, and no timer.
-  get #looker(): Looker {
-    return (this.#looking ??= new Looker(this.#collector, this.#loop, () => new LoopMeter()))
   }
 
   #read() {

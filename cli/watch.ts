@@ -1,0 +1,77 @@
+/** `cio top` and `cio why`: commands of the package `@cio/watch`. */
+
+import { type Command, UsageError, defineCommand } from './command.ts'
+import { find } from './find.ts'
+import { paint } from './terminal.ts'
+
+interface Options {
+  readonly at: string
+  readonly json: boolean
+  readonly terminal: object
+}
+
+interface WatchCommands {
+  readonly top: (options: Options) => Promise<number>
+  readonly why: (subject: string, options: Options) => Promise<number>
+}
+
+const prose = `It asks a running server that has called \`watch(app).listen()\`: by the path of its socket, or by the
+address with the token that the server has printed.`
+
+const json = { type: 'boolean', says: 'prints JSON, for programs' } as const
+
+export const top: Command = defineCommand({
+  name: 'top',
+  says: 'shows the pipeline and the connections of a running server',
+  usage: '<path | address>',
+  prose,
+  options: { json },
+  examples: ['cio top /run/app/admin.sock', 'cio top --json /run/app/admin.sock | jq .snapshot'],
+  async run([at, ...others], { json = false }) {
+    if (at === undefined || others.length > 0) {
+      throw new UsageError('it takes one path or address, of the page of the server')
+    }
+    const commands = await load('top')
+    return commands.top(optionsOf(at, json))
+  },
+})
+
+export const why: Command = defineCommand({
+  name: 'why',
+  says: 'explains why a connection of a running server ended, or where it stands',
+  usage: '<name | address | id> --at <path | address>',
+  prose,
+  options: {
+    at: { type: 'string', value: 'path', says: 'the socket or the address of the page' },
+    json,
+  },
+  examples: [
+    'cio why device-0042 --at /run/app/admin.sock',
+    'cio why 192.0.2.7 --at /run/app/admin.sock',
+  ],
+  async run([subject, ...others], { at, json = false }) {
+    if (subject === undefined || others.length > 0) {
+      throw new UsageError('it takes one name, address or number of a connection')
+    }
+    if (at === undefined) throw new UsageError('--at says which server to ask')
+    const commands = await load('why')
+    return commands.why(subject, optionsOf(at, json))
+  },
+})
+
+async function load(command: string): Promise<WatchCommands> {
+  const url = find('@cio/watch/cli')
+  if (url !== undefined) return (await import(url)) as WatchCommands
+  throw new Error(`cio ${command} is a part of @cio/watch: npm install @cio/watch`)
+}
+
+function optionsOf(at: string, json: boolean): Options {
+  const { stdout } = process
+  const terminal = {
+    output: stdout,
+    columns: stdout.columns ?? 120,
+    rows: stdout.rows ?? 40,
+    paint: (style: Parameters<typeof paint>[0], text: string) => paint(style, text, stdout),
+  }
+  return { at, json, terminal }
+}

@@ -1,0 +1,102 @@
+/** `cio top` and `cio why`: what the command line of Cio loads from here. */
+
+import { once } from 'node:events'
+import { type IncomingMessage, type RequestOptions, request } from 'node:http'
+import { isIP } from 'node:net'
+import { createInterface } from 'node:readline'
+import type { Explanation } from './explain.ts'
+import type { ConnectionPage } from './rows.ts'
+import type { Snapshot } from './snapshot.ts'
+import { explanationText } from './terminal/explanation.ts'
+import { topText } from './terminal/top.ts'
+
+/** Where the output goes, and how it looks. */
+export interface Terminal {
+  readonly output: NodeJS.WritableStream & { readonly isTTY?: boolean }
+  readonly columns: number
+  readonly rows: number
+  readonly paint: Paint
+}
+
+/** Colours a text, where the terminal has colours. */
+export type Paint = (style: 'bold' | 'dim' | 'red' | 'green', text: string) => string
+
+/** Options of both commands. */
+export interface CommandOptions {
+  /** The path of the socket that `watching.listen()` made, or the address with the token. */
+  readonly at: string
+  /** Whether to print JSON, for programs. */
+  readonly json: boolean
+  readonly terminal: Terminal
+}
+
+/**
+ * Shows the pipeline and the connections of a running server: again each second on a terminal, until
+ * Ctrl-C; once elsewhere. Fulfils with the exit code.
+ */
+export async function top({ at, json, terminal }: CommandOptions): Promise<number> {
+  const { output, columns, rows } = terminal
+  const stream = await ask(at, '/events')
+  // The first event is from before the server looked: without rates.
+  let events = 0
+  for await (const line of createInterface(stream)) {
+    if (!line.startsWith('data: ')) continue
+    events += 1
+    const isLive = output.isTTY === true && !json
+    if (!isLive && events < 3) continue
+    const { snapshot } = JSON.parse(line.slice('data: '.length)) as { snapshot: Snapshot }
+    const connections = await get<ConnectionPage>(at, `/connections?limit=${isLive ? rows : 20}`)
+    if (json) output.write(`${JSON.stringify({ snapshot, connections })}\n`)
+    else {
+      const text = topText(snapshot, connections, columns, isLive ? rows : Infinity, terminal.paint)
+      output.write(isLive ? `\u001B[H\u001B[2J${text}` : text)
+    }
+    if (isLive) continue
+    stream.destroy()
+    return 0
+  }
+  return 0
+}
+
+/**
+ * Explains the newest connection of a name, an address or a number. Fulfils with 1 if there is none.
+ */
+export async function why(
+  subject: string,
+  { at, json, terminal }: CommandOptions,
+): Promise<number> {
+  const key = /^\d+$/.test(subject) ? 'id' : isIP(subject) > 0 ? 'address' : 'name'
+  const query = new URLSearchParams({ [key]: subject })
+  const found = await get<Explanation | null>(at, `/explain?${query}`)
+  const { output, paint } = terminal
+  if (json) output.write(`${JSON.stringify(found)}\n`)
+  else if (found) output.write(explanationText(found, paint))
+  else output.write(`no connection of ${subject} is open or remembered\n`)
+  return found ? 0 : 1
+}
+
+async function get<Answer>(at: string, path: string): Promise<Answer> {
+  const response = await ask(at, path)
+  let text = ''
+  for await (const chunk of response) text += String(chunk)
+  return JSON.parse(text) as Answer
+}
+
+async function ask(at: string, path: string): Promise<IncomingMessage> {
+  const sent = request({ ...placeOf(at), path, agent: false })
+  sent.end()
+  const [response] = (await once(sent, 'response')) as [IncomingMessage]
+  if (response.statusCode === 200) return response
+  let text = ''
+  for await (const chunk of response) text += String(chunk)
+  throw new Error(`${at} says ${response.statusCode}: ${text.trim()}`)
+}
+
+function placeOf(at: string): RequestOptions {
+  if (!URL.canParse(at)) return { socketPath: at, headers: { host: 'localhost' } }
+  const { hostname, port, protocol, searchParams } = new URL(at)
+  if (protocol !== 'http:') throw new Error(`${at} is neither a path nor an address with http:`)
+  const token = searchParams.get('token')
+  const headers = token === null ? {} : { authorization: `Bearer ${token}` }
+  return { host: hostname, port, headers }
+}

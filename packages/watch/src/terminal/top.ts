@@ -1,0 +1,108 @@
+/** The screen of `cio top`. */
+
+import type { Paint } from '../cli.ts'
+import { bytes, count, duration, words } from '../format.ts'
+import type { ConnectionPage } from '../rows.ts'
+import type { Snapshot } from '../snapshot.ts'
+import { clean } from '../text.ts'
+
+type Rows = readonly (readonly string[])[]
+
+/** The text of one screen, no wider than `columns` and no longer than `rows`. */
+export function topText(
+  { servers, totals, pipelines, refused, ended, time, since }: Snapshot,
+  { rows: connections, matching }: ConnectionPage,
+  columns: number,
+  rows: number,
+  paint: Paint,
+): string {
+  const heads = servers.map(({ address, state, tls, connections: open }) => {
+    return `${address} ${state}${tls ? ', TLS' : ''}, ${count(open)} open`
+  })
+  const steps = pipelines.connection.map(({ name, active, p50, p99, ended: here }) => [
+    name,
+    count(active),
+    p50 === null ? '–' : duration(p50),
+    p99 === null ? '–' : duration(p99),
+    Object.entries(here)
+      .map(([reason, times]) => `${count(times)} ${words(reason)}`)
+      .join(', '),
+  ])
+  const groups = refused
+    .slice(0, 5)
+    .map(({ reason, step, at, who, count: times }) => [
+      words(reason),
+      `${step} ${at ?? ''}`,
+      clean(who ?? '–'),
+      count(times),
+    ])
+  const open = connections.map((row) => [
+    String(row.id),
+    clean(row.peer ?? '–'),
+    row.address ?? '–',
+    row.step,
+    duration(row.age),
+    `${bytes(row.rate)}/s`,
+    bytes(row.rx),
+    bytes(row.tx),
+    bytes(row.queued),
+  ])
+  const reasons = Object.entries(ended).map(([reason, { all }]) => `${count(all)} ${words(reason)}`)
+  const title = (text: string): string => paint('bold', text)
+  const head = [
+    ...heads.map((line) => fit(line, columns)),
+    fit(
+      `${count(totals.accepted)} accepted, ${count(totals.refused)} refused, watched for ${duration((time - since) / 1_000)}`,
+      columns,
+    ),
+    fit(`ended: ${reasons.join(', ') || 'none'}`, columns),
+  ]
+  const lines = [
+    ...head,
+    '',
+    ...table(
+      ['step', 'now', 'p50', 'p99', 'ended in the last minute'],
+      steps,
+      columns,
+      title,
+      [1, 2, 3],
+    ),
+    ...(groups.length === 0
+      ? []
+      : ['', ...table(['refused', 'by', 'who', 'count'], groups, columns, title, [3])]),
+    '',
+    ...table(
+      ['id', 'peer', 'address', 'step', 'age', 'rate', 'received', 'sent', 'queued'],
+      open,
+      columns,
+      title,
+      [4, 5, 6, 7, 8],
+    ),
+  ]
+  const rest = matching - connections.length
+  if (rest > 0) lines.push(`and ${count(rest)} more`)
+  return `${lines.slice(0, rows - 1).join('\n')}\n`
+}
+
+function table(
+  titles: readonly string[],
+  rows: Rows,
+  columns: number,
+  title: (text: string) => string,
+  right: readonly number[],
+): string[] {
+  const widths = titles.map((text, column) =>
+    Math.max(text.length, ...rows.map((row) => row[column]!.length)),
+  )
+  const line = (row: readonly string[]): string => {
+    const cells = row.map((cell, column) =>
+      right.includes(column) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
+    )
+    return fit(cells.join('  ').trimEnd(), columns)
+  }
+  return [title(line(titles)), ...rows.map(line)]
+}
+
+function fit(text: string, columns: number): string {
+  return text.length > columns ? `${text.slice(0, columns - 1)}…` : text
+}

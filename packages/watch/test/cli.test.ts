@@ -1,0 +1,123 @@
+import test, { type ExecutionContext } from 'ava'
+import { Cio, allowList, certs } from 'cio'
+import { testCertificates } from 'cio/testing'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import { type Terminal, top, why } from '../src/cli.ts'
+import { watch } from '../src/index.ts'
+import { closeAfter, ended, exchange } from './support.ts'
+
+/** A gateway with an admin socket: alice is in, bob was refused. */
+async function gateway(t: ExecutionContext) {
+  const { clients, server: identity } = await testCertificates('alice', 'bob')
+  const folder = await mkdtemp(join(tmpdir(), 'cio-watch-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const app = new Cio()
+    .useServer(certs(identity))
+    .useConnection(allowList(['alice']))
+    .useConnection(async function echo({ stream }, next) {
+      stream.pipe(stream)
+      await next()
+    })
+  const watching = watch(app)
+  closeAfter(t, app, watching)
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  const at = join(folder, 'admin.sock')
+  const admin = await watching.listen(at)
+  t.teardown(() => admin.close({ timeout: 0 }))
+  const come = (name: 'alice' | 'bob') => {
+    const { key, cert, ca } = clients[name]
+    const socket = connectTls({ port: server.port, host: 'localhost', key, cert, ca })
+    socket.on('error', () => {})
+    t.teardown(() => socket.destroy())
+    return socket
+  }
+  await exchange(come('alice'), 'hello')
+  const end = ended(app)
+  come('bob')
+  await end
+  return { at, watching, server }
+}
+
+/** Collects what a command writes. */
+function terminal(columns = 200): Terminal & { text(): string } {
+  let text = ''
+  const output = { write: (chunk: string) => ((text += chunk), true) }
+  return {
+    output: output as unknown as Terminal['output'],
+    columns,
+    rows: 40,
+    paint: (_, painted) => painted,
+    text: () => text,
+  }
+}
+
+test('top shows the steps, the refused and the open connections, with rates, and ends', async (t) => {
+  const { at, watching } = await gateway(t)
+  const shown = terminal()
+  t.is(await top({ at, json: false, terminal: shown }), 0)
+  const text = shown.text()
+  t.regex(text, /^127\.0\.0\.1:\d+ listening, TLS, 1 open$/m)
+  t.regex(text, /^echo +1 /m)
+  t.regex(text, /^allowList +0 .* 1 not admitted$/m)
+  t.regex(text, /^not listed +allowList \S+cli\.test\.ts:\d+ +bob +1$/m)
+  const [row] = watching.connections().rows
+  t.regex(text, new RegExp(`^${row!.id} +alice +127\\.0\\.0\\.1 +echo `, 'm'))
+
+  const narrow = terminal(50)
+  await top({ at, json: false, terminal: narrow })
+  for (const line of narrow.text().split('\n')) t.true(line.length <= 50, line)
+})
+
+test('top --json prints one object', async (t) => {
+  const { at, server } = await gateway(t)
+  const shown = terminal()
+  t.is(await top({ at, json: true, terminal: shown }), 0)
+  const { snapshot, connections } = JSON.parse(shown.text()) as {
+    snapshot: { totals: { open: number } }
+    connections: { matching: number }
+  }
+  t.is(snapshot.totals.open, server.connections.size)
+  t.is(connections.matching, 1)
+})
+
+test('why checks off the way of a connection, by name, address and number', async (t) => {
+  const { at, watching } = await gateway(t)
+  const refused = terminal()
+  t.is(await why('bob', { at, json: false, terminal: refused }), 0)
+  const text = refused.text()
+  t.regex(text, /^bob, connection \d+ from 127\.0\.0\.1$/m)
+  t.regex(text, /^ {2}✓ secure .* cio$/m)
+  t.regex(text, /^ {2}✗ allowList +refused here +\S+cli\.test\.ts:\d+$/m)
+  t.regex(text, /^ {2}· echo +not reached/m)
+  t.regex(text, /^refused by allowList: not listed$/m)
+
+  const open = terminal()
+  const id = String(watching.connections().rows[0]!.id)
+  t.is(await why(id, { at, json: false, terminal: open }), 0)
+  t.regex(open.text(), /^alice, connection/)
+  t.regex(open.text(), /^ {2}● echo +stands here/m)
+  t.regex(open.text(), /^TLSv1\.3, TLS_/m)
+  t.is(await why('127.0.0.1', { at, json: false, terminal: terminal() }), 0)
+
+  const json = terminal()
+  t.is(await why('bob', { at, json: true, terminal: json }), 0)
+  const { ended: one } = JSON.parse(json.text()) as { ended: { refusal: { why: string } } }
+  t.is(one.refusal.why, 'not_listed')
+  const missing = terminal()
+  t.is(await why('carol', { at, json: false, terminal: missing }), 1)
+  t.is(missing.text(), 'no connection of carol is open or remembered\n')
+})
+
+test('by an address it takes the token with it, and says what a server refuses', async (t) => {
+  const watching = watch(new Cio())
+  const admin = await watching.listen(0)
+  t.teardown(() => admin.close({ timeout: 0 }))
+  t.is(await why('x', { at: admin.url, json: false, terminal: terminal() }), 1)
+  const at = `http://127.0.0.1:${admin.port}/`
+  await t.throwsAsync(why('x', { at, json: false, terminal: terminal() }), { message: /says 403/ })
+  const other = { at: 'https://x.test/', json: false, terminal: terminal() }
+  await t.throwsAsync(why('x', other), { message: /neither a path nor/ })
+})

@@ -40,6 +40,13 @@ export interface DrainOptions {
    */
   readonly spread?: number
   /**
+   * Milliseconds that a connection has, from accept, before Cio asks it to finish; at most
+   * `timeout`. So a client that connected right before the signal still gets its answer.
+   *
+   * @default 1_000, or `timeout` if that is less
+   */
+  readonly minLifetime?: number
+  /**
    * Milliseconds that the process may keep running after the server has closed. Then Cio ends the
    * process, and `error` says what kept it alive. `Infinity` never ends it.
    *
@@ -81,6 +88,7 @@ declare module '../src/lifecycle/app-events.ts' {
 }
 
 const defaultTimeout = 15_000
+const defaultMinLifetime = 1_000
 // A terminal sends its signal to all processes of a job, and npm, for example, forwards it once
 // more.
 const duplicateWithin = 300
@@ -128,6 +136,7 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
     'delay',
     'timeout',
     'spread',
+    'minLifetime',
     'exitTimeout',
     'keepChannel',
   ])
@@ -141,9 +150,12 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
     throw optionError('drain', 'keepChannel', 'true or false', keepChannel)
   }
   checkDuration('drain', 'exitTimeout', exitTimeout)
-  checkDuration('drain', 'spread', spread)
-  if (spread === Infinity || spread > timeout) {
-    throw optionError('drain', 'spread', 'finite, and at most `timeout`', spread)
+  const { minLifetime = Math.min(defaultMinLifetime, timeout) } = options
+  for (const [option, value] of Object.entries({ spread, minLifetime })) {
+    checkDuration('drain', option, value)
+    if (value === Infinity || value > timeout) {
+      throw optionError('drain', option, 'finite, and at most `timeout`', value)
+    }
   }
   const watched = new WeakSet<ServerContext>()
 
@@ -171,7 +183,7 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
     }
     const finish = async (began: number): Promise<void> => {
       drainingServers += 1
-      const { forced } = await ctx.close({ timeout, spread })
+      const { forced } = await ctx.close({ timeout, spread, minLifetime })
       drainingServers -= 1
       if (forced > 0) process.exitCode = 1
       emitSafely(ctx.app, 'drained', { forced, duration: performance.now() - began }, ctx)

@@ -24,11 +24,21 @@ export interface SessionTicketsOptions {
   readonly rotateInterval?: number
 }
 
+/** Shared TLS session tickets, whose secret can be changed while servers run. */
+export interface SessionTicketsMiddleware extends Middleware<ServerContext> {
+  /**
+   * Changes the secret, at once, in all servers that use this middleware. Sessions of the previous
+   * secret are not resumed any more: each costs a full handshake, and no connection fails.
+   *
+   * @throws `ERR_CIO_OPTION`: the secret is too short; the present one is kept
+   */
+  readonly update: (secret: string | Buffer) => void
+}
+
 // Check again within an hour: the clock may be changed, and the machine may sleep.
 const lookAgain = 60 * 60 * 1_000
 const leastSecret = 32
 const keySize = 48
-const contextSize = 16
 
 /**
  * TLS session resumption across processes, with shared ticket keys.
@@ -39,7 +49,8 @@ const contextSize = 16
  * handshake. Node's plain `ticketKeys`, kept over a change of `ca`, would still accept it.
  *
  * Node holds only the current key, so a session from before a rotation is not resumed: it costs a
- * full handshake, and nothing fails. Tickets are off if the names of `sni` have different trust
+ * full handshake, and nothing fails. `update(secret)` changes the secret while servers run, for
+ * rotation from outside: processes that are given the same secret have the same keys. Tickets are off if the names of `sni` have different trust
  * settings, or with `strictSni`.
  *
  * @pipelines server
@@ -56,40 +67,58 @@ const contextSize = 16
  * const secret = process.env.TICKET_SECRET ?? randomBytes(32)
  * const app = new Cio().useServer(sessionTickets({ secret }))
  */
-export function sessionTickets(options: SessionTicketsOptions): Middleware<ServerContext> {
-  const { secret, rotateInterval = 12 * 60 * 60 * 1_000 } = checkSecret(options)
+export function sessionTickets(options: SessionTicketsOptions): SessionTicketsMiddleware {
+  checkOptionNames('sessionTickets', options ?? {}, ['secret', 'rotateInterval'])
+  const { rotateInterval = 12 * 60 * 60 * 1_000 } = options ?? {}
+  let secret = checkedSecret(options?.secret)
+  const renewals = new Set<() => void>()
   checkDuration('sessionTickets', 'rotateInterval', rotateInterval)
   if (rotateInterval === 0)
     throw optionError('sessionTickets', 'rotateInterval', 'more than 0 ms', rotateInterval)
 
-  return defineMiddleware<ServerContext>(
+  const middleware = defineMiddleware<ServerContext>(
     { name: 'sessionTickets', after: 'certs', before: 'listen' },
     async function sessionTickets(ctx, next) {
       let timer: NodeJS.Timeout | undefined
+      const renew = (): void => {
+        const next = keys(ctx.options)
+        if (ctx.options.ticketKeys?.equals(next.ticketKeys)) return
+        ctx.options = { ...ctx.options, ...next }
+        ctx.tls?.setTicketKeys(next.ticketKeys)
+        log('changed the ticket key')
+      }
       const turn = (): void => {
         if (rotateInterval === Infinity) return
         // Plus 1: a timer may fire a little early.
         const left = Math.min(rotateInterval - (Date.now() % rotateInterval) + 1, lookAgain)
         timer = setTimeout(() => {
-          const next = keys(ctx.options)
-          if (!ctx.options.ticketKeys?.equals(next.ticketKeys)) {
-            ctx.options = { ...ctx.options, ...next }
-            ctx.tls?.setTicketKeys(next.ticketKeys)
-            log('rotated the ticket key')
-          }
+          renew()
           turn()
         }, left)
       }
       const forget = await ctx.configure((given) => ({ ...given, ...keys(given) }))
       turn()
+      renewals.add(renew)
+      // A reload that began before an update would bring the previous secret back.
+      const reloaded = (server: ServerContext): void => void (server === ctx && renew())
+      ctx.app.on('reload', reloaded)
+      renew()
       try {
         return await next()
       } finally {
         clearTimeout(timer)
+        renewals.delete(renew)
+        ctx.app.off('reload', reloaded)
         forget()
       }
     },
   )
+  return Object.assign(middleware, {
+    update: (next: string | Buffer): void => {
+      secret = checkedSecret(next)
+      for (const renew of renewals) renew()
+    },
+  })
 
   function keys(given: ListenOptions): { ticketKeys: Buffer; sessionIdContext: string } {
     const epoch = rotateInterval === Infinity ? 0 : Math.floor(Date.now() / rotateInterval)
@@ -99,20 +128,19 @@ export function sessionTickets(options: SessionTicketsOptions): Middleware<Serve
     }
     return {
       ticketKeys: derive('ticket keys', keySize),
-      // From the secret alone: the keys depend on the trust, and the server mixes it in as well.
-      sessionIdContext: Buffer.from(
-        hkdfSync('sha256', secret, '', 'cio session context', contextSize),
-      ).toString('hex'),
+      // The same for every secret, since it cannot change while a server runs. The server mixes the
+      // trust in, and a ticket of another secret cannot be decrypted.
+      sessionIdContext: 'cio sessionTickets',
     }
   }
 }
 
-/** Never puts the secret into a message. */
-function checkSecret(options: SessionTicketsOptions): SessionTicketsOptions {
-  checkOptionNames('sessionTickets', options ?? {}, ['secret', 'rotateInterval'])
-  const { secret } = options ?? {}
+/** Checks a secret, and copies it. Never puts it into a message. */
+function checkedSecret(secret: unknown): string | Buffer {
   const valid = typeof secret === 'string' || Buffer.isBuffer(secret)
-  if (valid && secret.length >= leastSecret) return options
+  if (valid && secret.length >= leastSecret) {
+    return typeof secret === 'string' ? secret : Buffer.from(secret)
+  }
   throw new CioError(
     'ERR_CIO_OPTION',
     `sessionTickets: expected \`secret\` to be a string or Buffer of at least ${leastSecret}, got ${valid ? `a length of ${secret.length}` : `a value of type ${typeof secret}`}`,

@@ -139,7 +139,6 @@ export {
 } from '../middleware/forward.ts'
 export { contextOf, http, type HttpHandler, type HttpOptions } from '../middleware/http.ts'
 export { startTls, type StartTlsContext, type StartTlsOptions } from '../middleware/start-tls.ts'
-export { sessionTickets, type SessionTicketsOptions } from '../middleware/session-tickets.ts'
 export {
   rooms,
   type RoomMembership,
@@ -149,6 +148,11 @@ export {
   type RoomsOptions,
 } from '../middleware/rooms.ts'
 export type { RoomSent } from '../middleware/rooms/room.ts'
+export {
+  sessionTickets,
+  type SessionTicketsMiddleware,
+  type SessionTicketsOptions,
+} from '../middleware/session-tickets.ts'
 export { timeout, type TimeoutOptions } from '../middleware/timeout.ts'
 export {
   route,

@@ -69,6 +69,8 @@ class ConnectionLife extends StreamLife {
   ctx!: ConnectionContext
   /** The probes that saw its begin, which see its end. */
   declare probe?: FoldedProbe<ConnectionContext>
+  /** When the server accepted it, by `performance.now()`. */
+  acceptedAt = 0
   readonly #times: ConnectionTimes
 
   constructor(times: ConnectionTimes) {

@@ -27,6 +27,13 @@ export interface CloseOptions {
    * @default 0
    */
   readonly spread?: number
+  /**
+   * Milliseconds that a connection of a server has, from accept, before Cio asks it to finish, so
+   * that a client which has just connected can still send its request. At most `timeout`.
+   *
+   * @default 0
+   */
+  readonly minLifetime?: number
 }
 
 /** The result of `close()`. */

@@ -23,6 +23,7 @@ export class ServerLife extends Lifecycle {
   readonly connections: Set<ConnectionContext> = new Set()
   acceptor: Acceptor | undefined
   window = 0
+  minLifetime = 0
   #emptied = (): void => {}
   #stopWaves = (): void => {}
 
@@ -59,14 +60,39 @@ export class ServerLife extends Lifecycle {
 
   protected override drained(reason?: Error): void {
     this.acceptor?.close()
-    for (const connection of this.connections) {
+    this.#stopWaves()
+    const [old, young] = this.#byAge()
+    const stop = this.#askToFinish(old, this.window, reason)
+    // One timer for all: the server accepts no more, so by then all of them are old enough.
+    const askYoung = (): void => void this.#askToFinish(young, 0, reason)
+    const timer = young.length > 0 ? setTimeout(askYoung, this.minLifetime) : undefined
+    this.#stopWaves = () => {
+      stop()
+      clearTimeout(timer)
+    }
+    this.checkEmptied()
+  }
+
+  /** The connections that have had `minLifetime`, and those that have not. */
+  #byAge(): readonly [old: Iterable<ConnectionContext>, young: readonly ConnectionContext[]] {
+    if (this.minLifetime === 0 || this.phase === 'closed') return [this.connections, []]
+    const since = performance.now() - this.minLifetime
+    const all = [...this.connections]
+    const isOld = (connection: ConnectionContext): boolean => lifeOf(connection).acceptedAt <= since
+    return [all.filter(isOld), all.filter((connection) => !isOld(connection))]
+  }
+
+  #askToFinish(
+    connections: Iterable<ConnectionContext>,
+    spread: number,
+    reason: Error | undefined,
+  ): () => void {
+    for (const connection of connections) {
       // The connection was accepted but its client sent no byte of a handshake: nothing is lost.
       const { encrypted, tlsSkipped, socket } = connection
       if (this.ctx.tls && !tlsSkipped && !encrypted && socket?.bytesRead === 0) connection.destroy()
     }
-    this.#stopWaves()
-    this.#stopWaves = staggeredDrain(this.connections, this.window, reason)
-    this.checkEmptied()
+    return staggeredDrain(connections, spread, reason)
   }
 
   override destroy(cause?: Error): void {

@@ -38,7 +38,7 @@ import { concealed } from '../lifecycle/secret-options.ts'
 import { ServerLife } from './server-life.ts'
 import type { TlsServerOptions } from '../tls/tls-options.ts'
 import { createTlsServer } from '../tls/tls-server.ts'
-import { checkSpread } from './staggered-drain.ts'
+import { checkWithin } from './staggered-drain.ts'
 import { unawaited } from '../lifecycle/unawaited.ts'
 
 const log = debug('cio:server')
@@ -187,13 +187,17 @@ export class ServerContext extends Context<ServerLife> {
    * Graceful shutdown: stops accepting, asks the connections to finish, spread over `spread`, and
    * destroys the rest at the deadline. Fulfils when all middleware have returned.
    *
-   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration, or `spread` is not one within it
+   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration, or `spread` or `minLifetime` is not
+   *   one within it
    */
   override async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const { timeout = closeTimeout, spread = 0 } = options
+    const { timeout = closeTimeout, spread = 0, minLifetime = 0 } = options
     checkDuration('close', 'timeout', timeout)
-    checkSpread('close', spread, timeout)
-    lifeOf(this).window = spread
+    checkWithin('close', 'spread', spread, timeout)
+    checkWithin('close', 'minLifetime', minLifetime, timeout)
+    const life = lifeOf(this)
+    life.window = spread
+    life.minLifetime = minLifetime
     return super.close(options)
   }
 
@@ -225,6 +229,7 @@ export class ServerContext extends Context<ServerLife> {
     const ctx = new ConnectionContext(this.app, this, stream, this.options)
     const { connections, isDraining, phase } = lifeOf(this)
     connections.add(ctx)
+    lifeOf(ctx).acceptedAt = performance.now()
     if (isDraining) lifeOf(ctx).drain()
     // The server's middleware have returned, so their resources are gone.
     if (phase === 'closed') ctx.destroy()

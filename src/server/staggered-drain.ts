@@ -35,13 +35,13 @@ export function staggeredDrain(
 }
 
 /**
- * Checks the option `spread`: a duration within `timeout`.
+ * Checks an option that is a finite duration within `timeout`.
  *
  * @throws `ERR_CIO_OPTION`
  */
-export function checkSpread(owner: string, window: number, timeout: number): void {
-  checkDuration(owner, 'spread', window)
-  if (window === Infinity || window > timeout) {
-    throw optionError(owner, 'spread', 'finite, and at most `timeout`', window)
+export function checkWithin(owner: string, option: string, value: number, timeout: number): void {
+  checkDuration(owner, option, value)
+  if (value === Infinity || value > timeout) {
+    throw optionError(owner, option, 'finite, and at most `timeout`', value)
   }
 }

@@ -9,7 +9,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { type Socket, connect } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { contents } from '../support/certificates.ts'
+import { contents, identity } from '../support/certificates.ts'
 import { Program } from '../support/program.ts'
 import { Keeper } from '../support/socket-activation.ts'
 
@@ -100,6 +100,19 @@ test.serial('restarts on a socket that the parent holds lose no connection', asy
 
 test.serial('a server that stops before the next one starts loses no connection', async (t) => {
   await restartUnderLoad(t, {}, (keeper) => stopThenStart(t, keeper))
+})
+
+test.serial('no handshake of TLS is lost', async (t) => {
+  const listen = identity('server')
+  await restartUnderLoad(t, { listen }, (keeper) => stopThenStart(t, keeper), {
+    tls: true,
+    times: few,
+  })
+})
+
+test.serial('no line is lost by a loop over messages', async (t) => {
+  const order = { lines: true }
+  await restartUnderLoad(t, order, (keeper) => stopThenStart(t, keeper), { times: few })
 })
 
 test.serial('workers of a cluster that are replaced one by one lose no connection', async (t) => {

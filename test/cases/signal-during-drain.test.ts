@@ -14,7 +14,7 @@ async function draining(t: ExecutionContext, order: Partial<Order> = {}) {
   const listen = [{ host: '127.0.0.1' }]
   const program = new Program(t, 'drain-server.ts', {
     listen,
-    drain: { timeout: 60_000 },
+    drain: { timeout: 60_000, minLifetime: 0 },
     ...order,
   })
   const { ports } = await program.until('listening')
@@ -55,7 +55,7 @@ test('a second signal destroys what is left at once, with code 1', async (t) => 
 test('what else keeps the process is told, and does not keep it for ever', async (t) => {
   const { program, client } = await draining(t, {
     kept: true,
-    drain: { timeout: 60_000, exitTimeout: 100 },
+    drain: { timeout: 60_000, minLifetime: 0, exitTimeout: 100 },
   })
   client.end('a line\n')
   const { code, lines } = await program.ended

@@ -103,6 +103,8 @@ test('options out of their range are rejected when it is created', (t) => {
     { timeout: -1 },
     { spread: Infinity },
     { timeout: 1_000, spread: 1_001 },
+    { timeout: 1_000, minLifetime: 1_001 },
+    { minLifetime: Infinity },
     { exitTimeout: '5' },
     { delay: Infinity },
     { delay: -1 },

@@ -3,7 +3,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { type ListenOptions, Cio, sessionTickets } from '../../src/index.ts'
-import type { Order } from '../fixtures/tickets-server.ts'
+import type { Order, Update } from '../fixtures/tickets-server.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { LiveFiles } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
@@ -14,12 +14,19 @@ const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true 
 const script = fileURLToPath(new URL('../fixtures/tickets-server.ts', import.meta.url))
 
 /** A server in another process, with its own arguments. */
-async function elsewhere(t: ExecutionContext, order: Partial<Order>): Promise<{ port: number }> {
+async function elsewhere(
+  t: ExecutionContext,
+  order: Partial<Order>,
+): Promise<{ port: number; update(secret: string): Promise<void> }> {
   const child = fork(script, ['other'], { execArgv: ['--import', 'tsx'] })
   t.teardown(() => child.kill())
   child.send({ secret, listen: mutual, ...order })
   const [port] = (await once(child, 'message')) as [number]
-  return { port }
+  const update = async (changed: string): Promise<void> => {
+    child.send({ update: changed } satisfies Update)
+    await once(child, 'message')
+  }
+  return { port, update }
 }
 
 async function here(t: ExecutionContext, options: ListenOptions = mutual, rotate = Infinity) {
@@ -81,6 +88,30 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     })
   })
 
+  test(`an updated secret is that of a process which began with it, and of no other (${version})`, async (t) => {
+    const [one, other] = [await elsewhere(t, {}), await elsewhere(t, {})]
+    const changed = 'another secret, given to every process'
+    const before = await openSession(t, one, alice)
+    t.true((await connectTls(t, other, { ...alice, session: before })).resumed)
+
+    await one.update(changed)
+    t.like(await connectTls(t, one, { ...alice, session: before }), {
+      said: 'hello alice',
+      resumed: false,
+    })
+    const after = await openSession(t, one, alice)
+    t.false((await connectTls(t, other, { ...alice, session: after })).resumed)
+
+    await other.update(changed)
+    const third = await elsewhere(t, { secret: changed })
+    for (const server of [one, other, third]) {
+      t.like(await connectTls(t, server, { ...alice, session: after }), {
+        said: 'hello alice',
+        resumed: true,
+      })
+    }
+  })
+
   test(`a reload keeps sessions while trust stays the same, and ends them when it changes (${version})`, async (t) => {
     const files = new LiveFiles(t)
     files.put('crl', 'empty.crl')
@@ -115,6 +146,38 @@ test('a rotation ends earlier sessions, and no connection fails', async (t) => {
     said: 'hello alice',
     resumed: false,
   })
+})
+
+test('an update during a reload counts, whatever the reload has read before', async (t) => {
+  const tickets = sessionTickets({ secret, rotateInterval: Infinity })
+  const app = new Cio().useServer(tickets)
+  const server = await serve(t, app, mutual)
+  const keys = () => Buffer.from(server.tls!.getTicketKeys()).toString('hex')
+  const changed = 'another secret, given to every process'
+  let updates = 0
+  await server.configure((given) => {
+    // The keys of this reload were made of the secret before.
+    if (++updates > 1) tickets.update(changed)
+    return given
+  })
+  const before = keys()
+  await server.reload()
+  t.not(keys(), before)
+  t.is(server.options.ticketKeys!.toString('hex'), keys())
+  const same = sessionTickets({ secret: changed, rotateInterval: Infinity })
+  const other = await serve(t, new Cio().useServer(same), mutual)
+  t.is(Buffer.from(other.tls!.getTicketKeys()).toString('hex'), keys())
+})
+
+test('an update after the server has closed changes nothing, and a short secret is refused', async (t) => {
+  const tickets = sessionTickets({ secret, rotateInterval: Infinity })
+  const server = await serve(t, new Cio().useServer(tickets), mutual)
+  const { ticketKeys } = server.options
+  t.throws(() => tickets.update('short'), { code: 'ERR_CIO_OPTION' })
+  t.is(server.options.ticketKeys, ticketKeys)
+  await server.close()
+  tickets.update(`${secret}, changed`)
+  t.is(server.options.ticketKeys, ticketKeys)
 })
 
 test('the timer of the rotation ends with the server', async (t) => {

@@ -1,6 +1,8 @@
 import test, { type ExecutionContext } from 'ava'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Cio, type ServerContext } from '../../src/index.ts'
-import { dial, serve } from '../support/serve.ts'
+import { identity } from '../support/certificates.ts'
+import { dial, readAll, serve } from '../support/serve.ts'
 import { nextEvent } from '../support/transports.ts'
 
 async function crowded(t: ExecutionContext, count: number): Promise<ServerContext> {
@@ -8,13 +10,16 @@ async function crowded(t: ExecutionContext, count: number): Promise<ServerContex
     await new Promise((resolve) => ctx.draining.addEventListener('abort', resolve))
   })
   const server = await serve(t, app)
-  for (let index = 0; index < count; index++) {
-    const accepted = nextEvent(app, 'connection')
-    const client = await dial(t, server)
-    client.resume().on('end', () => client.end())
-    await accepted
-  }
+  for (let index = 0; index < count; index++) await dialed(t, server)
   return server
+}
+
+/** One more client, when the server has accepted it. */
+async function dialed(t: ExecutionContext, server: ServerContext): Promise<void> {
+  const accepted = nextEvent(server.app, 'connection')
+  const client = await dial(t, server)
+  client.resume().on('end', () => client.end())
+  await accepted
 }
 
 const asked = ({ connections }: ServerContext): number =>
@@ -49,6 +54,57 @@ test('a close() without a window overtakes one with it', async (t) => {
   const fast = server.close({ timeout: 60_000 })
   t.is(asked(server), 5)
   await Promise.all([slow, fast])
+})
+
+test('with minLifetime, close() asks the young connections later, and the old ones at once', async (t) => {
+  const server = await crowded(t, 1)
+  await sleep(200)
+  await dialed(t, server)
+  const [old, young] = [...server.connections]
+  const closed = server.close({ minLifetime: 200, timeout: 60_000 })
+  t.true(old!.isDraining)
+  t.false(young!.isDraining)
+  const began = performance.now()
+  await new Promise((resolve) => young!.draining.addEventListener('abort', resolve))
+  // A timer may be a little early.
+  t.true(performance.now() - began > 190)
+  t.deepEqual(await closed, { forced: 0 })
+})
+
+test('a young connection that ends by itself is not waited for', async (t) => {
+  const server = await crowded(t, 1)
+  const closed = server.close({ minLifetime: 50_000, timeout: 60_000 })
+  t.is(asked(server), 0)
+  for (const connection of server.connections) connection.destroy()
+  t.deepEqual(await closed, { forced: 0 })
+})
+
+test('a close() without minLifetime overtakes one with it', async (t) => {
+  const server = await crowded(t, 3)
+  const slow = server.close({ minLifetime: 50_000, timeout: 60_000 })
+  t.is(asked(server), 0)
+  const fast = server.close({ timeout: 60_000 })
+  t.is(asked(server), 3)
+  await Promise.all([slow, fast])
+})
+
+test('a young client that has sent no byte of its handshake is destroyed after minLifetime', async (t) => {
+  const app = new Cio().useConnection((_ctx, next) => next())
+  const server = await serve(t, app, identity('server'))
+  const accepted = nextEvent(app, 'connection')
+  const client = await dial(t, server)
+  await accepted
+  const closed = server.close({ minLifetime: 100, timeout: 60_000 })
+  t.is(server.connections.size, 1)
+  t.deepEqual(await closed, { forced: 0 })
+  t.is(await readAll(client).catch(() => ''), '')
+})
+
+test('minLifetime is a duration within the timeout', async (t) => {
+  const server = await crowded(t, 0)
+  for (const minLifetime of [-1, 101, Infinity]) {
+    await t.throwsAsync(server.close({ minLifetime, timeout: 100 }), { code: 'ERR_CIO_OPTION' })
+  }
 })
 
 test('connections that end by themselves leave nothing to wait for', async (t) => {

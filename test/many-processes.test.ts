@@ -49,7 +49,7 @@ function folder(t: ExecutionContext): string {
 interface Running {
   readonly child: ChildProcess
   readonly lines: string[]
-  until(text: string, times?: number): Promise<void>
+  readonly until: (text: string, times?: number) => Promise<void>
 }
 
 function run(t: ExecutionContext, words: readonly string[], env: object = {}): Running {
@@ -61,7 +61,7 @@ function run(t: ExecutionContext, words: readonly string[], env: object = {}): R
   t.teardown(() => child.kill('SIGKILL'))
   const lines: string[] = []
   let stir = (): void => {}
-  createInterface(child.stdout!).on('line', (line) => {
+  createInterface(child.stdout).on('line', (line) => {
     lines.push(line)
     stir()
   })

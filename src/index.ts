@@ -23,6 +23,7 @@ export type { EvictOptions, RevokedAction } from './lifecycle/evict.ts'
 export type { Inspection } from './pipeline/inspection.ts'
 
 export type { Encoded } from './messages/encoded.ts'
+export type { Interceptor } from './messages/interceptors.ts'
 export type {
   Messages,
   MessagesContext,

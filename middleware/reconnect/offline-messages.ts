@@ -3,6 +3,7 @@
 import type { ClientContext } from '../../src/client/client.ts'
 import { CioError } from '../../src/errors.ts'
 import type { Encoded } from '../../src/messages/encoded.ts'
+import type { Interceptor } from '../../src/messages/interceptors.ts'
 import type { Messages } from '../../src/messages/messages.ts'
 import { handled, unawaited } from '../../src/lifecycle/unawaited.ts'
 
@@ -46,6 +47,12 @@ export class OfflineMessages
 
   sendEncoded(encoded: Encoded): Promise<void> {
     return this.#later((messages) => messages.sendEncoded(encoded))
+  }
+
+  /** Interceptors belong to one connection. */
+  intercept(interceptor: Interceptor<unknown>): () => void {
+    if (!this.#ctx.connected) throw this.#gone(0)
+    return this.#current().intercept(interceptor)
   }
 
   accepts(): boolean {

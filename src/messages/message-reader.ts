@@ -74,6 +74,11 @@ export class MessageReader<In> {
     this.#pull()
   }
 
+  /** As `wait`, before all others: for a reader that was called back and did not take a message. */
+  waitFirst(call: (some: boolean) => void): void {
+    this.#waiting.unshift(call)
+  }
+
   /** Stops listening to the stream. */
   release(): void {
     if (!this.#listening) return

@@ -2,6 +2,7 @@
 
 import { CioError, asError, isCioError, quote } from '../errors.ts'
 import { Encoded, contentOf } from './encoded.ts'
+import { type Interceptor, Interceptors, kept } from './interceptors.ts'
 import type { PartialMessage } from './frame-decoder.ts'
 import { MessageReader } from './message-reader.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
@@ -105,6 +106,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   readonly #outbox: MessageWriter<Out>
   readonly #validate: StandardSchema<In>['~standard']['validate'] | undefined
   readonly #readers: Readers
+  #interceptors: Interceptors | undefined
 
   constructor(ctx: StreamContext, codec: Codec<In, Out>, options: MessagesOptions<In> = {}) {
     const { maxQueueSize = defaultMaxQueueSize, validate } = options
@@ -133,25 +135,33 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
       if (inbox.ready > 0 && !inbox.isAwaited) {
         // Not an async function: that would be two promises a message.
         const result = this.#result()
-        return result instanceof Promise ? handled(result) : Promise.resolve(result)
+        if (result) return result instanceof Promise ? handled(result) : Promise.resolve(result)
       }
     } catch (error) {
       return refused(this.#ctx, error)
     }
+    return this.#awaited()
+  }
+
+  #awaited(): Promise<IteratorResult<In, undefined>> {
+    const inbox = this.#inbox
     let promise: Promise<IteratorResult<In, undefined>> | undefined
     let canFail = false
     promise = new Promise((resolve, reject) => {
-      inbox.wait((some) => {
+      const take = (some: boolean): void => {
         // Only then, since a handler for each message would be slow.
-        canFail = !some || this.#validate !== undefined
+        canFail = !some || this.#validate !== undefined || this.#interceptors !== undefined
         if (canFail && promise) void handled(promise)
         if (!some) return inbox.failure ? reject(inbox.failure) : resolve(done)
         try {
-          resolve(this.#result())
+          const result = this.#result()
+          if (result) resolve(result)
+          else inbox.waitFirst(take)
         } catch (error) {
           reject(asError(error))
         }
-      })
+      }
+      inbox.wait(take)
     })
     return canFail ? handled(promise) : promise
   }
@@ -207,12 +217,12 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    * @throws `ERR_CIO_QUEUE_SIZE` (local): more than `maxQueueSize` is waiting to be sent
    */
   send(message: Out): Promise<void> {
-    return this.#outbox.send(message)
+    return this.#interceptors ? this.#seen(message) : this.#outbox.send(message)
   }
 
   /** Sends several messages, and waits between them if necessary. */
   sendMany(messages: Iterable<Out>): Promise<void> {
-    return this.#outbox.sendMany(messages)
+    return this.#outbox.sendMany(this.#interceptors?.sendingEach(messages) ?? messages)
   }
 
   /**
@@ -242,13 +252,24 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   sendEncoded(encoded: Encoded): Promise<void> {
     const content = contentOf(encoded)
     if (content?.form !== this.#codec) return refused(this.#ctx, this.#foreign())
-    const { bytes, message } = content
-    return bytes === undefined ? this.#outbox.send(message as Out) : this.#outbox.sendBytes(bytes)
+    const { bytes } = content
+    const message = content.message as Out
+    if (this.#interceptors) return this.#seen(message, bytes)
+    return bytes ? this.#outbox.sendBytes(bytes) : this.#outbox.send(message)
   }
 
   /** Whether `sendEncoded()` takes it: the same codec has encoded it, for the same carrier. */
   accepts(encoded: Encoded): boolean {
     return contentOf(encoded)?.form === this.#codec
+  }
+
+  /**
+   * Adds functions that see each message: received ones before their reader gets them, and sent
+   * ones before they are encoded. For middleware that answers pings, or limits a rate; those that
+   * registered first see a message first. Returns a function that removes them.
+   */
+  intercept(interceptor: Interceptor<In, Out>): () => void {
+    return (this.#interceptors ??= new Interceptors()).add(interceptor)
   }
 
   /** Whether this side can still send: it has not ended, and the connection is there. */
@@ -329,11 +350,24 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     const inbox = this.#inbox
     while (inbox.ready > 0) {
       const message = this.#take()
-      if (message instanceof Promise) return message.then(handler)
+      if (message === kept) continue
+      if (message instanceof Promise) {
+        return message.then((taken) => (taken === kept ? undefined : handler(taken)))
+      }
       const returned = handler(message)
       if (returned !== nothing && isThenable(returned)) return returned
     }
     return undefined
+  }
+
+  /** Sends a message, or the bytes of it, which the interceptors see. */
+  #seen(message: Out, bytes?: Uint8Array): Promise<void> {
+    try {
+      this.#interceptors!.sending(message)
+    } catch (error) {
+      return refused(this.#ctx, error)
+    }
+    return bytes ? this.#outbox.sendBytes(bytes) : this.#outbox.send(message)
   }
 
   #foreign(): CioError {
@@ -344,13 +378,29 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     )
   }
 
-  #result(): IteratorResult<In, undefined> | Promise<IteratorResult<In, undefined>> {
-    const message = this.#take()
+  /** The next message that is decoded already; undefined if interceptors keep all of these. */
+  #result(): IteratorResult<In, undefined> | Promise<IteratorResult<In, undefined>> | undefined {
+    let message: In | typeof kept | Promise<In | typeof kept> = kept
+    while (message === kept) {
+      if (this.#inbox.ready === 0) return undefined
+      message = this.#take()
+    }
     if (!(message instanceof Promise)) return { done: false, value: message }
-    return message.then((value) => ({ done: false, value }))
+    return message.then((value) => {
+      return value === kept ? (this.#result() ?? this.#awaited()) : { done: false, value }
+    })
   }
 
-  #take(): In | Promise<In> {
+  #take(): In | typeof kept | Promise<In | typeof kept> {
+    const interceptors = this.#interceptors
+    const message = this.#validated()
+    if (!interceptors) return message
+    return message instanceof Promise
+      ? message.then((valid) => interceptors.received(valid))
+      : interceptors.received(message)
+  }
+
+  #validated(): In | Promise<In> {
     const message = this.#inbox.take()
     if (!this.#validate) return message
     const result = this.#validate(message)

@@ -69,39 +69,42 @@ class Client {
   }
 }
 
-test.serial('of 10,000 members those that do not read are closed, and the others get all in order', async (t) => {
-  const count = 10_000
-  const chat = rooms<string>({ maxBacklog: 20_000 })
-  const app = members(chat, lines())
-  const slow = new Set<StreamContext>()
-  app.on('slowMember', (error, ctx, room) => {
-    slow.add(ctx)
-    t.is(error.code, 'ERR_CIO_SLOW_MEMBER')
-    t.is(room, 'red')
-  })
-  const clients = Array.from({ length: count }, () => new Client(app))
-  const frozen = new Set(Array.from({ length: 10 }, (_, index) => clients[index * 997]!))
-  for (const client of clients) if (!frozen.has(client)) client.read()
-  while (chat.members('red').size < count) await turn()
+test.serial(
+  'of 10,000 members those that do not read are closed, and the others get all in order',
+  async (t) => {
+    const count = 10_000
+    const chat = rooms<string>({ maxBacklog: 20_000 })
+    const app = members(chat, lines())
+    const slow = new Set<StreamContext>()
+    app.on('slowMember', (error, ctx, room) => {
+      slow.add(ctx)
+      t.is(error.code, 'ERR_CIO_SLOW_MEMBER')
+      t.is(room, 'red')
+    })
+    const clients = Array.from({ length: count }, () => new Client(app))
+    const frozen = new Set(Array.from({ length: 10 }, (_, index) => clients[index * 997]!))
+    for (const client of clients) if (!frozen.has(client)) client.read()
+    while (chat.members('red').size < count) await turn()
 
-  const text = 'x'.repeat(4_000)
-  const sent: string[] = []
-  for (let number = 0; number < 20; number++) {
-    const message = `${number} ${text}`
-    sent.push(message)
-    await chat.send('red', message)
-  }
-  t.is(slow.size, frozen.size)
-  while (chat.members('red').size > count - frozen.size) await turn()
-  t.deepEqual(await chat.send('red', 'end'), { members: count - frozen.size })
-  sent.push('end')
-  const rest = clients.filter((client) => !frozen.has(client))
-  for (const client of rest) while (client.received.length < sent.length) await turn()
-  t.true(rest.every(({ received }) => received.every((line, index) => line === sent[index])))
-  t.true(rest.every(({ received }) => received.length === sent.length))
-  await app.close({ timeout: 0 })
-  t.is(chat.members('red').size, 0)
-})
+    const text = 'x'.repeat(4_000)
+    const sent: string[] = []
+    for (let number = 0; number < 20; number++) {
+      const message = `${number} ${text}`
+      sent.push(message)
+      await chat.send('red', message)
+    }
+    t.is(slow.size, frozen.size)
+    while (chat.members('red').size > count - frozen.size) await turn()
+    t.deepEqual(await chat.send('red', 'end'), { members: count - frozen.size })
+    sent.push('end')
+    const rest = clients.filter((client) => !frozen.has(client))
+    for (const client of rest) while (client.received.length < sent.length) await turn()
+    t.true(rest.every(({ received }) => received.every((line, index) => line === sent[index])))
+    t.true(rest.every(({ received }) => received.length === sent.length))
+    await app.close({ timeout: 0 })
+    t.is(chat.members('red').size, 0)
+  },
+)
 
 test.serial('what rooms have held is free when their members have left', async (t) => {
   const chat = rooms<string>()
@@ -214,10 +217,7 @@ test('a message is encoded once for each codec of a room', async (t) => {
 
 test('a codec that cannot encode a message fails the send, and other members get it', async (t) => {
   const chat = rooms()
-  const [packs, texts] = [
-    members(chat, msgpack()),
-    members(chat, json()),
-  ] as const
+  const [packs, texts] = [members(chat, msgpack()), members(chat, json())] as const
   const packed = new Client(packs)
   const some = once(packed.stream, 'data')
   while (chat.members('red').size < 1) await turn()

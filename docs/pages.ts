@@ -20,7 +20,7 @@ const families: Record<string, readonly string[]> = {
   'Certificates and TLS': ['certs', 'session-tickets', 'start-tls'],
   'Access control': ['allow-list', 'deny-list', 'certificate-expiry'],
   Listening: ['inherited', 'relisten', 'drain'],
-  Limits: ['limit', 'timeout'],
+  Limits: ['limit', 'timeout', 'rate-limit', 'heartbeat'],
   'Framing and codecs': [
     'lines',
     'json',

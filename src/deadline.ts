@@ -95,3 +95,83 @@ export function startDeadline(duration: number, expire: () => void): Deadline | 
   if (!list) lists.set(duration, (list = new List(duration)))
   return list.add(expire)
 }
+
+/** Milliseconds of a tick. */
+export const tickDuration = 250
+/** A tick that is later by so many ticks says that this process stood still. */
+const stallTicks = 4
+
+/**
+ * Something that is looked at now and then, at ticks that all share: one timer for all of them, and
+ * none while there are none.
+ *
+ * A tick that comes late is still one tick. So a process that stood still has not used up anybody's
+ * time, and `stalled` is called for each.
+ */
+export class Watch {
+  static readonly #slots = new Map<number, Set<Watch>>()
+  static readonly #all = new Set<Watch>()
+  static #tick = 0
+  static #due = 0
+  static #wallDue = 0
+  static #timer: NodeJS.Timeout | undefined
+
+  readonly #look: (tick: number) => void
+  readonly #stalled: (tick: number) => void
+  #at = 0
+
+  /** The number of the present tick. */
+  static get tick(): number {
+    return Watch.#tick
+  }
+
+  constructor(look: (tick: number) => void, stalled: (tick: number) => void) {
+    this.#look = look
+    this.#stalled = stalled
+    Watch.#all.add(this)
+    if (!Watch.#timer) Watch.#arm()
+  }
+
+  /** Calls `look` after so many ticks; a call before this one counts no more. */
+  in(ticks: number): void {
+    if (!Watch.#all.has(this)) return
+    this.#leaveSlot()
+    // The present tick has begun already.
+    this.#at = Watch.#tick + Math.max(1, ticks)
+    const slot = Watch.#slots.get(this.#at)
+    if (slot) slot.add(this)
+    else Watch.#slots.set(this.#at, new Set([this]))
+  }
+
+  /** Ends it. May be called again. */
+  stop(): void {
+    this.#leaveSlot()
+    Watch.#all.delete(this)
+    if (Watch.#all.size > 0) return
+    clearTimeout(Watch.#timer)
+    Watch.#timer = undefined
+  }
+
+  #leaveSlot(): void {
+    const slot = Watch.#slots.get(this.#at)
+    slot?.delete(this)
+    if (slot?.size === 0) Watch.#slots.delete(this.#at)
+  }
+
+  static #arm(): void {
+    Watch.#due = performance.now() + tickDuration
+    // The monotonic clock of Linux stands still while the machine is suspended.
+    Watch.#wallDue = Date.now() + tickDuration
+    Watch.#timer = setTimeout(Watch.#next, tickDuration).unref()
+  }
+
+  static readonly #next = (): void => {
+    const late = Math.max(performance.now() - Watch.#due, Date.now() - Watch.#wallDue)
+    const tick = ++Watch.#tick
+    const slot = Watch.#slots.get(tick)
+    Watch.#slots.delete(tick)
+    Watch.#arm()
+    if (late > stallTicks * tickDuration) for (const one of Watch.#all) one.#stalled(tick)
+    for (const one of slot ?? []) one.#look(tick)
+  }
+}

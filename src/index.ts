@@ -81,6 +81,13 @@ export type {
 } from './messages/frame-formats.ts'
 export { httpConnect, type HttpConnectOptions, type ProxyTls } from '../middleware/http-connect.ts'
 export { inherited, type InheritedOptions } from '../middleware/inherited.ts'
+export {
+  heartbeat,
+  type Heartbeat,
+  type HeartbeatContext,
+  type HeartbeatOptions,
+} from '../middleware/heartbeat.ts'
+export type { HeartbeatTimes } from '../middleware/heartbeat/beat.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export {
   limit,
@@ -116,6 +123,7 @@ export {
   type ProxyHeaderOptions,
   type SendProxyProtocolOptions,
 } from '../middleware/send-proxy-protocol.ts'
+export { rateLimit, type RateLimitOptions } from '../middleware/rate-limit.ts'
 export { reconnect, type Reconnect, type ReconnectOptions } from '../middleware/reconnect.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'
 export {

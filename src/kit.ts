@@ -6,6 +6,7 @@ export {
   localEndpoint,
   remoteEndpoint,
 } from './streams/endpoint.ts'
+export { Watch, tickDuration } from './deadline.ts'
 export { AccessList } from './access/access-list.ts'
 export { emitSafely, reportError } from './lifecycle/app-events.ts'
 export { Backoff, sleep, type BackoffOptions } from './rates/backoff.ts'

@@ -80,6 +80,13 @@ test('rpc.ts answers requests by JSON-RPC, and asks who calls', async (t) => {
   socket.end()
 })
 
+test('heartbeat.ts answers pings itself, and messages by its handler', async (t) => {
+  const { port } = await start(t, 'heartbeat')
+  const socket = await dial(t, port)
+  socket.end('{"kind":"ping"}\n{"kind":"hello"}\n{"kind":"pong"}\n')
+  t.is(await readAll(socket), '{"kind":"pong"}\n{"kind":"got hello"}\n')
+})
+
 test('chat-client.ts comes back when the chat does, and says what was typed meanwhile', async (t) => {
   const chat = await start(t, 'chat', { port: await ownPort() })
   const bob = launch(t, 'chat-client', { words: ['bob'], port: chat.port })

@@ -55,17 +55,10 @@ export class OfflineMessages
     return this.#current().intercept(interceptor)
   }
 
-  accepts(): boolean {
-    return false
-  }
+  readonly accepts = (): boolean => false
 
-  get isOpen(): boolean {
-    return false
-  }
-
-  get queued(): number {
-    return 0
-  }
+  readonly isOpen = false
+  readonly queued = 0
 
   end(): Promise<void> {
     return this.#later((messages) => messages.end())

@@ -1,0 +1,186 @@
+import type { Interceptor } from '../src/messages/interceptors.ts'
+import type { MessagesContext } from '../src/messages/messages.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { provide } from '../src/lifecycle/provide.ts'
+import type { StreamContext } from '../src/lifecycle/stream-context.ts'
+import type { HeartbeatTimes } from './heartbeat/beat.ts'
+import { watchBeats } from './heartbeat/watch-beats.ts'
+
+/** Options of {@link heartbeat}. */
+export interface HeartbeatOptions<In = unknown, Out = In> {
+  /**
+   * Milliseconds of silence in either direction, after which `ping` is sent. `Infinity` never sends
+   * one, and lets `timeout` alone decide.
+   *
+   * @default 30_000
+   */
+  readonly interval?: number
+  /**
+   * Milliseconds after `interval` in which nothing was received; then the other side is dead.
+   * `Infinity` never closes the connection.
+   *
+   * @default 20_000
+   */
+  readonly timeout?: number
+  /**
+   * The message that asks for a sign of life, or a function that makes it; not itself a function.
+   *
+   * @default none: this side only listens
+   */
+  readonly ping?: Out | ((ctx: StreamContext) => Out)
+  /**
+   * Whether a message answers `ping`: then it does not reach the application.
+   *
+   * @default none does
+   */
+  readonly isPong?: (message: In) => boolean
+  /**
+   * The answer to a ping of the other side, which then does not reach the application; undefined for
+   * any other message.
+   *
+   * @default no message is a ping
+   */
+  readonly pong?: (message: In) => Out | undefined
+}
+
+/** The heartbeat of one connection. */
+export interface Heartbeat {
+  /** Changes the times of this connection, to what both sides have agreed upon. */
+  set(times: Partial<HeartbeatTimes>): void
+  /** Milliseconds between the last ping and its pong; undefined before, or without `isPong`. */
+  readonly roundTrip: number | undefined
+}
+
+/** The context that {@link heartbeat} adds. */
+export interface HeartbeatContext {
+  heartbeat: Heartbeat
+}
+
+/**
+ * Heartbeat: pings and pongs (keep-alive), which find dead connections.
+ *
+ * A connection whose cable is pulled stays open for hours if nothing is sent on it. `heartbeat`
+ * sends `ping` after `interval` without a byte received or without a byte sent, and closes the
+ * connection if nothing is received for `timeout` more. Any byte is a sign of life, so a connection
+ * that talks costs nothing.
+ *
+ * It counts ticks of a timer that all connections share, and not the clock: if this process stands
+ * still, because it or its machine was suspended, it pings all when it goes on, and closes only
+ * those that do not answer within `timeout`. While unread input waits, no connection counts as
+ * dead, since this side cannot hear the answer.
+ *
+ * @pipelines connection, client
+ * @order after a codec; before `rateLimit`, `events` and `rpc`, so that they do not see pongs
+ * @adds `ctx.heartbeat`
+ * @rejects `ERR_CIO_HEARTBEAT` (remote): nothing was received for `interval` and `timeout`
+ * @throws `ERR_CIO_OPTION`: an option is not a duration, or of the wrong kind
+ *
+ * @example
+ * import { Cio, heartbeat, json } from 'cio'
+ *
+ * interface Message { kind: string }
+ * const app = new Cio()
+ *   .useConnection(json<Message>())
+ *   .useConnection(
+ *     heartbeat<Message>({
+ *       ping: { kind: 'ping' },
+ *       isPong: ({ kind }) => kind === 'pong',
+ *       pong: ({ kind }) => (kind === 'ping' ? { kind: 'pong' } : undefined),
+ *     }),
+ *   )
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function heartbeat<In = unknown, Out = In>(
+  options: HeartbeatOptions<In, Out> = {},
+): Middleware<StreamContext & MessagesContext<In, Out>, HeartbeatContext> {
+  const { interval = 30_000, timeout = 20_000, ping, isPong, pong } = options
+  checkOptionNames('heartbeat', options, ['interval', 'timeout', 'ping', 'isPong', 'pong'])
+  for (const [name, given] of Object.entries({ isPong, pong })) {
+    if (given !== undefined && typeof given !== 'function') {
+      throw optionError('heartbeat', name, 'a function', given)
+    }
+  }
+  const initial = checked({ interval, timeout })
+
+  return defineMiddleware<StreamContext & MessagesContext<In, Out>, HeartbeatContext>(
+    { name: 'heartbeat' },
+    async function heartbeat(ctx, next) {
+      const { messages } = ctx
+      let times = initial
+      let pingedAt: number | undefined
+      let roundTrip: number | undefined
+      const sendPing = (): void => {
+        if (ping === undefined || ctx.isDraining || !messages.isOpen) return
+        pingedAt = performance.now()
+        const make = ping as (ctx: StreamContext) => Out
+        // Its failure is that of the connection, or a fault that `send` reports.
+        void messages.send(typeof ping === 'function' ? make(ctx) : ping)
+      }
+      const removers: (() => void)[] = []
+      if (isPong || pong) {
+        const heard = (): void => {
+          if (pingedAt !== undefined) roundTrip = performance.now() - pingedAt
+          pingedAt = undefined
+        }
+        removers.push(messages.intercept(answering(messages, isPong, pong, heard)))
+      }
+      const watch = watchBeats(ctx, times, sendPing)
+      removers.push(() => watch.stop())
+      const own: Heartbeat = {
+        set(changed) {
+          times = checked({ ...times, ...changed })
+          watch.set(times)
+        },
+        get roundTrip() {
+          return roundTrip
+        },
+      }
+      try {
+        await provide(ctx, 'heartbeat', own, next)
+      } finally {
+        for (const remove of removers) remove()
+      }
+    },
+  )
+}
+
+function checked(times: HeartbeatTimes): HeartbeatTimes {
+  for (const [name, value] of Object.entries(times)) {
+    checkDuration('heartbeat', name, value)
+    if (value === 0) throw optionError('heartbeat', name, 'milliseconds of at least 1', value)
+  }
+  return times
+}
+
+/** Keeps pongs, and answers pings. */
+function answering<In, Out>(
+  messages: Pick<MessagesContext<In, Out>['messages'], 'drained' | 'send'>,
+  isPong: ((message: In) => boolean) | undefined,
+  pong: ((message: In) => Out | undefined) | undefined,
+  heard: () => void,
+): Interceptor<In, Out> {
+  return {
+    received(message) {
+      if (isPong?.(message)) {
+        heard()
+        return true
+      }
+      const answer = pong?.(message)
+      if (answer === undefined) return false
+      const full = messages.drained()
+      if (!full) {
+        void messages.send(answer)
+        return true
+      }
+      // A side that sends pings and reads no pongs is not read from either.
+      return full.then(() => {
+        void messages.send(answer)
+        return true
+      })
+    },
+  }
+}
+
+export { heartbeat as default }

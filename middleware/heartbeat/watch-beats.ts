@@ -1,0 +1,73 @@
+/** Asks the other side of a connection for signs of life, and closes it when it is dead. */
+
+import debug from 'debug'
+import { Watch } from '../../src/deadline.ts'
+import { CioError, asError } from '../../src/errors.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { meter } from '../timeout/traffic.ts'
+import { Beat, type HeartbeatTimes, type Passed } from './beat.ts'
+
+const log = debug('cio:heartbeat')
+
+/** Looks at the traffic now and then, and closes the connection when it is dead. */
+export function watchBeats(
+  ctx: StreamContext,
+  times: HeartbeatTimes,
+  ping: () => void,
+): { set(times: HeartbeatTimes): void; stop(): void } {
+  const { read, restore } = meter(ctx)
+  const passed = (): Passed => {
+    const { read: received, sent } = read()
+    const { stream, transport } = ctx
+    const isPaused = stream.readableLength > 0 || (transport?.readableLength ?? 0) > 0
+    return { received, sent, isPaused }
+  }
+  const beat = new Beat(times, Watch.tick, passed())
+  let current = times
+  let recheck: NodeJS.Immediate | undefined
+  const act = (verdict: ReturnType<Beat['look']>): void => {
+    if (verdict === 'dead') return kill(ctx, current)
+    if (verdict === 'ping') {
+      try {
+        ping()
+      } catch (thrown) {
+        return ctx.destroy(asError(thrown))
+      }
+    }
+    watch.in(beat.next)
+  }
+  const look = (tick: number): void => {
+    const verdict = beat.look(tick, passed())
+    if (verdict !== 'dead') return act(verdict)
+    // One turn of the event loop later: a process that was busy reads the pending input first.
+    recheck = setImmediate(() => act(beat.look(tick, passed())))
+  }
+  const watch = new Watch(look, (tick) => {
+    beat.stalled(tick)
+    // Spread over a second, since all connections do it now.
+    watch.in(1 + (ctx.id % 4))
+  })
+  watch.in(beat.next)
+  return {
+    set(changed) {
+      current = changed
+      beat.set(changed)
+      watch.in(beat.next)
+    },
+    stop() {
+      clearImmediate(recheck)
+      watch.stop()
+      restore()
+    },
+  }
+}
+
+function kill(ctx: StreamContext, { interval, timeout }: HeartbeatTimes): void {
+  const time = (interval === Infinity ? 0 : interval) + timeout
+  const message = `nothing was received from ${ctx.remote} for ${time} ms; it, or the link to it, is dead`
+  const error = new CioError('ERR_CIO_HEARTBEAT', message, { fault: 'remote', end: 'idle' })
+  log('%d %s', ctx.id, message)
+  // A client may reconnect; a server connection cannot.
+  if (ctx.kind === 'connection') ctx.destroy(error)
+  else ctx.disconnect(error)
+}

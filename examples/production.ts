@@ -15,6 +15,7 @@ import {
   inherited,
   limit,
   lines,
+  log,
   relisten,
   sessionTickets,
   timeout,
@@ -27,6 +28,8 @@ const app = new Cio()
   .useServer(relisten({ retries: 10, delay: 500, factor: 2, maxDelay: 5_000, jitter: 0.5 }))
   // Below the 30 s after which Kubernetes kills the process.
   .useServer(drain({ timeout: 20_000, spread: 5_000, exitTimeout: 5_000 }))
+  // One line of JSON for each connection, without the whole address of a client.
+  .useServer(log({ address: 'network' }))
   .useServer(
     certs({
       key: 'certs/server.key',

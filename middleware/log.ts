@@ -1,0 +1,161 @@
+import type { Writable } from 'node:stream'
+import type { ClientContext } from '../src/client/client.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
+import type { ServerContext } from '../src/server/server.ts'
+import type { AddressDetail, PeerDetail } from './log/attributes.ts'
+import { ConnectionLog } from './log/connection-log.ts'
+import { type Logger, isLogger } from './log/sink.ts'
+
+export type { Logger } from './log/sink.ts'
+
+/** Options of {@link log}. */
+export interface LogOptions {
+  /**
+   * A logger such as pino, with the methods `info`, `warn` and `error`, each of a record and a
+   * message; or a stream, which gets lines of JSON.
+   *
+   * @default lines of JSON on standard output
+   */
+  readonly to?: Logger | Writable
+  /**
+   * The share of ordinary ends that get a line, from 0 to 1. Refusals and failures always do.
+   *
+   * @default 1
+   */
+  readonly ordinary?: number
+  /**
+   * Lines also for connections that end without a byte (`nothing_said`), as those of health checks
+   * and port scanners do.
+   *
+   * @default false
+   */
+  readonly healthChecks?: boolean
+  /**
+   * Milliseconds after which a connection that is still open gets a line, again and again.
+   * `Infinity` waits for its end.
+   *
+   * @default 3_600_000
+   */
+  readonly openInterval?: number
+  /**
+   * Lines for each reason. What is above that is counted, and one line sums it up.
+   *
+   * @default { count: 50, per: 10_000 }
+   */
+  readonly rate?: Rate
+  /**
+   * How much of a client's address the lines have: all of it and the port, the network (/24 of
+   * IPv4, /48 of IPv6), or nothing.
+   *
+   * @default 'full'
+   */
+  readonly address?: 'full' | 'network' | 'none'
+  /**
+   * What the lines have of an identity: the common name, the pin of its public key, or nothing.
+   *
+   * @default 'name'
+   */
+  readonly peer?: 'name' | 'spki' | 'none'
+  /**
+   * Bytes of lines that may wait for a slow reader; further lines are dropped and counted. Not for
+   * a logger, which has a buffer of its own.
+   *
+   * @default 1_048_576
+   */
+  readonly maxBuffer?: number
+}
+
+const defaultRate: Rate = { count: 50, per: 10_000 }
+const defaultInterval = 3_600_000
+const defaultBuffer = 1_048_576
+const addresses: readonly unknown[] = ['full', 'network', 'none'] satisfies AddressDetail[]
+const peers: readonly unknown[] = ['name', 'spki', 'none'] satisfies PeerDetail[]
+
+/**
+ * Access log: one line of JSON for each connection, at its end.
+ *
+ * A line says how the connection ended, which side ended it, in which middleware it stood, why it
+ * was refused, how long it was open, and how many bytes passed. The names are attributes of
+ * OpenTelemetry where it has some. A flood of connections does not become a flood of lines: each
+ * reason has a token bucket, and one line sums up what is above it. Nothing that a client chooses
+ * can write an escape sequence or a second line.
+ *
+ * On a server it logs the connections of that server; on a client each connection and each attempt
+ * to make one.
+ *
+ * @pipelines server, client
+ * @order before all others, so that it sees every attempt to connect
+ * @adds nothing
+ * @rejects nothing
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
+ * @see [OpenTelemetry's attributes](https://opentelemetry.io/docs/specs/semconv/registry/attributes/)
+ *
+ * @example
+ * import { Cio, log } from 'cio'
+ *
+ * const app = new Cio()
+ *   .useServer(log({ address: 'network' }))
+ *   .useConnection(async ({ stream }, next) => {
+ *     stream.pipe(stream)
+ *     await next()
+ *   })
+ * const server = await app.listen(0)
+ * await server.close()
+ */
+export function log(options: LogOptions = {}): Middleware<ServerContext | ClientContext> {
+  checkOptionNames('log', options, [
+    'to',
+    'ordinary',
+    'healthChecks',
+    'openInterval',
+    'rate',
+    'address',
+    'peer',
+    'maxBuffer',
+  ])
+  const { to, ordinary = 1, healthChecks = false, openInterval = defaultInterval } = options
+  const { rate = defaultRate, address = 'full', peer = 'name', maxBuffer = defaultBuffer } = options
+  if (to !== undefined && !isLogger(to) && typeof to?.write !== 'function') {
+    throw optionError('log', 'to', 'a logger with `info`, `warn` and `error`, or a stream', to)
+  }
+  if (typeof ordinary !== 'number' || !(ordinary >= 0 && ordinary <= 1)) {
+    throw optionError('log', 'ordinary', 'a number from 0 to 1', ordinary)
+  }
+  if (typeof healthChecks !== 'boolean') {
+    throw optionError('log', 'healthChecks', 'true or false', healthChecks)
+  }
+  checkDuration('log', 'openInterval', openInterval)
+  if (openInterval === 0) throw optionError('log', 'openInterval', 'at least 1 ms', openInterval)
+  checkRate('log', 'rate', rate)
+  checkCount('log', 'maxBuffer', maxBuffer)
+  if (!addresses.includes(address)) {
+    throw optionError('log', 'address', "'full', 'network' or 'none'", address)
+  }
+  if (!peers.includes(peer)) throw optionError('log', 'peer', "'name', 'spki' or 'none'", peer)
+  const lines = new ConnectionLog({
+    to,
+    ordinary,
+    healthChecks,
+    openInterval,
+    rate,
+    address,
+    peer,
+    maxBuffer,
+  })
+
+  return defineMiddleware<ServerContext | ClientContext>(
+    { name: 'log', before: '*' },
+    async function log(ctx, next) {
+      const end = lines.begin(ctx)
+      try {
+        await next()
+      } finally {
+        end()
+      }
+    },
+  )
+}
+
+export { log as default }

@@ -1,0 +1,163 @@
+import { isIPv4, isIPv6 } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import type { ClientContext } from '../../src/client/client.ts'
+import type { ConnectionEnd } from '../../src/connection-end.ts'
+import { quote } from '../../src/errors.ts'
+import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { type Endpoint, canonicalAddress, remoteEndpoint } from '../../src/streams/endpoint.ts'
+
+/** How much of an address a line has. */
+export type AddressDetail = 'full' | 'network' | 'none'
+/** What a line has of a peer. */
+export type PeerDetail = 'name' | 'spki' | 'none'
+
+/** The values of one line, by the attribute names of OpenTelemetry. */
+export type Attributes = Record<string, string | number | boolean>
+
+/** What has to be read while a connection is open, since Node forgets it with the socket. */
+export interface Facts {
+  readonly began: number
+  /** When its last line was written, or it began. */
+  lastLine: number
+  readonly remote: Endpoint | null
+  /** The port of the server; 0 without one. */
+  readonly port: number
+  tls?: { readonly version: string; readonly resumed: boolean }
+  peer?: string
+}
+
+/** What the options say about persons. */
+export interface Details {
+  readonly address: AddressDetail
+  readonly peer: PeerDetail
+}
+
+export function factsOf({ socket }: StreamContext, port: number, { address }: Details): Facts {
+  const now = performance.now()
+  // A system call, so only where it is used.
+  const remote = address === 'none' ? null : remoteEndpoint(socket)
+  return { began: now, lastLine: now, remote, port }
+}
+
+/** Adds what is known after a handshake. */
+export function noteHandshake(facts: Facts, ctx: StreamContext, { peer }: Details): void {
+  const { socket } = ctx
+  if (!(socket instanceof TLSSocket)) return
+  const version = (socket.getProtocol() ?? '').replace('TLSv', '')
+  facts.tls = { version, resumed: socket.isSessionReused() }
+  if (peer === 'none' || !ctx.peer) return
+  const identity = peer === 'spki' ? ctx.peer.spki : ctx.peer.name
+  if (identity !== null) facts.peer = safe(identity)
+}
+
+/** What both kinds of lines have. */
+export function attributesOf(ctx: StreamContext, facts: Facts, details: Details): Attributes {
+  const { socket } = ctx
+  const found: Attributes = { 'cio.connection.id': ctx.id }
+  if (ctx.kind === 'connection') addClient(found, ctx as ConnectionContext, facts, details)
+  else addTarget(found, ctx as ClientContext)
+  if (facts.tls) {
+    found['tls.protocol.version'] = facts.tls.version
+    found['tls.resumed'] = facts.tls.resumed
+  }
+  if (facts.peer !== undefined) found[`cio.peer.${details.peer}`] = facts.peer
+  found['cio.connection.duration'] = seconds(performance.now() - facts.began)
+  if (socket) {
+    found['cio.connection.received.size'] = socket.bytesRead
+    found['cio.connection.sent.size'] = socket.bytesWritten
+  }
+  found['cio.pipeline.generation'] = ctx.generation
+  return found
+}
+
+/** The client of a server, and the proxy through which it came. */
+function addClient(
+  found: Attributes,
+  { server, forwardedFor }: ConnectionContext,
+  { remote, port }: Facts,
+  { address: detail }: Details,
+): void {
+  const place = server?.options
+  if (port > 0) found['server.port'] = port
+  else if (place?.path !== undefined) found['server.address'] = safe(place.path)
+  if (forwardedFor === null) return addEndpoint(found, 'client', remote, detail)
+  if (forwardedFor !== 'unknown') addEndpoint(found, 'client', forwardedFor, detail)
+  addEndpoint(found, 'network.peer', remote, detail)
+}
+
+function addEndpoint(
+  found: Attributes,
+  prefix: string,
+  endpoint: Endpoint | null,
+  detail: AddressDetail,
+): void {
+  if (!endpoint || detail === 'none') return
+  if (detail === 'network') {
+    found[`${prefix}.address`] = networkOf(endpoint.address)
+    return
+  }
+  found[`${prefix}.address`] = safe(endpoint.address)
+  if (endpoint.port > 0) found[`${prefix}.port`] = endpoint.port
+}
+
+/** The target of a client: an address of ours, and of no person. */
+function addTarget(found: Attributes, { options }: ClientContext): void {
+  const { host, port, path } = options
+  if (path !== undefined) found['server.address'] = safe(path)
+  else if (host !== undefined) found['server.address'] = safe(host)
+  if (port !== undefined) found['server.port'] = port
+}
+
+/** Adds how it ended. */
+export function addEnd(found: Attributes, end: ConnectionEnd, { peer: detail }: Details): void {
+  const { reason, by, why, step, code, error, refusal, handshake } = end
+  found['cio.end.reason'] = reason
+  found['cio.end.by'] = by
+  add(found, 'cio.end.why', why)
+  add(found, 'cio.step.name', step)
+  add(found, 'error.type', code ?? error?.name)
+  if (refusal) {
+    add(found, 'cio.refusal.reason', refusal.why)
+    add(found, 'cio.refusal.at', refusal.at)
+    add(found, 'cio.refusal.verdict', refusal.verdict)
+    const { peer } = refusal
+    if (detail === 'name' && peer && !peer.verified) {
+      add(found, 'cio.peer.claimed_name', peer.name ?? undefined)
+    }
+  }
+  if (!handshake) return
+  add(found, 'cio.tls.server_name', handshake.serverName ?? undefined)
+  add(found, 'cio.tls.reason', handshake.reason)
+  add(found, 'cio.tls.alert', handshake.alert)
+}
+
+function add(found: Attributes, name: string, value: string | undefined): void {
+  if (value !== undefined && value !== '') found[name] = safe(value)
+}
+
+const isHarmless = /^[\w .:/@*+=-]{0,64}$/
+
+/**
+ * A text from outside, cut and escaped. The value itself is escaped, and not only its JSON: a tool
+ * that decodes the line must not send an escape sequence to a terminal either.
+ */
+export function safe(text: string): string {
+  return isHarmless.test(text) ? text : quote(text).slice(1, -1)
+}
+
+/** The network of an address: /24 of IPv4, /48 of IPv6. */
+export function networkOf(address: string): string {
+  if (isIPv4(address)) return `${address.slice(0, address.lastIndexOf('.'))}.0/24`
+  if (!isIPv6(address)) return safe(address)
+  const [plain = ''] = address.split('%')
+  const [head = '', tail] = plain.split('::')
+  const groups = head === '' ? [] : head.split(':')
+  const missing = tail === undefined ? 0 : 8 - groups.length
+  const all = [...groups, ...Array<string>(Math.max(missing, 0)).fill('0')]
+  return `${canonicalAddress(`${all.slice(0, 3).join(':')}::`)}/48`
+}
+
+function seconds(milliseconds: number): number {
+  return Math.round(milliseconds * 1_000) / 1_000_000
+}

@@ -1,0 +1,162 @@
+import type { ClientContext } from '../../src/client/client.ts'
+import type { ConnectionEnd } from '../../src/connection-end.ts'
+import type { App } from '../../src/lifecycle/app.ts'
+import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import type { ServerContext } from '../../src/server/server.ts'
+import {
+  type Attributes,
+  type Facts,
+  addEnd,
+  attributesOf,
+  factsOf,
+  noteHandshake,
+} from './attributes.ts'
+import { Flood, type Suppressed } from './flood.ts'
+import { type Settings, levelOf } from './settings.ts'
+import { type Sink, sinkOf } from './sink.ts'
+
+/** How many times an interval is checked in its length. */
+const checks = 4
+/** Milliseconds between checks of an interval that is longer. */
+const longestCheck = 60_000
+
+/** Writes the lines of the servers and clients that use one `log()`. */
+export class ConnectionLog {
+  readonly #settings: Settings
+  readonly #sink: Sink
+  readonly #flood: Flood
+  readonly #facts = new WeakMap<StreamContext, Facts>()
+  readonly #ports = new WeakMap<ServerContext, number>()
+  readonly #users = new Set<ServerContext | ClientContext>()
+  readonly #apps = new Map<App, { count: number; readonly stop: () => void }>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(settings: Settings) {
+    this.#settings = settings
+    this.#sink = sinkOf(settings.to, settings.maxBuffer)
+    this.#flood = new Flood(settings.rate, (suppressed) => this.#sumUp(suppressed))
+  }
+
+  /** Logs the connections of a server, or of a client, until the returned function is called. */
+  begin(user: ServerContext | ClientContext): () => void {
+    this.#users.add(user)
+    this.#watch(user.app)
+    const flush = (): void => this.#sink.flush()
+    if (this.#users.size === 1) process.once('exit', flush)
+    this.#startTimer()
+    return () => {
+      this.#users.delete(user)
+      this.#unwatch(user.app)
+      if (this.#users.size > 0) return
+      clearInterval(this.#timer)
+      this.#timer = undefined
+      this.#flood.sumUp()
+      process.off('exit', flush)
+      flush()
+    }
+  }
+
+  #watch(app: App): void {
+    const known = this.#apps.get(app)
+    if (known) {
+      known.count += 1
+      return
+    }
+    const observation = app.observe({
+      begin: (ctx) => {
+        if (!this.#isOurs(ctx)) return
+        this.#facts.set(ctx, factsOf(ctx, this.#portOf(ctx), this.#settings))
+      },
+      end: (ctx, end) => {
+        const facts = this.#facts.get(ctx)
+        if (facts) this.#ended(ctx, facts, end)
+      },
+    })
+    const secured = (ctx: StreamContext): void => {
+      const facts = this.#facts.get(ctx)
+      if (facts) noteHandshake(facts, ctx, this.#settings)
+    }
+    app.on('secure', secured)
+    const stop = (): void => {
+      observation[Symbol.dispose]()
+      app.off('secure', secured)
+    }
+    this.#apps.set(app, { count: 1, stop })
+  }
+
+  #unwatch(app: App): void {
+    const known = this.#apps.get(app)!
+    known.count -= 1
+    if (known.count > 0) return
+    known.stop()
+    this.#apps.delete(app)
+  }
+
+  #isOurs(ctx: StreamContext): boolean {
+    const user = ctx.kind === 'client' ? ctx : (ctx as ConnectionContext).server
+    return this.#users.has(user as ServerContext | ClientContext)
+  }
+
+  /** Asked once for each server: it is a system call, and a server that has closed has none. */
+  #portOf(ctx: StreamContext): number {
+    if (ctx.kind === 'client') return 0
+    const server = (ctx as ConnectionContext).server!
+    const known = this.#ports.get(server)
+    if (known) return known
+    const { port } = server
+    this.#ports.set(server, port)
+    return port
+  }
+
+  #ended(ctx: StreamContext, facts: Facts, end: ConnectionEnd): void {
+    const { reason } = end
+    const { ordinary: share, healthChecks } = this.#settings
+    const level = levelOf(reason)
+    const isOrdinary = level === 'info'
+    if (reason === 'nothing_said' && !healthChecks) return
+    if (isOrdinary && share < 1 && Math.random() >= share) return
+    if (!this.#flood.admits(reason)) return
+    const record: Attributes = { 'event.name': 'cio.connection.end' }
+    Object.assign(record, attributesOf(ctx, facts, this.#settings))
+    addEnd(record, end, this.#settings)
+    if (isOrdinary && share < 1) record['cio.log.share'] = share
+    this.#sink.write(level, record, `${reason}@${end.step}`)
+  }
+
+  #startTimer(): void {
+    const { openInterval } = this.#settings
+    if (this.#timer || openInterval === Infinity) return
+    const period = Math.min(openInterval / checks, longestCheck)
+    this.#timer = setInterval(() => this.#walk(), period).unref()
+  }
+
+  /** Writes a line for each connection that has been open for the interval since its last one. */
+  #walk(): void {
+    const now = performance.now()
+    for (const user of this.#users) {
+      const open: Iterable<StreamContext> = user.kind === 'server' ? user.connections : [user]
+      for (const ctx of open) {
+        const facts = this.#facts.get(ctx)
+        if (!facts || ctx.isClosed || now - facts.lastLine < this.#settings.openInterval) continue
+        facts.lastLine = now
+        if (!this.#flood.admits('open')) continue
+        const record: Attributes = { 'event.name': 'cio.connection.open' }
+        Object.assign(record, attributesOf(ctx, facts, this.#settings))
+        record['cio.step.name'] = ctx.step
+        this.#sink.write('info', record, `open@${ctx.step}`)
+      }
+    }
+  }
+
+  #sumUp({ reason, count, first, last }: Suppressed): void {
+    const record = {
+      'event.name': 'cio.log.suppressed',
+      'cio.end.reason': reason,
+      count,
+      first: new Date(first).toISOString(),
+      last: new Date(last).toISOString(),
+    }
+    this.#sink.write('warn', record, `${count} more ended for ${reason}`)
+  }
+}

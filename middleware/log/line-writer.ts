@@ -1,0 +1,116 @@
+import { write, writeSync } from 'node:fs'
+import type { Writable } from 'node:stream'
+
+/** Milliseconds until the next attempt, where a pipe is full. */
+const retryDelay = 20
+const standardOutput = 1
+
+/** Characters that do not print, or that drive a terminal; JSON escapes some of them. */
+const unprintable = /(?! )[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
+const isPlain = /^[ -~]*$/
+
+/** A value as one line of JSON, in which nothing can drive a terminal. */
+export function lineOf(value: object): string {
+  const line = JSON.stringify(value)
+  if (isPlain.test(line)) return line
+  return line.replace(unprintable, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  )
+}
+
+/**
+ * Writes lines without ever blocking the event loop: `process.stdout` blocks where it is a pipe whose
+ * reader is slow. Lines above the bound are dropped, counted, and reported once there is room.
+ */
+export class LineWriter {
+  readonly #stream: Writable | undefined
+  readonly #maxBuffer: number
+  readonly #report: (dropped: number) => object
+  #waiting = ''
+  #writing: Buffer | undefined
+  #dropped = 0
+  #isScheduled = false
+
+  /** @param stream Where to write; standard output without one. */
+  constructor(
+    stream: Writable | undefined,
+    maxBuffer: number,
+    report: (dropped: number) => object,
+  ) {
+    this.#stream = stream
+    this.#maxBuffer = maxBuffer
+    this.#report = report
+  }
+
+  write(value: object): void {
+    if (this.#size > this.#maxBuffer) {
+      this.#dropped += 1
+      return
+    }
+    if (this.#dropped > 0) {
+      this.#waiting += `${lineOf(this.#report(this.#dropped))}\n`
+      this.#dropped = 0
+    }
+    this.#waiting += `${lineOf(value)}\n`
+    if (this.#isScheduled || this.#writing) return
+    this.#isScheduled = true
+    // Lines of one turn of the event loop are one write.
+    setImmediate(() => {
+      this.#isScheduled = false
+      this.#flush()
+    })
+  }
+
+  /** What is left, at the end of the process, as far as it can be written at once. */
+  flushSync(): void {
+    if (this.#stream) return this.#flush()
+    let rest = Buffer.concat([this.#writing ?? Buffer.alloc(0), this.#take()])
+    this.#writing = undefined
+    try {
+      while (rest.length > 0) rest = rest.subarray(writeSync(standardOutput, rest))
+    } catch {
+      // The pipe is full or closed.
+    }
+  }
+
+  get #size(): number {
+    const inStream = this.#stream?.writableLength ?? this.#writing?.length ?? 0
+    return inStream + this.#waiting.length
+  }
+
+  #take(): Buffer {
+    const bytes = Buffer.from(this.#waiting)
+    this.#waiting = ''
+    return bytes
+  }
+
+  #flush(): void {
+    if (this.#waiting === '') return
+    if (this.#stream) {
+      const bytes = this.#take()
+      if (!this.#stream.destroyed && !this.#stream.writableEnded) this.#stream.write(bytes)
+    } else if (!this.#writing) {
+      this.#writing = this.#take()
+      this.#writeOut()
+    }
+  }
+
+  #writeOut(): void {
+    const bytes = this.#writing!
+    write(standardOutput, bytes, (error, written) => {
+      // Written by `flushSync` meanwhile.
+      if (this.#writing !== bytes) return
+      if (error?.code === 'EAGAIN') {
+        setTimeout(() => this.#writing === bytes && this.#writeOut(), retryDelay).unref()
+        return
+      }
+      const rest = error ? bytes.subarray(bytes.length) : bytes.subarray(written)
+      this.#writing = rest.length > 0 ? rest : undefined
+      if (this.#writing) this.#writeOut()
+      else this.#flush()
+    })
+  }
+}

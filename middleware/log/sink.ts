@@ -1,0 +1,40 @@
+import type { Writable } from 'node:stream'
+import { LineWriter } from './line-writer.ts'
+
+/** The levels of a line. */
+export type Level = 'info' | 'warn' | 'error'
+
+/** A logger, such as one of pino. */
+export type Logger = { readonly [L in Level]: (record: object, message: string) => void }
+
+/** Where lines go. */
+export interface Sink {
+  readonly write: (level: Level, record: object, message: string) => void
+  /** Writes what waits, as far as it can be written at once. */
+  readonly flush: () => void
+}
+
+/** A sink over a logger, over a stream, or else over standard output. */
+export function sinkOf(to: Logger | Writable | undefined, maxBuffer: number): Sink {
+  if (isLogger(to)) {
+    return { write: (level, record, message) => to[level](record, message), flush() {} }
+  }
+  const writer = new LineWriter(to, maxBuffer, (count) =>
+    stamped('warn', { 'event.name': 'cio.log.dropped', count }),
+  )
+  return {
+    write: (level, record) => writer.write(stamped(level, record)),
+    flush: () => writer.flushSync(),
+  }
+}
+
+/** The time and the level, which a logger adds itself. */
+function stamped(level: Level, record: object): object {
+  return { time: new Date().toISOString(), level, ...record }
+}
+
+/** Whether lines go to a logger, and not to a stream. */
+export function isLogger(to: Logger | Writable | undefined): to is Logger {
+  const { info, warn, error } = (to ?? {}) as Partial<Logger>
+  return [info, warn, error].every((method) => typeof method === 'function')
+}

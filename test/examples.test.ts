@@ -242,6 +242,20 @@ test('demo.ts --watch runs a gateway with traffic, and shows it on a page', asyn
   t.is(((await closed.json()) as { peer: string }[])[0]?.peer, 'mallory')
 })
 
+test('incidents.ts makes five incidents happen, and the watch says what each is', async (t) => {
+  const file = join(root, 'examples', 'incidents.ts')
+  const { stdout } = await run(process.execPath, [...tsx, file], { cwd: root })
+  t.deepEqual(stdout.trimEnd().split('\n'), [
+    '1. refused by secure: CERT_HAS_EXPIRED, claimed name device-1',
+    '2. 17 refused by limit: ratePerAddress, from 127.0.0.0/24',
+    '3. 5 connections stand in lookup',
+    '4. draining; 1 connection stands in report',
+    '   at the deadline: forced',
+    '5. most of 128 descriptors are open',
+    '   readyz would say: not ready',
+  ])
+})
+
 test('production.ts retries its port, serves alice, and drains on SIGTERM', async (t) => {
   const cwd = await folderWithCertificates(t, 'alice', 'bob')
   const blocker = await listenOn(t, await ownPort())

@@ -23,7 +23,14 @@ import { type MetricKey, metrics } from './metrics.ts'
 import type { CheckedOptions } from './options.ts'
 import { Peers } from './peers.ts'
 import { pipe, placeOfClient, placeOfServer } from './places.ts'
-import { type Place, type WatchRecord, bytesOf, timeInSteps } from './records.ts'
+import {
+  type Place,
+  type WatchRecord,
+  addStep,
+  bytesOf,
+  passedSteps,
+  timeInSteps,
+} from './records.ts'
 import { Refusals } from './refusals.ts'
 import { clean, codeLabel, networkOf } from './text.ts'
 
@@ -252,7 +259,7 @@ export class Collector {
       .record(seconds)
     const record = this.recordOf(ctx)
     if (!record) return
-    ;(record.steps ??= []).push({ name, duration })
+    addStep(record, name, duration)
     if (kind === 'client') return this.#clientPassed(ctx as ClientContext, record, name, seconds)
     if (name !== 'secure' || !(ctx.socket instanceof TLSSocket)) return
     const version = versionOf(ctx.socket)
@@ -373,7 +380,7 @@ export class Collector {
       rx,
       tx,
       generation: ctx.generation,
-      steps: record.steps ?? [],
+      steps: passedSteps(record),
     }
   }
 }

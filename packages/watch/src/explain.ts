@@ -3,7 +3,7 @@
 import type { App, ConnectionContext } from 'cio'
 import type { Collector } from './collector.ts'
 import type { ClosedConnection } from './ended.ts'
-import type { PassedStep } from './records.ts'
+import { type PassedStep, passedSteps } from './records.ts'
 import { networkOf } from './text.ts'
 import { type ConnectionDetail, connectionDetail } from './rows.ts'
 
@@ -51,7 +51,7 @@ export function explain(
         newest.generation,
         step,
         'stands here',
-        collector.recordOf(newest)?.steps,
+        passedOf(collector, newest),
       ),
       others: { open: open.length - 1, ended: ended.length },
     }
@@ -88,6 +88,11 @@ function steps(
       duration: passed.find((one) => one.name === name)?.duration,
     }
   })
+}
+
+function passedOf(collector: Collector, ctx: ConnectionContext): PassedStep[] {
+  const record = collector.recordOf(ctx)
+  return record ? passedSteps(record) : []
 }
 
 function isOpenOf(collector: Collector, ctx: ConnectionContext, subject: Subject): boolean {

@@ -4,7 +4,7 @@ import type { ConnectionContext } from 'cio'
 import { checkCount, checkOptionNames, optionError } from 'cio/kit'
 import { TLSSocket } from 'node:tls'
 import type { Collector } from './collector.ts'
-import { type PassedStep, bytesOf } from './records.ts'
+import { type PassedStep, bytesOf, passedSteps } from './records.ts'
 import { clean } from './text.ts'
 
 /** An open connection. */
@@ -166,6 +166,6 @@ function detailOf(collector: Collector, ctx: ConnectionContext): ConnectionDetai
       expires: Number(peer.validTo),
       fingerprint256: peer.fingerprint256,
     },
-    steps: record?.steps ?? [],
+    steps: record ? passedSteps(record) : [],
   }
 }

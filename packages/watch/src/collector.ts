@@ -151,9 +151,11 @@ export class Collector {
   }
 
   /** An address, as much of it as the options keep. */
-  addressOf({ address }: StreamContext): string | null {
+  addressOf(ctx: StreamContext): string | null {
     const { address: kept } = this.#options
-    if (address === null || kept === 'none') return null
+    if (kept === 'none') return null
+    const { address } = ctx
+    if (address === null) return null
     return kept === 'network' ? networkOf(address) : address
   }
 

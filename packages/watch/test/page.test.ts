@@ -109,6 +109,10 @@ test('a server that pauses, or that will drain, is alive and not ready', async (
   t.is((await get('/readyz')).status, 200)
   app.emit('drain', { signal: 'SIGTERM', forced: false }, server)
   t.regex((await get('/readyz?verbose')).text, /^\[-\] not draining$/m)
+  // Another one in its place is not the one that drains.
+  await server.close()
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.is((await get('/readyz')).status, 200)
 })
 
 test('a watch whose app does not listen is not ready', async (t) => {

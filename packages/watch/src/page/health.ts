@@ -11,16 +11,16 @@ interface Check {
   readonly holds: boolean
 }
 
-/** Notes since when the servers of an app are to be drained: before they stop to accept. */
+/** Knows which servers are to be drained: before they stop to accept. */
 export class Readiness {
   readonly #watching: Watch
-  #drains = false
+  readonly #drained = new WeakSet<Server>()
   #short = 0
 
   constructor(watching: Watch, apps: readonly App[]) {
     this.#watching = watching
     for (const app of apps) {
-      app.on('drain', () => (this.#drains = true))
+      app.on('drain', (_, server) => void this.#drained.add(server))
       app.on('overload', () => (this.#short = performance.now()))
     }
   }
@@ -31,7 +31,10 @@ export class Readiness {
     const isShort = this.#short > 0 && performance.now() - this.#short < 10_000
     return [
       { name: 'listening', holds: servers.length > 0 && servers.every(isListening) },
-      { name: 'not draining', holds: !this.#drains && !servers.some(isDraining) },
+      {
+        name: 'not draining',
+        holds: !servers.some((one) => isDraining(one) || this.#drained.has(one)),
+      },
       { name: 'descriptors', holds: !isShort },
     ]
   }

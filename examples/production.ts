@@ -16,6 +16,7 @@ import {
   limit,
   lines,
   log,
+  record,
   relisten,
   sessionTickets,
   timeout,
@@ -44,6 +45,14 @@ const app = new Cio()
   .useConnection(timeout({ idle: 5 * 60_000, lifetime: 24 * 60 * 60_000 }))
   .useConnection(certificateExpiry())
   .useConnection(allowList(['alice']))
+  // RECORD=alice writes what alice sends into files, for `replay` in a test.
+  .useConnection(
+    record({
+      when: ({ peer }) => peer?.name === process.env.RECORD,
+      to: 'captures',
+      connections: 3,
+    }),
+  )
   .useConnection(lines({ maxLength: 10_000 }))
   // The loop ends between two messages when the server drains.
   .useConnection(async function shout({ messages }) {

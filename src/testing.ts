@@ -21,5 +21,11 @@ export {
   type Conforming,
   type ConformsOptions,
 } from './testing/conforms.ts'
+export {
+  replay,
+  type Replayed,
+  type ReplayDifference,
+  type ReplayOptions,
+} from './testing/replay.ts'
 export type { End } from './testing/scenario.ts'
 export type { MiddlewarePromise } from './testing/instrument.ts'

@@ -1,0 +1,162 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { TLSSocket } from 'node:tls'
+import type { ConnectionEnd } from '../src/connection-end.ts'
+import { CioError, asError } from '../src/errors.ts'
+import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
+import type { App } from '../src/lifecycle/app.ts'
+import type { ConnectionContext } from '../src/lifecycle/connection.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
+import { Recording } from './record/recording.ts'
+
+/** Options of {@link record}. */
+export interface RecordOptions {
+  /** Whether to record a connection. Anything but `true` does not. */
+  readonly when: (ctx: ConnectionContext) => boolean
+  /** The directory for the files. It is made if it is missing, for the owner alone. */
+  readonly to: string
+  /**
+   * How many connections are recorded in all; then no more.
+   *
+   * @default 10
+   */
+  readonly connections?: number
+  /**
+   * Bytes that are recorded of one connection, of both directions together.
+   *
+   * @default 65_536
+   */
+  readonly bytes?: number
+  /**
+   * Milliseconds for which one connection is recorded.
+   *
+   * @default 300_000
+   */
+  readonly duration?: number
+  /**
+   * Replaces what must not be in the file, such as passwords. It gets each chunk as it passes, and
+   * its direction, and returns what to write; the connection itself is unchanged. If it throws,
+   * nothing of this connection is written, and `error` reports it.
+   *
+   * @default the chunk as it is
+   */
+  readonly redact?: (chunk: Buffer, direction: 'in' | 'out') => Uint8Array
+}
+
+declare module '../src/lifecycle/app-events.ts' {
+  interface AppEvents {
+    /** `record` has written what passed over a connection into a file. */
+    recorded: [file: string, ctx: ConnectionContext]
+  }
+}
+
+const defaultConnections = 10
+const defaultBytes = 65_536
+const defaultDuration = 300_000
+const forOwner = { directory: 0o700, file: 0o600 }
+
+/**
+ * Records the traffic of chosen connections to files, to replay it in a test.
+ *
+ * A file has what passed above TLS, both ways, with the times and the borders of the chunks, and
+ * how the connection ended. `replay` of `cio/testing` runs it into the same pipeline and says
+ * where the answers differ. A recording is bounded four ways: by `when`, `connections`, `bytes` and
+ * `duration`. The files are readable by their owner alone, and may contain what your clients send:
+ * remove them when the bug is found.
+ *
+ * @pipelines connection
+ * @order where it is registered: it sees what passes at its place, plain text after `secure`
+ * @adds nothing
+ * @rejects `ERR_CIO_RECORD` (local): a file could not be written, or `redact` threw; the connection
+ *   goes on
+ * @throws `ERR_CIO_OPTION`: an option is missing, unknown or out of its range
+ *
+ * @example
+ * import { Cio, lines, record } from 'cio'
+ *
+ * const app = new Cio()
+ *   .useConnection(record({ when: ({ peer }) => peer?.name === 'device-0042', to: 'captures' }))
+ *   .useConnection(lines())
+ *   .useConnection(({ messages }) => messages.each((line) => messages.send(line)))
+ * app.on('recorded', (file) => console.log(file))
+ */
+export function record(options: RecordOptions): Middleware<ConnectionContext> {
+  checkOptionNames('record', options, ['when', 'to', 'connections', 'bytes', 'duration', 'redact'])
+  const { when, to, connections = defaultConnections, bytes = defaultBytes } = options
+  const { duration = defaultDuration, redact = (chunk: Buffer) => chunk } = options
+  if (typeof when !== 'function') throw optionError('record', 'when', 'a function', when)
+  if (typeof to !== 'string' || to === '') {
+    throw optionError('record', 'to', 'the path of a directory', to)
+  }
+  checkCount('record', 'connections', connections)
+  checkCount('record', 'bytes', bytes)
+  checkDuration('record', 'duration', duration)
+  if (typeof redact !== 'function') throw optionError('record', 'redact', 'a function', redact)
+  // A predicate in JavaScript may return a promise, which is not true.
+  const chooses: (ctx: ConnectionContext) => unknown = when
+  let left = connections
+  // One listener for each app, however many connections are recorded.
+  const apps = new WeakSet<App>()
+  const recorded = new WeakMap<ConnectionContext, (end: ConnectionEnd) => void>()
+  const listenTo = (app: App): void => {
+    if (apps.has(app)) return
+    apps.add(app)
+    app.on('close', (ctx, end) => recorded.get(ctx)?.(end))
+  }
+
+  return defineMiddleware<ConnectionContext>({ name: 'record' }, async function record(ctx, next) {
+    if (left <= 0 || chooses(ctx) !== true) return next()
+    left -= 1
+    const recording = new Recording({ bytes, duration, redact })
+    const head = headOf(ctx)
+    const detach = recording.attach(ctx.stream)
+    listenTo(ctx.app)
+    recorded.set(ctx, (end) => {
+      recorded.delete(ctx)
+      detach()
+      void save(ctx, to, [head, ...recording.lines, footOf(recording, end)], recording)
+    })
+    await next()
+  })
+}
+
+/** What is known of a connection when its recording begins. No address: it is no part of a test. */
+function headOf(ctx: ConnectionContext): object {
+  const { socket, peer, generation, app } = ctx
+  return {
+    format: 'cio.record.1',
+    time: new Date().toISOString(),
+    generation,
+    pipeline: app.pipelines.connection.names,
+    tls: socket instanceof TLSSocket ? socket.getProtocol() : null,
+    peer: peer ? peer.certificate.raw.toString('base64') : null,
+  }
+}
+
+function footOf({ at, isCut }: Recording, { reason, by, step, code, why }: ConnectionEnd): object {
+  return { at, end: { reason, by, step, code, why }, isCut }
+}
+
+async function save(
+  ctx: ConnectionContext,
+  to: string,
+  lines: readonly object[],
+  { failed }: Recording,
+): Promise<void> {
+  const stamp = new Date().toISOString().replace(/[:.]/g, '-')
+  const file = join(to, `${stamp}-${process.pid}-${ctx.id}.cio`)
+  try {
+    if (failed !== undefined) throw asError(failed)
+    await mkdir(to, { recursive: true, mode: forOwner.directory })
+    const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
+    // Never over another file, nor through a link.
+    await writeFile(file, text, { flag: 'wx', mode: forOwner.file })
+    emitSafely(ctx.app, 'recorded', file, ctx)
+  } catch (cause) {
+    const message = `\`record\` has written nothing of connection ${ctx.id}: ${asError(cause).message}`
+    reportError(ctx.app, new CioError('ERR_CIO_RECORD', message, { cause }), ctx)
+  }
+}
+
+export { record as default }

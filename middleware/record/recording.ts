@@ -1,0 +1,100 @@
+import type { Duplex } from 'node:stream'
+
+/** Which way a chunk went: from the other side, or to it. */
+export type Direction = 'in' | 'out'
+
+/** What a recording may hold. */
+export interface Bounds {
+  readonly bytes: number
+  readonly duration: number
+  readonly redact: (chunk: Buffer, direction: Direction) => Uint8Array
+}
+
+interface Internals {
+  push(chunk: unknown, encoding?: BufferEncoding): boolean
+  _write(chunk: Buffer | string, encoding: BufferEncoding, done: Done): void
+  _writev?: ((chunks: readonly Written[], done: Done) => void) | null
+}
+interface Written {
+  readonly chunk: Buffer | string
+  readonly encoding: BufferEncoding
+}
+type Done = (error?: Error | null) => void
+
+/** The lines of one recording. It notes chunks as they pass a stream, and holds nothing up. */
+export class Recording {
+  readonly lines: object[] = []
+  /** What `redact` threw. Then nothing is kept. */
+  failed: unknown
+  isCut = false
+  readonly #began = performance.now()
+  readonly #bounds: Bounds
+  #left: number
+
+  constructor(bounds: Bounds) {
+    this.#bounds = bounds
+    this.#left = bounds.bytes
+  }
+
+  /** Milliseconds since it began. */
+  get at(): number {
+    return Math.round((performance.now() - this.#began) * 1_000) / 1_000
+  }
+
+  /** Begins to note what passes a stream; returns a function that stops it. */
+  attach(stream: Duplex): () => void {
+    const inner = stream as unknown as Internals
+    const push = inner.push.bind(stream)
+    const write = inner._write.bind(stream)
+    const writev = inner._writev?.bind(stream)
+    const before = (['push', '_write', '_writev'] as const).map(
+      (name) => [name, Object.getOwnPropertyDescriptor(inner, name)] as const,
+    )
+    if (stream.readableLength > 0) {
+      // What a middleware before this one has put back.
+      const waiting = stream.read() as Buffer | null
+      if (waiting) {
+        this.#note('in', waiting)
+        stream.unshift(waiting)
+      }
+    }
+    inner.push = (chunk, encoding) => {
+      if (chunk === null) this.lines.push({ at: this.at, in: null })
+      else this.#note('in', chunk as Buffer, encoding)
+      return push(chunk, encoding)
+    }
+    inner._write = (chunk, encoding, done) => {
+      this.#note('out', chunk, encoding)
+      write(chunk, encoding, done)
+    }
+    if (writev) {
+      inner._writev = (chunks, done) => {
+        for (const { chunk, encoding } of chunks) this.#note('out', chunk, encoding)
+        writev(chunks, done)
+      }
+    }
+    return () => {
+      for (const [name, own] of before) {
+        if (own) Object.defineProperty(inner, name, own)
+        // Without it the stream has that of its class again.
+        else Reflect.deleteProperty(inner, name)
+      }
+    }
+  }
+
+  #note(direction: Direction, chunk: Uint8Array | string, encoding?: BufferEncoding): void {
+    if (this.isCut || this.failed !== undefined) return
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : Buffer.from(chunk)
+    if (bytes.length > this.#left || this.at > this.#bounds.duration) {
+      this.isCut = true
+      return
+    }
+    this.#left -= bytes.length
+    try {
+      const kept = this.#bounds.redact(bytes, direction)
+      this.lines.push({ at: this.at, [direction]: Buffer.from(kept).toString('base64') })
+    } catch (thrown) {
+      this.failed = thrown
+    }
+  }
+}

@@ -1,0 +1,200 @@
+/** Runs what `record` has written into an app again, and compares the answers. */
+
+import { readFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Cio } from '../cio.ts'
+import type { ConnectionEnd } from '../connection-end.ts'
+import { CioError } from '../errors.ts'
+import { Peer } from '../identity/peer.ts'
+import type { ConnectionContext } from '../lifecycle/connection.ts'
+import { checkDuration, checkOptionNames, optionError } from '../options.ts'
+import { type DuplexEnd, duplexPair } from './duplex-pair.ts'
+
+/** Options of {@link replay}. */
+export interface ReplayOptions {
+  /**
+   * How fast the input comes: as soon as the answers before it are there, or when it came then.
+   *
+   * @default 'fast'
+   */
+  readonly pace?: 'fast' | 'recorded'
+  /**
+   * Milliseconds to wait for an answer that was there when it was recorded, before the next input is
+   * sent anyway.
+   *
+   * @default 1_000
+   */
+  readonly timeout?: number
+}
+
+/** The first difference between the answers then and now. */
+export interface ReplayDifference {
+  /** How many bytes are the same. */
+  readonly offset: number
+  /** What followed then, and what follows now; at most 64 bytes. */
+  readonly recorded: Buffer
+  readonly sent: Buffer
+}
+
+/** The result of {@link replay}. */
+export interface Replayed {
+  /** How the connection ended now. */
+  readonly end: ConnectionEnd
+  /** How it ended then. */
+  readonly recorded: Pick<ConnectionEnd, 'reason' | 'by' | 'step'>
+  /** All that the app has sent now. */
+  readonly sent: Buffer
+  /** Where the answers differ first; undefined if they are the same. */
+  readonly differs: ReplayDifference | undefined
+}
+
+interface Line {
+  readonly at: number
+  readonly in?: string | null
+  readonly out?: string
+}
+
+interface Foot {
+  readonly end: Replayed['recorded']
+}
+
+const shown = 64
+
+/**
+ * Replays a file that `record` has written into an app, over a pair in memory, and compares what the
+ * app sends with what it sent then.
+ *
+ * `ctx.peer` is the recorded one. There is no socket and no TLS, so the middleware see a stream.
+ *
+ * @throws `ERR_CIO_OPTION`: it is no such file, or an option is out of its range
+ *
+ * @example
+ * import { Cio } from 'cio'
+ * import { replay } from 'cio/testing'
+ *
+ * async function test4711(app: Cio): Promise<void> {
+ *   const { end, differs } = await replay('captures/4711.cio', app)
+ *   console.log(end.reason, differs)
+ * }
+ * console.log(test4711.name)
+ */
+export async function replay<A extends object, B extends object, C extends object>(
+  file: string,
+  app: Cio<A, B, C>,
+  options: ReplayOptions = {},
+): Promise<Replayed> {
+  checkOptionNames('replay', options, ['pace', 'timeout'])
+  const { pace = 'fast', timeout = 1_000 } = options
+  if (pace !== 'fast' && pace !== 'recorded') {
+    throw optionError('replay', 'pace', "'fast' or 'recorded'", pace)
+  }
+  checkDuration('replay', 'timeout', timeout)
+  const { peer, lines, foot } = await read(file)
+  const [near, far] = duplexPair()
+  const answers = new Answers(near)
+  const { ctx, ended } = start(app, far, peer)
+  const began = performance.now()
+  let expected = 0
+  for (const line of lines) {
+    if (line.out !== undefined) expected += Buffer.from(line.out, 'base64').length
+    if (line.in === undefined) continue
+    if (pace === 'fast') await answers.until(expected, timeout)
+    else await delay(Math.max(0, line.at - (performance.now() - began)))
+    if (ctx.isClosed) break
+    if (line.in === null) near.end()
+    else near.write(Buffer.from(line.in, 'base64'))
+  }
+  await answers.until(expected, timeout)
+  if (!near.writableEnded) near.end()
+  const end = await ended
+  const sent = answers.all
+  const then = Buffer.concat(lines.map(({ out = '' }) => Buffer.from(out, 'base64')))
+  return { end, recorded: foot.end, sent, differs: difference(then, sent) }
+}
+
+/** What an app sends, as it comes. */
+class Answers {
+  readonly #chunks: Buffer[] = []
+  #size = 0
+  #isOver = false
+  #wake = (): void => {}
+
+  constructor(near: DuplexEnd) {
+    near.on('data', (chunk: Buffer) => {
+      this.#chunks.push(chunk)
+      this.#size += chunk.length
+      this.#wake()
+    })
+    near.on('error', () => {})
+    near.on('close', () => {
+      this.#isOver = true
+      this.#wake()
+    })
+  }
+
+  get all(): Buffer {
+    return Buffer.concat(this.#chunks)
+  }
+
+  /** Waits for so many bytes, or for the end, and at most for so long. */
+  async until(size: number, timeout: number): Promise<void> {
+    const late = AbortSignal.timeout(Math.min(timeout, 2 ** 31 - 1))
+    while (this.#size < size && !this.#isOver && !late.aborted) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+        late.addEventListener('abort', () => resolve(), { once: true })
+      })
+    }
+  }
+}
+
+function start(
+  app: Cio,
+  far: DuplexEnd,
+  peer: Peer | null,
+): { ctx: ConnectionContext; ended: Promise<ConnectionEnd> } {
+  // Before its first middleware.
+  const identify = (one: ConnectionContext): void => {
+    Object.defineProperty(one, 'peer', { value: peer, configurable: true })
+  }
+  app.prependOnceListener('connection', identify)
+  const ctx = app.handle(far)
+  const ended = new Promise<ConnectionEnd>((resolve) => {
+    const close = (closed: ConnectionContext, end: ConnectionEnd): void => {
+      if (closed !== ctx) return
+      app.off('close', close)
+      resolve(end)
+    }
+    app.on('close', close)
+  })
+  return { ctx, ended }
+}
+
+async function read(
+  file: string,
+): Promise<{ peer: Peer | null; lines: readonly Line[]; foot: Foot }> {
+  const text = await readFile(file, 'utf8')
+  try {
+    const [head, ...rest] = text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as object)
+    const { format, peer } = head as { format?: string; peer?: string | null }
+    if (format !== 'cio.record.1') throw new TypeError('its first line names no format of `record`')
+    const foot: Partial<Foot> | undefined = rest.pop()
+    if (!foot?.end) throw new TypeError('its end is missing')
+    const certificate = peer ? new Peer(Buffer.from(peer, 'base64')) : null
+    return { peer: certificate, lines: rest as Line[], foot: foot as Foot }
+  } catch (cause) {
+    const message = `replay: ${file} is no recording: ${(cause as Error).message}`
+    throw new CioError('ERR_CIO_OPTION', message, { cause })
+  }
+}
+
+function difference(recorded: Buffer, sent: Buffer): ReplayDifference | undefined {
+  if (recorded.equals(sent)) return undefined
+  let offset = 0
+  while (offset < recorded.length && recorded[offset] === sent[offset]) offset += 1
+  const from = (bytes: Buffer): Buffer => bytes.subarray(offset, offset + shown)
+  return { offset, recorded: from(recorded), sent: from(sent) }
+}

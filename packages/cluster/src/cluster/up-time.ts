@@ -1,5 +1,6 @@
 /** Work that is done whenever the engine is up. */
 
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
 import type { Engine } from '../engine.ts'
@@ -63,6 +64,8 @@ export class UpTime {
 
   async #begin(): Promise<void> {
     const up = (this.#up = new AbortController())
+    // Each part of a cluster has some.
+    setMaxListeners(0, up.signal)
     await Promise.all([...this.#works].map((work) => run(work, up.signal)))
   }
 

@@ -12,10 +12,15 @@ export interface Teardown {
   teardown(end: () => unknown): void
 }
 
-/** The path of the program, or undefined: tests that need it are then skipped. */
+/** The path of `nats-server`, or undefined: tests that need it are then skipped. */
 export function natsServerPath(): string | undefined {
+  return findProgram('nats-server')
+}
+
+/** The path of a program, also where Debian has it outside of a user's path. */
+export function findProgram(name: string): string | undefined {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/bin']
-  return folders.map((folder) => join(folder, 'nats-server')).find((path) => existsSync(path))
+  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
 }
 
 /** Its version, for the log of a test. */

@@ -1,0 +1,207 @@
+// npx tsx examples/fleet.ts
+//
+// Three instances behind HAProxy, with mutual TLS and a broker: six devices are found by the names of
+// their certificates, wherever they are connected. Then one instance is killed. Needs nats-server and
+// haproxy (Debian: apt-get install nats-server haproxy), and ends by itself.
+
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { cluster, registry, rooms } from '@cio/cluster'
+import { nats } from '@cio/cluster/nats'
+import { Cio, json, reconnect, rpc } from '../src/index.ts'
+import { makeCertificates } from './certificates.ts'
+
+/** What a device can do. */
+interface Device {
+  whoAmI(): string
+  alarm(params: { text: string }): void
+}
+
+/** What an instance is asked by this program. */
+type Question = { readonly call: string } | { readonly alarm: string } | { readonly find: string }
+
+const names = ['sensor-1', 'sensor-2', 'sensor-3', 'sensor-4', 'sensor-5', 'sensor-6']
+let lastId = 0
+const [role, folder = '', ...rest] = process.argv.slice(2)
+if (role === 'instance') await instance(folder, ...(rest as [string, string]))
+else await demo()
+
+/** One of the three servers, in a process of its own. */
+async function instance(folder: string, id: string, servers: string): Promise<void> {
+  const engine = nats({ connect: { servers, pingInterval: 1_000 } })
+  const here = cluster({ engine, leaseTimeout: 2_000 })
+  const devices = registry<object, Device>(here, { about: () => ({ instance: id }) })
+  const everyone = rooms(here)
+  const app = new Cio()
+    .useServer(here)
+    .useConnection(json())
+    .useConnection(rpc<Device>())
+    .useConnection(devices)
+    .useConnection(everyone)
+    .useConnection(async (ctx, next) => {
+      await ctx.rooms.join('everyone')
+      await next()
+    })
+  app.on('remoteError', () => {})
+  const [key, cert, ca] = ['server.key', 'server.crt', 'ca.crt'].map((name) => join(folder, name))
+  // `ca` makes it mutual TLS. A socket file needs no free port.
+  await app.listen({ path: join(folder, `${id}.sock`), key: key!, cert: cert!, ca: ca! })
+
+  process.on(
+    'message',
+    ({ id, question }: { readonly id: number; readonly question: Question }) => {
+      const answer = async (): Promise<unknown> => {
+        if ('call' in question) return devices.call(question.call, 'whoAmI')
+        if ('find' in question) {
+          const entry = await devices.find(question.find)
+          return entry && { ...(entry.about as object), revision: entry.revision }
+        }
+        const params = { text: question.alarm }
+        return everyone.send('everyone', { jsonrpc: '2.0', method: 'alarm', params })
+      }
+      void answer()
+        .catch((error: { code?: string }) => error.code)
+        .then((value) => process.send!({ id, value }))
+    },
+  )
+  process.on('disconnect', () => process.exit())
+  process.send!('ready')
+}
+
+async function demo(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'cio-fleet-'))
+  const processes: ChildProcess[] = []
+  // As on Debian, where these are not in the path of every user.
+  process.env.PATH += ':/usr/sbin'
+  try {
+    await makeCertificates(folder, names)
+    const broker = spawn('nats-server', ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', folder], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    processes.push(broker)
+    const servers = await addressOf(broker)
+    const instances = ['one', 'two', 'three'].map((id) =>
+      fork(fileURLToPath(import.meta.url), ['instance', folder, id, servers]),
+    )
+    processes.push(...instances)
+    await Promise.all(instances.map((one) => once(one, 'message')))
+    processes.push(await balancer(folder))
+    await show(folder, instances)
+  } finally {
+    for (const one of processes) one.kill('SIGKILL')
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function show(folder: string, instances: readonly ChildProcess[]): Promise<void> {
+  const [one, , three] = instances as [ChildProcess, ChildProcess, ChildProcess]
+  let alarms = 0
+  const clients = []
+  for (const name of names) clients.push(await connect(folder, name, () => (alarms += 1)))
+
+  const found = await Promise.all(names.map((name) => untilFound(one, name)))
+  const places = new Set(found.map(({ instance }) => instance))
+  console.log(`${names.length} devices on ${places.size} instances`)
+
+  const answers = []
+  for (const name of names) answers.push(await ask(one, { call: name }))
+  console.log(`instance one called: ${answers.join(', ')}`)
+
+  await ask(three, { alarm: 'fire' })
+  while (alarms < names.length) await delay(5)
+  console.log(`instance three sent one alarm, ${alarms} devices have it`)
+
+  const before = await untilFound(one, 'sensor-1')
+  const twin = await connect(folder, 'sensor-1', () => {})
+  while ((await untilFound(one, 'sensor-1')).revision === before.revision) await delay(20)
+  console.log('a second sensor-1 has taken over from the first')
+  await twin.close({ timeout: 1_000 })
+
+  three.kill('SIGKILL')
+  console.log('instance three is killed')
+  for (const name of names) {
+    while ((await untilFound(one, name)).instance === 'three') await delay(50)
+    while ((await ask(one, { call: name })) !== name) await delay(50)
+  }
+  console.log(`all ${names.length} devices are back and answer`)
+  await Promise.all(clients.map((client) => client.close({ timeout: 1_000 })))
+}
+
+/** A device, which comes back after each loss. */
+async function connect(folder: string, name: string, onAlarm: () => void) {
+  const file = (end: string): Promise<string> => readFile(join(folder, end), 'utf8')
+  const app = new Cio()
+    .useClient(reconnect({ delay: 100, maxDelay: 1_000 }))
+    .useClient(json())
+    .useClient(rpc<object, Device>({ methods: { whoAmI: () => name, alarm: onAlarm } }))
+  app.on('remoteError', () => {}).on('error', () => {})
+  return app.connect({
+    path: join(folder, 'front.sock'),
+    servername: 'localhost',
+    ca: await file('ca.crt'),
+    key: await file(`${name}.key`),
+    cert: await file(`${name}.crt`),
+  })
+}
+
+async function balancer(folder: string): Promise<ChildProcess> {
+  const lines = [
+    'defaults',
+    '  mode tcp',
+    '  balance roundrobin',
+    '  option redispatch 1',
+    '  timeout connect 1s',
+    '  timeout client 1m',
+    '  timeout server 1m',
+    'listen front',
+    `  bind unix@${join(folder, 'front.sock')}`,
+    // TLS passes through: else the names of the devices would end here.
+    ...['one', 'two', 'three'].map((id) => `  server ${id} unix@${join(folder, `${id}.sock`)}`),
+    '',
+  ]
+  await writeFile(join(folder, 'haproxy.cfg'), lines.join('\n'))
+  const child = spawn('haproxy', ['-db', '-f', join(folder, 'haproxy.cfg')], { stdio: 'ignore' })
+  await once(child, 'spawn')
+  return child
+}
+
+async function addressOf(broker: ChildProcess): Promise<string> {
+  for await (const line of createInterface(broker.stderr!)) {
+    const [, address] = /client connections on (\S+)/.exec(line) ?? []
+    if (address !== undefined) {
+      broker.stderr!.resume()
+      return address
+    }
+  }
+  throw new Error('nats-server has ended')
+}
+
+async function untilFound(
+  one: ChildProcess,
+  name: string,
+): Promise<{ instance: string; revision: number }> {
+  for (;;) {
+    const found = await ask(one, { find: name })
+    if (typeof found === 'object' && found) return found as { instance: string; revision: number }
+    await delay(50)
+  }
+}
+
+async function ask(one: ChildProcess, question: Question): Promise<unknown> {
+  const id = ++lastId
+  return new Promise((resolve) => {
+    const take = (answer: { readonly id: number; readonly value: unknown }): void => {
+      if (answer.id !== id) return
+      one.off('message', take)
+      resolve(answer.value)
+    }
+    one.on('message', take)
+    one.send({ id, question })
+  })
+}

@@ -1,0 +1,131 @@
+/**
+ * As `claims.test.ts`, with three processes on a real broker: instances are killed and frozen, and the
+ * broker is killed and started again.
+ */
+
+import type { ExecutionContext } from 'ava'
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Command, Report } from '../fixtures/claims-process.ts'
+import { until } from '../support/heard.ts'
+import { NatsServer } from '../support/nats-server.ts'
+import { randomOf } from '../support/random.ts'
+import { natsTest } from '../support/with-nats.ts'
+
+const rounds = Number(process.env.CIO_ROUNDS ?? 4)
+const seed = Number(process.env.CIO_SEED ?? 1)
+const perRound = 60
+const atOnce = 6
+const names = Array.from({ length: 8 }, (_, at) => `device-${at}`)
+const script = fileURLToPath(new URL('../fixtures/claims-process.ts', import.meta.url))
+
+/** An instance in a process of its own. */
+class Process {
+  readonly child: ChildProcess
+  readonly #answers = new Map<number, (result: unknown) => void>()
+  #lastId = 0
+
+  static async start(t: ExecutionContext, server: NatsServer): Promise<Process> {
+    const one = new Process(server)
+    t.teardown(() => one.child.kill('SIGKILL'))
+    await new Promise((resolve) => one.#answers.set(0, resolve))
+    return one
+  }
+
+  private constructor(server: NatsServer) {
+    this.child = fork(script, [server.address], { execArgv: ['--import', 'tsx'] })
+    this.child.on('message', ({ id, result }: { id: number; result: unknown }) => {
+      this.#answers.get(id)?.(result)
+      this.#answers.delete(id)
+    })
+    this.child.on('exit', () => {
+      for (const answer of this.#answers.values()) answer(undefined)
+    })
+  }
+
+  ask<Result>(command: Command): Promise<Result | undefined> {
+    const id = ++this.#lastId
+    return new Promise((resolve) => {
+      this.#answers.set(id, resolve as (result: unknown) => void)
+      this.child.send({ id, command }, (error) => {
+        if (error) resolve(undefined)
+      })
+    })
+  }
+
+  async kill(): Promise<void> {
+    const exit = once(this.child, 'exit')
+    this.child.kill('SIGKILL')
+    await exit
+  }
+}
+
+natsTest('over NATS, one connection has a name at rest, after kills and outages', async (t) => {
+  const random = randomOf(seed)
+  const server = await NatsServer.start(t)
+  const all = await Promise.all([1, 2, 3].map(() => Process.start(t, server)))
+  const given = new Map<string, number>()
+  const operate = async (): Promise<void> => {
+    const one = all[Math.floor(random() * all.length)]!
+    const name = names[Math.floor(random() * names.length)]!
+    if (random() < 0.3) return void (await one.ask({ end: name }))
+    const revision = (await one.ask<number>({ connect: name })) ?? 0
+    given.set(name, Math.max(given.get(name) ?? 0, revision))
+  }
+  const disturb = [
+    async () => {
+      await all[0]!.kill()
+      all[0] = await Process.start(t, server)
+    },
+    async () => {
+      all[1]!.child.kill('SIGSTOP')
+      // Longer than its lease.
+      await new Promise((resolve) => setTimeout(resolve, 1_500))
+      all[1]!.child.kill('SIGCONT')
+    },
+    async () => {
+      await server.kill()
+      await server.start()
+    },
+    async () => {
+      server.freeze()
+      await new Promise((resolve) => setTimeout(resolve, 1_500))
+      server.thaw()
+    },
+  ]
+  for (let round = 0; round < rounds; round++) {
+    const disturbing = disturb[round % disturb.length]!()
+    for (let at = 0; at < perRound; at += atOnce) {
+      await Promise.all(Array.from({ length: atOnce }, operate))
+    }
+    await disturbing
+    let wrong = ''
+    const began = performance.now()
+    await until(async () => {
+      wrong = await whatIsWrong(all, given)
+      if (wrong && performance.now() - began > 60_000) throw new Error(`round ${round}: ${wrong}`)
+      return wrong === ''
+    })
+  }
+  t.true([...given.values()].some((revision) => revision > 0))
+})
+
+async function whatIsWrong(
+  all: readonly Process[],
+  given: ReadonlyMap<string, number>,
+): Promise<string> {
+  const reports = await Promise.all(all.map((one) => one.ask<Report>({ report: true })))
+  const found = await Promise.all(all.map((one) => one.ask<number[]>({ find: names })))
+  for (const [at, name] of names.entries()) {
+    const open = reports.flatMap((report) => (report ?? []).filter(([one]) => one === name))
+    if (open.length > 1) return `${name} has ${open.length} connections`
+    const [, revision, isConfirmed] = open[0] ?? [name, 0, true]
+    if (!isConfirmed) return `${name} is not confirmed`
+    for (const one of found) {
+      if (one?.[at] !== revision) return `${name} has ${revision} and is found as ${one?.[at]}`
+    }
+    if (revision > 0 && revision < (given.get(name) ?? 0)) return `${name} has an old revision`
+  }
+  return ''
+}

@@ -1,0 +1,24 @@
+import test from 'ava'
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { findProgram } from '../support/nats-server.ts'
+
+const example = fileURLToPath(new URL('../../../../examples/fleet.ts', import.meta.url))
+const missing = ['nats-server', 'haproxy'].filter((program) => !findProgram(program))
+const run = missing.length === 0 ? test : test.skip
+
+run(
+  `examples/fleet.ts shows what it claims, and ends by itself ${missing.join(' ')}`,
+  async (t) => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', example])
+    t.deepEqual(stdout.trim().split('\n'), [
+      '6 devices on 3 instances',
+      'instance one called: sensor-1, sensor-2, sensor-3, sensor-4, sensor-5, sensor-6',
+      'instance three sent one alarm, 6 devices have it',
+      'a second sensor-1 has taken over from the first',
+      'instance three is killed',
+      'all 6 devices are back and answer',
+    ])
+  },
+)

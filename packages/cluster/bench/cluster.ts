@@ -7,7 +7,7 @@ import { once, setMaxListeners } from 'node:events'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { Kvm } from '@nats-io/kv'
-import { type NatsConnection, connect } from '@nats-io/transport-node'
+import { connect } from '@nats-io/transport-node'
 import {
   Cio,
   type ConnectionContext,
@@ -158,7 +158,7 @@ async function asks(): Promise<void> {
 }
 
 async function names(): Promise<void> {
-  const kv = await new Kvm(other as NatsConnection).create('raw', { history: 1 })
+  const kv = await new Kvm(other).create('raw', { history: 1 })
   const table = new ClaimTable(near.here.engine, 'bench', 60_000)
   await table.open(new AbortController().signal)
   const options = {

@@ -63,7 +63,8 @@ async function operate(
   if (what < 0.65) return connect(life, name, given)
   if (what < 0.93) {
     const [device] = [...life.devices].filter((one) => one.name === name)
-    return void device?.client.destroy()
+    device?.client.destroy()
+    return
   }
   if (what < 0.98) {
     life.isCut = true

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { ownPort } from '../../../../test/support/ports.ts'
@@ -31,17 +31,19 @@ export function natsServerVersion(): string {
 export class NatsServer {
   readonly port: number
   readonly #store: string
+  readonly #config: string | undefined
   #child: ChildProcess | undefined
 
-  static async start(t: Teardown): Promise<NatsServer> {
-    const server = new NatsServer(await ownPort())
+  static async start(t: Teardown, config?: string): Promise<NatsServer> {
+    const server = new NatsServer(await ownPort(), config)
     t.teardown(() => server.end())
     await server.start()
     return server
   }
 
-  private constructor(port: number) {
+  private constructor(port: number, config?: string) {
     this.port = port
+    this.#config = config
     this.#store = mkdtempSync(join(tmpdir(), 'cio-nats-'))
   }
 
@@ -52,6 +54,11 @@ export class NatsServer {
   /** Starts it, or starts it again with what it has stored. */
   async start(): Promise<void> {
     const words = ['-a', '127.0.0.1', '-p', String(this.port), '-js', '-sd', this.#store]
+    if (this.#config !== undefined) {
+      const path = join(this.#store, 'nats.conf')
+      writeFileSync(path, this.#config)
+      words.push('-c', path)
+    }
     const child = spawn(natsServerPath()!, words, { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#child = child
     let said = ''

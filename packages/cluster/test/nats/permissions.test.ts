@@ -1,0 +1,30 @@
+import { readFile } from 'node:fs/promises'
+import { nats } from '../../src/nats.ts'
+import { Instance } from '../support/fleet.ts'
+import { until } from '../support/heard.ts'
+import { NatsServer } from '../support/nats-server.ts'
+import { natsTest } from '../support/with-nats.ts'
+
+const guide = new URL('../../../../docs/guide/many-machines.md', import.meta.url)
+
+natsTest('the permissions of the guide are enough for a registry, and no more', async (t) => {
+  const [, block = ''] = /```text\n(accounts \{[^]*?)```/.exec(await readFile(guide, 'utf8')) ?? []
+  const server = await NatsServer.start(t, block.replace('$INSTANCE_PASSWORD', 'secret'))
+  const connect = { servers: server.address, user: 'instance', pass: 'secret' }
+  const start = (prefix: string): Promise<Instance> =>
+    Instance.start(t, { cluster: { engine: nats({ connect, prefix }) } })
+  const [one, other] = [await start('cio'), await start('cio')]
+  const first = await one.connect('sensor-7')
+  const second = await other.connect('sensor-7')
+  t.is(await first.ended, 'ERR_CIO_TAKEN_OVER')
+  await one.devices.send('sensor-7', 'hello')
+  t.is((await second.client.messages.next()).value, 'hello')
+  await second.client.close()
+  await until(async () => (await one.devices.find('sensor-7')) === undefined)
+
+  const stranger = nats({ connect, prefix: 'others', timeout: 500 })
+  t.teardown(() => stranger.close())
+  await stranger.open(new AbortController().signal)
+  const table = await stranger.table('rows', { ttl: 60_000 }).catch(() => undefined)
+  await t.throwsAsync(async () => table!.put('k', Buffer.from('v')))
+})

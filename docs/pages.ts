@@ -28,6 +28,7 @@ const families: Record<string, readonly string[]> = {
     'content-length',
     'msgpack',
     'cbor',
+    'protobuf',
     'codec',
     'json-stream',
   ],

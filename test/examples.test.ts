@@ -1,3 +1,5 @@
+import { toJson } from '@bufbuild/protobuf'
+import { StructSchema } from '@bufbuild/protobuf/wkt'
 import test, { type ExecutionContext } from 'ava'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { WebSocket } from 'ws'
 import { msgpack } from '../middleware/msgpack.ts'
+import { protobuf } from '../middleware/protobuf.ts'
 import { Cio, certs } from '../src/index.ts'
 import { haproxy } from './support/haproxy.ts'
 import { ownPort } from './support/ports.ts'
@@ -78,6 +81,17 @@ test('rpc.ts answers requests by JSON-RPC, and asks who calls', async (t) => {
     error: { code: -32_800, message: 'Request cancelled' },
   })
   socket.end()
+})
+
+test('protobuf.ts answers a message with the number that it had', async (t) => {
+  const { port } = await start(t, 'protobuf')
+  const app = new Cio().useClient(protobuf(StructSchema))
+  closeAfter(t, app)
+  const client = await app.connect(port)
+  const number = (value: number) => ({ kind: { case: 'numberValue', value } }) as const
+  await client.messages.send({ fields: { id: number(7), value: number(10) } })
+  const { value } = await client.messages.next()
+  t.deepEqual(value && toJson(StructSchema, value), { id: 7, kelvin: 283.15 })
 })
 
 test('heartbeat.ts answers pings itself, and messages by its handler', async (t) => {

@@ -157,6 +157,7 @@ const needs: Record<string, readonly unknown[]> = {
   multiplex: [new cio.Cio()],
   record: [{ when: () => false, to: 'captures' }],
   proxyProtocol: [{ trusted: [] }],
+  protobuf: [{ kind: 'message', typeName: 'sample' }],
   rateLimit: [{ rate: { count: 1, per: 1 } }],
   websocket: [new cio.Cio()],
 }
@@ -578,6 +579,7 @@ const searchTerms: Record<string, RegExp> = {
   log: /access log/i,
   msgpack: /MessagePack/,
   multiplex: /multiplex/i,
+  protobuf: /Protocol Buffers/,
   'proxy-protocol': /PROXY protocol/,
   record: /record/i,
   reconnect: /exponential backoff/i,

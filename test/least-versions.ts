@@ -10,8 +10,8 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import manifest from '../package.json' with { type: 'json' }
 
-const names = ['cbor-x', 'msgpackr', '@streamparser/json', 'ws'] as const
-const tests = ['cbor', 'msgpack', 'json-stream', 'websocket']
+const names = ['@bufbuild/protobuf', 'cbor-x', 'msgpackr', '@streamparser/json', 'ws'] as const
+const tests = ['protobuf', 'cbor', 'msgpack', 'json-stream', 'websocket']
 
 const folder = mkdtempSync(join(tmpdir(), 'cio-least-'))
 try {

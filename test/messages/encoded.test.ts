@@ -137,11 +137,11 @@ test('what has no form in a codec is refused when it is encoded, with state or w
 
 test('encoded messages count for maxQueueSize, and `queued` says how many bytes wait', async (t) => {
   const app = new Cio()
-    .useConnection(json({ maxQueueSize: 100_000 }))
+    .useConnection(json({ maxQueueSize: 300_000 }))
     .useConnection(async ({ messages }) => {
-      const encoded = messages.encode('x'.repeat(60_000))
+      const encoded = messages.encode('x'.repeat(200_000))
       void messages.sendEncoded(encoded)
-      t.true(messages.queued >= 60_000)
+      t.true(messages.queued >= 200_000)
       void messages.sendEncoded(encoded)
       await t.throwsAsync(messages.sendEncoded(encoded), { code: 'ERR_CIO_QUEUE_SIZE' })
     })

@@ -42,8 +42,7 @@ export class ConnectionLog {
   begin(user: ServerContext | ClientContext): () => void {
     this.#users.add(user)
     this.#watch(user.app)
-    const flush = (): void => this.#sink.flush()
-    if (this.#users.size === 1) process.once('exit', flush)
+    if (this.#users.size === 1) process.once('exit', this.#sink.flushSync)
     this.#startTimer()
     return () => {
       this.#users.delete(user)
@@ -52,8 +51,9 @@ export class ConnectionLog {
       clearInterval(this.#timer)
       this.#timer = undefined
       this.#flood.sumUp()
-      process.off('exit', flush)
-      flush()
+      process.off('exit', this.#sink.flushSync)
+      // Not `flushSync`, which blocks where standard output is a pipe that is full.
+      this.#sink.flush()
     }
   }
 

@@ -60,13 +60,13 @@ export class LineWriter {
     // Lines of one turn of the event loop are one write.
     setImmediate(() => {
       this.#isScheduled = false
-      this.#flush()
+      this.flush()
     })
   }
 
   /** What is left, at the end of the process, as far as it can be written at once. */
   flushSync(): void {
-    if (this.#stream) return this.#flush()
+    if (this.#stream) return this.flush()
     let rest = Buffer.concat([this.#writing ?? Buffer.alloc(0), this.#take()])
     this.#writing = undefined
     try {
@@ -87,7 +87,8 @@ export class LineWriter {
     return bytes
   }
 
-  #flush(): void {
+  /** Begins to write what waits; never blocks. */
+  flush(): void {
     if (this.#waiting === '') return
     if (this.#stream) {
       const bytes = this.#take()
@@ -110,7 +111,7 @@ export class LineWriter {
       const rest = error ? bytes.subarray(bytes.length) : bytes.subarray(written)
       this.#writing = rest.length > 0 ? rest : undefined
       if (this.#writing) this.#writeOut()
-      else this.#flush()
+      else this.flush()
     })
   }
 }

@@ -10,21 +10,28 @@ export type Logger = { readonly [L in Level]: (record: object, message: string) 
 /** Where lines go. */
 export interface Sink {
   readonly write: (level: Level, record: object, message: string) => void
-  /** Writes what waits, as far as it can be written at once. */
+  /** Begins to write what waits. */
   readonly flush: () => void
+  /** Writes what waits, as far as it can be written at once: for the end of the process. */
+  readonly flushSync: () => void
 }
 
 /** A sink over a logger, over a stream, or else over standard output. */
 export function sinkOf(to: Logger | Writable | undefined, maxBuffer: number): Sink {
   if (isLogger(to)) {
-    return { write: (level, record, message) => to[level](record, message), flush() {} }
+    return {
+      write: (level, record, message) => to[level](record, message),
+      flush() {},
+      flushSync() {},
+    }
   }
   const writer = new LineWriter(to, maxBuffer, (count) =>
     stamped('warn', { 'event.name': 'cio.log.dropped', count }),
   )
   return {
     write: (level, record) => writer.write(stamped(level, record)),
-    flush: () => writer.flushSync(),
+    flush: () => writer.flush(),
+    flushSync: () => writer.flushSync(),
   }
 }
 

@@ -8,6 +8,7 @@ import { connect } from 'node:net'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { median, middleHalf, record } from './results.ts'
 
 /** What one server does, given as its argument. */
 export interface CodecSettings {
@@ -81,6 +82,11 @@ async function compare(
   const pairs = median(costs.cio.map((cost, index) => cost / costs.peer[index]!))
   const figures = `${peers[codec]} ${peer.toFixed(0)} ns, cio ${cio.toFixed(0)} ns a message`
   const ratio = cio / peer
+  if (way !== 'answer') {
+    const [low, high] = middleHalf(costs.cio, costs.peer)
+    const what = `\`${codec}\`, a message, by \`${way}\``
+    record({ what, beside: peers[codec], unit: 'times', figure: ratio, low, high, target })
+  }
   const verdict = ratio <= target ? 'met' : 'missed'
   console.log(
     `${`${codec} ${way}`.padEnd(16)} ${figures.padEnd(50)} ratio ${ratio.toFixed(2)} (pairs ${pairs.toFixed(2)}), target ${target.toFixed(2)}: ${verdict}`,
@@ -139,10 +145,4 @@ async function load(port: number, way: CodecSettings['way'], pieces: Buffer[]): 
     else socket.on('end', () => socket.end())
   }
   await closed
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const half = sorted.length / 2
-  return (sorted[Math.floor(half)]! + sorted[Math.ceil(half) - 1]!) / 2
 }

@@ -23,19 +23,52 @@ await ask([
     target: 1.02,
     load: (port) => visits(port, true, 160),
   },
+  {
+    title: 'plain connection with `limit`, `timeout` and four listeners',
+    per: 'connection',
+    tls: false,
+    guarded: true,
+    warmUp: 5,
+    target: 1.2,
+    load: (port) => visits(port, false, 600),
+  },
+  {
+    title: 'mutual TLS connection',
+    per: 'connection',
+    tls: true,
+    mutual: true,
+    warmUp: 10,
+    target: 1.08,
+    load: (port, identity) => visits(port, true, 160, identity),
+  },
+  {
+    title: 'mutual TLS connection with `limit`, `timeout` and `allowList`',
+    per: 'connection',
+    tls: true,
+    mutual: true,
+    guarded: true,
+    warmUp: 10,
+    target: 1.18,
+    load: (port, identity) => visits(port, true, 160, identity),
+  },
 ])
 
-async function visits(port: number, tls: boolean, count: number): Promise<number> {
+async function visits(
+  port: number,
+  tls: boolean,
+  count: number,
+  identity?: string,
+): Promise<number> {
   let left = count
   const visitor = async (): Promise<void> => {
-    while (left-- > 0) await visit(port, tls)
+    while (left-- > 0) await visit(port, tls, identity)
   }
   await Promise.all(Array.from({ length: atOnce }, visitor))
   return count
 }
 
-async function visit(port: number, tls: boolean): Promise<void> {
-  const socket = await dial(port, tls)
+async function visit(port: number, tls: boolean, identity?: string): Promise<void> {
+  const socket = await dial(port, tls, identity)
   socket.write(line)
   await once(socket, 'data')
   socket.end()

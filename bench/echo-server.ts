@@ -7,13 +7,17 @@
 
 import { type Server, type Socket, createServer } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
-import { Cio, type ListenOptions } from '../src/index.ts'
+import { Cio, type ListenOptions, allowList, limit, timeout } from '../src/index.ts'
 
 /** What one side runs. */
 export interface ServerSettings {
   readonly side: 'bare' | 'cio'
   /** A key and its certificate, in one PEM text; without it the server is plain. */
   readonly pem?: string | undefined
+  /** Whether it asks for certificates of clients, which the same key has signed. */
+  readonly mutual?: boolean | undefined
+  /** Whether Cio has `limit`, `timeout`, four listeners and, with certificates, a list of names. */
+  readonly guarded?: boolean | undefined
   /** Whether it sends everything back, or reads and forgets. */
   readonly echo: boolean
   /** How many middleware of Cio's stand before the end, doing nothing but `await next()`. */
@@ -67,7 +71,7 @@ async function listenBare(): Promise<{ port: number; open: () => Promise<number>
     else socket.resume()
   }
   const server: Server = pem
-    ? createTlsServer({ ...options, key: pem, cert: pem }, serve)
+    ? createTlsServer({ ...options, ...tlsOptions(pem) }, serve)
     : createServer(options, serve)
   await new Promise<void>((resolve) => server.listen(0, host, resolve))
   const address = server.address()
@@ -77,9 +81,22 @@ async function listenBare(): Promise<{ port: number; open: () => Promise<number>
   return { port: typeof address === 'object' ? (address?.port ?? 0) : 0, open }
 }
 
+function tlsOptions(pem: string): { key: string; cert: string; ca?: string; requestCert?: true } {
+  return { key: pem, cert: pem, ...(settings.mutual && { ca: pem, requestCert: true }) }
+}
+
 async function listenCio(): Promise<{ port: number; open: () => Promise<number> }> {
   const { pem, echo, passThrough } = settings
   const app = new Cio()
+  if (settings.guarded) {
+    app
+      .useConnection(limit({ connections: Infinity, perAddress: Infinity }))
+      .useConnection(timeout())
+    if (settings.mutual) app.useConnection(allowList(['localhost']))
+    for (const event of ['connection', 'close', 'error', 'remoteError'] as const) {
+      app.on(event, () => {})
+    }
+  }
   for (let i = 1; i <= passThrough; i++) {
     const name = `passThrough${i}`
     const passThrough = async (_: object, next: () => Promise<void>): Promise<void> => {
@@ -93,7 +110,7 @@ async function listenCio(): Promise<{ port: number; open: () => Promise<number> 
       await next()
     })
   }
-  const options: ListenOptions = { host, port: 0, ...(pem && { key: pem, cert: pem }) }
+  const options: ListenOptions = { host, port: 0, ...(pem && tlsOptions(pem)) }
   const server = await app.listen(options)
   return { port: server.port, open: async () => server.connections.size }
 }

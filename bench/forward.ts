@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { ForwardFigures, Way } from './forward-server.ts'
+import { median, middleHalf, quantile, record } from './results.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -23,7 +24,14 @@ const launches = Number(values.launches)
 const rounds = Number(values.rounds)
 
 const host = '127.0.0.1'
-const ways = ['net + pipeline', '.pipe() twice', 'cio'] as const satisfies readonly Way[]
+const base = 'net + pipeline'
+const again = `${base}, again`
+const ways: ReadonlyArray<readonly [name: string, way: Way]> = [
+  [base, base],
+  ['.pipe() twice', '.pipe() twice'],
+  ['cio', 'cio'],
+  [again, base],
+]
 const line = Buffer.from('sixteen bytes...')
 const chunk = Buffer.alloc(64 * 1024, 'x')
 // What a server does after the peer has gone is part of the cost.
@@ -80,8 +88,8 @@ for (const load of loads) {
 /** All ways at work at the same time, in turns, each first as often as the others. */
 async function compare(load: Load, samples: Record<string, Sample[]>): Promise<void> {
   const echo = await start('echo')
-  const servers: [Way, Running][] = []
-  for (const way of ways) servers.push([way, await start(way, echo.port)])
+  const servers: [string, Running][] = []
+  for (const [name, way] of ways) servers.push([name, await start(way, echo.port)])
   for (let round = 0; round < load.warmUp + rounds; round++) {
     servers.push(servers.shift()!)
     for (const [way, server] of servers) {
@@ -162,30 +170,32 @@ async function dial(port: number): Promise<Socket> {
 
 function report({ title, per, target }: Load, samples: Record<string, Sample[]>): void {
   console.log(`${title} (CPU of the forwarding server, ${launches} launches of ${rounds} rounds)`)
-  const base = median(samples['net + pipeline']!.map(({ cost }) => cost))
-  for (const way of ways) {
-    const costs = samples[way]!.map(({ cost }) => cost)
-    const pairs = costs.map((cost, index) => cost / samples['net + pipeline']![index]!.cost)
+  const costsOf = (name: string): number[] => samples[name]!.map(({ cost }) => cost)
+  const collectionsOf = (name: string): number =>
+    median(samples[name]!.map(({ markCompacts }) => markCompacts))
+  const [low, high] = middleHalf(costsOf('cio'), costsOf(base))
+  record({
+    what: `proxy, ${title}`,
+    beside: '`net` and `pipeline()`',
+    unit: 'times',
+    figure: median(costsOf('cio')) / median(costsOf(base)),
+    low,
+    high,
+    target,
+    self: middleHalf(costsOf(again), costsOf(base)),
+    markCompacts: [collectionsOf(base), collectionsOf('cio')],
+  })
+  for (const [way] of ways) {
+    const costs = costsOf(way)
+    const pairs = costs.map((cost, index) => cost / costsOf(base)[index]!)
     const [low, high] = [0.25, 0.75].map((at) => quantile(pairs, at).toFixed(2))
-    const ratio = median(costs) / base
-    const collections = median(samples[way]!.map(({ markCompacts }) => markCompacts))
+    const ratio = median(costs) / median(costsOf(base))
+    const collections = collectionsOf(way)
     const verdict = way === 'cio' ? `; target ${target.toFixed(2)}` : ''
     console.log(
-      `  ${way.padEnd(16)}${median(costs).toFixed(1).padStart(8)} µs per ${per}, ` +
+      `  ${way.padEnd(24)}${median(costs).toFixed(1).padStart(8)} µs per ${per}, ` +
         `ratio ${ratio.toFixed(3)} [${low}–${high}], ` +
         `${collections.toFixed(1)} Mark-Compacts a second${verdict}`,
     )
   }
-}
-
-function median(values: readonly number[]): number {
-  return quantile(values, 0.5)
-}
-
-function quantile(values: readonly number[], at: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const place = (sorted.length - 1) * at
-  const below = sorted[Math.floor(place)] ?? 0
-  const above = sorted[Math.ceil(place)] ?? 0
-  return below + (above - below) * (place % 1)
 }

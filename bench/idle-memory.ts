@@ -3,16 +3,21 @@
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ServerSettings } from './echo-server.ts'
-import { type Side, dial, median, selfSigned, start } from './side-by-side.ts'
+import { median, record } from './results.ts'
+import { selfSigned } from './self-signed.ts'
+import { type Side, dial, positionals, start, values } from './side-by-side.ts'
 
 const connections = 2_000
 const warmUp = 200
 const atOnce = 40
-const rounds = 5
+const rounds = Math.min(5, Number(values.rounds))
 const waiting = 10
 
 const pem = selfSigned()
-for (const tls of [false, true]) await compare(tls)
+for (const tls of [false, true]) {
+  const title = tls ? 'TLS' : 'plain'
+  if (positionals.every((word) => title.includes(word))) await compare(tls)
+}
 
 async function compare(tls: boolean): Promise<void> {
   const common = { pem: tls ? pem : undefined, echo: false }
@@ -31,6 +36,28 @@ async function compare(tls: boolean): Promise<void> {
   console.log(
     `idle ${tls ? 'TLS' : 'plain'} connection (heap, ${rounds} rounds, ${connections} open)`,
   )
+  const spans = heaps.map((heap): [number, number] => [Math.min(...heap), Math.max(...heap)])
+  const kibibytes = (bytes: number): number => bytes / 1024
+  const what = `heap of an idle ${tls ? 'TLS' : 'plain'} connection above bare`
+  const [bareSpan, span, waitingSpan] = spans
+  record({
+    what,
+    beside: `bare, ${kib(bare)}`,
+    unit: 'KiB',
+    figure: kibibytes(own),
+    low: kibibytes(span![0] - bareSpan![1]),
+    high: kibibytes(span![1] - bareSpan![0]),
+    target: 1.3,
+  })
+  record({
+    what: `heap of each waiting middleware, ${tls ? 'TLS' : 'plain'}`,
+    beside: 'none',
+    unit: 'KiB',
+    figure: kibibytes(each),
+    low: kibibytes(waitingSpan![0] - span![1]) / waiting,
+    high: kibibytes(waitingSpan![1] - span![0]) / waiting,
+    target: 0.48,
+  })
   console.log(`  bare            ${kib(bare)}, ${spread(heaps[0]!)}`)
   console.log(`  cio             ${kib(alone)}, ${spread(heaps[1]!)}`)
   console.log(`  cio + ${waiting} waiting ${kib(withWaiting)}, ${spread(heaps[2]!)}`)

@@ -9,6 +9,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Channel, libraries } from './multiplex-libraries.ts'
+import { median, middleHalf, record } from './results.ts'
 
 const { values } = parseArgs({
   options: {
@@ -19,7 +20,9 @@ const { values } = parseArgs({
 })
 const launches = Number(values.launches)
 const rounds = Number(values.rounds)
-const names = Object.keys(libraries).filter((name) => name.includes(values.only))
+const names = Object.keys(libraries).filter((name) =>
+  values.only.split(',').some((part) => name.includes(part)),
+)
 
 const warmUp = 2
 const sizeLength = 4
@@ -154,6 +157,15 @@ function inTime(work: Promise<unknown>): Promise<unknown> {
 function report({ title, per }: Work, samples: Map<string, Sample[]>, failed: Set<string>): void {
   console.log(`${title} (${launches} launches of ${rounds} rounds)`)
   const ours = samples.get('cio') ?? []
+  const theirs = samples.get('multiplex') ?? []
+  if (per === 'stream' && ours.length > 0 && ours.length === theirs.length) {
+    const [own, base] = [ours, theirs].map((all) => all.map(({ cost }) => cost))
+    const [low, high] = middleHalf(own!, base!)
+    const figure = median(own!) / median(base!)
+    const beside = 'npm `multiplex`'
+    const what = 'streams of `multiplex`, opened and closed'
+    record({ what, beside, unit: 'times', figure, low, high, target: 0.7 })
+  }
   for (const [name, measured] of samples) {
     if (failed.has(name)) {
       console.log(`  ${name.padEnd(22)} hangs or fails`)
@@ -167,10 +179,4 @@ function report({ title, per }: Work, samples: Map<string, Sample[]>, failed: Se
       `  ${name.padEnd(22)} ${rate.toFixed(0).padStart(6)} ${per}/s (${range}), ${cost.toFixed(0)} µs CPU a ${per}; cio / it: ${ratio}`,
     )
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }

@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util'
 import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
 import { Cio, contentLength, events, json, rpc } from '../src/index.ts'
+import { middleHalf, quantile, record } from './results.ts'
 import type { Library } from './rpc-server.ts'
 
 const { values } = parseArgs({
@@ -104,6 +105,12 @@ const questions: readonly (readonly [ours: Library, theirs: Library])[] = [
   ['cio rpc', 'net by hand'],
 ]
 
+/** The time of a call that is aimed at, by how many are under way. */
+const goals: Record<string, Record<number, number>> = {
+  'cio events / duplex-emitter': { 1: 0.9 },
+  'cio rpc / jayson': { 1: 1.05, 100: 0.26 },
+}
+
 const libraries = Object.keys(clients) as Library[]
 
 for (const underWay of [1, 100]) {
@@ -174,6 +181,22 @@ function report(underWay: number, rates: ReadonlyMap<Library, readonly number[]>
     const ratio = quantile(mine, 0.5) / quantile(others, 0.5)
     const pairs = mine.map((rate, index) => rate / others[index]!)
     const [low, high] = [0.25, 0.75].map((at) => quantile(pairs, at).toFixed(2))
+    const goal = goals[`${ours} / ${theirs}`]?.[underWay]
+    if (goal !== undefined) {
+      // Of the times, which are the inverse of the rates.
+      const [least, most] = middleHalf(others, mine)
+      const what = `calls by \`${ours.slice('cio '.length)}\`, ${underWay} under way`
+      const figure = 1 / ratio
+      record({
+        what,
+        beside: theirs,
+        unit: 'times',
+        figure,
+        low: least,
+        high: most,
+        target: goal,
+      })
+    }
     const met = ratio >= target ? 'met' : 'missed'
     // What nothing can be faster than has no target.
     const verdict = theirs === 'net by hand' ? 'the floor' : `target ${target}: ${met}`
@@ -181,12 +204,4 @@ function report(underWay: number, rates: ReadonlyMap<Library, readonly number[]>
       `  ${ours} / ${theirs}: ${ratio.toFixed(2)} of medians; ${verdict}; pairs, middle half ${low} to ${high}`,
     )
   }
-}
-
-function quantile(values: readonly number[], at: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const place = (sorted.length - 1) * at
-  const below = sorted[Math.floor(place)] ?? 0
-  const above = sorted[Math.ceil(place)] ?? 0
-  return below + (above - below) * (place % 1)
 }

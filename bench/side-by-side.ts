@@ -1,6 +1,6 @@
 /** What the benches share: two servers in turns, and ratios of medians. */
 
-import { execFileSync, fork } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { type Socket, connect as connectNet } from 'node:net'
 import { extname } from 'node:path'
@@ -9,6 +9,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Figures, ServerSettings } from './echo-server.ts'
+import { median, middleHalf, quantile, record } from './results.ts'
+import { selfSigned } from './self-signed.ts'
 
 const host = '127.0.0.1'
 // No bench outlives it, whatever hangs.
@@ -16,7 +18,7 @@ const longest = 10 * 60_000
 const afterglow = 20
 setTimeout(() => process.exit(1), longest).unref()
 
-const { values, positionals } = parseArgs({
+export const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     launches: { type: 'string', default: '3' },
@@ -42,23 +44,16 @@ export interface Question {
   /** What is counted, for the table: `connection`, `MiB`. */
   readonly per: string
   readonly tls: boolean
+  /** Whether the clients have certificates, and Cio a list of names. */
+  readonly mutual?: boolean
+  /** Whether Cio has `limit`, `timeout` and four listeners of its events. */
+  readonly guarded?: boolean
   /** Rounds that are not counted, until what runs has been compiled. */
   readonly warmUp: number
   /** The ratio that it should not exceed. */
   readonly target: number
   /** Does a bounded amount of work against a server; fulfils with how many units it was. */
-  load(port: number): Promise<number>
-}
-
-/** A key and a certificate for the loopback address, of the kind that is usual now. */
-export function selfSigned(): string {
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']
-  const out = ['-days', '2', '-keyout', '-', '-out', '-']
-  return execFileSync('openssl', ['req', '-x509', ...curve, ...names, ...out], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-  })
+  load(port: number, identity?: string): Promise<number>
 }
 
 /** Starts a server and waits until it listens. */
@@ -77,10 +72,11 @@ export async function start(settings: ServerSettings): Promise<Side> {
 }
 
 /** A connection to a server, TLS with a full handshake or plain, once it is ready to be used. */
-export async function dial(port: number, tls: boolean): Promise<Socket> {
+export async function dial(port: number, tls: boolean, identity?: string): Promise<Socket> {
   const options = { port, host, noDelay: true, allowHalfOpen: true }
+  const own = identity ? { key: identity, cert: identity } : {}
   const socket = tls
-    ? connectTls({ ...options, rejectUnauthorized: false })
+    ? connectTls({ ...options, ...own, rejectUnauthorized: false })
     : connectNet({ ...options })
   await once(socket, tls ? 'secureConnect' : 'connect')
   return socket
@@ -96,31 +92,32 @@ export async function ask(questions: readonly Question[]): Promise<void> {
   const pem = selfSigned()
   for (const question of questions) {
     if (!positionals.every((word) => question.title.includes(word))) continue
-    const costs = { bare: [] as number[], cio: [] as number[] }
+    const costs = { bare: [] as number[], again: [] as number[], cio: [] as number[] }
     for (let launch = 0; launch < launches; launch++) {
-      const common = { pem: question.tls ? pem : undefined, echo: true, passThrough: 5 }
-      const bare = await start({ ...common, side: 'bare' })
-      const cio = await start({ ...common, side: 'cio' })
+      const { mutual, guarded } = question
+      const common = { pem: question.tls ? pem : undefined, echo: true, mutual, guarded }
+      const bare = { ...common, side: 'bare', passThrough: 0 } as const
+      const cio = { ...common, side: 'cio', passThrough: guarded ? 0 : 5 } as const
       const sides = [
-        ['bare', bare],
-        ['cio', cio],
+        ['bare', await start(bare)],
+        ['cio', await start(cio)],
+        ['again', await start(bare)],
       ] as const
       for (let round = 0; round < question.warmUp + rounds; round++) {
         for (const [name, side] of round % 2 ? sides : sides.toReversed()) {
-          const cost = await measure(question, side)
+          const cost = await measure(question, side, mutual ? pem : undefined)
           if (round >= question.warmUp) costs[name].push(cost)
         }
       }
-      bare.stop()
-      cio.stop()
+      for (const [, side] of sides) side.stop()
     }
-    report(question, costs.bare, costs.cio)
+    report(question, costs.bare, costs.cio, costs.again)
   }
 }
 
-async function measure(question: Question, side: Side): Promise<number> {
+async function measure(question: Question, side: Side, identity?: string): Promise<number> {
   const before = await side.cpu()
-  const units = await question.load(side.port)
+  const units = await question.load(side.port, identity)
   // What a server does after the peer has gone is part of the cost; asking it is, too.
   await delay(afterglow)
   const after = await side.cpu()
@@ -128,33 +125,41 @@ async function measure(question: Question, side: Side): Promise<number> {
   return (after.cpu - before.cpu) / units
 }
 
-function report({ title, per, target }: Question, bare: number[], cio: number[]): void {
+function report(
+  { title, per, tls, target }: Question,
+  bare: number[],
+  cio: number[],
+  again: number[],
+): void {
   const ratio = median(cio) / median(bare)
   const pairs = cio.map((cost, index) => cost / bare[index]!)
   const [low, middle, high] = [0.25, 0.5, 0.75].map((at) => quantile(pairs, at).toFixed(3))
+  const self = middleHalf(again, bare)
+  const beside = `half-open \`${tls ? 'tls' : 'net'}\``
+  const [least, most] = middleHalf(cio, bare)
+  record({
+    what: title,
+    beside,
+    unit: 'times',
+    figure: ratio,
+    low: least,
+    high: most,
+    target,
+    self,
+  })
   console.log(`${title} (server CPU, ${launches} launches of ${rounds} rounds)`)
   console.log(`  bare   ${line(bare, per)}`)
   console.log(`  cio    ${line(cio, per)}`)
   const verdict = `target ${target.toFixed(2)}: ${ratio <= target ? 'met' : 'missed'}`
   console.log(`  ratio  ${ratio.toFixed(3)} of medians; ${verdict}`)
   console.log(`  pairs  median ${middle}, middle half ${low} to ${high}`)
+  console.log(
+    `  itself bare beside bare, middle half ${self.map((at) => at.toFixed(3)).join(' to ')}`,
+  )
 }
 
 function line(costs: number[], per: string): string {
   const figures = [median(costs), Math.min(...costs), Math.max(...costs)]
   const [middle, least, most] = figures.map((cost) => cost.toFixed(1))
   return `median ${middle} µs per ${per}, min ${least}, max ${most}`
-}
-
-/** The value in the middle. */
-export function median(values: readonly number[]): number {
-  return quantile(values, 0.5)
-}
-
-function quantile(values: readonly number[], at: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const place = (sorted.length - 1) * at
-  const below = sorted[Math.floor(place)] ?? 0
-  const above = sorted[Math.ceil(place)] ?? 0
-  return below + (above - below) * (place % 1)
 }

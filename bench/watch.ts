@@ -11,7 +11,7 @@ import { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { Cio, type Middleware, type StreamContext, log } from '../src/index.ts'
 import { duplexPair } from '../src/testing.ts'
-import { median } from './side-by-side.ts'
+import { median } from './results.ts'
 
 const layers = 7
 const batch = 400

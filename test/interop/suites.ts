@@ -85,6 +85,38 @@ export const suites: readonly Suite[] = [
     packages: ['ssh2'],
   },
   {
+    name: 'wires',
+    programs: [
+      { program: 'redis-cli', version: ['--version'], debian: ['redis-tools'] },
+      { program: 'redis-server', version: ['--version'], debian: ['redis-server'] },
+      { program: 'dig', version: ['-v'], debian: ['bind9-dnsutils'] },
+      { program: 'mosquitto_pub', version: ['--version'], debian: ['mosquitto-clients'] },
+      { program: 'swaks', version: ['--version'], debian: ['swaks'] },
+      { program: 'logger', version: ['--version'], debian: ['bsdutils'] },
+      { program: 'psql', version: ['--version'], debian: ['postgresql-client'] },
+      {
+        program: 'nats-server',
+        version: ['--version'],
+        debian: ['nats-server'],
+        folder: '/usr/sbin',
+      },
+    ],
+    packages: [
+      'dns-packet',
+      'ioredis',
+      'kafkajs',
+      'memjs',
+      'modbus-serial',
+      'mqtt',
+      'mysql2',
+      'nats',
+      'pg',
+      'smpp',
+      'stompit',
+      'vscode-jsonrpc',
+    ],
+  },
+  {
     name: 'yamux-go',
     programs: [
       {

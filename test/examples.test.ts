@@ -15,6 +15,9 @@ import { WebSocket } from 'ws'
 import { msgpack } from '../middleware/msgpack.ts'
 import { protobuf } from '../middleware/protobuf.ts'
 import { Cio, certs } from '../src/index.ts'
+import { checksums } from './fixtures/wires/checksums.ts'
+import { vectors as wires } from './fixtures/wires/vectors.ts'
+import { encodeFrame } from './support/frame-input.ts'
 import { haproxy } from './support/haproxy.ts'
 import { ownPort } from './support/ports.ts'
 import { httpProxy, socksProxy } from './support/proxies.ts'
@@ -398,6 +401,41 @@ test('demo.ts exits 0, and leaves no folder behind', async (t) => {
   )
 })
 
+test('trackers.ts reads GT06 and Teltonika on one port, and answers them', async (t) => {
+  const { port, line } = await start(t, 'trackers')
+  const frameOf = (name: string): string => wires.find((one) => one.name === name)!.frames[0]!
+  const gt06 = await dial(t, port)
+  gt06.write(Buffer.from(frameOf('GT06'), 'hex'))
+  t.is(await bytesOf(gt06, 10), '787805010001d9dc0d0a')
+  // A location: the date, satellites, latitude, longitude, speed and course.
+  const body = '121a0b1a120000c905606620010000000000000002'
+  const format = { start: 'xx', length: { bytes: 1, plus: 2 }, end: '\r\n' } as const
+  const checksum = { of: checksums.crc16x25!, bytes: 2, over: 'header' } as const
+  gt06.write(encodeFrame({ ...format, checksum }, Buffer.from(body, 'hex')))
+  t.is(await line(/^GT06/), 'GT06 123456789012345 is at 50.1132, 9.3207')
+
+  const teltonika = await dial(t, port)
+  teltonika.write('\0\x0f356307042441013')
+  t.is(await bytesOf(teltonika, 1), '01')
+  teltonika.write(Buffer.from(frameOf('Teltonika Codec 8'), 'hex'))
+  t.is(await bytesOf(teltonika, 4), '00000001')
+  t.is(await line(/^Teltonika/), 'Teltonika 356307042441013 is at 0.0000, 0.0000')
+})
+
+test('modbus-device.ts answers requests to read and write registers, and says what it cannot', async (t) => {
+  const { port } = await start(t, 'modbus-device')
+  const socket = await dial(t, port)
+  const ask = async (request: string, length: number): Promise<string> => {
+    socket.write(Buffer.from(request.replaceAll(' ', ''), 'hex'))
+    return bytesOf(socket, length)
+  }
+  t.is(await ask('0001 0000 0006 01 03 0000 0002', 13), '00010000000701030400e60000')
+  t.is(await ask('0002 0000 0006 01 06 0001 002a', 12), '00020000000601060001002a')
+  t.is(await ask('0003 0000 0006 01 03 0001 0001', 11), '000300000005010302002a')
+  t.is(await ask('0004 0000 0006 01 03 0009 0002', 9), '000400000003018302')
+  t.is(await ask('0005 0000 0006 01 07 0000 0000', 9), '000500000003018701')
+})
+
 test('every example begins with its command, and is in the table', async (t) => {
   const readme = await readFile(join(root, 'examples', 'README.md'), 'utf8')
   const files = (await readdir(join(root, 'examples'))).filter((name) => name.endsWith('.ts'))
@@ -509,6 +547,13 @@ async function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   child.kill()
   await once(child, 'exit')
+}
+
+/** The next bytes of a socket in hexadecimal digits. */
+async function bytesOf(socket: Socket, length: number): Promise<string> {
+  let bytes: Buffer | null
+  while ((bytes = socket.read(length) as Buffer | null) === null) await once(socket, 'readable')
+  return bytes.toString('hex')
 }
 
 async function dial(t: ExecutionContext, port: number): Promise<Socket> {

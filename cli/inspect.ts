@@ -45,7 +45,7 @@ async function importQuietly(file: string): Promise<Record<string, unknown>> {
   console.log = console.info = console.error
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
-    const message = `${file} has not come to its end within ${longestImport} ms; export the app from a file that does not wait`
+    const message = `${file} did not finish within ${longestImport} ms; export the app from a file that does not wait`
     timer = setTimeout(() => reject(new Error(message)), longestImport)
   })
   try {

@@ -16,7 +16,7 @@ export const listen: Command = defineCommand({
   says: 'waits for a client, or answers many by their own words',
   usage: '<host:port | port | path>',
   prose: `Talks with the first client, as cio connect does with a server, and ends with it; others
-are turned away meanwhile. With --echo, says back to each client what it says, until it is stopped.
+are rejected meanwhile. With --echo, says back to each client what it says, until it is stopped.
 Without a host it is reached from this host alone; 0.0.0.0:7000 lets others in.`,
   options: {
     echo: { type: 'boolean', says: 'says back what it hears, to any number of clients' },
@@ -39,7 +39,8 @@ Without a host it is reached from this host alone; 0.0.0.0:7000 lets others in.`
       throw new UsageError('--key and --cert go together')
     }
     if (ca && cert === undefined) throw new UsageError('--ca needs --key and --cert')
-    if (allow && !ca) throw new UsageError('--allow needs --ca: who is not verified has no name')
+    if (allow && !ca)
+      throw new UsageError('--allow needs --ca: only a verified certificate has a name')
     const format = formatOf(name)
 
     const app = new Cio()
@@ -86,7 +87,7 @@ const echoes: Middleware<ConnectionContext> = async function echoes(ctx, next) {
 function oneAtATime(done: () => void): Middleware<ConnectionContext> {
   let taken = false
   return async function oneAtATime(ctx, next) {
-    if (taken) return note(`${whoIs(ctx)} was turned away: somebody is here`)
+    if (taken) return note(`${whoIs(ctx)} was rejected: another client is connected`)
     taken = true
     try {
       await next()

@@ -53,7 +53,8 @@ export const why: Command = defineCommand({
     if (subject === undefined || others.length > 0) {
       throw new UsageError('it takes one name, address or number of a connection')
     }
-    if (at === undefined) throw new UsageError('--at says which server to ask')
+    if (at === undefined)
+      throw new UsageError('--at is missing: give the address of the page of the server')
     const commands = await load('why')
     return commands.why(subject, optionsOf(at, json))
   },

@@ -70,7 +70,7 @@ async function demo(): Promise<void> {
   const farewell = await talk(server, identity('mallory'))
   console.log(`   he says "hello", and hears ${JSON.stringify(farewell)}`)
   assert.equal(farewell, 'not you\n')
-  await shows(mallory, /\("mallory"\) was turned away by `allowList`: it is not on the list/)
+  await shows(mallory, /\("mallory"\) was rejected by `allowList`: it is not on the list/)
 
   say('6. A client connects without a certificate')
   const anonymous = once(app, 'reject')
@@ -80,7 +80,7 @@ async function demo(): Promise<void> {
     return ''
   })
   assert.equal(nothing, '')
-  await shows(anonymous, /was turned away by `secure`: it presented no certificate/)
+  await shows(anonymous, /was rejected by `secure`: it presented no certificate/)
 
   const { forced } = await server.close()
   assert.equal(forced, 0)

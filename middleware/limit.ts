@@ -181,7 +181,7 @@ export function limit(options: LimitOptions = {}): Limit {
   }
   const refuse = (ctx: ConnectionContext, refusal: LimitRefusal): CioError<'ERR_CIO_REJECTED'> => {
     note(ctx, refusal)
-    const message = `${ctx.remote} was turned away by \`limit\`: ${inWords(refusal)}`
+    const message = `${ctx.remote} was rejected by \`limit\`: ${inWords(refusal)}`
     log('%d %s', ctx.id, message)
     return new CioError('ERR_CIO_REJECTED', message, {
       fault: 'remote',

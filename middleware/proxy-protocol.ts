@@ -229,7 +229,7 @@ function watch(ctx: ConnectionContext): () => void {
 const longestBeginning = 12
 
 function refusal({ remote }: ConnectionContext, why: string): CioError {
-  const message = `${remote} was turned away by \`proxyProtocol\`: ${why}`
+  const message = `${remote} was rejected by \`proxyProtocol\`: ${why}`
   return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
 }
 

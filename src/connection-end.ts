@@ -234,7 +234,7 @@ export function halfOpenError({ remote }: { readonly remote: string }, timeout: 
 
 /** The error of a client that leaves without a byte, as health checks do. */
 export function nothingSaid(remote: string, cause: Error | null): CioError {
-  const message = `${remote} left without having sent a byte`
+  const message = `${remote} closed the connection without sending a byte`
   return new CioError('ERR_CIO_NOTHING_SAID', message, {
     fault: 'remote',
     cause: cause ?? undefined,

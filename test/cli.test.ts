@@ -367,7 +367,7 @@ test('listen lets in by certificate, and by name', async (t) => {
   t.is(await speak('alice'), 'alice')
   t.is(await speak('mallory'), '')
   child.kill()
-  t.regex(await told, /"mallory".* was turned away by `allowList`/)
+  t.regex(await told, /"mallory".* was rejected by `allowList`/)
 })
 
 test('listen refuses options that would protect nothing', async (t) => {

@@ -158,7 +158,7 @@ test('mutual-tls.ts greets alice and turns bob away', async (t) => {
   const { port, line } = await start(t, 'mutual-tls', { cwd })
   t.is(await greeting('alice'), 'hello alice\n')
   t.is(await greeting('bob'), '')
-  t.regex(await line(/turned away/), /\("bob"\) was turned away by `allowList`/)
+  t.regex(await line(/rejected/), /\("bob"\) was rejected by `allowList`/)
 
   async function greeting(name: string): Promise<string> {
     const [key, cert, ca] = await Promise.all(
@@ -226,7 +226,7 @@ test('gateway.ts takes telemetry and commands to and from devices with certifica
   await line(/^sensor-1 is gone$/)
 
   await come('mallory')
-  t.regex(await line(/turned away/), /\("mallory"\) was turned away by `allowList`/)
+  t.regex(await line(/rejected/), /\("mallory"\) was rejected by `allowList`/)
 })
 
 test('behind-haproxy.ts greets clients by the address that HAProxy tells', async (t) => {
@@ -393,8 +393,8 @@ test('demo.ts exits 0, and leaves no folder behind', async (t) => {
     env: { ...process.env, TMPDIR },
   })
   t.regex(stdout, /she says "hello", and hears "hello"/)
-  t.regex(stdout, /\("mallory"\) was turned away by `allowList`: it is not on the list/)
-  t.regex(stdout, /was turned away by `secure`: it presented no certificate/)
+  t.regex(stdout, /\("mallory"\) was rejected by `allowList`: it is not on the list/)
+  t.regex(stdout, /was rejected by `secure`: it presented no certificate/)
   t.deepEqual(
     (await readdir(TMPDIR)).filter((name) => name.startsWith('cio-')),
     [],

@@ -89,7 +89,7 @@ test('a client that speaks no TLS to a server that does is told of, with its han
 })
 
 for (const kind of ['expired', 'otherCa', 'selfSigned', 'twoNames'] as const) {
-  test(`a client of the bad kind ${kind} is turned away`, async (t) => {
+  test(`a client of the bad kind ${kind} is rejected`, async (t) => {
     const { server, bad } = await testCertificates('alice', 'bob')
     const app = new Cio().useConnection(allowList(['alice'])).useConnection(() => t.fail())
     await using run = await testApp(app, { listen: server, connect: bad[kind] })

@@ -103,7 +103,7 @@ export function accessCheck(
     const name = peer?.name == null ? '' : ` (${quote(peer.name)})`
     if (log.enabled) log('%d%s: %s', ctx.id, name, refused?.message ?? 'comes in')
     if (!refused) return undefined
-    const message = `${remote}${name} was turned away by \`${owner}\`: ${refused.message}`
+    const message = `${remote}${name} was rejected by \`${owner}\`: ${refused.message}`
     return new CioError('ERR_CIO_REJECTED', message, {
       fault: 'remote',
       cause: refused.cause,

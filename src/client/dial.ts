@@ -161,7 +161,7 @@ function isItsOwnPeer({ localPort, remotePort, localAddress, remoteAddress }: So
 
 function selfConnectError({ remoteAddress, remotePort }: Socket): Error {
   const place = placeOf({ host: remoteAddress!, port: remotePort! })
-  const message = `connect ECONNREFUSED ${place}: nobody listens there, and the connection was made to itself`
+  const message = `connect ECONNREFUSED ${place}: no server listens there, and the connection was made to itself`
   return Object.assign(new Error(message), { code: 'ECONNREFUSED', syscall: 'connect' })
 }
 
@@ -250,7 +250,7 @@ function shuffled<One>(all: readonly One[]): One[] {
 }
 
 function abandoned(options: ConnectOptions): CioError {
-  const message = `the connection to ${placeOf(options)} was given up before it was made`
+  const message = `the connection to ${placeOf(options)} was cancelled`
   return new CioError('ERR_CIO_CLOSED', message)
 }
 

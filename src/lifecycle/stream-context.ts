@@ -173,5 +173,5 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
  * before accept, the kernel does not know it any more either.
  */
 function withoutAddress(socket: Socket): string {
-  return handleKind(socket) === 'Pipe' ? 'a local socket' : 'a peer that is gone'
+  return handleKind(socket) === 'Pipe' ? 'a local socket' : 'an address that is no longer known'
 }

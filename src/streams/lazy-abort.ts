@@ -6,7 +6,7 @@ import { CioError } from '../errors.ts'
 /** The reason without an error. Shared: a stack trace for each connection says nothing. */
 const ordinary: Record<'closing' | 'closed', Error> = {
   closing: withoutStack(new CioError('ERR_CIO_CLOSING', 'close() was called')),
-  closed: withoutStack(new CioError('ERR_CIO_CLOSED', 'it was closed in the ordinary way')),
+  closed: withoutStack(new CioError('ERR_CIO_CLOSED', 'the connection closed without an error')),
 }
 
 function withoutStack(error: CioError): Error {

@@ -157,11 +157,11 @@ export class StackLayer extends Duplex {
     if (this.destroyed || this.#beneath.destroyed) return cause
     this.#failure ??=
       direction === 'decode'
-        ? new CioError('ERR_CIO_DECODE', `what the peer sent does not decode: ${cause.message}`, {
+        ? new CioError('ERR_CIO_DECODE', `cannot decode what the peer sent: ${cause.message}`, {
             fault: 'remote',
             cause,
           })
-        : new CioError('ERR_CIO_ENCODE', `what was written does not encode: ${cause.message}`, {
+        : new CioError('ERR_CIO_ENCODE', `cannot encode what was written: ${cause.message}`, {
             cause,
           })
     return this.#failure

@@ -91,7 +91,7 @@ export function clientRefusedError(ctx: StreamContext): CioError {
   const why = claim
     ? `its certificate is not trusted (${verdict}); ${claim}`
     : 'it presented no certificate'
-  const message = `${ctx.remote} was turned away by \`secure\`: ${why}`
+  const message = `${ctx.remote} was rejected by \`secure\`: ${why}`
   const refusal: Refusal = claim
     ? { step: 'secure', why: refusalReasonOf(verdict), verdict, peer: claimedPeer(socket) }
     : { step: 'secure', why: 'no_certificate' }

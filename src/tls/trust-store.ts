@@ -118,7 +118,7 @@ export function trustError(ctx: StreamContext, names: Trusts): CioError | undefi
   const why = names.trustOf(servername).refuses(peer.certificate, issuers)
   if (why === undefined) return undefined
   const name = peer.name === null ? '' : ` (${quote(peer.name)})`
-  const message = `${remote}${name} was turned away by \`secure\`: its certificate ${why}`
+  const message = `${remote}${name} was rejected by \`secure\`: its certificate ${why}`
   return new CioError('ERR_CIO_REJECTED', message, {
     fault: 'remote',
     end: 'untrusted',

@@ -53,7 +53,7 @@ export function serverRefusedError(remote: string, cause: Error): CioError {
   const { code = cause.name } = cause as NodeJS.ErrnoException
   return new CioError(
     'ERR_CIO_REJECTED',
-    `${remote} was turned away by \`secure\`: its certificate is not accepted (${code}): ${whyNotAccepted(cause)}`,
+    `${remote} was rejected by \`secure\`: its certificate is not accepted (${code}): ${whyNotAccepted(cause)}`,
     {
       fault: 'remote',
       cause,

@@ -200,7 +200,7 @@ test('reject is told with the context, whose peer is still there', async (t) => 
   t.is(ctx.peer.name, 'alice')
   t.regex(
     error.message,
-    /^127\.0\.0\.1:\d+ \("alice"\) was turned away by `allowList`: it is not on the list$/,
+    /^127\.0\.0\.1:\d+ \("alice"\) was rejected by `allowList`: it is not on the list$/,
   )
 })
 

@@ -49,7 +49,7 @@ test('a name that is taken off the list ends its connection, drained first', asy
   t.false(bob.socket.destroyed)
   t.is(server.connections.size, 1)
   t.like(told.reject, [{ code: 'ERR_CIO_REJECTED' }])
-  t.regex(told.reject[0]!.message, /\("alice"\) was turned away by `allowList`: it is not on/)
+  t.regex(told.reject[0]!.message, /\("alice"\) was rejected by `allowList`: it is not on/)
   t.deepEqual([...told.remoteError, ...told.error], [])
   t.is((await come(t, server, 'alice')).said, '')
 })
@@ -194,7 +194,7 @@ for (const [name, list] of [
   ['allowList', (options: AccessListOptions) => allowList('bob', options)],
   ['denyList', (options: AccessListOptions) => denyList('alice', options)],
 ] as const) {
-  test(`${name} with report lets in, and tells whom it would have turned away`, async (t) => {
+  test(`${name} with report lets in, and tells whom it would have rejected`, async (t) => {
     let goodbyes = 0
     const made = list({ dryRun: true, reject: () => void goodbyes++ })
     const { app, told, server } = await open(t, made)
@@ -202,7 +202,7 @@ for (const [name, list] of [
     t.is((await come(t, server, 'alice')).said, 'hello alice')
     const [error, ctx] = await reported
     t.like(error, { code: 'ERR_CIO_REJECTED', fault: 'remote' })
-    t.regex(error.message, new RegExp(`\\("alice"\\) was turned away by \`${name}\``))
+    t.regex(error.message, new RegExp(`\\("alice"\\) was rejected by \`${name}\``))
     t.is(ctx.peer?.name, 'alice')
     t.is(goodbyes, 0)
 

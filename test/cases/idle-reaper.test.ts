@@ -1,6 +1,6 @@
 /**
  * Hundreds of peers that connect, say a word and fall silent, as phones do that have left the
- * network. If this fails, they stay for ever: TCP does not tell of a peer that is gone, and a server
+ * network. If this fails, they stay for ever: TCP does not notice a peer that vanished, and a server
  * fills up with the dead. All are cut off, each sees that it was, and the one that speaks lives on.
  */
 

@@ -1,7 +1,7 @@
 /**
  * Certificates change every few milliseconds while ten connections pump data both ways and new
  * clients come one after the other. If this fails, a renewal at night costs connections: a handshake
- * that meets half of a change, a byte that is lost, a client that is turned away by a certificate
+ * that meets half of a change, a byte that is lost, a client that is rejected by a certificate
  * that was good. So each pump compares a hash of what it sent with one of what came back, and every
  * handshake has to succeed and to show one of the two certificates.
  */

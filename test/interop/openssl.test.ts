@@ -56,7 +56,7 @@ for (const [version, option] of versions) {
     t.deepEqual(told, { reject: [], remoteError: [], error: [] })
   })
 
-  test(`a client certificate is verified over ${version}, and others are turned away`, async (t) => {
+  test(`a client certificate is verified over ${version}, and others are rejected`, async (t) => {
     const { app, told } = greeting(['alice'])
     const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
     const { port } = await serve(t, app, mutual)

@@ -147,8 +147,7 @@ for (const version of versions) {
           told.reject.map((error) => (error as { code?: string }).code),
           ['ERR_CIO_REJECTED', 'ERR_CIO_REJECTED'],
         )
-        for (const { message } of told.reject)
-          t.regex(message, /^127\.0\.0\.1:\d+ .*turned away by/)
+        for (const { message } of told.reject) t.regex(message, /^127\.0\.0\.1:\d+ .*rejected by/)
         t.deepEqual([...told.remoteError, ...told.error], [])
       })
     }
@@ -246,7 +245,7 @@ test('the reason names the address, the chain error and the claimed subject, mar
   const [error] = told.reject
   t.regex(
     error!.message,
-    /^127\.0\.0\.1:\d+ was turned away by `allowList`: .*DEPTH_ZERO_SELF_SIGNED_CERT.*unverified, is "CN=alice"$/,
+    /^127\.0\.0\.1:\d+ was rejected by `allowList`: .*DEPTH_ZERO_SELF_SIGNED_CERT.*unverified, is "CN=alice"$/,
   )
 })
 
@@ -256,7 +255,7 @@ test('the name that a peer claims is escaped and shortened in the reason', async
   const server = await serve(t, app, mutual)
   await meet(t, app, server, loaded('lineFeed'))
   await meet(t, app, server, loaded('longName'))
-  t.true(told.reject[0]!.message.includes(String.raw`("mallory\nalice\u001b[2J") was turned away`))
+  t.true(told.reject[0]!.message.includes(String.raw`("mallory\nalice\u001b[2J") was rejected`))
   t.true(told.reject[1]!.message.length < 200)
 })
 

@@ -29,10 +29,7 @@ test('a client on the list is rejected, resumed as well, and others are admitted
     t.like(await connectTls(t, server, { ...mallory, session }), { said: '', resumed: true })
     t.is((await connectTls(t, server, { ...loaded('alice'), maxVersion })).said, 'hello alice')
     t.is(told.reject.length, 2)
-    t.regex(
-      told.reject[0]!.message,
-      /\("mallory"\) was turned away by `denyList`: it is on the list/,
-    )
+    t.regex(told.reject[0]!.message, /\("mallory"\) was rejected by `denyList`: it is on the list/)
   }
 })
 

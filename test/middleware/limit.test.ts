@@ -127,10 +127,7 @@ test('a connection over the limit is rejected at once, reported and counted', as
   })
   t.is(rejections.length, 1)
   t.like(rejections[0], { code: 'ERR_CIO_REJECTED', fault: 'remote' })
-  t.regex(
-    rejections[0]!.message,
-    /^127\.0\.0\.1:\d+ was turned away by `limit`: over `connections`/,
-  )
+  t.regex(rejections[0]!.message, /^127\.0\.0\.1:\d+ was rejected by `limit`: over `connections`/)
 })
 
 test('a connection that leaves makes room for another', async (t) => {

@@ -362,7 +362,7 @@ test('the error message of a rejected sender names it, and says what to do', asy
   await ended
   t.is(
     told.reject[0]?.message,
-    `127.0.0.1:${localPort} was turned away by \`proxyProtocol\`: it sent a PROXY header, and its address is not in \`trusted\``,
+    `127.0.0.1:${localPort} was rejected by \`proxyProtocol\`: it sent a PROXY header, and its address is not in \`trusted\``,
   )
 })
 

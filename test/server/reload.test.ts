@@ -123,7 +123,7 @@ test('a CA that goes takes its connections with it, drained first', async (t) =>
   await server.reload()
   const [error, whom] = await rejected
   t.is(whom, ctx!)
-  t.regex(error.message, /\("alice"\) was turned away by `secure`: .* leads to no CA/)
+  t.regex(error.message, /\("alice"\) was rejected by `secure`: .* leads to no CA/)
   await gone
   await ctx!.closed
   t.is((ctx!.draining.reason as Error & { code: string }).code, 'ERR_CIO_CLOSING')

@@ -43,12 +43,12 @@ for (const [transport, name] of [
   })
 }
 
-test('a peer that is gone before it was named is not taken for one of this host', async (t) => {
+test('a peer that closed before its address was read is not taken for one of this host', async (t) => {
   const app = new Cio()
   const closed = once(app, 'close')
   ;(await dial(t, await serve(t, app))).destroy()
   const [ctx] = (await closed) as [ConnectionContext]
-  t.is(ctx.remote, 'a peer that is gone')
+  t.is(ctx.remote, 'an address that is no longer known')
 })
 
 test('an origin over a stream is named with it', (t) => {

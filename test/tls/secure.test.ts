@@ -46,7 +46,7 @@ for (const version of versions) {
     ['an expired certificate', 'expired'],
     ['a certificate for servers', 'serverOnly'],
   ] as const) {
-    test(`without a list, ${what} is turned away by rejectUnauthorized, resumed as well (${version})`, async (t) => {
+    test(`without a list, ${what} is rejected by rejectUnauthorized, resumed as well (${version})`, async (t) => {
       const options = { ...mutual, ticketKeys: Buffer.alloc(48, 7) }
       const { app, told, server } = await open(t, options)
       const lax = await open(t, { ...options, rejectUnauthorized: false })

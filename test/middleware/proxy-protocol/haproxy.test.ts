@@ -127,7 +127,7 @@ for (const [name, cn] of [
 
 for (const server of ['send-proxy', 'send-proxy-v2']) {
   for (const over of ['TCP', 'TLS'] as const) {
-    test(`HAProxy with ${server} over ${over} is turned away where nothing is trusted`, async (t) => {
+    test(`HAProxy with ${server} over ${over} is rejected where nothing is trusted`, async (t) => {
       const { app, told } = echo([])
       const { port } = await serve(t, app, over === 'TLS' ? identity('server') : {})
       const balancer = await haproxy(t, { server, to: port })
@@ -144,7 +144,7 @@ for (const server of ['send-proxy', 'send-proxy-v2']) {
   }
 }
 
-test('HAProxy without send-proxy is turned away where it is trusted', async (t) => {
+test('HAProxy without send-proxy is rejected where it is trusted', async (t) => {
   const { app, told } = echo(loopback)
   const { port } = await serve(t, app)
   const balancer = await haproxy(t, { to: port })

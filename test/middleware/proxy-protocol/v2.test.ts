@@ -199,7 +199,7 @@ test('a header that has not ended asks for all of it, as soon as its length is t
   }
 })
 
-test('a header of maxSize bytes is the longest, and turned away by its length alone', (t) => {
+test('a header of maxSize bytes is the longest, and rejected by its length alone', (t) => {
   const bytes = header(0x20, 0, Buffer.alloc(84))
   t.like(parseV2(bytes, 100), { length: 100 })
   t.throws(() => parseV2(bytes.subarray(0, 16), 99), malformed)

@@ -76,7 +76,7 @@ export class Requests {
 
   /** Aborts all running requests: their caller is gone. */
   abort(): void {
-    const lost = new CioError('ERR_CIO_CLOSED', 'the caller closed the connection', {
+    const lost = new CioError('ERR_CIO_CLOSED', 'the caller has closed', {
       fault: 'remote',
     })
     for (const request of this.#open) request.abort(lost)

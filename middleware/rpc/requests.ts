@@ -74,11 +74,9 @@ export class Requests {
     return new Promise((resolve) => this.#queue.answer(() => resolve(this.#send(responses))))
   }
 
-  /** Aborts all running requests: their caller is gone. */
+  /** Aborts all running requests: their caller has closed. */
   abort(): void {
-    const lost = new CioError('ERR_CIO_CLOSED', 'the caller has closed', {
-      fault: 'remote',
-    })
+    const lost = new CioError('ERR_CIO_CLOSED', 'the caller has closed', { fault: 'remote' })
     for (const request of this.#open) request.abort(lost)
   }
 

@@ -18,6 +18,7 @@ const target = join(root, 'docs', 'api')
 const doors: Record<string, { file: string; says: string }> = {
   cio: { file: 'src/index', says: 'For applications.' },
   'cio/kit': { file: 'src/kit', says: 'For authors of middleware, besides `cio`.' },
+  'cio/pool': { file: 'src/pool', says: 'A pool of clients over several targets.' },
   'cio/testing': { file: 'src/testing', says: 'For tests of applications and middleware.' },
 }
 

@@ -10,7 +10,7 @@ import { promisify } from 'node:util'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** What applications import, middleware aside. */
-export const doors: readonly string[] = ['src/index', 'src/kit', 'src/testing']
+export const doors: readonly string[] = ['src/index', 'src/kit', 'src/pool', 'src/testing']
 
 /** The middleware, by file: `middleware/limit`. */
 export async function middlewareFiles(): Promise<string[]> {

@@ -70,6 +70,7 @@ test.before('writes the blocks down', () => {
           cio: ['../../src/index.ts'],
           'cio/kit': ['../../src/kit.ts'],
           'cio/testing': ['../../src/testing.ts'],
+          'cio/pool': ['../../src/pool.ts'],
           'cio/*': ['../../middleware/*.ts'],
           '@cio/cluster': ['../../packages/cluster/src/index.ts'],
           '@cio/cluster/nats': ['../../packages/cluster/src/nats.ts'],

@@ -60,6 +60,11 @@ test('chat.ts passes lines on to everybody else', async (t) => {
   t.is(await ann.next(), '* bob left')
 })
 
+test('pool.ts goes on while a server is stopped, and uses it again', async (t) => {
+  const { stdout } = await run(process.execPath, [...tsx, join(root, 'examples', 'pool.ts')])
+  t.is(stdout, 'all run: one, three, two\none is stopped: one, two\nit is back: one, three, two\n')
+})
+
 test('rpc.ts answers requests by JSON-RPC, and asks who calls', async (t) => {
   const { port, line } = await start(t, 'rpc')
   const socket = await dial(t, port)

@@ -36,7 +36,7 @@ const houses = await Promise.all(
 
 /** The files at the root of `src/` that everything stands on, and those that stand on everything. */
 const ground = ['connection-end', 'deadline', 'did-you-mean', 'errors', 'network-errors', 'options']
-const doorFiles = ['index', 'kit', 'testing']
+const doorFiles = ['index', 'kit', 'pool', 'testing']
 
 /** The floors of the house, from the ground up. There is no list of exceptions. */
 const floors = [
@@ -127,6 +127,14 @@ const testedElsewhere: Record<string, string> = {
   'pipeline/registration': 'test/pipeline/pipeline.test.ts',
   'lifecycle/run': 'test/server/server.test.ts: arriving, stopping, aborting',
   'tls/verify-server-name': 'test/tls/secure.test.ts: whom a client asks for',
+  pool: 'test/client/pool.test.ts: the door of client/pool',
+  'client/pool/balance': 'test/client/pool.test.ts: shares',
+  'client/pool/clock': 'test/client/pool.test.ts: the clock that it replaces',
+  'client/pool/options': 'test/client/pool.test.ts: options out of their range',
+  'client/pool/pool-types': 'types alone: test/client/pool.test.ts',
+  'client/pool/upstream': 'test/client/pool.test.ts: ejection',
+  'client/pool/upstreams': 'test/client/pool.test.ts: the choice among connections',
+  'client/pool/waiting-uses': 'test/client/pool.test.ts: uses that wait',
   'testing/chaos': 'test/testing.test.ts',
   'testing/conformance-run': 'test/testing/conforms.test.ts',
   'testing/duplex-pair': 'test/testing.test.ts',

@@ -296,7 +296,7 @@ test('the tarball holds the build, its sources, and nothing else', async (t) => 
     [],
   )
   const paths = (await middlewarePaths()).map((path) => `middleware/${path}`)
-  for (const entry of ['src/index', 'src/kit', 'src/testing', ...paths]) {
+  for (const entry of ['src/index', 'src/kit', 'src/pool', 'src/testing', ...paths]) {
     for (const ending of ['.js', '.d.ts']) {
       t.true(files.includes(`dist/${entry}${ending}`), `${entry}${ending}`)
     }

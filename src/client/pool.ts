@@ -1,0 +1,265 @@
+/** A pool of clients: several targets, several connections to each. */
+
+import debug from 'debug'
+import { EventEmitter } from 'node:events'
+import { CioError, asError, isCioError } from '../errors.ts'
+import type { ClientContext } from './client.ts'
+import { checkCount, checkDuration, checkSignal } from '../options.ts'
+import type {
+  ConnectsClients,
+  PoolCall,
+  PoolEvents,
+  PoolTargetState,
+  UseOptions,
+} from './pool/pool-types.ts'
+import { type Clock, realClock } from './pool/clock.ts'
+import { type PoolOptions, type PoolSettings, settingsOf } from './pool/options.ts'
+import type { Member, Upstream } from './pool/upstream.ts'
+import { Upstreams, stateOf } from './pool/upstreams.ts'
+import { WaitingUses } from './pool/waiting-uses.ts'
+
+const log = debug('cio:pool')
+
+type AnyCall = (...given: readonly unknown[]) => Promise<unknown>
+
+/** Milliseconds that `close()` waits for uses that are under way. */
+const closeTimeout = 30_000
+
+/**
+ * Load balancing for clients: a pool of connections to several targets.
+ *
+ * Each use gets the less loaded of two connections that are drawn by weight (power of two choices).
+ * The pool connects again with exponential backoff; a target that fails several times in a row is
+ * ejected for some time, but never the last one. A use is tried again, on another target and once, if
+ * nothing of it was sent (`ERR_CIO_CLOSED`), or if it failed and is `idempotent`.
+ *
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or the app has `reconnect`. A use:
+ *   `ERR_CIO_POOL_FULL`, `ERR_CIO_POOL_TIMEOUT`, `ERR_CIO_CLOSED` (local), or its own error
+ *
+ * @example
+ * import { Cio, json, rpc } from 'cio'
+ * import { Pool } from 'cio/pool'
+ *
+ * interface Arithmetic { add(params: [a: number, b: number]): number }
+ *
+ * const server = await new Cio()
+ *   .useConnection(json())
+ *   .useConnection(rpc<{}, Arithmetic>({ methods: { add: ([a, b]) => a + b } }))
+ *   .listen(0)
+ * const app = new Cio().useClient(json()).useClient(rpc<Arithmetic>())
+ * const pool = new Pool(app, { targets: [{ port: server.port }], connections: 2 })
+ * console.log(await pool.call('add', [1, 2])) // 3
+ * await pool.close()
+ * await server.close()
+ */
+export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
+  readonly #settings: PoolSettings
+  readonly #clock: Clock
+  readonly #upstreams: Upstreams<Client>
+  readonly #waiting: WaitingUses<Member<Client>>
+  #isClosed = false
+
+  /** @internal the third argument is for tests */
+  constructor(app: ConnectsClients<Client>, options: PoolOptions, clock: Clock = realClock) {
+    super()
+    const settings = settingsOf(options)
+    if (app.pipelines.client.names.includes('reconnect')) {
+      throw new CioError(
+        'ERR_CIO_OPTION',
+        'Pool: its app has `reconnect`, and the pool connects again itself; leave `reconnect` out',
+      )
+    }
+    this.#settings = settings
+    this.#clock = clock
+    this.#waiting = new WaitingUses(clock, settings.waitTimeout)
+    this.#upstreams = new Upstreams(options.targets, settings, {
+      clock,
+      ...settings,
+      connect: (target, signal) => app.connect({ ...settings.connect, ...target, signal }),
+      changed: () => this.#changed(),
+      ejected: (upstream, duration, error) => {
+        const state = stateOf(upstream)
+        log('ejects %s for %d ms: %s', state.place, duration, error.message)
+        // A listener that throws must not reach a use.
+        process.nextTick(() => this.emit('eject', state, duration, error))
+      },
+      restored: (upstream) => {
+        const state = stateOf(upstream)
+        log('restores %s', state.place)
+        process.nextTick(() => this.emit('restore', state))
+      },
+    })
+    this.#upstreams.open()
+  }
+
+  /** The targets, for a page or metrics. */
+  get targets(): readonly PoolTargetState[] {
+    return this.#upstreams.states
+  }
+
+  /** How many uses wait for a connection. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /**
+   * Fulfils when so many connections are ready (`min`, 1 by default).
+   *
+   * @throws `ERR_CIO_POOL_TIMEOUT`: not within `waitTimeout`; the reason of `signal`
+   */
+  async ready({ min = 1, signal }: { min?: number; signal?: AbortSignal } = {}): Promise<void> {
+    checkCount('ready', 'min', min)
+    checkSignal('ready', signal)
+    signal?.throwIfAborted()
+    if (this.#isClosed) throw closedError()
+    const holds = (): boolean => this.#upstreams.connected >= min
+    await this.#waiting.until(holds, signal, () => this.#timeoutError())
+  }
+
+  /**
+   * Uses a connection. The work gets the client, and a signal that aborts when its connection is lost,
+   * or with `signal`.
+   *
+   * @throws `ERR_CIO_POOL_FULL`, `ERR_CIO_POOL_TIMEOUT`, `ERR_CIO_CLOSED` (local), or what the work
+   *   throws
+   */
+  async use<Result>(
+    work: (client: ClientContext & Client, signal: AbortSignal) => Result | PromiseLike<Result>,
+    options: UseOptions = {},
+  ): Promise<Result> {
+    const { idempotent = false, signal } = options
+    if (signal) {
+      checkSignal('use', signal)
+      signal.throwIfAborted()
+    }
+    let member = this.#choose(idempotent) ?? (await this.#wait(signal, idempotent))
+    // One function for all of it: each further promise would show beside the cost of a call.
+    for (let isRetry = false; ; isRetry = true) {
+      const { client, upstream } = member
+      const { epoch } = upstream
+      try {
+        // It was lost after it had been chosen.
+        if (!client) throw lostError()
+        const both = signal ? AbortSignal.any([signal, client.signal]) : client.signal
+        const result = await work(client, both)
+        if (upstream.epoch === epoch) upstream.succeeded()
+        this.#settings.budget.deposit()
+        this.#settle(member, epoch)
+        return result
+      } catch (error) {
+        // A lost connection counts once, when it closes, and not for each of its uses.
+        if (client && !client.isClosed && !signal?.aborted && upstream.epoch === epoch) {
+          if (this.#settings.isFailure(error)) upstream.failed(asError(error))
+          else upstream.succeeded()
+        }
+        this.#settle(member, epoch)
+        const other = isRetry ? undefined : this.#retryOn(error, idempotent, upstream, signal)
+        if (!other) throw error
+        member = other
+      }
+    }
+  }
+
+  /** Calls a method of the other side, as `ctx.rpc.call` or `ctx.requests.call` does. */
+  readonly call: PoolCall<Client> = ((...given: readonly unknown[]) =>
+    this.use((client) => {
+      const { rpc, requests } = client as { rpc?: { call: AnyCall }; requests?: { call: AnyCall } }
+      const caller = rpc ?? requests
+      if (caller) return caller.call(...given)
+      const message = 'Pool: `call` needs `rpc` or `requests` in the client pipeline of its app'
+      throw new CioError('ERR_CIO_OPTION', message)
+    })) as PoolCall<Client>
+
+  /**
+   * Graceful shutdown: refuses new uses, waits for those under way, and closes the connections.
+   * Destroys what is left after `timeout` milliseconds.
+   */
+  async close({ timeout = closeTimeout }: { timeout?: number } = {}): Promise<void> {
+    checkDuration('close', 'timeout', timeout)
+    this.#isClosed = true
+    this.#waiting.rejectAll(closedError)
+    this.#upstreams.leave()
+    const clients = this.#upstreams.members.flatMap(({ client }) => client ?? [])
+    const all = Promise.all(clients.map(({ closed }) => closed))
+    if (timeout === Infinity) return void (await all)
+    const stop = this.#clock.after(timeout, () => {
+      for (const client of clients) void client.close({ timeout: 0 })
+    })
+    await all
+    stop()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #choose(idempotent: boolean, except?: Upstream<Client>): Member<Client> | undefined {
+    if (this.#isClosed) throw closedError()
+    return this.#upstreams.choose(idempotent, except)
+  }
+
+  #settle(member: Member<Client>, epoch: number): void {
+    const { upstream } = member
+    if (upstream.epoch === epoch && upstream.state === 'probing') upstream.probeAgain()
+    member.released()
+    this.#serve()
+  }
+
+  #retryOn(
+    error: unknown,
+    idempotent: boolean,
+    upstream: Upstream<Client>,
+    signal: AbortSignal | undefined,
+  ): Member<Client> | undefined {
+    if (this.#isClosed || signal?.aborted) return undefined
+    const unsent = isCioError(error, 'ERR_CIO_CLOSED')
+    if (!unsent && !(idempotent && this.#settings.isFailure(error))) return undefined
+    const other = this.#choose(false, upstream)
+    if (!other || this.#settings.budget.withdraw()) return other
+    other.released()
+    return undefined
+  }
+
+  #wait(signal: AbortSignal | undefined, idempotent: boolean): Promise<Member<Client>> {
+    const { maxWaiting } = this.#settings
+    if (this.#waiting.size >= maxWaiting) {
+      const message = `${maxWaiting} uses wait for a connection, as many as \`maxWaiting\` allows`
+      throw new CioError('ERR_CIO_POOL_FULL', message)
+    }
+    const choose = (): Member<Client> | undefined => this.#choose(idempotent)
+    return this.#waiting.add(choose, signal, () => this.#timeoutError())
+  }
+
+  #timeoutError(): CioError {
+    const { waitTimeout, maxPending } = this.#settings
+    const failed = this.#upstreams.states.filter(({ lastError }) => lastError)
+    const errors = failed.map(({ place, lastError }) => `${place}: ${lastError?.message}`)
+    const why =
+      this.#upstreams.connected > 0
+        ? `each connection has ${maxPending} uses (\`maxPending\`)`
+        : errors.join('; ') || 'no target is connected yet'
+    const message = `no connection was free within ${waitTimeout} ms (\`waitTimeout\`): ${why}`
+    return new CioError('ERR_CIO_POOL_TIMEOUT', message, {
+      fault: 'remote',
+      cause: failed[0]?.lastError,
+    })
+  }
+
+  #changed(): void {
+    this.#upstreams.changed()
+    this.#serve()
+    this.#waiting.changed()
+  }
+
+  #serve(): void {
+    if (this.#waiting.size > 0 && !this.#isClosed) this.#waiting.serve()
+  }
+}
+
+function lostError(): CioError {
+  return new CioError('ERR_CIO_CLOSED', 'the connection was lost', { fault: 'remote' })
+}
+
+function closedError(): CioError {
+  return new CioError('ERR_CIO_CLOSED', 'the pool is closed')
+}

@@ -1,0 +1,53 @@
+/** What a pool takes, shows and emits. */
+
+import type { ClientContext, ConnectOptions } from '../client.ts'
+import type { UpstreamState } from './upstream.ts'
+
+/** What a pool needs of an app. */
+export interface ConnectsClients<Client> {
+  readonly pipelines: { readonly client: { readonly names: readonly string[] } }
+  connect(options: ConnectOptions): Promise<ClientContext & Client>
+}
+
+/** A target, as `pool.targets` and the events of a pool show it. */
+export interface PoolTargetState {
+  /** Its host and port, or its path. */
+  readonly place: string
+  readonly state: UpstreamState
+  /** How many of its connections are ready. */
+  readonly connections: number
+  /** Uses that have not settled. */
+  readonly pending: number
+  /** Why the last use or connection failed, since it was last connected. */
+  readonly lastError: Error | undefined
+}
+
+/** The events of a {@link Pool}. */
+export interface PoolEvents {
+  /** A target has failed too often, and is not used for `duration` milliseconds. */
+  eject: [target: PoolTargetState, duration: number, error: Error]
+  /** A target that was ejected is used again. */
+  restore: [target: PoolTargetState]
+}
+
+/** Options of `pool.use()`. */
+export interface UseOptions {
+  /**
+   * Whether the work may be done twice. If it fails, another target may get it, once.
+   *
+   * @default false
+   */
+  readonly idempotent?: boolean
+  /**
+   * Ends the wait for a connection, and aborts the signal of the work. Without it, only the pool and
+   * the connection do.
+   */
+  readonly signal?: AbortSignal
+}
+
+/** The type of `call` of what a client has: `rpc` or `requests`. */
+export type PoolCall<Client> = Client extends { readonly rpc: { readonly call: infer Call } }
+  ? Call
+  : Client extends { readonly requests: { readonly call: infer Call } }
+    ? Call
+    : never

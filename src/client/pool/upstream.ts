@@ -1,0 +1,259 @@
+/** One target of a pool: its connections, and whether it is ejected. */
+
+import type { ClientContext } from '../client.ts'
+import type { ConnectTarget } from '../dial.ts'
+import { isCioError } from '../../errors.ts'
+import type { Backoff } from '../../rates/backoff.ts'
+import type { Candidate } from './balance.ts'
+import type { Clock } from './clock.ts'
+
+/** `probing`: its time is over, and one use decides. */
+export type UpstreamState = 'ready' | 'ejected' | 'probing'
+
+/** The ejection of targets that fail; see `PoolOptions`. */
+export interface Ejection {
+  readonly failures: number
+  readonly duration: number
+  readonly maxDuration: number
+  readonly maxShare: number
+}
+
+/** What a target needs of its pool. */
+export interface UpstreamHost<Client> {
+  readonly clock: Clock
+  readonly backoff: Backoff
+  readonly ejection: Ejection
+  readonly slowStartDuration: number
+  connect(target: ConnectTarget, signal: AbortSignal): Promise<ClientContext & Client>
+  mayEject(): boolean
+  /** Which connections may be used has changed. */
+  changed(): void
+  ejected(upstream: Upstream<Client>, duration: number, error: Error): void
+  restored(upstream: Upstream<Client>): void
+}
+
+/** Milliseconds that a probe waits for an idempotent use; then a connection alone decides. */
+const probeDelay = 1_000
+/** Milliseconds after which a connection that is lost is not one that failed. */
+const stableAfter = 5_000
+/** The least share of its weight that a target has during its slow start. */
+const leastShare = 0.1
+
+/** One connection of a target, or its place while there is none. */
+export class Member<Client> implements Candidate {
+  client: (ClientContext & Client) | undefined
+  pending = 0
+  readonly upstream: Upstream<Client>
+  readonly #host: UpstreamHost<Client>
+  #retry = 1
+  #since = 0
+  #stop = (): void => {}
+  #aborter: AbortController | undefined
+  #isOver = false
+
+  constructor(upstream: Upstream<Client>, host: UpstreamHost<Client>) {
+    this.upstream = upstream
+    this.#host = host
+  }
+
+  get weight(): number {
+    return this.upstream.weight
+  }
+
+  open(): void {
+    const aborter = (this.#aborter = new AbortController())
+    this.#host.connect(this.upstream.target, aborter.signal).then(
+      (client) => this.#opened(client),
+      (error: Error) => this.#failed(error),
+    )
+  }
+
+  /** Ends it: at once if nothing is pending, by itself when the last use has settled. */
+  leave(): void {
+    this.#isOver = true
+    this.#stop()
+    if (!this.client) this.#aborter?.abort()
+    else if (this.pending === 0) void this.client.close()
+  }
+
+  /** Notes that a use has settled. */
+  released(): void {
+    this.pending -= 1
+    if (this.#isOver && this.pending === 0) void this.client?.close()
+  }
+
+  #opened(client: ClientContext & Client): void {
+    if (this.#isOver) return void client.close()
+    this.client = client
+    this.#since = this.#host.clock.now()
+    this.upstream.connected()
+    this.#host.changed()
+    void client.closed.then(() => this.#lost(client))
+  }
+
+  #lost(client: ClientContext): void {
+    this.client = undefined
+    const error: unknown = client.signal.reason
+    if (!this.#isOver) {
+      if (this.#host.clock.now() - this.#since >= stableAfter) this.#retry = 1
+      // An end without an error is how a server drains.
+      if (error instanceof Error && !isCioError(error, 'ERR_CIO_CLOSED')) {
+        this.upstream.failed(error)
+      }
+      this.#again()
+    }
+    this.#host.changed()
+  }
+
+  #failed(error: Error): void {
+    if (this.#isOver) return
+    this.upstream.failed(error)
+    this.#again()
+  }
+
+  #again(): void {
+    const delay = this.#host.backoff.delay(this.#retry++)
+    this.#stop = this.#host.clock.after(delay, () => this.open())
+  }
+}
+
+/** One target. */
+export class Upstream<Client> {
+  readonly target: ConnectTarget
+  readonly members: readonly Member<Client>[]
+  state: UpstreamState = 'ready'
+  /** Changes with the state, so that a use from before does not count for what is now. */
+  epoch = 0
+  /** Whether a use that decides about a probing target is under way. */
+  isProbed = false
+  lastError: Error | undefined
+  readonly #host: UpstreamHost<Client>
+  readonly #weight: number
+  #failures = 0
+  #ejections = 0
+  #since: number
+  #isWarm = false
+  #stop = (): void => {}
+
+  constructor(
+    target: ConnectTarget,
+    weight: number,
+    connections: number,
+    host: UpstreamHost<Client>,
+  ) {
+    this.target = target
+    this.#weight = weight
+    this.#host = host
+    this.#since = host.clock.now()
+    this.members = Array.from({ length: connections }, () => new Member(this, host))
+  }
+
+  /** Its weight now: it grows during the slow start. */
+  get weight(): number {
+    const { slowStartDuration, clock } = this.#host
+    if (this.#isWarm || slowStartDuration === 0) return this.#weight
+    const share = (clock.now() - this.#since) / slowStartDuration
+    this.#isWarm = share >= 1
+    return this.#weight * Math.min(1, Math.max(leastShare, share))
+  }
+
+  get pending(): number {
+    return this.members.reduce((sum, { pending }) => sum + pending, 0)
+  }
+
+  get connections(): number {
+    return this.members.filter(({ client }) => client?.connected).length
+  }
+
+  open(): void {
+    for (const member of this.members) member.open()
+  }
+
+  leave(): void {
+    this.#stop()
+    for (const member of this.members) member.leave()
+  }
+
+  connected(): void {
+    this.lastError = undefined
+  }
+
+  succeeded(): void {
+    this.#failures = 0
+    if (this.state === 'probing') this.#restore()
+  }
+
+  failed(error: Error): void {
+    this.lastError = error
+    this.#failures += 1
+    const { ejection } = this.#host
+    if (this.state === 'probing') this.#eject(error)
+    else if (
+      this.state === 'ready' &&
+      this.#failures >= ejection.failures &&
+      this.#host.mayEject()
+    ) {
+      this.#eject(error)
+    }
+  }
+
+  #eject(error: Error): void {
+    const { clock, ejection } = this.#host
+    // A target that was fine for long enough begins anew.
+    if (this.state === 'ready' && clock.now() - this.#since > ejection.maxDuration) {
+      this.#ejections = 0
+    }
+    const whole = Math.min(ejection.duration * 2 ** this.#ejections, ejection.maxDuration)
+    this.#ejections += 1
+    const duration = whole * (1 - clock.random() / 4)
+    this.#enter('ejected')
+    this.#stop = clock.after(duration, () => this.#probe())
+    this.#host.changed()
+    this.#host.ejected(this, duration, error)
+  }
+
+  #probe(): void {
+    this.#enter('probing')
+    this.probeAgain()
+    this.#host.changed()
+  }
+
+  /** Lets another use decide: the last one has said nothing about the target. */
+  probeAgain(): void {
+    this.#stop()
+    this.isProbed = false
+    this.#stop = this.#host.clock.after(probeDelay, () => this.#connectAlone())
+  }
+
+  #enter(state: UpstreamState): void {
+    this.#stop()
+    this.state = state
+    this.epoch += 1
+  }
+
+  /** No idempotent use has come: whether it can be connected to decides. */
+  #connectAlone(): void {
+    if (this.isProbed) return
+    this.isProbed = true
+    const aborter = new AbortController()
+    this.#stop = () => aborter.abort()
+    this.#host.connect(this.target, aborter.signal).then(
+      (client) => {
+        void client.close()
+        if (this.state === 'probing') this.#restore()
+      },
+      (error: Error) => {
+        if (this.state === 'probing' && !aborter.signal.aborted) this.#eject(error)
+      },
+    )
+  }
+
+  #restore(): void {
+    this.#enter('ready')
+    this.#failures = 0
+    this.#isWarm = false
+    this.#since = this.#host.clock.now()
+    this.#host.changed()
+    this.#host.restored(this)
+  }
+}

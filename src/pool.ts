@@ -1,0 +1,11 @@
+/** `cio/pool`: a pool of clients over several targets. */
+
+export { Pool } from './client/pool.ts'
+export type {
+  ConnectsClients,
+  PoolCall,
+  PoolEvents,
+  PoolTargetState,
+  UseOptions,
+} from './client/pool/pool-types.ts'
+export type { EjectOptions, PoolOptions, PoolTarget } from './client/pool/options.ts'

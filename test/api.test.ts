@@ -34,7 +34,7 @@ test('the reference begins with Cio, and leads to each page once', (t) => {
   const groups = sidebarOf(all)
   t.deepEqual(
     groups.map(({ text }) => text),
-    ['cio', 'cio/kit', 'cio/testing', 'middleware'],
+    ['cio', 'cio/kit', 'cio/pool', 'cio/testing', 'middleware'],
   )
   t.is(groups[0]?.items[0]?.text, 'Cio')
   const links = groups.flatMap(({ items }) => items.map(({ link }) => link.slice('/api/'.length)))

@@ -130,6 +130,7 @@ const testedElsewhere: Record<string, string> = {
   pool: 'test/client/pool.test.ts: the door of client/pool',
   'client/pool/balance': 'test/client/pool.test.ts: shares',
   'client/pool/clock': 'test/client/pool.test.ts: the clock that it replaces',
+  'client/pool/member': 'test/client/pool.test.ts: connecting again, leaving',
   'client/pool/options': 'test/client/pool.test.ts: options out of their range',
   'client/pool/pool-types': 'types alone: test/client/pool.test.ts',
   'client/pool/upstream': 'test/client/pool.test.ts: ejection',

@@ -14,7 +14,8 @@ import type {
 } from './pool/pool-types.ts'
 import { type Clock, realClock } from './pool/clock.ts'
 import { type PoolOptions, type PoolSettings, settingsOf } from './pool/options.ts'
-import type { Member, Upstream } from './pool/upstream.ts'
+import type { Member } from './pool/member.ts'
+import type { Upstream } from './pool/upstream.ts'
 import { Upstreams, stateOf } from './pool/upstreams.ts'
 import { WaitingUses } from './pool/waiting-uses.ts'
 

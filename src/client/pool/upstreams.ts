@@ -5,7 +5,8 @@ import { choose } from './balance.ts'
 import type { Clock } from './clock.ts'
 import type { PoolSettings, PoolTarget } from './options.ts'
 import type { PoolTargetState } from './pool-types.ts'
-import { type Member, type UpstreamHost, Upstream } from './upstream.ts'
+import type { Member } from './member.ts'
+import { type UpstreamHost, Upstream } from './upstream.ts'
 
 /** All targets. */
 export class Upstreams<Client> {

@@ -1,0 +1,87 @@
+/** One connection of a target: it connects again until it leaves the pool. */
+
+import type { ClientContext } from '../client.ts'
+import { isCioError } from '../../errors.ts'
+import type { Candidate } from './balance.ts'
+import type { Upstream, UpstreamHost } from './upstream.ts'
+
+/** Milliseconds after which a connection that is lost is not one that failed. */
+const stableAfter = 5_000
+
+/** One connection of a target, or its place while there is none. */
+export class Member<Client> implements Candidate {
+  client: (ClientContext & Client) | undefined
+  pending = 0
+  readonly upstream: Upstream<Client>
+  readonly #host: UpstreamHost<Client>
+  #retry = 1
+  #since = 0
+  #stop = (): void => {}
+  #aborter: AbortController | undefined
+  #isOver = false
+
+  constructor(upstream: Upstream<Client>, host: UpstreamHost<Client>) {
+    this.upstream = upstream
+    this.#host = host
+  }
+
+  get weight(): number {
+    return this.upstream.weight
+  }
+
+  open(): void {
+    const aborter = (this.#aborter = new AbortController())
+    this.#host.connect(this.upstream.target, aborter.signal).then(
+      (client) => this.#opened(client),
+      (error: Error) => this.#failed(error),
+    )
+  }
+
+  /** Ends it: at once if nothing is pending, by itself when the last use has settled. */
+  leave(): void {
+    this.#isOver = true
+    this.#stop()
+    if (!this.client) this.#aborter?.abort()
+    else if (this.pending === 0) void this.client.close()
+  }
+
+  /** Notes that a use has settled. */
+  released(): void {
+    this.pending -= 1
+    if (this.#isOver && this.pending === 0) void this.client?.close()
+  }
+
+  #opened(client: ClientContext & Client): void {
+    if (this.#isOver) return void client.close()
+    this.client = client
+    this.#since = this.#host.clock.now()
+    this.upstream.connected()
+    this.#host.changed()
+    void client.closed.then(() => this.#lost(client))
+  }
+
+  #lost(client: ClientContext): void {
+    this.client = undefined
+    const error: unknown = client.signal.reason
+    if (!this.#isOver) {
+      if (this.#host.clock.now() - this.#since >= stableAfter) this.#retry = 1
+      // An end without an error is how a server drains.
+      if (error instanceof Error && !isCioError(error, 'ERR_CIO_CLOSED')) {
+        this.upstream.failed(error)
+      }
+      this.#again()
+    }
+    this.#host.changed()
+  }
+
+  #failed(error: Error): void {
+    if (this.#isOver) return
+    this.upstream.failed(error)
+    this.#again()
+  }
+
+  #again(): void {
+    const delay = this.#host.backoff.delay(this.#retry++)
+    this.#stop = this.#host.clock.after(delay, () => this.open())
+  }
+}

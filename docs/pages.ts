@@ -41,7 +41,7 @@ const families: Record<string, readonly string[]> = {
     'proxy-protocol',
     'send-proxy-protocol',
   ],
-  Conversations: ['events', 'rpc', 'rooms'],
+  Conversations: ['events', 'rpc', 'requests', 'rooms'],
   Clients: ['reconnect', 'socks5', 'http-connect'],
 }
 

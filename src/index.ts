@@ -129,6 +129,14 @@ export { record, type RecordOptions } from '../middleware/record.ts'
 export { reconnect, type Reconnect, type ReconnectOptions } from '../middleware/reconnect.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'
 export {
+  Requests,
+  requests,
+  type MatchById,
+  type RequestsContext,
+  type RequestsOptions,
+  type ServedRequest,
+} from '../middleware/requests.ts'
+export {
   Rpc,
   RpcRequest,
   rpc,

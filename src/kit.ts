@@ -55,6 +55,7 @@ export {
 export { Peek, type PeekOptions } from './streams/peek.ts'
 export {
   PendingCalls,
+  type PartsReceiver,
   type PendingCall,
   type PendingCallsOptions,
 } from './messages/pending-calls.ts'

@@ -109,6 +109,23 @@ test('heartbeat.ts answers pings itself, and messages by its handler', async (t)
   t.is(await readAll(socket), '{"kind":"pong"}\n{"kind":"got hello"}\n')
 })
 
+test('requests.ts answers frames by their ids, in parts and with an error too', async (t) => {
+  const { port, said, line } = await start(t, 'requests')
+  await line(/no kind 9$/)
+  t.deepEqual(said.slice(1), [
+    'HELLO',
+    'part 1',
+    'part 2',
+    'part 3',
+    'the other side answered with an error: no kind 9',
+  ])
+  const socket = await dial(t, port)
+  socket.end(Buffer.from('0006ffff01686969', 'hex'))
+  const chunks: Buffer[] = []
+  for await (const chunk of socket) chunks.push(chunk as Buffer)
+  t.is(Buffer.concat(chunks).toString('hex'), `0006ffff82${Buffer.from('HII').toString('hex')}`)
+})
+
 test('chat-client.ts comes back when the chat does, and says what was typed meanwhile', async (t) => {
   const chat = await start(t, 'chat', { port: await ownPort() })
   const bob = launch(t, 'chat-client', { words: ['bob'], port: chat.port })

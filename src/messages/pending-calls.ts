@@ -15,11 +15,11 @@ import {
 } from './pending-calls/call-errors.ts'
 import { CallDeadlines } from './pending-calls/call-deadlines.ts'
 import { CallIds } from './pending-calls/call-ids.ts'
-import { Entry, type PendingCall } from './pending-calls/entry.ts'
+import { Entry, type PartsReceiver, type PendingCall } from './pending-calls/entry.ts'
 import type { Pump } from './pump.ts'
 import type { SendQueue } from './send-queue.ts'
 
-export type { PendingCall } from './pending-calls/entry.ts'
+export type { PartsReceiver, PendingCall } from './pending-calls/entry.ts'
 
 /** Options of a call. */
 export interface CallOptions {
@@ -116,13 +116,18 @@ export class PendingCalls<Answer = unknown> {
   }
 
   /**
-   * Sends a request as soon as there is room; settles with its answer. `make` gets the id of the
-   * call and makes the message.
+   * Sends a request as soon as there is room; settles with its answer, or with its last part. `make`
+   * gets the id of the call and makes the message.
    *
    * @throws `ERR_CIO_CALL_TIMEOUT`, `ERR_CIO_ANSWER_LOST`, `ERR_CIO_CLOSED` (remote)
    * @throws `ERR_CIO_TOO_MANY_CALLS`, `ERR_CIO_ENCODE` (local), or the reason of `signal`
    */
-  call(label: string, make: (id: number) => unknown, options: CallOptions = none): Promise<Answer> {
+  call(
+    label: string,
+    make: (id: number) => unknown,
+    options: CallOptions = none,
+    parts?: PartsReceiver<Answer>,
+  ): Promise<Answer> {
     const { signal, timeout } = options
     if (timeout !== undefined) checkDuration('call', 'timeout', timeout)
     if (signal?.aborted) return handled(Promise.reject(asError(signal.reason)))
@@ -131,14 +136,11 @@ export class PendingCalls<Answer = unknown> {
     let entry: Entry<Answer>
     // If the connection ends, the call ends with it, and the connection reports the error.
     const answer = new Promise<Answer>((resolve, reject) => {
-      entry = new Entry(label, resolve, reject, timeout ?? this.#timeout, signal)
+      entry = new Entry(label, resolve, reject, timeout ?? this.#timeout, signal, parts)
     })
     this.#enter(entry!)
-    if (!this.#queue.isFree) this.#wait(entry!, make)
-    else {
-      const unsent = this.#send(entry!, make)
-      if (unsent) return unsent
-    }
+    const unsent = this.#queue.isFree ? this.#send(entry!, make) : this.#wait(entry!, make)
+    if (unsent) return unsent
     if (this.pending === 1) this.#pump.wake()
     return handled(answer)
   }
@@ -202,7 +204,7 @@ export class PendingCalls<Answer = unknown> {
     signal.addEventListener('abort', entry.abort)
   }
 
-  #wait(entry: Entry<Answer>, make: (id: number) => unknown): void {
+  #wait(entry: Entry<Answer>, make: (id: number) => unknown): undefined {
     const task = (): void => {
       this.#unsent.delete(entry)
       entry.task = undefined
@@ -241,7 +243,8 @@ export class PendingCalls<Answer = unknown> {
 
   #timeOut(entry: Entry<Answer>): void {
     const { label, timeout } = entry
-    if (entry.isGivenUp) this.#pump.fail(openPlaceError(label, timeout))
+    if (entry.parts?.isFull) entry.due = performance.now() + timeout
+    else if (entry.isGivenUp) this.#pump.fail(openPlaceError(label, timeout))
     else this.#giveUp(entry, callTimeoutError(label, timeout))
   }
 

@@ -4,33 +4,37 @@ import { CioError } from '../../errors.ts'
 
 /** It was not sent. */
 export function unsentError(label: string, cause: unknown): CioError {
-  const message = `the connection was closed or ended before \`${label}\` was sent`
+  const message = `the connection was closed or ended before ${named(label)} was sent`
   return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause })
 }
 
 /** It was sent. */
 export function answerLostError(label: string, cause: unknown): CioError {
-  const message = `the connection was lost or ended before the peer answered \`${label}\`; it may have acted on it or not`
+  const message = `the connection was lost or ended before the peer answered ${named(label)}; it may have acted on it or not`
   return new CioError('ERR_CIO_ANSWER_LOST', message, { fault: 'remote', cause })
 }
 
 export function callTimeoutError(label: string, timeout: number): CioError {
-  const message = `the peer did not answer \`${label}\` within ${timeout} ms`
+  const message = `the peer did not answer ${named(label)} within ${timeout} ms`
   return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'remote' })
 }
 
 /** A place in the order of calls that stays open. */
 export function openPlaceError(label: string, timeout: number): CioError {
-  const message = `the peer did not answer \`${label}\` within twice its timeout of ${timeout} ms, and answers come in order, so that none behind it can be told apart`
+  const message = `the peer did not answer ${named(label)} within twice its timeout of ${timeout} ms, and answers come in order, so that none behind it can be told apart`
   return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'remote' })
 }
 
 export function tooManyCallsError(label: string, pending: number): CioError {
   const many = `${pending} calls wait for their answers, as many as \`maxCalls\` allows`
-  return new CioError('ERR_CIO_TOO_MANY_CALLS', `\`${label}\` was not called: ${many}`)
+  return new CioError('ERR_CIO_TOO_MANY_CALLS', `${named(label)} was not sent: ${many}`)
 }
 
 export function noIdError(label: string): CioError {
-  const message = `\`${label}\` was not called: every id up to \`maxId\` waits for an answer`
+  const message = `${named(label)} was not sent: every id up to \`maxId\` waits for an answer`
   return new CioError('ERR_CIO_TOO_MANY_CALLS', message)
+}
+
+function named(label: string): string {
+  return label === '' ? 'the request' : `\`${label}\``
 }

@@ -1,0 +1,53 @@
+/** Sends answers in the order of their requests, whatever finishes first. */
+
+type Task = () => void
+
+/** The place of one request. */
+export class Place {
+  readonly #order: AnswersInOrder
+  readonly #tasks: Task[] = []
+  #isOver = false
+
+  constructor(order: AnswersInOrder) {
+    this.#order = order
+  }
+
+  /** Runs a task when all requests before have been answered. */
+  run(task: Task): void {
+    if (this.#order.isFirst(this)) task()
+    else this.#tasks.push(task)
+  }
+
+  /** Gives the place up: nothing more follows. */
+  end(): void {
+    this.#isOver = true
+    this.#order.proceed()
+  }
+
+  /** Whether it is over, once its tasks have run. */
+  runAll(): boolean {
+    for (const task of this.#tasks.splice(0)) task()
+    return this.#isOver
+  }
+}
+
+/** The requests that have not been answered, in their order. */
+export class AnswersInOrder {
+  readonly #places: Place[] = []
+
+  /** The place of the next request. */
+  enter(): Place {
+    const place = new Place(this)
+    this.#places.push(place)
+    return place
+  }
+
+  isFirst(place: Place): boolean {
+    return this.#places[0] === place
+  }
+
+  /** Goes on to the first request that is not answered. */
+  proceed(): void {
+    while (this.#places[0]?.runAll()) this.#places.shift()
+  }
+}

@@ -596,6 +596,7 @@ const searchTerms: Record<string, RegExp> = {
   record: /record/i,
   reconnect: /exponential backoff/i,
   relisten: /(?:port|address) (?:is )?in use|EADDRINUSE/i,
+  requests: /requests/i,
   rooms: /broadcast/,
   route: /SNI/,
   rpc: /JSON-RPC/,

@@ -187,7 +187,7 @@ test('stream yields each part, call fulfils with the last, and a failure in betw
     { code: 'ERR_CIO_ANSWER' },
   )
   t.deepEqual(failed, ['a', 'b'])
-  t.is((error!.cause as Error).message, 'no')
+  t.is((error.cause as Error).message, 'no')
   t.is(far.pending, 0)
 })
 

@@ -101,6 +101,13 @@ export const tickDuration = 250
 /** A tick that is later by so many ticks says that this process stood still. */
 const stallTicks = 4
 
+const slots = new Map<number, Set<Watch>>()
+const watches = new Set<Watch>()
+let tickNow = 0
+let due = 0
+let wallDue = 0
+let timer: NodeJS.Timeout | undefined
+
 /**
  * Something that is looked at now and then, at ticks that all share: one timer for all of them, and
  * none while there are none.
@@ -109,69 +116,64 @@ const stallTicks = 4
  * time, and `stalled` is called for each.
  */
 export class Watch {
-  static readonly #slots = new Map<number, Set<Watch>>()
-  static readonly #all = new Set<Watch>()
-  static #tick = 0
-  static #due = 0
-  static #wallDue = 0
-  static #timer: NodeJS.Timeout | undefined
-
-  readonly #look: (tick: number) => void
-  readonly #stalled: (tick: number) => void
+  /** @internal */
+  readonly look: (tick: number) => void
+  /** @internal */
+  readonly stalled: (tick: number) => void
   #at = 0
 
   /** The number of the present tick. */
   static get tick(): number {
-    return Watch.#tick
+    return tickNow
   }
 
   constructor(look: (tick: number) => void, stalled: (tick: number) => void) {
-    this.#look = look
-    this.#stalled = stalled
-    Watch.#all.add(this)
-    if (!Watch.#timer) Watch.#arm()
+    this.look = look
+    this.stalled = stalled
+    watches.add(this)
+    if (!timer) arm()
   }
 
   /** Calls `look` after so many ticks; a call before this one counts no more. */
   in(ticks: number): void {
-    if (!Watch.#all.has(this)) return
+    if (!watches.has(this)) return
     this.#leaveSlot()
     // The present tick has begun already.
-    this.#at = Watch.#tick + Math.max(1, ticks)
-    const slot = Watch.#slots.get(this.#at)
+    this.#at = tickNow + Math.max(1, ticks)
+    const slot = slots.get(this.#at)
     if (slot) slot.add(this)
-    else Watch.#slots.set(this.#at, new Set([this]))
+    else slots.set(this.#at, new Set([this]))
   }
 
   /** Ends it. May be called again. */
   stop(): void {
     this.#leaveSlot()
-    Watch.#all.delete(this)
-    if (Watch.#all.size > 0) return
-    clearTimeout(Watch.#timer)
-    Watch.#timer = undefined
+    watches.delete(this)
+    if (watches.size > 0) return
+    clearTimeout(timer)
+    timer = undefined
   }
 
   #leaveSlot(): void {
-    const slot = Watch.#slots.get(this.#at)
+    const slot = slots.get(this.#at)
     slot?.delete(this)
-    if (slot?.size === 0) Watch.#slots.delete(this.#at)
+    if (slot?.size === 0) slots.delete(this.#at)
   }
+}
 
-  static #arm(): void {
-    Watch.#due = performance.now() + tickDuration
-    // The monotonic clock of Linux stands still while the machine is suspended.
-    Watch.#wallDue = Date.now() + tickDuration
-    Watch.#timer = setTimeout(Watch.#next, tickDuration).unref()
-  }
+function arm(): void {
+  due = performance.now() + tickDuration
+  // The monotonic clock of Linux stands still while the machine is suspended.
+  wallDue = Date.now() + tickDuration
+  timer = setTimeout(nextTick, tickDuration).unref()
+}
 
-  static readonly #next = (): void => {
-    const late = Math.max(performance.now() - Watch.#due, Date.now() - Watch.#wallDue)
-    const tick = ++Watch.#tick
-    const slot = Watch.#slots.get(tick)
-    Watch.#slots.delete(tick)
-    Watch.#arm()
-    if (late > stallTicks * tickDuration) for (const one of Watch.#all) one.#stalled(tick)
-    for (const one of slot ?? []) one.#look(tick)
-  }
+function nextTick(): void {
+  const late = Math.max(performance.now() - due, Date.now() - wallDue)
+  const tick = ++tickNow
+  const slot = slots.get(tick)
+  slots.delete(tick)
+  arm()
+  if (late > stallTicks * tickDuration) for (const one of watches) one.stalled(tick)
+  for (const one of slot ?? []) one.look(tick)
 }

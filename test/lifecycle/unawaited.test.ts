@@ -45,6 +45,11 @@ const calls: Record<string, Record<string, readonly unknown[] | null>> = {
     each: [() => {}],
     send: ['message'],
     sendMany: [['one', 'two']],
+    // These return at once, or take what encode() returned.
+    encode: null,
+    sendEncoded: null,
+    accepts: null,
+    intercept: null,
     end: [],
     // Undefined, unless it has to wait.
     drained: null,

@@ -2,7 +2,7 @@
 
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { handled } from '../../src/lifecycle/unawaited.ts'
+import { handled, isThenable } from '../../src/lifecycle/unawaited.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { ServedRequest } from '../requests.ts'
@@ -147,8 +147,4 @@ class Served<Out> implements ServedRequest<Out> {
 
 function answeredError(): CioError {
   return new CioError('ERR_CIO_CLOSED', 'the request was answered, and takes no more parts')
-}
-
-function isThenable<Value>(value: Value | PromiseLike<Value>): value is PromiseLike<Value> {
-  return typeof (value as PromiseLike<Value> | undefined | null)?.then === 'function'
 }

@@ -1,5 +1,6 @@
 /** A callable method, and its invocation. */
 
+import { isThenable } from '../../src/lifecycle/unawaited.ts'
 import type { StandardSchema } from '../../src/messages/messages.ts'
 import type { RpcRequest } from './request.ts'
 import { failures, rpcError } from './wire.ts'
@@ -11,11 +12,6 @@ export type AnyMethod = (params: unknown, request: RpcRequest) => unknown
 export interface Procedure {
   readonly method: AnyMethod
   readonly schema: StandardSchema<unknown> | undefined
-}
-
-/** Whether a value has to be awaited. */
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | undefined | null)?.then === 'function'
 }
 
 /** Validates the parameters, and calls the method. */

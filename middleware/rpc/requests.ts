@@ -6,9 +6,10 @@ import { nothing } from '../../src/messages/message-writer.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { isThenable } from '../../src/lifecycle/unawaited.ts'
 import { RpcRequest } from './request.ts'
 import { isLeftOut, withoutForm } from './left-out.ts'
-import { type Procedure, invoke, isThenable } from './procedure.ts'
+import { type Procedure, invoke } from './procedure.ts'
 import {
   type Received,
   type Response,

@@ -7,6 +7,7 @@ import { compilePattern } from './pattern.ts'
 import type { Peer } from '../identity/peer.ts'
 import { canonicalAddress } from '../streams/endpoint.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { isThenable } from '../lifecycle/unawaited.ts'
 
 /** A text that must be equal, a pattern, or an array of these, of which one must match. */
 export type TextPattern = string | RegExp | readonly (string | RegExp)[]
@@ -147,10 +148,6 @@ function byPredicate(owner: string, predicate: PeerPredicate): PeerMatcher {
       answer,
     )
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function'
 }
 
 function byFields(owner: string, wanted: object): PeerMatcher {

@@ -82,3 +82,8 @@ function isOurs(error: Error): boolean {
   if (error.name === 'AbortError' || isCioError(error, 'ERR_CIO_CLOSING')) return false
   return !isCioError(error) || error.fault === 'local'
 }
+
+/** Whether a value has to be awaited. */
+export function isThenable<Value>(value: Value | PromiseLike<Value>): value is PromiseLike<Value> {
+  return typeof (value as PromiseLike<Value> | undefined | null)?.then === 'function'
+}

@@ -2,16 +2,8 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Explanation } from '../src/explain.ts'
-import { bytes, clock, count, duration, words } from '../src/format.ts'
+import { bytes, clock, count, duration, marks, words } from '../src/format.ts'
 import { useAsked } from './state.ts'
-
-const marks = {
-  passed: '✓',
-  'stands here': '●',
-  'ended here': '■',
-  'refused here': '✗',
-  'not reached': '·',
-}
 
 export function Explained({
   id,

@@ -39,3 +39,12 @@ export function count(value: number): string {
 export function words(reason: string): string {
   return reason.replaceAll('_', ' ')
 }
+
+/** A mark for each outcome of a step. */
+export const marks = {
+  passed: '✓',
+  'stands here': '●',
+  'ended here': '■',
+  'refused here': '✗',
+  'not reached': '·',
+} as const

@@ -1,33 +1,26 @@
 /** Frames that a delimiter ends. */
 
 import { type FrameFault, tooLong } from './format.ts'
-import type { FrameKind, KindReader, Layout } from './kinds.ts'
+import { type KindReader, KindWithoutLength, type Layout } from './kinds.ts'
 import { MarkSearch } from './search.ts'
 
-const none = Buffer.alloc(0)
-
 /** Frames that a delimiter ends, or one of several. */
-export class DelimiterKind implements FrameKind {
-  readonly tail: Buffer
+export class DelimiterKind extends KindWithoutLength {
+  override readonly tail: Buffer
   readonly #layout: Layout
   /** The longest first: two may end at the same place. */
   readonly #delimiters: readonly Buffer[]
 
   constructor(layout: Layout, delimiters: readonly Buffer[]) {
+    super()
     this.tail = delimiters[0]!
     this.#layout = layout
     this.#delimiters = delimiters.toSorted((one, other) => other.length - one.length)
   }
 
-  reader(maxLength: number): KindReader {
+  override reader(maxLength: number): KindReader {
     return new DelimiterReader(this.#layout, this.#delimiters, maxLength)
   }
-
-  field(): Buffer {
-    return none
-  }
-
-  patch(): void {}
 
   /** The end of the first delimiter that is complete at or after `from`. */
   finder(): (bytes: Buffer, from: number, at: number) => number {

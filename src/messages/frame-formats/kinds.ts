@@ -34,24 +34,13 @@ export interface FrameKind {
   readonly tail: Buffer
 }
 
-const none = Buffer.alloc(0)
+export const none: Buffer = Buffer.alloc(0)
 
-/** Frames of one size. */
-export class SizeKind implements FrameKind {
+/** A kind whose frames do not state their length. */
+export abstract class KindWithoutLength implements FrameKind {
   readonly tail: Buffer = none
-  readonly #layout: Layout
-  readonly #size: number
 
-  constructor(layout: Layout, size: number) {
-    this.#layout = layout
-    this.#size = size
-  }
-
-  reader(): KindReader {
-    const size = this.#size
-    const header = this.#layout.start.length
-    return { measure: () => size, header: () => header, tail: () => 0 }
-  }
+  abstract reader(maxLength: number): KindReader
 
   field(): Buffer {
     return none
@@ -60,26 +49,38 @@ export class SizeKind implements FrameKind {
   patch(): void {}
 }
 
+/** Frames of one size. */
+export class SizeKind extends KindWithoutLength {
+  readonly #layout: Layout
+  readonly #size: number
+
+  constructor(layout: Layout, size: number) {
+    super()
+    this.#layout = layout
+    this.#size = size
+  }
+
+  override reader(): KindReader {
+    const size = this.#size
+    const header = this.#layout.start.length
+    return { measure: () => size, header: () => header, tail: () => 0 }
+  }
+}
+
 /** Frames that a function measures. */
-export class MeasureKind implements FrameKind {
-  readonly tail: Buffer = none
+export class MeasureKind extends KindWithoutLength {
   readonly #layout: Layout
   readonly #measure: Measure
 
   constructor(layout: Layout, measure: Measure) {
+    super()
     this.#layout = layout
     this.#measure = measure
   }
 
-  reader(maxLength: number): KindReader {
+  override reader(maxLength: number): KindReader {
     return new MeasureReader(this.#layout, this.#measure, maxLength)
   }
-
-  field(): Buffer {
-    return none
-  }
-
-  patch(): void {}
 }
 
 class MeasureReader implements KindReader {

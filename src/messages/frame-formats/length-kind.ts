@@ -1,10 +1,8 @@
 /** Frames that say how long they are. */
 
 import { FrameFault, encodeError, tooLong } from './format.ts'
-import type { FrameKind, KindReader, Layout } from './kinds.ts'
+import { type FrameKind, type KindReader, type Layout, none } from './kinds.ts'
 import type { FieldNumber, NumberField } from './length-field.ts'
-
-const none = Buffer.alloc(0)
 
 /** Frames with a length. */
 export class LengthKind implements FrameKind {
@@ -35,7 +33,7 @@ export class LengthKind implements FrameKind {
 
   patch(frame: Buffer): void {
     const { at, plus, counts, width, header } = this.#field
-    // What varies in width must be right: a message of another length would move the rest.
+    // A field that varies in width must be right: a message of another length would move the rest.
     if (width === undefined) return
     const body = header ?? at + width
     if (frame.length < body + this.#layout.trailer) {

@@ -2,16 +2,8 @@
 
 import type { Paint } from '../cli.ts'
 import type { Explanation } from '../explain.ts'
-import { count, duration, words } from '../format.ts'
+import { count, duration, marks, words } from '../format.ts'
 import { clean } from '../text.ts'
-
-const marks = {
-  passed: '✓',
-  'stands here': '●',
-  'ended here': '■',
-  'refused here': '✗',
-  'not reached': '·',
-} as const
 
 /** The way of a connection through the pipeline, checked off, and how it ended. */
 export function explanationText(found: Explanation, paint: Paint): string {

@@ -17,13 +17,13 @@ import { nats } from '@cio/cluster/nats'
 import { Cio, json, reconnect, rpc } from '../src/index.ts'
 import { makeCertificates } from './certificates.ts'
 
-/** What a device can do. */
+/** The methods of a device. */
 interface Device {
   whoAmI(): string
   alarm(params: { text: string }): void
 }
 
-/** What an instance is asked by this program. */
+/** The requests of this program to an instance. */
 type Question = { readonly call: string } | { readonly alarm: string } | { readonly find: string }
 
 const names = ['sensor-1', 'sensor-2', 'sensor-3', 'sensor-4', 'sensor-5', 'sensor-6']

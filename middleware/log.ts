@@ -53,7 +53,7 @@ export interface LogOptions {
    */
   readonly address?: 'full' | 'network' | 'none'
   /**
-   * What the lines have of an identity: the common name, the pin of its public key, or nothing.
+   * The part of an identity that the lines show: the common name, the pin of its public key, or nothing.
    *
    * @default 'name'
    */

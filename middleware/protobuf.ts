@@ -45,7 +45,7 @@ const kinds = ['length', 'delimiter', 'size', 'stuffing', 'measure', 'oneOf']
  * at run time. Each message follows its length as a varint, as `writeDelimitedTo` of Java and
  * `sizeDelimitedEncode` write it. All frame formats of `frames` do as well.
  *
- * What you receive is the whole message; what you send may be its initial values. Unknown fields
+ * You receive the whole message, and may send its initial values. Unknown fields
  * stay in the message, as Protocol Buffers want it.
  *
  * Needs the package `@bufbuild/protobuf`: `npm install @bufbuild/protobuf`. The import is

@@ -8,7 +8,7 @@ export interface HeartbeatTimes {
   readonly timeout: number
 }
 
-/** What has passed since the connection began, for comparison. */
+/** The traffic since the connection began, for comparison. */
 export interface Passed {
   readonly received: number
   readonly sent: number

@@ -9,13 +9,13 @@ import { type Endpoint, canonicalAddress, remoteEndpoint } from '../../src/strea
 
 /** How much of an address a line has. */
 export type AddressDetail = 'full' | 'network' | 'none'
-/** What a line has of a peer. */
+/** The attributes of a peer in a line. */
 export type PeerDetail = 'name' | 'spki' | 'none'
 
 /** The values of one line, by the attribute names of OpenTelemetry. */
 export type Attributes = Record<string, string | number | boolean>
 
-/** What has to be read while a connection is open, since Node forgets it with the socket. */
+/** The attributes that must be read while a connection is open, since Node forgets it with the socket. */
 export interface Facts {
   readonly began: number
   /** When its last line was written, or it began. */
@@ -27,7 +27,7 @@ export interface Facts {
   peer?: string
 }
 
-/** What the options say about persons. */
+/** The options about personal data. */
 export interface Details {
   readonly address: AddressDetail
   readonly peer: PeerDetail
@@ -51,7 +51,7 @@ export function noteHandshake(facts: Facts, ctx: StreamContext, { peer }: Detail
   if (identity !== null) facts.peer = safe(identity)
 }
 
-/** What both kinds of lines have. */
+/** The attributes of both kinds of lines. */
 export function attributesOf(ctx: StreamContext, facts: Facts, details: Details): Attributes {
   const { socket } = ctx
   const found: Attributes = { 'cio.connection.id': ctx.id }

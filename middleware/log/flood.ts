@@ -1,6 +1,6 @@
 import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
 
-/** What was suppressed of one reason, so far. */
+/** The suppressed lines of one reason, so far. */
 export interface Suppressed {
   readonly reason: string
   readonly count: number

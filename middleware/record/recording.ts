@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 /** Which way a chunk went: from the other side, or to it. */
 export type Direction = 'in' | 'out'
 
-/** What a recording may hold. */
+/** The bounds of a recording. */
 export interface Bounds {
   readonly bytes: number
   readonly duration: number
@@ -51,7 +51,7 @@ export class Recording {
       (name) => [name, Object.getOwnPropertyDescriptor(inner, name)] as const,
     )
     if (stream.readableLength > 0) {
-      // What a middleware before this one has put back.
+      // Bytes that a middleware before this one has put back.
       const waiting = stream.read() as Buffer | null
       if (waiting) {
         this.#note('in', waiting)

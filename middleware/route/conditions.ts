@@ -149,7 +149,7 @@ function isHttp(first: FirstBytes): boolean | undefined {
 }
 
 /**
- * What a match may owe to the end of the text: `$`, `\b`, `\B`, `(?=` and `(?!`. An expression without
+ * The parts of an expression that depend on the end of the text: `$`, `\b`, `\B`, `(?=` and `(?!`. An expression without
  * them that matches a part of a line matches the whole line too. One with `\$` or `[$]` waits in vain,
  * and matches when the line has ended.
  */

@@ -125,7 +125,7 @@ interface Verdict {
   readonly why: RefusalReason
   readonly message: string
   readonly cause?: Error
-  /** What a certificate that was not verified claims, and why it was not. */
+  /** The claim of a certificate that was not verified, and why it was not. */
   readonly claim?: Refusal['peer']
   readonly verdict?: string
 }

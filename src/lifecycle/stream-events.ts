@@ -7,7 +7,7 @@
 
 import type { Duplex } from 'node:stream'
 
-/** What hears of a stream. */
+/** A receiver of the events of a stream. */
 export interface StreamOwner {
   readonly isSettled: boolean
   /** The last bytes of the input have arrived; they may be unread. */

@@ -12,7 +12,7 @@ interface Parked {
   readonly bytes: number
 }
 
-/** What waits beside the running requests: as many as the default of `maxCalls` lets a peer make. */
+/** The requests that wait beside the running ones: as many as the default of `maxCalls` lets a peer make. */
 const maxParked = 1_000
 const maxParkedBytes = 16 * 1024 * 1024
 const maxNotifications = 1_000

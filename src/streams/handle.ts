@@ -1,5 +1,5 @@
 /**
- * What only Node's undocumented handle of a socket knows. A socket has none before it connects, and none
+ * Facts that only Node's undocumented handle of a socket has. A socket has none before it connects, and none
  * when it is closed.
  */
 

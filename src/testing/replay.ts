@@ -31,7 +31,7 @@ export interface ReplayOptions {
 export interface ReplayDifference {
   /** How many bytes are the same. */
   readonly offset: number
-  /** What followed then, and what follows now; at most 64 bytes. */
+  /** The bytes that followed then, and that follow now; at most 64 bytes. */
   readonly recorded: Buffer
   readonly sent: Buffer
 }
@@ -112,7 +112,7 @@ export async function replay<A extends object, B extends object, C extends objec
   return { end, recorded: foot.end, sent, differs: difference(then, sent) }
 }
 
-/** What an app sends, as it comes. */
+/** The bytes that an app sends, as they come. */
 class Answers {
   readonly #chunks: Buffer[] = []
   #size = 0

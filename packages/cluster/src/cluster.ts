@@ -44,7 +44,7 @@ export interface ClusterOptions {
    */
   readonly leaseTimeout?: number
   /**
-   * What a server does while there is no broker at its start: `'wait'` does not listen before there
+   * The behaviour of a server that starts without a broker: `'wait'` does not listen before there
    * is one, `'listen'` listens at once.
    *
    * @default 'wait'

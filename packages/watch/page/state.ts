@@ -1,4 +1,4 @@
-/** What the page knows: by server-sent events, and by asking for what is not in them. */
+/** The state of the page: by server-sent events, and by asking for what is not in them. */
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Column, Table } from '../src/history.ts'
@@ -66,7 +66,7 @@ export function rowsOf({ time, ...columns }: Table): Row[] {
   })
 }
 
-/** What a path answers, asked again when `key` changes. */
+/** The answer of a path, asked again when `key` changes. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as with `ask`: the caller knows the path
 export function useAsked<Answer>(path: string, key: unknown): Answer | undefined {
   const [answer, setAnswer] = useState<Answer>()

@@ -6,7 +6,7 @@ import { clean } from './text.ts'
 
 /** A certificate that a server presents or trusts. */
 export interface ServerCertificate {
-  /** What it is for: `cert`, `ca`, or the host name of an entry of `sni`. */
+  /** Its use: `cert`, `ca`, or the host name of an entry of `sni`. */
   readonly use: string
   /** Its common name, or its first alternative name, or its serial number. */
   readonly name: string

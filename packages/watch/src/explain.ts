@@ -20,7 +20,7 @@ export interface ExplainedStep {
   readonly duration: number | undefined
 }
 
-/** What happened to one connection. */
+/** The history of one connection. */
 export interface Explanation {
   /** Set if it is open. */
   readonly open: ConnectionDetail | undefined

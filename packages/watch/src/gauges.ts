@@ -41,7 +41,7 @@ export function readMetrics(
   gauges.set('loopUtilization', one(loop?.utilization()))
   gauges.set('loopDelay', one(loop?.delay()))
 
-  // What open connections have moved so far is not in the sums of those that are over.
+  // The sums of closed connections do not have the bytes of open ones.
   const io = new Family(metrics.io, most, () => new Counter())
   for (const [key, { attributes, value }] of families.io) {
     io.at(key, () => attributes).value = value.value

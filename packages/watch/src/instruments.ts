@@ -5,7 +5,7 @@ export type Attributes = Readonly<Record<string, string | number | boolean>>
 /** How a metric is read: OpenTelemetry's instruments. */
 export type Kind = 'counter' | 'updown' | 'gauge' | 'histogram'
 
-/** What a metric is. */
+/** The definition of a metric. */
 export interface Metric {
   readonly name: string
   readonly kind: Kind
@@ -55,7 +55,7 @@ export class Histogram {
   }
 }
 
-/** What one series takes where there are too many. */
+/** The attributes of the series that takes the rest when there are too many. */
 const overflow: Attributes = { 'otel.metric.overflow': true }
 
 /** The series of one metric. */

@@ -1,5 +1,5 @@
 /**
- * What only looking tells: rates, figures of the last minute, and history. Once a second while somebody
+ * Facts that need repeated looks: rates, figures of the last minute, and history. Once a second while somebody
  * looks, and once a minute otherwise.
  */
 

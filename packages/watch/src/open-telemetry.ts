@@ -9,7 +9,7 @@ const cumulative = 1
 const typeOf = { histogram: 0, gauge: 2, sum: 3 } as const
 const double = 1
 
-/** What `collect()` fulfils with: a `CollectionResult` of @opentelemetry/sdk-metrics. */
+/** The result of `collect()`: a `CollectionResult` of @opentelemetry/sdk-metrics. */
 export interface CollectionResult {
   readonly resourceMetrics: {
     readonly resource: { readonly attributes: Attributes }

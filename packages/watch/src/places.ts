@@ -3,7 +3,7 @@
 import type { ClientContext, ServerContext } from 'cio'
 import type { Place } from './records.ts'
 
-/** What came by `app.handle()`, or by a server without a socket of its own. */
+/** Connections that came by `app.handle()`, or by a server without a socket of its own. */
 export const pipe: Place = { key: 'pipe', attributes: { 'network.transport': 'pipe' } }
 
 const known = new WeakMap<ServerContext, Place>()

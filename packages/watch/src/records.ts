@@ -1,4 +1,4 @@
-/** What the watch knows of one connection, beside what its context knows. */
+/** The record of one connection, beside what its context knows. */
 
 import type { Socket } from 'node:net'
 import type { Attributes } from './instruments.ts'
@@ -16,7 +16,7 @@ export interface PassedStep {
   readonly duration: number
 }
 
-/** What only looking at open connections tells. */
+/** Facts that need a look at the open connections. */
 export interface Seen {
   /** Plain bytes at the last look. */
   rx: number
@@ -77,7 +77,7 @@ export interface Bytes {
 
 const none: Bytes = { rx: 0, tx: 0, wireRx: 0, wireTx: 0 }
 
-/** What Node has counted; also after the end. */
+/** The counts of Node; also after the end. */
 export function bytesOf(socket: Socket | null, wire: Socket | null): Bytes {
   if (!socket) return none
   const { bytesRead: rx, bytesWritten: tx } = socket

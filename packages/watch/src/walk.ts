@@ -17,7 +17,7 @@ export interface PlaceSums {
   wireTx: number
 }
 
-/** What one walk has found. */
+/** The findings of one walk. */
 export interface Walk {
   readonly places: ReadonlyMap<string, PlaceSums>
   /** How many stand in each step of the connection pipeline. */

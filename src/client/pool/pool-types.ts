@@ -1,9 +1,9 @@
-/** What a pool takes, shows and emits. */
+/** The options, figures and events of a pool. */
 
 import type { ClientContext, ConnectOptions } from '../client.ts'
 import type { UpstreamState } from './upstream.ts'
 
-/** What a pool needs of an app. */
+/** The part of an app that a pool uses. */
 export interface ConnectsClients<Client> {
   readonly pipelines: { readonly client: { readonly names: readonly string[] } }
   connect(options: ConnectOptions): Promise<ClientContext & Client>

@@ -17,7 +17,7 @@ export interface Ejection {
   readonly maxShare: number
 }
 
-/** What a target needs of its pool. */
+/** The part of a pool that a target uses. */
 export interface UpstreamHost<Client> {
   readonly clock: Clock
   readonly backoff: Backoff

@@ -40,7 +40,7 @@ export interface LengthField {
    */
   readonly header?: number
   /**
-   * What the number counts: all bytes after the field, the whole frame, or the body alone.
+   * The bytes that the number counts: all bytes after the field, the whole frame, or the body alone.
    *
    * @default 'rest'
    */
@@ -78,7 +78,7 @@ export interface Checksum {
    */
   readonly as?: 'uint' | 'decimal' | 'hex'
   /**
-   * What it covers: from the first byte, from after `start`, or the body.
+   * The bytes that it covers: from the first byte, from after `start`, or the body.
    *
    * @default 'frame'
    */

@@ -22,7 +22,7 @@ const mostInVain = 8
 /** Bytes that a function may look at before it throws, by a guess. */
 const measureCost = 256
 
-/** What was skipped between two good frames. */
+/** The bytes that were skipped between two good frames. */
 export interface OutOfStep {
   /** The part of the first bad frame that did not hold. */
   readonly why: FaultPart
@@ -62,7 +62,7 @@ export function checkedResync(
   return maxSkipped
 }
 
-/** What a {@link ResyncDecoder} is made of. */
+/** The parts of a {@link ResyncDecoder}. */
 export interface Resyncing<In> {
   readonly owner: string
   readonly ctx: StreamContext
@@ -117,7 +117,7 @@ export class ResyncDecoder<In> implements Decoder<In> {
     const { remainder } = this
     const { length } = remainder
     if (length === 0 && !this.#fault) return
-    // What a frame has promised does not come any more: there may be others within it.
+    // The rest of a frame does not come any more: there may be others within it.
     if (length > 0) this.#frames(remainder.bytes, into, true)
     if (this.#fault) throw truncatedMessage(this.#resyncing.owner, this.#skipped)
   }
@@ -205,7 +205,7 @@ export class ResyncDecoder<In> implements Decoder<In> {
     throw syntaxError(owner, what, this.#offset + start, shownHex(bytes, start))
   }
 
-  /** What it took to find a fault, the same wherever the input is cut. */
+  /** The cost of finding a fault, the same wherever the input is cut. */
   #costOf({ part, length }: FrameFault): number {
     if (part === 'measure') return measureCost
     // A length that is announced takes no search.

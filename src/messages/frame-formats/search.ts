@@ -25,7 +25,7 @@ export class MarkSearch {
       const known = this.#found - at
       if (known + this.width <= bytes.length) return known
     }
-    // What was searched may end with the beginning of the mark.
+    // The searched bytes may end with the beginning of the mark.
     const begin = Math.max(from, this.#searched - at - this.width + 1)
     const place = bytes.indexOf(this.#mark, begin)
     this.#searched = at + (place < 0 ? bytes.length : place)

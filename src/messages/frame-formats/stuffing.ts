@@ -30,7 +30,7 @@ export interface Escaping {
   readonly opens: boolean
 }
 
-/** Frames between flags. What stands between two flags and is empty is no frame. */
+/** Frames between flags. Nothing between two flags is no frame. */
 export class FlaggedFormat implements FrameFormat {
   readonly #owner: string
   readonly #escaping: Escaping

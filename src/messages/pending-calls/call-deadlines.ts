@@ -2,7 +2,7 @@
 
 import { maxTimerDelay } from '../../options.ts'
 
-/** What has a deadline. */
+/** An entry that has a deadline. */
 export interface Due {
   /** When it is over, by `performance.now()`. */
   readonly due: number

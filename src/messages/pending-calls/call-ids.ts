@@ -6,7 +6,7 @@ const maxGivenUp = 65_536
 /** Chooses ids from 1 to a largest one, and tells those that were used from those that were not. */
 export class CallIds {
   readonly #max: number
-  /** Those that were given up and may still be answered; none if ids are never used again. */
+  /** Calls that were given up and may still be answered; none if ids are never used again. */
   readonly #givenUp = new Set<number>()
   #last = 0
   #hasWrapped = false

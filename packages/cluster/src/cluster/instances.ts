@@ -16,7 +16,7 @@ export interface InstanceInfo {
   readonly isDraining: boolean
 }
 
-/** What the signs of life say, and what becomes of those of others. */
+/** The content of signs of life, and the handlers for those of others. */
 export interface InstanceHooks {
   readonly load: () => { readonly connections: number; readonly isDraining: boolean }
   readonly up: (instance: InstanceInfo) => void
@@ -37,7 +37,7 @@ export class Instances {
   readonly #sweepInterval: number
   readonly #hooks: InstanceHooks
   readonly #seen = new Map<string, number>()
-  /** Those that gave no sign for too long, with the revision of their last one. */
+  /** Instances that gave no sign for too long, with the revision of their last one. */
   readonly #lapsed = new Map<string, number>()
   readonly #revisions = new Map<string, number>()
   #table: Table | undefined

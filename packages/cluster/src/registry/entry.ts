@@ -13,7 +13,7 @@ export interface Entry<About = unknown> {
   readonly since: Date
   /** The fencing token: it rises with each claim of the key. */
   readonly revision: number
-  /** What the option `about` says of it. */
+  /** The value that the option `about` says of it. */
   readonly about: About
 }
 

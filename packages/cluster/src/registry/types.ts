@@ -1,4 +1,4 @@
-/** What a connection has of its registration. */
+/** The registration, as its connection sees it. */
 
 /** The registration of a connection. */
 export interface Registration {

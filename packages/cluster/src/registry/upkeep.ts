@@ -100,7 +100,7 @@ export class Upkeep {
 
   /** Whether the name is still that of the connection; if it is free, claims it again. */
   async #verify(holder: Holder): Promise<void> {
-    // One that is about to claim does so by itself.
+    // A connection that is about to claim does so by itself.
     if (holder.isLost || !this.#claims.has(holder.connection)) return
     if (!holder.isActive && holder.row === 0) return
     const { row, claim } = await this.#table.find(holder.code)

@@ -9,7 +9,7 @@
 /** The first byte of a frame. A release that changes it does not talk with the one before. */
 export const version = 1
 
-/** What a frame is about. */
+/** The kind of a frame. */
 export type Header = Readonly<Record<string, unknown>> & { readonly kind: string }
 
 export interface Frame {

@@ -8,7 +8,7 @@ const kinds = { bytes: 0, text: 1, json: 2, tagged: 3, nothing: 4 } as const
 
 const deepest = 100
 
-/** What JSON has no word for, as `{ $: type, v: text }`. */
+/** Values that JSON cannot express, as `{ $: type, v: text }`. */
 interface Tagged {
   readonly $: string
   readonly v?: unknown

@@ -25,7 +25,7 @@ import {
 } from '../../src/index.ts'
 import type { Teardown } from './nats-server.ts'
 
-/** What a device can do. */
+/** The methods of a device. */
 export interface Methods {
   add(params: [a: number, b: number]): number
   fail(): never

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { ownPort } from '../../../../test/support/ports.ts'
 
-/** What a test needs to end what it started. */
+/** The controls with which a test ends a server. */
 export interface Teardown {
   teardown(end: () => unknown): void
 }

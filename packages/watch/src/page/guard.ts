@@ -13,7 +13,7 @@ import { isIP } from 'node:net'
 
 const loopback = new Set(['localhost', '127.0.0.1', '[::1]', '::1'])
 
-/** What a request gets. */
+/** The answer to a request. */
 export type Verdict = 'welcome' | 'enters' | 'no token' | 'wrong host'
 
 export class Guard {

@@ -120,7 +120,7 @@ async function gateway(t: ExecutionContext, options?: WatchListenOptions) {
   return { app, watching, server, admin, come }
 }
 
-/** What the server itself says. */
+/** The figures of the server itself. */
 function figuresOf(watching: Watch, server: ServerContext) {
   const { totals } = watching.snapshot()
   return { ...totals, open: server.connections.size }

@@ -105,10 +105,11 @@ export interface RequestsContext<In, Out = In> {
 /**
  * Matches answers with requests, by id or in order, over any codec, both ways.
  *
- * For protocols with requests and responses that are not JSON-RPC (correlation ids, pipelining): Redis and SMTP answer in order, most binary protocols by an
- * id. Either side may call and serve. A call waits for room while the other side does not read. A call
- * that is given up never takes the answer of another: by id, its id is not used again until its
- * answer has come; in order, its place stays, and after twice its timeout the connection ends.
+ * For protocols with requests and responses that are not JSON-RPC (correlation ids, pipelining): Redis
+ * and SMTP answer in order, most binary protocols by an id. Either side may call and serve. A call
+ * waits for room while the other side does not read. A call that is given up never takes the answer
+ * of another: by id, its id is not used again until its answer has come; in order, its place stays,
+ * and after twice its timeout the connection ends.
  *
  * An error that `serve` throws ends the connection: return the error message of the protocol
  * instead. While the connection drains, Cio serves no more requests.

@@ -7,7 +7,7 @@ import type { ExecutionContext } from 'ava'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import type { Command, Report } from '../fixtures/claims-process.ts'
+import type { Command, Report } from './claims-process.ts'
 import { until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
 import { randomOf } from '../support/random.ts'
@@ -18,7 +18,7 @@ const seed = Number(process.env.CIO_SEED ?? 1)
 const perRound = 60
 const atOnce = 6
 const names = Array.from({ length: 8 }, (_, at) => `device-${at}`)
-const script = fileURLToPath(new URL('../fixtures/claims-process.ts', import.meta.url))
+const script = fileURLToPath(new URL('./claims-process.ts', import.meta.url))
 
 /** An instance in a process of its own. */
 class Process {

@@ -4,12 +4,11 @@
  */
 
 import { build } from 'esbuild'
-import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
+import { emitProject } from './declarations.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const [folder = ''] = process.argv.slice(2)
@@ -47,12 +46,7 @@ await declarations()
 async function declarations(): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), 'cio-declarations-'))
   try {
-    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-    const project = join(source, 'tsconfig.build.json')
-    const words = [tsc, '-p', project, '--rootDir', root, '--outDir', scratch]
-    await promisify(execFile)(process.execPath, words).catch((error: { stdout: string }) => {
-      throw new Error(`the declarations cannot be written:\n${error.stdout}`, { cause: error })
-    })
+    await emitProject(join(source, 'tsconfig.build.json'), scratch, '--rootDir', root)
     await cp(join(scratch, folder, 'src'), dist, { recursive: true })
   } finally {
     await rm(scratch, { recursive: true })

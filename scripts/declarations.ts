@@ -20,13 +20,19 @@ export async function middlewareFiles(): Promise<string[]> {
     .map((file) => `middleware/${file.slice(0, -'.ts'.length)}`)
 }
 
-/** Writes the declarations of all sources into a folder. */
-export async function emitDeclarations(
+/** Writes the declarations of all sources of Cio into a folder. */
+export function emitDeclarations(folder: string, ...options: readonly string[]): Promise<void> {
+  return emitProject(join(root, 'tsconfig.build.json'), folder, ...options)
+}
+
+/** Writes the declarations of a project into a folder. */
+export async function emitProject(
+  project: string,
   folder: string,
   ...options: readonly string[]
 ): Promise<void> {
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-  const args = [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', folder, ...options]
+  const args = [tsc, '-p', project, '--outDir', folder, ...options]
   await promisify(execFile)(process.execPath, args).catch((error: { stdout: string }) => {
     throw new Error(`the declarations cannot be written:\n${error.stdout}`, { cause: error })
   })

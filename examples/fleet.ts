@@ -49,9 +49,14 @@ async function instance(folder: string, id: string, servers: string): Promise<vo
       await next()
     })
   app.on('remoteError', () => {})
-  const [key, cert, ca] = ['server.key', 'server.crt', 'ca.crt'].map((name) => join(folder, name))
-  // `ca` makes it mutual TLS. A socket file needs no free port.
-  await app.listen({ path: join(folder, `${id}.sock`), key: key!, cert: cert!, ca: ca! })
+  await app.listen({
+    // A socket file needs no free port.
+    path: join(folder, `${id}.sock`),
+    key: join(folder, 'server.key'),
+    cert: join(folder, 'server.crt'),
+    // Makes it mutual TLS.
+    ca: join(folder, 'ca.crt'),
+  })
 
   process.on(
     'message',

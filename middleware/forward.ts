@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { optionsOf } from '../src/lifecycle/arguments.ts'
-import type { ConnectOptions } from '../src/client/client.ts'
+import type { ConnectOptions } from '../src/client/connect-options.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError, isCioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'

@@ -9,17 +9,12 @@ import type { Pipelines } from './lifecycle/app.ts'
 import { optionsOf } from './lifecycle/arguments.ts'
 import { byteStream } from './streams/byte-stream.ts'
 import { callSite } from './pipeline/call-site.ts'
-import {
-  type ConnectOptions,
-  ClientContext,
-  clientEnd,
-  connect,
-  runClient,
-} from './client/client.ts'
+import type { ConnectOptions, ConnectTarget } from './client/connect-options.ts'
+import { ClientContext } from './client/client.ts'
+import { clientEnd, connect, runClient } from './client/connect.ts'
 import { flushTimeout as defaultFlush } from './streams/end-gracefully.ts'
 import { ConnectionContext, connectionEnd, runConnection } from './lifecycle/connection.ts'
 import type { CloseOptions, CloseResult, Context } from './lifecycle/context.ts'
-import type { ConnectTarget } from './client/dial.ts'
 import { CioError, asError, isCioError } from './errors.ts'
 import { halfOpenTimeout as defaultHalfOpen } from './streams/half-open.ts'
 import { Inspection } from './pipeline/inspection.ts'

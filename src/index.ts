@@ -6,7 +6,8 @@ export type { AccessListMiddleware, VerifiedContext } from './access/access-list
 export type { AppEvents } from './lifecycle/app-events.ts'
 export type { App, Pipelines } from './lifecycle/app.ts'
 export { Cio, type HandleOptions } from './cio.ts'
-export type { ClientContext, ConnectOptions } from './client/client.ts'
+export type { ClientContext } from './client/client.ts'
+export type { ConnectOptions, ConnectTarget, CreateConnection } from './client/connect-options.ts'
 export type { ConnectionContext } from './lifecycle/connection.ts'
 export type {
   ConnectionEnd,
@@ -16,7 +17,6 @@ export type {
   RefusalReason,
 } from './connection-end.ts'
 export type { CloseOptions, CloseResult, Context, ContextKind } from './lifecycle/context.ts'
-export type { ConnectTarget, CreateConnection } from './client/dial.ts'
 export { CioError, isCioError, type CioErrorOptions, type Fault } from './errors.ts'
 export type { AccessListOptions } from './access/access-check.ts'
 export type { EvictOptions, RevokedAction } from './lifecycle/evict.ts'

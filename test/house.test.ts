@@ -65,10 +65,6 @@ const mayBeLonger: Record<string, string> = {
   'src/messages/messages.ts': 'reading and sending, as one object that users hold',
   'src/messages/frame-decoder.ts': 'a line and a frame share how they are bounded',
   'src/tls/secure.ts': 'both ends of one handshake',
-  'src/lifecycle/connection.ts':
-    'the life of a connection, from accept to close, in the order of its comment',
-  'src/client/client.ts': 'one connect(), in the order of its steps',
-  'src/client/dial.ts': 'one way to a target, from its name to a stream',
   'middleware/cbor/items.ts': 'one table of the forms of an item',
   'middleware/http-connect.ts': 'one exchange with a proxy',
   'middleware/json-stream/decoder.ts': 'one state machine',
@@ -80,6 +76,10 @@ const mayBeLonger: Record<string, string> = {
 const testedElsewhere: Record<string, string> = {
   'identity/peer-certificate': 'test/tls/secure.test.ts: resumed sessions',
   'identity/der': 'test/tls/trust-store.test.ts: revocation lists, cut at every byte',
+  'client/connect': 'test/client/client.test.ts',
+  'client/connect-options': 'types alone: test/client/client.test.ts',
+  'client/open-socket': 'test/client/dial.test.ts, test/client/via-proxy.test.ts',
+  'lifecycle/end-stream': 'test/lifecycle/connection.test.ts, test/client/client.test.ts',
   'lifecycle/evict': 'test/access/access-list.test.ts, test/server/reload.test.ts',
   'identity/revocation-list': 'test/tls/trust-store.test.ts: it is half of it',
   'messages/frame-formats/checksum': 'test/messages/frame-formats.test.ts, test/wires.test.ts',
@@ -175,7 +175,7 @@ const needs: Record<string, readonly unknown[]> = {
 /** Optional options without a default, nor a word on what happens without them. */
 const withoutDefault: Record<string, readonly string[]> = {
   'src/cio.ts': ['socket'],
-  'src/client/client.ts': ['signal', 'targets', 'createConnection'],
+  'src/client/connect-options.ts': ['signal', 'targets', 'createConnection'],
   'src/errors.ts': ['cause', 'why', 'refusal', 'handshake'],
   'src/messages/messages.ts': ['validate'],
   'src/messages/pending-calls.ts': ['signal'],

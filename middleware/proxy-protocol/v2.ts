@@ -1,7 +1,6 @@
 /** Version 2 of the PROXY protocol: binary, with type-length-values. */
 
-import type { Endpoint } from '../../src/streams/endpoint.ts'
-import { canonicalAddress } from '../../src/streams/endpoint.ts'
+import { type Endpoint, canonicalAddress } from '../../src/streams/endpoint.ts'
 import { type ParsedHeader, type Proxied, malformed, nothingSaid, signature } from './proxied.ts'
 import { readTlvs } from './tlvs.ts'
 

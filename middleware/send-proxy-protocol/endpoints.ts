@@ -1,9 +1,8 @@
 /** The two endpoints in a header, and their bytes. */
 
 import { isIPv4, isIPv6 } from 'node:net'
-import type { Endpoint } from '../../src/streams/endpoint.ts'
+import { type Endpoint, canonicalAddress } from '../../src/streams/endpoint.ts'
 import { optionError } from '../../src/options.ts'
-import { canonicalAddress } from '../../src/streams/endpoint.ts'
 import type { Proxied } from '../proxy-protocol/proxied.ts'
 
 /** The name in errors about the content of a header. */

@@ -1,37 +1,21 @@
-/** One `connect()`: its context, which is also what `connect()` resolves to, and the `connect` step. */
+/** The context of a client, which is also what `connect()` resolves to, and its life. */
 
-import debug from 'debug'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
-import type { TlsClientOptions } from '../tls/tls-options.ts'
-import { emitSafely, rootCause, reportError } from '../lifecycle/app-events.ts'
+import { type ConnectOptions, placeOf } from './connect-options.ts'
+import { type ConnectionEnd, describeEnd, halfOpenError } from '../connection-end.ts'
+import { CioError } from '../errors.ts'
+import { reportError } from '../lifecycle/app-events.ts'
 import type { App } from '../lifecycle/app.ts'
-import {
-  type ConnectionEnd,
-  type EndReason,
-  describeEnd,
-  halfOpenError,
-  reasonOf,
-} from '../connection-end.ts'
-import { flushTimeout } from '../streams/end-gracefully.ts'
-import { endStream, reasonOfError } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { stuckError } from '../lifecycle/lifecycle.ts'
-import { type ConnectTarget, type CreateConnection, dial, placeOf } from './dial.ts'
-import { CioError, asError, isCioError } from '../errors.ts'
-import { checkOptions, tlsWish } from '../lifecycle/known-options.ts'
-import type { Next } from '../pipeline/middleware.ts'
-import { checkDuration } from '../options.ts'
-import type { FoldedProbe } from '../pipeline/probe.ts'
-import { checkPeerNeeds, noSecureStep } from '../identity/peer-needs.ts'
-import { run, stoppedError } from '../lifecycle/run.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
 import { StreamContext } from '../lifecycle/stream-context.ts'
 import { StreamLife } from '../lifecycle/stream-life.ts'
+import type { FoldedProbe } from '../pipeline/probe.ts'
+import { flushTimeout } from '../streams/end-gracefully.ts'
 import { halfOpenTimeout } from '../streams/half-open.ts'
-
-const log = debug('cio:client')
 
 declare module '../lifecycle/app-events.ts' {
   interface AppEvents {
@@ -49,69 +33,6 @@ declare module '../lifecycle/app.ts' {
   interface Contexts {
     client: ClientContext
   }
-}
-
-/**
- * Options of `connect()`: Node's own of `net.connect` and `tls.connect`, with the certificates as
- * `certs` takes them, and Cio's.
- *
- * Any option of TLS turns TLS on. `allowHalfOpen` is always on; `noDelay` is on unless it is
- * switched off.
- */
-export interface ConnectOptions extends TlsClientOptions {
-  readonly noDelay?: boolean
-  readonly keepAlive?: boolean
-  readonly keepAliveInitialDelay?: number
-  readonly localAddress?: string
-  readonly localPort?: number
-  readonly family?: number
-  readonly hints?: number
-  readonly autoSelectFamily?: boolean
-  /** Bytes that the socket buffers in each direction. Without it, Node's default. */
-  readonly highWaterMark?: number
-  /**
-   * Milliseconds for each address of a name before the next one is tried; the last has all the time
-   * that is left. Node's default is 250, which is too short for distant servers.
-   *
-   * @default 1_000
-   */
-  readonly autoSelectFamilyAttemptTimeout?: number
-  /** Several targets, tried in turn: the array that `connect()` is given. */
-  readonly targets?: readonly ConnectTarget[]
-  /**
-   * The order in which `targets` are tried: as given, or at random each time.
-   *
-   * @default 'given'
-   */
-  readonly order?: 'given' | 'random'
-  /**
-   * Makes the connection instead of `net.connect`: through a proxy, for example. Cio adds TLS on
-   * top if it is configured; an identity beneath it is not `ctx.peer`.
-   */
-  readonly createConnection?: CreateConnection
-  /**
-   * Milliseconds for the connection to each target to be made, name look-up included. `Infinity`
-   * leaves the timeout to the kernel.
-   *
-   * @default 10_000
-   */
-  readonly connectTimeout?: number
-  /**
-   * Milliseconds for what was written to reach the peer once the pipeline has returned.
-   * `Infinity` waits for ever.
-   *
-   * @default 30_000
-   */
-  readonly flushTimeout?: number
-  /**
-   * Milliseconds that this side may be silent after the server has ended its side; each write
-   * restarts the time. Then the connection is closed. `Infinity` waits for ever.
-   *
-   * @default 10_000
-   */
-  readonly halfOpenTimeout?: number
-  /** Ends the client when it aborts: at once before it is connected, by `close()` afterwards. */
-  readonly signal?: AbortSignal
 }
 
 /** The life of a client, which may have one connection after another. */
@@ -269,123 +190,4 @@ export class ClientContext extends StreamContext<ClientLife> {
     this.connected = true
     for (const listener of this.#connectListeners) listener()
   }
-}
-
-/** Runs the client pipeline; resolves when the client is connected, rejects if it fails before. */
-export function runClient(ctx: ClientContext): Promise<void> {
-  return run(ctx, ctx.app.pipelines.client, (thrown) => {
-    const { hasConnected } = lifeOf(ctx)
-    const error = rootCause(
-      ctx,
-      thrown ?? (hasConnected ? undefined : stoppedError(ctx, 'connected')),
-    )
-    log('%d over: %s', ctx.id, error?.message ?? 'ended')
-    return error
-  })
-}
-
-/** The end of a client's pipeline: waits until the connection ends or `close()` is called. */
-export async function clientEnd(ctx: ClientContext): Promise<void> {
-  const life = lifeOf(ctx)
-  ctx.come()
-  life.ready()
-  emitSafely(ctx.app, 'connect', ctx)
-  try {
-    life.readAhead()
-    await Promise.race([life.over(), life.untilDraining()])
-  } finally {
-    ctx.connected = false
-  }
-}
-
-/** The `connect` step: a connection that lives until the inner middleware return. */
-export async function connect(ctx: ClientContext, next: Next): Promise<void> {
-  const { options } = ctx
-  checkOptions('connect', options)
-  checkPeerNeeds(ctx.app.pipelines.client, (hasStep) => whyNoPeer(options, hasStep))
-  const life = lifeOf(ctx)
-  const { flush, halfOpen } = life.times()
-  checkDuration('connect', 'flushTimeout', flush)
-  checkDuration('connect', 'halfOpenTimeout', halfOpen)
-  const { probe } = ctx.app.pipelines.client
-  if (probe) life.observe(probe)
-  await open(ctx).catch((error: Error) => {
-    if (probe) life.observed(notConnected(ctx, error))
-    throw error
-  })
-
-  let came = false
-  const forget = ctx.onConnect(() => (came = true))
-  let thrown: Error | undefined
-  let ordinary: EndReason = 'served'
-  try {
-    await next()
-    ctx.lost = life.hasEnded
-    ordinary = ordinaryEnd(ctx)
-    await endStream(ctx, flush)
-  } catch (error) {
-    ctx.lost ||= life.hasEnded
-    thrown = asError(error)
-    // The original cause, if the thrown error is its consequence.
-    throw rootCause(ctx, thrown) ?? thrown
-  } finally {
-    if (thrown) ctx.disconnect()
-    forget()
-    ctx.options = options
-    const hears = came && ctx.app.listenerCount('disconnect') > 0
-    if (hears || probe) {
-      const error = rootCause(ctx, thrown)
-      const end = describe(ctx, error, ordinary)
-      life.observed(end)
-      if (hears) emitSafely(ctx.app, 'disconnect', error, ctx, end)
-    }
-  }
-}
-
-function describe(
-  ctx: ClientContext,
-  error: Error | undefined,
-  ordinary: EndReason,
-): ConnectionEnd {
-  const cause = error ?? lifeOf(ctx).evictedBy
-  return describeEnd(ctx.step, cause ? reasonOfError(cause, ctx) : ordinary, cause)
-}
-
-/** The end of an attempt that made no connection. */
-function notConnected(ctx: ClientContext, error: Error): ConnectionEnd {
-  if (ctx.isDraining) return describeEnd(ctx.step, ordinaryEnd(ctx), error)
-  const reason = isCioError(error) ? reasonOf(error) : 'upstream'
-  return describeEnd(ctx.step, reason, error)
-}
-
-/** Why a connection ended without an error. */
-function ordinaryEnd(ctx: ClientContext): EndReason {
-  const { wasDestroyed, isDraining } = lifeOf(ctx)
-  if (wasDestroyed) return 'forced'
-  if (isDraining) return 'drained'
-  return ctx.lost ? 'remote_ended' : 'served'
-}
-
-async function open(ctx: ClientContext): Promise<void> {
-  const life = lifeOf(ctx)
-  try {
-    // Also aborts if close() was called before.
-    const { stream, options } = await dial(ctx.options, ctx.draining)
-    ctx.attach(stream)
-    ctx.options = options
-    life.hasConnected = true
-  } catch (thrown) {
-    const error = asError(ctx.isClosed ? ctx.signal.reason : thrown)
-    if (!ctx.isDraining) life.failure = error
-    throw error
-  }
-}
-
-/** Why a client has no identity of its server; undefined where it may have one. */
-function whyNoPeer(options: ConnectOptions, hasStep: boolean): string | undefined {
-  if (!hasStep) return noSecureStep
-  const { tls, targets = [] } = options
-  const asks = [options, ...targets].some((one) => tlsWish('connect', one) !== undefined)
-  if (tls ?? asks) return undefined
-  return 'the client uses no TLS, so the server has no identity; give `connect()` the `ca` that has signed the certificate of the server, or `tls: true` for a public one'
 }

@@ -1,36 +1,14 @@
 /** Connects to one target, or to the first of several that answers, within a time limit. */
 
-import { type NetConnectOpts, type Socket, connect as connectNet } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { settled } from '../lifecycle/arguments.ts'
 import { byteStream } from '../streams/byte-stream.ts'
-import type { ConnectOptions } from './client.ts'
+import { type ConnectOptions, type ConnectTarget, placeOf } from './connect-options.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
-import { withoutBrackets } from '../streams/host-name.ts'
 import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
+import { connectTimeoutError, opened } from './open-socket.ts'
 import { untilConnected } from './until-connected.ts'
-
-/** One of several targets of `connect()`. */
-export interface ConnectTarget {
-  readonly host?: string
-  readonly port?: number
-  /** The path of a Unix socket, instead of a host and a port. */
-  readonly path?: string
-  /** The name that the server's certificate must have, if it is not the host. */
-  readonly servername?: string
-}
-
-/**
- * Makes a connection instead of Node's `net.connect`.
- *
- * `options` are those of the run, with the host and the port of the target. When `signal` aborts,
- * the connection is not needed any more: Cio destroys one that comes late.
- */
-export type CreateConnection = (
-  options: ConnectOptions,
-  signal: AbortSignal,
-) => Duplex | Promise<Duplex>
 
 /** A connection that was made, and the options with the target that it was made to. */
 export interface Dialed {
@@ -39,11 +17,6 @@ export interface Dialed {
 }
 
 const defaultConnectTimeout = 10_000
-/**
- * Node's default is 250 ms, after which it abandons the attempt: distant servers would be
- * unreachable.
- */
-const attemptTimeout = 1_000
 const ignore = (): void => {}
 
 /** Connects to the target of the options, or to the first of several that answers. */
@@ -70,99 +43,6 @@ export async function dial(options: ConnectOptions, signal: AbortSignal): Promis
     }
   }
   throw failures.length === 1 ? failures[0]![1] : noneConnectedError(failures)
-}
-
-/** The target of the options, for error messages. */
-export function placeOf({
-  path,
-  host = 'localhost',
-  port,
-}: Pick<ConnectOptions, 'path' | 'host' | 'port'>): string {
-  const bare = withoutBrackets(host)
-  return path ?? `${bare.includes(':') ? `[${bare}]` : bare}:${port}`
-}
-
-/**
- * Opens a TCP connection or a Unix socket, with `allowHalfOpen` and `noDelay`, as `connect()` does.
- * For middleware that connect to something else first, such as a proxy.
- *
- * @throws Node's error, or the signal's reason
- */
-export function openSocket(options: ConnectOptions, signal: AbortSignal): Promise<Socket> {
-  return opened(options, Infinity, signal)
-}
-
-/**
- * Begins a TCP connection or a Unix socket and calls once, when it is connected or has failed.
- * Destroy the socket to give it up.
- *
- * All connections that Cio dials go through here. It costs three listeners and a timer: no promise,
- * no signal.
- */
-export function startSocket(
-  options: ConnectOptions,
-  timeout: number,
-  settled: (error?: Error) => void,
-): Socket {
-  const socket = connectNet({
-    noDelay: true,
-    autoSelectFamilyAttemptTimeout: attemptTimeout,
-    ...options,
-    allowHalfOpen: true,
-    signal: undefined,
-  } as unknown as NetConnectOpts)
-  const expire = (): void => {
-    const tried = socket.autoSelectFamilyAttemptedAddresses ?? []
-    socket.destroy(naming(connectTimeoutError(options, timeout), tried))
-  }
-  const timer = timeout === Infinity ? undefined : setTimeout(expire, timeout)
-  let failure: Error | undefined
-  const settle = (error?: Error): void => {
-    clearTimeout(timer)
-    socket.off('connect', connect)
-    socket.off('close', close)
-    settled(error)
-  }
-  const connect = (): void => {
-    if (!isItsOwnPeer(socket)) return settle()
-    socket.destroy(selfConnectError(socket))
-  }
-  const close = (): void => settle(failure ?? abandoned(options))
-  // Stays: between here and the new owner's listener, an error must not be uncaught.
-  socket.on('error', (error) => (failure ??= spellOut(error)))
-  socket.on('connect', connect)
-  socket.on('close', close)
-  return socket
-}
-
-function opened(options: ConnectOptions, timeout: number, signal: AbortSignal): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted()
-    const socket = startSocket(options, timeout, (error) => {
-      signal.removeEventListener('abort', abort)
-      if (error) reject(error)
-      else resolve(socket)
-    })
-    const abort = (): void => {
-      const tried = socket.autoSelectFamilyAttemptedAddresses ?? []
-      socket.destroy(naming(asError(signal.reason), tried))
-    }
-    signal.addEventListener('abort', abort)
-  })
-}
-
-/**
- * TCP self-connect: if no server listens on an ephemeral port, the kernel can choose that port as
- * the client's own, and connect the socket to itself.
- */
-function isItsOwnPeer({ localPort, remotePort, localAddress, remoteAddress }: Socket): boolean {
-  return localPort !== undefined && localPort === remotePort && localAddress === remoteAddress
-}
-
-function selfConnectError({ remoteAddress, remotePort }: Socket): Error {
-  const place = placeOf({ host: remoteAddress!, port: remotePort! })
-  const message = `connect ECONNREFUSED ${place}: no server listens there, and the connection was made to itself`
-  return Object.assign(new Error(message), { code: 'ECONNREFUSED', syscall: 'connect' })
 }
 
 function dialOne(options: ConnectOptions, ours: AbortSignal): Promise<Duplex> {
@@ -247,35 +127,6 @@ function shuffled<One>(all: readonly One[]): One[] {
     ;[mixed[left - 1], mixed[chosen]] = [mixed[chosen]!, mixed[left - 1]!]
   }
   return mixed
-}
-
-function abandoned(options: ConnectOptions): CioError {
-  const message = `the connection to ${placeOf(options)} was cancelled`
-  return new CioError('ERR_CIO_CLOSED', message)
-}
-
-function connectTimeoutError(options: ConnectOptions, timeout: number): CioError {
-  return new CioError(
-    'ERR_CIO_CONNECT_TIMEOUT',
-    `${placeOf(options)} was not connected within ${timeout} ms`,
-    { fault: 'remote' },
-  )
-}
-
-/** The same error, with the addresses that were tried. */
-function naming(error: Error, tried: readonly string[]): Error {
-  if (tried.length < 2 || !isCioError(error, 'ERR_CIO_CONNECT_TIMEOUT')) return error
-  return new CioError(error.code, `${error.message}; tried ${tried.join(', ')}`, {
-    fault: 'remote',
-  })
-}
-
-/** Node's AggregateError for several addresses has an empty message. */
-function spellOut(error: Error): Error {
-  if (error instanceof AggregateError && error.message === '') {
-    error.message = error.errors.map((one: Error) => one.message).join('; ')
-  }
-  return error
 }
 
 function noneConnectedError(failures: readonly [ConnectOptions, Error][]): CioError {

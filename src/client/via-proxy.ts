@@ -1,8 +1,9 @@
 /** Connects through a proxy, which needs a handshake of its own first. */
 
 import type { Duplex } from 'node:stream'
-import type { ClientContext, ConnectOptions } from './client.ts'
-import { openSocket, placeOf } from './dial.ts'
+import type { ClientContext } from './client.ts'
+import { type ConnectOptions, placeOf } from './connect-options.ts'
+import { openSocket } from './open-socket.ts'
 import { asError } from '../errors.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { untilConnected } from './until-connected.ts'

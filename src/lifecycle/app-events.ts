@@ -3,6 +3,7 @@
 import { EventEmitter } from 'node:events'
 import type { App } from './app.ts'
 import { type Context, lifeOf } from './context.ts'
+import { type EndReason, reasonOf } from '../connection-end.ts'
 import { CioError, asError, describe, isCioError } from '../errors.ts'
 import { isConsequence, isNetworkError } from '../network-errors.ts'
 import type { StreamContext } from './stream-context.ts'
@@ -87,6 +88,12 @@ export function isRemoteFault(error: Error, ctx: StreamContext): boolean {
   const { cause, destroyedWith } = lifeOf<StreamLife>(ctx)
   // Errors of files and databases in a handler have a `syscall` as well.
   return error === cause && error !== destroyedWith && isNetworkError(error)
+}
+
+/** The reason that belongs to an error. */
+export function reasonOfError(error: Error, ctx: StreamContext): EndReason {
+  if (isCioError(error)) return reasonOf(error)
+  return isRemoteFault(error, ctx) ? 'remote_reset' : 'local_fault'
 }
 
 /** The error of a run: the original cause, if the thrown error is its consequence. */

@@ -18,7 +18,7 @@
 import debug from 'debug'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { emitSafely, isRemoteFault, rootCause, reportError } from './app-events.ts'
+import { emitSafely, isRemoteFault, reasonOfError, reportError, rootCause } from './app-events.ts'
 import type { App, Contexts } from './app.ts'
 import {
   type ConnectionEnd,
@@ -30,15 +30,15 @@ import {
   reasonOf,
 } from '../connection-end.ts'
 import { lifeOf } from './context.ts'
-import { CioError, asError, isCioError } from '../errors.ts'
-import { endGracefully, flushTimeout } from '../streams/end-gracefully.ts'
+import { cut, endStream } from './end-stream.ts'
+import { asError, isCioError } from '../errors.ts'
+import { flushTimeout } from '../streams/end-gracefully.ts'
 import { type ConnectionTimes, halfOpenTimeout } from '../streams/half-open.ts'
-import { stuckError, unwindTimeout } from './lifecycle.ts'
+import { stuckError } from './lifecycle.ts'
 import type { FoldedProbe } from '../pipeline/probe.ts'
 import { StreamContext } from './stream-context.ts'
-import { hasUnreadEnd, isAttached, isRead } from '../streams/reading.ts'
+import { isRead } from '../streams/reading.ts'
 import { StreamLife } from './stream-life.ts'
-import { startDeadline } from '../deadline.ts'
 
 const log = debug('cio:connection')
 
@@ -209,20 +209,6 @@ function failed(ctx: ConnectionContext, thrown: Error): void {
   cut(ctx, error).then(done, done)
 }
 
-/** Ends the stream of a failed run. */
-export async function cut(ctx: StreamContext, error: Error | undefined): Promise<void> {
-  const life = lifeOf<StreamLife>(ctx)
-  const { stream, transport } = life
-  const isLive = stream && transport && !stream.destroyed && !transport.destroyed
-  const isRefusal = error && isRemoteFault(error, ctx)
-  life.blame(error)
-  if (isLive && error && life.hasWritten && (isRefusal || stream.writableEnded)) {
-    const cut = (): void => life.cut(error)
-    await endGracefully(stream, life.times().flush, { linger: unwindTimeout, cut })
-  }
-  life.disconnect(error)
-}
-
 /** Why a connection ended without an error. */
 function ordinaryEnd(life: ConnectionLife): EndReason {
   if (life.wasDestroyed) return 'forced'
@@ -264,12 +250,6 @@ function end(
   emitSafely(app, 'close', ctx, ended)
 }
 
-/** The reason that belongs to an error. */
-export function reasonOfError(error: Error, ctx: StreamContext): EndReason {
-  if (isCioError(error)) return reasonOf(error)
-  return isRemoteFault(error, ctx) ? 'remote_reset' : 'local_fault'
-}
-
 /** The end of a connection's pipeline: waits for the stream to finish. */
 export function connectionEnd(ctx: ConnectionContext): Promise<void> {
   const life = lifeOf(ctx)
@@ -278,64 +258,4 @@ export function connectionEnd(ctx: ConnectionContext): Promise<void> {
   // Discards input that has no reader, so that the end of the other side is noticed.
   if (!isRead(stream)) stream.resume()
   return life.over()
-}
-
-/**
- * Ends the stream of a run whose middleware have all returned.
- *
- * @throws `ERR_CIO_FLUSH_TIMEOUT` (remote): it did not read what was written in time
- */
-export async function endStream(ctx: StreamContext, timeout: number): Promise<void> {
-  const life = lifeOf<StreamLife>(ctx)
-  const { stream, transport = stream } = life
-  if (!stream || !transport) return
-  if (!life.wasReady) warnOfEarlyReturn(ctx, stream)
-  const waiting = stream.writableLength
-  // Node loses it with the socket.
-  const remote = waiting > 0 ? ctx.remote : ''
-  const cut = (): void => life.cut()
-  if (hasUnreadEnd(stream)) await endUnread(stream, timeout, cut)
-  // Its reader has so long to come; nothing more is sent or received.
-  if (hasUnreadEnd(stream))
-    return void startDeadline(life.times().halfOpen, () => {
-      stream.destroy()
-      transport.destroy()
-    })
-  const done = await endGracefully(stream, timeout, { cut })
-  // If a layer was left on the stream, or failed.
-  if (life.cause) return life.disconnect()
-  if (done && (await endGracefully(transport, timeout, { cut }))) return
-  throw new CioError(
-    'ERR_CIO_FLUSH_TIMEOUT',
-    `${remote} did not read the last ${waiting} bytes within ${timeout} ms`,
-    { fault: 'remote' },
-  )
-}
-
-/** Ends a stream without reading what has come: that is kept for a later reader. */
-async function endUnread(stream: Duplex, timeout: number, cut: () => void): Promise<void> {
-  const deadline = startDeadline(timeout, cut)
-  const settled = new Promise<void>((resolve) => {
-    stream.once('finish', resolve).once('close', resolve)
-  })
-  stream.end()
-  if (!stream.writableFinished && !stream.destroyed) await settled
-  deadline?.stop()
-}
-
-const warned = new WeakMap<App, Set<string>>()
-
-/** A handler that uses events and returns early will lose its stream. */
-function warnOfEarlyReturn(ctx: StreamContext, stream: Duplex): void {
-  if (stream.destroyed || (stream.readableEnded && stream.writableEnded)) return
-  if (!isAttached(stream)) return
-
-  const names = warned.get(ctx.app) ?? new Set()
-  warned.set(ctx.app, names)
-  if (names.has(ctx.step)) return
-  names.add(ctx.step)
-  process.emitWarning(
-    `\`${ctx.step}\` returned while its stream still has listeners or pipes, so the stream is being ended; a middleware that works with events ends with \`await next()\``,
-    { type: 'CioWarning', code: 'CIO_EARLY_RETURN' },
-  )
 }

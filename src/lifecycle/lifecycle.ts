@@ -14,8 +14,7 @@
  * destroyed or aborted, and only stops when the run settles.
  */
 
-import type { Deadline } from '../deadline.ts'
-import { startDeadline } from '../deadline.ts'
+import { type Deadline, startDeadline } from '../deadline.ts'
 import { CioError } from '../errors.ts'
 import { type LazyAbort, fired, made } from '../streams/lazy-abort.ts'
 

@@ -1,7 +1,7 @@
 /** Checks the contract that each connection or client middleware must keep. */
 
 import type { Cio } from '../cio.ts'
-import type { ConnectOptions } from '../client/client.ts'
+import type { ConnectOptions } from '../client/connect-options.ts'
 import { CioError } from '../errors.ts'
 import { isMiddleware } from '../pipeline/import-middleware.ts'
 import type { Middleware, Next } from '../pipeline/middleware.ts'

@@ -3,7 +3,7 @@
  */
 
 import { Cio } from '../cio.ts'
-import type { ConnectOptions } from '../client/client.ts'
+import type { ConnectOptions } from '../client/connect-options.ts'
 import { asError } from '../errors.ts'
 import type { Middleware, Next } from '../pipeline/middleware.ts'
 import type { ListenOptions } from '../server/server.ts'

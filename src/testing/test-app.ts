@@ -1,7 +1,8 @@
 /** Runs an app without a port: a connection over an in-memory pair, with or without TLS. */
 
 import { Cio } from '../cio.ts'
-import type { ClientContext, ConnectOptions } from '../client/client.ts'
+import type { ClientContext } from '../client/client.ts'
+import type { ConnectOptions } from '../client/connect-options.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { isCioError } from '../errors.ts'
 import { checkOptionNames } from '../options.ts'

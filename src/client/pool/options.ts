@@ -1,7 +1,6 @@
 /** The options of a pool, checked. */
 
-import type { ConnectOptions } from '../client.ts'
-import type { ConnectTarget } from '../dial.ts'
+import type { ConnectOptions, ConnectTarget } from '../connect-options.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../../options.ts'
 import { Backoff } from '../../rates/backoff.ts'
 import { RetryBudget } from '../../rates/retry-budget.ts'

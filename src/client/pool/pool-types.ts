@@ -1,6 +1,7 @@
 /** The options, figures and events of a pool. */
 
-import type { ClientContext, ConnectOptions } from '../client.ts'
+import type { ClientContext } from '../client.ts'
+import type { ConnectOptions } from '../connect-options.ts'
 import type { UpstreamState } from './upstream.ts'
 
 /** The part of an app that a pool uses. */

@@ -1,7 +1,7 @@
 /** One target of a pool: its connections, and whether it is ejected. */
 
 import type { ClientContext } from '../client.ts'
-import type { ConnectTarget } from '../dial.ts'
+import type { ConnectTarget } from '../connect-options.ts'
 import type { Backoff } from '../../rates/backoff.ts'
 import type { Clock } from './clock.ts'
 import { Member } from './member.ts'

@@ -1,6 +1,6 @@
 /** The targets of a pool, and which of their connections a use gets. */
 
-import { placeOf } from '../dial.ts'
+import { placeOf } from '../connect-options.ts'
 import { choose } from './balance.ts'
 import type { Clock } from './clock.ts'
 import type { PoolSettings, PoolTarget } from './options.ts'

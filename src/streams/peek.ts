@@ -16,7 +16,8 @@ export interface PeekOptions {
 
 /**
  * The first bytes of a stream, as they arrive. No byte is lost: `release()` puts all of them back,
- * and the stream is as before. `Peek` is not a layer on the stream.
+ * and the stream is as before. At a bound it does so by itself, and reads nothing more. `Peek` is not
+ * a layer on the stream.
  *
  * @example
  * import { Cio } from 'cio'
@@ -65,7 +66,7 @@ export class Peek {
   /** Waits for more bytes; false if there will be none. Call it once at a time. */
   more(): Promise<boolean> {
     if (this.#stream.readableEnded) this.#ended = true
-    if (this.#released || this.#ended || this.#stream.destroyed) this.#over = true
+    if (this.#ended || this.#stream.destroyed) this.#over = true
     if (this.#over) return Promise.resolve(false)
     return new Promise((resolve) => {
       this.#waiting = resolve
@@ -74,45 +75,39 @@ export class Peek {
   }
 
   /** Puts the bytes back, and releases the stream. May be called again. */
-  release(): void {
+  readonly release = (): void => {
     if (this.#released) return
-    this.#released = true
-    this.#finish()
+    this.#released = this.#over = true
+    clearTimeout(this.#timer)
     const stream = this.#stream
     if (this.#listening) {
       stream.off('readable', this.#read)
-      stream.off('close', this.#finish)
+      stream.off('close', this.release)
     }
     if (this.#bytes.length > 0 && !stream.destroyed) stream.unshift(this.bytes)
+    this.#answer(false)
   }
 
   #listen(): void {
     this.#listening = true
-    if (this.#timeout < Infinity) this.#timer = setTimeout(this.#finish, this.#timeout)
+    if (this.#timeout < Infinity) this.#timer = setTimeout(this.release, this.#timeout)
     this.#stream.on('readable', this.#read)
-    this.#stream.on('close', this.#finish)
+    this.#stream.on('close', this.release)
   }
 
   readonly #read = (): void => {
+    const stream = this.#stream
     const before = this.#bytes.length
-    // Newer versions of Node return one chunk at a time.
-    for (let piece; (piece = this.#stream.read() as Buffer | null);) {
+    // Newer versions of Node return one chunk at a time, and some streams have a next one at once.
+    for (let piece; this.#bytes.length < this.#maxSize && (piece = stream.read() as Buffer | null);) {
       if (this.#bytes.length === 0) this.#bytes = new GrowingBuffer(piece)
       else this.#bytes.append(piece)
     }
-    // Put back before the stream emits `end`; afterwards that is impossible.
-    if (hasInputEnded(this.#stream)) {
-      this.#ended = true
-      return this.release()
-    }
-    if (this.#bytes.length >= this.#maxSize) return this.#finish()
+    this.#ended = hasInputEnded(stream) && stream.readableLength === 0
+    // Put back at once: before the stream emits `end`, since afterwards that is impossible, and at the
+    // bound, since otherwise it would read on while the application awaits something else.
+    if (this.#ended || this.#bytes.length >= this.#maxSize) return this.release()
     if (this.#bytes.length > before) this.#answer(true)
-  }
-
-  readonly #finish = (): void => {
-    this.#over = true
-    clearTimeout(this.#timer)
-    this.#answer(false)
   }
 
   #answer(more: boolean): void {

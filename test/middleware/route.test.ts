@@ -22,7 +22,7 @@ import { duplexPair } from '../support/duplex-pair.ts'
 import { programsOf, serveProgram } from '../support/page.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { firstFlight, recordEvents } from '../support/tls.ts'
-import { nextEvent } from '../support/transports.ts'
+import { type Transport, deferred, nextEvent, open, tooMuch, writeUnread } from '../support/transports.ts'
 
 /** Sends its name and what it reads. */
 const named = (name: string) =>
@@ -689,3 +689,28 @@ test.serial('every program of the page answers its clients: by name', async (t) 
     t.is(await saySecurely(t, server, 'hi', { ...anyName, servername }), answer)
   }
 })
+
+for (const transport of ['memory', 'tcp', 'unix'] satisfies Transport[]) {
+  test(`it reads no more than its bound while \`when\` asks elsewhere (${transport})`, async (t) => {
+    const [asked, answer] = [deferred(), deferred()]
+    const app = routing([
+      { when: { sni: 'shop.example' }, to: 'next' },
+      {
+        when: async () => {
+          asked.resolve()
+          await answer.promise
+          return true
+        },
+        to: (ctx) => void ctx.destroy(),
+      },
+    ])
+    const closed = once(app, 'close')
+    const client = await open(t, app, transport)
+    client.write('no ClientHello')
+    await asked.promise
+    const taken = await writeUnread(client)
+    t.true(taken < tooMuch / 2, `${taken} bytes`)
+    answer.resolve()
+    await closed
+  })
+}

@@ -1,9 +1,16 @@
 import test from 'ava'
 import { once } from 'node:events'
+import { Duplex } from 'node:stream'
 import { Cio, type ConnectionContext } from '../../src/index.ts'
 import { Peek } from '../../src/kit.ts'
 import { readAll } from '../support/serve.ts'
-import { type Transport, open } from '../support/transports.ts'
+import {
+  type Transport,
+  deferred,
+  open,
+  tooMuch,
+  writeUnread,
+} from '../support/transports.ts'
 
 const bounds = { maxSize: 16, timeout: 60_000 }
 const all: readonly Transport[] = ['memory', 'tcp', 'unix', 'TLS 1.3', 'TLS 1.2']
@@ -90,4 +97,51 @@ test('it leaves no listener behind, and ends when the stream closes', async (t) 
   const client = await open(t, app, 'tcp')
   client.write('a')
   await closed
+})
+
+for (const transport of all) {
+  for (const [bound, given] of [
+    ['its bytes', {}],
+    ['its time', { maxSize: Infinity, timeout: 20 }],
+  ] as const) {
+    test(`at the bound of ${bound} it reads nothing more while the application awaits something else (${transport})`, async (t) => {
+      const [looked, goOn] = [deferred(), deferred()]
+      let size = 0
+      const app = new Cio().useConnection(async (ctx) => {
+        const peek = new Peek(ctx.stream, { ...bounds, ...given })
+        while (await peek.more());
+        looked.resolve()
+        await goOn.promise
+        peek.release()
+        for await (const chunk of ctx) size += chunk.length
+      })
+      const closed = once(app, 'close')
+      const client = await open(t, app, transport)
+      const first = 'x'.repeat(64)
+      client.write(first)
+      await looked.promise
+      const taken = await writeUnread(client)
+      t.true(taken < tooMuch / 2, `${taken} bytes`)
+      goOn.resolve()
+      client.resume()
+      await closed
+      t.is(size, first.length + tooMuch)
+    })
+  }
+}
+
+test('of a stream that has its next chunk at once it takes no more than the bound', async (t) => {
+  let made = 0
+  const endless = new Duplex({
+    read() {
+      made += 1
+      this.push(Buffer.alloc(bounds.maxSize / 2))
+    },
+  })
+  t.teardown(() => endless.destroy())
+  const peek = new Peek(endless, bounds)
+  while (await peek.more());
+  t.is(peek.bytes.length, bounds.maxSize)
+  // Beside those it reads ahead, as each stream does.
+  t.true(made <= endless.readableHighWaterMark / (bounds.maxSize / 2) + 2, `${made} chunks`)
 })

@@ -99,7 +99,10 @@ export class Peek {
     const stream = this.#stream
     const before = this.#bytes.length
     // Newer versions of Node return one chunk at a time, and some streams have a next one at once.
-    for (let piece; this.#bytes.length < this.#maxSize && (piece = stream.read() as Buffer | null);) {
+    for (
+      let piece;
+      this.#bytes.length < this.#maxSize && (piece = stream.read() as Buffer | null);
+    ) {
       if (this.#bytes.length === 0) this.#bytes = new GrowingBuffer(piece)
       else this.#bytes.append(piece)
     }

@@ -22,7 +22,14 @@ import { duplexPair } from '../support/duplex-pair.ts'
 import { programsOf, serveProgram } from '../support/page.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { firstFlight, recordEvents } from '../support/tls.ts'
-import { type Transport, deferred, nextEvent, open, tooMuch, writeUnread } from '../support/transports.ts'
+import {
+  type Transport,
+  deferred,
+  nextEvent,
+  open,
+  tooMuch,
+  writeUnread,
+} from '../support/transports.ts'
 
 /** Sends its name and what it reads. */
 const named = (name: string) =>
@@ -701,7 +708,7 @@ for (const transport of ['memory', 'tcp', 'unix'] satisfies Transport[]) {
           await answer.promise
           return true
         },
-        to: (ctx) => void ctx.destroy(),
+        to: (ctx) => ctx.destroy(),
       },
     ])
     const closed = once(app, 'close')

@@ -4,13 +4,7 @@ import { Duplex } from 'node:stream'
 import { Cio, type ConnectionContext } from '../../src/index.ts'
 import { Peek } from '../../src/kit.ts'
 import { readAll } from '../support/serve.ts'
-import {
-  type Transport,
-  deferred,
-  open,
-  tooMuch,
-  writeUnread,
-} from '../support/transports.ts'
+import { type Transport, deferred, open, tooMuch, writeUnread } from '../support/transports.ts'
 
 const bounds = { maxSize: 16, timeout: 60_000 }
 const all: readonly Transport[] = ['memory', 'tcp', 'unix', 'TLS 1.3', 'TLS 1.2']

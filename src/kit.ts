@@ -21,13 +21,14 @@ export { endGracefully } from './streams/end-gracefully.ts'
 export {
   FrameDecoder,
   LineDecoder,
-  PartialMessage,
   syntaxError,
   messageTooLong,
   truncatedMessage,
   type Framing,
   type ParseLine,
 } from './messages/frame-decoder.ts'
+export { PartialMessage } from './messages/partial-message.ts'
+export type { Codec, Decoder } from './messages/codec.ts'
 export {
   framesOf,
   framingOptionNames,
@@ -36,14 +37,7 @@ export {
 } from './messages/frame-formats.ts'
 export { accessCheck, type AccessCheck } from './access/access-check.ts'
 export { StackLayer, raiseListenerLimit, type StackLayerOptions } from './streams/stack-layer.ts'
-export {
-  Messages,
-  defaultMaxLength,
-  messages,
-  messagesOptionNames,
-  type Codec,
-  type Decoder,
-} from './messages/messages.ts'
+export { Messages, defaultMaxLength, messages, messagesOptionNames } from './messages/messages.ts'
 export { compileNetworks, type Networks } from './identity/networks.ts'
 export {
   checkCalled,

@@ -11,13 +11,9 @@ import {
   Tokenizer,
 } from '@streamparser/json'
 import { isCioError } from '../../src/errors.ts'
-import {
-  PartialMessage,
-  syntaxError,
-  messageTooLong,
-  truncatedMessage,
-} from '../../src/messages/frame-decoder.ts'
-import type { Decoder } from '../../src/messages/messages.ts'
+import { syntaxError, messageTooLong, truncatedMessage } from '../../src/messages/frame-decoder.ts'
+import type { Decoder } from '../../src/messages/codec.ts'
+import { PartialMessage } from '../../src/messages/partial-message.ts'
 import { Input } from './input.ts'
 
 /** Limits of a {@link ValueDecoder}. */

@@ -1,6 +1,6 @@
 /** Frame formats, made of their options. */
 
-import type { Decoder } from './messages.ts'
+import type { Decoder } from './codec.ts'
 import { FrameDecoder, type Framing, messageTooLong } from './frame-decoder.ts'
 import { faultError, FrameFault, type FrameFormat, encodeError } from './frame-formats/format.ts'
 import { formatOf } from './frame-formats/format-of.ts'

@@ -3,7 +3,7 @@
 import { asError } from '../errors.ts'
 import { putBack } from '../streams/put-back.ts'
 import { withSender } from './frame-decoder.ts'
-import type { Decoder } from './messages.ts'
+import type { Decoder } from './codec.ts'
 import { hasUnreadEnd } from '../streams/reading.ts'
 import { closedError } from './message-writer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'

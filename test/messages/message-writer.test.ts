@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { Duplex, Readable } from 'node:stream'
 import { Cio, CioError, lines } from '../../src/index.ts'
 import { messages } from '../../src/kit.ts'
-import type { PartialMessage } from '../../src/messages/frame-decoder.ts'
+import type { PartialMessage } from '../../src/messages/partial-message.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { deferred, open, transports } from '../support/transports.ts'
 

@@ -3,8 +3,8 @@
 import { type Deadline, startDeadline } from '../../deadline.ts'
 import { CioError } from '../../errors.ts'
 import { checkDuration, optionError } from '../../options.ts'
-import type { PartialMessage } from '../frame-decoder.ts'
-import type { Decoder } from '../messages.ts'
+import type { PartialMessage } from '../partial-message.ts'
+import type { Decoder } from '../codec.ts'
 import type { StreamContext } from '../../lifecycle/stream-context.ts'
 
 const defaultGapTimeout = 30_000

@@ -3,8 +3,9 @@
 import { emitSafely } from '../../lifecycle/app-events.ts'
 import type { StreamContext } from '../../lifecycle/stream-context.ts'
 import { putBack } from '../../streams/put-back.ts'
-import { PartialMessage, syntaxError, truncatedMessage } from '../frame-decoder.ts'
-import type { Decoder } from '../messages.ts'
+import { syntaxError, truncatedMessage } from '../frame-decoder.ts'
+import { PartialMessage } from '../partial-message.ts'
+import type { Decoder } from '../codec.ts'
 import {
   type FaultPart,
   type FindNext,

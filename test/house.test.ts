@@ -82,6 +82,7 @@ const testedElsewhere: Record<string, string> = {
   'lifecycle/end-stream': 'test/lifecycle/connection.test.ts, test/client/client.test.ts',
   'lifecycle/evict': 'test/access/access-list.test.ts, test/server/reload.test.ts',
   'identity/revocation-list': 'test/tls/trust-store.test.ts: it is half of it',
+  'messages/codec': 'types alone: test/messages/messages.test.ts',
   'messages/frame-formats/checksum': 'test/messages/frame-formats.test.ts, test/wires.test.ts',
   'messages/frame-formats/cobs': 'test/wires.test.ts, test/middleware/frames-contract.test.ts',
   'messages/frame-formats/dle': 'test/wires.test.ts, test/middleware/frames-contract.test.ts',

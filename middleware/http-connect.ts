@@ -1,28 +1,17 @@
 import debug from 'debug'
-import { request } from 'node:http'
-import type { Duplex } from 'node:stream'
-import { type ConnectionOptions as NodeTlsOptions, connect as connectTls } from 'node:tls'
 import type { ClientContext } from '../src/client/client.ts'
-import { type ConnectOptions, placeOf } from '../src/client/connect-options.ts'
-import { CioError, quote } from '../src/errors.ts'
-import { askedHost, askedName, withoutBrackets } from '../src/streams/host-name.ts'
+import { placeOf } from '../src/client/connect-options.ts'
+import { withoutBrackets } from '../src/streams/host-name.ts'
 import { checkTlsOptions } from '../src/lifecycle/known-options.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
-import { type CertFilesOptions, loadCerts } from '../src/tls/certificates.ts'
-import { Rest } from './http-connect/rest.ts'
+import { type ProxyTls, startTls } from './http-connect/proxy-tls.ts'
+import { tunnel } from './http-connect/tunnel.ts'
+
+export type { ProxyTls } from './http-connect/proxy-tls.ts'
 
 const log = debug('cio:httpConnect')
-
-/** TLS options for a proxy: certificates as `certs` takes them, and Node's options. */
-export interface ProxyTls
-  extends
-    CertFilesOptions,
-    Omit<
-      NodeTlsOptions,
-      keyof CertFilesOptions | 'socket' | 'host' | 'port' | 'path' | 'timeout'
-    > {}
 
 /** Options of {@link httpConnect}. */
 export interface HttpConnectOptions {
@@ -63,11 +52,6 @@ export interface HttpConnectOptions {
    * @default none
    */
   readonly headers?: Readonly<Record<string, string>>
-}
-
-interface Proxy extends HttpConnectOptions {
-  readonly host: string
-  readonly port: number
 }
 
 const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
@@ -121,118 +105,6 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
         return tunnel(stream, target, proxy)
       })
     },
-  )
-}
-
-async function startTls(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex> {
-  const options = typeof tls === 'object' ? tls : {}
-  const material = await loadCerts(options)
-  return new Promise((resolve, reject) => {
-    const socket = connectTls({
-      ...(options as object),
-      ...(material as object),
-      ...askedName({ host, ...options }),
-      socket: raw,
-      // Missing in Node's types of `tls.connect`.
-      ...({ allowHalfOpen: true } as object),
-    })
-    socket.on('error', (cause) => {
-      raw.destroy()
-      const refused = Boolean(socket.authorizationError)
-      reject(
-        new CioError(
-          refused ? 'ERR_CIO_REJECTED' : 'ERR_CIO_PROXY',
-          refused
-            ? `the certificate of the HTTP proxy ${placeOf({ host, port })} is not accepted: ${cause.message}`
-            : `the handshake with the HTTP proxy ${placeOf({ host, port })} failed: ${cause.message}`,
-          { fault: 'remote', cause, ...(refused && { end: 'untrusted' }) },
-        ),
-      )
-    })
-    socket.once('close', () => reject(proxyError({ host, port }, 'it closed the connection')))
-    socket.once('secureConnect', () => resolve(socket))
-  })
-}
-
-async function tunnel(stream: Duplex, target: ConnectOptions, proxy: Proxy): Promise<Duplex> {
-  const authority = placeOf({ host: askedHost(target.host), port: target.port ?? 0 })
-  let reply = await requestTunnel(stream, authority, proxy)
-  for (let interim = 0; isInterim(reply); interim++) {
-    if (interim === maxInterim) {
-      throw proxyError(proxy, `it sends more than ${maxInterim} interim responses`, authority)
-    }
-    const rest = new Rest(stream, reply.head)
-    const next = await requestTunnel(rest, authority, proxy)
-    reply = { ...next, head: rest.release(next.head) }
-  }
-  const { status, head } = reply
-  if (status >= 200 && status < 300) {
-    if (head.length > 0) stream.unshift(head)
-    return stream
-  }
-  const why = `it answers ${status} ${quote(reply.message)}`
-  throw status === 407 ? authenticationError(proxy, why) : proxyError(proxy, why, authority)
-}
-
-/** A response of the proxy, and the bytes after it. */
-interface Reply {
-  readonly status: number
-  readonly message: string
-  readonly head: Buffer
-}
-
-/** The maximum number of interim responses that are skipped. */
-const maxInterim = 8
-
-/** Whether another response follows. Node treats any response to CONNECT as the last one. */
-function isInterim({ status }: Reply): boolean {
-  return status >= 100 && status < 200 && status !== 101
-}
-
-function requestTunnel(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
-  const { username, password = '' } = proxy
-  const basic = Buffer.from(`${username}:${password}`).toString('base64')
-  return new Promise((resolve, reject) => {
-    const connectRequest = request({
-      method: 'CONNECT',
-      path: authority,
-      headers: {
-        ...proxy.headers,
-        host: authority,
-        ...(username !== undefined && { 'proxy-authorization': `Basic ${basic}` }),
-      },
-      createConnection: () => stream,
-    })
-    connectRequest.once('error', (cause) =>
-      reject(proxyError(proxy, cause.message, authority, cause)),
-    )
-    connectRequest.once(
-      'connect',
-      ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
-        resolve({ status: statusCode, message: statusMessage, head })
-      },
-    )
-    connectRequest.end()
-  })
-}
-
-function authenticationError(proxy: Proxy, why: string): CioError {
-  return new CioError(
-    'ERR_CIO_PROXY_AUTH',
-    `the HTTP proxy ${placeOf(proxy)} requires authentication: ${why}; check \`username\` and \`password\``,
-  )
-}
-
-function proxyError(
-  proxy: { readonly host: string; readonly port: number },
-  why: string,
-  target = 'anything',
-  cause?: Error,
-): CioError {
-  return new CioError(
-    'ERR_CIO_PROXY',
-    `the HTTP proxy ${placeOf(proxy)} did not connect to ${target}: ${why}`,
-    { fault: 'remote', cause },
   )
 }
 

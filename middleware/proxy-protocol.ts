@@ -1,14 +1,13 @@
 import debug from 'debug'
 import { isIP } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { nothingSaid } from '../src/connection-end.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
-import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { type Networks, compileNetworks } from '../src/identity/networks.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
-import { HeaderReader, beginsHeader } from './proxy-protocol/header-reader.ts'
 import type { Proxied } from './proxy-protocol/proxied.ts'
+import { readHeader } from './proxy-protocol/read-header.ts'
+import { refusal, rejectHeader } from './proxy-protocol/untrusted-sender.ts'
 
 export type { Proxied, ProxiedSsl, ProxyTlv } from './proxy-protocol/proxied.ts'
 
@@ -100,7 +99,7 @@ export function proxyProtocol(
     async function proxyProtocol(ctx, next) {
       ctx.proxied = null
       if (isTrusted(ctx)) {
-        const proxied = await header(ctx, timeout, maxSize)
+        const proxied = await readHeader(ctx, timeout, maxSize)
         ctx.proxied = proxied
         if (proxied.command === 'proxy') ctx.forwardedFor = originOf(proxied)
         if (log.enabled) log('%d %s v%d, %s', ctx.id, proxied.command, proxied.version, ctx.remote)
@@ -108,7 +107,7 @@ export function proxyProtocol(
       }
       if (wasReset(ctx)) throw nothingSaid(ctx.remote, null)
       if (required) throw refusal(ctx, 'its address is not in `trusted`')
-      const stop = watch(ctx)
+      const stop = rejectHeader(ctx)
       try {
         if (!ctx.isClosed) await next()
       } finally {
@@ -142,104 +141,6 @@ function compileTrust(trusted: readonly string[]): (ctx: ConnectionContext) => b
  */
 function wasReset({ address, server }: ConnectionContext): boolean {
   return address === null && typeof (server?.address ?? '') === 'object'
-}
-
-/** Reads a header, and puts the bytes after it back into the stream. */
-function header(ctx: ConnectionContext, timeout: number, maxSize: number): Promise<Proxied> {
-  const { stream, remote } = ctx
-  const gathering = new HeaderReader(maxSize)
-  return new Promise((resolve, reject) => {
-    const settle = (): void => {
-      clearTimeout(timer)
-      stream.off('readable', read)
-      stream.off('end', end)
-      stream.off('close', end)
-    }
-    const fail = (error: Error): void => {
-      settle()
-      reject(error)
-    }
-    const read = (): void => {
-      try {
-        const gathered = gathering.takeFrom(stream)
-        if (!gathered) return
-        settle()
-        // At once: if the end has arrived too, Node emits it as soon as nothing is left to read.
-        if (gathered.rest.length > 0) stream.unshift(gathered.rest)
-        ctx.preambleSize = gathering.size - gathered.rest.length
-        resolve(gathered.proxied)
-      } catch (thrown) {
-        fail(headerError(`${remote} sent a malformed PROXY header: ${asError(thrown).message}`))
-      }
-    }
-    const end = (): void => {
-      // A health check that only connects.
-      if (gathering.size === 0) return fail(nothingSaid(remote, ctx.broken ?? null))
-      const came = `${gathering.size} bytes`
-      fail(
-        ctx.broken ??
-          headerError(
-            `${remote} closed the connection before its PROXY header was complete: ${came} arrived`,
-          ),
-      )
-    }
-    const timer =
-      timeout === Infinity ? undefined : setTimeout(() => fail(late(remote, timeout)), timeout)
-
-    if (stream.readableEnded || stream.destroyed) return end()
-    stream.on('readable', read)
-    stream.on('end', end)
-    // Before the listeners that end the pipeline on close.
-    stream.prependListener('close', end)
-  })
-}
-
-/**
- * Closes a connection whose untrusted sender begins with a header. It checks bytes as they arrive,
- * so that nothing waits, and reads nothing that the application has not asked for. Bytes that TLS
- * takes directly from the socket do not pass here; a header is not a handshake, and fails it.
- */
-function watch(ctx: ConnectionContext): () => void {
-  const { stream } = ctx
-  const push = stream.push.bind(stream)
-  let beginning = Buffer.alloc(0)
-  const stop = (): void => {
-    if (stream.push === look) stream.push = push
-  }
-  const isHeader = (chunk: unknown): boolean => {
-    if (!Buffer.isBuffer(chunk)) return false
-    beginning = Buffer.concat([beginning, chunk.subarray(0, longestBeginning)])
-    const begins = beginsHeader(beginning)
-    if (begins !== undefined) stop()
-    if (!begins) return false
-    ctx.destroy(refusal(ctx, 'it sent a PROXY header, and its address is not in `trusted`'))
-    return true
-  }
-  const look: Duplex['push'] = (chunk, encoding) => !isHeader(chunk) && push(chunk, encoding)
-  stream.push = look
-  if (stream.readableLength > 0) {
-    const pieces: Buffer[] = []
-    for (let piece; (piece = stream.read() as Buffer | null) !== null;) pieces.push(piece)
-    const came = Buffer.concat(pieces)
-    if (!isHeader(came)) stream.unshift(came)
-  }
-  return stop
-}
-
-const longestBeginning = 12
-
-function refusal({ remote }: ConnectionContext, why: string): CioError {
-  const message = `${remote} was rejected by \`proxyProtocol\`: ${why}`
-  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
-}
-
-function headerError(message: string): CioError {
-  return new CioError('ERR_CIO_PROXY_HEADER', message, { fault: 'remote' })
-}
-
-function late(remote: string, timeout: number): CioError {
-  const message = `the PROXY header of ${remote} did not arrive within ${timeout} ms`
-  return new CioError('ERR_CIO_PROXY_HEADER_TIMEOUT', message, { fault: 'remote' })
 }
 
 export { proxyProtocol as default }

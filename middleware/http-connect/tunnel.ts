@@ -1,0 +1,100 @@
+/** The CONNECT request, and what an HTTP proxy answers. */
+
+import { request } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type ConnectOptions, placeOf } from '../../src/client/connect-options.ts'
+import { CioError, quote } from '../../src/errors.ts'
+import { askedHost } from '../../src/streams/host-name.ts'
+import type { HttpConnectOptions } from '../http-connect.ts'
+import { Rest } from './rest.ts'
+
+export interface Proxy extends HttpConnectOptions {
+  readonly host: string
+  readonly port: number
+}
+
+export async function tunnel(
+  stream: Duplex,
+  target: ConnectOptions,
+  proxy: Proxy,
+): Promise<Duplex> {
+  const authority = placeOf({ host: askedHost(target.host), port: target.port ?? 0 })
+  let reply = await requestTunnel(stream, authority, proxy)
+  for (let interim = 0; isInterim(reply); interim++) {
+    if (interim === maxInterim) {
+      throw proxyError(proxy, `it sends more than ${maxInterim} interim responses`, authority)
+    }
+    const rest = new Rest(stream, reply.head)
+    const next = await requestTunnel(rest, authority, proxy)
+    reply = { ...next, head: rest.release(next.head) }
+  }
+  const { status, head } = reply
+  if (status >= 200 && status < 300) {
+    if (head.length > 0) stream.unshift(head)
+    return stream
+  }
+  const why = `it answers ${status} ${quote(reply.message)}`
+  throw status === 407 ? authenticationError(proxy, why) : proxyError(proxy, why, authority)
+}
+
+/** A response of the proxy, and the bytes after it. */
+interface Reply {
+  readonly status: number
+  readonly message: string
+  readonly head: Buffer
+}
+
+/** The maximum number of interim responses that are skipped. */
+const maxInterim = 8
+
+/** Whether another response follows. Node treats any response to CONNECT as the last one. */
+function isInterim({ status }: Reply): boolean {
+  return status >= 100 && status < 200 && status !== 101
+}
+
+function requestTunnel(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
+  const { username, password = '' } = proxy
+  const basic = Buffer.from(`${username}:${password}`).toString('base64')
+  return new Promise((resolve, reject) => {
+    const connectRequest = request({
+      method: 'CONNECT',
+      path: authority,
+      headers: {
+        ...proxy.headers,
+        host: authority,
+        ...(username !== undefined && { 'proxy-authorization': `Basic ${basic}` }),
+      },
+      createConnection: () => stream,
+    })
+    connectRequest.once('error', (cause) =>
+      reject(proxyError(proxy, cause.message, authority, cause)),
+    )
+    connectRequest.once(
+      'connect',
+      ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
+        resolve({ status: statusCode, message: statusMessage, head })
+      },
+    )
+    connectRequest.end()
+  })
+}
+
+function authenticationError(proxy: Proxy, why: string): CioError {
+  return new CioError(
+    'ERR_CIO_PROXY_AUTH',
+    `the HTTP proxy ${placeOf(proxy)} requires authentication: ${why}; check \`username\` and \`password\``,
+  )
+}
+
+export function proxyError(
+  proxy: { readonly host: string; readonly port: number },
+  why: string,
+  target = 'anything',
+  cause?: Error,
+): CioError {
+  return new CioError(
+    'ERR_CIO_PROXY',
+    `the HTTP proxy ${placeOf(proxy)} did not connect to ${target}: ${why}`,
+    { fault: 'remote', cause },
+  )
+}

@@ -1,0 +1,103 @@
+/** The client's side of a handshake, with Node's check of the server. */
+
+import debug from 'debug'
+import { type TLSSocket, connect as connectTls, createSecureContext } from 'node:tls'
+import { emitSafely } from '../lifecycle/app-events.ts'
+import type { Contexts } from '../lifecycle/app.ts'
+import { keepServerCertificate } from '../identity/peer-certificate.ts'
+import { lifeOf } from '../lifecycle/context.ts'
+import { startDeadline } from '../deadline.ts'
+import { CioError } from '../errors.ts'
+import {
+  handshakeClosedError,
+  handshakeError,
+  handshakeReason,
+  handshakeTimeoutError,
+  whoIs,
+} from './handshake-errors.ts'
+import { askedName } from '../streams/host-name.ts'
+import { checkDuration } from '../options.ts'
+import { revealed } from '../lifecycle/secret-options.ts'
+import type { StreamLife } from '../lifecycle/stream-life.ts'
+import { defaultHandshakeTimeout } from './tls-options.ts'
+import { refusePfx, withoutRenegotiation } from './tls-server.ts'
+import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
+
+const log = debug('cio:secure')
+
+type ClientContext = Contexts['client']
+
+declare module '../lifecycle/app-events.ts' {
+  interface AppEvents {
+    /**
+     * A client begins a TLS handshake on this socket. Listen to its events `keylog`, `OCSPResponse`
+     * and `session`. On a server, use `ctx.tls`.
+     */
+    handshake: [socket: TLSSocket, ctx: ClientContext]
+  }
+}
+
+export async function handshakeOfClient(ctx: ClientContext): Promise<void> {
+  // Node would wait for an event that was emitted already.
+  if (ctx.stream.destroyed) throw handshakeClosedError(ctx, ctx.remote, ctx.stream.errored)
+  const socket = await clientHandshake(ctx)
+  // Not put back afterwards: the end of the TLS socket is the end of the one beneath.
+  ctx.stream = socket
+  ctx.socket = socket
+  if (socket.isSessionReused()) checkResumedServer(ctx, socket)
+  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
+  lifeOf<StreamLife>(ctx).secure()
+  emitSafely(ctx.app, 'secure', ctx)
+}
+
+function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
+  const { options, remote } = ctx
+  const { handshakeTimeout = defaultHandshakeTimeout } = options
+  checkDuration('connect', 'handshakeTimeout', handshakeTimeout)
+  refusePfx('connect', options)
+  const raw = ctx.stream
+  const checkName = serverNameCheck(options)
+  const { session } = options
+  const secureContext =
+    options.secureContext ??
+    createSecureContext({
+      ...(revealed(options) as object),
+      secureOptions: withoutRenegotiation(options),
+    })
+
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({
+      // Without its secrets: Node keeps the options with the socket, and prints them with it.
+      ...(options as object),
+      secureContext,
+      ...askedName(options),
+      checkServerIdentity: (name, certificate) => {
+        keepServerCertificate(socket, certificate.raw)
+        return checkName(name, certificate)
+      },
+      ...(session && { session }),
+      socket: raw,
+    })
+    emitSafely(ctx.app, 'handshake', socket, ctx)
+    const asked = askedName(options).servername
+    const deadline = startDeadline(handshakeTimeout, () =>
+      socket.destroy(handshakeTimeoutError(remote, handshakeTimeout, asked)),
+    )
+    const fail = (error: Error): void => {
+      deadline?.stop()
+      if (error instanceof CioError) reject(error)
+      else if (socket.authorizationError) reject(serverRefusedError(remote, error))
+      else reject(handshakeError(remote, handshakeReason(error), error, asked))
+    }
+    const close = (): void => fail(handshakeClosedError(ctx, remote, null, asked))
+    socket.once('error', fail)
+    socket.once('close', close)
+    socket.once('secureConnect', () => {
+      deadline?.stop()
+      ctx.stream = socket
+      socket.off('error', fail)
+      socket.off('close', close)
+      resolve(socket)
+    })
+  })
+}

@@ -1,0 +1,122 @@
+/**
+ * The server's side of a handshake.
+ *
+ * A server accepts with `net.Server` and hands the socket to a `tls.Server` that never listens, so
+ * that Node's own code verifies the peer. Only this file decides whether to accept the verdict: if
+ * Node itself rejects, it hides the rejected identity.
+ */
+
+import debug from 'debug'
+import type { Duplex } from 'node:stream'
+import type { Server, TLSSocket } from 'node:tls'
+import { emitSafely } from '../lifecycle/app-events.ts'
+import { checkResumedDate, hasVerifiedCertificate } from '../identity/peer-certificate.ts'
+import { nothingSaid } from '../connection-end.ts'
+import type { ConnectionContext } from '../lifecycle/connection.ts'
+import { lifeOf } from '../lifecycle/context.ts'
+import { startDeadline } from '../deadline.ts'
+import { asError } from '../errors.ts'
+import {
+  clientRefusedError,
+  handshakeClosedError,
+  handshakeError,
+  handshakeReason,
+  handshakeTimeoutError,
+  whoIs,
+} from './handshake-errors.ts'
+import { checkRequest } from './hello-check.ts'
+import type { StreamLife } from '../lifecycle/stream-life.ts'
+import { type TlsServerOptions, defaultHandshakeTimeout } from './tls-options.ts'
+import { type Handshake, choosesByName, handshakes, namesOf } from './tls-server.ts'
+import { trustError } from './trust-store.ts'
+
+const log = debug('cio:secure')
+
+export async function handshakeOfServer(
+  ctx: ConnectionContext,
+  server: Server,
+  options: TlsServerOptions,
+): Promise<void> {
+  const raw = ctx.socket
+  const names = namesOf(server)
+  const socket = await serverHandshake(ctx, server, options)
+  // Not put back afterwards: the end of the TLS socket is the end of the one beneath.
+  ctx.stream = socket
+  ctx.socket = socket
+  if (socket.destroyed) {
+    // The raw socket still has the remote address.
+    ctx.socket = raw
+    throw handshakeClosedError(ctx, ctx.remote, socket.errored)
+  }
+  checkRequest(ctx, socket, choosesByName(options))
+  checkResumedDate(socket)
+  const { requestCert, rejectUnauthorized } = options
+  if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket, options)) {
+    throw clientRefusedError(ctx)
+  }
+  // A reload during the handshake may have changed the CAs or lists.
+  const unwelcome = names === namesOf(server) ? undefined : trustError(ctx, namesOf(server))
+  if (unwelcome) throw unwelcome
+  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
+  lifeOf<StreamLife>(ctx).secure()
+  emitSafely(ctx.app, 'secure', ctx)
+}
+
+/** Ends the handshake on a raw socket, if it is under way. */
+function giveUp(this: Duplex): void {
+  handshakes.get(this)?.close()
+}
+
+function serverHandshake(
+  ctx: ConnectionContext,
+  server: Server,
+  { handshakeTimeout = defaultHandshakeTimeout }: TlsServerOptions,
+): Promise<TLSSocket> {
+  const raw = ctx.stream
+  // Node loses the address with the socket unless it was read before, and the errors below name it.
+  void ctx.socket?.remoteAddress
+  return new Promise<TLSSocket>((resolve, reject) => {
+    const settle = (): void => {
+      deadline?.stop()
+      handshakes.delete(raw)
+    }
+    const fail = (error: Error): void => {
+      settle()
+      reject(error)
+    }
+    const { preambleSize } = lifeOf<StreamLife>(ctx)
+    const isSilent = (): boolean => ctx.socket?.bytesRead === preambleSize && !ctx.isClosed
+    const close = (): void => {
+      if (isSilent()) fail(nothingSaid(ctx.remote, raw.errored))
+      else fail(handshakeClosedError(ctx, ctx.remote, raw.errored, pending.serverName))
+    }
+    const deadline = startDeadline(handshakeTimeout, () =>
+      fail(handshakeTimeoutError(ctx.remote, handshakeTimeout, pending.serverName)),
+    )
+
+    const pending: Handshake = {
+      close,
+      resolve: (socket) => {
+        settle()
+        raw.allowHalfOpen = halfOpen
+        socket.allowHalfOpen = halfOpen
+        resolve(socket)
+      },
+      reject: (cause) => {
+        // Node reports the error by which this side destroyed the socket as a failure of the peer.
+        if (isSilent()) fail(nothingSaid(ctx.remote, cause))
+        else if (ctx.isClosed) fail(asError(ctx.signal.reason))
+        else fail(handshakeError(ctx.remote, handshakeReason(cause), cause, pending.serverName))
+      },
+    }
+    if (raw.destroyed) return close()
+    // Before the listeners that end the run on `close`. It is not removed: removing it costs more
+    // memory than keeping it.
+    raw.prependListener('close', giveUp)
+    handshakes.set(raw, pending)
+    // Notices a peer that leaves during the handshake; later the TLS socket does.
+    const halfOpen = raw.allowHalfOpen
+    raw.allowHalfOpen = false
+    server.emit('connection', raw)
+  })
+}

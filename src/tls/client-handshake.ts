@@ -1,11 +1,9 @@
 /** The client's side of a handshake, with Node's check of the server. */
 
-import debug from 'debug'
 import { type TLSSocket, connect as connectTls, createSecureContext } from 'node:tls'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { Contexts } from '../lifecycle/app.ts'
 import { keepServerCertificate } from '../identity/peer-certificate.ts'
-import { lifeOf } from '../lifecycle/context.ts'
 import { startDeadline } from '../deadline.ts'
 import { CioError } from '../errors.ts'
 import {
@@ -13,17 +11,13 @@ import {
   handshakeError,
   handshakeReason,
   handshakeTimeoutError,
-  whoIs,
 } from './handshake-errors.ts'
 import { askedName } from '../streams/host-name.ts'
 import { checkDuration } from '../options.ts'
 import { revealed } from '../lifecycle/secret-options.ts'
-import type { StreamLife } from '../lifecycle/stream-life.ts'
 import { defaultHandshakeTimeout } from './tls-options.ts'
 import { refusePfx, withoutRenegotiation } from './tls-server.ts'
 import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
-
-const log = debug('cio:secure')
 
 type ClientContext = Contexts['client']
 
@@ -37,17 +31,12 @@ declare module '../lifecycle/app-events.ts' {
   }
 }
 
+/** Verifies the server, and puts the TLS socket on top of the stream. */
 export async function handshakeOfClient(ctx: ClientContext): Promise<void> {
   // Node would wait for an event that was emitted already.
   if (ctx.stream.destroyed) throw handshakeClosedError(ctx, ctx.remote, ctx.stream.errored)
   const socket = await clientHandshake(ctx)
-  // Not put back afterwards: the end of the TLS socket is the end of the one beneath.
-  ctx.stream = socket
-  ctx.socket = socket
   if (socket.isSessionReused()) checkResumedServer(ctx, socket)
-  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
-  lifeOf<StreamLife>(ctx).secure()
-  emitSafely(ctx.app, 'secure', ctx)
 }
 
 function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
@@ -94,7 +83,10 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
     socket.once('close', close)
     socket.once('secureConnect', () => {
       deadline?.stop()
+      // At once, so that an error always has a listener. Not put back afterwards: the end of the TLS
+      // socket is the end of the one beneath.
       ctx.stream = socket
+      ctx.socket = socket
       socket.off('error', fail)
       socket.off('close', close)
       resolve(socket)

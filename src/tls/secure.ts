@@ -1,17 +1,21 @@
 /** The TLS step of both ends, and the same handshake for middleware that do it later. */
 
+import debug from 'debug'
+import type { TLSSocket } from 'node:tls'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { Contexts } from '../lifecycle/app.ts'
 import { handshakeOfClient } from './client-handshake.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
-import { CioError } from '../errors.ts'
+import { whoIs } from './handshake-errors.ts'
 import { tlsWish } from '../lifecycle/known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { handshakeOfServer } from './server-handshake.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { StreamLife } from '../lifecycle/stream-life.ts'
 import type { TlsClientOptions } from './tls-options.ts'
+
+const log = debug('cio:secure')
 
 type ClientContext = Contexts['client']
 
@@ -38,13 +42,11 @@ export function secureConnection(ctx: ConnectionContext, next: Next): Promise<vo
  * @throws `ERR_CIO_CERTIFICATE` (local): the server has no certificate
  */
 export async function handshake(ctx: StreamContext): Promise<void> {
-  if (ctx.kind === 'client') return handshakeOfClient(ctx as ClientContext)
-  const { server } = ctx as ConnectionContext
-  if (server?.tls) return handshakeOfServer(ctx as ConnectionContext, server.tls, server.options)
-  throw new CioError(
-    'ERR_CIO_CERTIFICATE',
-    `a handshake with ${ctx.remote} takes a certificate, and the server has none; give \`key\` and \`cert\` to \`listen\``,
-  )
+  if (ctx.kind === 'client') await handshakeOfClient(ctx as ClientContext)
+  else await handshakeOfServer(ctx as ConnectionContext)
+  if (log.enabled) log('%d %s, %s', ctx.id, (ctx.socket as TLSSocket).getProtocol(), whoIs(ctx))
+  lifeOf<StreamLife>(ctx).secure()
+  emitSafely(ctx.app, 'secure', ctx as ConnectionContext | ClientContext)
 }
 
 /** The `secure` step of a client: its side of the handshake, with Node's check of the server. */

@@ -6,23 +6,20 @@
  * Node itself rejects, it hides the rejected identity.
  */
 
-import debug from 'debug'
 import type { Duplex } from 'node:stream'
 import type { Server, TLSSocket } from 'node:tls'
-import { emitSafely } from '../lifecycle/app-events.ts'
 import { checkResumedDate, hasVerifiedCertificate } from '../identity/peer-certificate.ts'
 import { nothingSaid } from '../connection-end.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { startDeadline } from '../deadline.ts'
-import { asError } from '../errors.ts'
+import { CioError, asError } from '../errors.ts'
 import {
   clientRefusedError,
   handshakeClosedError,
   handshakeError,
   handshakeReason,
   handshakeTimeoutError,
-  whoIs,
 } from './handshake-errors.ts'
 import { checkRequest } from './hello-check.ts'
 import type { StreamLife } from '../lifecycle/stream-life.ts'
@@ -30,13 +27,15 @@ import { type TlsServerOptions, defaultHandshakeTimeout } from './tls-options.ts
 import { type Handshake, choosesByName, handshakes, namesOf } from './tls-server.ts'
 import { trustError } from './trust-store.ts'
 
-const log = debug('cio:secure')
-
-export async function handshakeOfServer(
-  ctx: ConnectionContext,
-  server: Server,
-  options: TlsServerOptions,
-): Promise<void> {
+/** Verifies the client, and puts the TLS socket on top of the stream. */
+export async function handshakeOfServer(ctx: ConnectionContext): Promise<void> {
+  if (!ctx.server?.tls) {
+    throw new CioError(
+      'ERR_CIO_CERTIFICATE',
+      `a handshake with ${ctx.remote} takes a certificate, and the server has none; give \`key\` and \`cert\` to \`listen\``,
+    )
+  }
+  const { tls: server, options } = ctx.server
   const raw = ctx.socket
   const names = namesOf(server)
   const socket = await serverHandshake(ctx, server, options)
@@ -57,9 +56,6 @@ export async function handshakeOfServer(
   // A reload during the handshake may have changed the CAs or lists.
   const unwelcome = names === namesOf(server) ? undefined : trustError(ctx, namesOf(server))
   if (unwelcome) throw unwelcome
-  if (log.enabled) log('%d %s, %s', ctx.id, socket.getProtocol(), whoIs(ctx))
-  lifeOf<StreamLife>(ctx).secure()
-  emitSafely(ctx.app, 'secure', ctx)
 }
 
 /** Ends the handshake on a raw socket, if it is under way. */

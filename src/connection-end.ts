@@ -169,6 +169,7 @@ const reasons: Readonly<Record<string, EndReason>> = {
   ERR_CIO_MULTIPLEX: 'bad_data',
   ERR_CIO_NOTHING_SAID: 'nothing_said',
   ERR_CIO_NO_ROUTE: 'no_route',
+  ERR_CIO_PEEK_TIMEOUT: 'idle',
   ERR_CIO_PING_TIMEOUT: 'idle',
   ERR_CIO_CONNECT: 'upstream',
   ERR_CIO_CONNECT_TIMEOUT: 'upstream',

@@ -19,10 +19,10 @@ import {
 } from 'cio/kit'
 import type { Engine, Gap } from './engine.ts'
 import { memory } from './memory.ts'
-import { Instances, type InstanceInfo } from './cluster/instances.ts'
+import { Instances, type InstanceInfo, type SharedRevision } from './cluster/instances.ts'
 import { UpTime } from './cluster/up-time.ts'
 
-export type { InstanceInfo } from './cluster/instances.ts'
+export type { InstanceInfo, SharedRevision } from './cluster/instances.ts'
 
 const log = debug('cio:cluster')
 
@@ -85,6 +85,10 @@ export interface Cluster extends Middleware<ServerContext, ClusterContext> {
    * @throws `ERR_CIO_OPTION`: there is a part of this name, or it is no plain word
    */
   reserve(owner: string, name: string): void
+  /** Says in the signs of life which revision of a shared part is in force here. */
+  report(name: string, revision: SharedRevision): void
+  /** Calls a function whenever `instances` may have changed. Returns a function that ends it. */
+  watchInstances(watcher: () => void): () => void
 }
 
 declare module 'cio' {
@@ -203,6 +207,8 @@ export function cluster(options: ClusterOptions = {}): Cluster {
     open: ({ signal }: { readonly signal?: AbortSignal } = {}) => upTime.open(signal),
     close,
     whileUp: (work: (signal: AbortSignal) => unknown) => upTime.whileUp(work),
+    report: (name: string, revision: SharedRevision) => instances.report(name, revision),
+    watchInstances: (watcher: () => void) => instances.watch(watcher),
     reserve: (owner: string, name: string) => {
       if (typeof name !== 'string' || !/^[\w-]+$/.test(name)) {
         throw optionError(owner, 'name', 'letters, digits, `_` and `-`', name)

@@ -45,7 +45,10 @@ export interface RequestOptions {
 
 /** Options of `Engine.table()`. */
 export interface TableOptions {
-  /** Milliseconds after its last change at which the broker forgets a row; at least 1_000. */
+  /**
+   * Milliseconds after its last change at which the broker forgets a row; at least 1_000. `Infinity`
+   * keeps rows.
+   */
   readonly ttl: number
 }
 

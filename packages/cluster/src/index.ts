@@ -6,6 +6,7 @@ export {
   type ClusterContext,
   type ClusterOptions,
   type InstanceInfo,
+  type SharedRevision,
 } from './cluster.ts'
 export type {
   Engine,
@@ -37,3 +38,13 @@ export {
   type RemoteCall,
 } from './registry.ts'
 export { rooms, type RoomsOptions } from './rooms.ts'
+export {
+  sharedList,
+  type AppliedOptions,
+  type Ed25519Key,
+  type SharedList,
+  type SharedListOptions,
+  type SharedOptions,
+  type SharedPeers,
+} from './shared-list.ts'
+export { sharedTrust, type SharedTrust, type SharedTrustOptions } from './shared-trust.ts'

@@ -14,6 +14,16 @@ export interface InstanceInfo {
   readonly connections: number
   /** Whether its servers drain. */
   readonly isDraining: boolean
+  /** Which revisions of shared lists and trust are in force there, by their names. */
+  readonly shared: ReadonlyMap<string, SharedRevision>
+}
+
+/** The revision of a list or trust that an instance has applied. */
+export interface SharedRevision {
+  /** 0: none yet. */
+  readonly revision: number
+  /** The beginning of the SHA-256 of the signed document. */
+  readonly digest: string
 }
 
 /** The content of signs of life, and the handlers for those of others. */
@@ -40,7 +50,10 @@ export class Instances {
   /** Instances that gave no sign for too long, with the revision of their last one. */
   readonly #lapsed = new Map<string, number>()
   readonly #revisions = new Map<string, number>()
+  readonly #shared = new Map<string, SharedRevision>()
+  readonly #watchers = new Set<() => void>()
   #table: Table | undefined
+  #isRunning = false
   #startedAt = new Date()
   #swept = 0
 
@@ -67,15 +80,26 @@ export class Instances {
     await table.watch(take, { snapshot: true, signal })
     for (const id of missing) this.#remove(id)
     if (signal.aborted) return
-    const beats = setInterval(() => {
-      // A failure shows as an engine that goes down.
-      this.#beat().catch((error: Error) => log('sign of life: %s', error.message))
-    }, this.#leaseTimeout / 3).unref()
+    this.#isRunning = true
+    const beats = setInterval(() => this.#tryToBeat(), this.#leaseTimeout / 3).unref()
     const sweeps = setInterval(() => this.#sweep(), this.#sweepInterval).unref()
     signal.addEventListener('abort', () => {
+      this.#isRunning = false
       clearInterval(beats)
       clearInterval(sweeps)
     })
+  }
+
+  /** Says at once, and with each sign of life, which revision is in force here. */
+  report(name: string, revision: SharedRevision): void {
+    this.#shared.set(name, revision)
+    if (this.#isRunning) this.#tryToBeat()
+  }
+
+  /** Calls a function after each sign of life, and when an instance is gone. */
+  watch(watcher: () => void): () => void {
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
   }
 
   /** Says that this instance is gone. */
@@ -110,8 +134,15 @@ export class Instances {
 
   async #beat(): Promise<void> {
     const { connections, isDraining } = this.#hooks.load()
-    const sign = { v: 1, startedAt: this.#startedAt.getTime(), connections, isDraining }
+    const startedAt = this.#startedAt.getTime()
+    const shared = Object.fromEntries(this.#shared)
+    const sign = { v: 1, startedAt, connections, isDraining, shared }
     await this.#table!.put(this.#engine.instance, Buffer.from(JSON.stringify(sign)))
+  }
+
+  /** A failure shows as an engine that goes down. */
+  #tryToBeat(): void {
+    this.#beat().catch((error: Error) => log('sign of life: %s', error.message))
   }
 
   #take({ key, value, revision }: Row): void {
@@ -123,6 +154,7 @@ export class Instances {
     this.#lapsed.delete(key)
     this.alive.set(key, info)
     if (isNew && key !== this.#engine.instance) this.#hooks.up(info)
+    for (const watcher of this.#watchers) watcher()
   }
 
   #remove(id: string): void {
@@ -131,6 +163,7 @@ export class Instances {
     this.#seen.delete(id)
     this.#revisions.delete(id)
     if (info && id !== this.#engine.instance) this.#hooks.down(info)
+    for (const watcher of this.#watchers) watcher()
   }
 
   #lapse(id: string): void {
@@ -157,12 +190,24 @@ export class Instances {
 /** The row of another version may have more fields; one without these is no sign of life. */
 function parse(id: string, value: Uint8Array): InstanceInfo | undefined {
   try {
-    const { startedAt, connections, isDraining } = JSON.parse(
-      Buffer.from(value).toString(),
-    ) as Record<string, unknown>
+    const sign = JSON.parse(Buffer.from(value).toString()) as Record<string, unknown>
+    const { startedAt, connections } = sign
     if (typeof startedAt !== 'number' || typeof connections !== 'number') return undefined
-    return { id, startedAt: new Date(startedAt), connections, isDraining: isDraining === true }
+    const isDraining = sign.isDraining === true
+    const shared = revisionsOf(sign.shared)
+    return { id, startedAt: new Date(startedAt), connections, isDraining, shared }
   } catch {
     return undefined
   }
+}
+
+function revisionsOf(given: unknown): ReadonlyMap<string, SharedRevision> {
+  const found = new Map<string, SharedRevision>()
+  for (const [name, one] of Object.entries(given ?? {})) {
+    const { revision, digest } = (one ?? {}) as Partial<SharedRevision>
+    if (typeof revision === 'number' && typeof digest === 'string') {
+      found.set(name, { revision, digest })
+    }
+  }
+  return found
 }

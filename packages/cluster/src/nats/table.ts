@@ -37,7 +37,9 @@ export class NatsTable implements Table {
     const { bucket, ttl, replicas, timeout } = this.#options
     const kvm = new Kvm(this.#connection)
     // Not in memory: such a bucket is gone after a restart, and its watches stay silent.
-    const made = kvm.create(bucket, { history: 1, ttl, replicas, timeout })
+    // 0 stands for rows that stay.
+    const maxAge = ttl === Infinity ? 0 : ttl
+    const made = kvm.create(bucket, { history: 1, ttl: maxAge, replicas, timeout })
     try {
       this.#kv = await made
     } catch (error) {

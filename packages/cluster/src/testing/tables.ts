@@ -112,6 +112,16 @@ export const tables: Checks = {
       check(ended.items.length === 0, 'a watch that was ended passes on a change')
     },
   },
+  'keeps rows of a table without a time': {
+    run: async (trial) => {
+      const name = trial.word()
+      const one = await trial.one.table(name, { ttl: Infinity })
+      const other = await trial.other.table(name, { ttl: Infinity })
+      const revision = await one.put('k', bytes('v'))
+      const row = await other.get('k')
+      check(text(row?.value) === 'v' && row?.revision === revision, 'the row has its value')
+    },
+  },
   'forgets a row after its time': {
     run: async (trial) => {
       const table = await trial.one.table(trial.word(), { ttl: 1_000 })

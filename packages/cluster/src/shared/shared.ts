@@ -78,17 +78,19 @@ export class Shared {
     const { owner, name } = this.#part
     const { startTimeout } = this.#settings
     this.#servers.add(ctx)
-    let isLate = false
     const late = resolvers()
+    const over = new AbortController()
     const end = (): void => {
-      isLate = true
+      over.abort()
       late.resolve()
     }
     const timer = setTimeout(end, Math.min(startTimeout, maxTimerDelay))
     ctx.draining.addEventListener('abort', end)
     try {
       await this.#load()
-      while (!isLate && !this.#isReady()) await Promise.race([this.#change.promise, late.promise])
+      while (!over.signal.aborted && !this.#isReady()) {
+        await Promise.race([this.#change.promise, late.promise])
+      }
       if (!this.#current) throw noCopyError(owner, name)
       return () => this.#servers.delete(ctx)
     } catch (error) {

@@ -28,7 +28,7 @@ export const top: Command = defineCommand({
   options: { json },
   examples: ['cio top /run/app/admin.sock', 'cio top --json /run/app/admin.sock | jq .snapshot'],
   async run([at, ...others], { json = false }) {
-    if (at === undefined || others.length > 0) {
+    if (!at || others.length > 0) {
       throw new UsageError('it takes one path or address, of the page of the server')
     }
     const commands = await load('top')
@@ -53,8 +53,7 @@ export const why: Command = defineCommand({
     if (subject === undefined || others.length > 0) {
       throw new UsageError('it takes one name, address or number of a connection')
     }
-    if (at === undefined)
-      throw new UsageError('--at is missing: give the address of the page of the server')
+    if (!at) throw new UsageError('--at is missing: give the address of the page of the server')
     const commands = await load('why')
     return commands.why(subject, optionsOf(at, json))
   },

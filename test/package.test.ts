@@ -53,11 +53,13 @@ let project = ''
 /** The same, with the packages that some middleware need. */
 let projectWithPeers = ''
 let tarball = ''
+/** The tarballs of the packages that stand on Cio. */
+const packed: string[] = []
 
 test.before('packs what a publisher would, and installs it into an empty project', async () => {
   // A copy: building in place would pull `dist` from under others.
   const copy = await mkdtemp(join(tmpdir(), 'cio-pack-'))
-  for (const path of [
+  const copied = [
     ...manifest.files.filter((path) => path !== 'dist' && path[0] !== '!'),
     'cli',
     'scripts',
@@ -66,13 +68,16 @@ test.before('packs what a publisher would, and installs it into an empty project
     'tsconfig.build.json',
     'README.md',
     'LICENSE',
-  ]) {
-    await cp(join(root, path), join(copy, path), { recursive: true })
-  }
+    'package-lock.json',
+    '.ci/install.mjs',
+    '.ci/packages.mjs',
+  ]
+  for (const path of copied) await cp(join(root, path), join(copy, path), { recursive: true })
   await symlink(join(root, 'node_modules'), join(copy, 'node_modules'))
   await run('npm', ['pack', '--silent', '--pack-destination', copy], { cwd: copy })
   const [file = ''] = (await readdir(copy)).filter((name) => name.endsWith('.tgz'))
   tarball = join(copy, file)
+  for (const name of ['watch', 'cluster']) packed.push(await packs(name, copy))
 
   project = await mkdtemp(join(tmpdir(), 'cio-user-'))
   await writeFile(join(project, 'package.json'), '{ "private": true }')
@@ -235,7 +240,8 @@ new Cio().useClient(async (ctx, next) => {
   await next()
 })
 `
-    for (const compiler of [tsc, ownTsc]) t.is(await compiles('internal.mts', text, compiler), '')
+    for (const compiler of [tsc, ownTsc])
+      t.is(await compiles('internal.mts', text, { tsc: compiler }), '')
   } finally {
     await rm(older, { recursive: true })
   }
@@ -334,11 +340,79 @@ test('the tarball stays small', async (t) => {
   t.true(sizeToRun < packedToRunBound * 1000, `${sizeToRun} bytes`)
 })
 
+test('@cio/watch and @cio/cluster are installed beside the package, compile and run', async (t) => {
+  const user = await mkdtemp(join(tmpdir(), 'cio-user-'))
+  try {
+    await writeFile(join(user, 'package.json'), '{ "private": true }')
+    const install = ['install', '--prefer-offline', '--no-audit', '--no-fund']
+    await run('npm', [...install, tarball, ...packed], { cwd: user })
+    t.is(await compiles('fleet.mts', fleet, { within: user }), '')
+    const js = fleet.replaceAll('<string>', '')
+    t.is(await runs('fleet.mjs', js, { cwd: user }), '200 text/html 1 hello 127.0.0.1\n')
+    const { stdout } = await run('npx', ['--no-install', 'cio', 'top', '--help'], { cwd: user })
+    t.regex(stdout, /cio top/)
+  } finally {
+    await rm(user, { recursive: true })
+  }
+})
+
+/** A program on Cio and both packages, in both languages but for its type arguments. */
+const fleet = `
+import { Cio, json } from 'cio'
+import { cluster, memory, registry, rooms } from '@cio/cluster'
+import { watch } from '@cio/watch'
+
+const here = cluster({ engine: memory() })
+const hall = rooms<string>(here)
+const devices = registry(here, { key: ({ address }) => address })
+const app = new Cio()
+  .useServer(here)
+  .useConnection(json<string>())
+  .useConnection(hall)
+  .useConnection(devices)
+  .useConnection(async (ctx) => {
+    await ctx.rooms.join('all')
+    for await (const message of ctx.messages) await hall.send('all', message)
+  })
+const watching = watch(app)
+const admin = await watching.listen(0)
+const server = await app.listen({ port: 0, host: '127.0.0.1' })
+const client = await new Cio()
+  .useClient(json<string>())
+  .connect({ port: server.port, host: '127.0.0.1' })
+await client.messages.send('hello')
+const { value } = await client.messages.next()
+const entry = await devices.find('127.0.0.1')
+
+const { origin, searchParams } = new URL(admin.url)
+const headers = { authorization: 'Bearer ' + searchParams.get('token') }
+const { status, headers: answered } = await fetch(origin, { headers })
+const [, active] = /^cio_connection_active\\{.*\\} (.*)/m.exec(watching.metrics()) ?? []
+console.log(status, answered.get('content-type')?.split(';')[0], active, value, entry?.key)
+await client.close()
+await server.close()
+await admin.close()
+`
+
 const ownTsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
 
+/** Packs a package that stands on Cio, by the scripts of a copy. */
+async function packs(name: string, copy: string): Promise<string> {
+  const [from, to] = [root, copy].map((clone) => join(clone, 'packages', name))
+  const isOurs = (path: string): boolean => !/[\\/](node_modules|dist|test)$/.test(path)
+  await cp(from!, to!, { recursive: true, filter: isOurs })
+  await symlink(join(from!, 'node_modules'), join(to!, 'node_modules'))
+  const { stdout } = await run('npm', ['pack', '--silent'], { cwd: to! })
+  return join(to!, stdout.trim().split('\n').at(-1) ?? '')
+}
+
 /** What the compiler says of a strict program. */
-async function compiles(file: string, text: string, tsc = ownTsc): Promise<string> {
-  const folder = join(projectWithPeers, file.replace('.mts', ''))
+async function compiles(
+  file: string,
+  text: string,
+  { tsc = ownTsc, within = projectWithPeers }: { tsc?: string; within?: string } = {},
+): Promise<string> {
+  const folder = join(within, file.replace('.mts', ''))
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, file), text)
   await writeFile(

@@ -73,5 +73,7 @@ export { handled, isRefused, refused, unawaited, type Untaken } from './lifecycl
 export { isAddressUnavailable } from './network-errors.ts'
 export { nothingSaid } from './connection-end.ts'
 export type { Probe } from './lifecycle/probe.ts'
+export type { CallMessage, ConnectionMessage } from './lifecycle/channels.ts'
+export type { ProbedCall } from './pipeline/probe.ts'
 export { provide } from './lifecycle/provide.ts'
 export { untilNoServer } from './server/server-life.ts'

@@ -4,6 +4,7 @@ import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { type CallOptions, PendingCalls } from '../../src/messages/pending-calls.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
+import { ObservedCall, isObserved } from './observed-call.ts'
 import { type Received, answeredError, cancelMethod } from './wire.ts'
 
 /** The limits for all calls of a connection. */
@@ -16,9 +17,11 @@ const noResult = { message: 'it has neither a result nor an error' }
 
 /** The calls of one connection. */
 export class Calls {
+  readonly #ctx: StreamContext
   readonly #pending: PendingCalls
 
   constructor(ctx: StreamContext, pump: Pump, queue: SendQueue, bounds: CallBounds) {
+    this.#ctx = ctx
     this.#pending = new PendingCalls(ctx, pump, queue, {
       ...bounds,
       cancel: (id) => ({ jsonrpc: '2.0', method: cancelMethod, params: { id } }),
@@ -32,6 +35,20 @@ export class Calls {
 
   /** Sends a request; settles with its response. */
   call(method: string, params: unknown, options?: CallOptions): Promise<unknown> {
+    if (!isObserved(this.#ctx)) return this.#call(method, params, options)
+    const start = { side: 'client', method, isKnown: true, id: undefined, params } as const
+    const observed = new ObservedCall(this.#ctx, start)
+    const answer = observed.run(() => this.#call(method, observed.params, options))
+    // Not its own `then`, which would note that the caller has taken the error.
+    void Promise.prototype.then.call(
+      answer,
+      () => observed.succeeded(),
+      (thrown) => observed.failed(thrown),
+    )
+    return answer
+  }
+
+  #call(method: string, params: unknown, options: CallOptions | undefined): Promise<unknown> {
     const make = (id: number): unknown => ({
       jsonrpc: '2.0',
       id,

@@ -7,10 +7,12 @@ import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { isThenable } from '../../src/lifecycle/unawaited.ts'
+import { ObservedCall, isObserved } from './observed-call.ts'
 import { RpcRequest } from './request.ts'
 import { isLeftOut, withoutForm } from './left-out.ts'
 import { type Procedure, invoke } from './procedure.ts'
 import {
+  type Id,
   type Received,
   type Response,
   type RpcFailure,
@@ -63,6 +65,7 @@ export class Requests {
     }
     if (method === cancelMethod) this.#cancel(params)
     const failure = procedure ? failures.closing : failures.unknownMethod
+    if (method !== cancelMethod) this.#observeRefusal(method, message, failure)
     this.#finish(respond, id === undefined ? undefined : failed(id, failure))
   }
 
@@ -110,28 +113,48 @@ export class Requests {
 
   #run(procedure: Procedure, request: RpcRequest, params: unknown, respond: Respond): void {
     const { id } = request
+    const observed = this.#observe(request.method, id, params)
     const succeed = (result: unknown): void => {
       this.#open.delete(request)
+      if (id !== undefined && isLeftOut(result)) return fail(withoutForm(request.method))
+      observed?.succeeded()
       if (id === undefined) return this.#finish(respond, id, true)
-      if (isLeftOut(result)) return fail(withoutForm(request.method))
       // JSON omits undefined, and a response without a result is invalid.
       this.#finish(respond, { jsonrpc: '2.0', id, result: result ?? null }, true)
     }
     const fail = (thrown: unknown): void => {
       this.#open.delete(request)
       const failure = this.#failure(request, thrown)
+      observed?.failed(thrown, failure.code)
       this.#finish(respond, id === undefined ? id : failed(id, failure), true)
     }
     let result: unknown
     try {
       // Many senders write `null` for an absent member.
-      result = invoke(procedure, params ?? undefined, request)
+      const given = params ?? undefined
+      result = observed
+        ? observed.run(() => invoke(procedure, given, request))
+        : invoke(procedure, given, request)
     } catch (thrown) {
       return fail(thrown)
     }
     if (!isThenable(result)) return succeed(result)
     this.#open.add(request)
     result.then(succeed, fail)
+  }
+
+  #observe(method: string, id: Id | undefined, params: unknown): ObservedCall | undefined {
+    if (!isObserved(this.#ctx)) return undefined
+    const isKnown = this.#procedures.has(method)
+    return new ObservedCall(this.#ctx, { side: 'server', method, isKnown, id, params })
+  }
+
+  /** No method runs. */
+  #observeRefusal(method: string, { id, params }: Received, { code, message }: RpcFailure): void {
+    const observed = this.#observe(method, id as Id | undefined, params)
+    if (!observed) return
+    observed.run(() => {})
+    observed.failed(new Error(message), code)
   }
 
   #finish(respond: Respond, response: Response | undefined, hasBegun = false): void {

@@ -29,6 +29,7 @@ import {
   quietReasons,
   reasonOf,
 } from '../connection-end.ts'
+import { type ConnectionMessage, connections, publishEnd, publishStart } from './channels.ts'
 import { lifeOf } from './context.ts'
 import { cut, endStream } from './end-stream.ts'
 import { asError, isCioError } from '../errors.ts'
@@ -69,6 +70,8 @@ class ConnectionLife extends StreamLife {
   ctx!: ConnectionContext
   /** The probes that saw its begin, which see its end. */
   declare probe?: FoldedProbe<ConnectionContext>
+  /** Published to the diagnostic channels; absent if nothing was subscribed at its begin. */
+  declare message?: ConnectionMessage
   /** When the server accepted it, by `performance.now()`. */
   acceptedAt = 0
   readonly #times: ConnectionTimes
@@ -169,7 +172,9 @@ export function runConnection(ctx: ConnectionContext): void {
     const composed = connection.compose()
     ctx.generation = connection.generation
     const run =
-      composed instanceof Promise ? composed.then((compiled) => compiled(ctx)) : composed(ctx)
+      composed instanceof Promise
+        ? composed.then((compiled) => start(ctx, compiled))
+        : start(ctx, composed)
     // Not an async function: its frame would stay for the whole life of the connection.
     run.then(
       () => returned(ctx),
@@ -178,6 +183,14 @@ export function runConnection(ctx: ConnectionContext): void {
   } catch (thrown) {
     failed(ctx, asError(thrown))
   }
+}
+
+function start(
+  ctx: ConnectionContext,
+  composed: (ctx: ConnectionContext) => Promise<void>,
+): Promise<void> {
+  if (!connections.hasSubscribers) return composed(ctx)
+  return publishStart(ctx, (lifeOf(ctx).message = { ctx }), composed)
 }
 
 /** All middleware have returned: ends the stream. */
@@ -243,10 +256,11 @@ function end(
   ctx.server?.forget(ctx)
   if (log.enabled) log('%d over: %s', ctx.id, error?.message ?? 'ended')
   if (error && !quietReasons.has(reason)) reportError(app, error, ctx)
-  const { probe } = life
-  if (!probe && app.listenerCount('close') === 0) return
+  const { probe, message } = life
+  if (!probe && !message && app.listenerCount('close') === 0) return
   const ended = describeEnd(ctx.step, reason, error ?? evicted)
   probe?.end(ctx, ended)
+  if (message) publishEnd(message, ended)
   emitSafely(app, 'close', ctx, ended)
 }
 

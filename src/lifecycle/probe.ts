@@ -27,7 +27,7 @@ import type { StreamContext } from './stream-context.ts'
  */
 export interface Probe extends PipelineProbe<StreamContext> {}
 
-const methods = ['begin', 'end', 'step'] as const
+const methods = ['begin', 'end', 'step', 'call', 'called'] as const
 
 /**
  * Adds a probe to both pipelines with a stream, for runs that begin from now on.
@@ -38,7 +38,12 @@ export function observe({ pipelines }: App, probe: Probe): Disposable {
   const isProbe = typeof probe === 'object' && probe !== null
   const given = isProbe ? methods.filter((name) => probe[name] !== undefined) : []
   if (given.length === 0 || given.some((name) => typeof probe[name] !== 'function')) {
-    throw optionError('observe', 'probe', 'an object with `begin`, `end` or `step`', probe)
+    throw optionError(
+      'observe',
+      'probe',
+      'an object with `begin`, `end`, `step`, `call` or `called`',
+      probe,
+    )
   }
   const removals = [pipelines.connection.observe(probe), pipelines.client.observe(probe)]
   return {

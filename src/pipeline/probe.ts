@@ -25,12 +25,42 @@ export interface PipelineProbe<in Ctx> {
    * or it is a client before its step `connect`, or a connection that another app passed on.
    */
   step?(ctx: Ctx, name: string, duration: number): void
+  /**
+   * A call of `rpc` begins, in either direction. Call `run` once, before you return: it starts the
+   * method, or sends the request, in the `AsyncLocalStorage` that you enter around it.
+   */
+  call?(ctx: Ctx, call: ProbedCall, run: () => void): void
+  /** That call is over. */
+  called?(ctx: Ctx, call: ProbedCall): void
+}
+
+/** A call of `rpc`, as a probe sees it. */
+export interface ProbedCall {
+  /** `server`: the peer calls a method of this side. `client`: this side calls one of the peer. */
+  readonly side: 'server' | 'client'
+  /** The peer chose this name if `isKnown` is false. */
+  readonly method: string
+  /** Whether this side has that method; always true for a call of this side. */
+  readonly isKnown: boolean
+  /** Undefined for a notification, which gets no response. */
+  readonly id: string | number | null | undefined
+  /** As they were received or passed. For a call of this side, `call` of a probe may replace them. */
+  params: unknown
+  /** The code of the error response, once the call is over; undefined for a result. */
+  readonly code: number | undefined
+  /** The error that the method threw, or with which the call rejected. */
+  readonly error: Error | undefined
+  /** Milliseconds from the start of the method, or from the call, to the response. */
+  readonly duration: number
 }
 
 /** Several probes as one, which never throws. */
 export interface FoldedProbe<in Ctx> {
   begin(ctx: Ctx): void
   end(ctx: Ctx, end: ConnectionEnd): void
+  /** Absent where no probe asks for it or for `called`. Runs `run` once, whatever probes do. */
+  readonly call: ((ctx: Ctx, call: ProbedCall, run: () => void) => void) | undefined
+  called(ctx: Ctx, call: ProbedCall): void
   /** Absent where no probe asks for it, so that the pipeline has nothing to measure. */
   readonly step: ((ctx: Ctx, name: string, duration: number) => void) | undefined
 }
@@ -47,6 +77,24 @@ export function foldProbes<Ctx>(
   const begin = probes.filter((probe) => 'begin' in probe)
   const end = probes.filter((probe) => 'end' in probe)
   const step = probes.filter((probe) => 'step' in probe)
+  const call = probes.filter((probe) => 'call' in probe)
+  const called = probes.filter((probe) => 'called' in probe)
+  const around = (index: number, ctx: Ctx, one: ProbedCall, run: () => void): void => {
+    const probe = call[index]
+    if (!probe) return run()
+    let hasRun = false
+    const inside = (): void => {
+      if (hasRun) return
+      hasRun = true
+      around(index + 1, ctx, one, run)
+    }
+    try {
+      probe.call!(ctx, one, inside)
+    } catch (thrown) {
+      failed(ctx, thrown)
+    }
+    inside()
+  }
   return {
     begin(ctx) {
       for (const probe of begin) {
@@ -61,6 +109,17 @@ export function foldProbes<Ctx>(
       for (const probe of end) {
         try {
           probe.end!(ctx, ended)
+        } catch (thrown) {
+          failed(ctx, thrown)
+        }
+      }
+    },
+    call:
+      call.length + called.length === 0 ? undefined : (ctx, one, run) => around(0, ctx, one, run),
+    called(ctx, one) {
+      for (const probe of called) {
+        try {
+          probe.called!(ctx, one)
         } catch (thrown) {
           failed(ctx, thrown)
         }
@@ -99,6 +158,8 @@ export class Probes<Ctx> {
       ...(probe.begin && { begin: (ctx) => probe.begin!(ctx) }),
       ...(probe.end && { end: (ctx, end) => probe.end!(ctx, end) }),
       ...(probe.step && { step: (ctx, name, duration) => probe.step!(ctx, name, duration) }),
+      ...(probe.call && { call: (ctx, call, run) => probe.call!(ctx, call, run) }),
+      ...(probe.called && { called: (ctx, call) => probe.called!(ctx, call) }),
     }
     const fold = (all: readonly PipelineProbe<Ctx>[]): void => {
       this.#all = all

@@ -6,9 +6,11 @@ import {
   CioError,
   type ConnectionEnd,
   type StreamContext,
+  json,
   reconnect,
+  rpc,
 } from '../../src/index.ts'
-import type { Probe } from '../../src/kit.ts'
+import type { Probe, ProbedCall } from '../../src/kit.ts'
 import { identity, path as certificate } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
@@ -230,4 +232,48 @@ test('a connection keeps the generation with which it began', async (t) => {
   t.is(old.generation, generation)
   t.is(fresh.generation, generation + 1)
   t.is(server.generation, app.pipelines.server.generation)
+})
+
+test('a probe sees calls of rpc on both sides, and may replace what a client sends', async (t) => {
+  const app = new Cio()
+    .useConnection(json())
+    .useConnection(
+      rpc({
+        methods: {
+          echo: (params: unknown) => params,
+          fail: () => {
+            throw new Error('a secret of the server')
+          },
+        },
+      }),
+    )
+    .useClient(json())
+    .useClient(rpc())
+  app.on('error', () => {})
+  closeAfter(t, app)
+  const over: ProbedCall[] = []
+  const observation = app.observe({
+    call(_ctx, call, run) {
+      if (call.side === 'client' && call.method === 'echo') call.params = ['replaced']
+      run()
+    },
+    called: (_ctx, call) => void over.push(call),
+  })
+  const server = await app.listen({ host, port: 0 })
+  const client = await app.connect({ host, port: server.port })
+  t.deepEqual(await client.rpc.call('echo', ['mine']), ['replaced'])
+  await t.throwsAsync(client.rpc.call('fail'), { code: 'ERR_CIO_RPC' })
+  t.deepEqual(
+    over.map(({ side, method, code }) => [side, method, code]),
+    [
+      ['server', 'echo', undefined],
+      ['client', 'echo', undefined],
+      ['server', 'fail', -32_603],
+      ['client', 'fail', -32_603],
+    ],
+  )
+  t.is(over[2]!.error!.message, 'a secret of the server')
+  observation[Symbol.dispose]()
+  await client.rpc.call('echo', ['unseen'])
+  t.is(over.length, 4)
 })

@@ -189,3 +189,41 @@ test('the generation of a pipeline rises with each change, and not with a probe'
   void made.compose()
   t.is(made.generation, first + 4)
 })
+
+const call = { side: 'server', method: 'm', isKnown: true, id: 1, params: [] } as const
+
+test('probes run a call inside one another, and once, also if they forget to or throw', (t) => {
+  const seen: string[] = []
+  const failures: unknown[] = []
+  const folded = foldProbes<Trace>(
+    [
+      {
+        call(_ctx, { method }, run) {
+          seen.push(`outer ${method}`)
+          run()
+          run()
+          seen.push('outer is over')
+        },
+      },
+      { call: () => void seen.push('forgets') },
+      {
+        call() {
+          throw new Error('careless')
+        },
+      },
+    ],
+    (_ctx, thrown) => void failures.push(thrown),
+  )!
+  const one = { ...call, code: undefined, error: undefined, duration: 0, params: [] }
+  folded.call!({ step: '' }, one, () => void seen.push('runs'))
+  t.deepEqual(seen, ['outer m', 'forgets', 'runs', 'outer is over'])
+  t.deepEqual(
+    failures.map((error) => (error as Error).message),
+    ['careless'],
+  )
+})
+
+test('calls are not watched where no probe asks for them', (t) => {
+  t.is(foldProbes<Trace>([{ begin() {} }], () => {})!.call, undefined)
+  t.not(foldProbes<Trace>([{ called() {} }], () => {})!.call, undefined)
+})

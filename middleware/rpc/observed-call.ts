@@ -4,7 +4,8 @@ import { asError } from '../../src/errors.ts'
 import { type CallMessage, calls } from '../../src/lifecycle/channels.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import type { FoldedProbe, ProbedCall } from '../../src/pipeline/probe.ts'
-import { rpcFailure, type Id } from './wire.ts'
+import type { RpcRequest } from './request.ts'
+import { type Id, type Received, type RpcFailure, rpcFailure } from './wire.ts'
 
 type Start = Pick<ProbedCall, 'side' | 'method' | 'isKnown' | 'id' | 'params'>
 
@@ -13,6 +14,30 @@ export function isObserved(ctx: StreamContext): boolean {
   return ctx.app.pipelines[ctx.kind].probe?.call !== undefined || calls.hasSubscribers
 }
 
+/** A request of the peer whose method begins; undefined if nothing watches. */
+export function observeRequest(
+  { ctx, method, id }: RpcRequest,
+  params: unknown,
+): ObservedCall | undefined {
+  if (!isObserved(ctx)) return undefined
+  return new ObservedCall(ctx, { side: 'server', method, isKnown: true, id, params })
+}
+
+/** A request of the peer that runs no method. */
+export function observeRefusal(
+  ctx: StreamContext,
+  isKnown: boolean,
+  { method, id, params }: Received,
+  { code, message }: RpcFailure,
+): void {
+  if (!isObserved(ctx)) return
+  const called = { method: String(method), id: id as Id | undefined, params }
+  const observed = new ObservedCall(ctx, { side: 'server', isKnown, ...called })
+  observed.run(() => {})
+  observed.failed(new Error(message), code)
+}
+
+/** A call, from its begin to its response. */
 export class ObservedCall implements ProbedCall {
   readonly side: ProbedCall['side']
   readonly method: string

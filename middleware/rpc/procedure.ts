@@ -2,6 +2,7 @@
 
 import { isThenable } from '../../src/lifecycle/unawaited.ts'
 import type { StandardSchema } from '../../src/messages/messages.ts'
+import type { ObservedCall } from './observed-call.ts'
 import type { RpcRequest } from './request.ts'
 import { failures, rpcError } from './wire.ts'
 
@@ -16,15 +17,21 @@ export interface Procedure {
 
 /** Validates the parameters, and calls the method. */
 export function invoke(
-  { method, schema }: Procedure,
+  procedure: Procedure,
   params: unknown,
   request: RpcRequest,
+  observed: ObservedCall | undefined,
 ): unknown {
+  if (!observed) return run(procedure, params, request)
+  return observed.run(() => run(procedure, params, request))
+}
+
+function run({ method, schema }: Procedure, params: unknown, request: RpcRequest): unknown {
   if (!schema) return method(params, request)
   const checked = schema['~standard'].validate(params)
-  return isThenable(checked) ? checked.then(run) : run(checked)
+  return isThenable(checked) ? checked.then(accept) : accept(checked)
 
-  function run(result: Awaited<typeof checked>): unknown {
+  function accept(result: Awaited<typeof checked>): unknown {
     if (!result.issues) return method(result.value, request)
     const issues = result.issues.map((issue) => issue.message)
     throw rpcError(failures.invalidParams.code, failures.invalidParams.message, issues)

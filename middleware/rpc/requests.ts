@@ -7,18 +7,20 @@ import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { isThenable } from '../../src/lifecycle/unawaited.ts'
-import { ObservedCall, isObserved } from './observed-call.ts'
+import { observeRefusal, observeRequest } from './observed-call.ts'
 import { RpcRequest } from './request.ts'
 import { isLeftOut, withoutForm } from './left-out.ts'
 import { type Procedure, invoke } from './procedure.ts'
 import {
-  type Id,
   type Received,
   type Response,
   type RpcFailure,
   cancelMethod,
   failed,
   failures,
+  isFailure,
+  isId,
+  isRequest,
   rpcFailure,
 } from './wire.ts'
 
@@ -48,24 +50,20 @@ export class Requests {
 
   /** Takes a request or notification, and answers it when its method has finished. */
   take(message: Received, respond: Respond = this.#respond): void {
-    const { jsonrpc, method, id, params } = message
     // It counts until its response is sent: Cio stops reading from a peer that does not read.
     this.#pump.begin()
-    if (
-      jsonrpc !== '2.0' ||
-      typeof method !== 'string' ||
-      (id !== undefined && id !== null && !isId(id)) ||
-      (params !== undefined && typeof params !== 'object')
-    ) {
-      return this.#finish(respond, failed(isId(id) ? id : null, failures.invalidRequest))
+    if (!isRequest(message)) {
+      const id = isId(message.id) ? message.id : null
+      return this.#finish(respond, failed(id, failures.invalidRequest))
     }
+    const { method, id, params } = message
     const procedure = this.#procedures.get(method)
     if (procedure && !this.#pump.leaving) {
       return this.#accept(procedure, new RpcRequest(this.#ctx, method, id), params, respond)
     }
-    if (method === cancelMethod) this.#cancel(params)
     const failure = procedure ? failures.closing : failures.unknownMethod
-    if (method !== cancelMethod) this.#observeRefusal(method, message, failure)
+    if (method === cancelMethod) this.#cancel(params)
+    else observeRefusal(this.#ctx, procedure !== undefined, message, failure)
     this.#finish(respond, id === undefined ? undefined : failed(id, failure))
   }
 
@@ -113,7 +111,7 @@ export class Requests {
 
   #run(procedure: Procedure, request: RpcRequest, params: unknown, respond: Respond): void {
     const { id } = request
-    const observed = this.#observe(request.method, id, params)
+    const observed = observeRequest(request, params)
     const succeed = (result: unknown): void => {
       this.#open.delete(request)
       if (id !== undefined && isLeftOut(result)) return fail(withoutForm(request.method))
@@ -131,30 +129,13 @@ export class Requests {
     let result: unknown
     try {
       // Many senders write `null` for an absent member.
-      const given = params ?? undefined
-      result = observed
-        ? observed.run(() => invoke(procedure, given, request))
-        : invoke(procedure, given, request)
+      result = invoke(procedure, params ?? undefined, request, observed)
     } catch (thrown) {
       return fail(thrown)
     }
     if (!isThenable(result)) return succeed(result)
     this.#open.add(request)
     result.then(succeed, fail)
-  }
-
-  #observe(method: string, id: Id | undefined, params: unknown): ObservedCall | undefined {
-    if (!isObserved(this.#ctx)) return undefined
-    const isKnown = this.#procedures.has(method)
-    return new ObservedCall(this.#ctx, { side: 'server', method, isKnown, id, params })
-  }
-
-  /** No method runs. */
-  #observeRefusal(method: string, { id, params }: Received, { code, message }: RpcFailure): void {
-    const observed = this.#observe(method, id as Id | undefined, params)
-    if (!observed) return
-    observed.run(() => {})
-    observed.failed(new Error(message), code)
   }
 
   #finish(respond: Respond, response: Response | undefined, hasBegun = false): void {
@@ -196,13 +177,4 @@ export class Requests {
   }
 
   readonly #respond: Respond = (response) => response && this.send(response)
-}
-
-function isId(id: unknown): id is string | number {
-  return typeof id === 'string' || typeof id === 'number'
-}
-
-/** Whether it is a valid error object; plain JavaScript may pass anything. */
-function isFailure({ code, message }: RpcFailure): boolean {
-  return Number.isInteger(code) && typeof message === 'string'
 }

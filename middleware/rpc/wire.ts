@@ -5,11 +5,31 @@ import { CioError, isCioError, quote } from '../../src/errors.ts'
 /** The id of a request; null if it could not be parsed. */
 export type Id = string | number | null
 
+/** Whether it may be the id of a request. */
+export function isId(id: unknown): id is string | number {
+  return typeof id === 'string' || typeof id === 'number'
+}
+
+/** Whether it is a valid request or notification. */
+export function isRequest(
+  message: Received,
+): message is Received & { readonly method: string; readonly id?: Id } {
+  const { jsonrpc, method, id, params } = message
+  if (jsonrpc !== '2.0' || typeof method !== 'string') return false
+  if (id !== undefined && id !== null && !isId(id)) return false
+  return params === undefined || typeof params === 'object'
+}
+
 /** The error object of a response; `data` is free for the application. */
 export interface RpcFailure {
   readonly code: number
   readonly message: string
   readonly data?: unknown
+}
+
+/** Whether it is a valid error object; plain JavaScript may pass anything. */
+export function isFailure({ code, message }: RpcFailure): boolean {
+  return Number.isInteger(code) && typeof message === 'string'
 }
 
 /** A response to a request. */

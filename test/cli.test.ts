@@ -15,11 +15,12 @@ import { Cio, allowList, certs, json } from '../src/index.ts'
 import { identity, path as certificate } from './support/certificates.ts'
 import { ownPort } from './support/ports.ts'
 import { dial, readAll, serve } from './support/serve.ts'
+import { typescript } from './support/typescript.ts'
 
 const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
 const cio = new URL('../src/index.ts', import.meta.url).href
 const modules = fileURLToPath(new URL('../node_modules', import.meta.url))
-const node = ['--import', import.meta.resolve('tsx'), main]
+const node = ['--import', typescript, main]
 const escape = String.fromCodePoint(27)
 
 interface Result {

@@ -22,6 +22,7 @@ import { promisify } from 'node:util'
 import * as cio from '../src/index.ts'
 import * as kit from '../src/kit.ts'
 import { path as certificate } from './support/certificates.ts'
+import { typescript } from './support/typescript.ts'
 
 interface Block {
   readonly source: string
@@ -32,7 +33,7 @@ interface Block {
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
-// Within the repository, where the packages are found. Not in node_modules, which tsx leaves alone.
+// Within the repository, where the packages are found. Not in node_modules, which `typescript.mjs` leaves alone.
 const folder = join(root, 'build', `blocks-${process.pid}`)
 // Milliseconds for one program.
 const longest = 60_000
@@ -66,17 +67,6 @@ test.before('writes the blocks down', () => {
         rootDir: '../..',
         isolatedDeclarations: false,
         declaration: false,
-        paths: {
-          cio: ['../../src/index.ts'],
-          'cio/kit': ['../../src/kit.ts'],
-          'cio/testing': ['../../src/testing.ts'],
-          'cio/pool': ['../../src/pool.ts'],
-          'cio/*': ['../../middleware/*.ts'],
-          '@cio/cluster': ['../../packages/cluster/src/index.ts'],
-          '@cio/cluster/nats': ['../../packages/cluster/src/nats.ts'],
-          '@cio/cluster/testing': ['../../packages/cluster/src/testing.ts'],
-          '@cio/watch': ['../../packages/watch/src/index.ts'],
-        },
       },
       include: ['*.ts'],
     }),
@@ -185,8 +175,7 @@ async function runAll(files: readonly string[]): Promise<Record<string, string>>
     shares.map(async (share) => {
       const child = fork(join(folder, 'to-the-end.mjs'), share, {
         cwd: folder,
-        execArgv: ['--import', import.meta.resolve('tsx')],
-        env: { ...process.env, TSX_TSCONFIG_PATH: join(folder, 'tsconfig.json') },
+        execArgv: ['--import', typescript],
         stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
         timeout: longestOfAll,
       })

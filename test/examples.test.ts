@@ -22,9 +22,10 @@ import { haproxy } from './support/haproxy.ts'
 import { ownPort } from './support/ports.ts'
 import { httpProxy, socksProxy } from './support/proxies.ts'
 import { closeAfter, readAll } from './support/serve.ts'
+import { typescript } from './support/typescript.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const tsx = ['--import', import.meta.resolve('tsx')]
+const typed = ['--import', typescript]
 const run = promisify(execFile)
 
 /** A running example, and what it says. */
@@ -61,7 +62,7 @@ test('chat.ts passes lines on to everybody else', async (t) => {
 })
 
 test('pool.ts goes on while a server is stopped, and uses it again', async (t) => {
-  const { stdout } = await run(process.execPath, [...tsx, join(root, 'examples', 'pool.ts')])
+  const { stdout } = await run(process.execPath, [...typed, join(root, 'examples', 'pool.ts')])
   t.is(stdout, 'all run: one, three, two\none is stopped: one, two\nit is back: one, three, two\n')
 })
 
@@ -174,7 +175,7 @@ test('mutual-tls.ts greets alice and turns bob away', async (t) => {
   const cwd = await mkdtemp(join(tmpdir(), 'cio-example-'))
   t.teardown(() => rm(cwd, { recursive: true }))
   const file = join(root, 'examples', 'certificates.ts')
-  const { stdout } = await run(process.execPath, [...tsx, file, 'certs', 'alice', 'bob'], { cwd })
+  const { stdout } = await run(process.execPath, [...typed, file, 'certs', 'alice', 'bob'], { cwd })
   t.is(stdout, 'certs has ca, server, alice, bob\n')
 
   const { port, line } = await start(t, 'mutual-tls', { cwd })
@@ -195,7 +196,9 @@ test('mutual-tls.ts greets alice and turns bob away', async (t) => {
 test('tls-proxy.ts passes on to a server without TLS what comes by TLS, and back', async (t) => {
   const cwd = await mkdtemp(join(tmpdir(), 'cio-example-'))
   t.teardown(() => rm(cwd, { recursive: true }))
-  await run(process.execPath, [...tsx, join(root, 'examples', 'certificates.ts'), 'certs'], { cwd })
+  await run(process.execPath, [...typed, join(root, 'examples', 'certificates.ts'), 'certs'], {
+    cwd,
+  })
 
   const { port } = await start(t, 'tls-proxy', { cwd })
   const ca = await readFile(join(cwd, 'certs', 'ca.crt'))
@@ -211,7 +214,7 @@ test('gateway.ts takes telemetry and commands to and from devices with certifica
   t.teardown(() => rm(cwd, { recursive: true }))
   const names = ['sensor-1', 'console', 'mallory']
   const file = join(root, 'examples', 'certificates.ts')
-  await run(process.execPath, [...tsx, file, 'certs', ...names], { cwd })
+  await run(process.execPath, [...typed, file, 'certs', ...names], { cwd })
   const { port, line } = await start(t, 'gateway', { cwd })
 
   const come = async (name: string) => {
@@ -283,7 +286,7 @@ test('demo.ts --watch runs a gateway with traffic, and shows it on a page', asyn
 
 test('incidents.ts makes five incidents happen, and the watch says what each is', async (t) => {
   const file = join(root, 'examples', 'incidents.ts')
-  const { stdout } = await run(process.execPath, [...tsx, file], { cwd: root })
+  const { stdout } = await run(process.execPath, [...typed, file], { cwd: root })
   t.deepEqual(stdout.trimEnd().split('\n'), [
     '1. refused by secure: CERT_HAS_EXPIRED, claimed name device-1',
     '2. 17 refused by limit: ratePerAddress, from 127.0.0.0/24',
@@ -410,7 +413,7 @@ test('demo.ts exits 0, and leaves no folder behind', async (t) => {
   const TMPDIR = await mkdtemp(join(tmpdir(), 'cio-example-'))
   t.teardown(() => rm(TMPDIR, { recursive: true }))
   const file = join(root, 'examples', 'demo.ts')
-  const { stdout } = await run(process.execPath, [...tsx, file], {
+  const { stdout } = await run(process.execPath, [...typed, file], {
     cwd: root,
     env: { ...process.env, TMPDIR },
   })
@@ -486,7 +489,7 @@ function launch(
   { words = [], cwd = root, port = 0 }: { words?: string[]; cwd?: string; port?: number },
 ): Launched {
   const file = join(root, 'examples', `${name}.ts`)
-  const child = spawn(process.execPath, [...tsx, file, ...words], {
+  const child = spawn(process.execPath, [...typed, file, ...words], {
     cwd,
     env: { ...process.env, PORT: String(port) },
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -519,7 +522,7 @@ function launch(
 /** All lines that an example prints, which ends by itself. */
 async function output(name: string, ...words: string[]): Promise<string[]> {
   const file = join(root, 'examples', `${name}.ts`)
-  const { stdout } = await run(process.execPath, [...tsx, file, ...words], { cwd: root })
+  const { stdout } = await run(process.execPath, [...typed, file, ...words], { cwd: root })
   return stdout.trim().split('\n')
 }
 
@@ -527,7 +530,7 @@ async function folderWithCertificates(t: ExecutionContext, ...names: string[]): 
   const cwd = await mkdtemp(join(tmpdir(), 'cio-example-'))
   t.teardown(() => rm(cwd, { recursive: true }))
   const file = join(root, 'examples', 'certificates.ts')
-  await run(process.execPath, [...tsx, file, 'certs', ...names], { cwd })
+  await run(process.execPath, [...typed, file, 'certs', ...names], { cwd })
   return cwd
 }
 

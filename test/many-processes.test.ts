@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { ownPort } from './support/ports.ts'
 import { activate, connectOnce, hasSocketActivate } from './support/socket-activation.ts'
+import { typescript } from './support/typescript.ts'
 
 const root = new URL('..', import.meta.url)
 const page = readFileSync(new URL('docs/guide/many-processes.md', root), 'utf8')
@@ -82,7 +83,7 @@ async function answeredBy(socket: Socket): Promise<number> {
   return Number(pid)
 }
 
-const node = [process.execPath, '--import', 'tsx']
+const node = [process.execPath, '--import', typescript]
 
 withSystemd('the units start the server of the page on the socket of systemd', async (t) => {
   const directory = folder(t)

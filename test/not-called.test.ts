@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { Cio, type ServerContext } from '../src/index.ts'
 import { closeAfter } from './support/serve.ts'
 import { nextEvent, open } from './support/transports.ts'
+import { typescript } from './support/typescript.ts'
 
 const cio = (await import('../src/index.ts')) as unknown as Record<string, never>
 
@@ -73,9 +74,13 @@ function warningsOf(hints: object): string {
     await (await app.listen(0)).close()
     await (await app.listen(0)).close()
   `
-  return spawnSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', program], {
-    encoding: 'utf8',
-  }).stderr
+  return spawnSync(
+    process.execPath,
+    [`--import=${typescript}`, '--input-type=module', '-e', program],
+    {
+      encoding: 'utf8',
+    },
+  ).stderr
 }
 
 for (const [wrong, hints] of Object.entries({

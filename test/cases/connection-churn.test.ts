@@ -16,6 +16,7 @@ import vm from 'node:vm'
 import { Cio, type ListenOptions, limit, timeout } from '../../src/index.ts'
 import { identity } from '../support/certificates.ts'
 import { serve } from '../support/serve.ts'
+import { typescript } from '../support/typescript.ts'
 
 const peers = fileURLToPath(new URL('../fixtures/churn-peers.ts', import.meta.url))
 const run = promisify(execFile)
@@ -61,7 +62,7 @@ async function churn(
   const server = await serve(t, app, { ...options, handshakeTimeout: 2_000 })
 
   const come = async (count: number): Promise<void> => {
-    const words = ['--import=tsx', peers, server.port, count, atOnce, tls].map(String)
+    const words = [`--import=${typescript}`, peers, server.port, count, atOnce, tls].map(String)
     const { stdout } = await run(process.execPath, words)
     t.is(Number(stdout), count)
     // The last ones have left, and this side has yet to hear of it.

@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { countTo } from '../support/numbers.ts'
 import { numbersFile, numbersIn } from '../support/numbers-server.ts'
+import { typescript } from '../support/typescript.ts'
 
 const rounds = 6
 const longest = 100_000
@@ -25,10 +26,10 @@ const testThere = permitted ? test : test.skip
 
 testThere('a cable that is pulled and put back loses and doubles nothing', async (t) => {
   const file = numbersFile(t)
-  const tsx = ['--import', import.meta.resolve('tsx')]
+  const typed = ['--import', typescript]
   const { stdout } = await promisify(execFile)(
     'unshare',
-    [...unshare, process.execPath, ...tsx, program, file, String(rounds)],
+    [...unshare, process.execPath, ...typed, program, file, String(rounds)],
     { timeout: longest, killSignal: 'SIGKILL' },
   )
   const { last, silences, rejected } = JSON.parse(stdout) as Record<string, number>

@@ -11,11 +11,12 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { readAll } from '../support/serve.ts'
+import { typescript } from '../support/typescript.ts'
 
 const program = fileURLToPath(new URL('../fixtures/reset-everywhere.ts', import.meta.url))
 
 test('a process whose peers reset and end at every moment lives on, and has nothing to tell', async (t) => {
-  const child = spawn(process.execPath, ['--import=tsx', program], {
+  const child = spawn(process.execPath, [`--import=${typescript}`, program], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   t.teardown(() => child.kill())

@@ -12,6 +12,7 @@ import { LiveFiles, presented } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
 import { writeGreeting, recordEvents } from '../support/tls.ts'
 import { nextEvent } from '../support/transports.ts'
+import { typescript } from '../support/typescript.ts'
 
 const watch = 20
 
@@ -151,7 +152,7 @@ test('a hundred reloads leave no descriptor, timer or listener behind, and littl
   const program = fileURLToPath(new URL('../fixtures/hundred-reloads.ts', import.meta.url))
   const { stdout } = await promisify(execFile)(
     process.execPath,
-    ['--expose-gc', '--import=tsx', program],
+    ['--expose-gc', `--import=${typescript}`, program],
     { env: { ...process.env, KEY: path('server.key'), CERT: path('server.crt') } },
   )
   const { descriptors, timers, listeners, heap } = JSON.parse(stdout) as Record<string, number>

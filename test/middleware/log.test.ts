@@ -18,6 +18,7 @@ import { identity, loaded, path as certificate } from '../support/certificates.t
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { nextEvent } from '../support/transports.ts'
+import { typescript } from '../support/typescript.ts'
 
 type Line = Record<string, unknown>
 
@@ -361,7 +362,7 @@ for (const [where, reads] of [
       const server = await app.listen({ host: '127.0.0.1', port: 0 })
       process.stderr.write(server.port + '\\n')
       process.once('SIGTERM', () => app.close())`
-    const parameters = ['--import=tsx', '--input-type=module', '--eval', program]
+    const parameters = [`--import=${typescript}`, '--input-type=module', '--eval', program]
     const child = spawn(process.execPath, parameters, { stdio: ['ignore', 'pipe', 'pipe'] })
     t.teardown(() => child.kill('SIGKILL'))
     const [first] = (await once(child.stderr, 'data')) as [Buffer]

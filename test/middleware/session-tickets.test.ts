@@ -8,6 +8,7 @@ import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { LiveFiles } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
 import { writeGreeting, openSession, connectTls } from '../support/tls.ts'
+import { typescript } from '../support/typescript.ts'
 
 const secret = 'a secret that all processes share'
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
@@ -18,7 +19,7 @@ async function elsewhere(
   t: ExecutionContext,
   order: Partial<Order>,
 ): Promise<{ port: number; update(secret: string): Promise<void> }> {
-  const child = fork(script, ['other'], { execArgv: ['--import', 'tsx'] })
+  const child = fork(script, ['other'], { execArgv: ['--import', typescript] })
   t.teardown(() => child.kill())
   child.send({ secret, listen: mutual, ...order })
   const [port] = (await once(child, 'message')) as [number]

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { callSite } from '../../src/pipeline/call-site.ts'
+import { typescript } from '../support/typescript.ts'
 
 const run = promisify(execFile)
 const here = fileURLToPath(import.meta.url).slice(process.cwd().length + 1)
@@ -63,7 +64,7 @@ for (const [kind, file, program] of [
       named()`
     const path = join(directory, file)
     await writeFile(path, program.replace('$callSite', url).replace('$use', use))
-    const { stdout } = await run(process.execPath, ['--import=tsx', path])
+    const { stdout } = await run(process.execPath, [`--import=${typescript}`, path])
     const expected = join(directory, file)
     for (const site of stdout.trim().split('\n')) {
       t.regex(site, /:\d+$/)

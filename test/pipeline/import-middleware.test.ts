@@ -6,6 +6,7 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { importMiddleware } from '../../src/pipeline/import-middleware.ts'
+import { typescript } from '../support/typescript.ts'
 
 const run = promisify(execFile)
 const fixture = (name: string): string =>
@@ -94,7 +95,7 @@ async function loadPackage(
       process.chdir(${JSON.stringify(application)})
       console.log((await importMiddleware(${JSON.stringify(name)})).name)
     `
-    const flags = ['--import=tsx', '--input-type=module', '--eval', program]
+    const flags = [`--import=${typescript}`, '--input-type=module', '--eval', program]
     const { stdout } = await run(process.execPath, flags)
     return stdout.trim()
   } finally {

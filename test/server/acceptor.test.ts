@@ -7,6 +7,7 @@ import { Cio } from '../../src/index.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { nextEvent, socketPath } from '../support/transports.ts'
+import { typescript } from '../support/typescript.ts'
 
 const echo = (): Cio =>
   new Cio().useConnection(async (ctx) => {
@@ -103,7 +104,7 @@ test('a server on a descriptor that it was given refuses to pause', async (t) =>
     await app.close()`
   const child = spawn(
     process.execPath,
-    ['--import=tsx', '--input-type=module', '--eval', program],
+    [`--import=${typescript}`, '--input-type=module', '--eval', program],
     { stdio: ['ignore', 'pipe', 'inherit', fd] },
   )
   t.teardown(() => child.kill())
@@ -132,7 +133,7 @@ test('a server on a given descriptor counts what it drops for want of others', a
       '-c',
       'ulimit -n 128; exec "$0" "$@"',
       process.execPath,
-      '--import=tsx',
+      `--import=${typescript}`,
       '--input-type=module',
       '--eval',
       program,

@@ -9,6 +9,7 @@ import { duplexPair } from '../support/duplex-pair.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { deferred, dialOver, networks, open, optionsOf, socketPath } from '../support/transports.ts'
+import { typescript } from '../support/typescript.ts'
 
 const hello = (): Cio =>
   new Cio().useConnection(async function hello(ctx) {
@@ -96,7 +97,7 @@ test('listen takes a descriptor that listens already', async (t) => {
     console.log('ready')`
   const child: ChildProcess = spawn(
     process.execPath,
-    ['--import=tsx', '--input-type=module', '--eval', program],
+    [`--import=${typescript}`, '--input-type=module', '--eval', program],
     { stdio: ['ignore', 'pipe', 'inherit', fd] },
   )
   const exit = once(child, 'exit')

@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { typescript } from './typescript.ts'
 
 /** A line that a program has printed. */
 export interface Line {
@@ -43,7 +44,7 @@ export class Program {
       '--import',
       withParent,
       '--import',
-      'tsx',
+      typescript,
       script,
       JSON.stringify(order),
     ]

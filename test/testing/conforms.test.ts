@@ -23,6 +23,7 @@ import {
 import { chunksOf } from '../../src/kit.ts'
 import { type ConformsOptions, type MiddlewarePromise, conforms } from '../../src/testing.ts'
 import { loaded, contents } from '../support/certificates.ts'
+import { typescript } from '../support/typescript.ts'
 
 const files = (await readdir(fileURLToPath(new URL('../../middleware', import.meta.url))))
   .filter((file) => file.endsWith('.ts'))
@@ -177,7 +178,7 @@ test('what nobody handles is told of, and does not end the process', async (t) =
     }
     await conforms(throws, { pipelines: ['connection'] }).catch((error) => console.log(error.message))
   `
-  const flags = ['--import=tsx', '--input-type=module', '--eval', program]
+  const flags = [`--import=${typescript}`, '--input-type=module', '--eval', program]
   const { stdout } = await promisify(execFile)(process.execPath, flags)
   t.regex(stdout, /nobody handled what was thrown: Error: of nobody/)
 })

@@ -12,6 +12,7 @@ import { until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
 import { randomOf } from '../support/random.ts'
 import { natsTest } from '../support/with-nats.ts'
+import { typescript } from '../../../../test/support/typescript.ts'
 
 const rounds = Number(process.env.CIO_ROUNDS ?? 4)
 const seed = Number(process.env.CIO_SEED ?? 1)
@@ -34,7 +35,7 @@ class Process {
   }
 
   private constructor(server: NatsServer) {
-    this.child = fork(script, [server.address], { execArgv: ['--import', 'tsx'] })
+    this.child = fork(script, [server.address], { execArgv: ['--import', typescript] })
     this.child.on('message', ({ id, result }: { id: number; result: unknown }) => {
       this.#answers.get(id)?.(result)
       this.#answers.delete(id)

@@ -1,7 +1,7 @@
 /**
  * The contract of an engine: the connection between the instances of an application.
  *
- * An engine knows nothing of Cio: it has subjects, requests and tables. `memory()` and `nats()` are
+ * An engine knows nothing of Cio: it has subjects, requests, tables and letters. `memory()` and `nats()` are
  * engines, and `engineConforms()` of `@cio/cluster/testing` checks others.
  */
 
@@ -97,8 +97,50 @@ export interface Table {
   watch(take: (row: Row) => void, options: WatchOptions): Promise<void>
 }
 
+/** A letter that waits for its receiver. */
+export interface Letter {
+  /** Rises with each letter of one name, whatever its key. */
+  readonly seq: number
+  readonly payload: Uint8Array
+}
+
+/** A letter that is stored. */
+export interface Appended {
+  readonly seq: number
+  /** Whether there was one of this id, which has this `seq`. */
+  readonly isDuplicate: boolean
+}
+
+/** Options of `Engine.letters()`: what is beyond is refused, or forgotten after `maxAge`. */
+export interface LettersOptions {
+  /** Letters that may wait for one key. */
+  readonly maxPerKey: number
+  /** Bytes that may wait for all keys. */
+  readonly maxBytes: number
+  /** Milliseconds; at least 1_000. */
+  readonly maxAge: number
+}
+
 /**
- * Five verbs and a table. Subjects and keys consist of `[A-Za-z0-9_=-]`, with dots between words:
+ * Letters that wait, each for a key. Each method rejects with `ERR_CIO_CLUSTER_DOWN` as those of a
+ * table do.
+ */
+export interface Letters {
+  /**
+   * Stores a letter, unless the key had one of this id within two minutes. It stays over a restart of
+   * the broker.
+   *
+   * @throws `ERR_CIO_MAILBOX_FULL`: a bound is reached; letters that are there stay
+   */
+  append(key: string, payload: Uint8Array, id: string): Promise<Appended>
+  /** The oldest letter of a key after a `seq`, or undefined. */
+  next(key: string, after: number): Promise<Letter | undefined>
+  /** Removes a letter; does nothing if it is gone. */
+  remove(key: string, seq: number): Promise<void>
+}
+
+/**
+ * Five verbs, tables and letters. Subjects and keys consist of `[A-Za-z0-9_=-]`, with dots between words:
  * pass names through {@link encodeName}.
  */
 export interface Engine {
@@ -131,6 +173,8 @@ export interface Engine {
   request(subject: string, payload: Uint8Array, options: RequestOptions): Promise<Uint8Array>
   /** Opens a table, and makes it if there is none. */
   table(name: string, options: TableOptions): Promise<Table>
+  /** Opens the letters of a name, and makes their store if there is none. */
+  letters(name: string, options: LettersOptions): Promise<Letters>
   on(event: 'down', listener: () => void): this
   on(event: 'up', listener: (gap: Gap) => void): this
   off(event: 'down', listener: () => void): this
@@ -142,6 +186,9 @@ export const maxPayload: number = 1024 * 1024 - 1024
 
 /** The least `ttl` of a table, in milliseconds. */
 export const leastTtl = 1_000
+
+/** Milliseconds in which a second letter of one id is dropped, but at most `maxAge`. */
+export const duplicateWindow = 120_000
 
 const words = /^[\w=-]+(?:\.[\w=-]+)*$/
 
@@ -182,6 +229,12 @@ export function noResponderError(subject: string): CioError {
 export function requestTimeoutError(subject: string, timeout: number): CioError {
   const message = `no answer from \`${subject}\` within ${timeout} ms`
   return new CioError('ERR_CIO_CALL_TIMEOUT', message)
+}
+
+/** The error of a letter for which there is no room. */
+export function fullError(key: string, cause?: unknown): CioError {
+  const message = `no more letters may wait for \`${key}\`: the mailbox is full`
+  return new CioError('ERR_CIO_MAILBOX_FULL', message, { cause })
 }
 
 /** The error of a row that has changed. */

@@ -9,9 +9,13 @@ export {
   type SharedRevision,
 } from './cluster.ts'
 export type {
+  Appended,
   Engine,
   Gap,
   Incoming,
+  Letter,
+  Letters,
+  LettersOptions,
   RequestOptions,
   Row,
   Subscription,
@@ -20,6 +24,15 @@ export type {
   WatchOptions,
 } from './engine.ts'
 export { maxPayload } from './engine.ts'
+export {
+  mailbox,
+  type Delivery,
+  type FailedLetter,
+  type Mailbox,
+  type MailboxOptions,
+  type Mailed,
+  type MailOptions,
+} from './mailbox.ts'
 export { memory, memoryHub, type MemoryHub } from './memory.ts'
 export { decodeName, encodeName } from './names.ts'
 export {

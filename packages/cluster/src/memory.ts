@@ -5,6 +5,8 @@ import { CioError } from 'cio'
 import {
   type Engine,
   type Incoming,
+  type Letters,
+  type LettersOptions,
   type RequestOptions,
   type Subscription,
   type Table,
@@ -16,6 +18,7 @@ import {
   requestTimeoutError,
 } from './engine.ts'
 import { EngineState } from './engine-base.ts'
+import { LetterStore, MemoryLetters } from './memory/letters.ts'
 import { MemoryTable, Rows } from './memory/rows.ts'
 
 /** Connects the engines of one process, as a broker does for those of many. */
@@ -26,10 +29,11 @@ export interface MemoryHub {
   heal(): void
 }
 
-/** A hub with its subjects and tables. */
+/** A hub with its subjects, tables and letters. */
 class Hub implements MemoryHub {
   readonly subjects = new Map<string, Set<Subscriber>>()
   readonly tables = new Map<string, Rows>()
+  readonly letters = new Map<string, LetterStore>()
   readonly #cut = new Set<MemoryEngine>()
 
   cut(...engines: Engine[]): void {
@@ -167,6 +171,17 @@ class MemoryEngine extends EngineState implements Engine {
     const rows = tables.get(name) ?? new Rows(ttl)
     tables.set(name, rows)
     return new MemoryTable(this, rows)
+  }
+
+  async letters(name: string, options: LettersOptions): Promise<Letters> {
+    checkSubject(name)
+    this.checkUp('letters')
+    const { letters } = this.hub
+    const store = letters.get(name) ?? new LetterStore(options)
+    // The bounds of the last one count, as with a broker.
+    store.options = options
+    letters.set(name, store)
+    return new MemoryLetters(this, store)
   }
 
   #deliver(to: Subscriber, payload: Uint8Array, reply: Incoming['reply']): void {

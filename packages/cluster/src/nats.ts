@@ -8,6 +8,8 @@ import { checkDuration, maxTimerDelay } from 'cio/kit'
 import {
   type Engine,
   type Incoming,
+  type Letters,
+  type LettersOptions,
   type RequestOptions,
   type Subscription,
   type Table,
@@ -19,6 +21,7 @@ import {
 import { EngineState } from './engine-base.ts'
 import { requestError } from './nats/errors.ts'
 import { type NatsOptions, checkNatsOptions } from './nats/options.ts'
+import { NatsLetters } from './nats/letters.ts'
 import { NatsTable } from './nats/table.ts'
 
 export type { NatsOptions } from './nats/options.ts'
@@ -36,7 +39,7 @@ class NatsEngine extends EngineState implements Engine {
   readonly #subscriptions = new Set<Subscription>()
   /** Subscribed before the engine was open. */
   readonly #waiting = new Set<() => void>()
-  readonly #tables = new Set<NatsTable>()
+  readonly #stores = new Set<NatsTable | NatsLetters>()
   /** Counts connections, so that work for an earlier one ends. */
   #epoch = 0
 
@@ -66,7 +69,7 @@ class NatsEngine extends EngineState implements Engine {
     this.#connection = undefined
     this.#epoch += 1
     for (const one of this.#subscriptions) one.unsubscribe()
-    this.#tables.clear()
+    this.#stores.clear()
     const wasUp = this.isUp
     this.end()
     if (!connection || connection.isClosed()) return
@@ -142,8 +145,25 @@ class NatsEngine extends EngineState implements Engine {
       timeout: this.#timeout,
     })
     await table.ensure()
-    this.#tables.add(table)
+    this.#stores.add(table)
     return table
+  }
+
+  async letters(name: string, options: LettersOptions): Promise<Letters> {
+    checkSubject(name)
+    this.checkUp('letters')
+    const { replicas = 1 } = this.#options
+    const [prefix, timeout] = [this.#prefix, this.#timeout]
+    const letters = new NatsLetters(this, this.#connection!, {
+      ...options,
+      prefix,
+      name,
+      replicas,
+      timeout,
+    })
+    await letters.ensure()
+    this.#stores.add(letters)
+    return letters
   }
 
   /** nats.js cannot be stopped while it waits for its first connection: so one attempt at a time. */
@@ -179,19 +199,19 @@ class NatsEngine extends EngineState implements Engine {
     }
   }
 
-  /** Makes the tables again if the broker has lost them, so that `up` means that they can be used. */
+  /** Makes tables and letters again if the broker has lost them, so that `up` means that they can be used. */
   async #restore(): Promise<void> {
     const epoch = ++this.#epoch
     const isCurrent = (): boolean => epoch === this.#epoch && this.#connection !== undefined
     for (;;) {
       try {
-        for (const table of this.#tables) await table.ensure()
+        for (const store of this.#stores) await store.ensure()
         // The broker has the subscriptions again.
         await this.#connection?.flush()
         if (isCurrent()) this.setUp()
         return
       } catch (error) {
-        log('tables: %s', (error as Error).message)
+        log('stores: %s', (error as Error).message)
         await delay(retryDelay, undefined, { ref: false })
         if (!isCurrent()) return
       }

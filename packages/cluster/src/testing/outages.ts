@@ -93,7 +93,7 @@ export const outages: Checks = {
 }
 
 /** Runs work while no engine has a connection. */
-async function outage(trial: Trial, during: () => Promise<unknown>): Promise<void> {
+export async function outage(trial: Trial, during: () => Promise<unknown>): Promise<void> {
   const engines = [trial.one, trial.other]
   const down = engines.map((engine) => heard(engine, 'down'))
   await trial.outage!.begin()

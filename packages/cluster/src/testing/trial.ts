@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { isCioError } from 'cio'
 import type { Engine, Row, Table } from '../engine.ts'
+import { letters } from './letters.ts'
 import { outages } from './outages.ts'
 import { subjects } from './subjects.ts'
 import { tables } from './tables.ts'
@@ -24,7 +25,7 @@ export type Checks = Readonly<Record<string, Check>>
 
 /** All promises. */
 export const promises: ReadonlyMap<string, Check> = new Map(
-  [subjects, tables, outages].flatMap((checks) => Object.entries(checks)),
+  [subjects, tables, letters, outages].flatMap((checks) => Object.entries(checks)),
 )
 
 /** Two engines on one broker, for the check of one promise. */

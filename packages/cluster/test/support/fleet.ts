@@ -8,6 +8,7 @@ import {
   type ConnectionContext,
   type JsonContext,
   type MessagesContext,
+  type Middleware,
   type ServerContext,
   type StreamContext,
   json,
@@ -50,6 +51,8 @@ export interface FleetOptions extends RegistryOptions {
   readonly cluster?: ClusterOptions
   /** Whether devices answer calls. */
   readonly rpc?: boolean
+  /** A middleware after the registry. */
+  readonly inside?: (here: Cluster) => Middleware<Registered>
   /** Runs inside the registry, instead of waiting for the end. */
   readonly handler?: (ctx: Registered) => unknown
 }
@@ -76,6 +79,7 @@ export class Instance {
     cluster: ofCluster,
     rpc: isRpc = false,
     handler,
+    inside,
     ...options
   }: FleetOptions) {
     this.here = cluster(ofCluster)
@@ -93,6 +97,7 @@ export class Instance {
       })
       .useConnection(isRpc ? rpc<Methods>() : async (_, next) => next())
       .useConnection(this.devices)
+      .useConnection(inside?.(this.here) ?? (async (_, next) => next()))
       .useConnection(async (ctx, next) => {
         this.#entered.get(ctx)?.(ctx)
         if (handler) await handler(ctx)

@@ -1,0 +1,199 @@
+/** Messages for devices that are away. */
+
+import { randomUUID } from 'node:crypto'
+import debug from 'debug'
+import { CioError, type Middleware, type StreamContext, defineMiddleware } from 'cio'
+import { asError, checkOptionNames, emitSafely } from 'cio/kit'
+import type { Cluster } from './cluster.ts'
+import { type Letter, type Letters, downError } from './engine.ts'
+import { encodeName } from './names.ts'
+import type { RegistrationContext } from './registry/types.ts'
+import { Gate } from './mailbox/gate.ts'
+import { type MailboxOptions, checkMailboxOptions } from './mailbox/options.ts'
+import { Reader } from './mailbox/reader.ts'
+import { decodeFrame, encodeFrame, numberOf } from './wire/frames.ts'
+import { decodeValue, encodeValue } from './wire/values.ts'
+
+export type { Delivery, MailboxOptions } from './mailbox/options.ts'
+
+const log = debug('cio:cluster')
+const readsAtOnce = 100
+const longestRetry = 60_000
+
+/** Options of `Mailbox.send()`. */
+export interface MailOptions {
+  /**
+   * The id of the message: for two minutes, a second one of this id and key is dropped. Pass one if you
+   * send again after an error.
+   *
+   * @default a random one
+   */
+  readonly id?: string
+}
+
+/** A letter that the broker has stored. */
+export interface Mailed {
+  /** Rises with each letter. */
+  readonly seq: number
+  /** Whether the broker had a letter of this id. */
+  readonly isDuplicate: boolean
+}
+
+/** A letter that was not delivered yet. */
+export interface FailedLetter {
+  readonly key: string
+  readonly seq: number
+  readonly attempt: number
+}
+
+/** The middleware, with `send`. */
+export interface Mailbox<Out, Needs extends StreamContext = StreamContext> extends Middleware<
+  Needs & RegistrationContext
+> {
+  /**
+   * Sends a message at least once: when this fulfils, the broker has stored it. It is delivered now,
+   * or when the device comes back. After `ERR_CIO_CLUSTER_DOWN` the letter may have been stored: send
+   * it again with the same `id`.
+   *
+   * @throws `ERR_CIO_MAILBOX_FULL`: `maxLetters` or `maxBytes` wait already
+   * @throws `ERR_CIO_CLUSTER_DOWN`
+   */
+  send(key: string, message: Out, options?: MailOptions): Promise<Mailed>
+}
+
+declare module 'cio' {
+  interface AppEvents {
+    /** `deliver` has rejected, and the letter is tried again. Those behind it wait. */
+    letterFailed: [error: Error, letter: FailedLetter, ctx: StreamContext]
+  }
+}
+
+/**
+ * At-least-once messages to devices that are away: a message queue for each name (store and forward).
+ *
+ * The broker keeps a letter until the device has it: `deliver` has fulfilled. Letters of one key are
+ * delivered one after the other, in the order in which the broker has stored them, by the instance
+ * that has the connection. The device may get one twice if an answer was lost: it can tell by `seq`.
+ *
+ * The mailbox is bounded, and a full one refuses new letters and drops none. It needs no state in
+ * the broker for a device without letters.
+ *
+ * @pipelines connection
+ * @order after `registry`, and after `rpc` if `deliver` calls
+ * @adds nothing; the middleware itself has `send`
+ * @needs `ctx.registration`
+ * @rejects nothing
+ * @throws `ERR_CIO_OPTION`: an option is missing, unknown or out of its range
+ *
+ * @example
+ * import { Cio, type RpcContext, type StreamContext, json, rpc } from 'cio'
+ * import { cluster, mailbox, registry } from '@cio/cluster'
+ *
+ * interface Device { deliver(letter: { text: string }): void }
+ *
+ * const here = cluster()
+ * const letters = mailbox<{ text: string }, StreamContext & RpcContext<Device>>(here, {
+ *   deliver: (ctx, { message }) => ctx.rpc.call('deliver', message),
+ * })
+ * const app = new Cio()
+ *   .useServer(here)
+ *   .useConnection(json())
+ *   .useConnection(rpc<Device>())
+ *   .useConnection(registry<object, Device>(here, { key: ({ address }) => address }))
+ *   .useConnection(letters)
+ * const server = await app.listen({ port: 0, host: '127.0.0.1' })
+ * await letters.send('127.0.0.1', { text: 'hello' }, { id: 'order-1' })
+ * await server.close()
+ */
+export function mailbox<Out = unknown, Needs extends StreamContext = StreamContext>(
+  cluster: Cluster,
+  options: MailboxOptions<Out, Needs>,
+): Mailbox<Out, Needs> {
+  const settings = checkMailboxOptions(options)
+  const { deliver, name, maxLetters: maxPerKey, maxBytes, maxAge, checkInterval } = settings
+  cluster.reserve('mailbox', name)
+  const { engine } = cluster
+  const readers = new Set<Reader>()
+  let letters: Letters | undefined
+  cluster.whileUp(async (signal) => {
+    signal.addEventListener('abort', () => (letters = undefined))
+    const opened = await engine.letters(name, { maxPerKey, maxBytes, maxAge })
+    if (signal.aborted) return
+    letters = opened
+    for (const reader of readers) reader.wake()
+  })
+  const post = { letters: () => letters, gate: new Gate(readsAtOnce), checkInterval }
+  const retry = {
+    delay: settings.retryDelay,
+    maxDelay: Math.max(settings.retryDelay, longestRetry),
+  }
+  const subjectOf = (code: string): string => `${name}.for.${code}`
+
+  const middleware = defineMiddleware<Needs & RegistrationContext>(
+    { name: 'mailbox', after: 'registry', requires: 'registry' },
+    async function mailbox(ctx, next) {
+      const { registration } = ctx
+      const code = encodeName(registration.key, 'remote')
+      const receiver = {
+        code,
+        isHolder: () => registration.isConfirmed,
+        deliver: async (letter: Letter, attempt: number) =>
+          deliver(ctx, { message: messageOf(letter) as Out, seq: letter.seq, attempt }),
+        failed: (error: Error, { seq }: Letter, attempt: number) => {
+          log('%d letter %d, attempt %d: %s', ctx.id, seq, attempt, error.message)
+          const { key } = registration
+          emitSafely(ctx.app, 'letterFailed', error, { key, seq, attempt }, ctx)
+        },
+      }
+      const reader = new Reader(post, receiver, retry)
+      const end = (): void => reader.end()
+      const { unsubscribe } = engine.subscribe(subjectOf(code), ({ payload }) => {
+        const header = decodeFrame(payload)?.header
+        if (header?.kind === 'nudge') reader.wake(numberOf(header, 'seq'))
+      })
+      readers.add(reader)
+      ctx.draining.addEventListener('abort', end)
+      if (ctx.draining.aborted) end()
+      void reader.run()
+      try {
+        await next()
+      } finally {
+        end()
+        ctx.draining.removeEventListener('abort', end)
+        readers.delete(reader)
+        unsubscribe()
+      }
+    },
+  )
+  const send = async (key: string, message: Out, options: MailOptions = {}): Promise<Mailed> => {
+    checkOptionNames('send', options, ['id'])
+    const { id = randomUUID() } = options
+    const code = encodeName(key)
+    const frame = encodeFrame({ kind: 'letter' }, encodeValue(message))
+    if (!letters) throw downError('mailbox')
+    const mailed = await letters.append(code, frame, encodeName(id))
+    if (!mailed.isDuplicate) nudge(code, mailed.seq)
+    return mailed
+  }
+  const nudge = (code: string, seq: number): void => {
+    try {
+      engine.publish(subjectOf(code), encodeFrame({ kind: 'nudge', seq }))
+    } catch (error) {
+      // After the gap, all who are connected look for letters.
+      log('nudge: %s', asError(error).message)
+    }
+  }
+  return Object.assign(middleware, { send })
+}
+
+/** @throws `ERR_CIO_UNSUPPORTED`, `ERR_CIO_SYNTAX`: another release has written it */
+function messageOf({ payload }: Letter): unknown {
+  const frame = decodeFrame(payload)
+  if (frame?.header.kind === 'letter') return decodeValue(frame.body)
+  throw new CioError(
+    'ERR_CIO_UNSUPPORTED',
+    'a letter of another release cannot be read by this one',
+  )
+}
+
+export { mailbox as default }

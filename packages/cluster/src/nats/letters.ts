@@ -1,0 +1,135 @@
+/** Letters in NATS: a stream in a file, with a subject for each receiver, and no consumers. */
+
+import {
+  DiscardPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  JetStreamApiError,
+  RetentionPolicy,
+  StorageType,
+  jetstream,
+  jetstreamManager,
+} from '@nats-io/jetstream'
+import { type NatsConnection, nanos } from '@nats-io/transport-node'
+import {
+  type Appended,
+  type Letter,
+  type Letters,
+  type LettersOptions,
+  checkPayload,
+  checkSubject,
+  downError,
+  duplicateWindow,
+  fullError,
+} from '../engine.ts'
+import type { EngineState } from '../engine-base.ts'
+
+const nameInUse = 10_058
+const storeFailed = 10_077
+const deleteFailed = 10_057
+const noSequence = 10_043
+
+/** How a stream is made. */
+export interface Stream extends LettersOptions {
+  readonly prefix: string
+  readonly name: string
+  readonly replicas: number
+  readonly timeout: number
+}
+
+export class NatsLetters implements Letters {
+  readonly #engine: EngineState
+  readonly #options: Stream
+  readonly #connection: NatsConnection
+  readonly #client: JetStreamClient
+  readonly #stream: string
+  readonly #subject: string
+  #manager: JetStreamManager | undefined
+
+  constructor(engine: EngineState, connection: NatsConnection, options: Stream) {
+    const { prefix, name, timeout } = options
+    this.#engine = engine
+    this.#options = options
+    this.#connection = connection
+    this.#client = jetstream(connection, { timeout })
+    this.#stream = `${prefix}_letters_${name}`
+    this.#subject = `${prefix}_letters.${name}`
+  }
+
+  /** Makes the stream if there is none, or gives it these bounds. */
+  async ensure(): Promise<void> {
+    const { maxPerKey, maxBytes, maxAge, replicas, timeout } = this.#options
+    const config = {
+      name: this.#stream,
+      subjects: [`${this.#subject}.*`],
+      retention: RetentionPolicy.Limits,
+      storage: StorageType.File,
+      // A full box refuses the newest letter, and keeps those that it has.
+      discard: DiscardPolicy.New,
+      discard_new_per_subject: true,
+      max_msgs_per_subject: maxPerKey,
+      max_bytes: maxBytes,
+      max_age: nanos(maxAge),
+      duplicate_window: nanos(Math.min(duplicateWindow, maxAge)),
+      allow_direct: true,
+      num_replicas: replicas,
+    }
+    try {
+      const manager = await jetstreamManager(this.#connection, { timeout, checkAPI: false })
+      await manager.streams.add(config).catch((error: unknown) => {
+        if (!isApiError(error, nameInUse)) throw error
+        return manager.streams.update(this.#stream, config)
+      })
+      this.#manager = manager
+    } catch (error) {
+      throw downError('letters', error)
+    }
+  }
+
+  async append(key: string, payload: Uint8Array, id: string): Promise<Appended> {
+    checkPayload(key, payload)
+    checkSubject(id)
+    return this.#ask(key, async () => {
+      const options = { msgID: `${key}.${id}`, timeout: this.#options.timeout }
+      const { seq, duplicate } = await this.#client.publish(
+        `${this.#subject}.${key}`,
+        payload,
+        options,
+      )
+      return { seq, isDuplicate: duplicate }
+    })
+  }
+
+  async next(key: string, after: number): Promise<Letter | undefined> {
+    const query = { seq: after + 1, next_by_subj: `${this.#subject}.${key}` }
+    const found = await this.#ask(key, () => this.#manager!.direct.getMessage(this.#stream, query))
+    return found ? { seq: found.seq, payload: found.data } : undefined
+  }
+
+  async remove(key: string, seq: number): Promise<void> {
+    await this.#ask(key, async () => {
+      try {
+        // Not overwritten first: letters are no secrets to the broker's own disk.
+        await this.#manager!.streams.deleteMessage(this.#stream, seq, false)
+      } catch (error) {
+        const isGone =
+          isApiError(error, noSequence) ||
+          (isApiError(error, deleteFailed) && /no message found/.test(error.message))
+        if (!isGone) throw error
+      }
+    })
+  }
+
+  async #ask<Value>(key: string, work: () => Promise<Value>): Promise<Value> {
+    checkSubject(key)
+    this.#engine.checkUp('letters')
+    return this.#engine.wait('letters', work(), undefined, (error) => {
+      const isFull = isApiError(error, storeFailed) && /maximum/.test(error.message)
+      return isFull ? fullError(key, error) : downError('letters', error)
+    })
+  }
+}
+
+function isApiError(error: unknown, code: number): error is JetStreamApiError {
+  return error instanceof JetStreamApiError && error.code === code
+}

@@ -1,0 +1,45 @@
+import test from 'ava'
+import { Cio, json } from 'cio'
+import { type MailboxOptions, cluster, mailbox, registry } from '../src/index.ts'
+import { mailboxContract } from './contracts/mailbox.ts'
+import { memoryEngines } from './support/engines.ts'
+
+mailboxContract({ test, over: 'in memory', engines: memoryEngines })
+
+test('a mailbox refuses options that are unknown or out of their range', (t) => {
+  const here = cluster()
+  const deliver = async (): Promise<void> => {}
+  for (const options of [
+    {},
+    { deliver: 'x' },
+    { deliver, maxLetters: 0 },
+    { deliver, maxBytes: Infinity },
+    { deliver, maxAge: 10 },
+    { deliver, maxAge: Infinity },
+    { deliver, retryDelay: -1 },
+    { deliver, checkInterval: 1 },
+    { deliver, name: 'a.b' },
+    { deliver, unknown: 1 },
+  ]) {
+    const make = (): unknown => mailbox(here, options as unknown as MailboxOptions<unknown>)
+    t.throws(make, { code: 'ERR_CIO_OPTION' }, JSON.stringify(options))
+  }
+})
+
+test('a mailbox needs a registry before it', async (t) => {
+  const here = cluster()
+  const letters = mailbox(here, { deliver: async () => {} })
+  // @ts-expect-error: without a registry there is no registration
+  const app = new Cio().useServer(here).useConnection(json()).useConnection(letters)
+  await t.throwsAsync(app.listen({ bind: false }), { message: /registry/ })
+  const devices = registry(here, { key: () => 'x' })
+  const whole = new Cio().useServer(here).useConnection(json()).useConnection(devices)
+  const server = await whole.useConnection(letters).listen({ bind: false })
+  await t.throwsAsync(letters.send('x'.repeat(1_001), ''), { code: 'ERR_CIO_NAME_LENGTH' })
+  await t.throwsAsync(
+    letters.send('x', () => {}),
+    { code: 'ERR_CIO_ENCODE' },
+  )
+  await server.close()
+  await t.throwsAsync(letters.send('x', ''), { code: 'ERR_CIO_CLUSTER_DOWN' })
+})

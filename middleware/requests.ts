@@ -1,7 +1,7 @@
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { provide } from '../src/lifecycle/provide.ts'
-import { refused } from '../src/lifecycle/unawaited.ts'
+import { handled, refused } from '../src/lifecycle/unawaited.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type CallOptions, PendingCalls } from '../src/messages/pending-calls.ts'
@@ -241,7 +241,13 @@ export class Requests<In, Out = In> {
    *
    * @throws as `call()` does, in the loop
    */
-  async *stream(request: Out, options: CallOptions = {}): AsyncGenerator<In, void, undefined> {
+  stream(request: Out, options: CallOptions = {}): AsyncGenerator<In, void, undefined> {
+    const parts = this.#stream(request, options)
+    const next = parts.next.bind(parts)
+    return Object.assign(parts, { next: () => handled(next()) })
+  }
+
+  async *#stream(request: Out, options: CallOptions): AsyncGenerator<In, void, undefined> {
     const parts = new Parts<In>(this.#maxParts)
     const left = new AbortController()
     const { signal } = options

@@ -69,7 +69,14 @@ export {
   statefulEncoder,
   type ValueFormat,
 } from './messages/self-delimiting-values.ts'
-export { handled, isRefused, refused, unawaited, type Untaken } from './lifecycle/unawaited.ts'
+export {
+  handled,
+  isRefused,
+  refused,
+  unawaited,
+  type Untaken,
+  whenUntaken,
+} from './lifecycle/unawaited.ts'
 export { isAddressUnavailable } from './network-errors.ts'
 export { nothingSaid } from './connection-end.ts'
 export type { Probe } from './lifecycle/probe.ts'

@@ -4,6 +4,9 @@ import debug from 'debug'
 import { EventEmitter } from 'node:events'
 import { CioError, asError, isCioError } from '../errors.ts'
 import type { ClientContext } from './client.ts'
+import { reportError } from '../lifecycle/app-events.ts'
+import type { App } from '../lifecycle/app.ts'
+import { whenUntaken } from '../lifecycle/unawaited.ts'
 import { checkCount, checkDuration, checkSignal } from '../options.ts'
 import type {
   ConnectsClients,
@@ -54,6 +57,7 @@ const closeTimeout = 30_000
  * await server.close()
  */
 export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
+  readonly #app: ConnectsClients<Client>
   readonly #settings: PoolSettings
   readonly #clock: Clock
   readonly #upstreams: Upstreams<Client>
@@ -70,6 +74,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
         'Pool: its app has `reconnect`, and the pool connects again itself; leave `reconnect` out',
       )
     }
+    this.#app = app
     this.#settings = settings
     this.#clock = clock
     this.#waiting = new WaitingUses(clock, settings.waitTimeout)
@@ -108,7 +113,11 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
    *
    * @throws `ERR_CIO_POOL_TIMEOUT`: not within `waitTimeout`; the reason of `signal`
    */
-  async ready({ min = 1, signal }: { min?: number; signal?: AbortSignal } = {}): Promise<void> {
+  ready(options: { min?: number; signal?: AbortSignal } = {}): Promise<void> {
+    return whenUntaken(this.#whenReady(options), this.#untaken)
+  }
+
+  async #whenReady({ min = 1, signal }: { min?: number; signal?: AbortSignal }): Promise<void> {
     checkCount('ready', 'min', min)
     checkSignal('ready', signal)
     signal?.throwIfAborted()
@@ -124,9 +133,16 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
    * @throws `ERR_CIO_POOL_FULL`, `ERR_CIO_POOL_TIMEOUT`, `ERR_CIO_CLOSED` (local), or what the work
    *   throws
    */
-  async use<Result>(
+  use<Result>(
     work: (client: ClientContext & Client, signal: AbortSignal) => Result | PromiseLike<Result>,
     options: UseOptions = {},
+  ): Promise<Result> {
+    return whenUntaken(this.#use(work, options), this.#untaken)
+  }
+
+  async #use<Result>(
+    work: (client: ClientContext & Client, signal: AbortSignal) => Result | PromiseLike<Result>,
+    options: UseOptions,
   ): Promise<Result> {
     const { idempotent = false, signal } = options
     if (signal) {
@@ -192,6 +208,12 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** A use that nothing awaits must not end the process because its target is gone. */
+  readonly #untaken = (error: Error): void => {
+    const isGone = isCioError(error) && (error.fault === 'remote' || error.code === 'ERR_CIO_CLOSED')
+    if (!isGone) reportError(this.#app as unknown as App, error)
   }
 
   #choose(idempotent: boolean, except?: Upstream<Client>): Member<Client> | undefined {

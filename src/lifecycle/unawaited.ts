@@ -55,6 +55,11 @@ export function unawaited<Value>(
     if (isOurs(error)) reportError(ctx.app, error, ctx)
   },
 ): Promise<Value> {
+  return whenUntaken(work, untaken)
+}
+
+/** The same without a context: all errors that nothing awaits go to `untaken`. */
+export function whenUntaken<Value>(work: Promise<Value>, untaken: Untaken): Promise<Value> {
   const promise = new Unawaited<Value>((resolve) => resolve(work))
   promise.whenUntaken(untaken)
   return promise

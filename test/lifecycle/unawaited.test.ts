@@ -13,9 +13,12 @@ import {
   lines,
   multiplex,
   reconnect,
+  requests,
+  rooms,
   rpc,
   startTls,
 } from '../../src/index.ts'
+import { Pool } from '../../src/pool.ts'
 import { refused, unawaited } from '../../src/lifecycle/unawaited.ts'
 import { closeAfter, dial, serve } from '../support/serve.ts'
 import { nextEvent, reset } from '../support/transports.ts'
@@ -60,12 +63,22 @@ const calls: Record<string, Record<string, readonly unknown[] | null>> = {
   },
   rpc: { call: ['method'], notify: ['method'] },
   events: { emit: ['event', 1], on: null, once: null, off: null, listeners: null },
+  requests: { call: ['request'], notify: ['message'], stream: null },
+  rooms: { join: ['room'], leave: null },
   mux: { open: ['name'], handle: [new Cio(), 'name'], ping: [], goAway: null },
 }
 
 const layers: Record<string, (app: Cio) => unknown> = {
   messages: (app) => app.useConnection(json()).useClient(json()),
   rpc: (app) => app.useConnection(json()).useConnection(rpc()).useClient(json()).useClient(rpc()),
+  requests: (app) =>
+    app
+      .useConnection(json())
+      .useConnection(requests({ match: 'order' }))
+      .useClient(json())
+      .useClient(requests({ match: 'order' })),
+  rooms: (app) =>
+    app.useConnection(json()).useConnection(rooms()).useClient(json()).useClient(rooms()),
   events: (app) =>
     app.useConnection(json()).useConnection(events()).useClient(json()).useClient(events()),
   mux: (app) => app.useConnection(multiplex(new Cio())).useClient(multiplex(new Cio())),
@@ -123,6 +136,70 @@ for (const member of Object.keys(calls)) {
     }
   }
 }
+
+test('the parts of an answer need no await when the peer leaves', async (t) => {
+  const app = new Cio().useConnection(json()).useClient(json())
+  const calling = app.useClient(requests<unknown>({ match: 'order' }))
+  const server = await serve(t, app)
+  const accepted = nextEvent(app, 'connection')
+  const client = await calling.connect(server.port)
+  const parts = client.requests.stream('request')
+  void parts.next()
+  void parts.next()
+  reset((await accepted)[0].socket!)
+  await client.closed
+  t.true((await parts.next()).done)
+  void client.requests.stream('another').next()
+  await t.throwsAsync(client.requests.stream('another').next(), { code: 'ERR_CIO_CLOSED' })
+})
+
+test('the uses of a pool need no await when the peer leaves', async (t) => {
+  const app = new Cio().useConnection(json()).useClient(json()).useClient(rpc<{ wait(): void }>())
+  app.on('error', () => t.fail('it is no local fault'))
+  const server = await serve(t, app)
+  const accepted = nextEvent(app, 'connection')
+  const targets = [{ port: server.port, host: '127.0.0.1' }]
+  const pool = new Pool(app, { targets })
+  await pool.ready()
+  const use = (): void => {
+    void pool.call('wait')
+    void pool.use((client) => client.rpc.call('wait'))
+    void pool.ready({ min: 2 })
+  }
+  use()
+  const lost = nextEvent(app, 'disconnect')
+  reset((await accepted)[0].socket!)
+  await Promise.all([lost, server.close()])
+  use()
+  const impatient = new Pool(app, { targets, waitTimeout: 1 })
+  void impatient.call('wait')
+  void impatient.ready()
+  await t.throwsAsync(impatient.call('wait'), { code: 'ERR_CIO_POOL_TIMEOUT' })
+  await impatient.close()
+  await pool.close()
+  use()
+  await t.throwsAsync(pool.call('wait'), { code: 'ERR_CIO_CLOSED' })
+})
+
+test('a local fault in a use of a pool is reported where nothing awaits it, and only there', async (t) => {
+  const app = new Cio().useConnection(json())
+  const server = await serve(t, app)
+  const pool = new Pool(app, { targets: [{ port: server.port, host: '127.0.0.1' }] })
+  t.teardown(() => pool.close())
+  const mine = new Error('mine')
+  const seen: unknown[] = []
+  app.on('error', (error) => seen.push(error))
+  await t.throwsAsync(
+    pool.use(() => Promise.reject(mine)),
+    { is: mine },
+  )
+  await turn()
+  await turn()
+  t.deepEqual(seen, [])
+  const told = nextEvent(app, 'error')
+  void pool.use(() => Promise.reject(mine))
+  t.is((await told)[0], mine)
+})
 
 test('connect() without await is reported when the other side refuses', async (t) => {
   const server = await new Cio().listen({ host: '127.0.0.1', port: 0 })

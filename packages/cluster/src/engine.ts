@@ -11,7 +11,11 @@ import { CioError } from 'cio'
 export interface Incoming {
   /** Must not be changed: other subscribers may have the same bytes. */
   readonly payload: Uint8Array
-  /** Answers a request; does nothing for a message that is no request. */
+  /**
+   * Answers a request; does nothing for a message that is no request.
+   *
+   * @throws `ERR_CIO_PAYLOAD_SIZE`: the payload has more than {@link maxPayload} bytes
+   */
   readonly reply: (payload: Uint8Array) => void
 }
 

@@ -150,6 +150,7 @@ class MemoryEngine extends EngineState implements Engine {
       for (const subscriber of all) {
         // The answer does not pass either if one of the two was cut off meanwhile.
         const reply = (bytes: Uint8Array): void => {
+          checkPayload(subject, bytes)
           if (subscriber.engine.isUp && this.isUp) resolve(bytes)
         }
         this.#deliver(subscriber, payload, reply)

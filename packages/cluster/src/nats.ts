@@ -94,6 +94,7 @@ class NatsEngine extends EngineState implements Engine {
       take({
         payload: message.data,
         reply: (bytes) => {
+          checkPayload(subject, bytes)
           // Kept by nats.js and lost in an outage: as if it were on its way.
           if (this.isUp) message.respond(bytes)
         },

@@ -10,6 +10,7 @@ import {
   type Middleware,
   type StreamContext,
   defineMiddleware,
+  isCioError,
 } from 'cio'
 import {
   checkCount,
@@ -17,8 +18,10 @@ import {
   checkOptionNames,
   emitSafely,
   evict,
+  handled,
   maxTimerDelay,
   provide,
+  whenUntaken,
 } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
 import { encodeName } from './names.ts'
@@ -187,7 +190,7 @@ export function registry<
   cluster.whileUp(async (signal) => {
     if (instance !== engine.instance) {
       instance = engine.instance
-      engine.subscribe(`${name}.at.${instance}`, (message) => void claims.serve(message))
+      engine.subscribe(`${name}.at.${instance}`, (message) => void handled(claims.serve(message)))
     }
     await table.open(signal)
     await upkeep.run(signal)
@@ -236,22 +239,25 @@ export function registry<
     method: string,
     params?: unknown,
     options?: CallOptions,
-  ): Promise<unknown> => reach(key, { kind: 'call', method, params }, options)
+  ): Promise<unknown> => unawaited(reach(key, { kind: 'call', method, params }, options))
+  const send = async (key: string, message: Out, options?: ReachOptions): Promise<void> => {
+    await reach(key, { kind: 'send', message }, options)
+  }
+  const evictRemote = async (key: string, options: EvictRemoteOptions): Promise<boolean> => {
+    try {
+      await reach(key, { kind: 'evict', reason: options.reason ?? '' }, options)
+      return true
+    } catch (error) {
+      if ((error as Partial<CioError>).code === 'ERR_CIO_OFFLINE') return false
+      throw error
+    }
+  }
   return Object.assign(middleware as unknown as Registry<Out, Remote>, {
-    send: async (key: string, message: Out, options?: ReachOptions): Promise<void> => {
-      await reach(key, { kind: 'send', message }, options)
-    },
+    send: (key: string, message: Out, options?: ReachOptions) =>
+      unawaited(send(key, message, options)),
     call: call as RemoteCall<Remote>,
-    evict: async (key: string, options: EvictRemoteOptions = {}): Promise<boolean> => {
-      try {
-        await reach(key, { kind: 'evict', reason: options.reason ?? '' }, options)
-        return true
-      } catch (error) {
-        if ((error as Partial<CioError>).code === 'ERR_CIO_OFFLINE') return false
-        throw error
-      }
-    },
-    find: (key: string) => find(cluster, table, key),
+    evict: (key: string, options: EvictRemoteOptions = {}) => unawaited(evictRemote(key, options)),
+    find: (key: string) => unawaited(find(cluster, table, key)),
     list: (options: ListOptions = {}) => {
       checkOptionNames('list', options, ['prefix', 'maxEntries'])
       checkCount('list', 'maxEntries', options.maxEntries ?? 0)
@@ -262,6 +268,26 @@ export function registry<
       checkCount('watch', 'maxBacklog', options.maxBacklog ?? 1, 1)
       return watch(table, options)
     },
+  })
+}
+
+/** The codes of rejections that are no fault of the caller, beside those of the other side. */
+const beyondControl = new Set([
+  'ERR_CIO_OFFLINE',
+  'ERR_CIO_UNREACHABLE',
+  'ERR_CIO_CLUSTER_DOWN',
+  'ERR_CIO_CALL_TIMEOUT',
+])
+
+/**
+ * Nothing need await what a device or the broker can make fail. Any other rejection that nothing
+ * awaits stays an unhandled one, since there is no context to report it with.
+ */
+function unawaited<Value>(work: Promise<Value>): Promise<Value> {
+  return whenUntaken(work, (error) => {
+    if (error.name === 'AbortError') return
+    const isBeyond = isCioError(error) && (error.fault === 'remote' || beyondControl.has(error.code))
+    if (!isBeyond) void Promise.reject(error)
   })
 }
 

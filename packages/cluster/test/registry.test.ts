@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { Cio, json, rpc } from 'cio'
+import { Cio, type CioError, json, rpc } from 'cio'
 import {
   type Registry,
   type RegistryOptions,
@@ -85,6 +85,61 @@ test('call passes the result of a device on, and its errors', async (t) => {
     await t.throwsAsync(devices.call('sensor-8', 'whoAmI'), { code: 'ERR_CIO_OFFLINE' })
   }
   t.deepEqual(one.reported, [])
+})
+
+/** A device that answers each call with the same text, by hand. */
+async function answering(instance: Instance, name: string, answer: string): Promise<void> {
+  const { client } = await instance.connect(name)
+  client.stream.removeAllListeners('data').on('data', (chunk: Buffer) => {
+    const { id } = JSON.parse(String(chunk)) as { id: number }
+    client.stream.write(`{"jsonrpc":"2.0","id":${id},${answer}}\n`)
+  })
+}
+
+const deep = '['.repeat(50_000) + ']'.repeat(50_000)
+// Written out, each number is four times as long.
+const long = `[${'1e20,'.repeat(100_000)}1]`
+for (const [what, answer, code] of [
+  ['an error with data that is nested too deeply', `"error":{"code":1,"message":"no","data":${deep}}`, 1],
+  ['an error that is too long for a frame', `"error":{"code":1,"message":"no","data":${long}}`, 1],
+  ['a result that is nested too deeply', `"result":${deep}`, 'ERR_CIO_ENCODE'],
+] as const) {
+  test(`the caller gets an answer, and the instance goes on, after ${what}`, async (t) => {
+    const options = { rpc: true, cluster: {} }
+    const { instances } = await fleet(t, 2, options)
+    const [one, other] = instances as [Instance, Instance]
+    await answering(other, 'sensor-7', answer)
+    const error = await t.throwsAsync<CioError>(one.devices.call('sensor-7', 'whoAmI'))
+    t.is(typeof code === 'number' ? (error.cause as { code: number }).code : error.code, code)
+    await other.connect('sensor-8')
+    t.is(await one.devices.call('sensor-8', 'whoAmI'), 'sensor-8')
+  })
+}
+
+// AVA fails a file in whose process a rejection is unhandled.
+test('no method needs an await when its device is gone', async (t) => {
+  const { hub, instances } = await fleet(t, 2, { rpc: true })
+  const [one, other] = instances as [Instance, Instance]
+  const use = (): void => {
+    void one.devices.send('sensor-7', 'x', { timeout: 100 })
+    void one.devices.call('sensor-7', 'wait', undefined, { timeout: 100 })
+    void one.devices.evict('sensor-8', { timeout: 100 })
+    void one.devices.find('sensor-7')
+  }
+  use()
+  const device = await other.connect('sensor-7')
+  use()
+  await device.client.close({ timeout: 0 })
+  await device.closed
+  use()
+  hub.cut(other.engine)
+  use()
+  hub.cut(one.engine)
+  use()
+  await t.throwsAsync(one.devices.send('sensor-7', 'x'), { code: 'ERR_CIO_CLUSTER_DOWN' })
+  hub.heal()
+  await until(() => one.engine.isUp && other.engine.isUp)
+  await t.throwsAsync(one.devices.call('sensor-9', 'wait'), { code: 'ERR_CIO_OFFLINE' })
 })
 
 test('a call that times out or is aborted is cancelled at the device', async (t) => {

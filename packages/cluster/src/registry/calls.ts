@@ -1,5 +1,6 @@
 /** Messages and calls to a connection of this instance, from any instance. */
 
+import debug from 'debug'
 import {
   CioError,
   type MessagesContext,
@@ -9,9 +10,13 @@ import {
   rpcFailure,
 } from 'cio'
 import { asError, evict, quote } from 'cio/kit'
-import type { Incoming } from '../engine.ts'
+import { type Incoming, maxPayload } from '../engine.ts'
 import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
 import { decodeValue, encodeValue } from '../wire/values.ts'
+
+const log = debug('cio:cluster')
+
+const longestMessage = 1_000
 
 /** The context of a registered connection, as far as it is used here. */
 export type Registered = StreamContext & MessagesContext<unknown, unknown> & { rpc?: Rpc<never> }
@@ -80,7 +85,7 @@ export async function serve(ctx: Registered, running: Running, message: Incoming
     const result = await obey(ctx, order)
     message.reply(encodeFrame({ kind: 'done' }, encodeValue(result)))
   } catch (error) {
-    message.reply(encodeFrame(failure(asError(error))))
+    message.reply(failure(asError(error)))
   } finally {
     if (id !== undefined) running.delete(id)
   }
@@ -96,10 +101,22 @@ function orderOf(header: Header, body: Uint8Array, signal: AbortSignal): Order |
   return { kind: 'call', method, params, signal, ...(timeout !== undefined && { timeout }) }
 }
 
-/** An error on its way to another instance. */
-function failure(error: Error): Header {
+/**
+ * An error on its way to another instance. A device chooses what its error brings along: if that
+ * cannot travel, the rest does.
+ */
+function failure(error: Error): Buffer {
   const code = isCioError(error) ? error.code : 'ERR_CIO_REMOTE'
-  return { kind: 'failed', code, message: error.message, rpc: rpcFailure(error) }
+  const header = { kind: 'failed', code, message: error.message.slice(0, longestMessage) }
+  const rpc = rpcFailure(error)
+  try {
+    const frame = encodeFrame({ ...header, rpc })
+    if (frame.length <= maxPayload) return frame
+  } catch (thrown) {
+    log('%s: %s', error.message, asError(thrown).message)
+  }
+  const message = rpc?.message.slice(0, longestMessage)
+  return encodeFrame({ ...header, ...(rpc && { rpc: { code: rpc.code, message } }) })
 }
 
 /** The result of an answer; throws the error that it brings. */

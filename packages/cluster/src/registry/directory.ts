@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isCioError } from 'cio'
+import { handled } from 'cio/kit'
 import type { Cluster } from '../cluster.ts'
 import { encodeName } from '../names.ts'
 import { encodeFrame, type Header } from '../wire/frames.ts'
@@ -45,7 +46,7 @@ export class Directory {
     holder.isActive = true
     const { unsubscribe } = this.#cluster.engine.subscribe(
       this.#subject(holder.code),
-      (message) => void serve(ctx, running, message),
+      (message) => void handled(serve(ctx, running, message)),
     )
     return () => {
       holder.isActive = false

@@ -100,6 +100,22 @@ export const subjects: Checks = {
       check(text(answer) === 'hello!', 'the answer is another one')
     },
   },
+  'refuses an answer that is too long, and passes a shorter one after it': {
+    run: async (trial) => {
+      const subject = trial.word()
+      const { other, one } = trial
+      other.subscribe(subject, ({ reply }) => {
+        try {
+          reply(Buffer.alloc(maxPayload + 1))
+        } catch (error) {
+          reply(bytes((error as { code: string }).code))
+        }
+      })
+      await trial.settle(other)
+      const answer = await one.request(subject, bytes(''), { timeout: 5_000 })
+      check(text(answer) === 'ERR_CIO_PAYLOAD_SIZE', 'reply() throws ERR_CIO_PAYLOAD_SIZE')
+    },
+  },
   'says at once that nothing subscribes': {
     run: async (trial) => {
       const subject = trial.word()

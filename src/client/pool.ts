@@ -212,7 +212,8 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
 
   /** A use that nothing awaits must not end the process because its target is gone. */
   readonly #untaken = (error: Error): void => {
-    const isGone = isCioError(error) && (error.fault === 'remote' || error.code === 'ERR_CIO_CLOSED')
+    const isGone =
+      isCioError(error) && (error.fault === 'remote' || error.code === 'ERR_CIO_CLOSED')
     if (!isGone) reportError(this.#app as unknown as App, error)
   }
 

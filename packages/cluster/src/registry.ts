@@ -286,7 +286,8 @@ const beyondControl = new Set([
 function unawaited<Value>(work: Promise<Value>): Promise<Value> {
   return whenUntaken(work, (error) => {
     if (error.name === 'AbortError') return
-    const isBeyond = isCioError(error) && (error.fault === 'remote' || beyondControl.has(error.code))
+    const isBeyond =
+      isCioError(error) && (error.fault === 'remote' || beyondControl.has(error.code))
     if (!isBeyond) void Promise.reject(error)
   })
 }

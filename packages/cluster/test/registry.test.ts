@@ -100,7 +100,11 @@ const deep = '['.repeat(50_000) + ']'.repeat(50_000)
 // Written out, each number is four times as long.
 const long = `[${'1e20,'.repeat(100_000)}1]`
 for (const [what, answer, code] of [
-  ['an error with data that is nested too deeply', `"error":{"code":1,"message":"no","data":${deep}}`, 1],
+  [
+    'an error with data that is nested too deeply',
+    `"error":{"code":1,"message":"no","data":${deep}}`,
+    1,
+  ],
   ['an error that is too long for a frame', `"error":{"code":1,"message":"no","data":${long}}`, 1],
   ['a result that is nested too deeply', `"result":${deep}`, 'ERR_CIO_ENCODE'],
 ] as const) {

@@ -11,7 +11,9 @@ import {
   type MessagesOptions,
   defaultMaxLength,
   messages,
+  messagesOptionNames,
 } from '../src/messages/messages.ts'
+import { checkOptionNames } from '../src/options.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
@@ -38,7 +40,7 @@ export interface ContentLengthContext<Message = unknown> extends MessagesContext
  *   message; `ERR_CIO_MESSAGE_TOO_LONG` (remote): the length is above `maxLength`;
  *   `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy `validate`; `ERR_CIO_ENCODE`
  *   (local): a sent message cannot be serialized as JSON
- * @throws `ERR_CIO_OPTION`: an option is out of its range
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://microsoft.github.io/language-server-protocol/specifications/base/0.9/specification/
  *
  * @example
@@ -53,6 +55,7 @@ export interface ContentLengthContext<Message = unknown> extends MessagesContext
 export function contentLength<Message = unknown>(
   options: ContentLengthOptions<Message> = {},
 ): Middleware<StreamContext, ContentLengthContext<Message>> {
+  checkOptionNames('contentLength', options, messagesOptionNames)
   const { maxLength = defaultMaxLength } = options
   return messages<Message, unknown>(
     {

@@ -5,7 +5,9 @@ import {
   type MessagesOptions,
   defaultMaxLength,
   messages,
+  messagesOptionNames,
 } from '../src/messages/messages.ts'
+import { checkOptionNames } from '../src/options.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
@@ -29,7 +31,7 @@ export interface JsonContext<Message = unknown> extends MessagesContext<Message,
  *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a line is longer than `maxLength`;
  *   `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy `validate`; `ERR_CIO_ENCODE`
  *   (local): a sent message cannot be serialized as JSON
- * @throws `ERR_CIO_OPTION`: an option is out of its range
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://github.com/ndjson/ndjson-spec and RFC 8259
  *
  * @example
@@ -44,6 +46,7 @@ export interface JsonContext<Message = unknown> extends MessagesContext<Message,
 export function json<Message = unknown>(
   options: JsonOptions<Message> = {},
 ): Middleware<StreamContext, JsonContext<Message>> {
+  checkOptionNames('json', options, messagesOptionNames)
   const { maxLength = defaultMaxLength } = options
   return messages<Message, unknown>(
     {

@@ -5,7 +5,9 @@ import {
   type MessagesOptions,
   defaultMaxLength,
   messages,
+  messagesOptionNames,
 } from '../src/messages/messages.ts'
+import { checkOptionNames } from '../src/options.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
@@ -28,7 +30,7 @@ export interface LinesContext extends MessagesContext<string> {}
  * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (remote): a line is longer than `maxLength`;
  *   `ERR_CIO_SYNTAX` (remote): a line is not UTF-8; `ERR_CIO_INVALID_MESSAGE` (remote): it does not
  *   satisfy `validate`; `ERR_CIO_ENCODE` (local): the line to send contains a line feed
- * @throws `ERR_CIO_OPTION`: an option is out of its range
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  *
  * @example
  * import { Cio, lines } from 'cio'
@@ -40,6 +42,7 @@ export interface LinesContext extends MessagesContext<string> {}
  * await server.close()
  */
 export function lines(options: LinesOptions = {}): Middleware<StreamContext, LinesContext> {
+  checkOptionNames('lines', options, messagesOptionNames)
   const { maxLength = defaultMaxLength } = options
   return messages<string>(
     {

@@ -187,7 +187,9 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
   )
 
   return Object.assign(middleware, {
-    send(name: string, message: Out, { except }: RoomSendOptions = {}): Promise<RoomSent> {
+    send(name: string, message: Out, options: RoomSendOptions = {}): Promise<RoomSent> {
+      checkOptionNames('send', options, ['except', 'local'])
+      const { except } = options
       const room = open.get(name)
       return room ? sendTo(room, turns, message, except) : Promise.resolve({ members: 0 })
     },

@@ -14,7 +14,12 @@ import { ClientContext } from './client/client.ts'
 import { clientEnd, connect, runClient } from './client/connect.ts'
 import { flushTimeout as defaultFlush } from './streams/end-gracefully.ts'
 import { ConnectionContext, connectionEnd, runConnection } from './lifecycle/connection.ts'
-import type { CloseOptions, CloseResult, Context } from './lifecycle/context.ts'
+import {
+  type CloseOptions,
+  type CloseResult,
+  type Context,
+  closeOptionNames,
+} from './lifecycle/context.ts'
 import { CioError, asError, isCioError } from './errors.ts'
 import { halfOpenTimeout as defaultHalfOpen } from './streams/half-open.ts'
 import { Inspection } from './pipeline/inspection.ts'
@@ -268,6 +273,7 @@ export class Cio<
 
   /** Closes all servers, clients, and streams passed to `handle()`. */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
+    checkOptionNames('close', options, closeOptionNames)
     const open = [...this.#servers, ...this.#streams]
     const results = await Promise.all(open.map((ctx) => ctx.close(options)))
     return { forced: results.reduce((sum, { forced }) => sum + forced, 0) }

@@ -75,6 +75,7 @@ const testedElsewhere: Record<string, string> = {
   'identity/der': 'test/tls/trust-store.test.ts: revocation lists, cut at every byte',
   'client/connect': 'test/client/client.test.ts',
   'client/connect-options': 'types alone: test/client/client.test.ts',
+  'client/pool/pool-errors': 'test/client/pool.test.ts',
   'client/open-socket': 'test/client/dial.test.ts, test/client/via-proxy.test.ts',
   'lifecycle/end-stream': 'test/lifecycle/connection.test.ts, test/client/client.test.ts',
   'lifecycle/evict': 'test/access/access-list.test.ts, test/server/reload.test.ts',
@@ -321,6 +322,7 @@ const doors = {
     'unawaited',
     'untilNoServer',
     'viaProxy',
+    'whenUntaken',
     'withoutBrackets',
   ],
 }

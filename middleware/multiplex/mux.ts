@@ -3,7 +3,7 @@
 import type { Duplex } from 'node:stream'
 import type { Cio } from '../../src/cio.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
-import { checkDuration, optionError } from '../../src/options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../../src/options.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { unawaited } from '../../src/lifecycle/unawaited.ts'
 import { type StreamHeader, isHeaders } from './stream-header.ts'
@@ -81,7 +81,9 @@ export function muxOf(ctx: StreamContext, session: Session, run: Run): Mux {
   }
   const handle: Mux['handle'] = async (app, name, headers = {}) =>
     run(app, await open(name, headers), { name, headers })
-  const ping = async ({ timeout = defaultPingTimeout }: PingOptions = {}): Promise<number> => {
+  const ping = async (options: PingOptions = {}): Promise<number> => {
+    const { timeout = defaultPingTimeout } = options
+    checkOptionNames('mux.ping', options, ['timeout'])
     checkDuration('mux.ping', 'timeout', timeout)
     return session.pings.ping(timeout)
   }

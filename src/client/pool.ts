@@ -7,7 +7,7 @@ import type { ClientContext } from './client.ts'
 import { reportError } from '../lifecycle/app-events.ts'
 import type { App } from '../lifecycle/app.ts'
 import { whenUntaken } from '../lifecycle/unawaited.ts'
-import { checkCount, checkDuration, checkSignal } from '../options.ts'
+import { checkCount, checkDuration, checkOptionNames, checkSignal } from '../options.ts'
 import type {
   ConnectsClients,
   PoolCall,
@@ -18,6 +18,7 @@ import type {
 import { type Clock, realClock } from './pool/clock.ts'
 import { type PoolOptions, type PoolSettings, settingsOf } from './pool/options.ts'
 import type { Member } from './pool/member.ts'
+import { closedError, lostError, poolFullError, poolTimeoutError } from './pool/pool-errors.ts'
 import type { Upstream } from './pool/upstream.ts'
 import { Upstreams, stateOf } from './pool/upstreams.ts'
 import { WaitingUses } from './pool/waiting-uses.ts'
@@ -117,7 +118,9 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     return whenUntaken(this.#whenReady(options), this.#untaken)
   }
 
-  async #whenReady({ min = 1, signal }: { min?: number; signal?: AbortSignal }): Promise<void> {
+  async #whenReady(options: { min?: number; signal?: AbortSignal }): Promise<void> {
+    checkOptionNames('ready', options, ['min', 'signal'])
+    const { min = 1, signal } = options
     checkCount('ready', 'min', min)
     checkSignal('ready', signal)
     signal?.throwIfAborted()
@@ -144,6 +147,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     work: (client: ClientContext & Client, signal: AbortSignal) => Result | PromiseLike<Result>,
     options: UseOptions,
   ): Promise<Result> {
+    checkOptionNames('use', options, ['idempotent', 'signal'])
     const { idempotent = false, signal } = options
     if (signal) {
       checkSignal('use', signal)
@@ -191,7 +195,9 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
    * Graceful shutdown: refuses new uses, waits for those under way, and closes the connections.
    * Destroys what is left after `timeout` milliseconds.
    */
-  async close({ timeout = closeTimeout }: { timeout?: number } = {}): Promise<void> {
+  async close(options: { timeout?: number } = {}): Promise<void> {
+    checkOptionNames('close', options, ['timeout'])
+    const { timeout = closeTimeout } = options
     checkDuration('close', 'timeout', timeout)
     this.#isClosed = true
     this.#waiting.rejectAll(closedError)
@@ -247,26 +253,14 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   #wait(signal: AbortSignal | undefined, idempotent: boolean): Promise<Member<Client>> {
     const { maxWaiting } = this.#settings
     if (this.#waiting.size >= maxWaiting) {
-      const message = `${maxWaiting} uses wait for a connection, as many as \`maxWaiting\` allows`
-      throw new CioError('ERR_CIO_POOL_FULL', message)
+      throw poolFullError(maxWaiting)
     }
     const choose = (): Member<Client> | undefined => this.#choose(idempotent)
     return this.#waiting.add(choose, signal, () => this.#timeoutError())
   }
 
   #timeoutError(): CioError {
-    const { waitTimeout, maxPending } = this.#settings
-    const failed = this.#upstreams.states.filter(({ lastError }) => lastError)
-    const errors = failed.map(({ place, lastError }) => `${place}: ${lastError?.message}`)
-    const why =
-      this.#upstreams.connected > 0
-        ? `each connection has ${maxPending} uses (\`maxPending\`)`
-        : errors.join('; ') || 'no target is connected yet'
-    const message = `no connection was free within ${waitTimeout} ms (\`waitTimeout\`): ${why}`
-    return new CioError('ERR_CIO_POOL_TIMEOUT', message, {
-      fault: 'remote',
-      cause: failed[0]?.lastError,
-    })
+    return poolTimeoutError(this.#settings, this.#upstreams)
   }
 
   #changed(): void {
@@ -278,12 +272,4 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   #serve(): void {
     if (this.#waiting.size > 0 && !this.#isClosed) this.#waiting.serve()
   }
-}
-
-function lostError(): CioError {
-  return new CioError('ERR_CIO_CLOSED', 'the connection was lost', { fault: 'remote' })
-}
-
-function closedError(): CioError {
-  return new CioError('ERR_CIO_CLOSED', 'the pool is closed')
 }

@@ -2,7 +2,7 @@
 
 import type { App } from './app.ts'
 import type { Lifecycle } from './lifecycle.ts'
-import { checkDuration } from '../options.ts'
+import { checkDuration, checkOptionNames } from '../options.ts'
 import { showAs } from './secret-options.ts'
 
 /** Options of `close()`. */
@@ -35,6 +35,9 @@ export interface CloseOptions {
    */
   readonly minLifetime?: number
 }
+
+/** The names of the options of `close()`. */
+export const closeOptionNames: readonly string[] = ['timeout', 'reason', 'spread', 'minLifetime']
 
 /** The result of `close()`. */
 export interface CloseResult {
@@ -131,9 +134,11 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
    *
    * A middleware that still does not return is left behind: `error` reports `ERR_CIO_STUCK`.
    *
-   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration
+   * @throws `ERR_CIO_OPTION`: an option is unknown, or `timeout` is not a duration
    */
-  async close({ timeout = closeTimeout, reason }: CloseOptions = {}): Promise<CloseResult> {
+  async close(options: CloseOptions = {}): Promise<CloseResult> {
+    const { timeout = closeTimeout, reason } = options
+    checkOptionNames('close', options, closeOptionNames)
     checkDuration('close', 'timeout', timeout)
     await this.#life.close(timeout, reason)
     return { forced: this.#life.forced }

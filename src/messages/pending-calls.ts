@@ -1,7 +1,7 @@
 /** Calls that wait for their answers: matching, deadlines, cancelling and bounds. */
 
 import { type CioError, asError } from '../errors.ts'
-import { checkDuration } from '../options.ts'
+import { checkDuration, checkOptionNames } from '../options.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handled, isRefused, refused } from '../lifecycle/unawaited.ts'
 import { nothing } from './message-writer.ts'
@@ -61,6 +61,7 @@ export interface PendingCallsOptions {
 }
 
 const none: CallOptions = {}
+const callOptionNames = ['signal', 'timeout']
 
 /**
  * The calls of one connection, for middleware that match answers with requests, as `rpc` and
@@ -129,6 +130,7 @@ export class PendingCalls<Answer = unknown> {
     parts?: PartsReceiver<Answer>,
   ): Promise<Answer> {
     const { signal, timeout } = options
+    if (options !== none) checkOptionNames('call', options, callOptionNames)
     if (timeout !== undefined) checkDuration('call', 'timeout', timeout)
     if (signal?.aborted) return handled(Promise.reject(asError(signal.reason)))
     const refusal = this.#refusal(label)

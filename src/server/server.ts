@@ -187,7 +187,7 @@ export class ServerContext extends Context<ServerLife> {
    * Graceful shutdown: stops accepting, asks the connections to finish, spread over `spread`, and
    * destroys the rest at the deadline. Fulfils when all middleware have returned.
    *
-   * @throws `ERR_CIO_OPTION`: `timeout` is not a duration, or `spread` or `minLifetime` is not
+   * @throws `ERR_CIO_OPTION`: an option is unknown, `timeout` is not a duration, or `spread` or `minLifetime` is not
    *   one within it
    */
   override async close(options: CloseOptions = {}): Promise<CloseResult> {

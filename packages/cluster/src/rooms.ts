@@ -166,6 +166,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
   )
   return Object.assign(middleware, {
     send(room: string, message: Out, options: RoomSendOptions = {}): Promise<RoomSent> {
+      checkOptionNames('send', options, ['except', 'local'])
       const sent = send(room, message, options)
       const [first] = local.members(room)
       return first ? unawaited(first, sent) : handled(sent)

@@ -4,6 +4,7 @@ import type { ConnectOptions, ConnectTarget } from '../connect-options.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../../options.ts'
 import { Backoff } from '../../rates/backoff.ts'
 import { RetryBudget } from '../../rates/retry-budget.ts'
+import { checkOptions } from '../../lifecycle/known-options.ts'
 import { isCioError } from '../../errors.ts'
 import { isNetworkError } from '../../network-errors.ts'
 import type { Ejection } from './upstream.ts'
@@ -140,7 +141,9 @@ export function settingsOf(options: PoolOptions): PoolSettings {
   if (!Array.isArray(targets) || targets.length === 0) {
     throw optionError('Pool', 'targets', 'a list of one or more targets', targets)
   }
-  for (const { weight = 1 } of targets as PoolTarget[]) {
+  for (const { weight = 1, ...target } of targets as PoolTarget[]) {
+    // Now, since the pool would connect again and again.
+    checkOptions('connect', { ...connect, ...target })
     if (!Number.isFinite(weight) || weight <= 0) {
       throw optionError('Pool', 'weight', 'a number above 0', weight)
     }
@@ -154,6 +157,11 @@ export function settingsOf(options: PoolOptions): PoolSettings {
   if (slowStartDuration === Infinity) {
     throw optionError('Pool', 'slowStartDuration', 'finite', slowStartDuration)
   }
+  const { isFailure: given = isFailure, budget = new RetryBudget() } = options
+  if (typeof given !== 'function') throw optionError('Pool', 'isFailure', 'a function', given)
+  if (!(budget instanceof RetryBudget)) {
+    throw optionError('Pool', 'budget', 'a RetryBudget', budget)
+  }
   return {
     connect,
     connections,
@@ -162,8 +170,8 @@ export function settingsOf(options: PoolOptions): PoolSettings {
     waitTimeout,
     slowStartDuration,
     ejection: ejectionOf(eject),
-    isFailure: options.isFailure ?? isFailure,
-    budget: options.budget ?? new RetryBudget(),
+    isFailure: given,
+    budget,
     backoff: new Backoff('Pool', { delay: 500, maxDelay: 30_000, factor: 2, jitter: 1 }),
   }
 }

@@ -1,0 +1,121 @@
+/** Every function with options refuses those that it does not know. */
+
+import test from 'ava'
+import { readdirSync } from 'node:fs'
+import {
+  Cio,
+  type ClientContext,
+  type Context,
+  json,
+  lines,
+  multiplex,
+  requests,
+  rooms,
+  rpc,
+} from '../src/index.ts'
+import { Pool } from '../src/pool.ts'
+import { duplexPair } from '../src/testing.ts'
+import { closeAfter } from './support/serve.ts'
+
+const unknown = { typo: 1 } as object
+const refusal = { code: 'ERR_CIO_OPTION', message: /`typo`/ }
+
+/** What is passed before the options; null for a middleware without options. */
+const before: Record<string, readonly unknown[] | null> = {
+  'allow-list': [['alice']],
+  'deny-list': [['mallory']],
+  forward: [7000],
+  http: null,
+  layer: null,
+  multiplex: [new Cio()],
+  route: [[{ to: 'next' }]],
+  protobuf: [{}],
+  transform: null,
+  websocket: [new Cio()],
+}
+
+for (const file of readdirSync(new URL('../middleware/', import.meta.url))) {
+  if (!file.endsWith('.ts')) continue
+  const name = file.slice(0, -'.ts'.length)
+  const args = before[name] === undefined ? [] : before[name]
+  if (!args) continue
+  test(`${name} refuses an option that it does not know`, async (t) => {
+    const module = (await import(`../middleware/${file}`)) as {
+      default: (...all: unknown[]) => unknown
+    }
+    t.throws(() => module.default(...args, unknown), refusal)
+  })
+}
+
+const pooled = { targets: [{ port: 7000 }] }
+const poolOptions: Record<string, object> = {
+  itself: { ...pooled, ...unknown },
+  'a target': { targets: [{ port: 7000, ...unknown }] },
+  connect: { ...pooled, connect: unknown },
+  eject: { ...pooled, eject: unknown },
+}
+for (const [whose, options] of Object.entries(poolOptions)) {
+  test(`a pool refuses an option that it does not know, when it is made: ${whose}`, (t) => {
+    t.throws(() => new Pool(new Cio(), options as typeof pooled), refusal)
+  })
+}
+
+test('a pool refuses a budget and a function of the wrong kind', (t) => {
+  for (const options of [{ budget: {} }, { isFailure: true }] as object[]) {
+    t.throws(() => new Pool(new Cio(), { ...pooled, ...options }), { code: 'ERR_CIO_OPTION' })
+  }
+})
+
+test('methods refuse options that they do not know', async (t) => {
+  const chat = rooms()
+  const streams = new Cio().useConnection(lines())
+  const app = new Cio()
+    .useConnection(json())
+    .useClient(json())
+    .useClient(chat)
+    .useClient(rpc<{ add(): number }>())
+  const asking = new Cio()
+    .useConnection(json())
+    .useClient(json())
+    .useClient(requests<unknown>({ match: 'order' }))
+  const many = new Cio().useConnection(multiplex(streams)).useClient(multiplex(streams))
+  for (const one of [app, asking, many]) closeAfter(t, one)
+  const listening = await app.listen({ bind: false })
+  const connected = async <Client extends object>(
+    one: Cio<{}, Client>,
+  ): Promise<[ClientContext & Client, Context]> => {
+    const server = await one.listen({ bind: false })
+    let accepted!: Context
+    const client = await one.connect({
+      createConnection: () => {
+        const [near, far] = duplexPair()
+        accepted = server.accept(near)
+        return far
+      },
+    })
+    return [client, accepted]
+  }
+  const [client, server] = await connected(app)
+  const [asks] = await connected(asking)
+  const [opens] = await connected(many)
+  const pool = new Pool(app, { targets: [{ port: 1, host: '127.0.0.1' }] })
+  t.teardown(() => pool.close({ timeout: 0 }))
+  const calls: Record<string, () => unknown> = {
+    'app.close': () => app.close(unknown),
+    'server.close': () => listening.close(unknown),
+    'ctx.close': () => server.close(unknown),
+    'client.close': () => client.close(unknown),
+    'app.handle': async () => app.handle(duplexPair()[0], unknown),
+    'rooms.send': async () => chat.send('room', 1, unknown),
+    'rpc.call': async () => client.rpc.call('add', undefined, unknown),
+    'requests.call': async () => asks.requests.call(1, unknown),
+    'requests.stream': () => asks.requests.stream(1, unknown).next(),
+    'mux.ping': () => opens.mux.ping(unknown),
+    'pool.use': () => pool.use(() => 1, unknown),
+    'pool.ready': () => pool.ready(unknown),
+    'pool.close': () => pool.close(unknown),
+  }
+  for (const [name, call] of Object.entries(calls)) {
+    await t.throwsAsync(call() as Promise<unknown>, refusal, name)
+  }
+})

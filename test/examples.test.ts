@@ -1,7 +1,7 @@
 import { toJson } from '@bufbuild/protobuf'
 import { StructSchema } from '@bufbuild/protobuf/wkt'
 import test, { type ExecutionContext } from 'ava'
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
 import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
@@ -9,7 +9,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TLSSocket, connect as connectTls } from 'node:tls'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { WebSocket } from 'ws'
 import { msgpack } from '../middleware/msgpack.ts'
@@ -18,28 +17,21 @@ import { Cio, certs } from '../src/index.ts'
 import { checksums } from './fixtures/wires/checksums.ts'
 import { vectors as wires } from './fixtures/wires/vectors.ts'
 import { encodeFrame } from './support/frame-input.ts'
+import {
+  type Launched,
+  folderWithCertificates,
+  launch,
+  output,
+  root,
+  start,
+  typed,
+} from './support/examples.ts'
 import { haproxy } from './support/haproxy.ts'
 import { ownPort } from './support/ports.ts'
 import { httpProxy, socksProxy } from './support/proxies.ts'
 import { closeAfter, readAll } from './support/serve.ts'
-import { typescript } from './support/typescript.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const typed = ['--import', typescript]
 const run = promisify(execFile)
-
-/** A running example, and what it says. */
-interface Launched {
-  readonly child: ChildProcess
-  readonly said: readonly string[]
-  readonly line: (pattern: RegExp) => Promise<string>
-}
-
-/** One that listens: the port that it says it is on. */
-interface Example extends Launched {
-  readonly port: number
-  readonly stop: () => Promise<void>
-}
 
 test('echo.ts says back what it hears', async (t) => {
   const { port } = await start(t, 'echo')
@@ -101,6 +93,41 @@ test('protobuf.ts answers a message with the number that it had', async (t) => {
   await client.messages.send({ fields: { id: number(7), value: number(10) } })
   const { value } = await client.messages.next()
   t.deepEqual(value && toJson(StructSchema, value), { id: 7, kelvin: 283.15 })
+})
+
+test('protobuf-gateway.ts goes on after each side was frozen, killed and started again', async (t) => {
+  const gateway = await start(t, 'protobuf-gateway', { port: await ownPort() })
+  const { port } = gateway
+  const readings = /^sensor-1 has 1: 21, 2: 22$/
+  const sense = (): Launched => launch(t, 'protobuf-gateway', { words: ['sensor-1'], port })
+  const sensor = sense()
+  await gateway.line(readings)
+
+  sensor.child.kill('SIGSTOP')
+  await gateway.line(/^sensor-1 is gone: ERR_CIO_HEARTBEAT$/)
+  const gone = gateway.said.length
+  sensor.child.kill('SIGCONT')
+  await gateway.line(readings, gone)
+
+  sensor.child.kill('SIGKILL')
+  await exitOf(sensor.child)
+  const killed = gateway.said.length
+  const second = sense()
+  await gateway.line(readings, killed)
+
+  let before = second.said.length
+  gateway.child.kill('SIGSTOP')
+  await second.line(/^away: ERR_CIO_HEARTBEAT$/, before)
+  const frozen = gateway.said.length
+  gateway.child.kill('SIGCONT')
+  await gateway.line(readings, frozen)
+
+  before = second.said.length
+  gateway.child.kill('SIGKILL')
+  await second.line(/^away/, before)
+  const restarted = await start(t, 'protobuf-gateway', { port })
+  await restarted.line(readings)
+  t.pass()
 })
 
 test('heartbeat.ts answers pings itself, and messages by its handler', async (t) => {
@@ -472,68 +499,6 @@ test('every example begins with its command, and is in the table', async (t) => 
   }
 })
 
-/** Starts an example on a free port, or on this one, and waits until it names the port. */
-async function start(
-  t: ExecutionContext,
-  name: string,
-  options: { cwd?: string; port?: number } = {},
-): Promise<Example> {
-  const example = launch(t, name, options)
-  const [port] = /\d+$/.exec(await example.line(/ on port \d+$/)) ?? []
-  return { ...example, port: Number(port), stop: () => stop(example.child) }
-}
-
-function launch(
-  t: ExecutionContext,
-  name: string,
-  { words = [], cwd = root, port = 0 }: { words?: string[]; cwd?: string; port?: number },
-): Launched {
-  const file = join(root, 'examples', `${name}.ts`)
-  const child = spawn(process.execPath, [...typed, file, ...words], {
-    cwd,
-    env: { ...process.env, PORT: String(port) },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  })
-  // Not inherited: what is left behind would keep the end of the tests from being seen.
-  child.stderr.pipe(process.stderr, { end: false })
-  t.teardown(() => stop(child))
-  const said: string[] = []
-  const waiting = new Set<() => void>()
-  const output = createInterface(child.stdout)
-  output.on('line', (text) => {
-    said.push(text)
-    for (const look of waiting) look()
-  })
-  const line = (pattern: RegExp): Promise<string> =>
-    new Promise((resolve, reject) => {
-      const look = (): void => {
-        const found = said.find((text) => pattern.test(text))
-        if (found !== undefined) resolve(found)
-      }
-      waiting.add(look)
-      output.once('close', () =>
-        reject(new Error(`${name}.ts ended, and said: ${said.join('\n')}`)),
-      )
-      look()
-    })
-  return { child, said, line }
-}
-
-/** All lines that an example prints, which ends by itself. */
-async function output(name: string, ...words: string[]): Promise<string[]> {
-  const file = join(root, 'examples', `${name}.ts`)
-  const { stdout } = await run(process.execPath, [...typed, file, ...words], { cwd: root })
-  return stdout.trim().split('\n')
-}
-
-async function folderWithCertificates(t: ExecutionContext, ...names: string[]): Promise<string> {
-  const cwd = await mkdtemp(join(tmpdir(), 'cio-example-'))
-  t.teardown(() => rm(cwd, { recursive: true }))
-  const file = join(root, 'examples', 'certificates.ts')
-  await run(process.execPath, [...typed, file, 'certs', ...names], { cwd })
-  return cwd
-}
-
 async function identity(
   cwd: string,
   name: string,
@@ -566,12 +531,6 @@ async function listenOn(t: ExecutionContext, port: number): Promise<Server> {
   server.listen(port)
   await once(server, 'listening')
   return server
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  child.kill()
-  await once(child, 'exit')
 }
 
 /** The next bytes of a socket in hexadecimal digits. */

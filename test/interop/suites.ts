@@ -76,7 +76,9 @@ export const suites: readonly Suite[] = [
   },
   {
     name: 'smtp',
-    programs: [{ program: 'swaks', version: ['--version'], debian: ['swaks'] }],
+    programs: [
+      { program: 'swaks', version: ['--version'], debian: ['swaks', 'libnet-ssleay-perl'] },
+    ],
     packages: ['smtp-server'],
   },
   {
@@ -91,7 +93,7 @@ export const suites: readonly Suite[] = [
       { program: 'redis-server', version: ['--version'], debian: ['redis-server'] },
       { program: 'dig', version: ['-v'], debian: ['bind9-dnsutils'] },
       { program: 'mosquitto_pub', version: ['--version'], debian: ['mosquitto-clients'] },
-      { program: 'swaks', version: ['--version'], debian: ['swaks'] },
+      { program: 'swaks', version: ['--version'], debian: ['swaks', 'libnet-ssleay-perl'] },
       { program: 'logger', version: ['--version'], debian: ['bsdutils'] },
       { program: 'psql', version: ['--version'], debian: ['postgresql-client'] },
       {
@@ -115,6 +117,16 @@ export const suites: readonly Suite[] = [
       'stompit',
       'vscode-jsonrpc',
     ],
+  },
+  {
+    name: 'examples',
+    programs: [
+      { program: 'redis-cli', version: ['--version'], debian: ['redis-tools'] },
+      { program: 'psql', version: ['--version'], debian: ['postgresql-client'] },
+      { program: 'swaks', version: ['--version'], debian: ['swaks', 'libnet-ssleay-perl'] },
+      { program: 'mosquitto_pub', version: ['--version'], debian: ['mosquitto-clients'] },
+    ],
+    packages: ['ioredis', 'modbus-serial', 'mqtt', 'pg'],
   },
   {
     name: 'yamux-go',

@@ -27,6 +27,8 @@ const app = new Cio()
     broker.handle(stream)
     await next()
   })
+// Its timers would keep the process running.
+app.on('drained', () => broker.close())
 app.on('reject', (error) => console.log(error.message))
 app.on('error', (error) => console.error(error.message))
 app.on('remoteError', (error) => console.info(error.message))

@@ -6,7 +6,7 @@
 // sensor-1/temperature -m 21`.
 
 import { Aedes } from 'aedes'
-import { Cio, type StreamContext, certs, drain, limit } from '../src/index.ts'
+import { Cio, certs, drain, limit } from '../src/index.ts'
 
 /** The names of the certificates, by what Aedes knows of a connection. */
 const names = new WeakMap<object, string>()

@@ -75,7 +75,7 @@ async function sense(name: string): Promise<void> {
       requests<Frame, Sent>({
         match,
         async serve({ id, body }) {
-          if (body.case !== 'read') return
+          if (body.case !== 'read') return undefined
           const { channel } = body.value
           // The first channel is slow, so that the answers come in another order.
           if (channel === 1) await sleep(50)

@@ -56,7 +56,7 @@ const app = new Cio()
         return next()
       }
       if (command === 'QUIT') return messages.send('221 bye')
-      if (/^EHLO /.test(command)) await messages.sendMany(['250-localhost', '250 STARTTLS'])
+      if (command.startsWith('EHLO ')) await messages.sendMany(['250-localhost', '250 STARTTLS'])
       else await messages.send('530 STARTTLS first')
     }
   })

@@ -118,6 +118,8 @@ export interface LimitCounts {
 /** The middleware, with its counts. */
 export interface Limit extends Middleware<ConnectionContext> {
   readonly counts: LimitCounts
+  /** Its options, with the defaults filled in. */
+  readonly bounds: Required<LimitOptions>
 }
 
 declare module '../src/lifecycle/app-events.ts' {
@@ -225,6 +227,7 @@ export function limit(options: LimitOptions = {}): Limit {
     },
   )
   return Object.assign(middleware, {
+    bounds,
     counts: {
       get connections() {
         return gate.count

@@ -5,9 +5,10 @@ import { checkCount, checkDuration, checkOptionNames, optionError } from '../src
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import type { AddressDetail, PeerDetail } from './log/attributes.ts'
-import { ConnectionLog } from './log/connection-log.ts'
+import { ConnectionLog, type LogCounts } from './log/connection-log.ts'
 import { type Logger, isLogger } from './log/sink.ts'
 
+export type { LogCounts } from './log/connection-log.ts'
 export type { Logger } from './log/sink.ts'
 
 /** Options of {@link log}. */
@@ -67,6 +68,11 @@ export interface LogOptions {
   readonly maxBuffer?: number
 }
 
+/** The middleware, with its counts. */
+export interface Log extends Middleware<ServerContext | ClientContext> {
+  readonly counts: LogCounts
+}
+
 const defaultRate: Rate = { count: 50, per: 10_000 }
 const defaultInterval = 3_600_000
 const defaultBuffer = 1_048_576
@@ -87,7 +93,7 @@ const peers: readonly unknown[] = ['name', 'spki', 'none'] satisfies PeerDetail[
  *
  * @pipelines server, client
  * @order before all others, so that it sees every attempt to connect
- * @adds nothing
+ * @adds nothing to `ctx`; the middleware itself has `counts`
  * @rejects nothing
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see [OpenTelemetry's attributes](https://opentelemetry.io/docs/specs/semconv/registry/attributes/)
@@ -104,7 +110,7 @@ const peers: readonly unknown[] = ['name', 'spki', 'none'] satisfies PeerDetail[
  * const server = await app.listen(0)
  * await server.close()
  */
-export function log(options: LogOptions = {}): Middleware<ServerContext | ClientContext> {
+export function log(options: LogOptions = {}): Log {
   checkOptionNames('log', options, [
     'to',
     'ordinary',
@@ -145,7 +151,7 @@ export function log(options: LogOptions = {}): Middleware<ServerContext | Client
     maxBuffer,
   })
 
-  return defineMiddleware<ServerContext | ClientContext>(
+  const middleware = defineMiddleware<ServerContext | ClientContext>(
     { name: 'log', before: '*' },
     async function log(ctx, next) {
       const end = lines.begin(ctx)
@@ -156,6 +162,7 @@ export function log(options: LogOptions = {}): Middleware<ServerContext | Client
       }
     },
   )
+  return Object.defineProperty(middleware, 'counts', { get: () => lines.counts }) as Log
 }
 
 export { log as default }

@@ -124,7 +124,7 @@ export {
   type SendProxyProtocolOptions,
 } from '../middleware/send-proxy-protocol.ts'
 export { rateLimit, type RateLimitOptions } from '../middleware/rate-limit.ts'
-export { log, type Logger, type LogOptions } from '../middleware/log.ts'
+export { log, type Log, type LogCounts, type Logger, type LogOptions } from '../middleware/log.ts'
 export { record, type RecordOptions } from '../middleware/record.ts'
 export { reconnect, type Reconnect, type ReconnectOptions } from '../middleware/reconnect.ts'
 export { relisten, type Relisten, type RelistenOptions } from '../middleware/relisten.ts'

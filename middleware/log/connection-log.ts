@@ -21,6 +21,14 @@ const checks = 4
 /** Milliseconds between checks of an interval that is longer. */
 const longestCheck = 60_000
 
+/** What {@link log} counts. */
+export interface LogCounts {
+  /** Lines above `rate`, by the reason of the end; `open` for connections that were still open. */
+  readonly suppressed: Readonly<Record<string, number>>
+  /** Lines that were dropped because the reader was too slow. */
+  readonly dropped: number
+}
+
 /** Writes the lines of the servers and clients that use one `log()`. */
 export class ConnectionLog {
   readonly #settings: Settings
@@ -36,6 +44,11 @@ export class ConnectionLog {
     this.#settings = settings
     this.#sink = sinkOf(settings.to, settings.maxBuffer)
     this.#flood = new Flood(settings.rate, (suppressed) => this.#sumUp(suppressed))
+  }
+
+  /** Lines that were not written so far. */
+  get counts(): LogCounts {
+    return { suppressed: { ...this.#flood.totals }, dropped: this.#sink.dropped() }
   }
 
   /** Logs the connections of a server, or of a client, until the returned function is called. */

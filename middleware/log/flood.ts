@@ -24,6 +24,8 @@ export class Flood {
   readonly #rate: Rate
   readonly #report: (suppressed: Suppressed) => void
   readonly #reasons = new Map<string, Counts>()
+  /** All that were suppressed so far, by reason. */
+  readonly totals: Record<string, number> = {}
   #timer: NodeJS.Timeout | undefined
 
   constructor(rate: Rate, report: (suppressed: Suppressed) => void) {
@@ -42,6 +44,7 @@ export class Flood {
     const now = Date.now()
     if (counts.count === 0) counts.first = now
     counts.count += 1
+    this.totals[reason] = (this.totals[reason] ?? 0) + 1
     counts.last = now
     this.#timer ??= setTimeout(() => this.sumUp(), this.#rate.per).unref()
     return false

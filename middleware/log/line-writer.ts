@@ -32,6 +32,8 @@ export class LineWriter {
   #waiting = ''
   #writing: Buffer | undefined
   #dropped = 0
+  /** All that were dropped so far. */
+  allDropped = 0
   #isScheduled = false
 
   /** @param stream Where to write; standard output without one. */
@@ -48,6 +50,7 @@ export class LineWriter {
   write(value: object): void {
     if (this.#size > this.#maxBuffer) {
       this.#dropped += 1
+      this.allDropped += 1
       return
     }
     if (this.#dropped > 0) {

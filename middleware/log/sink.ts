@@ -14,6 +14,8 @@ export interface Sink {
   readonly flush: () => void
   /** Writes what waits, as far as it can be written at once: for the end of the process. */
   readonly flushSync: () => void
+  /** How many lines were dropped so far. */
+  readonly dropped: () => number
 }
 
 /** A sink over a logger, over a stream, or else over standard output. */
@@ -23,6 +25,7 @@ export function sinkOf(to: Logger | Writable | undefined, maxBuffer: number): Si
       write: (level, record, message) => to[level](record, message),
       flush() {},
       flushSync() {},
+      dropped: () => 0,
     }
   }
   const writer = new LineWriter(to, maxBuffer, (count) =>
@@ -32,6 +35,7 @@ export function sinkOf(to: Logger | Writable | undefined, maxBuffer: number): Si
     write: (level, record) => writer.write(stamped(level, record)),
     flush: () => writer.flush(),
     flushSync: () => writer.flushSync(),
+    dropped: () => writer.allDropped,
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { render } from 'preact'
 import { useState } from 'preact/hooks'
+import { Calls } from './calls.tsx'
 import { Charts } from './charts.tsx'
 import { Connections } from './connections.tsx'
 import { Ended, Refused } from './ends.tsx'
@@ -28,6 +29,7 @@ function Page() {
           <Refused view={view} onOpen={setShown} />
           <Ended view={view} onOpen={setShown} />
         </div>
+        <Calls view={view} onOpen={setShown} />
         <Connections
           time={view.time}
           step={step}

@@ -97,8 +97,8 @@ function passedOf(collector: Collector, ctx: ConnectionContext): PassedStep[] {
 
 function isOpenOf(collector: Collector, ctx: ConnectionContext, subject: Subject): boolean {
   if (typeof subject === 'number') return ctx.id === subject
-  if ('name' in subject) return collector.nameOf(ctx) === subject.name
-  return isFrom(collector.addressOf(ctx), subject.address)
+  if ('name' in subject) return collector.identities.nameOf(ctx) === subject.name
+  return isFrom(collector.identities.addressOf(ctx), subject.address)
 }
 
 function isOf(one: ClosedConnection, subject: Subject): boolean {

@@ -2,7 +2,9 @@
 
 import type { App } from 'cio'
 import { certificatesOf } from './certificates.ts'
-import { addBytes, type Collector } from './collector.ts'
+import { addBytes } from './collector/families.ts'
+import type { Collector } from './collector.ts'
+import { boundsOf } from './bounds.ts'
 import { descriptorLimit, openDescriptors } from './descriptors.ts'
 import { type Attributes, Counter, Family, type Point, type Reading } from './instruments.ts'
 import type { LoopMeter } from './loop.ts'
@@ -38,6 +40,13 @@ export function readMetrics(
   gauges.set('peerIo', collector.peers.points())
   gauges.set('descriptorUsage', one(openDescriptors()))
   gauges.set('descriptorLimit', one(descriptorLimit()))
+  gauges.set('logSuppressed', suppressedPoints(collector))
+  gauges.set('logDropped', one(collector.options.log?.counts.dropped))
+  const limits = boundsOf(collector.options.limit)
+  const limitPoints = (of: 'usage' | 'limit'): Point[] =>
+    limits.map((bound) => ({ attributes: { 'cio.limit.name': bound.name }, value: bound[of] }))
+  gauges.set('limitUsage', limitPoints('usage'))
+  gauges.set('limitLimit', limitPoints('limit'))
   gauges.set('loopUtilization', one(loop?.utilization()))
   gauges.set('loopDelay', one(loop?.delay()))
 
@@ -121,6 +130,12 @@ function certificatePoints({ servers }: Collector): Point[] {
   }
   return [...soonest].map(([name, value]) => {
     return { attributes: { 'cio.certificate.name': name }, value }
+  })
+}
+
+function suppressedPoints({ options: { log } }: Collector): Point[] {
+  return Object.entries(log?.counts.suppressed ?? {}).map(([reason, value]) => {
+    return { attributes: { 'cio.end.reason': reason }, value }
   })
 }
 

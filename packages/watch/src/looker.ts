@@ -26,6 +26,7 @@ interface Sums {
   readonly endedAt: ReadonlyMap<string, number>
   readonly handshakes: readonly number[]
   readonly steps: ReadonlyMap<string, readonly number[]>
+  readonly calls: ReadonlyMap<string, readonly number[]>
   readonly rx: number
   readonly tx: number
 }
@@ -95,14 +96,27 @@ export class Looker {
     return quantile(histogram, which, this.#past[0]?.steps.get(key))
   }
 
+  /** How many calls of a method were over in the last minute, and their seconds. */
+  callsLately(
+    key: string,
+    histogram: Histogram,
+  ): { readonly lately: number; readonly p50: number | null; readonly p99: number | null } {
+    const before = this.#past[0]?.calls.get(key) ?? []
+    return {
+      lately: histogram.count - before.reduce((sum, count) => sum + count, 0),
+      p50: quantile(histogram, 0.5, before),
+      p99: quantile(histogram, 0.99, before),
+    }
+  }
+
   /** How many ended in a step in the last minute, by `step reason`. */
   endedInSteps(): Map<string, number> {
-    return difference(this.#collector.endedAt, this.#past[0]?.endedAt)
+    return difference(this.#collector.connections.endedAt, this.#past[0]?.endedAt)
   }
 
   /** How many ended in the last minute, by reason. */
   endedLately(): Map<string, number> {
-    return difference(this.#collector.totals.byReason, this.#past[0]?.ended)
+    return difference(this.#collector.connections.totals.byReason, this.#past[0]?.ended)
   }
 
   #second(): void {
@@ -152,12 +166,13 @@ export class Looker {
     if (moved > 0) seen.moved = now
     Object.assign(seen, { rx, tx, at: now })
     if (!this.#collector.countsPeers || rx + tx === seen.counted) return
-    this.#collector.peers.add(this.#collector.nameOf(ctx), rx + tx - seen.counted)
+    this.#collector.peers.add(this.#collector.identities.nameOf(ctx), rx + tx - seen.counted)
     seen.counted = rx + tx
   }
 
   #sums({ places }: Walk): Sums {
-    const { totals, endedAt, handshakes, families } = this.#collector
+    const { families, calls } = this.#collector
+    const { totals, endedAt, handshakes } = this.#collector.connections
     let { rx, tx } = totals
     for (const place of places.values()) {
       rx += place.rx
@@ -173,6 +188,9 @@ export class Looker {
       endedAt: new Map(endedAt),
       handshakes: [...handshakes.counts],
       steps: new Map(steps),
+      calls: new Map(
+        [...calls.methods].map(([key, { histogram }]) => [key, [...histogram.counts]]),
+      ),
       rx,
       tx,
     }
@@ -180,7 +198,7 @@ export class Looker {
 
   #sample(before: Sums, now: Sums): Readonly<Record<Column, number>> {
     const each = Math.max((now.at - before.at) / 1_000, 0.001)
-    const { handshakes } = this.#collector
+    const { handshakes } = this.#collector.connections
     const ends = byGroup(difference(now.ended, before.ended))
     const places = [...this.#last.places.values()]
     const sample: Partial<Record<Column, number>> = {

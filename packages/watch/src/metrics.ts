@@ -9,6 +9,8 @@ const durations = [
 const handshakes = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
 ]
+/** Those of OpenTelemetry's convention for rpc. */
+const calls = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const steps = [0.0001, 0.001, 0.01, 0.1, 1, 10]
 
 export type MetricKey =
@@ -27,6 +29,12 @@ export type MetricKey =
   | 'clientDuration'
   | 'clientConnect'
   | 'clientReconnects'
+  | 'rpcServer'
+  | 'rpcClient'
+  | 'limitUsage'
+  | 'limitLimit'
+  | 'logSuppressed'
+  | 'logDropped'
   | 'descriptorUsage'
   | 'descriptorLimit'
   | 'certificateRemaining'
@@ -131,6 +139,44 @@ export const metrics: Readonly<Record<MetricKey, Metric>> = {
     kind: 'counter',
     unit: '{attempt}',
     help: 'Further attempts of clients after a failure or a loss, by their target.',
+  },
+  rpcServer: {
+    name: 'rpc.server.call.duration',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time of a method that a peer has called, by method and error code.',
+    buckets: calls,
+  },
+  rpcClient: {
+    name: 'rpc.client.call.duration',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time from a call of this side to its response, by method and error code.',
+    buckets: calls,
+  },
+  limitUsage: {
+    name: 'cio.limit.usage',
+    kind: 'gauge',
+    unit: '{item}',
+    help: 'What counts towards a limit now, by the option of limit().',
+  },
+  limitLimit: {
+    name: 'cio.limit.limit',
+    kind: 'gauge',
+    unit: '{item}',
+    help: 'The limit that limit() sets, by its option.',
+  },
+  logSuppressed: {
+    name: 'cio.log.suppressed',
+    kind: 'counter',
+    unit: '{record}',
+    help: 'Lines above the rate of log(), which one line sums up, by the reason of the end.',
+  },
+  logDropped: {
+    name: 'cio.log.dropped',
+    kind: 'counter',
+    unit: '{record}',
+    help: 'Lines that log() dropped, because the reader of the log was too slow.',
   },
   descriptorUsage: {
     name: 'cio.descriptor.usage',

@@ -1,6 +1,6 @@
 /** The options of `watch`. */
 
-import type { Peer, StreamContext } from 'cio'
+import type { Limit, Log, Peer, StreamContext } from 'cio'
 import { checkCount, checkOptionNames, optionError } from 'cio/kit'
 
 /** Options of `watch`. */
@@ -55,9 +55,18 @@ export interface WatchOptions {
    * @default false
    */
   readonly runtime?: boolean
+  /**
+   * The `limit` of the app, for `cio.limit.usage` and `cio.limit.limit`. Without it, there are none.
+   */
+  readonly limit?: Limit
+  /**
+   * The `log` of the app, for `cio.log.suppressed` and `cio.log.dropped`. Without it, there are none.
+   */
+  readonly log?: Log
 }
 
-export type CheckedOptions = Required<WatchOptions>
+export type CheckedOptions = Required<Omit<WatchOptions, 'limit' | 'log'>> &
+  Pick<WatchOptions, 'limit' | 'log'>
 
 const names = [
   'steps',
@@ -68,6 +77,8 @@ const names = [
   'address',
   'maxSeries',
   'runtime',
+  'limit',
+  'log',
 ] as const
 
 /** Checks the options, and fills in the defaults. */
@@ -98,6 +109,12 @@ export function checkedOptions(options: WatchOptions): CheckedOptions {
   }
   if (!['full', 'network', 'none'].includes(checked.address)) {
     throw optionError('watch', 'address', "'full', 'network' or 'none'", checked.address)
+  }
+  if (checked.limit !== undefined && typeof checked.limit?.bounds !== 'object') {
+    throw optionError('watch', 'limit', 'a middleware that `limit()` has made', checked.limit)
+  }
+  if (checked.log !== undefined && typeof checked.log?.counts !== 'object') {
+    throw optionError('watch', 'log', 'a middleware that `log()` has made', checked.log)
   }
   return checked
 }

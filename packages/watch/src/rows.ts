@@ -101,8 +101,8 @@ function matcher(collector: Collector, filter: string): (ctx: ConnectionContext)
   const [, generation] = /^generation (\d+)$/.exec(word) ?? []
   if (generation !== undefined) return (ctx) => ctx.generation === Number(generation)
   return (ctx) =>
-    [collector.nameOf(ctx), collector.addressOf(ctx), String(ctx.id)].some((one) =>
-      one?.includes(word),
+    [collector.identities.nameOf(ctx), collector.identities.addressOf(ctx), String(ctx.id)].some(
+      (one) => one?.includes(word),
     )
 }
 
@@ -134,8 +134,8 @@ function rowOf(collector: Collector, ctx: ConnectionContext, now: number): Conne
   return {
     id: ctx.id,
     server: record?.place.key ?? '',
-    peer: collector.nameOf(ctx) ?? null,
-    address: collector.addressOf(ctx),
+    peer: collector.identities.nameOf(ctx) ?? null,
+    address: collector.identities.addressOf(ctx),
     step: ctx.step,
     age: (now - began) / 1_000,
     rate: record?.seen?.rate ?? 0,

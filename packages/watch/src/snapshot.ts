@@ -1,9 +1,10 @@
 /** Everything that the page and the terminal show at a glance. */
 
 import type { App, PipelineEntry, ServerContext } from 'cio'
+import { type Bound, allBounds } from './bounds.ts'
+import type { SlowCall } from './calls.ts'
 import { type ServerCertificate, certificatesOf } from './certificates.ts'
 import type { Collector } from './collector.ts'
-import { descriptorLimit, openDescriptors } from './descriptors.ts'
 import type { Generation, Generations } from './generations.ts'
 import type { Looker } from './looker.ts'
 import type { PeerTraffic } from './peers.ts'
@@ -46,6 +47,27 @@ export interface ClientView {
   readonly step: string
 }
 
+/** All calls of one method in one direction. */
+export interface MethodView {
+  readonly side: 'server' | 'client'
+  readonly method: string
+  /** How many there were, and how many of them failed, since the watch began. */
+  readonly count: number
+  readonly failed: number
+  /** Calls of the last minute, and their seconds; null if there were none. */
+  readonly lately: number
+  readonly p50: number | null
+  readonly p99: number | null
+}
+
+/** Calls of `rpc`. */
+export interface CallsView {
+  /** The most called of the last minute first. */
+  readonly methods: readonly MethodView[]
+  /** The slowest of the last five minutes. */
+  readonly slowest: readonly SlowCall[]
+}
+
 /** All that fits on one screen. Lists are bounded. */
 export interface Snapshot {
   /** Milliseconds since 1970. */
@@ -69,11 +91,8 @@ export interface Snapshot {
   readonly clients: readonly ClientView[]
   readonly certificates: readonly (ServerCertificate & { readonly server: string })[]
   /** Usage against what there may be. */
-  readonly bounds: readonly {
-    readonly name: string
-    readonly usage: number
-    readonly limit: number
-  }[]
+  readonly bounds: readonly Bound[]
+  readonly calls: CallsView
   readonly generations: readonly (Generation & { readonly running: number | null })[]
   readonly peers: readonly PeerTraffic[]
 }
@@ -88,7 +107,8 @@ export function snapshot(
   looker: Looker,
   generations: Generations,
 ): Snapshot {
-  const { totals, servers, clients, refusals, peers } = collector
+  const { servers, clients, refusals, peers } = collector
+  const { totals } = collector.connections
   const { places, steps, generations: running } = looker.walk
   generations.check()
   let [open, rx, tx] = [0, totals.rx, totals.tx]
@@ -134,7 +154,8 @@ export function snapshot(
       const { key } = placeOfServer(server)
       return certificatesOf(server).map((one) => ({ ...one, server: key }))
     }),
-    bounds: bounds(),
+    bounds: allBounds(collector.options.limit),
+    calls: { methods: methodViews(collector, looker), slowest: collector.calls.slowest },
     generations: generations.list
       .map((one) => {
         const counts = one.pipeline === 'connection' ? running.get(one.generation) : null
@@ -198,6 +219,16 @@ function stepViews(
   })
 }
 
+function methodViews({ calls }: Collector, looker: Looker): MethodView[] {
+  return [...calls.methods]
+    .map(([key, { side, method, histogram, failed }]) => {
+      const { lately, p50, p99 } = looker.callsLately(key, histogram)
+      return { side, method, count: histogram.count, failed, lately, p50, p99 }
+    })
+    .toSorted((a, b) => b.lately - a.lately || b.count - a.count)
+    .slice(0, mostRows)
+}
+
 function endedIn(name: string, ended: ReadonlyMap<string, number>): Record<string, number> {
   const here = [...ended].filter(([key]) => key.startsWith(`${name} `))
   return Object.fromEntries(here.map(([key, count]) => [key.slice(name.length + 1), count]))
@@ -207,9 +238,4 @@ function countSteps(contexts: Iterable<{ readonly step: string }>): Map<string, 
   const counts = new Map<string, number>()
   for (const { step } of contexts) counts.set(step, (counts.get(step) ?? 0) + 1)
   return counts
-}
-
-function bounds(): { name: string; usage: number; limit: number }[] {
-  const [usage, limit] = [openDescriptors(), descriptorLimit()]
-  return usage === undefined || limit === undefined ? [] : [{ name: 'descriptors', usage, limit }]
 }

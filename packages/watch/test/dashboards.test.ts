@@ -21,10 +21,10 @@ function names(metric: Metric): string[] {
 
 const known = new Set(Object.values(metrics).flatMap(names))
 const named = (text: string): Set<string> =>
-  new Set([...text.matchAll(/\b(?:cio|nodejs)_\w+(?=[{[ )/,]|$)/gm)].map(([name]) => name))
+  new Set([...text.matchAll(/\b(?:cio|nodejs|rpc)_\w+(?=[{[ )/,]|$)/gm)].map(([name]) => name))
 /** Names of labels look the same. */
 const labels =
-  /^cio_(end_reason|step_name|refusal_reason|pipeline|peer_name|io_layer|certificate_name)$/
+  /^cio_(end_reason|step_name|refusal_reason|pipeline|peer_name|io_layer|certificate_name|limit_name)$|^rpc_method$/
 
 test('dashboards and alerts name only metrics that exist', async (t) => {
   for (const file of ['grafana.json', 'alerts.yml']) {

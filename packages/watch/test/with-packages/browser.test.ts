@@ -1,9 +1,10 @@
 /** The page in a real browser. Skipped, and said so, where there is no Chromium. */
 
 import test, { type ExecutionContext } from 'ava'
-import { Cio, type ServerContext, allowList, certs } from 'cio'
+import { Cio, type ServerContext, allowList, certs, json, rpc } from 'cio'
 import { duplexPair, testCertificates } from 'cio/testing'
 import { existsSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type TLSSocket, connect as connectTls } from 'node:tls'
 import { type Browser, type Page, chromium } from 'playwright-core'
 import { type Watch, type WatchListenOptions, watch } from '../../src/index.ts'
@@ -175,6 +176,46 @@ inBrowser(
     t.is(await page.locator('.plot canvas').count(), 4)
   },
 )
+
+inBrowser('calls of rpc are counted as the server counts them', async (t, open) => {
+  const odd = '<b>bold</b>'
+  const app = new Cio()
+    .on('error', () => {})
+    .useConnection(json())
+    .useConnection(
+      rpc({
+        methods: {
+          add: ([a, b]: [number, number]) => a + b,
+          [odd]: () => Promise.reject(new Error('broken')),
+          wait: () => delay(150),
+        },
+      }),
+    )
+    .useClient(json())
+    .useClient(rpc())
+  const watching = watch(app)
+  closeAfter(t, app, watching)
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  const admin = await watching.listen(0)
+  t.teardown(() => admin.close({ timeout: 0 }))
+  const page = await open(admin.url)
+  const client = await app.connect({ port: server.port, host: '127.0.0.1' })
+  for (let index = 0; index < 5; index++) await client.rpc.call('add', [index, 1])
+  await t.throwsAsync(client.rpc.call(odd))
+  await client.rpc.call('wait')
+  const { methods, slowest } = watching.snapshot().calls
+  const all = methods.reduce((sum, { count }) => sum + count, 0)
+  t.is(all, 14, 'seven, seen by both sides')
+  await shows(page, '[data-figure="calls"]', new RegExp(`^${all}$`))
+  const row = page.locator('.calls tbody tr', { hasText: 'add served' })
+  t.deepEqual((await row.locator('td').allTextContents()).slice(-2), ['0', '5'])
+  const failed = page.locator('.calls tbody tr', { hasText: `${odd} served` })
+  t.deepEqual((await failed.locator('td').allTextContents()).slice(-2), ['1', '1'])
+  t.is(await page.locator('.calls b').count(), 0, 'markup stays text')
+  t.is(await page.locator('.slowest tbody tr').count(), slowest.length)
+  await page.locator('.slowest tbody .link').first().click()
+  await shows(page, 'dialog .stands-here .name', 'rpc')
+})
 
 inBrowser('a paused page stands still, and shows the present when it goes on', async (t, open) => {
   const { watching, admin, come } = await gateway(t)

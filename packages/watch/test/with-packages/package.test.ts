@@ -23,6 +23,8 @@ test('the package has what it loads: JavaScript, declarations, the page and the 
   for (const needed of [
     'dist/index.js',
     'dist/index.d.ts',
+    'dist/trace.js',
+    'dist/trace.d.ts',
     'dist/page/page.js',
     'dist/page/page.css',
     'dashboards/grafana.json',
@@ -33,7 +35,8 @@ test('the package has what it loads: JavaScript, declarations, the page and the 
   }
   t.true(size < most, `${size} bytes packed`)
   t.false(paths.some((one) => /^(src|test|page|scripts)\//.test(one)))
-  const scripts = paths.filter((one) => /^dist\/[^/]+\.js$/.test(one))
+  // That one alone needs a package, which is an optional peer.
+  const scripts = paths.filter((one) => /^dist\/[^/]+\.js$/.test(one) && !one.endsWith('trace.js'))
   const texts = await Promise.all(scripts.map((one) => readFile(join(folder, one), 'utf8')))
   const imported = texts.flatMap((text) => [
     ...text.matchAll(/^(?:import [^"]*|\}) from "([^."][^"]*)";$/gm),

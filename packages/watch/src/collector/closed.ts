@@ -1,0 +1,40 @@
+/** What is remembered of a connection that is over. */
+
+import type { ConnectionEnd, Refusal, StreamContext } from 'cio'
+import type { ClosedConnection } from '../ended.ts'
+import { type WatchRecord, bytesOf, passedSteps } from '../records.ts'
+import { clean } from '../text.ts'
+import type { Identities } from './identities.ts'
+
+export function closedConnection(
+  ctx: StreamContext,
+  record: WatchRecord,
+  { reason, by, step, why, code, error, refusal }: ConnectionEnd,
+  duration: number,
+  identities: Identities,
+): ClosedConnection {
+  const { peer: claim, ...refused } = refusal ?? {}
+  const { rx, tx } = bytesOf(ctx.socket, record.wire)
+  const isAnonymous = claim?.name == null || claim.verified
+  return {
+    id: ctx.id,
+    kind: ctx.kind,
+    reason,
+    by,
+    step,
+    why,
+    code: code === undefined ? undefined : clean(code, 64),
+    message: error && clean(error.message),
+    refusal: refusal && { ...(refused as Omit<Refusal, 'peer'>), why: clean(refusal.why, 64) },
+    peer: identities.nameOf(ctx) ?? null,
+    claimed: isAnonymous ? null : clean(claim.name),
+    address: identities.addressOf(ctx),
+    place: record.place.key,
+    ended: Date.now(),
+    duration,
+    rx,
+    tx,
+    generation: ctx.generation,
+    steps: passedSteps(record),
+  }
+}

@@ -1,0 +1,60 @@
+/** The metrics that grow as things happen; gauges are read at the moment of a scrape. */
+
+import { Counter, Family, Histogram } from '../instruments.ts'
+import { type MetricKey, metrics } from '../metrics.ts'
+import type { Bytes, Place } from '../records.ts'
+
+export interface Families {
+  readonly opened: Family<Counter>
+  readonly duration: Family<Histogram>
+  readonly refused: Family<Counter>
+  readonly dropped: Family<Counter>
+  readonly io: Family<Counter>
+  readonly stepDuration: Family<Histogram>
+  readonly handshake: Family<Histogram>
+  readonly clientConnect: Family<Histogram>
+  readonly clientDuration: Family<Histogram>
+  readonly clientReconnects: Family<Counter>
+  readonly rpcServer: Family<Histogram>
+  readonly rpcClient: Family<Histogram>
+}
+
+/** @param most Series of one metric */
+export function families(most: number): Families {
+  const counter = (key: MetricKey): Family<Counter> =>
+    new Family(metrics[key], most, () => new Counter())
+  const histogram = (key: MetricKey): Family<Histogram> =>
+    new Family(metrics[key], most, () => new Histogram(metrics[key].buckets!))
+  return {
+    opened: counter('opened'),
+    duration: histogram('duration'),
+    refused: counter('refused'),
+    dropped: counter('dropped'),
+    io: counter('io'),
+    stepDuration: histogram('stepDuration'),
+    handshake: histogram('handshake'),
+    clientConnect: histogram('clientConnect'),
+    clientDuration: histogram('clientDuration'),
+    clientReconnects: counter('clientReconnects'),
+    rpcServer: histogram('rpcServer'),
+    rpcClient: histogram('rpcClient'),
+  }
+}
+
+/** Adds to the four sums of a place. */
+export function addBytes(
+  io: Family<Counter>,
+  { key, attributes }: Place,
+  { rx, tx, wireRx, wireTx }: Bytes,
+): void {
+  const add = (direction: string, layer: string, bytes: number): void => {
+    if (bytes === 0) return
+    io.at(`${key} ${direction} ${layer}`, () => {
+      return { ...attributes, 'network.io.direction': direction, 'cio.io.layer': layer }
+    }).value += bytes
+  }
+  add('receive', 'wire', wireRx)
+  add('transmit', 'wire', wireTx)
+  add('receive', 'plain', rx)
+  add('transmit', 'plain', tx)
+}

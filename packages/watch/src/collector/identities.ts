@@ -1,0 +1,45 @@
+/** Names and addresses of peers, as much of them as the options keep. */
+
+import type { StreamContext } from 'cio'
+import { asError, reportError } from 'cio/kit'
+import type { CheckedOptions } from '../options.ts'
+import { clean, networkOf } from '../text.ts'
+
+export class Identities {
+  readonly #options: Pick<CheckedOptions, 'peer' | 'address'>
+  #hasFailed = false
+
+  constructor(options: Pick<CheckedOptions, 'peer' | 'address'>) {
+    this.#options = options
+  }
+
+  /** The name of a verified peer by the option `peer`. */
+  nameOf(ctx: StreamContext): string | undefined {
+    const { peer } = ctx
+    if (!peer) return undefined
+    try {
+      const name = this.#options.peer(peer, ctx)
+      // That is the name of all others together.
+      return name === undefined || name === '_OTHER' ? undefined : clean(name)
+    } catch (thrown) {
+      // Once: it is asked for each connection, and again with each look.
+      if (!this.#hasFailed) reportError(ctx.app, asError(thrown), ctx)
+      this.#hasFailed = true
+      return undefined
+    }
+  }
+
+  /** An address, as much of it as the options keep. */
+  addressOf(ctx: StreamContext): string | null {
+    const { address: kept } = this.#options
+    if (kept === 'none') return null
+    const { address } = ctx
+    if (address === null) return null
+    return kept === 'network' ? networkOf(address) : address
+  }
+
+  /** Node keeps an address that was asked for once; at the end it is too late. */
+  keepAddress(ctx: StreamContext): void {
+    if (this.#options.address !== 'none') void ctx.socket?.remoteAddress
+  }
+}

@@ -5,8 +5,9 @@ import { look, mutate } from './fuzz/engine.ts'
 import { keptSeeds } from './fuzz/fuzz.ts'
 import { seeded } from '../src/testing/random.ts'
 import { targets } from './fuzz/targets.ts'
+import { many } from './support/long.ts'
 
-const runs = 60
+const runs = many(60, 15)
 
 for (const target of targets) {
   // One after the other, because the time of each is measured.

@@ -14,6 +14,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { type Received, receive, receiveHere } from '../support/receive.ts'
 import { serve } from '../support/serve.ts'
+import { inLongForm, many } from '../support/long.ts'
 
 /** A codec as its contract needs it. */
 export interface CodecSample<Message extends Out, Out = Message> {
@@ -68,6 +69,8 @@ export function codecContract<Message extends Out, Out = Message>(
   ): Promise<Received<Message>> => receive(t, codec(options), chunks, way)
 
   const join = (messages: readonly Message[]): Buffer => Buffer.concat(messages.map(encode))
+  // Of the places to cut at.
+  const step = many(1, 7)
   const some = fc.sample(arbitrary, { numRuns: 6, seed: 1 })
 
   test('messages come through as they were sent', async (t) => {
@@ -88,7 +91,7 @@ export function codecContract<Message extends Out, Out = Message>(
         await app.close({ timeout: 0 })
         t.deepEqual(back, messages)
       }),
-      { numRuns: 25 },
+      { numRuns: many(25, 8) },
     )
   })
 
@@ -117,7 +120,7 @@ export function codecContract<Message extends Out, Out = Message>(
   test('messages are the same wherever the input is cut', async (t) => {
     const bytes = join(some.slice(0, 3))
     for (const way of ['iterate', 'each'] as const) {
-      for (let cut = 0; cut <= bytes.length; cut++) {
+      for (let cut = 0; cut <= bytes.length; cut += step) {
         const pieces = [bytes.subarray(0, cut), bytes.subarray(cut)]
         const { messages, error } = await received(t, pieces, {}, way)
         t.deepEqual(messages, some.slice(0, 3))
@@ -164,7 +167,7 @@ export function codecContract<Message extends Out, Out = Message>(
   test('each message is given out with its last byte, though nothing more comes', async (t) => {
     for (const message of some) {
       const bytes = encode(message)
-      for (let cut = 0; cut < bytes.length; cut++) {
+      for (let cut = 0; cut < bytes.length; cut += step) {
         const pieces = [bytes.subarray(0, cut), bytes.subarray(cut)]
         const { messages, error } = await receiveHere(codec(), pieces, { open: 1 })
         t.is(error, undefined)
@@ -199,11 +202,11 @@ export function codecContract<Message extends Out, Out = Message>(
         t.is(cutUp.error?.code, whole.error?.code)
         t.deepEqual(cutUp.messages, whole.messages)
       }),
-      { numRuns: 60 },
+      { numRuns: many(60, 15) },
     )
   })
 
-  if (!sample.isShort) costs()
+  if (!sample.isShort) inLongForm(costs)
 
   test('input that ends within a message does not vanish in silence', async (t) => {
     const bytes = join([some[0]!, ofLength(30)])

@@ -19,6 +19,7 @@ import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { nextEvent } from '../support/transports.ts'
 import { typescript } from '../support/typescript.ts'
+import { many } from '../support/long.ts'
 
 type Line = Record<string, unknown>
 
@@ -222,7 +223,7 @@ test('nothing that a client chooses drives a terminal or begins a line', async (
 
 // Floods
 
-const floods = process.env['CIO_LONG'] ? 20_000 : 2_000
+const floods = many(2_000, 300)
 
 test(`a flood of ${floods} refused handshakes writes few lines and a sum, and a good client is served`, async (t) => {
   const rate = { count: 5, per: 2_000 }

@@ -17,6 +17,7 @@ import { contents } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { closeAfter, serve } from '../support/serve.ts'
 import { type Transport, deferred, open, optionsOf, transports } from '../support/transports.ts'
+import { many } from '../support/long.ts'
 
 interface Message {
   readonly id?: number
@@ -130,11 +131,14 @@ for (const transport of transports) {
   })
 }
 
+/** Far more than a stream holds, also in the short form. */
+const thousand = many(1_000, 120)
+
 for (const transport of ['memory', 'TLS 1.3'] as const) {
   for (const match of [byId, 'order'] as const) {
     const how = match === 'order' ? 'in order' : 'by id'
     test.serial(
-      `a thousand calls with answers of 200 kB each all arrive ${how} over ${transport}, with all defaults`,
+      `${thousand} calls with answers of 200 kB each all arrive ${how} over ${transport}, with all defaults`,
       async (t) => {
         const big = 'x'.repeat(200_000)
         const serving: Options = {
@@ -150,7 +154,7 @@ for (const transport of ['memory', 'TLS 1.3'] as const) {
         const both = await pair(t, serving, { ...calling, timeout: Infinity }, transport)
         const callers = match === 'order' ? [both.far] : [both.far, both.near]
         const calls = callers.flatMap((one) =>
-          Array.from({ length: 1_000 }, () => one.call({ text: '' }, { timeout: Infinity })),
+          Array.from({ length: thousand }, () => one.call({ text: '' }, { timeout: Infinity })),
         )
         for (const call of calls) if ((await call).text !== big) t.fail()
         t.deepEqual(both.told, [])

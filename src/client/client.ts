@@ -104,7 +104,9 @@ class ClientLife extends StreamLife {
 }
 
 /** The context of one `connect()`, and what it resolves to. */
-export class ClientContext extends StreamContext<ClientLife> {
+export class ClientContext extends StreamContext {
+  /** @internal */
+  declare readonly lifeType: ClientLife
   /** Whether the run is at the end of its pipeline: connected, and inside all middleware. */
   connected = false
   /**

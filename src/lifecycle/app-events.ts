@@ -7,7 +7,6 @@ import { type EndReason, reasonOf } from '../connection-end.ts'
 import { CioError, asError, describe, isCioError } from '../errors.ts'
 import { isConsequence, isNetworkError } from '../network-errors.ts'
 import type { StreamContext } from './stream-context.ts'
-import type { StreamLife } from './stream-life.ts'
 
 /**
  * The events of an app, with their arguments. Those here are what an error becomes; each of the
@@ -85,7 +84,7 @@ function print(thrown: unknown): void {
 /** Whether the other side caused an error that ends a connection. */
 export function isRemoteFault(error: Error, ctx: StreamContext): boolean {
   if (isCioError(error)) return error.fault === 'remote'
-  const { cause, destroyedWith } = lifeOf<StreamLife>(ctx)
+  const { cause, destroyedWith } = lifeOf(ctx)
   // Errors of files and databases in a handler have a `syscall` as well.
   return error === cause && error !== destroyedWith && isNetworkError(error)
 }
@@ -106,7 +105,7 @@ export function rootCause(ctx: StreamContext, thrown: Error | undefined): Error 
 function isOfIterator(error: Error, ctx: StreamContext): boolean {
   const { code, cause } = error as NodeJS.ErrnoException
   if (code !== 'ABORT_ERR' || cause !== undefined) return false
-  const { destroyedWith } = lifeOf<StreamLife>(ctx)
+  const { destroyedWith } = lifeOf(ctx)
   return error === ctx.broken && error !== destroyedWith
 }
 

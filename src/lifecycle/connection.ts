@@ -114,7 +114,9 @@ class ConnectionLife extends StreamLife {
 }
 
 /** The context of one accepted connection. */
-export class ConnectionContext extends StreamContext<ConnectionLife> {
+export class ConnectionContext extends StreamContext {
+  /** @internal */
+  declare readonly lifeType: ConnectionLife
   /** The server that accepted it; null for what was given to `app.handle()`. */
   readonly server: Contexts['server'] | null
 

@@ -51,15 +51,25 @@ export const closeTimeout = 15_000
 /** The pipeline of a context. */
 export type ContextKind = 'server' | 'connection' | 'client'
 
-/** The lifecycle of the run, for the core. */
-export let lifeOf: <Life extends Lifecycle>(ctx: Context<Life>) => Life
+/**
+ * The lifecycle of the run, for the core.
+ *
+ * @internal
+ */
+export let lifeOf: <Ctx extends Context>(ctx: Ctx) => Ctx['lifeType']
 
 /** The members of the contexts of all three pipelines. */
-export abstract class Context<Life extends Lifecycle = Lifecycle> {
+export abstract class Context {
   static {
     showAs(this.prototype, (ctx) => ctx.summary)
   }
 
+  /**
+   * For the compiler alone: the type of its life, which only the core can reach.
+   *
+   * @internal
+   */
+  declare readonly lifeType: Lifecycle
   /** The pipeline of this context. */
   abstract readonly kind: ContextKind
   readonly app: App
@@ -68,14 +78,15 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
   /** The `generation` of its pipeline when the run began, whose order it keeps. 0 before that. */
   generation = 0
 
-  readonly #life: Life
+  readonly #life: Lifecycle
   #state: Record<PropertyKey, unknown> | undefined
 
   static {
     lifeOf = (ctx) => ctx.#life
   }
 
-  constructor(app: App, life: Life) {
+  /** @internal */
+  constructor(app: App, life: Lifecycle) {
     this.app = app
     this.#life = life
   }
@@ -148,7 +159,11 @@ export abstract class Context<Life extends Lifecycle = Lifecycle> {
     await this.close()
   }
 
-  /** What `console.log` prints: the state, without options, since these contain secrets. */
+  /**
+   * What `console.log` prints: the state, without options, since these contain secrets.
+   *
+   * @internal
+   */
   protected get summary(): object {
     return { state: this.#life.phase }
   }

@@ -8,7 +8,6 @@ import { startDeadline } from '../deadline.ts'
 import { CioError } from '../errors.ts'
 import { unwindTimeout } from './lifecycle.ts'
 import type { StreamContext } from './stream-context.ts'
-import type { StreamLife } from './stream-life.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
 import { hasUnreadEnd, isAttached } from '../streams/reading.ts'
 
@@ -18,7 +17,7 @@ import { hasUnreadEnd, isAttached } from '../streams/reading.ts'
  * @throws `ERR_CIO_FLUSH_TIMEOUT` (remote): it did not read what was written in time
  */
 export async function endStream(ctx: StreamContext, timeout: number): Promise<void> {
-  const life = lifeOf<StreamLife>(ctx)
+  const life = lifeOf(ctx)
   const { stream, transport = stream } = life
   if (!stream || !transport) return
   if (!life.wasReady) warnOfEarlyReturn(ctx, stream)
@@ -57,7 +56,7 @@ async function endUnread(stream: Duplex, timeout: number, cut: () => void): Prom
 
 /** Ends the stream of a failed run. */
 export async function cut(ctx: StreamContext, error: Error | undefined): Promise<void> {
-  const life = lifeOf<StreamLife>(ctx)
+  const life = lifeOf(ctx)
   const { stream, transport } = life
   const isLive = stream && transport && !stream.destroyed && !transport.destroyed
   const isRefusal = error && isRemoteFault(error, ctx)

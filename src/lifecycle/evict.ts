@@ -9,7 +9,6 @@ import { CioError } from '../errors.ts'
 import { checkDuration, optionError } from '../options.ts'
 import type { PipelineEntry } from '../pipeline/pipeline.ts'
 import type { StreamContext } from './stream-context.ts'
-import type { StreamLife } from './stream-life.ts'
 
 /** What happens to a connection whose peer is not admitted any more. */
 export type RevokedAction = 'drain' | 'destroy' | 'keep'
@@ -65,7 +64,7 @@ export function evict(ctx: StreamContext, error: CioError, options: EvictOptions
   noteSite(ctx, error)
   if (revoked === 'destroy') return ctx.destroy(error)
 
-  const life = lifeOf<StreamLife>(ctx)
+  const life = lifeOf(ctx)
   if (life.evictedBy?.code !== error.code) reportError(ctx.app, error, ctx)
   life.evictedBy = error
   // The error was reported before: at the deadline the connection is destroyed without one.

@@ -15,7 +15,9 @@ import type { StreamLife } from './stream-life.ts'
 let lastId = 0
 
 /** The common context. A middleware that uses only this type works on servers and clients. */
-export abstract class StreamContext<Life extends StreamLife = StreamLife> extends Context<Life> {
+export abstract class StreamContext extends Context {
+  /** @internal */
+  declare readonly lifeType: StreamLife
   abstract override readonly kind: 'connection' | 'client'
   /** Unique within the process. */
   readonly id: number = ++lastId
@@ -56,7 +58,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
    * process.
    */
   get stream(): Duplex {
-    const { stream } = lifeOf<StreamLife>(this)
+    const { stream } = lifeOf(this)
     if (stream) return stream
     throw new CioError(
       'ERR_CIO_NOT_CONNECTED',
@@ -65,7 +67,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
   }
 
   set stream(stream: Duplex) {
-    lifeOf<StreamLife>(this).put(stream)
+    lifeOf(this).put(stream)
   }
 
   /**
@@ -74,7 +76,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
    * @internal
    */
   get transport(): Duplex | undefined {
-    return lifeOf<StreamLife>(this).transport
+    return lifeOf(this).transport
   }
 
   /** The other side's identity from a verified certificate, or null. Read on first use. */
@@ -97,7 +99,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
    * run ends before. On a client that reconnects it belongs to the current connection.
    */
   get secured(): Promise<void> {
-    return lifeOf<StreamLife>(this).secured
+    return lifeOf(this).secured
   }
 
   /** Whether a codec has added `ctx.messages`; without one, reading the property throws. */
@@ -142,7 +144,7 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
    * @internal
    */
   get broken(): Error | undefined {
-    return lifeOf<StreamLife>(this).cause
+    return lifeOf(this).cause
   }
 
   /**
@@ -151,9 +153,10 @@ export abstract class StreamContext<Life extends StreamLife = StreamLife> extend
    * @internal
    */
   disconnect(cause?: Error): void {
-    lifeOf<StreamLife>(this).disconnect(cause)
+    lifeOf(this).disconnect(cause)
   }
 
+  /** @internal */
   protected override get summary(): object {
     const { id, remote, encrypted } = this
     return { id, remote, encrypted, ...super.summary }

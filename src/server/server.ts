@@ -103,7 +103,9 @@ export interface ListenOptions
 }
 
 /** The context of one `listen()`, and what it resolves to. */
-export class ServerContext extends Context<ServerLife> {
+export class ServerContext extends Context {
+  /** @internal */
+  declare readonly lifeType: ServerLife
   /** Node's server; undefined until the `listen` step. */
   server: Server | undefined
   /**
@@ -248,6 +250,7 @@ export class ServerContext extends Context<ServerLife> {
     life.checkEmptied()
   }
 
+  /** @internal */
   protected override get summary(): object {
     return { address: this.address, connections: this.connections.size, ...super.summary }
   }

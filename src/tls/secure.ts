@@ -12,7 +12,6 @@ import { tlsWish } from '../lifecycle/known-options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { handshakeOfServer } from './server-handshake.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
-import type { StreamLife } from '../lifecycle/stream-life.ts'
 import type { TlsClientOptions } from './tls-options.ts'
 
 const log = debug('cio:secure')
@@ -30,7 +29,7 @@ declare module '../lifecycle/app-events.ts' {
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
   // Not async: a plain connection keeps no frame of it.
   if (ctx.awaitsHandshake) return handshake(ctx).then(next)
-  lifeOf<StreamLife>(ctx).secure()
+  lifeOf(ctx).secure()
   return next()
 }
 
@@ -45,13 +44,13 @@ export async function handshake(ctx: StreamContext): Promise<void> {
   if (ctx.kind === 'client') await handshakeOfClient(ctx as ClientContext)
   else await handshakeOfServer(ctx as ConnectionContext)
   if (log.enabled) log('%d %s, %s', ctx.id, (ctx.socket as TLSSocket).getProtocol(), whoIs(ctx))
-  lifeOf<StreamLife>(ctx).secure()
+  lifeOf(ctx).secure()
   emitSafely(ctx.app, 'secure', ctx as ConnectionContext | ClientContext)
 }
 
 /** The `secure` step of a client: its side of the handshake, with Node's check of the server. */
 export async function secureClient(ctx: ClientContext, next: Next): Promise<void> {
-  const life = lifeOf<StreamLife>(ctx)
+  const life = lifeOf(ctx)
   if (wantsTls(ctx.options) && !ctx.tlsSkipped && !life.isSecured) await handshake(ctx)
   else life.secure()
   return next()

@@ -22,7 +22,6 @@ import {
   handshakeTimeoutError,
 } from './handshake-errors.ts'
 import { checkRequest } from './hello-check.ts'
-import type { StreamLife } from '../lifecycle/stream-life.ts'
 import { type TlsServerOptions, defaultHandshakeTimeout } from './tls-options.ts'
 import { type Handshake, choosesByName, handshakes, namesOf } from './tls-server.ts'
 import { trustError } from './trust-store.ts'
@@ -80,7 +79,7 @@ function serverHandshake(
       settle()
       reject(error)
     }
-    const { preambleSize } = lifeOf<StreamLife>(ctx)
+    const { preambleSize } = lifeOf(ctx)
     const isSilent = (): boolean => ctx.socket?.bytesRead === preambleSize && !ctx.isClosed
     const close = (): void => {
       if (isSilent()) fail(nothingSaid(ctx.remote, raw.errored))

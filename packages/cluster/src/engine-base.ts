@@ -3,7 +3,8 @@
 import { EventEmitter } from 'node:events'
 import { randomBytes } from 'node:crypto'
 import { CioError } from 'cio'
-import { type Gap, downError } from './engine.ts'
+import { checkDuration } from 'cio/kit'
+import { type Gap, checkPayload, checkSubject, downError, leastTtl } from './engine.ts'
 
 /** Ends a wait with an error. */
 type Interrupt = (error: Error) => void
@@ -74,6 +75,21 @@ export class EngineState extends EventEmitter<EngineEvents> {
   /** @throws `ERR_CIO_CLUSTER_DOWN` */
   checkUp(what: string): void {
     if (!this.isUp) throw downError(what)
+  }
+
+  /** What a message needs. @throws `ERR_CIO_SUBJECT`, `ERR_CIO_PAYLOAD_SIZE`, `ERR_CIO_CLUSTER_DOWN` */
+  checkMessage(what: string, subject: string, payload: Uint8Array): void {
+    checkSubject(subject)
+    checkPayload(subject, payload)
+    this.checkUp(what)
+  }
+
+  /** What a table needs. @throws `ERR_CIO_SUBJECT`, `ERR_CIO_OPTION`, `ERR_CIO_CLUSTER_DOWN` */
+  checkTable(name: string, ttl: number): void {
+    checkSubject(name)
+    checkDuration('table', 'ttl', ttl)
+    if (ttl < leastTtl) throw new CioError('ERR_CIO_OPTION', `table: \`ttl\` is below ${leastTtl}`)
+    this.checkUp('table')
   }
 
   /** Waits for an answer, at most until the engine goes down or the signal aborts. */

@@ -11,9 +11,7 @@ import {
   type Subscription,
   type Table,
   type TableOptions,
-  checkPayload,
   checkSubject,
-  leastTtl,
   noResponderError,
   requestTimeoutError,
 } from './engine.ts'
@@ -106,9 +104,7 @@ class MemoryEngine extends EngineState implements Engine {
   }
 
   publish(subject: string, payload: Uint8Array): void {
-    checkSubject(subject)
-    checkPayload(subject, payload)
-    this.checkUp('publish')
+    this.checkMessage('publish', subject, payload)
     for (const subscriber of this.hub.subjects.get(subject) ?? []) {
       this.#deliver(subscriber, payload, () => {})
     }
@@ -136,10 +132,8 @@ class MemoryEngine extends EngineState implements Engine {
     payload: Uint8Array,
     { timeout, signal }: RequestOptions,
   ): Promise<Uint8Array> {
-    checkSubject(subject)
-    checkPayload(subject, payload)
     checkDuration('request', 'timeout', timeout)
-    this.checkUp('request')
+    this.checkMessage('request', subject, payload)
     const all = [...(this.hub.subjects.get(subject) ?? [])].filter(({ engine }) => engine.isUp)
     if (all.length === 0) throw noResponderError(subject)
     let timer: NodeJS.Timeout | undefined
@@ -164,10 +158,7 @@ class MemoryEngine extends EngineState implements Engine {
   }
 
   async table(name: string, { ttl }: TableOptions): Promise<Table> {
-    checkSubject(name)
-    checkDuration('table', 'ttl', ttl)
-    if (ttl < leastTtl) throw new CioError('ERR_CIO_OPTION', `table: \`ttl\` is below ${leastTtl}`)
-    this.checkUp('table')
+    this.checkTable(name, ttl)
     const { tables } = this.hub
     const rows = tables.get(name) ?? new Rows(ttl)
     tables.set(name, rows)

@@ -14,9 +14,7 @@ import {
   type Subscription,
   type Table,
   type TableOptions,
-  checkPayload,
   checkSubject,
-  leastTtl,
 } from './engine.ts'
 import { EngineState } from './engine-base.ts'
 import { requestError } from './nats/errors.ts'
@@ -81,9 +79,7 @@ class NatsEngine extends EngineState implements Engine {
   }
 
   publish(subject: string, payload: Uint8Array): void {
-    checkSubject(subject)
-    checkPayload(subject, payload)
-    this.checkUp('publish')
+    this.checkMessage('publish', subject, payload)
     this.#connection!.publish(`${this.#prefix}.${subject}`, payload)
   }
 
@@ -122,10 +118,8 @@ class NatsEngine extends EngineState implements Engine {
     payload: Uint8Array,
     { timeout, signal }: RequestOptions,
   ): Promise<Uint8Array> {
-    checkSubject(subject)
-    checkPayload(subject, payload)
     checkDuration('request', 'timeout', timeout)
-    this.checkUp('request')
+    this.checkMessage('request', subject, payload)
     const answer = this.#connection!.request(`${this.#prefix}.${subject}`, payload, {
       timeout: Math.min(timeout, maxTimerDelay),
     })
@@ -135,9 +129,7 @@ class NatsEngine extends EngineState implements Engine {
   }
 
   async table(name: string, { ttl }: TableOptions): Promise<Table> {
-    checkDuration('table', 'ttl', ttl)
-    if (ttl < leastTtl) throw new CioError('ERR_CIO_OPTION', `table: \`ttl\` is below ${leastTtl}`)
-    this.checkUp('table')
+    this.checkTable(name, ttl)
     const { replicas = 1 } = this.#options
     const table = new NatsTable(this, this.#connection!, {
       bucket: `${this.#prefix}_${name}`,

@@ -3,6 +3,7 @@
 import { useState } from 'preact/hooks'
 import type { ClosedConnection } from '../src/ended.ts'
 import { clock, count, duration, words } from '../src/format.ts'
+import { Table } from './panel.tsx'
 import { type View, useAsked } from './state.ts'
 
 export function Refused({
@@ -19,46 +20,33 @@ export function Refused({
           Refused <small data-figure="refused">{count(view.totals.refused)}</small>
         </h2>
       </header>
-      <div class="scroll">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">why, and by which step</th>
-              <th scope="col">who</th>
-              <th scope="col" class="right">
-                count
-              </th>
-              <th scope="col" class="right">
-                last
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {view.refused.map((group) => (
-              <tr key={`${group.step} ${group.reason} ${group.who}`}>
-                <td>
-                  <button type="button" class="link" onClick={() => onOpen(group.example.id)}>
-                    {words(group.reason)}
-                  </button>
-                  <span class="at">
-                    {' '}
-                    {group.step} {group.at ?? ''}
-                  </span>
-                </td>
-                <td class="peer">
-                  {group.verified ? group.who : (group.example.claimed ?? group.who ?? '–')}
-                  {!group.verified && group.example.claimed !== null && (
-                    <span class="claimed"> claimed</span>
-                  )}
-                </td>
-                <td class="right">{count(group.count)}</td>
-                <td class="right">{clock(group.last, view.time)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-        {view.refused.length === 0 && <p class="none">Nothing was refused.</p>}
-      </div>
+      <Table
+        texts={['why, and by which step', 'peer']}
+        figures={['count', 'last']}
+        none={view.refused.length === 0 && 'Nothing was refused.'}
+      >
+        {view.refused.map((group) => (
+          <tr key={`${group.step} ${group.reason} ${group.who}`}>
+            <td>
+              <button type="button" class="link" onClick={() => onOpen(group.example.id)}>
+                {words(group.reason)}
+              </button>
+              <span class="at">
+                {' '}
+                {group.step} {group.at ?? ''}
+              </span>
+            </td>
+            <td class="peer">
+              {group.verified ? group.who : (group.example.claimed ?? group.who ?? '–')}
+              {!group.verified && group.example.claimed !== null && (
+                <span class="claimed"> claimed</span>
+              )}
+            </td>
+            <td class="right">{count(group.count)}</td>
+            <td class="right">{clock(group.last, view.time)}</td>
+          </tr>
+        ))}
+      </Table>
     </section>
   )
 }
@@ -98,40 +86,26 @@ export function Ended({
           </button>
         ))}
       </div>
-      <div class="scroll">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">reason</th>
-              <th scope="col">who</th>
-              <th scope="col">message</th>
-              <th scope="col" class="right">
-                lived
-              </th>
-              <th scope="col" class="right">
-                when
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {closed?.map((one) => (
-              <tr key={`${one.id} ${one.ended}`}>
-                <td>
-                  <button type="button" class="link" onClick={() => onOpen(one.id)}>
-                    {words(one.reason)}
-                  </button>
-                  <span class="at"> {one.step}</span>
-                </td>
-                <td class="peer">{one.peer ?? one.claimed ?? one.address ?? '–'}</td>
-                <td class="message">{one.message ?? ''}</td>
-                <td class="right">{duration(one.duration)}</td>
-                <td class="right">{clock(one.ended, view.time)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-        {closed?.length === 0 && <p class="none">Nothing has ended yet.</p>}
-      </div>
+      <Table
+        texts={['reason', 'peer', 'message']}
+        figures={['lived', 'when']}
+        none={closed?.length === 0 && 'Nothing has ended yet.'}
+      >
+        {closed?.map((one) => (
+          <tr key={`${one.id} ${one.ended}`}>
+            <td>
+              <button type="button" class="link" onClick={() => onOpen(one.id)}>
+                {words(one.reason)}
+              </button>
+              <span class="at"> {one.step}</span>
+            </td>
+            <td class="peer">{one.peer ?? one.claimed ?? one.address ?? '–'}</td>
+            <td class="message">{one.message ?? ''}</td>
+            <td class="right">{duration(one.duration)}</td>
+            <td class="right">{clock(one.ended, view.time)}</td>
+          </tr>
+        ))}
+      </Table>
     </section>
   )
 }

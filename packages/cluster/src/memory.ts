@@ -11,6 +11,7 @@ import {
   type Subscription,
   type Table,
   type TableOptions,
+  checkPayload,
   checkSubject,
   noResponderError,
   requestTimeoutError,

@@ -14,6 +14,7 @@ import {
   type Subscription,
   type Table,
   type TableOptions,
+  checkPayload,
   checkSubject,
 } from './engine.ts'
 import { EngineState } from './engine-base.ts'

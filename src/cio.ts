@@ -13,7 +13,8 @@ import type { ConnectOptions, ConnectTarget } from './client/connect-options.ts'
 import { ClientContext } from './client/client.ts'
 import { clientEnd, connect, runClient } from './client/connect.ts'
 import { flushTimeout as defaultFlush } from './streams/end-gracefully.ts'
-import { ConnectionContext, connectionEnd, runConnection } from './lifecycle/connection.ts'
+import { ConnectionContext } from './lifecycle/connection.ts'
+import { connectionEnd, runConnection } from './lifecycle/run-connection.ts'
 import {
   type CloseOptions,
   type CloseResult,

@@ -19,7 +19,8 @@ import { Acceptor } from './acceptor.ts'
 import { checkedOptions } from '../lifecycle/arguments.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { App } from '../lifecycle/app.ts'
-import { ConnectionContext, runConnection } from '../lifecycle/connection.ts'
+import { ConnectionContext } from '../lifecycle/connection.ts'
+import { runConnection } from '../lifecycle/run-connection.ts'
 import { flushTimeout } from '../streams/end-gracefully.ts'
 import {
   type CloseOptions,

@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Duplex } from 'node:stream'
 import type { Cio } from '../src/cio.ts'
-import type { ClientContext } from '../src/client/client.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
@@ -11,6 +10,7 @@ import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { type Mux, type MuxHeaders, type PingOptions, muxOf } from './multiplex/mux.ts'
 import { Session } from './multiplex/session.ts'
+import { timesOf } from './multiplex/times.ts'
 import { longestOpening } from './multiplex/stream-header.ts'
 import { initialWindow, largest } from './multiplex/wire.ts'
 
@@ -159,7 +159,8 @@ export function multiplex(
     { name: 'multiplex' },
     async function multiplex(ctx, next) {
       const runs = new Set<ConnectionContext>()
-      const flushTimeout = flushTimeoutOf(ctx)
+      const times = timesOf(ctx)
+      const { flushTimeout } = times
       let cutting: NodeJS.Timeout | undefined
       const run = <Connection extends object>(
         to: Pick<Cio<Connection>, 'handle'>,
@@ -169,7 +170,7 @@ export function multiplex(
         // A stream has the client address of its connection, also behind a proxy.
         const extend = { muxed: { ...opening, parent: ctx }, forwardedFor: ctx.forwardedFor }
         const socket = ctx.socket ?? undefined
-        const made = to.handle(stream, { extend, flushTimeout, ...(socket && { socket }) })
+        const made = to.handle(stream, { extend, ...times, ...(socket && { socket }) })
         runs.add(made)
         void made.closed.then(() => {
           runs.delete(made)
@@ -226,19 +227,6 @@ export function multiplex(
     },
   )
 }
-
-/** The default of `listen` and `connect`. */
-const defaultFlushTimeout = 30_000
-
-/** The option of the underlying connection: a nested stream has no options of its own. */
-function flushTimeoutOf(ctx: StreamContext): number {
-  const { muxed, options, server } = ctx as AnyContext
-  if (muxed) return flushTimeoutOf(muxed.parent)
-  return (options ?? server?.options)?.flushTimeout ?? defaultFlushTimeout
-}
-
-type AnyContext = StreamContext &
-  Partial<MuxedContext & Pick<ClientContext, 'options'> & Pick<ConnectionContext, 'server'>>
 
 function lost({ remote }: StreamContext, cause: Error): CioError {
   const message = `the connection to ${remote}, which carries this stream, has failed`

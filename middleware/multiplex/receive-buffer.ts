@@ -15,10 +15,6 @@ export class ReceiveBuffer {
   #used = 0
   #nextSize = firstBlockSize
 
-  get isEmpty(): boolean {
-    return this.#blocks.length === 0 && !this.#open
-  }
-
   /** @param of Bytes of the chunk that contains the piece. */
   add(piece: Buffer, of: number): void {
     if (piece.length >= blockSize && piece.length * 2 >= of) {

@@ -99,7 +99,10 @@ export class MuxStream extends Duplex {
   /** The peer will send no more data. */
   receiveEnd(): void {
     this.peerHasFinished = true
-    if (this.#backlog.isEmpty) this.push(null)
+    if (this.destroyed) return
+    // Also what nothing has asked for yet, so that the end is noticed behind it. It is in memory anyway.
+    for (const block of this.#backlog.drain()) this.#give(block)
+    this.push(null)
   }
 
   /**

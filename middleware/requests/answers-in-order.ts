@@ -34,6 +34,7 @@ export class Place {
 /** The requests that have not been answered, in their order. */
 export class AnswersInOrder {
   readonly #places: Place[] = []
+  #isClosed = false
 
   /** The place of the next request. */
   enter(): Place {
@@ -43,11 +44,17 @@ export class AnswersInOrder {
   }
 
   isFirst(place: Place): boolean {
-    return this.#places[0] === place
+    return this.#isClosed || this.#places[0] === place
   }
 
   /** Goes on to the first request that is not answered. */
   proceed(): void {
     while (this.#places[0]?.runAll()) this.#places.shift()
+  }
+
+  /** The connection is lost: runs all tasks, each of which fails by itself. */
+  close(): void {
+    this.#isClosed = true
+    for (const place of this.#places) place.runAll()
   }
 }

@@ -54,6 +54,7 @@ export class Serving<In, Out> {
     const message = `${this.#ctx.remote} is gone`
     const lost = new CioError('ERR_CIO_CLOSED', message, { fault: 'remote' })
     for (const request of this.#open) request.abort(lost)
+    this.#order?.close()
   }
 
   #run(message: In, request: Served<Out>): void {

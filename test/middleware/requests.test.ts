@@ -381,6 +381,27 @@ test('the signal of a request aborts when its caller is gone, and a part after t
   await ctx.closed
 })
 
+test('a part that waits for an answer before it rejects when the connection is lost', async (t) => {
+  const parts = deferred<unknown>()
+  const begun = deferred()
+  const { messages, ctx } = bare(t, {
+    match: 'order',
+    async serve({ text }, request) {
+      if (text === 'endless') return new Promise<never>(() => {})
+      const sent = request.send({ text: 'part' })
+      begun.resolve()
+      await sent.then(parts.resolve, parts.resolve)
+      return undefined
+    },
+  })
+  ctx.app.removeAllListeners('error').on('error', () => {})
+  await messages.send({ text: 'endless' })
+  await messages.send({ text: 'behind it' })
+  await begun.promise
+  ctx.stream.destroy()
+  t.is(((await parts.promise) as CioError).code, 'ERR_CIO_CLOSED')
+})
+
 test('in order, a side that serves cannot call without isAnswer', async (t) => {
   const { own } = bare(t, { match: 'order', serve: (message) => message })
   await t.throwsAsync(own.call({ text: '' }), { code: 'ERR_CIO_OPTION', message: /isAnswer/ })

@@ -1,0 +1,27 @@
+/** The timeouts of a stream, which are those of its connection. */
+
+import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import type { ClientContext } from '../../src/client/client.ts'
+import type { MuxedContext } from '../multiplex.ts'
+
+/** In milliseconds. */
+export interface Times {
+  readonly flushTimeout: number
+  readonly halfOpenTimeout?: number
+}
+
+/** The default of `listen` and `connect`. */
+const defaultFlushTimeout = 30_000
+
+/** The options of the underlying connection: a nested stream has none of its own. */
+export function timesOf(ctx: StreamContext): Times {
+  const { muxed, options, server } = ctx as AnyContext
+  if (muxed) return timesOf(muxed.parent)
+  const { flushTimeout = defaultFlushTimeout, halfOpenTimeout } = options ?? server?.options ?? {}
+  // 0 is about sockets: a stream whose other side has ended it may always be answered.
+  return { flushTimeout, ...(halfOpenTimeout && { halfOpenTimeout }) }
+}
+
+type AnyContext = StreamContext &
+  Partial<MuxedContext & Pick<ClientContext, 'options'> & Pick<ConnectionContext, 'server'>>

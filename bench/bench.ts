@@ -28,14 +28,17 @@ if (!sizes.includes(size) || positionals.length > 1) {
 /** A bench, and its arguments by size: tiny, quick, full. */
 type Program = readonly [file: string, tiny: string, quick: string, full: string]
 
+const streams = '--only cio,multiplex,http2'
+
 const programs: readonly Program[] = [
   ['connect', one(1), one(7), one(21, 3)],
   ['throughput', one(1), one(7), one(21, 3)],
   ['forward', one(1), one(7), one(15, 3)],
-  ['handshake-storm', '--rounds 1', '--rounds 3', '--rounds 8'],
+  ['handshake-storm', '--rounds 1 --clients 50', '--rounds 3', '--rounds 8'],
   ['idle-memory', 'plain --rounds 1', 'plain --rounds 3', ''],
   ['rpc', `${one(1)} --calls 200`, `${one(5)} --calls 2000`, one(15, 3)],
-  ['multiplex', `${one(1)} --only cio,multiplex`, `${one(5)} --only cio,multiplex`, one(7, 3)],
+  ['multiplex', `${one(1)} ${streams}`, `${one(5)} ${streams}`, one(7, 3)],
+  ['rooms', '--rounds 1 --members 50', '--rounds 15', '--rounds 51'],
   ['codecs', `${one(1)} --count 2000 each`, `${one(5)} each`, one(11, 3)],
   ['start-up', '1', '7', '15'],
 ]
@@ -53,7 +56,8 @@ const begin = '<!-- begin: written by `npm run bench -- quick --write` -->'
 const end = '<!-- end -->'
 /** How long the other processes are watched, before and after each bench. */
 const watchTime = 500
-const longest = 10 * 60_000
+/** Milliseconds after which a bench is ended, and its other rows are missing. */
+const longest = { tiny: 300_000, quick: 120_000, full: 600_000 }[size]
 
 const folder = mkdtempSync(join(tmpdir(), 'cio-bench-'))
 const rows: Measured[] = []

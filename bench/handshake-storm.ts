@@ -17,7 +17,10 @@ import { selfSigned } from './self-signed.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '8' } },
+  options: {
+    rounds: { type: 'string', default: '8' },
+    clients: { type: 'string', default: '500' },
+  },
 })
 
 /** What a process is told that it is. */
@@ -28,7 +31,7 @@ interface Role {
   readonly port?: number
 }
 
-const clients = 500
+const clients = Number(values.clients)
 const living = 50
 const pingInterval = 20
 const warmUp = 1
@@ -134,7 +137,11 @@ async function storms(): Promise<void> {
   }
   const [bare, ours] = sides as [Side, Side]
   for (const [what, key, target] of [
-    ['p99 of live connections while 500 mutual TLS clients dial, with `limit`', 'waits', 0.7],
+    [
+      `p99 of live connections while ${clients} mutual TLS clients dial, with \`limit\``,
+      'waits',
+      0.7,
+    ],
     ['time of those handshakes', 'rates', 1 / 0.95],
   ] as const) {
     // A rate is the inverse of a time.

@@ -27,6 +27,8 @@ export interface Library {
   serve(this: void, socket: Socket, take: (channel: Channel) => void): void
   /** Connects, and fulfils with what opens streams. */
   connect(this: void, port: number): Promise<() => Channel | Promise<Channel>>
+  /** Loses a stream that takes the number of one that was ended in the same chunk. */
+  readonly mixesNumbers?: boolean
 }
 
 const silent = (): void => {}
@@ -197,12 +199,14 @@ export const libraries: Readonly<Record<string, Library>> = {
     },
   },
   multiplex: {
+    mixesNumbers: true,
     serve: (socket, take) => {
       const plex = multiplexPackage({}, (stream) => take(ofDuplex(stream)))
       socket.pipe(plex).pipe(socket)
     },
     async connect(port) {
-      const plex = multiplexPackage({})
+      // Else it ends a stream by itself, and its number comes again.
+      const plex = multiplexPackage({ halfOpen: true })
       const socket = await dial(port)
       socket.pipe(plex).pipe(socket)
       return () => ofDuplex(plex.createStream())

@@ -42,6 +42,9 @@ interface Work {
   readonly count: number
   readonly atOnce: number
   readonly units: number
+  /** Its name in the table, and what it should cost beside others. */
+  readonly what: string
+  readonly targets: Readonly<Record<string, number>>
 }
 
 const works: readonly Work[] = [
@@ -52,6 +55,8 @@ const works: readonly Work[] = [
     count: 8,
     atOnce: 8,
     units: 32,
+    what: '`multiplex`, a MiB over 8 streams',
+    targets: { 'node:http2': 1.05 },
   },
   {
     title: 'streams of 16 bytes, 50 at once',
@@ -60,6 +65,8 @@ const works: readonly Work[] = [
     count: 500,
     atOnce: 50,
     units: 500,
+    what: 'streams of `multiplex`, opened and closed',
+    targets: { multiplex: 0.7, 'node:http2': 1.25 },
   },
 ]
 
@@ -73,6 +80,7 @@ interface Sample {
 interface Side {
   readonly name: string
   readonly open: () => Channel | Promise<Channel>
+  readonly mixesNumbers: boolean
   cpu(): Promise<number>
   stop(this: void): void
 }
@@ -107,10 +115,12 @@ async function start(name: string): Promise<Side> {
   )
   const child = fork(file, [name])
   const [port] = (await once(child, 'message')) as [number]
-  const open = await libraries[name]!.connect(port)
+  const { connect, mixesNumbers = false } = libraries[name]!
+  const open = await connect(port)
   return {
     name,
     open,
+    mixesNumbers,
     async cpu() {
       child.send('cpu')
       const [{ user, system }] = (await once(child, 'message')) as [NodeJS.CpuUsage]
@@ -125,17 +135,24 @@ async function measure(side: Side, { size, count, atOnce, units }: Work): Promis
   const own = process.cpuUsage()
   const begun = performance.now()
   let left = count
+  const answered: Channel[] = []
   const one = async (): Promise<void> => {
-    while (left-- > 0) await send(await side.open(), size)
+    while (left-- > 0) {
+      const channel = await side.open()
+      await send(channel, size)
+      if (side.mixesNumbers) answered.push(channel)
+      else channel.end()
+    }
   }
   await inTime(Promise.all(Array.from({ length: atOnce }, one)))
+  for (const channel of answered) channel.end()
   const seconds = (performance.now() - begun) / 1000
   const { user, system } = process.cpuUsage(own)
   const cpu = (await side.cpu()) - before + user + system
   return { rate: units / seconds, cost: cpu / units }
 }
 
-/** Sends a stream and waits for the answer. */
+/** Sends a stream's bytes and waits for the answer. */
 async function send(channel: Channel, size: number): Promise<void> {
   const answered = new Promise<void>((resolve) => channel.receive(() => resolve()))
   const head = Buffer.alloc(Math.min(size, chunk.length))
@@ -143,7 +160,6 @@ async function send(channel: Channel, size: number): Promise<void> {
   await channel.send(head)
   for (let sent = head.length; sent < size; sent += chunk.length) await channel.send(chunk)
   await answered
-  channel.end()
 }
 
 function inTime(work: Promise<unknown>): Promise<unknown> {
@@ -154,17 +170,21 @@ function inTime(work: Promise<unknown>): Promise<unknown> {
   return Promise.race([work, late]).finally(() => clearTimeout(timer))
 }
 
-function report({ title, per }: Work, samples: Map<string, Sample[]>, failed: Set<string>): void {
+function report(
+  { title, per, what, targets }: Work,
+  samples: Map<string, Sample[]>,
+  failed: Set<string>,
+): void {
   console.log(`${title} (${launches} launches of ${rounds} rounds)`)
   const ours = samples.get('cio') ?? []
-  const theirs = samples.get('multiplex') ?? []
-  if (per === 'stream' && ours.length > 0 && ours.length === theirs.length) {
+  for (const [name, target] of Object.entries(targets)) {
+    const theirs = samples.get(name) ?? []
+    if (ours.length === 0 || ours.length !== theirs.length) continue
     const [own, base] = [ours, theirs].map((all) => all.map(({ cost }) => cost))
     const [low, high] = middleHalf(own!, base!)
     const figure = median(own!) / median(base!)
-    const beside = 'npm `multiplex`'
-    const what = 'streams of `multiplex`, opened and closed'
-    record({ what, beside, unit: 'times', figure, low, high, target: 0.7 })
+    const beside = `${name.startsWith('node:') ? '' : 'npm '}\`${name}\``
+    record({ what, beside, unit: 'times', figure, low, high, target })
   }
   for (const [name, measured] of samples) {
     if (failed.has(name)) {

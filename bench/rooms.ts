@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Cio, type JsonContext, type StreamContext, json, rooms } from '../src/index.ts'
+import { median, middleHalf, record } from './results.ts'
 
 const targets = { sendEncoded: 1.05, rooms: 1.1 }
 const sendsPerRound = 3
@@ -79,8 +80,14 @@ async function main(): Promise<void> {
       for (const { messages } of contexts) void messages.sendEncoded(encoded)
     },
     rooms: () => chat.send('all', message),
+    again: (): void => sides.bare(),
   }
-  const costs: Record<keyof typeof sides, number[]> = { bare: [], sendEncoded: [], rooms: [] }
+  const costs: Record<keyof typeof sides, number[]> = {
+    bare: [],
+    sendEncoded: [],
+    rooms: [],
+    again: [],
+  }
   const names = Object.keys(sides) as (keyof typeof sides)[]
   const rounds = Number(values.rounds)
   const warmUp = 10
@@ -106,13 +113,20 @@ async function main(): Promise<void> {
   for (const name of ['sendEncoded', 'rooms'] as const) {
     const ratio = median(costs[name]) / median(costs.bare)
     const pairs = costs[name].map((cost, index) => cost / costs.bare[index]!)
+    const [low, high] = middleHalf(costs[name], costs.bare)
+    record({
+      what: `a message to ${members} connections, by \`${name}\``,
+      beside: '`write` of the same bytes',
+      unit: 'times',
+      figure: ratio,
+      low,
+      high,
+      target: targets[name],
+      self: middleHalf(costs.again, costs.bare),
+    })
     const verdict = ratio <= targets[name] ? 'met' : 'missed'
     console.log(
       `  ${name.padEnd(13)} ${median(costs[name]).toFixed(2)}, ratio ${ratio.toFixed(3)} of medians, ${median(pairs).toFixed(3)} of pairs; target ${targets[name].toFixed(2)}: ${verdict}`,
     )
   }
-}
-
-function median(figures: readonly number[]): number {
-  return figures.toSorted((a, b) => a - b)[figures.length >> 1]!
 }

@@ -43,6 +43,7 @@ const families: Record<string, readonly string[]> = {
   ],
   Conversations: ['events', 'rpc', 'requests', 'rooms'],
   Clients: ['reconnect', 'socks5', 'http-connect'],
+  'Logs and recordings': ['log', 'record'],
 }
 
 interface Page {

@@ -416,6 +416,16 @@ test('no page has an empty section', async (t) => {
   }
 })
 
+test('no page has a heading twice', async (t) => {
+  for (const folder of ['docs', 'docs/guide', 'docs/middleware']) {
+    for (const page of await list(folder, '.md')) {
+      const path = `${folder}/${page}.md`
+      const headings = (await read(path)).match(/^## .*$/gm) ?? []
+      t.is(new Set(headings).size, headings.length, path)
+    }
+  }
+})
+
 test('every option says its default', async (t) => {
   for (const [path, text] of await sources()) {
     for (const { name, comment } of options(text)) {

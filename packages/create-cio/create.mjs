@@ -23,7 +23,7 @@ async function main() {
   const { values, positionals } = parse()
   if (values.help) return console.log(help.trimEnd())
   if (values.version) return console.log(await version())
-  if (positionals.length > 1) throw new UsageError(`${positionals[1]} is too much: one folder`)
+  if (positionals.length > 1) throw new UsageError(`give one folder, not ${positionals.length}`)
 
   const folder = resolve(positionals[0] ?? (await ask('Which folder? ')))
   const name = basename(folder)

@@ -1,4 +1,5 @@
 import { type Options as CborxOptions, Decoder, Encoder } from 'cbor-x'
+import { oneValue } from '../src/messages/bordered.ts'
 import { FrameDecoder } from '../src/messages/frame-decoder.ts'
 import {
   type MessagesContext,
@@ -130,18 +131,25 @@ export function cbor<Message = unknown>(
       return (message) => library.encode(message)
     })
   const shared = encoder()
+  const decoder = () => {
+    const decoder = new Decoder({ ...given, structures: [] })
+    const decode = (region: Buffer): Message[] => decoder.decodeMultiple(region) as Message[]
+    const bounds = { maxLength, maxDepth }
+    // cbor-x continues the numbers of shared values from one item of a region to the next.
+    const format = { owner: 'cbor', name: 'CBOR', ...bounds, decode, oneByOne: structuredClone }
+    return new FrameDecoder('cbor', new Items(format, read))
+  }
+  const messageEncoder = useRecords ? encoder : () => shared
   return messages<Message, unknown>(
     {
       name: 'cbor',
       // Without records it has no state, and all connections share it.
-      encoder: useRecords ? encoder : () => shared,
-      decoder() {
-        const decoder = new Decoder({ ...given, structures: [] })
-        const decode = (region: Buffer): Message[] => decoder.decodeMultiple(region) as Message[]
-        const bounds = { maxLength, maxDepth }
-        // cbor-x continues the numbers of shared values from one item of a region to the next.
-        const format = { owner: 'cbor', name: 'CBOR', ...bounds, decode, oneByOne: structuredClone }
-        return new FrameDecoder('cbor', new Items(format, read))
+      encoder: messageEncoder,
+      decoder,
+      bordered: {
+        maxLength,
+        encoder: messageEncoder,
+        decoder: () => oneValue('cbor', decoder()),
       },
     },
     options,

@@ -86,19 +86,31 @@ export function codec<Decoded, Out = Decoded, In = Decoded>(
       throw syntaxError('codec', 'cannot be decoded', at, shown, cause)
     }
   }
-  const encodeFrame = (message: Out): Buffer => {
+  const encodeContent = (message: Out): string | Uint8Array => {
     try {
-      return wrap(encode(message))
+      return encode(message)
     } catch (cause) {
       if (isCioError(cause)) throw cause
       throw new CioError('ERR_CIO_ENCODE', 'codec: `encode` threw', { cause })
     }
+  }
+  const encodeFrame = (message: Out): Buffer => wrap(encodeContent(message))
+  const encodeBordered = (message: Out): string | Uint8Array => {
+    const content: unknown = encodeContent(message)
+    if (typeof content === 'string' || content instanceof Uint8Array) return content
+    const what = `neither bytes nor a string: ${typeof content}`
+    throw new CioError('ERR_CIO_ENCODE', `codec: the message is ${what}`)
   }
   return messages<In, Out>(
     {
       name: 'codec',
       encoder: () => encodeFrame,
       decoder: (ctx) => decoder(ctx, decodeFrame),
+      bordered: {
+        maxLength,
+        encoder: () => encodeBordered,
+        decoder: () => (bytes, _isText, at) => decodeFrame(bytes, at),
+      },
     },
     options,
   )

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { CioError } from '../src/errors.ts'
 import { LineDecoder, type ParseLine, syntaxError } from '../src/messages/frame-decoder.ts'
 import {
@@ -53,6 +54,15 @@ export function json<Message = unknown>(
       name: 'json',
       encoder: () => encodeJson,
       decoder: () => new LineDecoder('json', maxLength, parseJson as ParseLine<Message>),
+      bordered: {
+        maxLength,
+        encoder: () => toJson,
+        decoder: () => (bytes, isText, at) => {
+          const text = bytes.toString()
+          if (!isText && !isUtf8(bytes)) throw syntaxError('json', 'is not UTF-8', at, text)
+          return parseJson(text, () => at) as Message | undefined
+        },
+      },
     },
     options,
   )
@@ -75,6 +85,10 @@ function parseJson(line: string, at: () => number): unknown {
 }
 
 function encodeJson(message: unknown): string {
+  return `${toJson(message)}\n`
+}
+
+function toJson(message: unknown): string {
   let text: string | undefined
   try {
     text = JSON.stringify(message)
@@ -83,7 +97,7 @@ function encodeJson(message: unknown): string {
       cause,
     })
   }
-  if (text !== undefined) return `${text}\n`
+  if (text !== undefined) return text
   throw new CioError('ERR_CIO_ENCODE', `json: a ${typeof message} cannot be serialized as JSON`)
 }
 

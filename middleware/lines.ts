@@ -1,5 +1,6 @@
+import { isUtf8 } from 'node:buffer'
 import { CioError } from '../src/errors.ts'
-import { LineDecoder } from '../src/messages/frame-decoder.ts'
+import { LineDecoder, syntaxError } from '../src/messages/frame-decoder.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
@@ -49,16 +50,30 @@ export function lines(options: LinesOptions = {}): Middleware<StreamContext, Lin
       name: 'lines',
       encoder: () => encodeLine,
       decoder: () => new LineDecoder('lines', maxLength, (line) => line),
+      bordered: { maxLength, encoder: () => checkedLine, decoder: () => wholeLine },
     },
     options,
   )
 }
 
 /** Rejects a line feed within a line: untrusted text could inject a second line. */
-function encodeLine(line: string): string {
-  if (typeof line === 'string' && !line.includes('\n')) return `${line}\n`
+function checkedLine(line: string): string {
+  if (typeof line === 'string' && !line.includes('\n')) return line
   const what = typeof line === 'string' ? 'contains a line feed' : `is a ${typeof line}`
   throw new CioError('ERR_CIO_ENCODE', `lines: the line to send ${what}`)
+}
+
+function encodeLine(line: string): string {
+  return `${checkedLine(line)}\n`
+}
+
+/** The line of a message with borders. Its end is optional; a second line is refused, as above. */
+function wholeLine(bytes: Buffer, isText: boolean, at: number): string {
+  const text = bytes.toString()
+  if (!isText && !isUtf8(bytes)) throw syntaxError('lines', 'is not UTF-8', at, text)
+  const line = text.replace(/\r?\n$/, '')
+  if (line.includes('\n')) throw syntaxError('lines', 'contains a line feed', at, text)
+  return line
 }
 
 export { lines as default }

@@ -1,4 +1,5 @@
 import { type Options as MsgpackrOptions, Packr, Unpackr } from 'msgpackr'
+import { oneValue } from '../src/messages/bordered.ts'
 import { FrameDecoder } from '../src/messages/frame-decoder.ts'
 import {
   type MessagesContext,
@@ -137,24 +138,31 @@ export function msgpack<Message = unknown>(
       return (message) => packr.pack(message)
     })
   const shared = encoder()
+  const decoder = () => {
+    const unpackr = new Unpackr({ ...given, structures: [] })
+    const decode = (region: Buffer): Message[] => unpackr.unpackMultiple(region) as Message[]
+    const format = {
+      owner: 'msgpack',
+      name: 'MessagePack',
+      maxLength,
+      maxDepth,
+      decode,
+      // An item must not refer to one before it.
+      oneByOne: structuredClone,
+    }
+    return new FrameDecoder('msgpack', new Values(format, read))
+  }
+  const messageEncoder = useRecords ? encoder : () => shared
   return messages<Message, unknown>(
     {
       name: 'msgpack',
       // Without records it has no state, and all connections share it.
-      encoder: useRecords ? encoder : () => shared,
-      decoder() {
-        const unpackr = new Unpackr({ ...given, structures: [] })
-        const decode = (region: Buffer): Message[] => unpackr.unpackMultiple(region) as Message[]
-        const format = {
-          owner: 'msgpack',
-          name: 'MessagePack',
-          maxLength,
-          maxDepth,
-          decode,
-          // An item must not refer to one before it.
-          oneByOne: structuredClone,
-        }
-        return new FrameDecoder('msgpack', new Values(format, read))
+      encoder: messageEncoder,
+      decoder,
+      bordered: {
+        maxLength,
+        encoder: messageEncoder,
+        decoder: () => oneValue('msgpack', decoder()),
       },
     },
     options,

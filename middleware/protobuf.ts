@@ -94,18 +94,26 @@ export function protobuf<Receives extends DescMessage, Sends extends DescMessage
       throw syntaxError('protobuf', `is no ${receives.typeName}`, at, shown, cause)
     }
   }
-  const encode = (message: MessageInitShape<Sends>): Buffer => {
-    let bytes: Uint8Array
+  const toBytes = (message: MessageInitShape<Sends>): Uint8Array => {
     try {
-      bytes = toBinary(sends, create(sends, message))
+      return toBinary(sends, create(sends, message))
     } catch (cause) {
       const what = `the message to send is no ${sends.typeName}`
       throw new CioError('ERR_CIO_ENCODE', `protobuf: ${what}`, { cause })
     }
-    return wrap(bytes)
   }
+  const encode = (message: MessageInitShape<Sends>): Buffer => wrap(toBytes(message))
   return messages<MessageShape<Receives>, MessageInitShape<Sends>>(
-    { name: 'protobuf', encoder: () => encode, decoder: (ctx) => decoder(ctx, decode) },
+    {
+      name: 'protobuf',
+      encoder: () => encode,
+      decoder: (ctx) => decoder(ctx, decode),
+      bordered: {
+        maxLength,
+        encoder: () => toBytes,
+        decoder: () => (bytes, _isText, at) => decode(bytes, at),
+      },
+    },
     options,
   )
 }

@@ -6,7 +6,15 @@ import { CioError, isCioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
+import { Borders } from '../src/streams/borders.ts'
 import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
+import {
+  checkedSubprotocols,
+  chooseSubprotocol,
+  codecBySubprotocol,
+} from './websocket/subprotocols.ts'
+
+export { wholeMessages, type WholeMessagesContext } from './websocket/whole-messages.ts'
 
 /** Decides whether a page with this `Origin` may connect. */
 export type OriginPredicate = (origin: string, request: IncomingMessage) => boolean
@@ -33,6 +41,20 @@ export interface WebsocketOptions {
    * @default the host of the request itself
    */
   readonly origins?: readonly string[] | OriginPredicate
+  /**
+   * The subprotocols of this server. Cio takes the first of the client's that is listed, and answers
+   * 400 to a client that asks for others only.
+   *
+   * @default []
+   */
+  readonly subprotocols?: readonly string[]
+  /**
+   * Keeps message borders for the codecs that can do without framing. With `false` every codec
+   * writes and reads a stream of bytes, whose pieces are the messages.
+   *
+   * @default true
+   */
+  readonly borders?: boolean
 }
 
 /** A Cio app, or another object that handles streams. */
@@ -41,15 +63,17 @@ export interface HandlesStreams {
 }
 
 const defaultMaxPayload = 1024 * 1024
+const known = ['handler', 'maxPayload', 'origins', 'subprotocols', 'borders']
 
 /**
  * WebSocket server: each client is a connection of an app.
  *
- * The message payloads are the bytes of `ctx.stream`. A received message is one chunk. A string
- * that you write becomes a text message, bytes become a binary message. Message boundaries have no
- * meaning: data that a codec sends in one turn of the event loop travels as one message. So both
- * sides need a codec, for example `lines`. You may pass the app on which this is registered: the
- * connection of a WebSocket then skips this middleware, and reaches the middleware after it.
+ * Each WebSocket message is one of `ctx.messages`, without framing: `json` sends text without line
+ * feeds, `msgpack`, `cbor`, `protobuf` and `codec` send their bytes, `lines` sends text, and
+ * `wholeMessages` needs no codec. All other codecs, and layers, use the payloads as a stream of
+ * bytes. A string that you write to `ctx.stream` becomes a text message, bytes become a binary
+ * message. You may pass the app on which this is registered: the connection of a WebSocket then
+ * skips this middleware, and reaches the middleware after it.
  *
  * A WebSocket has no half-close: if one side ends, the connection is closed. `ctx.socket` and
  * `ctx.peer` are those of the underlying connection. `requestOf(ctx)` returns the upgrade request.
@@ -79,7 +103,11 @@ export function websocket(
   options: WebsocketOptions = {},
 ): Middleware<StreamContext> {
   const { handler = demandUpgrade, maxPayload = defaultMaxPayload, origins = isOwn } = options
-  checkOptionNames('websocket', options, ['handler', 'maxPayload', 'origins'])
+  const { borders = true } = options
+  checkOptionNames('websocket', options, known)
+  const subprotocols = checkedSubprotocols(options.subprotocols ?? [])
+  if (typeof borders !== 'boolean')
+    throw optionError('websocket', 'borders', 'true or false', borders)
   checkCount('websocket', 'maxPayload', maxPayload, 1)
   const admits = typeof origins === 'function' ? origins : listed(origins)
   if (typeof app?.handle !== 'function') throw optionError('websocket', 'app', 'a Cio app', app)
@@ -90,16 +118,21 @@ export function websocket(
     clientTracking: false,
     // ws does not accept Infinity; its 0 means unlimited.
     maxPayload: maxPayload === Infinity ? 0 : maxPayload,
+    handleProtocols: (_names, request) => chooseSubprotocol(request, subprotocols) ?? false,
   })
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // The HTTP server has released the socket, and ws has not yet added its error listener.
     socket.on('error', () => {})
     const { origin } = request.headers
-    if (origin === undefined || admits(origin, request)) {
-      upgrader.handleUpgrade(request, socket, head, (client) => connect(app, client, request))
-    } else {
-      socket.end(forbidden, () => socket.destroy())
+    const refuse = (status: string): void => {
+      const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`
+      socket.end(head, () => socket.destroy())
     }
+    if (origin !== undefined && !admits(origin, request)) return refuse('403 Forbidden')
+    if (chooseSubprotocol(request, subprotocols) === null) return refuse('400 Bad Request')
+    upgrader.handleUpgrade(request, socket, head, (client) => {
+      connect(app, client, request, borders)
+    })
   })
   const serve = http(server)
 
@@ -127,12 +160,50 @@ export function requestOf(ctx: StreamContext): IncomingMessage | undefined {
 const byContext = new WeakMap<StreamContext, IncomingMessage>()
 // A pipeline starts before handle() has returned its context.
 const byStream = new WeakMap<Duplex, IncomingMessage>()
-const forbidden = 'HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
+const subprotocolByRequest = new WeakMap<IncomingMessage, string>()
 
-function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessage): void {
+/** The subprotocol of a WebSocket's connection; undefined if the client asked for none. */
+export function subprotocolOf(ctx: StreamContext): string | undefined {
+  const request = requestOf(ctx)
+  return request && subprotocolByRequest.get(request)
+}
+
+/**
+ * The codec by the subprotocol that `websocket` has chosen, as the first middleware of its app.
+ *
+ * A client that asked for no subprotocol is closed; a codec with the name `''` is for it.
+ *
+ * @throws `ERR_CIO_OPTION`: a name is no token, or a codec is no middleware; in the connection,
+ *   `ERR_CIO_WEBSOCKET` (remote): there is no codec for its subprotocol
+ *
+ * @example
+ * import { Cio, json } from 'cio'
+ * import { msgpack } from 'cio/msgpack'
+ * import { bySubprotocol, websocket } from 'cio/websocket'
+ *
+ * const codecs = { 'v1.json': json(), 'v1.msgpack': msgpack() }
+ * const echo = new Cio()
+ *   .useConnection(bySubprotocol(codecs))
+ *   .useConnection(({ messages }) => messages.each((message) => messages.send(message)))
+ * const app = new Cio().useConnection(websocket(echo, { subprotocols: Object.keys(codecs) }))
+ */
+export function bySubprotocol<Adds extends object>(
+  codecs: Readonly<Record<string, Middleware<StreamContext, Adds>>>,
+): Middleware<StreamContext, Adds> {
+  return codecBySubprotocol(codecs, subprotocolOf)
+}
+
+function connect(
+  app: HandlesStreams,
+  client: WebSocket,
+  request: IncomingMessage,
+  hasBorders: boolean,
+): void {
   const beneath = contextOf(request)
   const stream = streamOf(client, beneath?.remote ?? 'a client')
+  if (hasBorders) keepBorders(stream, client)
   byStream.set(stream, request)
+  if (client.protocol !== '') subprotocolByRequest.set(request, client.protocol)
   closeByCode(stream, client, () => ctx)
   const ctx = app.handle(stream, {
     ...(beneath?.socket && { socket: beneath.socket }),
@@ -147,7 +218,7 @@ function connect(app: HandlesStreams, client: WebSocket, request: IncomingMessag
 }
 
 // RFC 6455, section 7.4.1.
-const codes = { done: 1000, goingAway: 1001, refused: 1008, failed: 1011 }
+const codes = { done: 1000, goingAway: 1001, refused: 1008, tooLong: 1009, failed: 1011 }
 /** Milliseconds to wait for the client's close frame after a connection was destroyed. */
 const closeTimeout = 1_000
 
@@ -179,6 +250,7 @@ function codeOf({ signal, draining }: StreamContext, error?: Error | null): numb
   if (reason === undefined || isCioError(reason, 'ERR_CIO_CLOSED')) {
     return draining.aborted ? codes.goingAway : codes.done
   }
+  if (isCioError(reason, 'ERR_CIO_MESSAGE_TOO_LONG')) return codes.tooLong
   return isCioError(reason) && reason.fault === 'remote' ? codes.refused : codes.failed
 }
 
@@ -200,6 +272,14 @@ function streamOf(client: WebSocket, remote: string): Duplex {
     if (code === closedAbnormally && !stream.destroyed) stream.destroy(refusal(remote))
   })
   return stream
+}
+
+/** Notes the borders of the messages before ws puts them into the stream. */
+function keepBorders(stream: Duplex, client: WebSocket): void {
+  const borders = new Borders(stream)
+  client.prependListener('message', (data: Buffer, isBinary: boolean) => {
+    borders.add(data.length, !isBinary)
+  })
 }
 
 // RFC 6455, section 7.1.5: no close frame arrived.

@@ -362,9 +362,36 @@ test('one-port.ts serves HTTP, WebSocket and lines on one port', async (t) => {
   const web = new WebSocket(`ws://127.0.0.1:${port}/shout`)
   t.teardown(() => web.terminate())
   await once(web, 'open')
-  web.send('hello\n')
+  web.send('hello')
   const [data] = (await once(web, 'message')) as [Buffer]
-  t.is(String(data), 'HELLO\n')
+  t.is(String(data), 'HELLO')
+})
+
+test('websocket.ts serves a page, and speaks JSON-RPC with its WebSocket', async (t) => {
+  const { port, line } = await start(t, 'websocket')
+  const page = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } })
+  t.regex(await page.text(), /'calculator\.v1'/)
+
+  const web = new WebSocket(`ws://127.0.0.1:${port}/`, 'calculator.v1')
+  t.teardown(() => web.terminate())
+  const received = (count: number): Promise<unknown[]> => {
+    const all: unknown[] = []
+    return new Promise((resolve) => {
+      web.on('message', (data: Buffer) => {
+        all.push(JSON.parse(String(data)))
+        if (all.length === count) resolve(all)
+      })
+    })
+  }
+  const both = received(2)
+  await once(web, 'open')
+  web.send('{"jsonrpc":"2.0","id":1,"result":"a test"}')
+  web.send('{"jsonrpc":"2.0","id":7,"method":"add","params":[1,2]}')
+  t.deepEqual(await both, [
+    { jsonrpc: '2.0', id: 1, method: 'show', params: ['hello'] },
+    { jsonrpc: '2.0', id: 7, result: 3 },
+  ])
+  await line(/shown by a test/)
 })
 
 test('start-tls.ts greets alice after STARTTLS, and rejects mallory', async (t) => {

@@ -115,6 +115,8 @@ const testedElsewhere: Record<string, string> = {
   'messages/level': 'test/messages/self-delimiting-values.test.ts',
   'lifecycle/milestone': 'test/tls/secure.test.ts: ctx.secured',
   'lifecycle/stream-events': 'test/lifecycle/connection.test.ts, test/lifecycle/lifecycle.test.ts',
+  'streams/borders': 'test/middleware/websocket/messages.test.ts',
+  'messages/bordered': 'test/middleware/websocket/messages.test.ts',
   'streams/reading':
     'test/lifecycle/lifecycle.test.ts, test/client/client.test.ts: ends behind input',
   'streams/half-open': 'test/lifecycle/lifecycle.test.ts: half open',

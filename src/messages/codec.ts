@@ -17,6 +17,24 @@ export interface Decoder<In> {
   close?(): void
 }
 
+/**
+ * The form of a codec for a carrier that keeps message borders, such as a WebSocket: it makes and
+ * reads the content of one message, without framing.
+ */
+export interface BorderedCodec<In, Out = In> {
+  /** Maximum bytes of a received message. */
+  readonly maxLength: number
+  /** As that of {@link Codec}. A string is sent as text, bytes as binary. */
+  readonly encoder: () => (message: Out) => string | Uint8Array
+  /**
+   * One for each connection. It makes a message of the bytes, or undefined of those that are to be
+   * ignored. `at` is the position of the first byte in the stream, for errors.
+   */
+  readonly decoder: (
+    ctx: StreamContext,
+  ) => (bytes: Buffer, isText: boolean, at: number) => In | undefined
+}
+
 /** The two directions of a codec. */
 export interface Codec<In, Out = In> {
   /** The name of its middleware, for errors. */
@@ -31,4 +49,9 @@ export interface Codec<In, Out = In> {
   readonly encoder: () => (message: Out) => string | Uint8Array
   /** One for each connection: it holds incomplete messages between chunks. */
   readonly decoder: (ctx: StreamContext) => Decoder<In>
+  /**
+   * The form for a carrier that keeps message borders. Without it, the codec writes and reads a
+   * stream of bytes there too.
+   */
+  readonly bordered?: BorderedCodec<In, Out>
 }

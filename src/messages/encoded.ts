@@ -7,7 +7,7 @@ export interface EncodedContent {
   /** The message itself, for a codec with state, and for interceptors. */
   readonly message: unknown
   /** Undefined if the codec has state: then each connection encodes the message. */
-  readonly bytes: Uint8Array | undefined
+  readonly bytes: string | Uint8Array | undefined
   readonly size: number
 }
 

@@ -89,6 +89,8 @@ export class MessageWriter<Out> {
   #stream: StreamContext['stream']
   readonly encode: (message: Out) => string | Uint8Array
   readonly #maxQueueSize: number
+  /** Whether messages may be joined: not on a carrier that keeps their borders. */
+  readonly #isJoined: boolean
   #gathered: Gathered | undefined
   #scheduled = false
   #corked = false
@@ -100,11 +102,13 @@ export class MessageWriter<Out> {
     ctx: StreamContext,
     encode: (message: Out) => string | Uint8Array,
     maxQueueSize: number,
+    isJoined = true,
   ) {
     this.#ctx = ctx
     this.#stream = ctx.stream
     this.encode = encode
     this.#maxQueueSize = maxQueueSize
+    this.#isJoined = isJoined
   }
 
   /** As `Messages` has it. */
@@ -122,10 +126,10 @@ export class MessageWriter<Out> {
    * The first of a turn are written at once: they go to many connections, and a batch of one costs
    * each of them more than it saves.
    */
-  sendBytes(bytes: Uint8Array): Promise<void> {
+  sendBytes(bytes: string | Uint8Array): Promise<void> {
     try {
       this.#check()
-      if (this.#scheduled || this.#turn === turn) {
+      if (!this.#isJoined || this.#scheduled || this.#turn === turn) {
         return this.#put(bytes) ? nothing : this.#drained()
       }
       this.#turn = currentTurn()
@@ -213,6 +217,10 @@ export class MessageWriter<Out> {
 
   #put(bytes: string | Uint8Array): boolean {
     const stream = this.#stream
+    if (!this.#isJoined) {
+      stream.write(bytes)
+      return this.#hasRoom
+    }
     if (!this.#scheduled) {
       this.#scheduled = true
       process.nextTick(this.flush)

@@ -3,10 +3,12 @@
 import { CioError, asError, isCioError, quote } from '../errors.ts'
 import { Encoded, contentOf } from './encoded.ts'
 import { type Interceptor, Interceptors, kept } from './interceptors.ts'
-import type { Codec } from './codec.ts'
+import { BorderedDecoder } from './bordered.ts'
+import type { BorderedCodec, Codec } from './codec.ts'
 import { MessageReader } from './message-reader.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
 import { checkCount } from '../options.ts'
+import { Borders } from '../streams/borders.ts'
 import { provide } from '../lifecycle/provide.ts'
 import { MessageWriter, nothing } from './message-writer.ts'
 import { Readers } from './readers.ts'
@@ -72,6 +74,8 @@ const done: IteratorResult<never, undefined> = { done: true, value: undefined }
 export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   readonly #ctx: StreamContext
   readonly #codec: Codec<In, Out>
+  /** The codec in its form for this carrier. */
+  readonly #form: Codec<In, Out> | BorderedCodec<In, Out>
   readonly #inbox: MessageReader<In>
   readonly #outbox: MessageWriter<Out>
   readonly #validate: StandardSchema<In>['~standard']['validate'] | undefined
@@ -81,10 +85,16 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   constructor(ctx: StreamContext, codec: Codec<In, Out>, options: MessagesOptions<In> = {}) {
     const { maxQueueSize = defaultMaxQueueSize, validate } = options
     this.#ctx = ctx
+    const { name, bordered } = codec
+    const borders = bordered && Borders.of(ctx.stream)
     this.#codec = codec
-    this.#inbox = new MessageReader(ctx, codec.decoder(ctx))
+    this.#form = borders ? bordered : codec
+    const decoder = borders
+      ? new BorderedDecoder(name, borders, bordered.maxLength, bordered.decoder(ctx))
+      : codec.decoder(ctx)
+    this.#inbox = new MessageReader(ctx, decoder)
     this.#readers = new Readers(() => this.#inbox.isAwaited)
-    this.#outbox = new MessageWriter(ctx, codec.encoder(), maxQueueSize)
+    this.#outbox = new MessageWriter(ctx, this.#form.encoder(), maxQueueSize, !borders)
     this.#validate = validate?.['~standard'].validate
   }
 
@@ -204,13 +214,14 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    * @throws `ERR_CIO_ENCODE` (local): the codec cannot encode it
    */
   encode(message: Out): Encoded {
-    const encoder = this.#codec.encoder()
+    const encoder = this.#form.encoder()
     const bytes = encoder(message)
     const isShared = encoder === this.#outbox.encode
-    // Each connection would convert a text again.
-    const whole = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+    // Each connection would convert a text again; but a WebSocket has to know that it is one.
+    const isConverted = typeof bytes === 'string' && this.#form === this.#codec
+    const whole = isConverted ? Buffer.from(bytes) : bytes
     const shared = isShared ? whole : undefined
-    return new Encoded({ form: this.#codec, message, bytes: shared, size: whole.length })
+    return new Encoded({ form: this.#form, message, bytes: shared, size: Buffer.byteLength(whole) })
   }
 
   /**
@@ -221,16 +232,16 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    */
   sendEncoded(encoded: Encoded): Promise<void> {
     const content = contentOf(encoded)
-    if (content?.form !== this.#codec) return refused(this.#ctx, this.#foreign())
+    if (content?.form !== this.#form) return refused(this.#ctx, this.#foreign())
     const { bytes } = content
     const message = content.message as Out
     if (this.#interceptors) return this.#seen(message, bytes)
-    return bytes ? this.#outbox.sendBytes(bytes) : this.#outbox.send(message)
+    return bytes !== undefined ? this.#outbox.sendBytes(bytes) : this.#outbox.send(message)
   }
 
   /** Whether `sendEncoded()` takes it: the same codec has encoded it, for the same carrier. */
   accepts(encoded: Encoded): boolean {
-    return contentOf(encoded)?.form === this.#codec
+    return contentOf(encoded)?.form === this.#form
   }
 
   /**
@@ -270,7 +281,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   encodeError(message: Out): Error | undefined {
     try {
       // A new encoder, since that of the connection has state that the peer shares.
-      this.#codec.encoder()(message)
+      this.#form.encoder()(message)
       return undefined
     } catch (thrown) {
       return asError(thrown)
@@ -331,13 +342,13 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 
   /** Sends a message, or the bytes of it, which the interceptors see. */
-  #seen(message: Out, bytes?: Uint8Array): Promise<void> {
+  #seen(message: Out, bytes?: string | Uint8Array): Promise<void> {
     try {
       this.#interceptors!.sending(message)
     } catch (error) {
       return refused(this.#ctx, error)
     }
-    return bytes ? this.#outbox.sendBytes(bytes) : this.#outbox.send(message)
+    return bytes !== undefined ? this.#outbox.sendBytes(bytes) : this.#outbox.send(message)
   }
 
   #foreign(): CioError {

@@ -42,6 +42,10 @@ export const suites: readonly Suite[] = [
   },
   { name: 'socat', programs: [{ program: 'socat', version: ['-V'], debian: ['socat'] }, openssl] },
   { name: 'curl', programs: [{ program: 'curl', version: ['--version'], debian: ['curl'] }] },
+  {
+    name: 'chromium',
+    programs: [{ program: 'chromium', version: ['--version'], debian: ['chromium'] }],
+  },
   { name: 'koa-express', packages: ['koa', 'express'] },
   { name: 'koa-compose', packages: ['koa-compose'] },
   { name: 'json-rpc', packages: ['jayson', 'vscode-jsonrpc'] },

@@ -63,10 +63,10 @@ test('each message is a line of a connection, and each line is sent as a text me
   const server = await serve(t, new Cio().useConnection(websocket(shouting())))
   const client = await dialWebSocket(t, server)
   client.send('one\n')
-  t.is(await message(client), 'ONE\n')
+  t.is(await message(client), 'ONE')
   client.send(Buffer.from('two\n'))
   const [received, isBinary] = (await once(client, 'message')) as [Buffer, boolean]
-  t.is(String(received), 'TWO\n')
+  t.is(String(received), 'TWO')
   t.false(isBinary)
 })
 
@@ -97,7 +97,7 @@ test('on one port, requests reach the handler and WebSockets the app', async (t)
   t.is(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), 'a page')
   const client = await dialWebSocket(t, server)
   client.send('one\n')
-  t.is(await message(client), 'ONE\n')
+  t.is(await message(client), 'ONE')
 })
 
 test('a server of ones own may be the handler', async (t) => {
@@ -106,7 +106,7 @@ test('a server of ones own may be the handler', async (t) => {
   t.is(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), 'mine')
   const client = await dialWebSocket(t, server)
   client.send('one\n')
-  t.is(await message(client), 'ONE\n')
+  t.is(await message(client), 'ONE')
 })
 
 test('without a handler, a request is answered with 426', async (t) => {
@@ -122,7 +122,7 @@ test('the app may be the same one: later middleware gets the WebSocket connectio
     .useConnection((ctx) => ctx.messages.each((value) => ctx.messages.send({ echo: value })))
   const client = await dialWebSocket(t, await serve(t, app))
   client.send('{"a":1}\n')
-  t.is(await message(client), '{"echo":{"a":1}}\n')
+  t.is(await message(client), '{"echo":{"a":1}}')
 })
 
 test('over mutual TLS, its connection has the verified peer and the request', async (t) => {
@@ -255,7 +255,7 @@ test('draining reaches the handlers of WebSockets, which then close', async (t) 
   const server = await serve(t, new Cio().useConnection(websocket(shouting())))
   const client = await dialWebSocket(t, server)
   client.send('one\n')
-  t.is(await message(client), 'ONE\n')
+  t.is(await message(client), 'ONE')
   const closed = once(client, 'close')
   t.deepEqual(await server.close(), { forced: 0 })
   await closed

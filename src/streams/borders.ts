@@ -1,0 +1,87 @@
+/** Message borders beside a stream of bytes, for a carrier that has them, such as a WebSocket. */
+
+import type { Duplex } from 'node:stream'
+
+/** Where a received message ends. */
+export interface Border {
+  /** The position after its last byte, counted from the first byte of the stream. */
+  readonly end: number
+  /** Whether the sender marked it as text. */
+  readonly isText: boolean
+  /** Whether it has no bytes; then one byte in the stream stands for it. */
+  readonly isEmpty: boolean
+}
+
+/** Empty messages to keep before a codec reads: a client could send any number of them. */
+const mostUnread = 64
+/** Borders that are kept, at least, though others have read their bytes. */
+const mostForgotten = 1024
+const standIn = Buffer.of(0)
+
+/**
+ * The borders of the messages that a carrier has put into its stream, and that were not read yet.
+ *
+ * The stream stays one of bytes, since a layer or `Peek` may read it first. A codec that can do
+ * without framing reads the borders here.
+ */
+export class Borders {
+  static readonly #byStream = new WeakMap<Duplex, Borders>()
+  readonly #stream: Duplex
+  #all: Border[] = []
+  #at = 0
+  #pushed = 0
+  #empty = 0
+  #isRead = false
+
+  /** The borders of a stream; undefined for a stream without any. */
+  static of(stream: Duplex): Borders | undefined {
+    return Borders.#byStream.get(stream)
+  }
+
+  constructor(stream: Duplex) {
+    this.#stream = stream
+    Borders.#byStream.set(stream, this)
+  }
+
+  /** Notes a message that the carrier is about to push. It pushes what stands for an empty one. */
+  add(size: number, isText: boolean): void {
+    // Not at once: `Peek` may hold bytes, and put them back.
+    if (!this.#isRead && this.#all.length > mostForgotten) this.#forget()
+    const isEmpty = size === 0
+    if (isEmpty && !this.#isRead && ++this.#empty > mostUnread) return
+    this.#pushed += isEmpty ? standIn.length : size
+    this.#all.push({ end: this.#pushed, isText, isEmpty })
+    // Node ignores empty chunks, and a reader would not learn of the message.
+    if (isEmpty) this.#stream.push(standIn)
+  }
+
+  /** Begins to read the borders; returns the position of the next byte of the stream. */
+  read(): number {
+    this.#forget()
+    this.#isRead = true
+    return this.#position
+  }
+
+  /** The border of the next message. */
+  get next(): Border | undefined {
+    return this.#all[this.#at]
+  }
+
+  /** Removes it. */
+  shift(): void {
+    this.#at += 1
+    if (this.#at < this.#all.length && this.#at < mostForgotten) return
+    this.#all = this.#all.slice(this.#at)
+    this.#at = 0
+  }
+
+  get #position(): number {
+    return this.#pushed - this.#stream.readableLength
+  }
+
+  /** Forgets the messages that others have read as bytes. */
+  #forget(): void {
+    const position = this.#position
+    while (this.next && this.next.end <= position) this.shift()
+  }
+}

@@ -28,7 +28,7 @@ import type { Hints, Middleware } from './pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from './options.ts'
 import { Pipeline } from './pipeline/pipeline.ts'
 import { type Probe, observe } from './lifecycle/probe.ts'
-import type { Registrable } from './pipeline/registration.ts'
+import type { ModuleName, Registrable } from './pipeline/registration.ts'
 import { showAs } from './lifecycle/secret-options.ts'
 import { secureClient, secureConnection } from './tls/secure.ts'
 import { type ListenOptions, ServerContext, listen, runServer, serverEnd } from './server/server.ts'
@@ -136,7 +136,7 @@ export class Cio<
    * connection has ended.
    */
   useServer<Adds extends object = {}>(
-    middleware: Middleware<ServerContext & Server, Adds> | string,
+    middleware: Middleware<ServerContext<Connection> & Server, Adds> | ModuleName,
     hints?: Hints,
   ): Cio<Connection, Client, Server & Adds> {
     const registrable = middleware as unknown as Registrable<ServerContext>
@@ -150,7 +150,7 @@ export class Cio<
    * with the connection.
    */
   useConnection<Adds extends object = {}>(
-    middleware: Middleware<ConnectionContext & Connection, Adds> | string,
+    middleware: Middleware<ConnectionContext & Connection, Adds> | ModuleName,
     hints?: Hints,
   ): Cio<Connection & Adds, Client, Server> {
     const registrable = middleware as unknown as Registrable<ConnectionContext>
@@ -164,7 +164,7 @@ export class Cio<
    * closed.
    */
   useClient<Adds extends object = {}>(
-    middleware: Middleware<ClientContext & Client, Adds> | string,
+    middleware: Middleware<ClientContext & Client, Adds> | ModuleName,
     hints?: Hints,
   ): Cio<Connection, Client & Adds, Server> {
     const registrable = middleware as unknown as Registrable<ClientContext>
@@ -185,13 +185,13 @@ export class Cio<
     target: number | string | ListenOptions = {},
     options: ListenOptions = {},
     ...more: []
-  ): Promise<ServerContext & Server> {
+  ): Promise<ServerContext<Connection> & Server> {
     const given: ListenOptions = optionsOf('listen', target, options, ...more)
     const ctx = new ServerContext(this, given)
     this.#servers.add(ctx)
     void ctx.closed.then(() => this.#servers.delete(ctx))
     await runServer(ctx)
-    return ctx as ServerContext & Server
+    return ctx as ServerContext<Connection> & Server
   }
 
   /**

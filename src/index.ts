@@ -33,7 +33,7 @@ export type {
 export { defineMiddleware, type Hints, type Middleware, type Next } from './pipeline/middleware.ts'
 export type { Peer, PeerNames } from './identity/peer.ts'
 export type { Pipeline, PipelineEntry, Selector } from './pipeline/pipeline.ts'
-export type { Registrable } from './pipeline/registration.ts'
+export type { ModuleName, Registrable } from './pipeline/registration.ts'
 export type { OptionsLoader } from './server/reload.ts'
 export type { TextPattern, PeerFields, PeerPredicate, PeerSelector } from './access/peer-matcher.ts'
 export type { ListenOptions, ServerContext } from './server/server.ts'

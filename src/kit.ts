@@ -28,7 +28,7 @@ export {
   type ParseLine,
 } from './messages/frame-decoder.ts'
 export { PartialMessage } from './messages/partial-message.ts'
-export type { Codec, Decoder } from './messages/codec.ts'
+export type { BorderedCodec, Codec, Decoder } from './messages/codec.ts'
 export {
   framesOf,
   framingOptionNames,

@@ -260,6 +260,7 @@ const doors = {
   'cio/kit': [
     'AccessList',
     'Backoff',
+    'Borders',
     'FrameDecoder',
     'LineDecoder',
     'Messages',
@@ -306,6 +307,7 @@ const doors = {
     'messages',
     'messagesOptionNames',
     'nothingSaid',
+    'oneValue',
     'openSocket',
     'optionError',
     'optionsOf',

@@ -240,6 +240,23 @@ test('what is no middleware and no hint does not compile', (t) => {
     // @ts-expect-error: a number is no middleware
     () => new Cio().useConnection(1),
   )
+  t.notThrows(() => {
+    const app = new Cio().useConnection<UserContext>(['cio-auth', { tokens: ['a'] }])
+    app.useConnection(({ user }) => void expectTypeOf(user).toEqualTypeOf<User>())
+    app.useServer(['cio-metrics', {}]).useClient(['cio-auth', {}])
+  })
+  for (const use of [
+    // @ts-expect-error: options are an object
+    () => new Cio().useConnection(['cio-auth', 1]),
+    // @ts-expect-error: there are no options
+    () => new Cio().useConnection(['cio-auth']),
+    // @ts-expect-error: there is one object of options
+    () => new Cio().useConnection(['cio-auth', {}, {}]),
+    // @ts-expect-error: a name is a string
+    () => new Cio().useServer([lines, {}]),
+  ]) {
+    t.throws(use, { code: 'ERR_CIO_OPTION' })
+  }
   t.throws(
     // @ts-expect-error: there is no such hint
     () => new Cio().useConnection(lines(), { behind: 'secure' }),
@@ -259,7 +276,31 @@ async function results(): Promise<void> {
   expectTypeOf(server.close()).toEqualTypeOf<Promise<CloseResult>>()
   for (const connection of server.connections) {
     expectTypeOf(connection).toExtend<ConnectionContext>()
+    expectTypeOf(connection.messages).toEqualTypeOf<Messages>()
+    // @ts-expect-error: clients have one, connections do not
+    void connection.user
+    // @ts-expect-error: the server has it, its connections do not
+    void connection.database
   }
+  // @ts-expect-error: only Cio adds connections
+  server.connections.add(undefined)
+  const bare = await new Cio().listen(0)
+  // @ts-expect-error: no middleware adds messages
+  for (const connection of bare.connections) void connection.messages
+  // A function for any server takes one whose connections have more.
+  expectTypeOf(server).toExtend<ServerContext>()
+  // @ts-expect-error: the connections of this server have no messages
+  const typed: ServerContext<{ messages: Messages }> = bare
+  void typed
+  new Cio().useConnection(lines()).useServer(({ connections }, next) => {
+    for (const { messages } of connections) expectTypeOf(messages).toEqualTypeOf<Messages>()
+    return next()
+  })
+  new Cio().useServer(({ connections }, next) => {
+    // @ts-expect-error: only connection middleware registered before it counts
+    for (const { messages } of connections) void messages
+    return next()
+  })
 
   const client = await app.connect({ port: 1 })
   expectTypeOf(client.user).toEqualTypeOf<User>()

@@ -11,17 +11,21 @@ import type { Middleware } from './middleware.ts'
  * Imports the default export of a module: a middleware, or a factory of one.
  *
  * What `defineMiddleware` made, takes two parameters, or is async and takes one, is a middleware;
- * any other function is a factory, and is called without options. The application's directory is
- * the working directory.
+ * any other function is a factory, and is called without options. With options it must be a
+ * factory: a function of two parameters is one too then. The application's directory is the working
+ * directory.
  *
- * @throws `ERR_CIO_LOAD`: no such module, or its default export is neither
+ * @throws `ERR_CIO_LOAD`: no such module, its default export is neither, or a factory throws
  */
-export async function importMiddleware(name: string): Promise<Middleware<never>> {
+export async function importMiddleware(name: string, options?: object): Promise<Middleware<never>> {
   const exported = await importDefault(name)
   if (typeof exported !== 'function') throw unfit(name, `is ${describe(exported)}`)
-  if (isMiddleware(exported)) return exported
+  if (options !== undefined && Object.hasOwn(exported, 'hints')) {
+    throw unfit(name, 'is a middleware and takes no options')
+  }
+  if (options === undefined && isMiddleware(exported)) return exported
 
-  const made = await callFactory(name, exported)
+  const made = await callFactory(name, exported, options)
   if (typeof made !== 'function') throw unfit(name, `is a factory, and made ${describe(made)}`)
   return made as Middleware<never>
 }
@@ -35,11 +39,17 @@ export function isMiddleware(exported: Function): exported is Middleware<never> 
 
 const AsyncFunction = (async () => {}).constructor as FunctionConstructor
 
-async function callFactory(name: string, factory: Function): Promise<unknown> {
+async function callFactory(
+  name: string,
+  factory: Function,
+  options: object | undefined,
+): Promise<unknown> {
   try {
-    return await factory()
+    return await (options === undefined ? factory() : factory(options))
   } catch (thrown) {
-    throw unfit(name, `was called as a factory, without options, and threw`, asError(thrown))
+    // Not the options themselves, which may have secrets.
+    const how = options === undefined ? 'without' : 'with its'
+    throw unfit(name, `was called as a factory, ${how} options, and threw`, asError(thrown))
   }
 }
 

@@ -109,7 +109,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
    * place and hints, unless it has its own.
    *
    * @throws `ERR_CIO_DUPLICATE_NAME`: the name is taken, or its function has a step's name by chance
-   * @throws `ERR_CIO_OPTION`: it is neither a function nor the name of a module
+   * @throws `ERR_CIO_OPTION`: it is neither a function nor a module's name, alone or with options
    */
   add(
     middleware: Registrable<Ctx>,
@@ -221,7 +221,9 @@ export class Pipeline<Ctx extends object & { step: string }> {
 
   async #load(): Promise<void> {
     const waiting = this.#registrations.filter((entry) => entry.enabled && !entry.middleware)
-    const loaded = await Promise.all(waiting.map((entry) => importMiddleware(entry.module!)))
+    const loaded = await Promise.all(
+      waiting.map(({ module, options }) => importMiddleware(module!, options)),
+    )
     for (const [index, entry] of waiting.entries()) {
       entry.middleware = loaded[index] as Middleware<Ctx>
       if (this.#registrations.includes(entry)) this.#replaceStep(entry)

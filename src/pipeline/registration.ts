@@ -3,14 +3,22 @@
 import { type Hints, type Middleware, checkHints } from './middleware.ts'
 import { optionError } from '../options.ts'
 
-/** The argument of the `use…` methods: a middleware, or the name of a module that exports one. */
-export type Registrable<Ctx extends object> = Middleware<Ctx> | string
+/**
+ * The name of a module whose default export is a middleware or a factory of one; or the name and the
+ * options of a factory, which checks them when the module is loaded.
+ */
+export type ModuleName = string | readonly [name: string, options: object]
+
+/** The argument of the `use…` methods. */
+export type Registrable<Ctx extends object> = Middleware<Ctx> | ModuleName
 
 /** A middleware with its hints. */
 export interface Registration<Ctx extends object> {
   /** Absent while the module is not imported. */
   middleware: Middleware<Ctx> | undefined
   readonly module: string | undefined
+  /** The options for the factory of the module. */
+  readonly options: object | undefined
   /** The hints of the registration; they take precedence over the publisher's. */
   readonly hints: Hints
   /** The fallback: the hints of the step that it replaces. */
@@ -46,12 +54,22 @@ export function registration<Ctx extends object>(
   at: string,
   step: boolean,
 ): Registration<Ctx> {
-  if (typeof given !== 'string' && typeof given !== 'function') {
-    throw optionError(`${kind} pipeline`, 'middleware', 'a function or the name of a module', given)
+  const [module, options] = typeof given === 'function' ? [] : moduleOf(given)
+  if (module === undefined && typeof given !== 'function') {
+    const rule = 'a function, the name of a module, or a list of its name and its options'
+    throw optionError(`${kind} pipeline`, 'middleware', rule, given)
   }
   checkHints(`hints of the ${kind} pipeline`, hints)
-  const [middleware, module] = typeof given === 'string' ? [undefined, given] : [given, undefined]
-  return { middleware, module, hints, defaults: {}, at, step, enabled: true }
+  const middleware = typeof given === 'function' ? given : undefined
+  return { middleware, module, options, hints, defaults: {}, at, step, enabled: true }
+}
+
+/** The name of a module and its options; nothing if it is neither. */
+function moduleOf(given: ModuleName): [name?: string, options?: object] {
+  if (typeof given === 'string') return [given]
+  const [name, options, ...more]: readonly unknown[] = Array.isArray(given) ? given : []
+  const isPair = typeof name === 'string' && typeof options === 'object' && options !== null
+  return isPair && more.length === 0 ? [name, options] : []
 }
 
 /** The names that hints and selectors may use. */

@@ -104,7 +104,7 @@ export interface ListenOptions
 }
 
 /** The context of one `listen()`, and what it resolves to. */
-export class ServerContext extends Context {
+export class ServerContext<Connection extends object = {}> extends Context {
   /** @internal */
   declare readonly lifeType: ServerLife
   /** Node's server; undefined until the `listen` step. */
@@ -162,9 +162,14 @@ export class ServerContext extends Context {
     return unawaited(this, this.#reloads.run())
   }
 
-  /** The open connections, from accept to close. */
-  get connections(): ReadonlySet<ConnectionContext> {
-    return lifeOf(this).connections
+  /**
+   * The open connections, from accept to close. They have the members of a middleware once it has
+   * run: not yet during the TLS handshake, for example.
+   */
+  get connections(): ReadonlySet<ConnectionContext & Connection> {
+    return lifeOf(this).connections as ReadonlySet<object> as ReadonlySet<
+      ConnectionContext & Connection
+    >
   }
 
   /**

@@ -22,7 +22,17 @@ const standIn = Buffer.of(0)
  * The borders of the messages that a carrier has put into its stream, and that were not read yet.
  *
  * The stream stays one of bytes, since a layer or `Peek` may read it first. A codec that can do
- * without framing reads the borders here.
+ * without framing reads the borders here. The carrier calls `add()` for each message, and pushes its
+ * bytes in the same turn, all at once. It sends one message for each `write()`.
+ *
+ * @example
+ * import type { Duplex } from 'node:stream'
+ * import { Borders } from 'cio/kit'
+ *
+ * function receive(stream: Duplex, borders: Borders, message: Buffer, isText: boolean): void {
+ *   borders.add(message.length, isText)
+ *   if (message.length > 0) stream.push(message)
+ * }
  */
 export class Borders {
   static readonly #byStream = new WeakMap<Duplex, Borders>()

@@ -49,15 +49,15 @@ test('messages of a page keep their borders, and errors have their close codes',
   let report!: (outcome: unknown) => void
   const reported = new Promise<unknown>((resolve) => (report = resolve))
   const codecs = { json: json(), lines: lines({ maxLength: 1_000 }), whole: wholeMessages() }
-  const echo = new Cio().useConnection(bySubprotocol<object>(codecs)).useConnection(async (ctx) => {
-    const { messages } = ctx as unknown as MessagesContext<unknown>
-    await messages.each((message) => messages.send(message))
-  })
+  const echo = new Cio()
+    .useConnection(bySubprotocol<MessagesContext<unknown>>(codecs as never))
+    .useConnection(({ messages }) => messages.each((message) => messages.send(message)))
   const options: WebsocketOptions = {
     subprotocols: Object.keys(codecs),
     handler: async (request, response) => {
       if (request.method !== 'POST') {
-        return response.setHeader('content-type', 'text/html').end(page)
+        response.setHeader('content-type', 'text/html').end(page)
+        return
       }
       let body = ''
       for await (const chunk of request) body += String(chunk)

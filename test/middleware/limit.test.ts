@@ -399,7 +399,7 @@ test('a connection without a handshake takes no handshake slot', async (t) => {
     [passing, 'tcp'],
     [plain, 'tcp'],
   ] as const) {
-    const server = await serve(t, app, listening)
+    const server = await serve(t, app as Cio, listening)
     for (let index = 0; index < 2; index++) {
       const client = await dialOver(t, transport, server)
       client.write('x')

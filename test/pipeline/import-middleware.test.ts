@@ -79,6 +79,7 @@ async function loadPackage(
   name: string,
   manifest: object,
   files: Record<string, string>,
+  options?: object,
 ): Promise<string> {
   const application = await mkdtemp(join(tmpdir(), 'cio application-'))
   try {
@@ -93,7 +94,7 @@ async function loadPackage(
     const program = `
       import { importMiddleware } from ${JSON.stringify(new URL('../../src/pipeline/import-middleware.ts', import.meta.url).href)}
       process.chdir(${JSON.stringify(application)})
-      console.log((await importMiddleware(${JSON.stringify(name)})).name)
+      console.log((await importMiddleware(${JSON.stringify(name)}, ${JSON.stringify(options)})).name)
     `
     const flags = [`--import=${typescript}`, '--input-type=module', '--eval', program]
     const { stdout } = await run(process.execPath, flags)
@@ -124,4 +125,34 @@ test('a path that a package does not export is refused', async (t) => {
     loadPackage('cio-audit/inner', manifest, { 'index.js': source }),
   )
   t.regex(error.stderr, /ERR_CIO_LOAD/)
+})
+
+const factory = `
+  export default function auth(options, more) {
+    if (!options.tokens) throw new TypeError('auth: no tokens')
+    const named = { [options.tokens]: (ctx, next) => next() }
+    return named[options.tokens]
+  }
+`
+
+test('a factory of a package gets the options, whatever number of parameters it has', async (t) => {
+  const manifest = { type: 'module', exports: './index.js' }
+  const files = { 'index.js': factory }
+  t.is(await loadPackage('cio-audit', manifest, files, { tokens: 'made' }), 'made')
+})
+
+test('the error of a factory that refuses its options is the cause, and repeats no option', async (t) => {
+  const error = await t.throwsAsync(
+    importMiddleware(fixture('factory-with-options.mjs'), { secret: 's3cret' }),
+    { code: 'ERR_CIO_LOAD' },
+  )
+  t.regex(error.message, /with its options, and threw: auth: no tokens/)
+  t.notRegex(error.message, /s3cret/)
+  t.true(error.cause instanceof TypeError)
+})
+
+test('a middleware that is no factory takes no options', async (t) => {
+  for (const file of ['hinted.mjs', 'esm.mjs', 'handler.mjs']) {
+    await t.throwsAsync(importMiddleware(fixture(file), {}), { code: 'ERR_CIO_LOAD' })
+  }
 })

@@ -406,6 +406,16 @@ test('a module given by name is loaded when it is first composed, and not again'
   t.deepEqual(await trace(entries), ['handler'])
 })
 
+test('a module gets its options when it is loaded', async (t) => {
+  const entries = pipeline()
+  entries.add([fixture('factory-with-options.mjs'), { tokens: ['ann'] }])
+  const ctx: { user?: string } = {}
+  await (
+    await entries.compose()
+  )(ctx as never)
+  t.is(ctx.user, 'ann')
+})
+
 test('a module is called by its own name until it is loaded, and then by either', async (t) => {
   const entries = pipeline()
   const module = fixture('esm.mjs')

@@ -409,10 +409,9 @@ test('a module given by name is loaded when it is first composed, and not again'
 test('a module gets its options when it is loaded', async (t) => {
   const entries = pipeline()
   entries.add([fixture('factory-with-options.mjs'), { tokens: ['ann'] }])
-  const ctx: { user?: string } = {}
-  await (
-    await entries.compose()
-  )(ctx as never)
+  const ctx: Trace & { step: string; user?: string } = { step: '', trace: [] }
+  const run = await entries.compose()
+  await run(ctx)
   t.is(ctx.user, 'ann')
 })
 

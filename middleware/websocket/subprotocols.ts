@@ -49,7 +49,7 @@ export function codecBySubprotocol<Adds extends object>(
     async function bySubprotocol(ctx, next) {
       const chosen = subprotocolOf(ctx)
       const codec = byName.get(chosen ?? '')
-      if (codec) return codec(ctx as StreamContext & Adds, next)
+      if (codec) return codec(ctx, next)
       const what = chosen === undefined ? 'asked for no subprotocol' : `has no codec for ${chosen}`
       throw new CioError('ERR_CIO_WEBSOCKET', `${ctx.remote} ${what}`, { fault: 'remote' })
     },

@@ -53,7 +53,7 @@ export function wholeMessages(
         decoder: () => (bytes, isText) => (isText ? bytes.toString() : bytes),
       },
     },
-    options as MessagesOptions<string | Buffer>,
+    options,
   )
 }
 

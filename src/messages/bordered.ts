@@ -32,6 +32,7 @@ export class BorderedDecoder<In> implements Decoder<In> {
   }
 
   decode(chunk: Buffer, into: In[]): void {
+    if (this.remainder.length === 0) this.#handEmpty(into)
     for (let bytes = chunk; bytes.length > 0;) {
       const { end = this.#at + bytes.length, isText = false, isEmpty } = this.#borders.next ?? {}
       const size = end - this.#at
@@ -48,15 +49,29 @@ export class BorderedDecoder<In> implements Decoder<In> {
       const content = this.remainder.take(bytes.subarray(0, size))
       this.#borders.shift()
       this.#at = end
-      const message = this.#decode(isEmpty ? empty : content, isText, end - content.length)
-      if (message !== undefined) into.push(message)
+      this.#hand(isEmpty ? empty : content, isText, into)
       bytes = bytes.subarray(size)
+      this.#handEmpty(into)
     }
   }
 
-  end(): void {
+  end(into: In[]): void {
     const { length } = this.remainder
     if (length > 0) throw truncatedMessage(this.#owner, length)
+    this.#handEmpty(into)
+  }
+
+  /** Those that came before anything read, for which no byte stands in the stream. */
+  #handEmpty(into: In[]): void {
+    for (let next; (next = this.#borders.next) && next.end === this.#at;) {
+      this.#borders.shift()
+      this.#hand(empty, next.isText, into)
+    }
+  }
+
+  #hand(content: Buffer, isText: boolean, into: In[]): void {
+    const message = this.#decode(content, isText, this.#at - content.length)
+    if (message !== undefined) into.push(message)
   }
 }
 

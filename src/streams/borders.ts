@@ -1,6 +1,7 @@
 /** Message borders beside a stream of bytes, for a carrier that has them, such as a WebSocket. */
 
 import type { Duplex } from 'node:stream'
+import { hasInputEnded } from './reading.ts'
 
 /** Where a received message ends. */
 export interface Border {
@@ -8,7 +9,7 @@ export interface Border {
   readonly end: number
   /** Whether the sender marked it as text. */
   readonly isText: boolean
-  /** Whether it has no bytes; then one byte in the stream stands for it. */
+  /** Whether it has no bytes. If its end is not that of the message before, a byte stands for it. */
   readonly isEmpty: boolean
 }
 
@@ -53,23 +54,24 @@ export class Borders {
     Borders.#byStream.set(stream, this)
   }
 
-  /** Notes a message that the carrier is about to push. It pushes what stands for an empty one. */
+  /** Notes a message that the carrier is about to push. */
   add(size: number, isText: boolean): void {
     // Not at once: `Peek` may hold bytes, and put them back.
     if (!this.#isRead && this.#all.length > mostForgotten) this.#forget()
     const isEmpty = size === 0
     if (isEmpty && !this.#isRead && ++this.#empty > mostUnread) return
-    this.#pushed += isEmpty ? standIn.length : size
+    this.#pushed += size
     this.#all.push({ end: this.#pushed, isText, isEmpty })
-    // Node ignores empty chunks, and a reader would not learn of the message.
-    if (isEmpty) this.#stream.push(standIn)
+    if (isEmpty && this.#isRead) this.#wake()
   }
 
   /** Begins to read the borders; returns the position of the next byte of the stream. */
   read(): number {
     this.#forget()
+    const position = this.#position
     this.#isRead = true
-    return this.#position
+    if (this.#all.at(-1)?.isEmpty && !hasInputEnded(this.#stream)) this.#wake()
+    return position
   }
 
   /** The border of the next message. */
@@ -85,6 +87,14 @@ export class Borders {
     this.#at = 0
   }
 
+  /** Node ignores empty chunks, and a reader would not learn of the last message, which is empty. */
+  #wake(): void {
+    const { isText } = this.#all.pop()!
+    this.#pushed += standIn.length
+    this.#all.push({ end: this.#pushed, isText, isEmpty: true })
+    this.#stream.push(standIn)
+  }
+
   get #position(): number {
     return this.#pushed - this.#stream.readableLength
   }
@@ -92,6 +102,9 @@ export class Borders {
   /** Forgets the messages that others have read as bytes. */
   #forget(): void {
     const position = this.#position
-    while (this.next && this.next.end <= position) this.shift()
+    for (let next; (next = this.next);) {
+      if (next.end > position || (next.isEmpty && next.end === position)) return
+      this.shift()
+    }
   }
 }

@@ -28,7 +28,7 @@ import {
   lines,
   rpc,
 } from '../../../src/index.ts'
-import { Peek } from '../../../src/kit.ts'
+import { type Messages, Peek } from '../../../src/kit.ts'
 import { nextEvent } from '../../support/transports.ts'
 import { serve } from '../../support/serve.ts'
 
@@ -204,7 +204,7 @@ test('records of msgpack live as long as the connection, over several messages',
   const received = receive(client, 3)
   for (const x of [1, 2, 3]) client.send(pack({ x, name: 'a point' }))
   const sizes = (await received).map((payload) => payload.length)
-  t.true(sizes[2]! < sizes[0]!, `${sizes}`)
+  t.true(sizes[2]! < sizes[0]!, sizes.join())
 })
 
 test('rpc calls in both directions, without framing', async (t) => {
@@ -259,6 +259,24 @@ test('what comes before the codec reads is kept, of a flood of empty messages a 
   while (received.at(-1) !== 'last') await once(client, 'message')
   t.deepEqual(received.slice(0, 3), ['a', '', 'b'])
   t.true(received.length <= 3 + 64 + 1, `${received.length}`)
+})
+
+test('empty messages before the codec, and then the end, are all handed out', async (t) => {
+  let go!: () => void
+  const gone = new Promise<void>((resolve) => (go = resolve))
+  const received: (string | Buffer)[] = []
+  const app = new Cio()
+    .useConnection((_ctx, next) => gone.then(next))
+    .useConnection(wholeMessages())
+    .useConnection(({ messages }) => messages.each((message) => void received.push(message)))
+  const closed = once(app, 'close')
+  const client = await dial(t, await port(t, app))
+  for (const one of ['', 'a', '']) client.send(one)
+  client.close()
+  await once(client, 'close')
+  go()
+  await closed
+  t.deepEqual(received, ['', 'a', ''])
 })
 
 test('blank messages of json are ignored, as blank lines are', async (t) => {
@@ -340,7 +358,12 @@ test('a line with a line feed, and what is no message, cannot be sent', async (t
 
 test('a codec without a form for borders, and one with borders: false, use a stream of bytes', async (t) => {
   for (const [codec, options, sent, answer] of [
-    [frames({ length: 1 }), {}, [Buffer.of(3, 97), Buffer.of(98, 99, 1), Buffer.of(100)], 'abc,d'],
+    [
+      frames({ length: 1 }),
+      {},
+      [Buffer.of(3, 97), '', Buffer.of(98, 99, 1), Buffer.alloc(0), Buffer.of(100)],
+      'abc,d',
+    ],
     [lines(), { borders: false }, ['ab', 'c\nd\n'], 'abc,d'],
   ] as const) {
     const received: string[] = []
@@ -434,7 +457,7 @@ test('the first subprotocol of the client that is listed is chosen, and unknown 
 test('the codec is chosen by the subprotocol', async (t) => {
   const codecs = { 'v1.json': json(), 'v1.msgpack': msgpack({ useRecords: false }) }
   const app = new Cio().useConnection(bySubprotocol(codecs)).useConnection(({ messages }) => {
-    expectTypeOf(messages.send).parameter(0).toEqualTypeOf<unknown>()
+    expectTypeOf(messages).toEqualTypeOf<Messages<unknown>>()
     return messages.each((message) => messages.send({ echo: message }))
   })
   const at = await port(t, app, { subprotocols: Object.keys(codecs) })

@@ -51,6 +51,7 @@ export {
   type RemoteCall,
 } from './registry.ts'
 export { rooms, type RoomsOptions } from './rooms.ts'
+export { sharedLimit, type Limiter, type SharedLimitOptions } from './shared-limit.ts'
 export {
   sharedList,
   type AppliedOptions,

@@ -1,66 +1,21 @@
 /**
  * As `claims.test.ts`, with three processes on a real broker: instances are killed and frozen, and the
- * broker is killed and started again.
+ * broker is killed and started again. The short form has 240 operations; `CIO_ROUNDS=20 CIO_CLAIMS=5000
+ * CIO_AT_ONCE=30 npx ava --timeout=10m packages/cluster/test/nats/claims.test.ts` has 100,000.
  */
 
-import type { ExecutionContext } from 'ava'
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
-import type { Command, Report } from './claims-process.ts'
+import type { Report } from './claims-process.ts'
 import { until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
 import { randomOf } from '../support/random.ts'
 import { natsTest } from '../support/with-nats.ts'
-import { typescript } from '../../../../test/support/typescript.ts'
+import { Process } from './process.ts'
 
 const rounds = Number(process.env.CIO_ROUNDS ?? 4)
 const seed = Number(process.env.CIO_SEED ?? 1)
-const perRound = 60
-const atOnce = 6
+const perRound = Number(process.env.CIO_CLAIMS ?? 60)
+const atOnce = Number(process.env.CIO_AT_ONCE ?? 6)
 const names = Array.from({ length: 8 }, (_, at) => `device-${at}`)
-const script = fileURLToPath(new URL('./claims-process.ts', import.meta.url))
-
-/** An instance in a process of its own. */
-class Process {
-  readonly child: ChildProcess
-  readonly #answers = new Map<number, (result: unknown) => void>()
-  #lastId = 0
-
-  static async start(t: ExecutionContext, server: NatsServer): Promise<Process> {
-    const one = new Process(server)
-    t.teardown(() => one.child.kill('SIGKILL'))
-    await new Promise((resolve) => one.#answers.set(0, resolve))
-    return one
-  }
-
-  private constructor(server: NatsServer) {
-    this.child = fork(script, [server.address], { execArgv: ['--import', typescript] })
-    this.child.on('message', ({ id, result }: { id: number; result: unknown }) => {
-      this.#answers.get(id)?.(result)
-      this.#answers.delete(id)
-    })
-    this.child.on('exit', () => {
-      for (const answer of this.#answers.values()) answer(undefined)
-    })
-  }
-
-  ask<Result>(command: Command): Promise<Result | undefined> {
-    const id = ++this.#lastId
-    return new Promise((resolve) => {
-      this.#answers.set(id, resolve as (result: unknown) => void)
-      this.child.send({ id, command }, (error) => {
-        if (error) resolve(undefined)
-      })
-    })
-  }
-
-  async kill(): Promise<void> {
-    const exit = once(this.child, 'exit')
-    this.child.kill('SIGKILL')
-    await exit
-  }
-}
 
 natsTest('over NATS, one connection has a name at rest, after kills and outages', async (t) => {
   const random = randomOf(seed)

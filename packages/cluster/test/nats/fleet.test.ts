@@ -22,8 +22,10 @@ run(
       'instance one called: sensor-1, sensor-2, sensor-3, sensor-4, sensor-5, sensor-6',
       'instance three sent one alarm, 6 devices have it',
       'a second sensor-1 has taken over from the first',
+      'sensor-6 was away, and has its letters: first, second',
+      'revision 2 of the deny list is in force on 3 instances',
       'instance three is killed',
-      'all 6 devices are back and answer',
+      'all 5 other devices are back and answer',
     ])
   },
 )

@@ -1,0 +1,74 @@
+/** A cluster of three brokers, of which one dies: `replicas: 3` keeps names and letters. */
+
+import type { ExecutionContext } from 'ava'
+import { ownPort } from '../../../../test/support/ports.ts'
+import { type Mailbox, mailbox } from '../../src/index.ts'
+import { nats } from '../../src/nats.ts'
+import { Instance } from '../support/fleet.ts'
+import { until } from '../support/heard.ts'
+import { NatsServer } from '../support/nats-server.ts'
+import { natsTest } from '../support/with-nats.ts'
+
+async function brokers(t: ExecutionContext): Promise<NatsServer[]> {
+  const ports = [await ownPort(), await ownPort(), await ownPort()]
+  const routes = ports.map((port) => `nats-route://127.0.0.1:${port}`).join(', ')
+  return Promise.all(
+    ports.map((port, at) =>
+      NatsServer.start(
+        t,
+        `server_name: broker-${at}
+         cluster { name: three, listen: "127.0.0.1:${port}", routes: [${routes}] }`,
+      ),
+    ),
+  )
+}
+
+natsTest('names and letters survive the loss of one of three brokers', async (t) => {
+  const all = await brokers(t)
+  const got: unknown[] = []
+  let letters!: Mailbox<unknown>
+  // Each has its own broker first.
+  const start = (at: number): Promise<Instance> => {
+    const servers = [...all.slice(at), ...all.slice(0, at)].map(({ address }) => address)
+    const connect = { servers, noRandomize: true, pingInterval: 500, reconnectTimeWait: 50 }
+    return Instance.start(t, {
+      cluster: { engine: nats({ connect, replicas: 3, timeout: 10_000 }) },
+      handoverTimeout: 2_000,
+      inside: (here) =>
+        (letters = mailbox(here, { deliver: async (_, { message }) => got.push(message) })),
+    })
+  }
+  const one = await start(0)
+  const other = await start(1)
+  const first = await one.connect('sensor-7')
+  const kept: number[] = []
+  const send = async (from: number, to: number): Promise<void> => {
+    for (let at = from; at < to; at++) {
+      // A broker without a leader answers late, or not.
+      while (!kept.includes(at)) {
+        await letters.send('away', at, { id: String(at) }).then(
+          () => kept.push(at),
+          (error: { readonly code?: string }) => t.is(error.code, 'ERR_CIO_CLUSTER_DOWN'),
+        )
+      }
+    }
+  }
+  await send(0, 20)
+  const began = performance.now()
+  await all[0]!.kill()
+  await send(20, 40)
+  t.log(`one broker killed: 20 letters more after ${Math.round(performance.now() - began)} ms`)
+  await until(() => one.engine.isUp && other.engine.isUp)
+  const second = await other.connect('sensor-7')
+  t.is(await first.ended, 'ERR_CIO_TAKEN_OVER')
+  await until(() => second.ctx.registration.isConfirmed)
+  t.true(second.ctx.registration.revision > first.ctx.registration.revision)
+  await one.devices.send('sensor-7', 'by another broker')
+  t.is((await second.client.messages.next()).value, 'by another broker')
+  await one.connect('away')
+  await until(() => got.length >= 40)
+  t.deepEqual(
+    got,
+    Array.from({ length: 40 }, (_, at) => at),
+  )
+})

@@ -86,10 +86,10 @@ const known = ['limiter', 'key', 'fallback', 'timeout', 'retryInterval', 'maxKey
  *
  * @example
  * import { Cio } from 'cio'
- * import { sharedLimit } from '@cio/cluster'
- * import { RateLimiterMemory } from 'rate-limiter-flexible'
+ * import { type Limiter, sharedLimit } from '@cio/cluster'
  *
- * const limiter = new RateLimiterMemory({ points: 5, duration: 1 })
+ * // In its place: new RateLimiterRedis({ storeClient, points: 5, duration: 1 })
+ * const limiter: Limiter = { consume: async () => {}, points: 5, duration: 1 }
  * const app = new Cio().useConnection(sharedLimit({ limiter, key: ({ address }) => address }))
  * app.on('sharedLimitDown', (error) => console.warn(error.message))
  */

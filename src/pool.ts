@@ -1,6 +1,7 @@
 /** `cio/pool`: a pool of clients over several targets. */
 
 export { Pool } from './client/pool.ts'
+export { dnsTargets, srvTargets } from './client/pool/target-sources.ts'
 export type {
   ConnectsClients,
   PoolCall,
@@ -9,3 +10,10 @@ export type {
   UseOptions,
 } from './client/pool/pool-types.ts'
 export type { EjectOptions, PoolOptions, PoolTarget } from './client/pool/options.ts'
+export type {
+  DnsTargetsOptions,
+  FoundTargets,
+  SrvTargetsOptions,
+  TargetResolver,
+  TargetSource,
+} from './client/pool/target-sources.ts'

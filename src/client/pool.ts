@@ -16,9 +16,17 @@ import type {
   UseOptions,
 } from './pool/pool-types.ts'
 import { type Clock, realClock } from './pool/clock.ts'
-import { type PoolOptions, type PoolSettings, settingsOf } from './pool/options.ts'
+import {
+  type PoolOptions,
+  type PoolSettings,
+  type PoolTarget,
+  checkTargets,
+  isSource,
+  settingsOf,
+} from './pool/options.ts'
 import type { Member } from './pool/member.ts'
 import { closedError, lostError, poolFullError, poolTimeoutError } from './pool/pool-errors.ts'
+import { TargetWatch } from './pool/target-watch.ts'
 import type { Upstream } from './pool/upstream.ts'
 import { Upstreams, stateOf } from './pool/upstreams.ts'
 import { WaitingUses } from './pool/waiting-uses.ts'
@@ -63,6 +71,8 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   readonly #clock: Clock
   readonly #upstreams: Upstreams<Client>
   readonly #waiting: WaitingUses<Member<Client>>
+  readonly #watch: TargetWatch | undefined
+  #resolveError: Error | undefined
   #isClosed = false
 
   /** @internal the third argument is for tests */
@@ -79,7 +89,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     this.#settings = settings
     this.#clock = clock
     this.#waiting = new WaitingUses(clock, settings.waitTimeout)
-    this.#upstreams = new Upstreams(options.targets, settings, {
+    this.#upstreams = new Upstreams(settings, {
       clock,
       ...settings,
       connect: (target, signal) => app.connect({ ...settings.connect, ...target, signal }),
@@ -96,7 +106,21 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
         process.nextTick(() => this.emit('restore', state))
       },
     })
-    this.#upstreams.open()
+    const { targets } = options
+    if (!isSource(targets)) this.#upstreams.update(targets)
+    else {
+      this.#watch = new TargetWatch(targets, {
+        clock,
+        backoff: settings.backoff,
+        found: (found) => this.#found(found),
+        failed: (error) => {
+          this.#resolveError = error
+          log('its source of targets failed: %s', error.message)
+          process.nextTick(() => this.emit('resolveError', error))
+        },
+      })
+      void this.#watch.ask()
+    }
   }
 
   /** The targets, for a page or metrics. */
@@ -200,6 +224,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     const { timeout = closeTimeout } = options
     checkDuration('close', 'timeout', timeout)
     this.#isClosed = true
+    this.#watch?.stop()
     this.#waiting.rejectAll(closedError)
     this.#upstreams.leave()
     const clients = this.#upstreams.members.flatMap(({ client }) => client ?? [])
@@ -260,7 +285,15 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   }
 
   #timeoutError(): CioError {
-    return poolTimeoutError(this.#settings, this.#upstreams)
+    return poolTimeoutError(this.#settings, this.#upstreams, this.#resolveError)
+  }
+
+  #found(targets: readonly PoolTarget[]): void {
+    checkTargets(targets, this.#settings.connect)
+    this.#resolveError = undefined
+    if (!this.#upstreams.update(targets)) return
+    this.#changed()
+    process.nextTick(() => this.emit('targets', this.targets))
   }
 
   #changed(): void {

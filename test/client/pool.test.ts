@@ -9,7 +9,15 @@ import {
   reconnect,
   rpc,
 } from '../../src/index.ts'
-import { Pool, type PoolOptions } from '../../src/pool.ts'
+import {
+  Pool,
+  type PoolOptions,
+  type PoolTarget,
+  type TargetResolver,
+  type TargetSource,
+  dnsTargets,
+  srvTargets,
+} from '../../src/pool.ts'
 import type { Clock } from '../../src/client/pool/clock.ts'
 import type { ConnectsClients } from '../../src/client/pool/pool-types.ts'
 import { RetryBudget } from '../../src/kit.ts'
@@ -532,4 +540,253 @@ test('`call` without rpc or requests says what is missing', async (t) => {
   t.teardown(() => pool.close())
   const call = pool.call as unknown as (method: string) => Promise<unknown>
   await t.throwsAsync(call('whoami'), { message: /needs `rpc` or `requests`/ })
+})
+
+/** A source whose answers a test gives one after the other; the last one stays. */
+function sourceOf(...answers: (PoolTarget[] | Error)[]): TargetSource & { asked: number } {
+  return {
+    asked: 0,
+    resolve() {
+      const answer = answers[Math.min(this.asked++, answers.length - 1)]!
+      if (answer instanceof Error) return Promise.reject(answer)
+      return Promise.resolve({ targets: answer, ttl: 1_000 })
+    },
+  }
+}
+
+const places = (pool: Pool<FakeClient>): string[] =>
+  pool.targets.map(({ place }) => place.slice('localhost:'.length))
+
+test('a source is asked again after its TTL: connections that stay are kept, new ones are opened', async (t) => {
+  const targets = sourceOf([{ port: 1 }, { port: 2 }], [{ port: 2, weight: 3 }, { port: 3 }])
+  const { pool, clock, servers } = await faked({ targets })
+  const changes: string[][] = []
+  pool.on('targets', (all) => changes.push(all.map(({ place }) => place)))
+  t.deepEqual(places(pool), ['1', '2'])
+  const clients = new Set<object>()
+  const note = async (): Promise<void> => {
+    await pool.use((client) => {
+      if (client.port === 2) clients.add(client)
+      return client.work()
+    })
+  }
+  for (let count = 0; count < 50; count++) await note()
+  await clock.advance(1_000)
+  t.deepEqual(places(pool), ['2', '3'])
+  await clock.advance(10_000)
+  servers.uses.clear()
+  for (let count = 0; count < 400; count++) await note()
+  t.false(servers.uses.has(1))
+  t.is(clients.size, 1, 'the connection of 2 was kept')
+  const share = servers.uses.get(2)! / servers.uses.get(3)!
+  t.true(share > 2 && share < 4, `${share}: its new weight`)
+  t.true(targets.asked > 5)
+  t.deepEqual(changes.at(-1), ['localhost:2', 'localhost:3'])
+  t.is(changes.length, 1, 'the same targets again are no change')
+  await pool.close()
+  t.is(clock.timers, 0)
+})
+
+test('a source that fails, or finds nothing, leaves the targets as they are', async (t) => {
+  const targets = sourceOf([{ port: 1 }], new Error('SERVFAIL'), [], [{ port: 2 }])
+  const { pool, clock } = await faked({ targets })
+  const errors: string[] = []
+  pool.on('resolveError', ({ message }) => errors.push(message))
+  while (errors.length < 2) {
+    await clock.advance(500)
+    if (targets.asked < 4) t.deepEqual(places(pool), ['1'])
+  }
+  t.is(errors[0], 'SERVFAIL')
+  t.regex(errors[1]!, /a list of one or more targets/)
+  while (targets.asked < 4) await clock.advance(500)
+  t.deepEqual(places(pool), ['2'])
+  await pool.close()
+})
+
+test('uses wait until a source has answered, and hear why it has not', async (t) => {
+  const targets = sourceOf(new Error('queryA ESERVFAIL'), new Error('queryA ESERVFAIL'), [
+    { port: 1 },
+  ])
+  const { pool, clock, servers } = await faked({ targets, waitTimeout: 10_000 })
+  const used = pool.use((client) => client.work())
+  await clock.advance(5_000)
+  await used
+  t.is(servers.uses.get(1), 1)
+  await pool.close()
+
+  const never = await faked({
+    targets: sourceOf(new Error('queryA ESERVFAIL')),
+    waitTimeout: 1_000,
+  })
+  const failing = t.throwsAsync(
+    never.pool.use((client) => client.work()),
+    {
+      code: 'ERR_CIO_POOL_TIMEOUT',
+      message: /queryA ESERVFAIL/,
+    },
+  )
+  await never.clock.advance(1_000)
+  await failing
+  await never.pool.close()
+  t.is(never.clock.timers, 0)
+})
+
+test('a target that is gone gets no new uses, and is closed after those under way', async (t) => {
+  const targets = sourceOf([{ port: 1 }], [{ port: 2 }])
+  const { pool, clock } = await faked({ targets })
+  let resolve = (): void => {}
+  const promise = new Promise<void>((done) => (resolve = done))
+  let held: FakeClient & ClientContext
+  const using = pool.use(async (client) => {
+    held = client
+    await promise
+  })
+  await turn()
+  await clock.advance(1_000)
+  t.deepEqual(places(pool), ['2'])
+  t.false(held!.isClosed)
+  await pool.use((client) => t.is(client.port, 2))
+  resolve()
+  await using
+  await turn()
+  t.true(held!.isClosed)
+
+  // One that does not end is closed after half a minute.
+  const stuck = await faked({ targets: sourceOf([{ port: 1 }], [{ port: 2 }]) })
+  let client: FakeClient & ClientContext
+  void stuck.pool.use((one) => {
+    client = one
+    return new Promise(() => {})
+  })
+  await turn()
+  await stuck.clock.advance(30_000)
+  t.false(client!.isClosed)
+  await stuck.clock.advance(2_000)
+  t.true(client!.isClosed)
+})
+
+test('targets with a higher priority number are used while no other is connected', async (t) => {
+  const targets = [{ port: 1 }, { port: 2, priority: 10 }]
+  const { pool, clock, servers } = await faked({ targets })
+  const use = (): Promise<void> => pool.use((client) => client.work())
+  for (let count = 0; count < 20; count++) await use()
+  t.false(servers.uses.has(2))
+  servers.kill(1)
+  await turn()
+  await use()
+  t.is(servers.uses.get(2), 1)
+  servers.state.set(1, 'up')
+  await clock.advance(400_000)
+  await use()
+  t.is(servers.uses.get(2), 1)
+})
+
+/** A resolver of these records; what is missing has none. */
+function resolverOf(records: Partial<Record<keyof TargetResolver, unknown>>): TargetResolver {
+  const answer = (kind: keyof TargetResolver) => () => {
+    const found = records[kind] ?? Object.assign(new Error('none'), { code: 'ENODATA' })
+    return found instanceof Error ? Promise.reject(found) : Promise.resolve(found)
+  }
+  return {
+    resolve4: answer('resolve4'),
+    resolve6: answer('resolve6'),
+    resolveSrv: answer('resolveSrv'),
+  } as unknown as TargetResolver
+}
+
+const { signal } = new AbortController()
+
+test('dnsTargets: all addresses, in their order, for the least TTL within its bounds', async (t) => {
+  const records = {
+    resolve4: [
+      { address: '192.0.2.2', ttl: 60 },
+      { address: '192.0.2.1', ttl: 90 },
+    ],
+    resolve6: [{ address: '2001:db8::1', ttl: 70 }],
+  }
+  const at = (address: string) => ({ host: address, port: 7000 })
+  const found = await dnsTargets('gateway.test', 7000, { resolver: resolverOf(records) }).resolve(
+    signal,
+  )
+  t.deepEqual(found, {
+    targets: [at('192.0.2.1'), at('192.0.2.2'), at('2001:db8::1')],
+    ttl: 60_000,
+  })
+  for (const [ttl, expected] of [
+    [0, 5_000],
+    [86_400, 300_000],
+  ] as const) {
+    const resolver = resolverOf({ resolve4: [{ address: '192.0.2.1', ttl }] })
+    t.is((await dnsTargets('gateway.test', 7000, { resolver }).resolve(signal)).ttl, expected)
+  }
+  const many = Array.from({ length: 300 }, (_, n) => ({ address: `192.0.2.${n % 256}`, ttl: 1 }))
+  const bounded = dnsTargets('x.test', 1, { resolver: resolverOf({ resolve4: many }) })
+  t.is((await bounded.resolve(signal)).targets.length, 100)
+})
+
+test('dnsTargets: a family that fails is not one without addresses', async (t) => {
+  const resolver = resolverOf({
+    resolve4: [{ address: '192.0.2.1', ttl: 60 }],
+    resolve6: Object.assign(new Error('queryAaaa ETIMEOUT'), { code: 'ETIMEOUT' }),
+  })
+  await t.throwsAsync(dnsTargets('gateway.test', 1, { resolver }).resolve(signal), {
+    code: 'ETIMEOUT',
+  })
+})
+
+test('srvTargets: by priority and weight, without the record that says there is no service', async (t) => {
+  const resolver = resolverOf({
+    resolveSrv: [
+      { name: 'b.test', port: 2, priority: 20, weight: 0 },
+      { name: 'a.test', port: 1, priority: 10, weight: 5 },
+    ],
+  })
+  t.deepEqual(await srvTargets('_gw._tcp.test', { resolver, interval: 7_000 }).resolve(signal), {
+    targets: [
+      { host: 'a.test', port: 1, priority: 10, weight: 5 },
+      { host: 'b.test', port: 2, priority: 20, weight: 1 },
+    ],
+    ttl: 7_000,
+  })
+  const none = resolverOf({ resolveSrv: [{ name: '', port: 0, priority: 0, weight: 0 }] })
+  t.deepEqual((await srvTargets('_gw._tcp.test', { resolver: none }).resolve(signal)).targets, [])
+})
+
+test('options of dnsTargets and srvTargets are checked', (t) => {
+  const wrong = [
+    () => dnsTargets('', 1),
+    () => dnsTargets('a.test', 0),
+    () => dnsTargets('a.test', 1, { minTtl: 0 }),
+    () => dnsTargets('a.test', 1, { minTtl: 10_000, maxTtl: 5_000 }),
+    () => dnsTargets('a.test', 1, { ttl: 1 } as object),
+    () => srvTargets('a.test', { interval: 0 }),
+    () => srvTargets('a.test', { maxTargets: 0 }),
+  ]
+  for (const make of wrong) t.throws(make, { code: 'ERR_CIO_OPTION' })
+})
+
+test('a pool of an SRV record calls real servers, and follows the record', async (t) => {
+  const serving = new Cio()
+    .useConnection(json())
+    .useConnection(rpc<{}, { ping(): string }>({ methods: { ping: () => 'pong' } }))
+  const [one, two] = [await serve(t, serving), await serve(t, serving)]
+  const record = { port: one.port }
+  const resolver = {
+    ...resolverOf({}),
+    resolveSrv: () => Promise.resolve([{ name: '127.0.0.1', ...record, priority: 0, weight: 0 }]),
+  }
+  const app = new Cio().useClient(json()).useClient(rpc<{ ping(): string }>())
+  closeAfter(t, app)
+  const pool = new Pool(app, { targets: srvTargets('_gw._tcp.test', { resolver, interval: 20 }) })
+  t.teardown(() => pool.close())
+  await pool.ready()
+  t.is(await pool.call('ping'), 'pong')
+  record.port = two.port
+  await once(pool, 'targets')
+  t.deepEqual(
+    pool.targets.map(({ place }) => place),
+    [`127.0.0.1:${two.port}`],
+  )
+  t.is(await pool.call('ping'), 'pong')
+  t.is(two.connections.size, 1)
 })

@@ -7,6 +7,7 @@ import { RetryBudget } from '../../rates/retry-budget.ts'
 import { checkOptions } from '../../lifecycle/known-options.ts'
 import { isCioError } from '../../errors.ts'
 import { isNetworkError } from '../../network-errors.ts'
+import type { TargetSource } from './target-sources.ts'
 import type { Ejection } from './upstream.ts'
 
 /** One target of a {@link Pool}. */
@@ -17,6 +18,12 @@ export interface PoolTarget extends ConnectTarget {
    * @default 1
    */
   readonly weight?: number
+  /**
+   * The pool uses the targets with the lowest number that have a connection.
+   *
+   * @default 0
+   */
+  readonly priority?: number
 }
 
 /** When a pool stops using a target that fails. */
@@ -49,8 +56,8 @@ export interface EjectOptions {
 
 /** Options of a {@link Pool}. */
 export interface PoolOptions {
-  /** The targets: a host and a port, or a path, each. */
-  readonly targets: readonly PoolTarget[]
+  /** The targets: a host and a port, or a path, each; or where they come from, such as `dnsTargets()`. */
+  readonly targets: readonly PoolTarget[] | TargetSource
   /**
    * Options of `connect()`, for each connection.
    *
@@ -133,21 +140,32 @@ function isFailure(error: unknown): boolean {
   return isCioError(error) ? failures.has(error.code) : isNetworkError(error)
 }
 
-/** Checks the options. */
-export function settingsOf(options: PoolOptions): PoolSettings {
-  checkOptionNames('Pool', options, names)
-  const { targets, connect = {}, eject = {}, connections = 1, maxPending = 100 } = options
-  const { maxWaiting = 1_000, waitTimeout = 5_000, slowStartDuration = 10_000 } = options
+/** Whether targets come from a source, and change. */
+export function isSource(targets: PoolOptions['targets']): targets is TargetSource {
+  return !Array.isArray(targets) && typeof (targets as TargetSource | null)?.resolve === 'function'
+}
+
+/** Checks a list of targets, each with the options of `connect()` for all. */
+export function checkTargets(targets: unknown, connect: ConnectOptions): void {
   if (!Array.isArray(targets) || targets.length === 0) {
-    throw optionError('Pool', 'targets', 'a list of one or more targets', targets)
+    throw optionError('Pool', 'targets', 'a list of one or more targets, or a source', targets)
   }
-  for (const { weight = 1, ...target } of targets as PoolTarget[]) {
+  for (const { weight = 1, priority = 0, ...target } of targets as PoolTarget[]) {
     // Now, since the pool would connect again and again.
     checkOptions('connect', { ...connect, ...target })
     if (!Number.isFinite(weight) || weight <= 0) {
       throw optionError('Pool', 'weight', 'a number above 0', weight)
     }
+    if (!Number.isFinite(priority)) throw optionError('Pool', 'priority', 'a number', priority)
   }
+}
+
+/** Checks the options. */
+export function settingsOf(options: PoolOptions): PoolSettings {
+  checkOptionNames('Pool', options, names)
+  const { targets, connect = {}, eject = {}, connections = 1, maxPending = 100 } = options
+  const { maxWaiting = 1_000, waitTimeout = 5_000, slowStartDuration = 10_000 } = options
+  if (!isSource(targets)) checkTargets(targets, connect)
   checkCount('Pool', 'connections', connections, 1)
   if (connections === Infinity) throw optionError('Pool', 'connections', 'finite', connections)
   checkCount('Pool', 'maxPending', maxPending, 1)

@@ -13,17 +13,19 @@ interface Known {
 export function poolTimeoutError(
   { waitTimeout, maxPending }: PoolSettings,
   { states, connected }: Known,
+  resolveError: Error | undefined,
 ): CioError {
   const failed = states.filter(({ lastError }) => lastError)
   const errors = failed.map(({ place, lastError }) => `${place}: ${lastError?.message}`)
   const why =
     connected > 0
       ? `each connection has ${maxPending} uses (\`maxPending\`)`
-      : errors.join('; ') || 'no target is connected yet'
+      : [...errors, resolveError?.message].filter(Boolean).join('; ') ||
+        'no target is connected yet'
   const message = `no connection was free within ${waitTimeout} ms (\`waitTimeout\`): ${why}`
   return new CioError('ERR_CIO_POOL_TIMEOUT', message, {
     fault: 'remote',
-    cause: failed[0]?.lastError,
+    cause: failed[0]?.lastError ?? resolveError,
   })
 }
 

@@ -29,6 +29,10 @@ export interface PoolEvents {
   eject: [target: PoolTargetState, duration: number, error: Error]
   /** A target that was ejected is used again. */
   restore: [target: PoolTargetState]
+  /** The source has found other targets than before. */
+  targets: [targets: readonly PoolTargetState[]]
+  /** The source has failed; the pool keeps the targets that it has. */
+  resolveError: [error: Error]
 }
 
 /** Options of `pool.use()`. */

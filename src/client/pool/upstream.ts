@@ -46,8 +46,11 @@ export class Upstream<Client> {
   /** Whether a use that decides about a probing target is under way. */
   isProbed = false
   lastError: Error | undefined
+  /** Targets with a lower number are used first. */
+  priority = 0
   readonly #host: UpstreamHost<Client>
-  readonly #weight: number
+  #weight: number
+  #hasLeft = false
   #failures = 0
   #ejections = 0
   #since: number
@@ -76,6 +79,11 @@ export class Upstream<Client> {
     return this.#weight * Math.min(1, Math.max(leastShare, share))
   }
 
+  /** Its share when the slow start is over. */
+  set weight(weight: number) {
+    this.#weight = weight
+  }
+
   get pending(): number {
     return this.members.reduce((sum, { pending }) => sum + pending, 0)
   }
@@ -89,6 +97,7 @@ export class Upstream<Client> {
   }
 
   leave(): void {
+    this.#hasLeft = true
     this.#stop()
     for (const member of this.members) member.leave()
   }
@@ -99,10 +108,11 @@ export class Upstream<Client> {
 
   succeeded(): void {
     this.#failures = 0
-    if (this.state === 'probing') this.#restore()
+    if (this.state === 'probing' && !this.#hasLeft) this.#restore()
   }
 
   failed(error: Error): void {
+    if (this.#hasLeft) return
     this.lastError = error
     this.#failures += 1
     const { ejection } = this.#host
@@ -139,6 +149,7 @@ export class Upstream<Client> {
 
   /** Lets another use decide: the last one has said nothing about the target. */
   probeAgain(): void {
+    if (this.#hasLeft) return
     this.#stop()
     this.isProbed = false
     this.#stop = this.#host.clock.after(probeDelay, () => this.#connectAlone())

@@ -8,39 +8,68 @@ import type { PoolTargetState } from './pool-types.ts'
 import type { Member } from './member.ts'
 import { type UpstreamHost, Upstream } from './upstream.ts'
 
+/** Milliseconds for the uses of a target that the source has no more. */
+const drainTimeout = 30_000
+
 /** All targets. */
 export class Upstreams<Client> {
-  readonly #all: readonly Upstream<Client>[]
   readonly #settings: PoolSettings
   readonly #clock: Clock
-  readonly #maxWeight: number
-  /** The connections that may be chosen. */
+  readonly #host: UpstreamHost<Client>
+  #byKey = new Map<string, Upstream<Client>>()
+  #all: readonly Upstream<Client>[] = []
+  /** Targets that are no more, while uses of their connections are under way. */
+  readonly #leaving = new Map<Upstream<Client>, () => void>()
+  #maxWeight = 1
+  /** The connections that may be chosen, and those of the lowest priority number among them. */
+  #open: readonly Member<Client>[] = []
   #ready: readonly Member<Client>[] = []
 
-  constructor(
-    targets: readonly PoolTarget[],
-    settings: PoolSettings,
-    host: Omit<UpstreamHost<Client>, 'mayEject'>,
-  ) {
+  constructor(settings: PoolSettings, host: Omit<UpstreamHost<Client>, 'mayEject'>) {
     this.#settings = settings
     this.#clock = host.clock
-    this.#maxWeight = Math.max(...targets.map(({ weight = 1 }) => weight))
-    const own = { ...host, mayEject: () => this.#mayEject() }
-    this.#all = targets.map(
-      ({ weight = 1, ...target }) => new Upstream(target, weight, settings.connections, own),
-    )
+    this.#host = { ...host, mayEject: () => this.#mayEject() }
   }
 
-  open(): void {
-    for (const upstream of this.#all) upstream.open()
+  /** Takes a list of targets: keeps those that it has, opens the new ones, and drains the others. */
+  update(targets: readonly PoolTarget[]): boolean {
+    const before = this.#byKey
+    const opened: Upstream<Client>[] = []
+    this.#byKey = new Map()
+    for (const { weight = 1, priority = 0, ...target } of targets) {
+      const key = JSON.stringify([placeOf(target), target.servername])
+      let upstream = before.get(key) ?? this.#byKey.get(key)
+      if (!upstream) {
+        upstream = new Upstream(target, weight, this.#settings.connections, this.#host)
+        opened.push(upstream)
+      }
+      Object.assign(upstream, { weight, priority })
+      this.#byKey.set(key, upstream)
+    }
+    this.#all = [...this.#byKey.values()]
+    this.#maxWeight = Math.max(...targets.map(({ weight = 1 }) => weight))
+    const left = [...before].filter(([key]) => !this.#byKey.has(key))
+    for (const [, upstream] of left) this.#drain(upstream)
+    for (const upstream of opened) upstream.open()
+    return opened.length > 0 || left.length > 0
   }
 
   leave(): void {
+    for (const stop of this.#leaving.values()) stop()
     for (const upstream of this.#all) upstream.leave()
   }
 
+  #drain(upstream: Upstream<Client>): void {
+    upstream.leave()
+    const stop = this.#clock.after(drainTimeout, () => {
+      this.#leaving.delete(upstream)
+      for (const { client } of upstream.members) void client?.close({ timeout: 0 })
+    })
+    this.#leaving.set(upstream, stop)
+  }
+
   get members(): readonly Member<Client>[] {
-    return this.#all.flatMap(({ members }) => members)
+    return [...this.#all, ...this.#leaving.keys()].flatMap(({ members }) => members)
   }
 
   /** How many connections are ready. */
@@ -54,9 +83,16 @@ export class Upstreams<Client> {
 
   /** Notes that a connection, or the state of a target, has changed. */
   changed(): void {
-    this.#ready = this.#all.flatMap(({ state, members }) =>
+    this.#open = this.#all.flatMap(({ state, members }) =>
       state === 'ready' ? members.filter(({ client }) => client) : [],
     )
+    const first = Math.min(...this.#open.map(({ upstream }) => upstream.priority))
+    this.#ready = this.#open.filter(({ upstream }) => upstream.priority === first)
+    for (const [upstream, stop] of this.#leaving) {
+      if (upstream.members.some(({ client }) => client)) continue
+      stop()
+      this.#leaving.delete(upstream)
+    }
   }
 
   /** A connection for one use, which it counts at once; undefined if none is free. */
@@ -68,6 +104,10 @@ export class Upstreams<Client> {
     let member = probe ?? choose(this.#ready, this.#maxWeight, this.#clock.random)
     if (member && !isFree(member)) {
       member = choose(this.#ready.filter(isFree), this.#maxWeight, this.#clock.random)
+    }
+    // A retry goes to another target, if only one of a higher number.
+    if (!member && except) {
+      member = choose(this.#open.filter(isFree), this.#maxWeight, this.#clock.random)
     }
     // All are bad: any is better than none.
     if (!member && this.#ready.length === 0) {

@@ -8,6 +8,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   inspect: async () => (await import('./inspect.ts')).inspect,
   certs: async () => (await import('./certs.ts')).certs,
   connect: async () => (await import('./connect.ts')).connect,
+  call: async () => (await import('./call.ts')).call,
   listen: async () => (await import('./listen.ts')).listen,
   top: async () => (await import('./watch.ts')).top,
   why: async () => (await import('./watch.ts')).why,

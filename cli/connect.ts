@@ -9,6 +9,7 @@ import { exitCodes, tellFailure } from './failure.ts'
 import { formatOf, formats } from './format.ts'
 import { placeFrom } from './place.ts'
 import { note, progress } from './terminal.ts'
+import { tlsOptions, tlsOptionsFrom } from './tls-options.ts'
 
 const formatNames = Object.keys(formats).join(', ')
 
@@ -22,13 +23,7 @@ is 0 then; 1 where there was no connection, or it broke; 2 where the command or 
 Any option of TLS asks for TLS.`,
   options: {
     format: { type: 'string', short: 'f', value: 'format', says: `${formatNames}; raw without it` },
-    tls: { type: 'boolean', says: 'uses TLS' },
-    ca: { type: 'string', multiple: true, value: 'file', says: 'a CA that is trusted, in PEM' },
-    cert: { type: 'string', value: 'file', says: 'the certificate of this side, in PEM' },
-    key: { type: 'string', value: 'file', says: 'its key, in PEM' },
-    servername: { type: 'string', value: 'name', says: 'the name that the certificate is to have' },
-    alpn: { type: 'string', multiple: true, value: 'name', says: 'a protocol to offer' },
-    insecure: { type: 'boolean', short: 'k', says: 'takes any certificate of the server' },
+    ...tlsOptions,
     timeout: { type: 'string', value: 'ms', says: 'for connecting, and for the handshake; 10000' },
     wait: { type: 'string', value: 'ms', says: 'ends if so long nothing comes after the input' },
     verbose: { type: 'boolean', short: 'v', says: 'says with whom; on a terminal it does anyway' },
@@ -45,10 +40,8 @@ Any option of TLS asks for TLS.`,
     const format = formatOf(values.format)
     const timeout = numberOf('timeout', values.timeout)
     const wait = numberOf('wait', values.wait)
-    const { tls, ca, cert, key, servername, alpn, insecure, verbose } = values
-    if ((key === undefined) !== (cert === undefined)) {
-      throw new UsageError('--key and --cert go together')
-    }
+    const { verbose } = values
+    const tls = tlsOptionsFrom(values)
 
     let failure: Error | undefined
     const fail = (error: Error): void => void (failure ??= error)
@@ -63,12 +56,7 @@ Any option of TLS asks for TLS.`,
     const connecting = app.connect({
       ...place,
       ...(timeout !== undefined && { connectTimeout: timeout, handshakeTimeout: timeout }),
-      ...(tls && { tls }),
-      ...(ca && { ca }),
-      ...(key !== undefined && { key, cert: cert! }),
-      ...(servername !== undefined && { servername }),
-      ...(alpn && { ALPNProtocols: alpn }),
-      ...(insecure && { rejectUnauthorized: false }),
+      ...tls,
     })
     const client = await progress(`connecting to ${target}`, connecting)
     await client.closed

@@ -4,7 +4,7 @@ import { UsageError } from './command.ts'
 import { escapeControls, paint } from './terminal.ts'
 
 /** The exit codes. */
-export const exitCodes = { fine: 0, failed: 1, usage: 2 } as const
+export const exitCodes = { fine: 0, failed: 1, usage: 2, answeredError: 3 } as const
 
 const untrusted = 'give its CA by --ca, or do not verify it, by --insecure'
 const advice: Readonly<Record<string, string>> = {

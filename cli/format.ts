@@ -51,7 +51,8 @@ export function formatOf(name = 'raw'): Format {
   throw new UsageError(`--format is one of ${Object.keys(formats).join(', ')}, not ${name}`)
 }
 
-function parseJson(line: string): unknown {
+/** Parses a value; undefined for blank text. */
+export function parseJson(line: string): unknown {
   if (line.trim() === '') return undefined
   try {
     return JSON.parse(line)
@@ -61,7 +62,7 @@ function parseJson(line: string): unknown {
 }
 
 /** Indented on a terminal, on one line for a program. */
-function showJson(value: unknown): string {
+export function showJson(value: unknown): string {
   const text = JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0)
   return text.split('\n').map(escapeControls).join('\n')
 }

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import manifest from '../package.json' with { type: 'json' }
 import { UsageError } from '../cli/command.ts'
 import { placeFrom } from '../cli/place.ts'
-import { Cio, allowList, certs, json } from '../src/index.ts'
+import { Cio, allowList, certs, contentLength, json, rpc, rpcError } from '../src/index.ts'
 import { identity, path as certificate } from './support/certificates.ts'
 import { ownPort } from './support/ports.ts'
 import { dial, readAll, serve } from './support/serve.ts'
@@ -41,7 +41,7 @@ test('without a command, it names them and exits 2', async (t) => {
   const { code, out, err } = await run(t, [])
   t.is(code, 2)
   t.is(out, '')
-  t.regex(err, /inspect, certs, connect, listen, top, why/)
+  t.regex(err, /inspect, certs, connect, call, listen, top, why/)
 })
 
 test('a command that is misspelt is recognised', async (t) => {
@@ -61,7 +61,7 @@ test('--version says the version of the package', async (t) => {
   t.deepEqual(await run(t, ['--version']), { code: 0, out: `${manifest.version}\n`, err: '' })
 })
 
-for (const command of ['inspect', 'certs', 'connect', 'listen']) {
+for (const command of ['inspect', 'certs', 'connect', 'call', 'listen']) {
   test(`cio ${command} --help has its usage and examples, and no colours in a pipe`, async (t) => {
     const { code, out } = await run(t, [command, '--help'])
     t.is(code, 0)
@@ -255,6 +255,86 @@ test('connect says what to do where nobody listens, and exits 1', async (t) => {
   t.is(code, 1)
   t.is(out, '')
   t.regex(err, /ECONNREFUSED[^]*is something listening there\?/)
+})
+
+const notified: unknown[] = []
+
+/** A server with methods. */
+const methods = (codec: () => ReturnType<typeof json> = json): Cio =>
+  new Cio().useConnection(codec()).useConnection(
+    rpc({
+      methods: {
+        add: ([a, b]: [number, number]) => a + b,
+        echo: (params: unknown) => ({ params: params ?? 'none' }),
+        fail: () => {
+          throw rpcError(7, 'out of paper\u001b[2J', { tray: 2 })
+        },
+        hang: (_params: unknown, { signal }) => once(signal, 'abort'),
+        note: (params: unknown) => void notified.push(params),
+      },
+    }),
+  )
+
+test('call prints the result of a method as JSON, with params, without, and from its input', async (t) => {
+  const { port } = await serve(t, methods())
+  const target = `127.0.0.1:${port}`
+  t.deepEqual(await run(t, ['call', target, 'add', '[1, 2]']), { code: 0, out: '3\n', err: '' })
+  const none = await run(t, ['call', target, 'echo'])
+  t.is(none.out, '{"params":"none"}\n')
+  const input = await run(t, ['call', target, 'echo', '-'], { input: '{"name": "ann"}\n' })
+  t.deepEqual(input, { code: 0, out: '{"params":{"name":"ann"}}\n', err: '' })
+})
+
+test('call exits 3 where the server answers with an error, and prints it as JSON if asked', async (t) => {
+  const { port } = await serve(t, methods())
+  const target = `127.0.0.1:${port}`
+  const failed = await run(t, ['call', target, 'fail'])
+  t.is(failed.code, 3)
+  t.is(failed.out, '')
+  t.regex(failed.err, /error 7: "out of paper/)
+  t.false(failed.err.includes(escape))
+  const asJson = await run(t, ['call', target, 'fail', '--json'])
+  t.is(asJson.code, 3)
+  t.like(JSON.parse(asJson.err), { code: 7, data: { tray: 2 } })
+  t.is((await run(t, ['call', target, 'missing'])).code, 3)
+})
+
+test('call exits 1 without an answer or a connection, and 2 where the command is wrong', async (t) => {
+  const { port } = await serve(t, methods())
+  const late = await run(t, ['call', `${port}`, 'hang', '--timeout', '5000'])
+  t.is(late.code, 1)
+  t.regex(late.err, /hang/)
+  const nobody = await run(t, ['call', `127.0.0.1:${await ownPort()}`, 'add'])
+  t.is(nobody.code, 1)
+  t.regex(nobody.err, /is something listening there\?/)
+  for (const words of [
+    [`${port}`],
+    [`${port}`, 'add', '1'],
+    [`${port}`, 'add', '[1'],
+    [`${port}`, 'add', '1', '2'],
+  ]) {
+    const { code, out } = await run(t, ['call', ...words])
+    t.is(code, 2, words.join(' '))
+    t.is(out, '')
+  }
+})
+
+test('call uses TLS with a client certificate, and sends notifications', async (t) => {
+  const { port } = await serve(t, methods(), mutual)
+  const { key, cert } = identity('alice')
+  const tls = ['--ca', certificate('root.crt'), '--key', key, '--cert', cert]
+  const noted = await run(t, ['call', `localhost:${port}`, 'note', '["hi"]', '--notify', ...tls])
+  t.deepEqual(noted, { code: 0, out: '', err: '' })
+  const added = await run(t, ['call', `localhost:${port}`, 'add', '[1, 2]', ...tls])
+  t.is(added.out, '3\n', added.err)
+  t.deepEqual(notified, [['hi']])
+  t.is((await run(t, ['call', `localhost:${port}`, 'add', '[1, 2]', '--tls'])).code, 1)
+})
+
+test('call --content-length speaks as language servers do', async (t) => {
+  const { port } = await serve(t, methods(contentLength))
+  const { out } = await run(t, ['call', `${port}`, 'add', '[3, 4]', '--content-length'])
+  t.is(out, '7\n')
 })
 
 test('connect --format json checks what it sends, and prints a value a line', async (t) => {

@@ -11,8 +11,8 @@ export interface TargetWatchHost {
   readonly clock: Clock
   readonly backoff: Backoff
   /** Takes the targets; throws if they cannot be meant. */
-  found(targets: FoundTargets['targets']): void
-  failed(error: Error): void
+  readonly found: (targets: FoundTargets['targets']) => void
+  readonly failed: (error: Error) => void
 }
 
 /** Milliseconds between two questions, at least. */

@@ -1,6 +1,5 @@
 /** A pool of clients: several targets, several connections to each. */
 
-import debug from 'debug'
 import { EventEmitter } from 'node:events'
 import { CioError, asError, isCioError } from '../errors.ts'
 import type { ClientContext } from './client.ts'
@@ -16,22 +15,14 @@ import type {
   UseOptions,
 } from './pool/pool-types.ts'
 import { type Clock, realClock } from './pool/clock.ts'
-import {
-  type PoolOptions,
-  type PoolSettings,
-  type PoolTarget,
-  checkTargets,
-  isSource,
-  settingsOf,
-} from './pool/options.ts'
+import { type PoolOptions, type PoolSettings, type PoolTarget, settingsOf } from './pool/options.ts'
 import type { Member } from './pool/member.ts'
 import { closedError, lostError, poolFullError, poolTimeoutError } from './pool/pool-errors.ts'
-import { TargetWatch } from './pool/target-watch.ts'
+import { PoolReports } from './pool/pool-reports.ts'
+import { type TargetWatch, followTargets } from './pool/target-watch.ts'
 import type { Upstream } from './pool/upstream.ts'
-import { Upstreams, stateOf } from './pool/upstreams.ts'
+import { Upstreams } from './pool/upstreams.ts'
 import { WaitingUses } from './pool/waiting-uses.ts'
-
-const log = debug('cio:pool')
 
 type AnyCall = (...given: readonly unknown[]) => Promise<unknown>
 
@@ -72,7 +63,6 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   readonly #upstreams: Upstreams<Client>
   readonly #waiting: WaitingUses<Member<Client>>
   readonly #watch: TargetWatch | undefined
-  #resolveError: Error | undefined
   #isClosed = false
 
   /** @internal the third argument is for tests */
@@ -86,6 +76,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
       )
     }
     this.#app = app
+    const reports = new PoolReports<Client>(this)
     this.#settings = settings
     this.#clock = clock
     this.#waiting = new WaitingUses(clock, settings.waitTimeout)
@@ -94,33 +85,16 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
       ...settings,
       connect: (target, signal) => app.connect({ ...settings.connect, ...target, signal }),
       changed: () => this.#changed(),
-      ejected: (upstream, duration, error) => {
-        const state = stateOf(upstream)
-        log('ejects %s for %d ms: %s', state.place, duration, error.message)
-        // A listener that throws must not reach a use.
-        process.nextTick(() => this.emit('eject', state, duration, error))
-      },
-      restored: (upstream) => {
-        const state = stateOf(upstream)
-        log('restores %s', state.place)
-        process.nextTick(() => this.emit('restore', state))
-      },
+      ejected: reports.ejected,
+      restored: reports.restored,
     })
-    const { targets } = options
-    if (!isSource(targets)) this.#upstreams.update(targets)
-    else {
-      this.#watch = new TargetWatch(targets, {
-        clock,
-        backoff: settings.backoff,
-        found: (found) => this.#found(found),
-        failed: (error) => {
-          this.#resolveError = error
-          log('its source of targets failed: %s', error.message)
-          process.nextTick(() => this.emit('resolveError', error))
-        },
-      })
-      void this.#watch.ask()
+    const changed = (): void => {
+      this.#changed()
+      reports.changed(this.targets)
     }
+    const update = (targets: readonly PoolTarget[]): boolean => this.#upstreams.update(targets)
+    const { failed } = reports
+    this.#watch = followTargets(options.targets, { clock, settings, update, changed, failed })
   }
 
   /** The targets, for a page or metrics. */
@@ -285,15 +259,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   }
 
   #timeoutError(): CioError {
-    return poolTimeoutError(this.#settings, this.#upstreams, this.#resolveError)
-  }
-
-  #found(targets: readonly PoolTarget[]): void {
-    checkTargets(targets, this.#settings.connect)
-    this.#resolveError = undefined
-    if (!this.#upstreams.update(targets)) return
-    this.#changed()
-    process.nextTick(() => this.emit('targets', this.targets))
+    return poolTimeoutError(this.#settings, this.#upstreams, this.#watch?.error)
   }
 
   #changed(): void {

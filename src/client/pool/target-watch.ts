@@ -2,16 +2,23 @@
 
 import { asError } from '../../errors.ts'
 import { checkDuration } from '../../options.ts'
-import type { Backoff } from '../../rates/backoff.ts'
 import type { Clock } from './clock.ts'
-import type { FoundTargets, TargetSource } from './target-sources.ts'
+import {
+  type PoolOptions,
+  type PoolSettings,
+  type PoolTarget,
+  checkTargets,
+  isSource,
+} from './options.ts'
+import type { TargetSource } from './target-sources.ts'
 
 /** The part of a pool that {@link TargetWatch} uses. */
 export interface TargetWatchHost {
   readonly clock: Clock
-  readonly backoff: Backoff
-  /** Takes the targets; throws if they cannot be meant. */
-  readonly found: (targets: FoundTargets['targets']) => void
+  readonly settings: PoolSettings
+  /** Takes the targets; returns whether they are others than before. */
+  readonly update: (targets: readonly PoolTarget[]) => boolean
+  readonly changed: () => void
   readonly failed: (error: Error) => void
 }
 
@@ -20,6 +27,8 @@ const leastTtl = 10
 
 /** Keeps the targets of a pool as its source has them. */
 export class TargetWatch {
+  /** Why the source has failed; undefined once it has answered again. */
+  error: Error | undefined
   readonly #source: TargetSource
   readonly #host: TargetWatchHost
   readonly #aborter = new AbortController()
@@ -34,20 +43,22 @@ export class TargetWatch {
   /** Asks now, and again when the answer is old. */
   async ask(): Promise<void> {
     const { signal } = this.#aborter
-    const { clock, backoff, found, failed } = this.#host
+    const { clock, settings, update, changed, failed } = this.#host
     let delay
     try {
       const { targets, ttl } = await this.#source.resolve(signal)
       if (signal.aborted) return
       checkDuration('Pool', 'ttl', ttl)
-      found(targets)
+      checkTargets(targets, settings.connect)
+      this.error = undefined
       this.#failures = 0
+      if (update(targets)) changed()
       // A source that says 0 must not keep the process busy.
       delay = Math.max(ttl, leastTtl)
     } catch (error) {
       if (signal.aborted) return
-      delay = backoff.delay(++this.#failures)
-      failed(asError(error))
+      delay = settings.backoff.delay(++this.#failures)
+      failed((this.error = asError(error)))
     }
     if (delay < Infinity) this.#stop = clock.after(delay, () => void this.ask())
   }
@@ -56,4 +67,18 @@ export class TargetWatch {
     this.#stop()
     this.#aborter.abort()
   }
+}
+
+/** Takes a list of targets, or follows a source of them. */
+export function followTargets(
+  targets: PoolOptions['targets'],
+  host: TargetWatchHost,
+): TargetWatch | undefined {
+  if (!isSource(targets)) {
+    host.update(targets)
+    return undefined
+  }
+  const watch = new TargetWatch(targets, host)
+  void watch.ask()
+  return watch
 }

@@ -5,7 +5,7 @@ import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:c
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import manifest from '../package.json' with { type: 'json' }
@@ -480,7 +480,24 @@ async function project(
   return folder
 }
 
-async function run(
+/** Ends of the last commands, one for each processor. */
+const lanes = Array.from({ length: availableParallelism() }, (): Promise<unknown> =>
+  Promise.resolve(),
+)
+let commands = 0
+
+/**
+ * Runs a command to its end. As many run at once as there are processors: all of these tests begin at
+ * once, and a command that has 30 seconds to import an app would not have them beside fifty others.
+ */
+function run(...given: Parameters<typeof runNow>): Promise<Result> {
+  const lane = commands++ % lanes.length
+  const result = lanes[lane]!.then(() => runNow(...given))
+  lanes[lane] = result.catch(() => {})
+  return result
+}
+
+async function runNow(
   t: ExecutionContext,
   args: readonly string[],
   { input = '', cwd }: { input?: string; cwd?: string } = {},

@@ -136,7 +136,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
       const code = encodeName(registration.key, 'remote')
       const receiver = {
         code,
-        isHolder: () => registration.isConfirmed,
+        isHolder: () => registration.isConfirmed && registration.slot === 0,
         deliver: async (letter: Letter, attempt: number) =>
           deliver(ctx, { message: messageOf(letter) as Out, seq: letter.seq, attempt }),
         failed: (error: Error, { seq }: Letter, attempt: number) => {

@@ -10,7 +10,6 @@ import {
   type Middleware,
   type StreamContext,
   defineMiddleware,
-  isCioError,
 } from 'cio'
 import {
   checkCount,
@@ -21,7 +20,6 @@ import {
   handled,
   maxTimerDelay,
   provide,
-  whenUntaken,
 } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
 import { encodeName } from './names.ts'
@@ -30,6 +28,7 @@ import { ClaimTable } from './registry/claim-table.ts'
 import { Claims, type Predecessor } from './registry/claims.ts'
 import { Directory } from './registry/directory.ts'
 import { type Entry, checkAbout } from './registry/entry.ts'
+import { noKeyError } from './registry/errors.ts'
 import { Holder } from './registry/holder.ts'
 import {
   type ListOptions,
@@ -39,40 +38,25 @@ import {
   list,
   watch,
 } from './registry/presence.ts'
-import { type RegistryOptions, checkRegistryOptions } from './registry/options.ts'
+import {
+  type EvictRemoteOptions,
+  type ReachOptions,
+  type RegistryOptions,
+  checkRegistryOptions,
+} from './registry/options.ts'
+import { Slots, claimSlot, slotsOf } from './registry/slots.ts'
 import { Takeovers } from './registry/takeovers.ts'
 import type { RegistrationContext } from './registry/types.ts'
+import { unawaited } from './registry/unawaited.ts'
 import { Upkeep } from './registry/upkeep.ts'
 
 export type { Entry } from './registry/entry.ts'
-export type { RegistryOptions } from './registry/options.ts'
+export type { EvictRemoteOptions, ReachOptions, RegistryOptions } from './registry/options.ts'
 export type { Predecessor } from './registry/claims.ts'
 export type { ListOptions, PresenceChange, PresenceOptions } from './registry/presence.ts'
 export type { Registration, RegistrationContext } from './registry/types.ts'
 
 const log = debug('cio:cluster')
-
-/** Options of `Registry.send()` and `Registry.evict()`. */
-export interface ReachOptions {
-  /**
-   * Milliseconds to wait for the instance that has the connection.
-   *
-   * @default 5_000
-   */
-  readonly timeout?: number
-  /** Ends the wait. Without it, only the answer and the timeout do. */
-  readonly signal?: AbortSignal
-}
-
-/** Options of `Registry.evict()`. */
-export interface EvictRemoteOptions extends ReachOptions {
-  /**
-   * The reason, for the message of the error at the instance of the connection.
-   *
-   * @default ''
-   */
-  readonly reason?: string
-}
 
 type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
 type Returned<Method> = Method extends (...args: never[]) => infer Result ? Awaited<Result> : never
@@ -92,7 +76,7 @@ export interface Registry<Out = unknown, Remote = AnyMethods> extends Middleware
   RegistrationContext
 > {
   /**
-   * Sends a message, at most once. Fulfils when the instance that has the connection has queued it on
+   * Sends a message, at most once; with `duplicates: 'all'`, to each connection of the key. Fulfils when the instance that has the connection has queued it on
    * the socket: only an answer of the device proves that it has arrived.
    *
    * @throws `ERR_CIO_OFFLINE`: nothing is registered under the key; certain
@@ -101,14 +85,15 @@ export interface Registry<Out = unknown, Remote = AnyMethods> extends Middleware
    */
   send(key: string, message: Out, options?: ReachOptions): Promise<void>
   /**
-   * Calls a method of the device, as `ctx.rpc.call()` does; needs `rpc()` before the registry.
+   * Calls a method of the device, as `ctx.rpc.call()` does; needs `rpc()` before the registry. With
+   * `duplicates: 'all'`, the connection that registered last is called.
    *
    * @throws as `ctx.rpc.call()` and as `send()`
    */
   readonly call: RemoteCall<Remote>
-  /** Closes a connection, wherever it is; false if nothing is registered under the key. */
+  /** Closes all connections of a key, wherever they are; false if nothing is registered under the key. */
   evict(key: string, options?: EvictRemoteOptions): Promise<boolean>
-  /** The entry of a key, or undefined: no connection of an instance that is alive. */
+  /** The newest entry of a key, or undefined: no connection of an instance that is alive. */
   find(key: string): Promise<Entry | undefined>
   /** All entries. Reads the whole table. */
   list(options?: ListOptions): AsyncIterable<Entry>
@@ -147,7 +132,8 @@ const reachTimeout = 5_000
  * @adds `ctx.registration`; the middleware itself has `send`, `call`, `evict`, `find`, `list`, `watch`
  * @needs `ctx.peer`, unless there is a `key`; `ctx.messages`
  * @rejects `ERR_CIO_REJECTED` (remote): it has no key; `ERR_CIO_TAKEN_OVER` (remote): a newer
- *   connection has the key; `ERR_CIO_DUPLICATE` (remote): an older one has it, with `'oldest'`;
+ *   connection has the key; `ERR_CIO_DUPLICATE` (remote): an older one has it, with `'oldest'`, or
+ *   `max` have it, with `'all'`;
  *   `ERR_CIO_EVICTED` (remote); `ERR_CIO_CLUSTER_DOWN` (local): with `whenDown: 'refuse'`
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  *
@@ -174,7 +160,10 @@ export function registry<
   Needs extends StreamContext = StreamContext,
 >(cluster: Cluster, options: RegistryOptions<Needs> = {}): Registry<Out, Remote> {
   const settings = checkRegistryOptions(options)
-  const { key = nameOfPeer, about = () => null, takeovers, name } = settings
+  const { key = nameOfPeer, about = () => null, takeovers, name, max } = settings
+  const isMany = settings.duplicates === 'all'
+  // Each slot belongs to the connection that has it.
+  const duplicates = settings.duplicates === 'newest' ? 'newest' : 'oldest'
   cluster.reserve('registry', name)
   const { engine } = cluster
   const contexts = new WeakMap<Holder, StreamContext>()
@@ -183,9 +172,10 @@ export function registry<
     if (ctx) emitSafely(ctx.app, 'conflict', delay, ctx, holder.key)
   })
   const table = new ClaimTable(engine, name, settings.rowTtl)
-  const claims = new Claims(cluster, table, settings, damping)
-  const upkeep = new Upkeep(cluster, table, claims, settings)
+  const claims = new Claims(cluster, table, { ...settings, duplicates }, damping)
+  const upkeep = new Upkeep(cluster, table, claims, { ...settings, duplicates })
   const directory = new Directory(cluster, name, table, claims)
+  const slots = new Slots(cluster, table, directory, max)
   let instance = ''
   cluster.whileUp(async (signal) => {
     if (instance !== engine.instance) {
@@ -211,13 +201,17 @@ export function registry<
       }
       const claimant = { signal: ctx.draining, end }
       const connection = `${prefix}.${++lastConnection}`
-      const holder = new Holder(found, encodeName(found, 'remote'), connection, claimant, said)
+      const code = encodeName(found, 'remote')
+      const holder = new Holder(found, code, connection, claimant, said)
       contexts.set(holder, ctx)
       let stop = (): void => {}
       try {
-        const mayGoOn = await claims.claim(holder, (before) => {
+        const taken = (before: Predecessor): void => {
           emitSafely(ctx.app, 'takeover', before, ctx, found)
-        })
+        }
+        const mayGoOn = isMany
+          ? await claimSlot(claims, holder, slotsOf(code, max))
+          : await claims.claim(holder, taken)
         if (!mayGoOn) return
         stop = directory.listen(holder, ctx)
         await provide(ctx as RegistrationContext, 'registration', holder, next)
@@ -232,7 +226,10 @@ export function registry<
     checkOptionNames('registry', options, ['timeout', 'signal', 'reason'])
     const { timeout = order.kind === 'call' ? callTimeout : reachTimeout, signal } = options
     checkDuration('registry', 'timeout', timeout)
-    return directory.reach(key, order, { timeout: Math.min(timeout, maxTimerDelay), signal })
+    return (isMany ? slots : directory).reach(key, order, {
+      timeout: Math.min(timeout, maxTimerDelay),
+      signal,
+    })
   }
   const call = (
     key: string,
@@ -257,7 +254,7 @@ export function registry<
       unawaited(send(key, message, options)),
     call: call as RemoteCall<Remote>,
     evict: (key: string, options: EvictRemoteOptions = {}) => unawaited(evictRemote(key, options)),
-    find: (key: string) => unawaited(find(cluster, table, key)),
+    find: (key: string) => unawaited(isMany ? slots.find(key) : find(cluster, table, key)),
     list: (options: ListOptions = {}) => {
       checkOptionNames('list', options, ['prefix', 'maxEntries'])
       checkCount('list', 'maxEntries', options.maxEntries ?? 0)
@@ -271,34 +268,8 @@ export function registry<
   })
 }
 
-/** The codes of rejections that are no fault of the caller, beside those of the other side. */
-const beyondControl = new Set([
-  'ERR_CIO_OFFLINE',
-  'ERR_CIO_UNREACHABLE',
-  'ERR_CIO_CLUSTER_DOWN',
-  'ERR_CIO_CALL_TIMEOUT',
-])
-
-/**
- * Nothing need await what a device or the broker can make fail. Any other rejection that nothing
- * awaits stays an unhandled one, since there is no context to report it with.
- */
-function unawaited<Value>(work: Promise<Value>): Promise<Value> {
-  return whenUntaken(work, (error) => {
-    if (error.name === 'AbortError') return
-    const isBeyond =
-      isCioError(error) && (error.fault === 'remote' || beyondControl.has(error.code))
-    if (!isBeyond) void Promise.reject(error)
-  })
-}
-
 function nameOfPeer({ peer }: StreamContext): string | null {
   return peer?.name ?? null
-}
-
-function noKeyError({ remote }: StreamContext): CioError {
-  const message = `registry: ${remote} has no key; by default, it is the common name of its certificate`
-  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
 }
 
 export { registry as default }

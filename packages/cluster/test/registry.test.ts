@@ -302,7 +302,7 @@ test('without a broker, refuse rejects and wait waits', async (t) => {
 })
 
 test('after a partition, the later claim stays and the other connection ends', async (t) => {
-  const { hub, instances } = await fleet(t, 2, { cluster: { leaseTimeout: 300 } })
+  const { hub, instances } = await fleet(t, 2)
   const [one, other] = instances as [Instance, Instance]
   const first = await one.connect('sensor-7')
   hub.cut(one.engine)
@@ -478,7 +478,7 @@ test('an instance that closes gives its names back', async (t) => {
 test('registry() refuses options that are unknown or out of their range', (t) => {
   const here = cluster()
   const bad: object[] = [
-    { duplicates: 'all' },
+    { duplicates: 'some' },
     { whenDown: 'listen' },
     { handoverTimeout: -1 },
     { handoverTimeout: Infinity },

@@ -89,10 +89,15 @@ export class Claims {
     return !holder.isLost
   }
 
-  /** The pipeline of a connection has returned. */
-  release(holder: Holder): void {
+  /** Gives up a claim that was refused; the connection may claim another name. */
+  drop(holder: Holder): void {
     this.#open.delete(holder.connection)
     if (this.held.get(holder.code) === holder) this.held.delete(holder.code)
+  }
+
+  /** The pipeline of a connection has returned. */
+  release(holder: Holder): void {
+    this.drop(holder)
     holder.release()
   }
 

@@ -56,8 +56,12 @@ export class Directory {
   }
 
   /** Has an order run; fulfils with its result. */
-  async reach(key: string, order: Order, options: Reach): Promise<unknown> {
-    const code = encodeName(key)
+  async reach(
+    key: string,
+    order: Order,
+    options: Reach,
+    code: string = encodeName(key),
+  ): Promise<unknown> {
     // Encoded for a local connection too: what cannot be sent does not depend on where it is.
     const body = bodyOf(order)
     const local = this.#claims.held.get(code)

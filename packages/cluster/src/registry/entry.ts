@@ -60,9 +60,14 @@ export function claimOf(row: Row | undefined): Claim | undefined {
   }
 }
 
+/** The key of a row, which may have the number of a slot behind it. */
+export function keyOf({ key }: Row): string | undefined {
+  return decodeName(key.split('.')[0]!)
+}
+
 /** The entry of a row, or undefined. */
 export function entryOf(row: Row): Entry | undefined {
-  const key = decodeName(row.key)
+  const key = keyOf(row)
   const claim = claimOf(row)
   if (key === undefined || !claim) return undefined
   const { instance, since, claimed = row.revision, about } = claim

@@ -1,7 +1,13 @@
 /** The errors of a registry. */
 
-import { CioError } from 'cio'
+import { CioError, type StreamContext } from 'cio'
 import { quote } from 'cio/kit'
+
+/** Of a connection without a key. */
+export function noKeyError({ remote }: StreamContext): CioError {
+  const message = `registry: ${remote} has no key; by default, it is the common name of its certificate`
+  return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
+}
 
 /** Of a connection whose name another one has claimed. */
 export function takenOverError(key: string): CioError {
@@ -12,6 +18,12 @@ export function takenOverError(key: string): CioError {
 /** Of a connection whose name is taken, with `duplicates: 'oldest'`. */
 export function duplicateError(key: string): CioError {
   const message = `there is a connection that is registered as ${quote(key)}`
+  return new CioError('ERR_CIO_DUPLICATE', message, { fault: 'remote' })
+}
+
+/** Of a connection whose key has as many as it may have. */
+export function tooManyError(key: string, max: number): CioError {
+  const message = `${max} connections are registered as ${quote(key)}, as many as \`max\` allows`
   return new CioError('ERR_CIO_DUPLICATE', message, { fault: 'remote' })
 }
 

@@ -13,7 +13,8 @@ export interface Claimant {
 
 export class Holder implements Registration {
   readonly key: string
-  readonly code: string
+  /** The key of its row: another one with each slot that it tries. */
+  code: string
   /** Names it among all connections of this instance. */
   readonly connection: string
   readonly claimant: Claimant
@@ -49,6 +50,10 @@ export class Holder implements Registration {
     this.lost = new Promise((resolve) => (this.#interrupt = resolve))
     if (claimant.signal.aborted) this.#interrupt()
     else claimant.signal.addEventListener('abort', () => this.#interrupt(), { once: true })
+  }
+
+  get slot(): number {
+    return Number(this.code.split('.')[1] ?? 0)
   }
 
   get isConfirmed(): boolean {

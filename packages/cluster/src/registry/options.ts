@@ -1,8 +1,30 @@
 /** The options of `registry()`. */
 
 import type { Rate, StreamContext } from 'cio'
-import { checkDuration, checkOptionNames, checkRate, optionError } from 'cio/kit'
+import { checkCount, checkDuration, checkOptionNames, checkRate, optionError } from 'cio/kit'
 import { leastTtl } from '../engine.ts'
+
+/** Options of `Registry.send()` and `Registry.evict()`. */
+export interface ReachOptions {
+  /**
+   * Milliseconds to wait for the instance that has the connection.
+   *
+   * @default 5_000
+   */
+  readonly timeout?: number
+  /** Ends the wait. Without it, only the answer and the timeout do. */
+  readonly signal?: AbortSignal
+}
+
+/** Options of `Registry.evict()`. */
+export interface EvictRemoteOptions extends ReachOptions {
+  /**
+   * The reason, for the message of the error at the instance of the connection.
+   *
+   * @default ''
+   */
+  readonly reason?: string
+}
 
 /** Options of `registry()`. */
 export interface RegistryOptions<Needs extends StreamContext = StreamContext> {
@@ -14,11 +36,18 @@ export interface RegistryOptions<Needs extends StreamContext = StreamContext> {
   readonly key?: (ctx: Needs) => string | null
   /**
    * Which of two connections of one key stays: `'newest'` closes the one before, `'oldest'` rejects
-   * the newcomer.
+   * the newcomer. `'all'` admits up to `max`: a limit of connections by identity over all instances.
    *
    * @default 'newest'
    */
-  readonly duplicates?: 'newest' | 'oldest'
+  readonly duplicates?: 'newest' | 'oldest' | 'all'
+  /**
+   * Connections of one key at once, with `'all'`. A newcomer asks the broker for one slot after the
+   * other, so a small number is quick.
+   *
+   * @default 10
+   */
+  readonly max?: number
   /**
    * Milliseconds for the connection before to finish. The newcomer waits for it that long.
    *
@@ -60,9 +89,12 @@ export interface RegistryOptions<Needs extends StreamContext = StreamContext> {
   readonly rowTtl?: number
 }
 
+const mostSlots = 1_000
+
 const known = [
   'key',
   'duplicates',
+  'max',
   'handoverTimeout',
   'takeovers',
   'whenDown',
@@ -76,7 +108,7 @@ export type Settings<Needs extends StreamContext> = RegistryOptions<Needs> &
   Required<
     Pick<
       RegistryOptions,
-      'duplicates' | 'handoverTimeout' | 'takeovers' | 'whenDown' | 'name' | 'rowTtl'
+      'duplicates' | 'max' | 'handoverTimeout' | 'takeovers' | 'whenDown' | 'name' | 'rowTtl'
     >
   >
 
@@ -91,8 +123,14 @@ export function checkRegistryOptions<Needs extends StreamContext>(
   checkOptionNames('registry', options, known)
   const { duplicates = 'newest', handoverTimeout = 1_000, whenDown = 'admit' } = options
   const { takeovers = { count: 6, per: 60_000 }, name = 'devices', rowTtl = 10_800_000 } = options
-  if (duplicates !== 'newest' && duplicates !== 'oldest') {
-    throw optionError('registry', 'duplicates', "'newest' or 'oldest'", duplicates)
+  if (!['newest', 'oldest', 'all'].includes(duplicates)) {
+    throw optionError('registry', 'duplicates', "'newest', 'oldest' or 'all'", duplicates)
+  }
+  const { max = 10 } = options
+  checkCount('registry', 'max', max, 1)
+  if (max > mostSlots) throw optionError('registry', 'max', `at most ${mostSlots}`, max)
+  if (options.max !== undefined && duplicates !== 'all') {
+    throw optionError('registry', 'max', "absent unless `duplicates` is 'all'", max)
   }
   if (!['admit', 'refuse', 'wait'].includes(whenDown)) {
     throw optionError('registry', 'whenDown', "'admit', 'refuse' or 'wait'", whenDown)
@@ -112,5 +150,5 @@ export function checkRegistryOptions<Needs extends StreamContext>(
       throw optionError('registry', name, 'a function', given)
     }
   }
-  return { ...options, duplicates, handoverTimeout, takeovers, whenDown, name, rowTtl }
+  return { ...options, duplicates, max, handoverTimeout, takeovers, whenDown, name, rowTtl }
 }

@@ -2,10 +2,10 @@
 
 import { CioError } from 'cio'
 import { type Row, downError } from '../engine.ts'
-import { decodeName, encodeName } from '../names.ts'
+import { encodeName } from '../names.ts'
 import type { Cluster } from '../cluster.ts'
 import type { ClaimTable } from './claim-table.ts'
-import { type Entry, entryOf } from './entry.ts'
+import { type Entry, entryOf, keyOf } from './entry.ts'
 
 /** Options of `Registry.list()`. */
 export interface ListOptions {
@@ -125,7 +125,7 @@ function changeOf(row: Row): PresenceChange | undefined {
   const entry = entryOf(row)
   if (entry) return { key: entry.key, entry }
   if (row.value) return undefined
-  const key = decodeName(row.key)
+  const key = keyOf(row)
   return key === undefined ? undefined : { key, entry: null }
 }
 

@@ -8,6 +8,8 @@ export interface Registration {
    * the highest one can refuse what a connection of before still writes. 0 while not confirmed.
    */
   readonly revision: number
+  /** Which of the connections of its key, from 0: always 0 unless `duplicates` is `'all'`. */
+  readonly slot: number
   /** Whether the broker has the claim. False after an outage at the start of the connection. */
   readonly isConfirmed: boolean
 }

@@ -303,6 +303,7 @@ const doors = {
     'handshake',
     'isAddressUnavailable',
     'isRefused',
+    'leaveUnread',
     'localEndpoint',
     'maxTimerDelay',
     'messageTooLong',

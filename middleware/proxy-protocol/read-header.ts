@@ -1,5 +1,6 @@
 /** Reads the PROXY header of a trusted sender. */
 
+import { leaveUnread } from '../../src/streams/reading.ts'
 import { nothingSaid } from '../../src/connection-end.ts'
 import { CioError, asError } from '../../src/errors.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
@@ -31,7 +32,7 @@ export function readHeader(
         if (!gathered) return
         settle()
         // At once: if the end has arrived too, Node emits it as soon as nothing is left to read.
-        if (gathered.rest.length > 0) stream.unshift(gathered.rest)
+        leaveUnread(stream, gathered.rest)
         ctx.preambleSize = gathering.size - gathered.rest.length
         resolve(gathered.proxied)
       } catch (thrown) {

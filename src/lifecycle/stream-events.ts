@@ -6,6 +6,7 @@
  */
 
 import type { Duplex } from 'node:stream'
+import { hasInputEnded } from '../streams/reading.ts'
 
 /** A receiver of the events of a stream. */
 export interface StreamOwner {
@@ -37,6 +38,7 @@ export function own(stream: Owned, by: StreamOwner): void {
     stream.removeAllListeners = removeListenersButOurs
     // A stream may have one of its own.
     if (!Object.hasOwn(stream, 'push')) stream.push = pushAndNotice
+    if (!Object.hasOwn(stream, 'unshift')) stream.unshift = putBackAndNotice
   }
   if (!before || before.isSettled) stream[owner] = by
   // A run within a run over the same stream: the outer one gets its events, too.
@@ -66,6 +68,13 @@ function pushAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): 
   const hasRoom = prototype.push.call(this, chunk, encoding)
   if (chunk === null) process.nextTick(noticeEnd, this)
   return hasRoom
+}
+
+/** The end was not behind unread bytes before: it may have come while a middleware had them. */
+function putBackAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): void {
+  const prototype = Object.getPrototypeOf(this) as Owned
+  prototype.unshift.call(this, chunk, encoding)
+  if (hasInputEnded(this)) process.nextTick(noticeEnd, this)
 }
 
 function noticeEnd(stream: Owned): void {

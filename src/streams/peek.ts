@@ -6,7 +6,7 @@ import { nothingSaid } from '../connection-end.ts'
 import { CioError } from '../errors.ts'
 import { optionError } from '../options.ts'
 import { GrowingBuffer } from './growing-buffer.ts'
-import { hasInputEnded } from './reading.ts'
+import { hasInputEnded, leaveUnread } from './reading.ts'
 
 /** The bounds of a {@link Peek}. */
 export interface PeekOptions {
@@ -221,7 +221,7 @@ export class Peek {
       stream.off('readable', this.#read)
       stream.off('close', this.#stop)
     }
-    if (this.#bytes.length > 0 && !stream.destroyed) stream.unshift(this.bytes)
+    if (!stream.destroyed) leaveUnread(stream, this.bytes)
   }
 
   #answer(more: boolean): void {

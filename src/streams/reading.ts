@@ -13,12 +13,19 @@ export function isAttached(stream: Duplex): boolean {
 }
 
 interface WithState {
-  readonly _readableState?: { readonly ended: boolean }
+  readonly _readableState?: { readonly ended: boolean; dataEmitted: boolean }
 }
 
 /** Whether the end of input has come, though `end` is emitted only when all was read. */
 export function hasInputEnded(stream: Duplex): boolean {
   return (stream as WithState)._readableState?.ended === true
+}
+
+/** Puts bytes back for the application, which has read nothing yet. */
+export function leaveUnread(stream: Duplex, bytes: Buffer): void {
+  if (bytes.length > 0) stream.unshift(bytes)
+  const { _readableState: state } = stream as WithState
+  if (state) state.dataEmitted = false
 }
 
 /** Whether the end of input has come, behind bytes that nothing has read. */

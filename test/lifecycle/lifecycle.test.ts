@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
+import { Peek } from '../../src/kit.ts'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -196,6 +197,21 @@ for (const transport of transports) {
     const [, end] = await closed
     t.like(end, { reason: 'remote_ended' })
     t.deepEqual(reasons, ['ERR_CIO_HALF_OPEN'])
+  })
+
+  test(`behind input that a middleware has put back, too, over ${transport}`, async (t) => {
+    const app = new Cio().useConnection(async (ctx) => {
+      const peek = new Peek(ctx.stream, { maxSize: 1_000, timeout: 60_000 })
+      while (await peek.more());
+      peek.release()
+      await once(ctx.signal, 'abort').catch(() => {})
+    })
+    const closed = nextEvent(app, 'close')
+    const client = await openHalf(t, app, transport, 40)
+    client.on('error', () => {})
+    client.end('unread')
+    const [, end] = await closed
+    t.like(end, { reason: 'remote_ended' })
   })
 
   test(`input that is read slowly is not cut off behind an end, over ${transport}`, async (t) => {

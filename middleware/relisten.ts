@@ -5,7 +5,7 @@ import { asError } from '../src/errors.ts'
 import { isAddressUnavailable } from '../src/network-errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import type { ServerContext } from '../src/server/server.ts'
-import { removeStale } from './relisten/stale-socket.ts'
+import { removeStaleSocket } from '../src/server/stale-socket.ts'
 
 const log = debug('cio:relisten')
 
@@ -65,7 +65,7 @@ export function relisten(options: RelistenOptions = {}): Middleware<ServerContex
           if (!isAddressUnavailable(error) || ctx.wasReady || retry > backoff.retries) throw error
           const { path } = ctx.options
           const isUsed = path !== undefined && error.code === 'EADDRINUSE'
-          const isRemoved = isUsed && (await removeStale(path, ctx.signal))
+          const isRemoved = isUsed && (await removeStaleSocket(path, ctx.signal))
           const delay = isRemoved ? 0 : backoff.delay(retry)
           log('%s, retry %d in %d ms', error.message, retry, delay)
           emitSafely(ctx.app, 'relisten', { retry, delay, error }, ctx)

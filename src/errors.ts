@@ -65,7 +65,7 @@ export class CioError<Code extends string = string> extends Error {
 
   constructor(code: Code, message: string, options: CioErrorOptions = {}) {
     const { fault = 'local', cause, end, why, refusal, handshake } = options
-    super(printable(message), cause === undefined ? undefined : { cause: printableCause(cause) })
+    super(escapeText(message), cause === undefined ? undefined : { cause: printableCause(cause) })
     this.code = code
     this.fault = fault
     // Not enumerable: they repeat what the message says.
@@ -148,11 +148,14 @@ const deepestCause = 8
 /** Cuts and escapes text from a peer, for use in a message or a log line. */
 export function quote(text: string): string {
   const cut = text.length > quotedLength ? `${text.slice(0, quotedLength)}…` : text
-  return printable(JSON.stringify(cut))
+  return escapeText(JSON.stringify(cut))
 }
 
-/** A text with non-printing characters escaped as in JSON. */
-function printable(text: string): string {
+/**
+ * Escapes the characters of a text that do not print, as in JSON: control characters, and those that
+ * reorder or hide text. For text from a peer in a log line or on a page; {@link quote} cuts it too.
+ */
+export function escapeText(text: string): string {
   return text.replace(unprintable, (character) =>
     Array.from(
       { length: character.length },
@@ -180,7 +183,7 @@ function printableCause(cause: unknown, depth = 0): unknown {
 
 function escapeTexts(error: Error & Record<string, unknown>): void {
   const { message } = error
-  const escaped = printable(message)
+  const escaped = escapeText(message)
   if (escaped !== message) {
     // The stack begins with the message, and has line feeds of its own.
     const { stack } = error
@@ -190,7 +193,7 @@ function escapeTexts(error: Error & Record<string, unknown>): void {
   for (const name of Object.keys(error)) {
     const value = error[name]
     if (typeof value === 'string') {
-      const text = printable(value)
+      const text = escapeText(value)
       if (text !== value) error[name] = text
     } else if (name === 'cert') {
       // Node attaches the whole certificate; `ctx.peer` and the message have the readable part.

@@ -124,11 +124,13 @@ function failures(output: string): string {
 }
 
 /** Where a program is; undefined if it is not there, or not whole. */
-function find({ program, folder: other, file }: Needed): string | undefined {
+function find({ program, folder: other, file, works }: Needed): string | undefined {
   if (file !== undefined && !existsSync(file)) return undefined
   const others = other === undefined ? [] : expand(other)
   const places = [...others, ...(process.env.PATH ?? '').split(delimiter)]
-  return places.map((place) => join(place, program)).find(isExecutable)
+  const path = places.map((place) => join(place, program)).find(isExecutable)
+  const isWhole = path === undefined || !works || spawnSync(path, works).status === 0
+  return isWhole ? path : undefined
 }
 
 /** The folders that a `*` may stand for, the last first. */

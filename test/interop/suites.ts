@@ -11,6 +11,8 @@ export interface Needed {
   readonly folder?: string
   /** A file that has to be there too. */
   readonly file?: string
+  /** Arguments with which it must succeed, if that is not certain. */
+  readonly works?: readonly string[]
 }
 
 export interface Suite {
@@ -81,7 +83,14 @@ export const suites: readonly Suite[] = [
   {
     name: 'smtp',
     programs: [
-      { program: 'swaks', version: ['--version'], debian: ['swaks', 'libnet-ssleay-perl'] },
+      { program: 'swaks', version: ['--version'], debian: ['swaks'] },
+      // Without this module, swaks has no TLS.
+      {
+        program: 'perl',
+        version: ['--version'],
+        debian: ['perl', 'libnet-ssleay-perl'],
+        works: ['-MNet::SSLeay', '-e', '1'],
+      },
     ],
     packages: ['smtp-server'],
   },

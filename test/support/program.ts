@@ -63,6 +63,16 @@ export class Program {
     })
   }
 
+  /** Waits until it has printed its first event. */
+  async untilAny(): Promise<Line> {
+    for (;;) {
+      const [first] = this.lines
+      if (first) return first
+      if (this.child.exitCode !== null) throw new Error('it ended without a word')
+      await new Promise<void>((resolve) => (this.#stir = resolve))
+    }
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.child.kill(signal)
   }

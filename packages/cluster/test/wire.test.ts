@@ -108,6 +108,16 @@ test('bytes that are no value are a syntax error, and nothing else', (t) => {
   t.throws(() => decodeValue(Buffer.from('\u0003{"$":"function"}')), { code: 'ERR_CIO_SYNTAX' })
 })
 
+test('a value that says how long it is allocates nothing by that', (t) => {
+  const long = { length: 2 ** 31 }
+  for (const v of [long, { type: 'Buffer', data: long }, [1], 5, null, true]) {
+    for (const $ of ['bytes', 'bigint', 'number']) {
+      const bytes = Buffer.from(`\u0003${JSON.stringify([{ $, v }])}`)
+      t.throws(() => decodeValue(bytes), { code: 'ERR_CIO_SYNTAX' }, bytes.toString())
+    }
+  }
+})
+
 test('every value comes back as it was, or is refused', (t) => {
   const anything = fc.anything({
     withBigInt: true,

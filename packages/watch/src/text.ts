@@ -1,11 +1,13 @@
-/** Texts that come from outside: cut to a length, and without control characters. */
+/** Texts that come from outside: cut to a length, and without characters that do not print. */
+
+import { escapeText } from 'cio/kit'
 
 const longest = 300
 
-/** A text that may be kept and shown: at most 300 characters, controls made visible. */
+/** A text that may be kept and shown: at most 300 characters, those that do not print escaped. */
 export function clean(text: string, most: number = longest): string {
   const cut = text.length > most ? `${text.slice(0, most - 1)}…` : text
-  return cut.replace(/\p{Cc}/gu, (one) => `\\x${one.charCodeAt(0).toString(16).padStart(2, '0')}`)
+  return escapeText(cut)
 }
 
 /** The network of an address: /24 of IPv4, /64 of IPv6. */

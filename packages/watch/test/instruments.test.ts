@@ -69,7 +69,12 @@ test('a network is the /24 of an IPv4 address, and the /64 of an IPv6 address', 
 })
 
 test('text from outside is cut, and its control characters are visible', (t) => {
-  t.is(clean('a\u001B[31m\nb'), 'a\\x1b[31m\\x0ab')
+  t.is(clean('a\u001B[31m\nb'), 'a\\u001b[31m\\u000ab')
+  for (const hidden of ['\u202E', '\u061C', '\u00AD', '\u180E', '\uFFF9', '\u2028', '\u{E0041}']) {
+    t.regex(clean(`a${hidden}b`), /^a(\\u[0-9a-f]{4})+b$/)
+  }
+  // Half of a pair, where it is cut.
+  t.regex(clean('😀'.repeat(2), 2), /^\\ud83d…$/)
   t.is(clean('x'.repeat(400)).length, 300)
 })
 

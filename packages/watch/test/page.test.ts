@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava'
 import { Cio, allowList, certs, drain, http } from 'cio'
 import { testCertificates } from 'cio/testing'
 import { once } from 'node:events'
-import { mkdtemp, rename, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { request as requestTls } from 'node:https'
 import { createServer } from 'node:net'
@@ -199,6 +199,19 @@ test('a socket file that a killed process left is replaced', async (t) => {
   const admin = await watch(new Cio()).listen(socketPath)
   t.teardown(() => admin.close({ timeout: 0 }))
   t.is((await ask({ socketPath, path: '/livez' })).status, 200)
+})
+
+test('no other file is removed for a Unix socket: openwrt/uhttpd#29, where it is no socket', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'cio-watch-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const [file, link] = ['notes', 'link'].map((name) => join(folder, name))
+  await writeFile(file!, 'precious')
+  await symlink(file!, link!)
+  for (const path of [file!, link!]) {
+    await t.throwsAsync(watch(new Cio()).listen(path), { code: 'EADDRINUSE' })
+  }
+  t.is(await readFile(file!, 'utf8'), 'precious')
+  t.is(await readlink(link!), file!)
 })
 
 test('connections cannot be ended by default, and only from the page itself with `actions`', async (t) => {

@@ -66,6 +66,7 @@ export class Instances {
 
   /** Gives signs of life and watches those of others, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    this.#renew()
     const ttl = Math.max(this.#leaseTimeout, leastTtl)
     const table = (this.#table = await this.#engine.table('instances', { ttl }))
     if (!this.alive.has(this.#engine.instance)) this.#startedAt = new Date()
@@ -76,7 +77,7 @@ export class Instances {
       missing.delete(row.key)
       this.#take(row)
     }
-    this.#swept = performance.now()
+    this.#renew()
     await table.watch(take, { snapshot: true, signal })
     for (const id of missing) this.#remove(id)
     if (signal.aborted) return
@@ -143,6 +144,13 @@ export class Instances {
   /** A failure shows as an engine that goes down. */
   #tryToBeat(): void {
     this.#beat().catch((error: Error) => log('sign of life: %s', error.message))
+  }
+
+  /** After a gap the last signs are old: until the table says otherwise, the instances are alive. */
+  #renew(): void {
+    const now = performance.now()
+    this.#swept = now
+    for (const id of this.#seen.keys()) this.#seen.set(id, now)
   }
 
   #take({ key, value, revision }: Row): void {

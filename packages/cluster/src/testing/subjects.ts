@@ -82,6 +82,15 @@ export const subjects: Checks = {
       const long = Buffer.alloc(maxPayload + 1)
       const publish = (): void => trial.one.publish(subject, long)
       await rejects('ERR_CIO_PAYLOAD_SIZE', publish, 'publish')
+      const asked = trial.word()
+      let refused: unknown
+      trial.other.subscribe(asked, ({ reply }) => {
+        refused = rejects('ERR_CIO_PAYLOAD_SIZE', () => reply(long), 'reply')
+        reply(bytes(''))
+      })
+      await trial.settle(trial.other)
+      await trial.one.request(asked, bytes(''), { timeout: 5_000 })
+      await refused
       const taken = new Collected<number>(trial)
       trial.other.subscribe(subject, ({ payload }) => taken.add(payload.byteLength))
       await trial.settle(trial.other)

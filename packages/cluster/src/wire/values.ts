@@ -111,13 +111,16 @@ function untag(value: unknown): unknown {
   }
   const { $: type, v } = value as Tagged
   if (type === 'undefined') return undefined
-  if (type === 'bytes') return Buffer.from(v as string, 'base64')
-  if (type === 'date') return new Date(v as number)
-  if (type === 'bigint') return BigInt(v as string)
-  if (type === 'number') return Number(v)
-  if (type === 'object') {
+  // Null: a date that JSON could not hold.
+  if (type === 'date' && (typeof v === 'number' || v === null)) return new Date(v ?? NaN)
+  if (type === 'object' && Array.isArray(v)) {
     return Object.fromEntries((v as [string, unknown][]).map(([name, item]) => [name, untag(item)]))
   }
+  // Only of a text: Buffer.from() allocates the length that any other value claims to have.
+  if (typeof v !== 'string') throw syntaxError()
+  if (type === 'bytes') return Buffer.from(v, 'base64')
+  if (type === 'bigint') return BigInt(v)
+  if (type === 'number') return Number(v)
   throw syntaxError()
 }
 

@@ -11,11 +11,9 @@ import {
   limit,
 } from 'cio'
 
-import { checkOptionNames, optionError } from 'cio/kit'
-import { once } from 'node:events'
-import { chmod, unlink } from 'node:fs/promises'
+import { checkOptionNames, optionError, removeStaleSocket } from 'cio/kit'
+import { chmod } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { connect } from 'node:net'
 import type { Watch } from '../watch.ts'
 import { isLoopback } from './guard.ts'
 import { answerProbe } from './health.ts'
@@ -137,25 +135,12 @@ class SocketMode {
   async listen<Result>(start: () => Promise<Result>): Promise<Result> {
     if (this.#path === undefined) return start()
     const server = await start().catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EADDRINUSE' || (await isAlive(this.#path!))) throw error
-      // A process that was killed has left it.
-      await unlink(this.#path!)
+      if (error.code !== 'EADDRINUSE') throw error
+      if (!(await removeStaleSocket(this.#path!, new AbortController().signal))) throw error
       return start()
     })
     await chmod(this.#path, 0o600)
     this.#isSet = true
     return server
-  }
-}
-
-async function isAlive(path: string): Promise<boolean> {
-  const socket = connect(path)
-  try {
-    await once(socket, 'connect')
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ECONNREFUSED'
-  } finally {
-    socket.destroy()
   }
 }

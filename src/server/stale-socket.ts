@@ -3,7 +3,7 @@
 import cluster from 'node:cluster'
 import { type BigIntStats, linkSync, lstatSync, renameSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
-import { sleep } from '../../src/rates/backoff.ts'
+import { sleep } from '../rates/backoff.ts'
 
 /** Milliseconds between the two checks: another server may have bound it and not listen yet. */
 const lookAgainAfter = 100
@@ -15,7 +15,7 @@ const lookAgainAfter = 100
  * Another process may do the same at the same time. So the file is renamed in one step, and renamed
  * back if it turns out to be a new one.
  */
-export async function removeStale(path: string, signal: AbortSignal): Promise<boolean> {
+export async function removeStaleSocket(path: string, signal: AbortSignal): Promise<boolean> {
   // In a cluster, the primary process holds the sockets of all workers.
   if (cluster.isWorker) return false
   const found = socketAt(path)

@@ -239,7 +239,7 @@ test('of several instances that start at once over a stale socket, one listens, 
     )
     // The one that listens stays until the others have given up, however late they began.
     await Promise.all(instances.map((one) => one.untilAny()))
-    for (const { child } of instances) child.stdin!.write('look again\n')
+    for (const one of instances) one.kill('SIGUSR2')
     const all = await Promise.all(instances.map((one) => one.ended.then(({ lines }) => lines)))
     const events = all.map((lines) => lines.map(({ event }) => event).join())
     t.deepEqual(events.toSorted(), ['EADDRINUSE', 'EADDRINUSE', 'listening,reached,reached'])

@@ -201,6 +201,21 @@ test('a socket file that a killed process left is replaced', async (t) => {
   t.is((await ask({ socketPath, path: '/livez' })).status, 200)
 })
 
+test('an address is not taken for the path of a socket: nodejs/node#9321, where the page listens', async (t) => {
+  for (const address of [
+    '127.0.0.1:9400',
+    '[::1]:9400',
+    'localhost:9400',
+    'http://localhost:9400',
+  ]) {
+    const error = await t.throwsAsync(watch(new Cio()).listen(address), { code: 'ERR_CIO_OPTION' })
+    t.regex(error.message, /write \{ host/)
+  }
+  const admin = await watch(new Cio()).listen('0')
+  t.teardown(() => admin.close({ timeout: 0 }))
+  t.true(admin.port > 0)
+})
+
 test('no other file is removed for a Unix socket: openwrt/uhttpd#29, where it is no socket', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'cio-watch-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))

@@ -11,7 +11,7 @@ import {
   limit,
 } from 'cio'
 
-import { checkOptionNames, optionError, removeStaleSocket } from 'cio/kit'
+import { checkOptionNames, optionError, optionsOf, removeStaleSocket } from 'cio/kit'
 import { chmod } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Watch } from '../watch.ts'
@@ -41,13 +41,7 @@ export async function listen(
   checkOptionNames(owner, options, ['hosts', 'actions', 'probes'])
   const { probes, ...rest } = options
   checkProbes(owner, probes)
-  const place: ListenOptions = {
-    ...(typeof target === 'number'
-      ? { port: target }
-      : typeof target === 'string'
-        ? { path: target }
-        : target),
-  }
+  const place: ListenOptions = { ...optionsOf('listen', target) }
   if (place.path === undefined && place.fd === undefined) place.host ??= '127.0.0.1'
   const isLocal = place.path !== undefined || (place.host !== undefined && isLoopback(place.host))
   const hasPeers = place.ca !== undefined && place.cert !== undefined

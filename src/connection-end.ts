@@ -193,7 +193,10 @@ const reasons: Readonly<Record<string, EndReason>> = {
 
 /** The reason that belongs to an error of Cio. */
 export function reasonOf({ code, fault, end }: CioError): EndReason {
-  return end ?? reasons[code] ?? (fault === 'local' ? 'local_fault' : 'remote_fault')
+  // An error of another class may have the name of ours, and anything in it.
+  if (typeof end === 'string') return end
+  const known = Object.hasOwn(reasons, code) ? reasons[code] : undefined
+  return known ?? (fault === 'local' ? 'local_fault' : 'remote_fault')
 }
 
 /** Describes an end. */
@@ -206,11 +209,11 @@ export function describeEnd(
   return {
     reason,
     by: ofRemote.has(reason) ? 'remote' : 'local',
-    why: cio?.why,
+    why: typeof cio?.why === 'string' ? cio.why : undefined,
     step,
     code: error && codeOf(error),
     error,
-    refusal: cio?.refusal,
+    refusal: typeof cio?.refusal?.why === 'string' ? cio.refusal : undefined,
     handshake: cio?.handshake,
   }
 }
@@ -224,7 +227,7 @@ export function noteSite(thrown: unknown, at: string | undefined): void {
 
 function codeOf(error: Error): string | undefined {
   const { code } = error as { code?: string | number }
-  return code === undefined ? undefined : String(code)
+  return typeof code === 'string' || typeof code === 'number' ? String(code) : undefined
 }
 
 /** The error of a half-open stream over which nothing was written for too long. */

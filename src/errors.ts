@@ -106,7 +106,20 @@ export function asError(thrown: unknown): Error {
 }
 
 /** The properties of an error that Cio and Node read. */
-const readProperties = ['name', 'message', 'stack', 'code', 'syscall', 'fault', 'cause'] as const
+const readProperties = [
+  'name',
+  'message',
+  'stack',
+  'code',
+  'syscall',
+  'fault',
+  'cause',
+  'errors',
+  'end',
+  'why',
+  'refusal',
+  'handshake',
+] as const
 
 function isReadableError(thrown: unknown): thrown is Error {
   try {

@@ -23,6 +23,8 @@ function revoked(): object {
 const withGetter = (name: string): Error =>
   Object.defineProperty(new Error('odd'), name, { get: fail, configurable: true })
 
+const ofCio = { name: 'CioError', code: 'ERR_CIO_ODD', fault: 'local' }
+
 /** Each makes something to throw, and whether it reaches the application as it is. */
 const odd: Record<string, [make: () => unknown, passes?: boolean]> = {
   null: [() => null],
@@ -52,6 +54,25 @@ const odd: Record<string, [make: () => unknown, passes?: boolean]> = {
   'an error whose message is an object': [() => Object.assign(new Error('x'), { message: {} })],
   'an error whose code is a symbol': [
     () => Object.assign(new Error('odd'), { code: Symbol('odd') }),
+    true,
+  ],
+  // It may be of another copy of Cio, or only have the name.
+  ...Object.fromEntries(
+    ['end', 'why', 'refusal', 'handshake', 'errors'].map((name) => [
+      `a CioError whose ${name} throws`,
+      [() => Object.assign(withGetter(name), ofCio)] as [() => unknown],
+    ]),
+  ),
+  'a CioError with anything in it': [
+    () => Object.assign(new Error('odd'), ofCio, { end: 5, why: {}, refusal: {}, errors: 5 }),
+    true,
+  ],
+  'a CioError whose code is a member of every object': [
+    () => Object.assign(new Error('odd'), ofCio, { code: 'constructor' }),
+    true,
+  ],
+  'an error whose code has no text': [
+    () => Object.assign(new Error('odd'), { code: Object.create(null) as object }),
     true,
   ],
   'a DOMException': [() => new DOMException('odd', 'DataError'), true],

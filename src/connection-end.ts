@@ -220,9 +220,14 @@ export function describeEnd(
 
 /** Notes where the middleware was registered that refused a connection, if that is not known yet. */
 export function noteSite(thrown: unknown, at: string | undefined): void {
-  if (at === undefined || !isCioError(thrown) || !thrown.refusal) return
-  // The error may be of another copy of Cio, and its refusal frozen.
-  if (thrown.refusal.at === undefined) Reflect.set(thrown.refusal, 'at', at)
+  if (at === undefined || !isCioError(thrown)) return
+  try {
+    const { refusal } = thrown
+    // The error may be of another copy of Cio, and its refusal frozen.
+    if (refusal?.at === undefined) Reflect.set(refusal ?? {}, 'at', at)
+  } catch {
+    // What cannot be read is reported as such, and no refusal.
+  }
 }
 
 function codeOf(error: Error): string | undefined {

@@ -77,6 +77,7 @@ const testedElsewhere: Record<string, string> = {
   'client/pool/pool-errors': 'test/client/pool.test.ts',
   'client/open-socket': 'test/client/dial.test.ts, test/client/via-proxy.test.ts',
   'lifecycle/run-connection': 'test/lifecycle/connection.test.ts',
+  'server/stale-socket': 'test/middleware/relisten.test.ts: what is removed, and what is not',
   'lifecycle/end-stream': 'test/lifecycle/connection.test.ts, test/client/client.test.ts',
   'lifecycle/evict': 'test/access/access-list.test.ts, test/server/reload.test.ts',
   'identity/revocation-list': 'test/tls/trust-store.test.ts: it is half of it',

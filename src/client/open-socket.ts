@@ -57,7 +57,7 @@ export function startSocket(
   }
   const close = (): void => settle(failure ?? abandoned(options))
   // Stays: between here and the new owner's listener, an error must not be uncaught.
-  socket.on('error', (error) => (failure ??= spellOut(error)))
+  socket.on('error', (error) => (failure ??= spellOut(asError(error))))
   socket.on('connect', connect)
   socket.on('close', close)
   return socket

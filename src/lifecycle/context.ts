@@ -2,6 +2,7 @@
 
 import type { App } from './app.ts'
 import type { Lifecycle } from './lifecycle.ts'
+import { asError } from '../errors.ts'
 import { checkDuration, checkOptionNames } from '../options.ts'
 import { showAs } from './secret-options.ts'
 
@@ -136,7 +137,8 @@ export abstract class Context {
 
   /** Destroys the run: aborts `signal` and `draining`. The error becomes the outcome of the run. */
   destroy(cause?: Error): void {
-    this.#life.destroy(cause)
+    // JavaScript may pass anything; as for Node's streams, null is no error.
+    this.#life.destroy(cause === undefined || cause === null ? undefined : asError(cause))
   }
 
   /**

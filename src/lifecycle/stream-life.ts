@@ -15,7 +15,7 @@
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type CioError, isCioError } from '../errors.ts'
+import { type CioError, asError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
 import { HalfOpenWatch } from '../streams/half-open.ts'
 import { hasUnreadEnd, isAttached, isIdle } from '../streams/reading.ts'
@@ -88,8 +88,10 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
    * The cause of the end: the argument of `destroy()`, or the error of a stream. The first counts.
    */
   get cause(): Error | undefined {
-    const error = this.destroyedWith ?? this.#brokenLayer ?? this.stream?.errored
-    return error ?? this.transport?.errored ?? undefined
+    const own = this.destroyedWith ?? this.#brokenLayer
+    const error = own ?? this.stream?.errored ?? this.transport?.errored ?? undefined
+    // A stream may be destroyed with anything.
+    return error === undefined ? undefined : asError(error)
   }
 
   /** Notes the error of a middleware as the cause, unless there is one already. */

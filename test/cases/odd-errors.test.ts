@@ -114,6 +114,29 @@ for (const [what, [make, passes = false]] of Object.entries(odd)) {
     t.is(server.connections.size, 0)
   })
 
+  test(`a connection or a client that is destroyed with ${what} is over`, async (t) => {
+    for (const of of ['context', 'stream'] as const) {
+      const app = new Cio().useConnection(async (ctx) => {
+        ;(of === 'context' ? ctx : ctx.stream).destroy(make() as Error)
+        await ctx.closed
+      })
+      app.useClient((ctx) => {
+        ;(of === 'context' ? ctx : ctx.stream).destroy(make() as Error)
+      })
+      app.on('error', () => {})
+      const server = await serve(t, app)
+      const closed = nextEvent(app, 'close')
+      await dial(t, server)
+      await closed
+      t.is(server.connections.size, 0)
+      // Null and undefined are no reason to reject.
+      await app.connect(server.port).then(
+        (client) => client.closed,
+        (error: unknown) => t.true(error instanceof Error),
+      )
+    }
+  })
+
   test(`listen() and connect() reject when a middleware throws ${what}`, async (t) => {
     const app = new Cio()
       .useServer(relisten())

@@ -19,7 +19,7 @@ for (const page of ['SECURITY.md', 'docs/threat-model.md']) {
       .filter((line) => /^\| (?!-|promise|an attacker|a mistake)/.test(line))
     t.true(rows.length > 0)
     for (const row of rows) {
-      const named = [...row.matchAll(/`(test\/[\w/.-]+\.ts)`: `([^`]+)`/g)]
+      const named = [...row.matchAll(/`((?:packages\/\w+\/)?test\/[\w/.-]+\.ts)`: `([^`]+)`/g)]
       t.true(named.length > 0, `no test: ${row}`)
       for (const [, file, title] of named) {
         const source = await read(file!)

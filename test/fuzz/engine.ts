@@ -129,6 +129,22 @@ function keptBy(hold: (bytes: Buffer) => unknown, input: Buffer): number {
   return all.length > 0 ? kept / held : 0
 }
 
+/** The time and the memory of a target, a byte of damaged input as long as it may be. */
+export async function costs(
+  target: Target,
+  random: Random,
+): Promise<{ readonly microseconds: number; readonly kept: number | undefined }> {
+  let input = mutate(target.seeds, random)
+  for (let tries = 0; tries < 50 && input.length < longest; tries++) {
+    input = Buffer.concat([input, mutate(target.seeds, random)]).subarray(0, longest)
+  }
+  const milliseconds = await timeOf(target, cut(input, random))
+  return {
+    microseconds: (1_000 * milliseconds) / Math.max(1, input.length),
+    kept: target.hold && Math.max(0, keptBy(target.hold, input)) / Math.max(1, input.length),
+  }
+}
+
 /** Looks at one input. */
 export async function look(
   target: Target,

@@ -5,7 +5,7 @@
 
 import { appendFile, readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { type Target, look, mutate } from './engine.ts'
+import { type Target, costs, look, mutate } from './engine.ts'
 import { seeded } from '../../src/testing/random.ts'
 import { targets } from './targets.ts'
 
@@ -55,7 +55,14 @@ async function main(): Promise<void> {
       }
     }
   }
-  for (const [name, count] of counts) console.log(`${name}: ${count} inputs`)
+  for (const target of chosen) {
+    const { name } = target
+    const { microseconds, kept } = await costs(target, random)
+    const memory = kept === undefined ? '' : `, keeps ${kept.toFixed(1)} bytes a byte`
+    console.log(
+      `${name}: ${counts.get(name) ?? 0} inputs, ${microseconds.toFixed(2)} µs a byte${memory}`,
+    )
+  }
   console.log(`${findings} findings, with seed ${values.seed}`)
   process.exitCode = findings > 0 ? 1 : 0
 }

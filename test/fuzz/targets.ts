@@ -2,8 +2,10 @@
 
 import { Encoder } from 'cbor-x'
 import { Duplex } from 'node:stream'
+import { StructSchema } from '@bufbuild/protobuf/wkt'
 import { Packr } from 'msgpackr'
 import { cbor } from '../../middleware/cbor.ts'
+import { protobuf } from '../../middleware/protobuf.ts'
 import { jsonStream } from '../../middleware/json-stream.ts'
 import { msgpack } from '../../middleware/msgpack.ts'
 import { OpeningReader, writeOpening } from '../../middleware/multiplex/stream-header.ts'
@@ -24,11 +26,9 @@ import {
   rpc,
 } from '../../src/index.ts'
 import { receiveHere } from '../support/receive.ts'
+import { dialogues } from './dialogue-targets.ts'
 import type { Target } from './engine.ts'
-
-const text = (...inputs: readonly string[]): Buffer[] => inputs.map((input) => Buffer.from(input))
-const hex = (...inputs: readonly string[]): Buffer[] =>
-  inputs.map((input) => Buffer.from(input.replaceAll(' ', ''), 'hex'))
+import { giving, hex, text } from './input.ts'
 
 const maxLength = 4_096
 
@@ -171,6 +171,11 @@ const codecs: readonly Target[] = [
     hex('3c 03 6869 01 3e', '61626364', '6869 0a', '61 0a'),
   ),
   ofCodec(
+    'protobuf',
+    ((options: object) => protobuf(StructSchema, options)) as never,
+    hex('0a 0a080a01611203 1a0162', '00', '0c 0a0a0a01611205 320312 0118'),
+  ),
+  ofCodec(
     'cbor',
     cbor as never,
     encoded((value) => plainCbor.encode(value)),
@@ -205,21 +210,6 @@ const codecs: readonly Target[] = [
     ],
   ),
 ]
-
-/** A stream that gives out pieces one by one, and then ends. */
-function giving(pieces: readonly Buffer[], written: Buffer[] = []): Duplex {
-  const left = [...pieces]
-  return new Duplex({
-    highWaterMark: 1,
-    read() {
-      this.push(left.shift() ?? null)
-    },
-    write(chunk: Buffer, _encoding, done) {
-      written.push(chunk)
-      done()
-    },
-  })
-}
 
 const hello = (servername: string): Buffer => {
   const name = Buffer.from(servername)
@@ -368,4 +358,4 @@ const parsers: readonly Target[] = [
 ]
 
 /** All of them. */
-export const targets: readonly Target[] = [...codecs, ...parsers]
+export const targets: readonly Target[] = [...codecs, ...parsers, ...dialogues]

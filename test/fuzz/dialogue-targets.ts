@@ -71,7 +71,7 @@ export const dialogues: readonly Target[] = [
           serve: (message) => ({ re: Number(message?.id ?? 0) }),
         }),
       )
-      const { code, written } = await report(app as unknown as Cio, pieces)
+      const { code, written } = await report(app, pieces)
       return { code, answers: written.toString().split('\n').toSorted() }
     },
   },
@@ -162,8 +162,8 @@ export const dialogues: readonly Target[] = [
     run(pieces) {
       const base64 = Buffer.concat(pieces).toString('base64')
       try {
-        new RevocationList([`-----BEGIN X509 CRL-----\n${base64}\n-----END X509 CRL-----\n`])
-        return 'read'
+        const pem = `-----BEGIN X509 CRL-----\n${base64}\n-----END X509 CRL-----\n`
+        return new RevocationList([pem]) instanceof RevocationList
       } catch (error) {
         if (error instanceof RangeError || error instanceof TypeError) throw error
         return (error as Error).message

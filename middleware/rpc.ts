@@ -9,6 +9,7 @@ import { SendQueue } from '../src/messages/send-queue.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Batches } from './rpc/batches.ts'
 import { Calls } from './rpc/calls.ts'
+import type { Called, Checked, Name, Result, Returned, Value } from './rpc/method-types.ts'
 import type { RpcRequest } from './rpc/request.ts'
 import type { AnyMethod, Procedure } from './rpc/procedure.ts'
 import { Requests } from './rpc/requests.ts'
@@ -23,11 +24,6 @@ export type AnyMethods = Record<string, (params?: unknown) => unknown>
 
 /** The default type of this side's methods. */
 export type OwnMethods = Record<string, (params: never) => unknown>
-
-type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
-type Returned<Method> = Method extends (...args: never[]) => infer Result ? Awaited<Result> : never
-type Checked<Method> = [Called<Method>[0]] extends [never] ? unknown : Called<Method>[0]
-type Name<Interface> = keyof Interface & string
 
 /** The implementation of an interface: its methods, each with the request as a second argument. */
 export type Methods<Interface> = {
@@ -78,6 +74,12 @@ export interface RpcOptions<Local = OwnMethods> {
    * @default 100
    */
   readonly maxBatch?: number
+  /**
+   * Maximum number of values of a `stream()` that wait to be taken; then Cio stops reading.
+   *
+   * @default 16
+   */
+  readonly maxParts?: number
 }
 
 /** What {@link rpc} adds. */
@@ -85,7 +87,7 @@ export interface RpcContext<Remote = AnyMethods> {
   rpc: Rpc<Remote>
 }
 
-const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'maxBatch']
+const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'maxBatch', 'maxParts']
 
 /**
  * JSON-RPC 2.0 in both directions: requests, responses, notifications.
@@ -94,6 +96,9 @@ const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'max
  * call that is aborted or times out sends the Language Server Protocol's `$/cancelRequest`, which
  * aborts `request.signal` in the method. While the connection drains, Cio refuses new requests with
  * error -32000.
+ *
+ * A method may return an async iterable, such as an async generator: `stream()` gets its values one by
+ * one, as partial results of the Language Server Protocol (`$/progress`).
  *
  * An error thrown by a method emits `error`, and the caller gets -32603 without details; throw
  * `rpcError()` to send details. Calls and responses wait while the peer does not read, so that
@@ -134,10 +139,12 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
   options: RpcOptions<NoInfer<Local>> = {},
 ): Middleware<StreamContext & MessagesContext<unknown>, RpcContext<Remote>> {
   const { timeout = 30_000, maxCalls = 1_000, maxRequests = 100, maxBatch = 100 } = options
+  const { maxParts = 16 } = options
   const procedures = checkOptions(options, timeout)
   checkCount('rpc', 'maxCalls', maxCalls, 1)
   checkCount('rpc', 'maxRequests', maxRequests, 1)
   checkCount('rpc', 'maxBatch', maxBatch, 1)
+  checkCount('rpc', 'maxParts', maxParts, 1)
 
   return defineMiddleware<StreamContext & MessagesContext<unknown>, RpcContext<Remote>>(
     { name: 'rpc' },
@@ -160,7 +167,7 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
       const calls = new Calls(ctx, pump, queue, { timeout, maxCalls })
       const requests = new Requests(ctx, pump, queue, procedures)
       const batches = new Batches(pump, queue, calls, requests, maxBatch)
-      await provide(ctx, 'rpc', new Rpc<Remote>(queue, calls), () => {
+      await provide(ctx, 'rpc', new Rpc<Remote>(queue, calls, maxParts), () => {
         pump.start()
         return pump.run(next)
       })
@@ -172,10 +179,12 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
 export class Rpc<Remote = AnyMethods> {
   readonly #queue: SendQueue
   readonly #calls: Calls
+  readonly #maxParts: number
 
-  constructor(queue: SendQueue, calls: Calls) {
+  constructor(queue: SendQueue, calls: Calls, maxParts: number) {
     this.#queue = queue
     this.#calls = calls
+    this.#maxParts = maxParts
   }
 
   /**
@@ -191,8 +200,34 @@ export class Rpc<Remote = AnyMethods> {
     ...[params, options]: [] extends Called<Remote[Method]>
       ? [params?: Called<Remote[Method]>[0], options?: CallOptions]
       : [params: Called<Remote[Method]>[0], options?: CallOptions]
-  ): Promise<Returned<Remote[Method]>> {
-    return this.#calls.call(method, params, options) as Promise<Returned<Remote[Method]>>
+  ): Promise<Result<Remote[Method]>> {
+    return this.#calls.call(method, params, options) as Promise<Result<Remote[Method]>>
+  }
+
+  /**
+   * Calls a method when the loop begins, and yields the values of its result as they come, by
+   * `$/progress` of the Language Server Protocol. Leaving the loop cancels the request. While
+   * `maxParts` values wait to be taken, Cio reads nothing from the connection.
+   *
+   * `timeout` begins again with each value. The parameters are an object, or none.
+   *
+   * @throws as `call()` does, in the loop; `ERR_CIO_OPTION`: the parameters are an array
+   */
+  stream<Method extends Name<Remote>>(
+    method: Method,
+    ...[params, options = {}]: [] extends Called<Remote[Method]>
+      ? [params?: Called<Remote[Method]>[0], options?: CallOptions]
+      : [params: Called<Remote[Method]>[0], options?: CallOptions]
+  ): AsyncGenerator<Value<Remote[Method]>, void, undefined> {
+    const isNamed = typeof params === 'object' && !Array.isArray(params)
+    if (params !== undefined && !isNamed) {
+      throw optionError('rpc.stream', 'params', 'an object, which the token is added to', params)
+    }
+    return this.#calls.stream(method, params, options, this.#maxParts) as AsyncGenerator<
+      Value<Remote[Method]>,
+      void,
+      undefined
+    >
   }
 
   /** Calls a method without a response (notification); fulfils when you may send more. */

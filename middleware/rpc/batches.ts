@@ -4,6 +4,7 @@ import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { Calls } from './calls.ts'
 import type { Requests, Respond } from './requests.ts'
+import { progressMethod } from './streamed.ts'
 import { type Received, type Response, failed, failures } from './wire.ts'
 
 /** The input of one connection. */
@@ -25,6 +26,11 @@ export class Batches {
   /** Takes one message; returns a promise if a batch has to wait for room. */
   take(message: unknown): Promise<void> | undefined {
     if (Array.isArray(message)) return this.#batch(message)
+    const received = asReceived(message)
+    if (received.method === progressMethod && this.#calls.hasStream(received.params)) {
+      this.#queue.skip()
+      return this.#calls.progress(received.params)
+    }
     if (this.#answers(message)) this.#queue.skip()
     else this.#requests.take(asReceived(message))
     return undefined

@@ -1,9 +1,11 @@
 /** The calling side: requests out, responses in. */
 
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { handled } from '../../src/lifecycle/unawaited.ts'
 import { type CallOptions, PendingCalls } from '../../src/messages/pending-calls.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
+import { Parts } from '../requests/parts.ts'
 import { ObservedCall, isObserved } from './observed-call.ts'
 import { type Received, answeredError, cancelMethod } from './wire.ts'
 
@@ -13,12 +15,25 @@ export interface CallBounds {
   readonly maxCalls: number
 }
 
+interface Progress {
+  readonly token?: unknown
+  readonly value?: unknown
+}
+
+/** The values of a result that came whole: a server that sends no parts answers with all of them. */
+function valuesOf(result: unknown): unknown[] {
+  if (result === null || result === undefined) return []
+  return Array.isArray(result) ? result : [result]
+}
+
 const noResult = { message: 'it has neither a result nor an error' }
 
 /** The calls of one connection. */
 export class Calls {
   readonly #ctx: StreamContext
   readonly #pending: PendingCalls
+  /** The parts of streamed results, by the token of each, which is the id of its call. */
+  readonly #streams = new Map<unknown, Parts<unknown[]>>()
 
   constructor(ctx: StreamContext, pump: Pump, queue: SendQueue, bounds: CallBounds) {
     this.#ctx = ctx
@@ -34,11 +49,16 @@ export class Calls {
   }
 
   /** Sends a request; settles with its response. */
-  call(method: string, params: unknown, options?: CallOptions): Promise<unknown> {
-    if (!isObserved(this.#ctx)) return this.#call(method, params, options)
+  call(
+    method: string,
+    params: unknown,
+    options?: CallOptions,
+    parts?: Parts<unknown[]>,
+  ): Promise<unknown> {
+    if (!isObserved(this.#ctx)) return this.#call(method, params, options, parts)
     const start = { side: 'client', method, isKnown: true, id: undefined, params } as const
     const observed = new ObservedCall(this.#ctx, start)
-    const answer = observed.run(() => this.#call(method, observed.params, options))
+    const answer = observed.run(() => this.#call(method, observed.params, options, parts))
     // Not its own `then`, which would note that the caller has taken the error.
     void Promise.prototype.then.call(
       answer,
@@ -48,14 +68,69 @@ export class Calls {
     return answer
   }
 
-  #call(method: string, params: unknown, options: CallOptions | undefined): Promise<unknown> {
-    const make = (id: number): unknown => ({
-      jsonrpc: '2.0',
-      id,
-      method,
-      params: params ?? undefined,
-    })
-    return this.#pending.call(method, make, options)
+  /**
+   * Sends a request with a token for partial results, and yields each value as it comes. Leaving the
+   * loop cancels the request.
+   */
+  stream(
+    ...given: [method: string, params: unknown, options: CallOptions, maxParts: number]
+  ): AsyncGenerator<unknown, void, undefined> {
+    const values = this.#stream(...given)
+    const next = values.next.bind(values)
+    return Object.assign(values, { next: () => handled(next()) })
+  }
+
+  async *#stream(
+    method: string,
+    params: unknown,
+    options: CallOptions,
+    maxParts: number,
+  ): AsyncGenerator<unknown, void, undefined> {
+    const parts = new Parts<unknown[]>(maxParts)
+    const left = new AbortController()
+    const { signal } = options
+    const either = signal ? AbortSignal.any([signal, left.signal]) : left.signal
+    // The values of the result itself follow its parts.
+    const last = this.call(method, params, { ...options, signal: either }, parts)
+    try {
+      for await (const values of parts.read(last.then(valuesOf))) yield* values
+    } finally {
+      left.abort()
+      for (const [token, one] of this.#streams) if (one === parts) this.#streams.delete(token)
+    }
+  }
+
+  /** Whether `$/progress` is a part of a result that is streamed, or was until a moment ago. */
+  hasStream(params: unknown): boolean {
+    const { token } = (params ?? {}) as Progress
+    return this.#streams.has(token) || this.#pending.isLate(token, false)
+  }
+
+  /** Takes a part. Returns a promise while no more may be read. */
+  progress(params: unknown): Promise<void> | undefined {
+    const { token, value } = params as Progress
+    const parts = this.#streams.get(token)
+    if (!parts || !this.#pending.answered(token, false)) return undefined
+    return parts.push([value])
+  }
+
+  #call(
+    method: string,
+    params: unknown,
+    options: CallOptions | undefined,
+    parts: Parts<unknown[]> | undefined,
+  ): Promise<unknown> {
+    const make = (id: number): unknown => {
+      if (!parts) return { jsonrpc: '2.0', id, method, params: params ?? undefined }
+      this.#streams.set(id, parts)
+      return {
+        jsonrpc: '2.0',
+        id,
+        method,
+        params: { ...(params as object), partialResultToken: id },
+      }
+    }
+    return this.#pending.call(method, make, options, parts)
   }
 
   /**

@@ -11,6 +11,7 @@ import { observeRefusal, observeRequest } from './observed-call.ts'
 import { RpcRequest } from './request.ts'
 import { isLeftOut, withoutForm } from './left-out.ts'
 import { type Procedure, invoke } from './procedure.ts'
+import { isStreamed, sendStreamed } from './streamed.ts'
 import {
   type Received,
   type Response,
@@ -18,10 +19,9 @@ import {
   cancelMethod,
   failed,
   failures,
-  isFailure,
-  isId,
+  invalid,
   isRequest,
-  rpcFailure,
+  passedOn,
 } from './wire.ts'
 
 /** Takes the response of a request, if there is one; returns a promise while it is being sent. */
@@ -52,10 +52,7 @@ export class Requests {
   take(message: Received, respond: Respond = this.#respond): void {
     // It counts until its response is sent: Cio stops reading from a peer that does not read.
     this.#pump.begin()
-    if (!isRequest(message)) {
-      const id = isId(message.id) ? message.id : null
-      return this.#finish(respond, failed(id, failures.invalidRequest))
-    }
+    if (!isRequest(message)) return this.#finish(respond, invalid(message))
     const { method, id, params } = message
     const procedure = this.#procedures.get(method)
     if (procedure && !this.#pump.leaving) {
@@ -113,6 +110,11 @@ export class Requests {
     const { id } = request
     const observed = observeRequest(request, params)
     const succeed = (result: unknown): void => {
+      if (id !== undefined && isStreamed(result)) {
+        this.#open.add(request)
+        const sent = sendStreamed(result, request, params, this.#pump, this.#queue)
+        return void sent.then(succeed, fail)
+      }
       this.#open.delete(request)
       if (id !== undefined && isLeftOut(result)) return fail(withoutForm(request.method))
       observed?.succeeded()
@@ -153,18 +155,16 @@ export class Requests {
   /** The part of an error that the caller may see; the application gets all of it. */
   #failure(request: RpcRequest, thrown: unknown): RpcFailure {
     if (request.cancelled) return failures.cancelled
-    const error = asError(thrown)
-    // An error from another peer must not be passed on to this one.
-    const passed = (error as CioError).fault === 'remote' ? undefined : rpcFailure(error)
-    if (passed && isFailure(passed)) return passed
-    this.#tell(error)
+    const passed = passedOn(thrown)
+    if (passed) return passed
+    this.#tell(asError(thrown))
     return failures.internal
   }
 
   #tell(error: Error): void {
     // Without a listener it would be printed, and a caller could fill the log.
-    const { app } = this.#ctx
-    if (!this.#told || app.listenerCount('error') > 0) reportError(app, error, this.#ctx)
+    const ctx = this.#ctx
+    if (!this.#told || ctx.app.listenerCount('error') > 0) reportError(ctx.app, error, ctx)
     this.#told = true
   }
 

@@ -110,3 +110,16 @@ export function answeredError(method: string, error: unknown): CioError<'ERR_CIO
   const said = `the peer answered \`${method}\` with error ${cause.code}: ${quote(cause.message)}`
   return new CioError('ERR_CIO_RPC', said, { fault: 'remote', cause })
 }
+
+/** The response to a message that is no request. */
+export function invalid({ id }: Received): Response {
+  return failed(isId(id) ? id : null, failures.invalidRequest)
+}
+
+/** The part of an error that a caller may see, if the error was made for callers. */
+export function passedOn(thrown: unknown): RpcFailure | undefined {
+  // An error from another peer must not be passed on to this one.
+  const isForeign = (thrown as Partial<CioError> | null)?.fault === 'remote'
+  const passed = isForeign ? undefined : rpcFailure(thrown)
+  return passed && isFailure(passed) ? passed : undefined
+}

@@ -1027,6 +1027,7 @@ test('options that are unknown or out of range are refused', (t) => {
     { maxCalls: 0 },
     { maxRequests: 0 },
     { maxBatch: 0 },
+    { maxParts: 0 },
     { timeout: -1 },
     { method: {} },
     { methods: { add: 5 } },
@@ -1077,6 +1078,179 @@ test('calls have the types of the remote interface, and methods those of the loc
       // @ts-expect-error: not its result
       methods: { now: () => 5 },
     })
+  }
+  t.is(typeof attach, 'function')
+})
+
+interface Streaming {
+  count(params: { to: number }): AsyncIterable<number>
+  chunks(): AsyncIterable<string>
+  list(): string[]
+  ping(): string
+}
+
+/** A server that streams, what its generators have done, and a client. */
+async function streaming(t: ExecutionContext, options: RpcOptions = {}) {
+  const made = { values: 0, ended: deferred() }
+  const chunk = 'x'.repeat(64 * 1024)
+  const app = new Cio().useConnection(json()).useConnection(
+    rpc<{}, Streaming>({
+      methods: {
+        async *count({ to }, { signal }) {
+          try {
+            for (let number = 1; number <= to; number++) {
+              made.values += 1
+              yield number
+            }
+            if (to === 2) throw rpcError(7, 'only two')
+            // Waits for the end of a caller that wants more than there is.
+            if (to === 3) await once(signal, 'abort')
+          } finally {
+            made.ended.resolve()
+          }
+        },
+        async *chunks() {
+          try {
+            for (;;) {
+              made.values += 1
+              yield chunk
+            }
+          } finally {
+            made.ended.resolve()
+          }
+        },
+        list: () => ['a', 'b'],
+        ping: () => 'pong',
+      },
+    }),
+  )
+  const { port } = await serve(t, app)
+  const own = new Cio().useClient(json()).useClient(rpc<Streaming>(options as RpcOptions<{}>))
+  closeAfter(t, own)
+  const client = await own.connect({ host: '127.0.0.1', port })
+  return { made, port, client }
+}
+
+test('a method that returns an async iterable sends each value by $/progress, and then null', async (t) => {
+  const { port } = await streaming(t)
+  const socket = await dial(t, { port })
+  const request = { jsonrpc: '2.0', id: 9, method: 'count' }
+  socket.end(`${JSON.stringify({ ...request, params: { to: 1, partialResultToken: 'a' } })}\n`)
+  const lines = (await readAll(socket)).trim().split('\n')
+  t.deepEqual(
+    lines.map((line) => JSON.parse(line) as unknown),
+    [
+      { jsonrpc: '2.0', method: '$/progress', params: { token: 'a', value: 1 } },
+      { jsonrpc: '2.0', id: 9, result: null },
+    ],
+  )
+})
+
+test('stream() yields the values, and call() is refused, since all values together have no bound', async (t) => {
+  const { client } = await streaming(t)
+  const values: number[] = []
+  for await (const value of client.rpc.stream('count', { to: 100 })) values.push(value)
+  t.is(values.length, 100)
+  t.is(values.at(-1), 100)
+  const error = await t.throwsAsync(client.rpc.call('count', { to: 4 }), { code: 'ERR_CIO_RPC' })
+  t.is(rpcFailure(error)?.code, -32602)
+  const list: string[] = []
+  for await (const value of client.rpc.stream('list')) list.push(value)
+  t.deepEqual(list, ['a', 'b'], 'of a method that does not stream')
+})
+
+test('leaving the loop cancels the request, and the generator ends', async (t) => {
+  const { client, made } = await streaming(t)
+  for await (const value of client.rpc.stream('count', { to: 3 })) if (value === 3) break
+  await made.ended.promise
+  t.is(await client.rpc.call('ping'), 'pong')
+})
+
+test('a caller that does not take values holds the method back, and gets all of them later', async (t) => {
+  const { client, made } = await streaming(t, { maxParts: 2 })
+  const values = client.rpc.stream('chunks')
+  await values.next()
+  // Nothing more is made once the buffers of the system are full.
+  let before = -1
+  while (made.values !== before) {
+    before = made.values
+    await new Promise((resolve) => setTimeout(resolve, 300))
+  }
+  t.true(before < 1_000, `${before} chunks of 64 KiB`)
+  for (let count = 0; count < before; count++) await values.next()
+  t.true(made.values > before)
+  await values.return()
+  await made.ended.promise
+})
+
+test('an error after some values is thrown by the loop, and so is a lost connection', async (t) => {
+  const { client, made } = await streaming(t)
+  const values: number[] = []
+  const failing = async (): Promise<void> => {
+    for await (const value of client.rpc.stream('count', { to: 2 })) values.push(value)
+  }
+  const error = await t.throwsAsync(failing(), { code: 'ERR_CIO_RPC' })
+  t.is(rpcFailure(error)?.code, 7)
+  t.deepEqual(values, [1, 2])
+
+  made.ended = deferred()
+  const losing = async (): Promise<void> => {
+    for await (const value of client.rpc.stream('count', { to: 3 })) {
+      if (value === 3) client.destroy()
+    }
+  }
+  await t.throwsAsync(losing(), { code: 'ERR_CIO_ANSWER_LOST' })
+  await made.ended.promise
+})
+
+test('an iterator whose return() throws or is no promise ends no process', async (t) => {
+  const gone = deferred()
+  const endless = (leave: () => unknown): object => ({
+    [Symbol.asyncIterator]: () => ({
+      next: () => Promise.resolve({ done: false, value: 1 }),
+      return: () => {
+        gone.resolve()
+        return leave()
+      },
+    }),
+  })
+  const app = new Cio().useConnection(json()).useConnection(
+    rpc({
+      methods: {
+        none: () => endless(() => undefined),
+        throwing: () =>
+          endless(() => {
+            throw new Error('left')
+          }),
+        ping: () => 'pong',
+      },
+    }),
+  )
+  const { port } = await serve(t, app)
+  const own = new Cio().useClient(json()).useClient(rpc())
+  closeAfter(t, own)
+  const client = await own.connect({ host: '127.0.0.1', port })
+  for (const method of ['none', 'throwing']) {
+    for await (const value of client.rpc.stream(method)) if (value === 1) break
+    await gone.promise
+    t.is(await client.rpc.call('ping'), 'pong')
+  }
+})
+
+test('stream() takes no parameters by position', async (t) => {
+  const { client } = await streaming(t)
+  t.throws(() => client.rpc.stream('count', [1] as never), { code: 'ERR_CIO_OPTION' })
+})
+
+test('a streamed result is typed by its values', (t) => {
+  const attach = async (): Promise<void> => {
+    const { rpc: typed } = await new Cio().useClient(json()).useClient(rpc<Streaming>()).connect(1)
+    expectTypeOf(typed.stream('count', { to: 1 })).toEqualTypeOf<
+      AsyncGenerator<number, void, undefined>
+    >()
+    expectTypeOf(typed.call('count', { to: 1 })).toEqualTypeOf<Promise<never>>()
+    // @ts-expect-error: its parameters are missing
+    void typed.stream('count')
   }
   t.is(typeof attach, 'function')
 })

@@ -1,0 +1,76 @@
+/** Results in parts, as the Language Server Protocol has them: `$/progress` with a token. */
+
+import type { Pump } from '../../src/messages/pump.ts'
+import type { SendQueue } from '../../src/messages/send-queue.ts'
+import type { RpcRequest } from './request.ts'
+import { failures, rpcError } from './wire.ts'
+
+/** The notification that carries a part. */
+export const progressMethod = '$/progress'
+
+/** Whether a method returned its result as an async iterable. */
+export function isStreamed(result: unknown): result is AsyncIterable<unknown> {
+  return typeof result === 'object' && result !== null && Symbol.asyncIterator in result
+}
+
+/**
+ * Sends each value with the token that the caller has given for partial results; then the result is
+ * null. The next value is asked for when the one before was sent. If the caller cancels or is lost,
+ * the iterator is closed.
+ *
+ * @throws an error for the caller, if it gave no token: all values together have no bound
+ */
+export async function sendStreamed(
+  values: AsyncIterable<unknown>,
+  request: RpcRequest,
+  params: unknown,
+  pump: Pump,
+  queue: SendQueue,
+): Promise<unknown> {
+  const { partialResultToken: token } = (params ?? {}) as { readonly partialResultToken?: unknown }
+  if (typeof token !== 'string' && typeof token !== 'number') {
+    throw rpcError(
+      failures.invalidParams.code,
+      'the result is streamed: a partialResultToken is missing',
+    )
+  }
+  const { signal } = request
+  const iterator = values[Symbol.asyncIterator]()
+  let stopWaiting = (): void => {}
+  const stop = (): void => {
+    stopWaiting()
+    void close(iterator)
+  }
+  signal.addEventListener('abort', stop)
+  try {
+    while (!signal.aborted) {
+      const { done, value } = await iterator.next()
+      if (done) break
+      const part = {
+        jsonrpc: '2.0',
+        method: progressMethod,
+        params: { token, value: value ?? null },
+      }
+      await new Promise<void>((resolve, reject) => {
+        stopWaiting = resolve
+        queue.answer(() => void pump.send(part).then(resolve, reject))
+      })
+    }
+  } catch (thrown) {
+    void close(iterator)
+    throw thrown
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+  signal.throwIfAborted()
+  return null
+}
+
+/** Runs what a generator has in `finally`. Its errors come too late for the caller. */
+async function close(iterator: AsyncIterator<unknown>): Promise<void> {
+  try {
+    await iterator.return?.()
+  } catch {
+    // Nobody waits for the values any more.
+  }
+}

@@ -10,6 +10,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   connect: async () => (await import('./connect.ts')).connect,
   call: async () => (await import('./call.ts')).call,
   listen: async () => (await import('./listen.ts')).listen,
+  replay: async () => (await import('./replay.ts')).replay,
   top: async () => (await import('./watch.ts')).top,
   why: async () => (await import('./watch.ts')).why,
 }

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import manifest from '../package.json' with { type: 'json' }
 import { UsageError } from '../cli/command.ts'
 import { placeFrom } from '../cli/place.ts'
-import { Cio, allowList, certs, contentLength, json, rpc, rpcError } from '../src/index.ts'
+import { Cio, allowList, certs, contentLength, json, record, rpc, rpcError } from '../src/index.ts'
 import { identity, path as certificate } from './support/certificates.ts'
 import { ownPort } from './support/ports.ts'
 import { dial, readAll, serve } from './support/serve.ts'
@@ -41,7 +41,7 @@ test('without a command, it names them and exits 2', async (t) => {
   const { code, out, err } = await run(t, [])
   t.is(code, 2)
   t.is(out, '')
-  t.regex(err, /inspect, certs, connect, call, listen, top, why/)
+  t.regex(err, /inspect, certs, connect, call, listen, replay, top, why/)
 })
 
 test('a command that is misspelt is recognised', async (t) => {
@@ -61,7 +61,7 @@ test('--version says the version of the package', async (t) => {
   t.deepEqual(await run(t, ['--version']), { code: 0, out: `${manifest.version}\n`, err: '' })
 })
 
-for (const command of ['inspect', 'certs', 'connect', 'call', 'listen']) {
+for (const command of ['inspect', 'certs', 'connect', 'call', 'listen', 'replay']) {
   test(`cio ${command} --help has its usage and examples, and no colours in a pipe`, async (t) => {
     const { code, out } = await run(t, [command, '--help'])
     t.is(code, 0)
@@ -454,6 +454,88 @@ test('listen lets in by certificate, and by name', async (t) => {
 test('listen refuses options that would protect nothing', async (t) => {
   t.is((await run(t, ['listen', '0', '--allow', 'alice'])).code, 2)
   t.is((await run(t, ['listen', '0', '--ca', certificate('root.crt')])).code, 2)
+})
+
+/** An app in a file that answers each chunk with its own word, and a recording of one that said hello. */
+async function recorded(t: ExecutionContext, word: string): Promise<string> {
+  const folder = await project(t, {
+    'app.ts': `import { Cio } from '${cio}'
+      export const app = new Cio().useConnection(async function answer(ctx) {
+        for await (const chunk of ctx) ctx.stream.write(${word})
+      })`,
+  })
+  const app = new Cio()
+    .useConnection(record({ when: () => true, to: join(folder, 'captures') }))
+    .useConnection(async function answer(ctx) {
+      for await (const chunk of ctx) ctx.stream.write(`hello ${String(chunk)}`)
+    })
+  const client = await dial(t, await serve(t, app))
+  const closed = once(app, 'close')
+  client.end('bob')
+  t.is(await readAll(client), 'hello bob')
+  await closed
+  for (;;) {
+    const [name] = (await readdir(join(folder, 'captures'))).filter((one) => one.endsWith('.cio'))
+    const text = name && (await readFile(join(folder, 'captures', name), 'utf8'))
+    if (text && text.includes('"end"')) {
+      await writeFile(join(folder, 'captures', '4711.cio'), text)
+      return folder
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+test('replay exits 0 where the answers are those of the recording', async (t) => {
+  const cwd = await recorded(t, '`hello ${chunk}`')
+  const { code, out } = await run(t, ['replay', 'captures/4711.cio', '--app', 'app.ts'], { cwd })
+  t.is(code, 0)
+  t.regex(out, /ended as it did then: remote_ended@answer\nthe answers are the same/)
+  const again = ['replay', 'captures/4711.cio', '--app', 'app.ts', '--test']
+  const { code: failed, err } = await run(t, again, { cwd })
+  t.is(failed, 1)
+  t.regex(err, /there is nothing to test/)
+})
+
+test('replay says where the answers differ, and --test writes a test that fails for it', async (t) => {
+  const cwd = await recorded(t, '`help! \\u{1b}[2J${chunk}`')
+  const args = ['replay', 'captures/4711.cio', '--app', 'app.ts']
+  const { code, out, err } = await run(t, [...args, '--test'], { cwd })
+  t.is(code, 1)
+  t.regex(out, /differ after 3 bytes\n {2}then: "lo bob"\n {2}now: {2}"p! \\u001b\[2Jbob"/)
+  t.false(out.includes(escape))
+  t.regex(err, /wrote captures\/4711\.test\.ts/)
+  const written = await readFile(join(cwd, 'captures', '4711.test.ts'), 'utf8')
+  t.regex(written, /import \* as imported from '\.\.\/app\.ts'/)
+  t.regex(written, /t\.is\(differs, undefined/)
+  const asJson = await run(t, [...args, '--json'], { cwd })
+  t.is((JSON.parse(asJson.out) as { differs: { offset: number } }).differs.offset, 3)
+  t.is((await run(t, [...args, '--test'], { cwd })).code, 1, 'it is not written over')
+
+  // As the project of a user would have it.
+  const runs = written
+    .replace("'cio/testing'", JSON.stringify(new URL('../src/testing.ts', import.meta.url).href))
+    .replace(/import type .*/, 'type Cio = never')
+  await writeFile(join(cwd, 'captures', '4711.test.ts'), runs)
+  await writeFile(join(cwd, 'package.json'), '{ "type": "module" }')
+  const tests = ['--import', 'tsx', join(modules, 'ava', 'entrypoints', 'cli.mjs')]
+  const ava = spawn(process.execPath, [...tests, '--extension=ts', 'captures/4711.test.ts'], {
+    cwd,
+    env: { ...process.env, NODE_OPTIONS: `--import=${import.meta.resolve('tsx')}` },
+  })
+  const [said] = await Promise.all([readAll(ava.stdout), readAll(ava.stderr), once(ava, 'close')])
+  t.regex(said, /4711\.cio is answered/)
+  t.regex(said, /1 test failed/)
+})
+
+test('replay refuses what is no recording, and needs an app', async (t) => {
+  const cwd = await project(t, {
+    'x.cio': 'not json',
+    'app.mjs': `import { Cio } from '${cio}'; export const app = new Cio()`,
+  })
+  t.is((await run(t, ['replay', 'x.cio'], { cwd })).code, 2)
+  const { code, err } = await run(t, ['replay', 'x.cio', '--app', 'app.mjs'], { cwd })
+  t.is(code, 1)
+  t.regex(err, /x\.cio is no recording/)
 })
 
 test('an address is a host and a port, a port, or a path', (t) => {

@@ -7,7 +7,7 @@ import { Charts } from './charts.tsx'
 import { Connections } from './connections.tsx'
 import { Ended, Refused } from './ends.tsx'
 import { Explained } from './explained.tsx'
-import { bytes, count, duration } from '../src/format.ts'
+import { bytes, clock, count, duration, words } from '../src/format.ts'
 import { Pipeline } from './pipeline.tsx'
 import { Bounds, Certificates, Clients, Generations, Peers } from './rest.tsx'
 import { type Link, type View, useLive } from './state.ts'
@@ -22,6 +22,16 @@ function Page() {
   return (
     <>
       <Head view={view} link={link} isPaused={isPaused} onPause={() => setPaused(!isPaused)} />
+      {view.alarms.length > 0 && (
+        <ul class="alarms" role="alert" aria-label="Alarms">
+          {view.alarms.map(({ name, since, advice }) => (
+            <li key={name} data-alarm={name}>
+              <b>{words(name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`))}</b>{' '}
+              {advice} <small>since {clock(since, view.time)}</small>
+            </li>
+          ))}
+        </ul>
+      )}
       <main>
         <Pipeline view={view} onStep={setStep} />
         <Charts rows={rows} />

@@ -1,7 +1,7 @@
 /** The pipeline with those that stand in it. */
 
 import { useRef, useState } from 'preact/hooks'
-import type { StepView } from '../src/snapshot.ts'
+import type { StepView } from '../src/views.ts'
 import { count, duration, words } from '../src/format.ts'
 import type { View } from './state.ts'
 

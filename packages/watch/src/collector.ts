@@ -14,6 +14,7 @@ import type {
   StreamContext,
 } from 'cio'
 import type { ProbedCall } from 'cio/kit'
+import type { Alarms } from './alarms.ts'
 import { Calls } from './calls.ts'
 import { ClientCounts } from './collector/client-counts.ts'
 import { closedConnection } from './collector/closed.ts'
@@ -43,6 +44,8 @@ export class Collector {
   readonly refusals: Refusals
   readonly peers: Peers
   readonly options: CheckedOptions
+  /** Set by `alarms()`. */
+  alarms: Alarms | undefined
   readonly #clients: ClientCounts
   readonly #record = Symbol('cio.watch')
   /** Without a key to be made for each step of each connection. */

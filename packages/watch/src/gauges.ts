@@ -47,6 +47,7 @@ export function readMetrics(
     limits.map((bound) => ({ attributes: { 'cio.limit.name': bound.name }, value: bound[of] }))
   gauges.set('limitUsage', limitPoints('usage'))
   gauges.set('limitLimit', limitPoints('limit'))
+  gauges.set('alarmActive', alarmPoints(collector))
   gauges.set('loopUtilization', one(loop?.utilization()))
   gauges.set('loopDelay', one(loop?.delay()))
 
@@ -130,6 +131,12 @@ function certificatePoints({ servers }: Collector): Point[] {
   }
   return [...soonest].map(([name, value]) => {
     return { attributes: { 'cio.certificate.name': name }, value }
+  })
+}
+
+function alarmPoints({ alarms }: Collector): Point[] {
+  return (alarms?.list ?? []).map(({ name, active }) => {
+    return { attributes: { 'cio.alarm.name': name }, value: Number(active) }
   })
 }
 

@@ -10,16 +10,18 @@ export type { RefusalGroup } from './refusals.ts'
 export type { Explanation, ExplainedStep, Subject } from './explain.ts'
 export type { Generation } from './generations.ts'
 export type { ConnectionDetail, ConnectionPage, ConnectionQuery, ConnectionRow } from './rows.ts'
+export {
+  alarms,
+  type Alarm,
+  type AlarmBounds,
+  type AlarmName,
+  type Alarms,
+  type AlarmsOptions,
+} from './alarms.ts'
 export type { Bound } from './bounds.ts'
 export type { SlowCall } from './calls.ts'
-export type {
-  CallsView,
-  ClientView,
-  MethodView,
-  ServerView,
-  Snapshot,
-  StepView,
-} from './snapshot.ts'
+export type { Snapshot } from './snapshot.ts'
+export type { CallsView, ClientView, MethodView, ServerView, StepView } from './views.ts'
 export type { ServerCertificate } from './certificates.ts'
 export type { PeerTraffic } from './peers.ts'
 export type { PassedStep } from './records.ts'

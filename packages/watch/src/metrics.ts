@@ -1,6 +1,7 @@
 /** The table of metrics: names and units as OpenTelemetry writes them. */
 
 import type { Metric } from './instruments.ts'
+import { type ProcessKey, ofProcess } from './metrics/of-process.ts'
 
 // Kestrel's, and four more: connections of devices live for days.
 const durations = [
@@ -35,13 +36,7 @@ export type MetricKey =
   | 'limitLimit'
   | 'logSuppressed'
   | 'logDropped'
-  | 'descriptorUsage'
-  | 'descriptorLimit'
-  | 'certificateRemaining'
-  | 'generation'
-  | 'peerIo'
-  | 'loopUtilization'
-  | 'loopDelay'
+  | ProcessKey
 
 /** All of them, in the order of the output. */
 export const metrics: Readonly<Record<MetricKey, Metric>> = {
@@ -178,46 +173,5 @@ export const metrics: Readonly<Record<MetricKey, Metric>> = {
     unit: '{record}',
     help: 'Lines that log() dropped, because the reader of the log was too slow.',
   },
-  descriptorUsage: {
-    name: 'cio.descriptor.usage',
-    kind: 'gauge',
-    unit: '{descriptor}',
-    help: 'Open file descriptors of the process.',
-  },
-  descriptorLimit: {
-    name: 'cio.descriptor.limit',
-    kind: 'gauge',
-    unit: '{descriptor}',
-    help: 'File descriptors that the process may have.',
-  },
-  certificateRemaining: {
-    name: 'cio.certificate.remaining',
-    kind: 'gauge',
-    unit: 's',
-    help: 'Time until a certificate of a server expires; negative afterwards.',
-  },
-  generation: {
-    name: 'cio.pipeline.generation',
-    kind: 'gauge',
-    unit: '{change}',
-    help: 'How many times a pipeline has changed.',
-  },
-  peerIo: {
-    name: 'cio.peer.io',
-    kind: 'gauge',
-    unit: 'By',
-    help: 'Bytes in the last whole minute of the peers with most, by verified name.',
-  },
-  loopUtilization: {
-    name: 'nodejs.eventloop.utilization',
-    kind: 'gauge',
-    unit: '1',
-    help: 'Share of the time since the last look in which the event loop was busy.',
-  },
-  loopDelay: {
-    name: 'nodejs.eventloop.delay.p99',
-    kind: 'gauge',
-    unit: 's',
-    help: 'How late a timer of 500 ms was, 99th percentile of the last minute.',
-  },
+  ...ofProcess,
 }

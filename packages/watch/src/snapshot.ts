@@ -1,8 +1,8 @@
 /** Everything that the page and the terminal show at a glance. */
 
 import type { App, PipelineEntry, ServerContext } from 'cio'
+import type { Alarm } from './alarms.ts'
 import { type Bound, allBounds } from './bounds.ts'
-import type { SlowCall } from './calls.ts'
 import { type ServerCertificate, certificatesOf } from './certificates.ts'
 import type { Collector } from './collector.ts'
 import type { Generation, Generations } from './generations.ts'
@@ -10,63 +10,7 @@ import type { Looker } from './looker.ts'
 import type { PeerTraffic } from './peers.ts'
 import { placeOfClient, placeOfServer } from './places.ts'
 import type { RefusalGroup } from './refusals.ts'
-
-/** A server. */
-export interface ServerView {
-  readonly address: string
-  readonly state: 'listening' | 'paused' | 'draining'
-  readonly tls: boolean
-  readonly connections: number
-  readonly handshakes: number
-  readonly queued: number
-  readonly dropped: number
-}
-
-/** A middleware of a pipeline, with those that stand in it. */
-export interface StepView {
-  readonly name: string
-  /** Whether it is a step of Cio. */
-  readonly step: boolean
-  readonly at: string
-  readonly why: string
-  readonly active: number
-  /** Seconds to pass it, in the last minute; null if nothing has passed it. */
-  readonly p50: number | null
-  readonly p99: number | null
-  /** How many connections have passed it, ever. */
-  readonly passed: number
-  /** How many ended in it in the last minute, by reason. */
-  readonly ended: Readonly<Record<string, number>>
-}
-
-/** A client. */
-export interface ClientView {
-  readonly id: number
-  readonly target: string
-  readonly connected: boolean
-  readonly step: string
-}
-
-/** All calls of one method in one direction. */
-export interface MethodView {
-  readonly side: 'server' | 'client'
-  readonly method: string
-  /** How many there were, and how many of them failed, since the watch began. */
-  readonly count: number
-  readonly failed: number
-  /** Calls of the last minute, and their seconds; null if there were none. */
-  readonly lately: number
-  readonly p50: number | null
-  readonly p99: number | null
-}
-
-/** Calls of `rpc`. */
-export interface CallsView {
-  /** The most called of the last minute first. */
-  readonly methods: readonly MethodView[]
-  /** The slowest of the last five minutes. */
-  readonly slowest: readonly SlowCall[]
-}
+import type { CallsView, ClientView, MethodView, ServerView, StepView } from './views.ts'
 
 /** All that fits on one screen. Lists are bounded. */
 export interface Snapshot {
@@ -93,6 +37,8 @@ export interface Snapshot {
   /** Usage against what there may be. */
   readonly bounds: readonly Bound[]
   readonly calls: CallsView
+  /** The alarms that are raised, if `alarms()` was called. */
+  readonly alarms: readonly Alarm[]
   readonly generations: readonly (Generation & { readonly running: number | null })[]
   readonly peers: readonly PeerTraffic[]
 }
@@ -154,6 +100,7 @@ export function snapshot(
       const { key } = placeOfServer(server)
       return certificatesOf(server).map((one) => ({ ...one, server: key }))
     }),
+    alarms: (collector.alarms?.list ?? []).filter(({ active }) => active),
     bounds: allBounds(collector.options.limit),
     calls: { methods: methodViews(collector, looker), slowest: collector.calls.slowest },
     generations: generations.list

@@ -90,6 +90,15 @@ export interface Watch extends Disposable {
 
 const appsOfWatch = new WeakMap<Watch, readonly App[]>()
 
+const collectors = new WeakMap<Watch, Collector>()
+
+/** The collector of a watch. */
+export function collectorOf(watching: Watch): Collector {
+  const collector = collectors.get(watching)
+  if (!collector) throw optionError('alarms', 'watching', 'the result of watch()', watching)
+  return collector
+}
+
 /** The apps of a watch. */
 export function appsOf(watching: Watch): readonly App[] {
   return appsOfWatch.get(watching) ?? []
@@ -142,6 +151,7 @@ class Watching implements Watch {
     this.#generations = new Generations(apps)
     this.#loop = options.runtime ? new LoopMeter() : undefined
     this.#collector = new Collector(apps, options)
+    collectors.set(this, this.#collector)
     this.#looker = new Looker(this.#collector, this.#loop)
     if (options.top > 0) this.#stopLooking = this.look()
   }

@@ -24,7 +24,7 @@ const named = (text: string): Set<string> =>
   new Set([...text.matchAll(/\b(?:cio|nodejs|rpc)_\w+(?=[{[ )/,]|$)/gm)].map(([name]) => name))
 /** Names of labels look the same. */
 const labels =
-  /^cio_(end_reason|step_name|refusal_reason|pipeline|peer_name|io_layer|certificate_name|limit_name)$|^rpc_method$/
+  /^cio_(end_reason|step_name|refusal_reason|pipeline|peer_name|io_layer|certificate_name|limit_name|alarm_name)$|^rpc_method$/
 
 test('dashboards and alerts name only metrics that exist', async (t) => {
   for (const file of ['grafana.json', 'alerts.yml']) {

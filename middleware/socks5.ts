@@ -8,6 +8,7 @@ import { askedHost, withoutBrackets } from '../src/streams/host-name.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
+import { Answers } from './socks5/answers.ts'
 
 const log = debug('cio:socks5')
 
@@ -100,14 +101,12 @@ async function negotiate(
   proxy: Socks5Options & { readonly host: string; readonly port: number },
 ): Promise<Duplex> {
   const host = askedHost(wanted)
-  // The library waits for `close`, but a half-open stream does not close by itself.
-  const close = (): void => void stream.destroy()
-  stream.once('end', close)
+  const answers = new Answers(stream)
   try {
     await SocksClient.createConnection({
       command: 'connect',
       destination: { host, port },
-      existing_socket: stream,
+      existing_socket: answers,
       timeout: Math.max(1, Math.min(connectTimeout, maxTimerDelay)),
       proxy: {
         type: 5,
@@ -117,31 +116,10 @@ async function negotiate(
         ...(proxy.password !== undefined && { password: proxy.password }),
       },
     })
-    stream.off('end', close)
-    await untouched(stream)
     return stream
   } catch (thrown) {
     throw refused(asError(thrown).message, proxy, placeOf({ host, port }))
   }
-}
-
-/**
- * The library resumes the stream right after it has connected, so the server's first data would be
- * lost. Keeps that data, and leaves the stream as if it had never been read.
- */
-async function untouched(stream: Duplex): Promise<void> {
-  const early: Buffer[] = []
-  const keep = (chunk: Buffer): void => void early.push(chunk)
-  const hold = (): void => {}
-  // With a listener for `readable`, the stream does not flow.
-  stream.on('readable', hold)
-  stream.on('data', keep)
-  await new Promise((resolve) => setImmediate(resolve))
-  stream.off('data', keep)
-  stream.off('readable', hold)
-  if (early.length > 0) stream.unshift(Buffer.concat(early))
-  // Node updates the flow state in its next turn, by the remaining listeners.
-  await new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Without the library's error as the cause: it contains the password. */

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { type ConnectOptions, placeOf } from '../../src/client/connect-options.ts'
 import { CioError, quote } from '../../src/errors.ts'
 import { askedHost } from '../../src/streams/host-name.ts'
+import { leaveUnread } from '../../src/streams/reading.ts'
 import type { HttpConnectOptions } from '../http-connect.ts'
 import { Rest } from './rest.ts'
 
@@ -24,24 +25,18 @@ export async function tunnel(
     if (interim === maxInterim) {
       throw proxyError(proxy, `it sends more than ${maxInterim} interim responses`, authority)
     }
-    const rest = new Rest(stream, reply.head)
-    const next = await requestTunnel(rest, authority, proxy)
-    reply = { ...next, head: rest.release(next.head) }
+    reply = await requestTunnel(new Rest(stream), authority, proxy)
   }
-  const { status, head } = reply
-  if (status >= 200 && status < 300) {
-    if (head.length > 0) stream.unshift(head)
-    return stream
-  }
+  const { status } = reply
+  if (status >= 200 && status < 300) return stream
   const why = `it answers ${status} ${quote(reply.message)}`
   throw status === 407 ? authenticationError(proxy, why) : proxyError(proxy, why, authority)
 }
 
-/** A response of the proxy, and the bytes after it. */
+/** A response of the proxy. */
 interface Reply {
   readonly status: number
   readonly message: string
-  readonly head: Buffer
 }
 
 /** The maximum number of interim responses that are skipped. */
@@ -72,7 +67,10 @@ function requestTunnel(stream: Duplex, authority: string, proxy: Proxy): Promise
     connectRequest.once(
       'connect',
       ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
-        resolve({ status: statusCode, message: statusMessage, head })
+        // At once: in the next turn the stream may have ended, and takes nothing back.
+        if (stream instanceof Rest) stream.giveBack(head)
+        else leaveUnread(stream, head)
+        resolve({ status: statusCode, message: statusMessage })
       },
     )
     connectRequest.end()

@@ -33,7 +33,7 @@ interface Block {
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
-// Within the repository, where the packages are found. Not in node_modules, which `typescript.mjs` leaves alone.
+// Within the repository, where the packages are found. Not in node_modules, which tsx leaves alone.
 const folder = join(root, 'build', `blocks-${process.pid}`)
 // Milliseconds for one program.
 const longest = 60_000
@@ -176,6 +176,7 @@ async function runAll(files: readonly string[]): Promise<Record<string, string>>
       const child = fork(join(folder, 'to-the-end.mjs'), share, {
         cwd: folder,
         execArgv: ['--import', typescript],
+        env: { ...process.env, TSX_TSCONFIG_PATH: join(root, 'tsconfig.json') },
         stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
         timeout: longestOfAll,
       })

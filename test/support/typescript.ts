@@ -1,2 +1,2 @@
 /** The value of `--import` with which `node` runs the TypeScript of the clone. */
-export const typescript: string = new URL('typescript.mjs', import.meta.url).href
+export const typescript: string = import.meta.resolve('tsx')

@@ -1,6 +1,6 @@
 /** JSON-RPC 2.0 messages and errors. */
 
-import { CioError, isCioError, quote } from '../../src/errors.ts'
+import { CioError, asError, isCioError, quote } from '../../src/errors.ts'
 
 /** The id of a request; null if it could not be parsed. */
 export type Id = string | number | null
@@ -119,7 +119,7 @@ export function invalid({ id }: Received): Response {
 /** The part of an error that a caller may see, if the error was made for callers. */
 export function passedOn(thrown: unknown): RpcFailure | undefined {
   // An error from another peer must not be passed on to this one.
-  const isForeign = (thrown as Partial<CioError> | null)?.fault === 'remote'
-  const passed = isForeign ? undefined : rpcFailure(thrown)
+  const error = asError(thrown)
+  const passed = (error as CioError).fault === 'remote' ? undefined : rpcFailure(error)
   return passed && isFailure(passed) ? passed : undefined
 }

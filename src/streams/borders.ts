@@ -18,6 +18,7 @@ const mostUnread = 64
 /** Borders that are kept, at least, though others have read their bytes. */
 const mostForgotten = 1024
 const standIn = Buffer.of(0)
+const byStream = new WeakMap<Duplex, Borders>()
 
 /**
  * The borders of the messages that a carrier has put into its stream, and that were not read yet.
@@ -36,7 +37,6 @@ const standIn = Buffer.of(0)
  * }
  */
 export class Borders {
-  static readonly #byStream = new WeakMap<Duplex, Borders>()
   readonly #stream: Duplex
   #all: Border[] = []
   #at = 0
@@ -46,12 +46,12 @@ export class Borders {
 
   /** The borders of a stream; undefined for a stream without any. */
   static of(stream: Duplex): Borders | undefined {
-    return Borders.#byStream.get(stream)
+    return byStream.get(stream)
   }
 
   constructor(stream: Duplex) {
     this.#stream = stream
-    Borders.#byStream.set(stream, this)
+    byStream.set(stream, this)
   }
 
   /** Notes a message that the carrier is about to push. */

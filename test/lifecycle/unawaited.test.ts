@@ -61,7 +61,7 @@ const calls: Record<string, Record<string, readonly unknown[] | null>> = {
     release: null,
     moveTo: null,
   },
-  rpc: { call: ['method'], notify: ['method'] },
+  rpc: { call: ['method'], notify: ['method'], stream: null },
   events: { emit: ['event', 1], on: null, once: null, off: null, listeners: null },
   requests: { call: ['request'], notify: ['message'], stream: null },
   rooms: { join: ['room'], leave: null },
@@ -151,6 +151,22 @@ test('the parts of an answer need no await when the peer leaves', async (t) => {
   t.true((await parts.next()).done)
   void client.requests.stream('another').next()
   await t.throwsAsync(client.requests.stream('another').next(), { code: 'ERR_CIO_CLOSED' })
+})
+
+test('the values of a streamed result need no await when the peer leaves', async (t) => {
+  const app = new Cio().useConnection(json()).useClient(json())
+  const calling = app.useClient(rpc())
+  const server = await serve(t, app)
+  const accepted = nextEvent(app, 'connection')
+  const client = await calling.connect(server.port)
+  const values = client.rpc.stream('method')
+  void values.next()
+  void values.next()
+  reset((await accepted)[0].socket!)
+  await client.closed
+  t.true((await values.next()).done)
+  void client.rpc.stream('another').next()
+  await t.throwsAsync(client.rpc.stream('another').next(), { code: 'ERR_CIO_CLOSED' })
 })
 
 test('the uses of a pool need no await when the peer leaves', async (t) => {

@@ -216,6 +216,8 @@ export function sharedContract({ test, over, engines }: ContractOf): void {
       Buffer.from((await table.get('denied'))!.value!).includes('"revision":7'),
     )
     t.is(await one.shared.publish(['trudy']), 8)
+    // Its copy is written before the folder goes.
+    await until(() => readFileSync(file).includes('"revision":8'))
   })
 
   test(`${over}, of two revisions that are published at once one is refused`, async (t) => {

@@ -42,7 +42,7 @@ for (const [name, through, answers] of [
     socks,
     [
       [noLogin],
-      [...Buffer.concat([connected, Buffer.from('busy')])].map((byte) => Buffer.from([byte])),
+      Array.from(Buffer.concat([connected, Buffer.from('busy')]), (byte) => Buffer.of(byte)),
     ],
   ],
 ] as const) {

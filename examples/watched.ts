@@ -9,8 +9,26 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Cio, allowList, certs, drain, limit, reconnect, timeout } from '../src/index.ts'
+import {
+  Cio,
+  allowList,
+  certs,
+  drain,
+  json,
+  limit,
+  reconnect,
+  rpc,
+  rpcError,
+  timeout,
+} from '../src/index.ts'
 import { makeCertificates } from './certificates.ts'
+
+/** What the gateway answers. */
+interface Gateway {
+  store(params: { readonly values: string }): number
+  forecast(): Promise<string>
+  unlock(): never
+}
 
 const devices = Array.from({ length: 12 }, (_, number) => `device-${number + 1}`)
 
@@ -19,7 +37,7 @@ export async function watched({ port = 9_400 }: { readonly port?: number } = {})
   // The page is bundled from its sources in a clone.
   const install = fileURLToPath(new URL('../.ci/install.mjs', import.meta.url))
   spawnSync(process.execPath, [install, '--production', 'packages/watch'], { stdio: 'inherit' })
-  const { watch } = await import('../packages/watch/src/index.ts')
+  const { alarms, watch } = await import('../packages/watch/src/index.ts')
 
   const folder = await mkdtemp(join(tmpdir(), 'cio-watched-'))
   await makeCertificates(folder, [...devices, 'mallory'])
@@ -31,23 +49,36 @@ export async function watched({ port = 9_400 }: { readonly port?: number } = {})
     }
   }
 
+  const bounds = limit({ connections: 500 })
   const app = new Cio()
     .useServer(certs(identity('server')))
     .useServer(drain({ timeout: 2_000 }))
-    .useConnection(limit({ connections: 500 }))
+    .useConnection(bounds)
     .useConnection(timeout({ idle: 60_000 }))
     .useConnection(allowList([/device-\d+/]))
     .useConnection(async function lookup(_, next) {
       await sleep(2 + 40 * Math.random() ** 3)
       await next()
     })
-    .useConnection(async function echo({ stream }, next) {
-      stream.pipe(stream)
-      await next()
-    })
+    .useConnection(json())
+    .useConnection(
+      rpc<{}, Gateway>({
+        methods: {
+          store: ({ values }) => values.length,
+          async forecast() {
+            await sleep(20 + 400 * Math.random() ** 4)
+            return 'rain'
+          },
+          unlock() {
+            throw rpcError(1, 'the door is open already')
+          },
+        },
+      }),
+    )
   // The refused are on the page.
   app.on('reject', () => {})
-  const watching = watch(app, { top: 5, runtime: true })
+  const watching = watch(app, { top: 5, runtime: true, limit: bounds })
+  alarms(watching)
   const server = await app.listen({ port: 0, host: '127.0.0.1' })
   const page = await watching.listen(port)
   console.log(`\nThe page: ${page.url}\nCtrl-C ends it.`)
@@ -72,16 +103,23 @@ async function device(
   port: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const app = new Cio().useClient(reconnect()).useClient(certs(credentials))
+  const app = new Cio()
+    .useClient(reconnect())
+    .useClient(certs(credentials))
+    .useClient(json())
+    .useClient(rpc<Gateway>())
   app.on('error', () => {})
   const eagerness = 1 + ((name.length * 7_919 + name.charCodeAt(name.length - 1)) % 5)
   while (!signal.aborted) {
     const client = await app.connect({ host: 'localhost', port, signal }).catch(() => undefined)
     if (!client) return
-    client.stream.resume()
     const until = Date.now() + 4_000 + 40_000 * Math.random()
     while (Date.now() < until && client.connected) {
-      client.stream.write(Buffer.alloc(Math.ceil(2_000 * eagerness * Math.random())))
+      const values = '.'.repeat(Math.ceil(2_000 * eagerness * Math.random()))
+      await client.rpc.call('store', { values }).catch(() => {})
+      const chance = Math.random()
+      if (chance < 0.1) void client.rpc.call('forecast').catch(() => {})
+      if (chance > 0.98) void client.rpc.call('unlock').catch(() => {})
       await sleep((400 * Math.random()) / eagerness)
     }
     await client.close()

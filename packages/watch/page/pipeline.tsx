@@ -80,7 +80,13 @@ function Step({
         </span>
         <meter min={0} max={most} value={active} aria-label={`${active} stand in ${name}`} />
         <span class="times">
-          {p50 === null ? 'not passed yet' : `p50 ${duration(p50)} · p99 ${duration(p99 ?? p50)}`}
+          {p50 === null ? (
+            'not passed yet'
+          ) : (
+            <>
+              <span>p50 {duration(p50)}</span> <span>p99 {duration(p99 ?? p50)}</span>
+            </>
+          )}
         </span>
         <span class="at">{at}</span>
       </button>

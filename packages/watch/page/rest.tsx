@@ -35,7 +35,9 @@ export function Bounds({ view: { bounds } }: { readonly view: View }) {
           <span>{name}</span>
           <meter min={0} max={limit} value={usage} high={limit * 0.9} aria-label={name} />
           <b>
-            {count(usage)} of {count(limit)}
+            {name === 'queued'
+              ? `${bytes(usage)} of ${bytes(limit)}`
+              : `${count(usage)} of ${count(limit)}`}
           </b>
         </li>
       ))}

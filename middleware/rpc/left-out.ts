@@ -1,4 +1,4 @@
-/** Results that JSON would omit, so that the response would have no result. */
+/** Results and their parts that JSON would omit, so that the message would not have them. */
 
 import { CioError } from '../../src/errors.ts'
 
@@ -24,6 +24,6 @@ export function isLeftOut(value: unknown): boolean {
 export function withoutForm(method: string): CioError {
   return new CioError(
     'ERR_CIO_ENCODE',
-    `rpc: \`${method}\` returned a value that JSON leaves out, such as a function; return a plain value`,
+    `rpc: \`${method}\` returned or yielded a value that JSON leaves out, such as a function; return a plain value`,
   )
 }

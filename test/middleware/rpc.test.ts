@@ -1203,6 +1203,44 @@ test('an error after some values is thrown by the loop, and so is a lost connect
   await made.ended.promise
 })
 
+test('a streamed value that JSON omits ends the result with -32603 (microsoft/vscode-languageserver-node#21)', async (t) => {
+  for (const omitted of [() => 1, Symbol('x'), { toJSON: () => undefined }]) {
+    const ended = deferred()
+    const app = new Cio().useConnection(json()).useConnection(
+      rpc({
+        methods: {
+          async *values() {
+            try {
+              yield 1
+              yield omitted
+              yield 2
+            } finally {
+              ended.resolve()
+            }
+          },
+        },
+      }),
+    )
+    const told = faults(app)
+    const { port } = await serve(t, app)
+    const own = new Cio().useClient(json()).useClient(rpc())
+    closeAfter(t, own)
+    const client = await own.connect({ host: '127.0.0.1', port })
+    const values: unknown[] = []
+    const failing = async (): Promise<void> => {
+      for await (const value of client.rpc.stream('values')) values.push(value)
+    }
+    const error = await t.throwsAsync(failing(), { code: 'ERR_CIO_RPC' })
+    t.is(rpcFailure(error)?.code, -32_603)
+    t.deepEqual(values, [1])
+    await ended.promise
+    t.deepEqual(
+      told.map(({ error }) => error.code),
+      ['ERR_CIO_ENCODE'],
+    )
+  }
+})
+
 test('an iterator whose return() throws or is no promise ends no process', async (t) => {
   const gone = deferred()
   const endless = (leave: () => unknown): object => ({

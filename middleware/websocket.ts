@@ -204,8 +204,10 @@ function connect(
   if (hasBorders) keepBorders(stream, client)
   byStream.set(stream, request)
   if (client.protocol !== '') subprotocolByRequest.set(request, client.protocol)
+  // Its first middleware may end the stream before handle() has returned.
+  let ctx: StreamContext | undefined = undefined
   closeByCode(stream, client, () => ctx)
-  const ctx = app.handle(stream, {
+  ctx = app.handle(stream, {
     ...(beneath?.socket && { socket: beneath.socket }),
     ...(beneath && { extend: { forwardedFor: beneath.forwardedFor } }),
   })
@@ -223,16 +225,27 @@ const codes = { done: 1000, goingAway: 1001, refused: 1008, tooLong: 1009, faile
 const closeTimeout = 1_000
 
 /** Closes a WebSocket with a code for the reason, instead of without a code (1005). */
-function closeByCode(stream: Duplex, client: WebSocket, ctxOf: () => StreamContext): void {
+function closeByCode(
+  stream: Duplex,
+  client: WebSocket,
+  ctxOf: () => StreamContext | undefined,
+): void {
   const final = stream._final.bind(stream)
   const destroy = stream._destroy.bind(stream)
-  stream._final = (done) => {
-    client.close(codeOf(ctxOf()))
-    final(done)
+  const withContext = (call: (ctx: StreamContext | undefined) => void): void => {
+    const ctx = ctxOf()
+    if (ctx) call(ctx)
+    else queueMicrotask(() => call(ctxOf()))
   }
+  stream._final = (done) =>
+    withContext((ctx) => {
+      client.close(codeOf(ctx, undefined, codes.done))
+      final(done)
+    })
   stream._destroy = (error, done) => {
     if (client.readyState !== client.OPEN) return destroy(error, done)
-    client.close(codeOf(ctxOf(), error))
+    // Without an end before, what was sent is not whole.
+    withContext((ctx) => client.close(codeOf(ctx, error, codes.failed)))
     // ws would terminate here, and the client might never read the close frame.
     const timer = setTimeout(() => client.terminate(), closeTimeout)
     client.once('close', () => {
@@ -244,11 +257,15 @@ function closeByCode(stream: Duplex, client: WebSocket, ctxOf: () => StreamConte
   }
 }
 
-/** The code of the error that ends a connection, or of its ordinary end. */
-function codeOf({ signal, draining }: StreamContext, error?: Error | null): number {
-  const reason: unknown = error ?? (signal.aborted ? signal.reason : undefined)
+/** The code of the error that ends a connection, or `unknown` if there is none. */
+function codeOf(
+  ctx: StreamContext | undefined,
+  error: Error | null | undefined,
+  unknown: number,
+): number {
+  const reason: unknown = error ?? (ctx?.signal.aborted ? ctx.signal.reason : undefined)
   if (reason === undefined || isCioError(reason, 'ERR_CIO_CLOSED')) {
-    return draining.aborted ? codes.goingAway : codes.done
+    return ctx?.draining.aborted ? codes.goingAway : unknown
   }
   if (isCioError(reason, 'ERR_CIO_MESSAGE_TOO_LONG')) return codes.tooLong
   return isCioError(reason) && reason.fault === 'remote' ? codes.refused : codes.failed

@@ -34,10 +34,11 @@ export function join(ctx: ConnectionContext, target: Resettable): Promise<void> 
     const onTargetClose = (): void => {
       if (client.destroyed || upstream.readableEnded) return settleIfDone()
       const error = targetLostError(ctx, upstream.errored ?? undefined)
-      reset(ctx, () => {
+      const done = (): void => {
         ctx.destroy(error)
         settle(error)
-      })
+      }
+      reset(ctx, done, error)
     }
     const onClientClose = (): void => {
       const isWhole = !client.errored && client.readableEnded && client.writableFinished

@@ -23,8 +23,14 @@ export interface Resettable {
  * behind unsent bytes, which libuv does not reset.
  *
  * @param done Called when the connection is closed: in this turn, or over TLS in the next one.
+ * @param error What a stream without a socket is destroyed with, since it may have a sign of its own for
+ *   an error.
  */
-export function reset({ stream, socket, transport }: Resettable, done: () => void): void {
+export function reset(
+  { stream, socket, transport }: Resettable,
+  done: () => void,
+  error?: Error,
+): void {
   // On Node 20, a reset within a callback of the TLS socket ends the process by SIGSEGV.
   if (socket instanceof TLSSocket) setImmediate(cut)
   else cut()
@@ -32,7 +38,7 @@ export function reset({ stream, socket, transport }: Resettable, done: () => voi
   function cut(): void {
     const isEnding = [stream, transport].some((one) => one?.writableEnded && !one.writableFinished)
     if (transport instanceof Socket && !stream.destroyed && !isEnding) resetSocket(transport)
-    stream.destroy()
+    stream.destroy(transport instanceof Socket ? undefined : error)
     transport?.destroy()
     done()
   }

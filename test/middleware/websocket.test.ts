@@ -10,6 +10,7 @@ import {
   type Middleware,
   type StreamContext,
   allowList,
+  forward,
   isCioError,
   json,
   lines,
@@ -296,6 +297,43 @@ for (const scheme of ['ws', 'wss']) {
     })
   }
 }
+
+for (const [what, code, handler] of [
+  ['ends the stream', 1000, ({ stream }, next) => (stream.end(), next())],
+  ['destroys the stream', 1011, ({ stream }, next) => (stream.destroy(), next())],
+  ['destroys the connection', 1001, async (ctx) => ctx.destroy()],
+  ['destroys it with an error', 1011, async (ctx) => ctx.destroy(new Error('mine'))],
+] satisfies [string, number, Middleware<StreamContext>][]) {
+  test(`a first middleware that ${what} at once closes the WebSocket with ${code} (eclipse/jetty.project#1293)`, async (t) => {
+    const inner = new Cio().useConnection(handler)
+    const errors: string[] = []
+    inner.on('error', ({ message }) => errors.push(message))
+    const server = await serve(t, new Cio().useConnection(websocket(inner)))
+    const client = new WebSocket(`ws://127.0.0.1:${server.port}/`)
+    t.teardown(() => client.terminate())
+    t.is((await once(client, 'close'))[0], code)
+    t.deepEqual(errors, what === 'destroys it with an error' ? ['mine'] : [])
+  })
+}
+
+test('half of an answer of a target that resets does not look whole to a WebSocket: 1011 (istio/ztunnel#1483)', async (t) => {
+  const target = await serve(
+    t,
+    new Cio().useConnection(async ({ stream, socket }) => {
+      await once(stream, 'data')
+      socket?.resetAndDestroy()
+    }),
+  )
+  const inner = new Cio().useConnection(forward(target.port))
+  const errors: unknown[] = []
+  inner.on('error', (error) => errors.push(isCioError(error) && error.code))
+  const server = await serve(t, new Cio().useConnection(websocket(inner)))
+  const client = await dialWebSocket(t, server)
+  const closed = once(client, 'close')
+  client.send('a question')
+  t.is((await closed)[0], 1011)
+  t.deepEqual(errors, ['ERR_CIO_UPSTREAM'])
+})
 
 test('a drain closes WebSockets with 1001 (eclipse/jetty.project#1293)', async (t) => {
   for (const inner of [shouting(), new Cio().useConnection((ctx) => once(ctx.draining, 'abort'))]) {

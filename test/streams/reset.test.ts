@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { type Socket, connect, createServer } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { type Duplex, PassThrough } from 'node:stream'
 import { Cio, type ConnectionContext } from '../../src/index.ts'
 import { reset } from '../../src/streams/reset.ts'
 import { closeAfter } from '../support/serve.ts'
@@ -51,6 +51,16 @@ for (const transport of transports) {
     if (hasReset) t.is(how, 'ECONNRESET')
   })
 }
+
+test('a stream without a socket is destroyed with the error, which may have a sign of its own (istio/ztunnel#1483)', async (t) => {
+  const stream = new PassThrough()
+  const error = new Error('cut off')
+  const failed = once(stream, 'error')
+  await new Promise<void>((resolve) => {
+    reset({ stream, socket: null, transport: stream }, resolve, error)
+  })
+  t.deepEqual(await failed, [error])
+})
 
 test('a socket whose end waits behind unsent bytes is gone too', async (t) => {
   const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')

@@ -15,6 +15,7 @@ import { dial } from '../../src/client/dial.ts'
 import { startSocket } from '../../src/client/open-socket.ts'
 import { asError } from '../../src/errors.ts'
 import { checkDuration } from '../../src/options.ts'
+import { allowListeners } from '../../src/streams/lazy-abort.ts'
 import type { Resettable } from '../../src/streams/reset.ts'
 import { handshake, wantsTls } from '../../src/tls/secure.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
@@ -109,6 +110,7 @@ export class Upstream {
     const client = new ClientContext(this.#app, options)
     const end = (): void => client.destroy(asError(options.signal?.reason ?? ctx.signal.reason))
     ctx.signal.addEventListener('abort', end)
+    if (options.signal) allowListeners(options.signal)
     options.signal?.addEventListener('abort', end)
     try {
       options.signal?.throwIfAborted()

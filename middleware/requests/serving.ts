@@ -5,6 +5,7 @@ import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { handled, isThenable } from '../../src/lifecycle/unawaited.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
+import { made } from '../../src/streams/lazy-abort.ts'
 import type { ServedRequest } from '../requests.ts'
 import { AnswersInOrder, type Place } from './answers-in-order.ts'
 
@@ -114,10 +115,7 @@ class Served<Out> implements ServedRequest<Out> {
   }
 
   get signal(): AbortSignal {
-    if (!this.#controller) {
-      this.#controller = new AbortController()
-      if (this.#reason) this.#controller.abort(this.#reason)
-    }
+    this.#controller ??= made(this.#reason)
     return this.#controller.signal
   }
 

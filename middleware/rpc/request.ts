@@ -1,6 +1,7 @@
 /** A request, as its method sees it. */
 
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { made } from '../../src/streams/lazy-abort.ts'
 import type { Id } from './wire.ts'
 
 /** The second argument of a method. */
@@ -21,10 +22,7 @@ export class RpcRequest {
 
   /** Aborts when the caller cancels, or the connection is lost. */
   get signal(): AbortSignal {
-    if (!this.#controller) {
-      this.#controller = new AbortController()
-      if (this.#reason) this.#controller.abort(this.#reason)
-    }
+    this.#controller ??= made(this.#reason)
     return this.#controller.signal
   }
 

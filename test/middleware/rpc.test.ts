@@ -15,6 +15,7 @@ import {
   json,
   lines,
   reconnect,
+  requests,
   rpc,
   rpcError,
   rpcFailure,
@@ -1239,6 +1240,47 @@ test('a streamed value that JSON omits ends the result with -32603 (microsoft/vs
       ['ERR_CIO_ENCODE'],
     )
   }
+})
+
+test('any number may listen to the signal of a request, and many calls may share a signal (nodejs/undici#3157)', async (t) => {
+  const warnings: string[] = []
+  const warn = ({ name }: Error): void => void warnings.push(name)
+  process.on('warning', warn)
+  t.teardown(() => process.off('warning', warn))
+  const listen = ({ signal }: { readonly signal: AbortSignal }): void => {
+    for (let count = 0; count < 15; count++) signal.addEventListener('abort', () => {})
+  }
+  const all = deferred()
+  let begun = 0
+  const app = new Cio().useConnection(json()).useConnection(
+    rpc({
+      methods: {
+        async wait(_params: unknown, request: RpcRequest) {
+          listen(request)
+          if (++begun === 15) all.resolve()
+          await all.promise
+          return begun
+        },
+      },
+    }),
+  )
+  const { port } = await serve(t, app)
+  const own = new Cio().useClient(json()).useClient(rpc())
+  closeAfter(t, own)
+  const client = await own.connect({ host: '127.0.0.1', port })
+  const { signal } = new AbortController()
+  const calls = Array.from({ length: 15 }, () => client.rpc.call('wait', undefined, { signal }))
+  t.deepEqual(new Set(await Promise.all(calls)), new Set([15]))
+
+  const inOrder = new Cio()
+    .useConnection(json())
+    .useConnection(requests({ match: 'order', serve: (_asked, request) => (listen(request), 1) }))
+  const asking = await dial(t, await serve(t, inOrder))
+  asking.end('1\n')
+  t.is(await readAll(asking), '1\n')
+  // Node emits a warning in a later turn.
+  await new Promise(setImmediate)
+  t.false(warnings.includes('MaxListenersExceededWarning'))
 })
 
 test('an iterator whose return() throws or is no promise ends no process', async (t) => {

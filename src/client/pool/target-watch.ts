@@ -2,6 +2,7 @@
 
 import { asError } from '../../errors.ts'
 import { checkDuration } from '../../options.ts'
+import { made } from '../../streams/lazy-abort.ts'
 import type { Clock } from './clock.ts'
 import {
   type PoolOptions,
@@ -31,7 +32,7 @@ export class TargetWatch {
   error: Error | undefined
   readonly #source: TargetSource
   readonly #host: TargetWatchHost
-  readonly #aborter = new AbortController()
+  readonly #aborter = made(undefined)
   #failures = 0
   #stop = (): void => {}
 

@@ -1,5 +1,6 @@
 /** The uses of a pool that wait for a connection, first come first served. */
 
+import { allowListeners } from '../../streams/lazy-abort.ts'
 import type { Clock } from './clock.ts'
 
 interface Waiting<Member> {
@@ -100,6 +101,7 @@ export class WaitingUses<Member> {
           ? () => {}
           : this.#clock.after(this.#timeout, () => fail(timeoutError()))
       this.#rejects.add(fail)
+      if (signal) allowListeners(signal)
       signal?.addEventListener('abort', abort)
     })
   }

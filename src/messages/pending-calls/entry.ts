@@ -1,5 +1,7 @@
 /** A call, from the time it is made. */
 
+import { allowListeners } from '../../streams/lazy-abort.ts'
+
 /** Takes the parts of an answer that comes in several. */
 export interface PartsReceiver<Answer> {
   /** Takes a part that is not the last. Returns a promise while no more may be read. */
@@ -47,6 +49,8 @@ export class Entry<Answer> implements PendingCall<Answer> {
     this.reject = reject
     this.timeout = timeout
     this.signal = signal
+    // It may be that of many calls.
+    if (signal) allowListeners(signal)
     this.parts = parts
     this.due = performance.now() + timeout
   }

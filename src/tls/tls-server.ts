@@ -1,6 +1,7 @@
 /** The `tls.Server` that does the handshakes of a server, and never listens. */
 
 import { constants, createHash } from 'node:crypto'
+import { EventEmitter } from 'node:events'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, type TlsOptions, createServer } from 'node:tls'
@@ -54,6 +55,7 @@ export function createTlsServer(options: TlsServerOptions): Server | null {
     else options.SNICallback!.call(this, name, done)
   }
   names.set(server, new ServerNames(options, settings.sessionIdContext))
+  withholdSessions(server, namesDiffer(options))
   server.on('secureConnection', (socket) => {
     if (socket.getProtocol() === 'TLSv1.3') socket._final = endNextTurn
     handshakes.get(rawOf(socket))?.resolve(socket)
@@ -99,6 +101,24 @@ export function swapCertificates(server: Server, options: TlsServerOptions): voi
   server.setSecureContext({ ...revealed(options), ...settings } as TlsOptions)
   conceal(server)
   names.set(server, next)
+  withholdSessions(server, namesDiffer(options))
+}
+
+/**
+ * Keeps sessions from the listeners of an application that stores them, where a session of one name
+ * must not be resumed under another. The option that turns off tickets leaves session ids as they
+ * are, and before TLS 1.3 Node offers no other place at which to refuse one.
+ */
+function withholdSessions(server: Server, withhold: boolean): void {
+  if (!withhold) return void Reflect.deleteProperty(server, 'emit')
+  server.emit = (event: string, ...values: unknown[]): boolean => {
+    if (event !== 'newSession' && event !== 'resumeSession') {
+      return EventEmitter.prototype.emit.call(server, event, ...values)
+    }
+    const done = values.at(-1) as (error: null, session: null) => void
+    done(null, null)
+    return true
+  }
 }
 
 const names = new WeakMap<Server, ServerNames>()

@@ -1,6 +1,13 @@
 import test, { type ExecutionContext } from 'ava'
-import type { TLSSocket } from 'node:tls'
-import { type CertsOptions, type ListenOptions, Cio, certs } from '../../src/index.ts'
+import { constants } from 'node:crypto'
+import type { ConnectionOptions, TLSSocket } from 'node:tls'
+import {
+  type CertsOptions,
+  type ListenOptions,
+  type ServerContext,
+  Cio,
+  certs,
+} from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { LiveFiles, connectWith, presented } from '../support/live-files.ts'
 import { readAll, serve } from '../support/serve.ts'
@@ -139,6 +146,72 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     t.true((await connectTls(t, server, { ...client, session })).resumed)
   })
 }
+
+/** Stores sessions by id, as an application does for several processes. */
+function storeSessions(server: ServerContext): Map<string, Buffer> {
+  const store = new Map<string, Buffer>()
+  server.tls!.on('newSession', (id: Buffer, session: Buffer, done: () => void) => {
+    store.set(id.toString('hex'), session)
+    done()
+  })
+  server.tls!.on('resumeSession', (id: Buffer, done) => {
+    done(null, store.get(id.toString('hex')) ?? null)
+  })
+  return store
+}
+
+const byId = { ...lax, maxVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_TICKET } as const
+
+async function sessionOf(t: ExecutionContext, server: ServerContext, options: ConnectionOptions) {
+  const socket = await connectWith(t, server, options)
+  const session = socket.getSession()!
+  return { session, said: await readAll(socket) }
+}
+
+test('a session that the application has stored does not resume under the CA of another name', async (t) => {
+  const { server } = await open(t, {
+    ...identity('server'),
+    ca: path('root.crt'),
+    requestCert: true,
+    sni: { 'a.test': { ...second, ca: path('other.crt') } },
+  })
+  storeSessions(server)
+  for (const [from, to, name] of [
+    ['localhost', 'a.test', 'alice'],
+    ['a.test', 'localhost', 'otherCa'],
+  ] as const) {
+    const client = { ...byId, ...loaded(name) }
+    const { said, session } = await sessionOf(t, server, { ...client, servername: from })
+    t.is(said, 'hello alice')
+    const again = await connectTls(t, server, { ...client, servername: to, session })
+    t.deepEqual([again.said, again.resumed], ['', false])
+  }
+})
+
+test('a session that the application has stored does not outlive the list of its name', async (t) => {
+  const files = new LiveFiles(t)
+  files.put('crl', 'empty.crl')
+  const { server } = await open(t, {
+    ...identity('server'),
+    ca: path('root.crt'),
+    crl: path('empty.crl'),
+    requestCert: true,
+    sni: { 'a.test': { ...second, crl: files.crl } },
+  })
+  const store = storeSessions(server)
+  const client = { ...byId, ...loaded('revoked'), servername: 'a.test' }
+  const { said, session } = await sessionOf(t, server, client)
+  t.is(said, 'hello alice')
+  t.is(store.size, 1)
+  t.true((await connectTls(t, server, { ...client, session })).resumed)
+  files.put('crl', 'revoked.crl')
+  await server.reload()
+  const again = await connectTls(t, server, { ...client, session })
+  t.deepEqual([again.said, again.resumed], ['', false])
+  files.put('crl', 'empty.crl')
+  await server.reload()
+  t.is((await connectTls(t, server, { ...client, session })).said, 'hello alice')
+})
 
 test('a list of a name revokes under that name', async (t) => {
   const { server } = await open(t, {

@@ -2,7 +2,7 @@
 
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { handled, isThenable } from '../../src/lifecycle/unawaited.ts'
+import { awaited, handled } from '../../src/lifecycle/unawaited.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import { made } from '../../src/streams/lazy-abort.ts'
@@ -65,8 +65,9 @@ export class Serving<In, Out> {
     } catch (thrown) {
       return this.#fail(request, thrown)
     }
-    if (!isThenable(answer)) return this.#answer(request, answer)
-    answer.then(
+    const pending = awaited(answer)
+    if (!pending) return this.#answer(request, answer as Out | undefined | void)
+    pending.then(
       (settled) => this.#answer(request, settled),
       (thrown: unknown) => this.#fail(request, thrown),
     )

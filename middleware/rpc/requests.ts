@@ -6,7 +6,7 @@ import { nothing } from '../../src/messages/message-writer.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { isThenable } from '../../src/lifecycle/unawaited.ts'
+import { awaited } from '../../src/lifecycle/unawaited.ts'
 import { observeRefusal, observeRequest } from './observed-call.ts'
 import { RpcRequest } from './request.ts'
 import { isLeftOut, withoutForm } from './left-out.ts'
@@ -135,9 +135,10 @@ export class Requests {
     } catch (thrown) {
       return fail(thrown)
     }
-    if (!isThenable(result)) return succeed(result)
+    const pending = awaited(result)
+    if (!pending) return succeed(result)
     this.#open.add(request)
-    result.then(succeed, fail)
+    pending.then(succeed, fail)
   }
 
   #finish(respond: Respond, response: Response | undefined, hasBegun = false): void {

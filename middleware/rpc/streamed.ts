@@ -11,7 +11,13 @@ export const progressMethod = '$/progress'
 
 /** Whether a method returned its result as an async iterable. */
 export function isStreamed(result: unknown): result is AsyncIterable<unknown> {
-  return typeof result === 'object' && result !== null && Symbol.asyncIterator in result
+  if (typeof result !== 'object' || result === null) return false
+  try {
+    return Symbol.asyncIterator in result
+  } catch {
+    // A Proxy that throws; the codec cannot read it either, and says so.
+    return false
+  }
 }
 
 /**

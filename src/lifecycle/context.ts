@@ -153,7 +153,7 @@ export abstract class Context {
     const { timeout = closeTimeout, reason } = options
     checkOptionNames('close', options, closeOptionNames)
     checkDuration('close', 'timeout', timeout)
-    await this.#life.close(timeout, reason)
+    await this.#life.close(timeout, reason === undefined ? undefined : asError(reason))
     return { forced: this.#life.forced }
   }
 

@@ -92,3 +92,13 @@ function isOurs(error: Error): boolean {
 export function isThenable<Value>(value: Value | PromiseLike<Value>): value is PromiseLike<Value> {
   return typeof (value as PromiseLike<Value> | undefined | null)?.then === 'function'
 }
+
+/** A promise for a value that has to be awaited, also if its `then` throws; undefined for others. */
+export function awaited<Value>(value: Value | PromiseLike<Value>): Promise<Value> | undefined {
+  try {
+    if (value instanceof Promise) return value
+    return isThenable(value) ? Promise.resolve(value) : undefined
+  } catch (thrown) {
+    return Promise.reject(asError(thrown))
+  }
+}

@@ -6,7 +6,7 @@
  */
 
 import test from 'ava'
-import { Cio, json, relisten, rpc } from '../../src/index.ts'
+import { type ConnectionContext, Cio, json, relisten, requests, rpc } from '../../src/index.ts'
 import { closeAfter, dial, serve } from '../support/serve.ts'
 import { nextEvent } from '../support/transports.ts'
 
@@ -137,6 +137,24 @@ for (const [what, [make, passes = false]] of Object.entries(odd)) {
     }
   })
 
+  test(`a server whose close() is given ${what} as its reason is over`, async (t) => {
+    const app = new Cio().useConnection(async (ctx) => {
+      void ctx.signal
+      await ctx.closed
+    })
+    app.on('error', () => {})
+    const server = await serve(t, app)
+    const connected = nextEvent(app, 'connection')
+    await dial(t, server)
+    const [ctx] = await connected
+    // The other side of the connection stays, so only the reason can end it.
+    const closed = nextEvent(app, 'close')
+    await (ctx as ConnectionContext).close({ timeout: 0, reason: make() as Error })
+    await closed
+    await server.close({ timeout: 0, reason: make() as Error })
+    t.is(server.connections.size, 0)
+  })
+
   test(`listen() and connect() reject when a middleware throws ${what}`, async (t) => {
     const app = new Cio()
       .useServer(relisten())
@@ -188,6 +206,46 @@ for (const [what, [make, passes = false]] of Object.entries(odd)) {
     await t.throwsAsync(client.rpc.call('odd'), { code: 'ERR_CIO_RPC' })
     t.true(isTold((await told)[0]))
     await client.close()
+  })
+}
+
+for (const [what, make] of Object.entries<() => unknown>({
+  'a proxy that throws': () => new Proxy({}, { get: fail }),
+  'a proxy that has nothing': () => new Proxy({}, { has: fail, get: fail }),
+  'a revoked proxy': revoked,
+  // oxlint-disable-next-line unicorn/no-thenable -- what it is about
+  'a then that cannot be read': () => Object.defineProperty({}, 'then', { get: fail }),
+  // oxlint-disable-next-line unicorn/no-thenable -- what it is about
+  'a then that throws': () => Object.defineProperty({}, 'then', { value: fail }),
+})) {
+  test(`a method of rpc that returns ${what} is answered with an internal error`, async (t) => {
+    const methods = { odd: make }
+    const app = new Cio()
+      .useConnection(json())
+      .useConnection(rpc({ methods }))
+      .useClient(json())
+      .useClient(rpc())
+    const server = await serve(t, app)
+    const told = nextEvent(app, 'error')
+    const client = await app.connect(server.port)
+    await t.throwsAsync(client.rpc.call('odd'), { code: 'ERR_CIO_RPC' })
+    await told
+    const closed = nextEvent(app, 'close')
+    await client.close()
+    await closed
+    t.is(server.connections.size, 0)
+  })
+
+  test(`a server of requests that answers with ${what} ends that connection alone`, async (t) => {
+    const app = new Cio()
+      .useConnection(json())
+      .useConnection(requests({ match: 'order', serve: make as never }))
+    const server = await serve(t, app)
+    const [told, closed] = [nextEvent(app, 'error'), nextEvent(app, 'close')]
+    ;(await dial(t, server)).write('{}\n')
+    await told
+    await closed
+    t.is(server.connections.size, 0)
   })
 }
 

@@ -3,7 +3,7 @@
 import { isIP } from 'node:net'
 import { CioError, describe } from '../errors.ts'
 import { withoutBrackets } from '../streams/host-name.ts'
-import { type Call, checkOptions } from './known-options.ts'
+import { type Call, checkOptions, formerOptions, knownOptions } from './known-options.ts'
 import { checkSignal, optionError } from '../options.ts'
 import { concealed } from './secret-options.ts'
 
@@ -40,9 +40,25 @@ export function optionsOf(
       `${call}: expected one object of options after the target, such as { host: '127.0.0.1' }, got ${given}`,
     )
   }
+  for (const one of [options, target]) checkOwn(call, one)
   const given: Record<string, unknown> = { ...options, ...place(call, target) }
   checkSignal(call, given.signal)
   return checkedOptions(call, given)
+}
+
+/** Refuses inherited options: they are not copied, and a check that one turns on would be off. */
+function checkOwn(call: Call, options: unknown): void {
+  if (typeof options !== 'object' || options === null) return
+  const prototype: unknown = Object.getPrototypeOf(options)
+  if (prototype === Object.prototype || prototype === null) return
+  const inherited = [...knownOptions.keys(), ...Object.keys(formerOptions)].find(
+    (name) => name in options && !Object.hasOwn(options, name),
+  )
+  if (inherited === undefined) return
+  throw new CioError(
+    'ERR_CIO_OPTION',
+    `${call}: \`${inherited}\` is refused: it is inherited, and would be ignored; give options in one plain object, such as { ...defaults, ${inherited} }`,
+  )
 }
 
 /**

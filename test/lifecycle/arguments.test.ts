@@ -69,6 +69,25 @@ for (const call of ['listen', 'connect'] as const) {
   })
 }
 
+test('an option that is inherited is refused, since it would be ignored', async (t) => {
+  class Settings {
+    readonly port = 0
+    get requestCert(): boolean {
+      return true
+    }
+  }
+  const inherited = Object.create({ isClientAllowed: () => false, port: 0 }) as object
+  for (const options of [new Settings(), inherited, new URL('tcp://127.0.0.1:7')]) {
+    for (const call of ['listen', 'connect'] as const) {
+      const why = { code: 'ERR_CIO_OPTION', message: /is refused: it is inherited/ }
+      t.throws(() => optionsOf(call, options), why)
+      t.throws(() => optionsOf(call, 0, options), why)
+    }
+  }
+  const own = Object.assign(Object.create({ toString: () => 'mine' }) as object, { port: 7 })
+  t.like(optionsOf('listen', own), { port: 7 })
+})
+
 test('a server listens on no array of targets', (t) => {
   t.throws(() => optionsOf('listen', [{ port: 1 }], {}), refused)
 })

@@ -7,6 +7,7 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Borders } from '../src/streams/borders.ts'
+import { inTurn } from './websocket/in-turn.ts'
 import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
 import {
   checkedSubprotocols,
@@ -120,9 +121,7 @@ export function websocket(
     maxPayload: maxPayload === Infinity ? 0 : maxPayload,
     handleProtocols: (_names, request) => chooseSubprotocol(request, subprotocols) ?? false,
   })
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    // The HTTP server has released the socket, and ws has not yet added its error listener.
-    socket.on('error', () => {})
+  const upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     const { origin } = request.headers
     const refuse = (status: string): void => {
       const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`
@@ -133,7 +132,8 @@ export function websocket(
     upgrader.handleUpgrade(request, socket, head, (client) => {
       connect(app, client, request, borders)
     })
-  })
+  }
+  server.on('upgrade', inTurn(server, upgrade))
   const serve = http(server)
 
   return defineMiddleware<StreamContext>(

@@ -6,6 +6,7 @@
  */
 
 import type { Duplex } from 'node:stream'
+import { readyForPutBack } from '../streams/put-back.ts'
 import { hasInputEnded } from '../streams/reading.ts'
 
 /** A receiver of the events of a stream. */
@@ -70,9 +71,13 @@ function pushAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): 
   return hasRoom
 }
 
-/** The end was not behind unread bytes before: it may have come while a middleware had them. */
+/**
+ * The end was not behind unread bytes before: it may have come while a middleware had them. Libraries put
+ * bytes back themselves, such as ws those after the upgrade.
+ */
 function putBackAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): void {
   const prototype = Object.getPrototypeOf(this) as Owned
+  readyForPutBack(this)
   prototype.unshift.call(this, chunk, encoding)
   if (hasInputEnded(this)) process.nextTick(noticeEnd, this)
 }

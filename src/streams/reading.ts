@@ -1,6 +1,7 @@
 /** Whether anything reads a stream, and how far it has been read. */
 
 import type { Duplex } from 'node:stream'
+import { putBack } from './put-back.ts'
 
 /** Whether the application reads a stream. */
 export function isRead(stream: Duplex): boolean {
@@ -23,7 +24,7 @@ export function hasInputEnded(stream: Duplex): boolean {
 
 /** Puts bytes back for the application, which has read nothing yet. */
 export function leaveUnread(stream: Duplex, bytes: Buffer): void {
-  if (bytes.length > 0) stream.unshift(bytes)
+  if (bytes.length > 0) putBack(stream, bytes)
   const { _readableState: state } = stream as WithState
   if (state) state.dataEmitted = false
 }

@@ -6,7 +6,7 @@
  */
 
 import test from 'ava'
-import { type ConnectionContext, Cio, json, relisten, requests, rpc } from '../../src/index.ts'
+import { Cio, json, relisten, requests, rpc } from '../../src/index.ts'
 import { closeAfter, dial, serve } from '../support/serve.ts'
 import { nextEvent } from '../support/transports.ts'
 
@@ -149,7 +149,7 @@ for (const [what, [make, passes = false]] of Object.entries(odd)) {
     const [ctx] = await connected
     // The other side of the connection stays, so only the reason can end it.
     const closed = nextEvent(app, 'close')
-    await (ctx as ConnectionContext).close({ timeout: 0, reason: make() as Error })
+    await ctx.close({ timeout: 0, reason: make() as Error })
     await closed
     await server.close({ timeout: 0, reason: make() as Error })
     t.is(server.connections.size, 0)
@@ -239,7 +239,7 @@ for (const [what, make] of Object.entries<() => unknown>({
   test(`a server of requests that answers with ${what} ends that connection alone`, async (t) => {
     const app = new Cio()
       .useConnection(json())
-      .useConnection(requests({ match: 'order', serve: make as never }))
+      .useConnection(requests({ match: 'order', serve: make }))
     const server = await serve(t, app)
     const [told, closed] = [nextEvent(app, 'error'), nextEvent(app, 'close')]
     ;(await dial(t, server)).write('{}\n')

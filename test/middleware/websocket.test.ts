@@ -19,6 +19,7 @@ import { chunksOf } from '../../src/kit.ts'
 import { requestOf, websocket } from '../../middleware/websocket.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
+import { nextEvent } from '../support/transports.ts'
 
 const shouting = () =>
   new Cio()
@@ -406,6 +407,40 @@ test('a default port may stand in the host, in the origin, or in neither', async
     await dialWebSocket(t, listed, { origin })
   }
   t.is(await refused(listed.port, { origin: 'http://example.com' }), 403)
+})
+
+const pipelined = [
+  'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
+  'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n',
+  'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
+].join('')
+
+test('an upgrade behind a request waits for its response', async (t) => {
+  const handler = createServer((_request, response) => setImmediate(() => response.end('first')))
+  const app = new Cio().useConnection(websocket(shouting(), { handler }))
+  const socket = await dial(t, await serve(t, app))
+  socket.write(pipelined)
+  let text = ''
+  for await (const chunk of socket) {
+    text += String(chunk)
+    if (text.includes('101 Switching')) break
+  }
+  t.regex(text, /^HTTP\/1\.1 200[^]*first[^]*HTTP\/1\.1 101/)
+})
+
+test('an upgrade behind a response that ends the connection is no fault of the application', async (t) => {
+  const app = new Cio().useConnection(websocket(shouting()))
+  const errors: unknown[] = []
+  app.on('error', (error) => errors.push(error))
+  const server = await serve(t, app)
+  const closed = nextEvent(app, 'close')
+  const socket = await dial(t, server)
+  socket.end(`${pipelined}\0\0\0\0`)
+  const text = await readAll(socket)
+  t.regex(text, /^HTTP\/1\.1 426/)
+  t.notRegex(text, /101 Switching/)
+  await closed
+  t.deepEqual(errors, [])
 })
 
 test('options of the wrong kind are refused when it is made', (t) => {

@@ -1,0 +1,31 @@
+/** Upgrades in the order of the requests of a connection. */
+
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+
+type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+
+/**
+ * Waits with an upgrade for the response to the request before it. Node does not, and a response that
+ * ends the connection would do so beneath the WebSocket.
+ */
+export function inTurn(server: Server, upgrade: Upgrade): Upgrade {
+  const open = new WeakMap<Duplex, ServerResponse>()
+  server.on('request', ({ socket }, response) => {
+    open.set(socket, response)
+    response.once('close', () => {
+      if (open.get(socket) === response) open.delete(socket)
+    })
+  })
+  return (request, socket, head) => {
+    // The HTTP server has released the socket, and ws has not yet added its error listener.
+    socket.on('error', () => {})
+    const begin = (): void => {
+      if (socket.writable) upgrade(request, socket, head)
+      else socket.destroy()
+    }
+    const before = open.get(socket)
+    if (before) before.once('close', begin)
+    else begin()
+  }
+}

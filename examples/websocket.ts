@@ -1,6 +1,6 @@
 // npx tsx examples/websocket.ts
 //
-// JSON-RPC over WebSocket, with a page of a browser as the client: open http://localhost:7014/.
+// JSON-RPC over WebSocket, with a page of a browser as the client: open `http://localhost:7014/`.
 // Both sides call each other, and each WebSocket message is one message of JSON-RPC.
 
 import { websocket } from '../middleware/websocket.ts'

@@ -98,7 +98,8 @@ test('a real Prometheus scrapes it', async (t) => {
   // It takes some seconds to start, and says by its answers when it has scraped.
   while (value === undefined && prometheus.exitCode === null) {
     const answer = await fetch(query).then(
-      (response) => response.json() as Promise<Answer>,
+      // 503 while it starts.
+      (response) => (response.ok ? (response.json() as Promise<Answer>) : undefined),
       () => undefined,
     )
     value = answer?.data?.result[0]?.value[1]

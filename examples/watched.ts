@@ -23,7 +23,7 @@ import {
 } from '../src/index.ts'
 import { makeCertificates } from './certificates.ts'
 
-/** What the gateway answers. */
+/** The methods of the gateway. */
 interface Gateway {
   store(params: { readonly values: string }): number
   forecast(): Promise<string>

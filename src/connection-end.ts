@@ -226,7 +226,7 @@ export function noteSite(thrown: unknown, at: string | undefined): void {
     // The error may be of another copy of Cio, and its refusal frozen.
     if (refusal?.at === undefined) Reflect.set(refusal ?? {}, 'at', at)
   } catch {
-    // What cannot be read is reported as such, and no refusal.
+    // An error that cannot be read is reported as such, and no refusal.
   }
 }
 

@@ -21,7 +21,7 @@ const checks = 4
 /** Milliseconds between checks of an interval that is longer. */
 const longestCheck = 60_000
 
-/** What {@link log} counts. */
+/** The counts of {@link log}. */
 export interface LogCounts {
   /** Lines above `rate`, by the reason of the end; `open` for connections that were still open. */
   readonly suppressed: Readonly<Record<string, number>>

@@ -1,4 +1,4 @@
-/** What the types of a remote interface say of a method. */
+/** The types of a method, taken from a remote interface. */
 
 export type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
 export type Returned<Method> = Method extends (...args: never[]) => infer Result

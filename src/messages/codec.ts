@@ -1,4 +1,4 @@
-/** What a codec is: how bytes become messages, and messages bytes. */
+/** A codec: how bytes become messages, and messages bytes. */
 
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { PartialMessage } from './partial-message.ts'

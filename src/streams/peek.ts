@@ -90,7 +90,7 @@ export class Peek {
     if (this.isOver) return Promise.resolve(false)
     return new Promise((resolve) => {
       this.#waiting = resolve
-      // What has come since the last wait has emitted `readable` already.
+      // Bytes that came since the last wait have emitted `readable` already.
       if (this.#isListening) this.#read()
       else this.#listen()
     })

@@ -77,14 +77,14 @@ export class EngineState extends EventEmitter<EngineEvents> {
     if (!this.isUp) throw downError(what)
   }
 
-  /** What a message needs. @throws `ERR_CIO_SUBJECT`, `ERR_CIO_PAYLOAD_SIZE`, `ERR_CIO_CLUSTER_DOWN` */
+  /** Checks a message and the connection to the broker. @throws `ERR_CIO_SUBJECT`, `ERR_CIO_PAYLOAD_SIZE`, `ERR_CIO_CLUSTER_DOWN` */
   checkMessage(what: string, subject: string, payload: Uint8Array): void {
     checkSubject(subject)
     checkPayload(subject, payload)
     this.checkUp(what)
   }
 
-  /** What a table needs. @throws `ERR_CIO_SUBJECT`, `ERR_CIO_OPTION`, `ERR_CIO_CLUSTER_DOWN` */
+  /** Checks a table and the connection to the broker. @throws `ERR_CIO_SUBJECT`, `ERR_CIO_OPTION`, `ERR_CIO_CLUSTER_DOWN` */
   checkTable(name: string, ttl: number): void {
     checkSubject(name)
     checkDuration('table', 'ttl', ttl)

@@ -13,11 +13,11 @@ export type { AlarmBounds, AlarmName } from './alarms/rules.ts'
 export interface Alarm {
   readonly name: AlarmName
   readonly active: boolean
-  /** What was measured; undefined where nothing can be measured. */
+  /** The value that was measured; undefined where nothing can be measured. */
   readonly value: number | undefined
   /** When it was raised or cleared, in milliseconds since 1970. */
   readonly since: number
-  /** What to do about it. */
+  /** The advice: how to mend it. */
   readonly advice: string
 }
 

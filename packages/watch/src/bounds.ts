@@ -1,4 +1,4 @@
-/** What is used of what there may be: file descriptors, and the limits of `limit`. */
+/** Use and maximum of file descriptors, and of the limits of `limit`. */
 
 import type { Limit } from 'cio'
 import { descriptorLimit, openDescriptors } from './descriptors.ts'

@@ -10,7 +10,7 @@ const durations = [
 const handshakes = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
 ]
-/** Those of OpenTelemetry's convention for rpc. */
+/** The names of OpenTelemetry's convention for rpc. */
 const calls = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const steps = [0.0001, 0.001, 0.01, 0.1, 1, 10]
 

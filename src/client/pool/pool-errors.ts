@@ -4,7 +4,7 @@ import { CioError } from '../../errors.ts'
 import type { PoolSettings } from './options.ts'
 import type { PoolTargetState } from './pool-types.ts'
 
-/** What is known about the targets. */
+/** The state of the targets. */
 interface Known {
   readonly states: readonly PoolTargetState[]
   readonly connected: number

@@ -1,4 +1,4 @@
-/** What a pool says of its targets: events, and lines of debug. */
+/** Reports of a pool about its targets: events, and lines of debug. */
 
 import debug from 'debug'
 import type { EventEmitter } from 'node:events'

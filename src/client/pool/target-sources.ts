@@ -81,7 +81,7 @@ export interface SrvTargetsOptions {
 }
 
 const second = 1_000
-/** What a resolver says if a name has no records of a kind. */
+/** The codes of a resolver if a name has no records of a kind. */
 const noRecords: ReadonlySet<unknown> = new Set(['ENODATA', 'ENOTFOUND'])
 
 /**

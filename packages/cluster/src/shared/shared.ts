@@ -22,7 +22,7 @@ const log = debug('cio:cluster')
 
 const tableName = 'shared'
 
-/** What the list and the trust have in common. */
+/** The part that the list and the trust have in common. */
 export interface SharedPart extends Subject {
   /** The middleware, in errors. */
   readonly owner: string

@@ -16,7 +16,7 @@ import { heard, until } from '../support/heard.ts'
 interface Post {
   readonly instance: Instance
   readonly letters: Mailbox<unknown>
-  /** What was delivered here, in order. */
+  /** The letters that were delivered here, in order. */
   readonly got: string[]
 }
 

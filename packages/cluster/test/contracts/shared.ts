@@ -32,7 +32,7 @@ interface Instance {
   readonly shared: SharedList
   readonly app: Cio
   readonly listen: (options?: ListenOptions) => Promise<ServerContext>
-  /** What was passed to the list, newest last. */
+  /** All that was passed to the list, newest last. */
   readonly lists: unknown[]
   readonly refused: string[]
 }
@@ -187,7 +187,7 @@ export function sharedContract({ test, over, engines }: ContractOf): void {
     await later.listen()
     t.deepEqual(later.lists, [['mallory']], 'from the file, without a broker')
     await up()
-    // What was published meanwhile is applied as soon as the broker is back.
+    // A revision that was published meanwhile is applied as soon as the broker is back.
     const publisher = instance(t, make())
     await stay(t, publisher)
     const revision = await publisher.shared.publish(['trudy'])

@@ -35,7 +35,7 @@ export class AlarmState {
   }
 
   #wantsChange(value: number | undefined): boolean {
-    // What is not there any more is no reason for an alarm.
+    // Something that is gone is no reason for an alarm.
     if (value === undefined) return this.active
     const { raise, clear, isBelow = false } = this.#rule
     if (this.active) return isBelow ? value >= clear : value <= clear

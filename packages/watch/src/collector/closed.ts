@@ -1,4 +1,4 @@
-/** What is remembered of a connection that is over. */
+/** The facts that are kept of a connection that is over. */
 
 import type { ConnectionEnd, Refusal, StreamContext } from 'cio'
 import type { ClosedConnection } from '../ended.ts'

@@ -25,7 +25,13 @@ process.on('message', () => {
 process.send!(await (side === 'peer' ? listenPeer() : listenCio()))
 
 async function listenCio(): Promise<number> {
-  const codecs = { lines, json, msgpack, cbor } as const
+  const codecs = {
+    lines,
+    json,
+    msgpack,
+    cbor,
+    'cbor with records': () => cbor({ useRecords: true }),
+  } as const
   // All of them are used alike; the types of their messages are of no interest here.
   const made = (codecs[codec] as typeof json)()
   const app = new Cio().useConnection(made).useConnection(async ({ messages }) => run(messages))
@@ -60,7 +66,7 @@ async function listenPeer(): Promise<number> {
 
 function decoder(): Transform {
   if (codec === 'msgpack') return new UnpackrStream()
-  if (codec === 'cbor') return new DecoderStream()
+  if (codec.startsWith('cbor')) return new DecoderStream()
   return split2()
 }
 
@@ -68,7 +74,10 @@ function decoder(): Transform {
 function encoder(socket: Socket): { writable: Duplex; form: (one: unknown) => unknown } {
   if (codec === 'lines') return { writable: socket, form: (one) => `${one as string}\n` }
   if (codec === 'json') return { writable: socket, form: (one) => `${JSON.stringify(one)}\n` }
-  const stream = codec === 'msgpack' ? new PackrStream() : new EncoderStream()
+  const stream =
+    codec === 'msgpack'
+      ? new PackrStream()
+      : new EncoderStream({ useRecords: codec === 'cbor with records' })
   stream.pipe(socket)
   return { writable: stream, form: (one) => one }
 }

@@ -12,16 +12,22 @@ import { median, middleHalf, record } from './results.ts'
 
 /** What one server does, given as its argument. */
 export interface CodecSettings {
-  readonly codec: 'lines' | 'json' | 'msgpack' | 'cbor'
+  readonly codec: 'lines' | 'json' | 'msgpack' | 'cbor' | 'cbor with records'
   /** Receives all, by events or by iteration; receives and answers; or sends all. */
   readonly way: 'each' | 'iterate' | 'answer' | 'send'
   readonly side: 'peer' | 'cio'
   readonly count: number
 }
 
-const target = 1
 const piece = 64 * 1024
-const peers = { lines: 'split2', json: 'split2 + JSON', msgpack: 'msgpackr', cbor: 'cbor-x' }
+const peers = {
+  lines: 'split2',
+  json: 'split2 + JSON',
+  msgpack: 'msgpackr',
+  cbor: 'cbor-x',
+  'cbor with records': 'cbor-x',
+}
+const targets = { lines: 1, json: 1, msgpack: 1, cbor: 0.75, 'cbor with records': 1.3 }
 const texts = Array.from({ length: 16 }, (_, index) => `temperature of room ${index}, in kelvin`)
 
 /** The same messages for all: about a hundred bytes, as telemetry is. */
@@ -43,7 +49,7 @@ async function main(): Promise<void> {
   })
   // No bench outlives it, whatever hangs.
   setTimeout(() => process.exit(1), 10 * 60_000).unref()
-  for (const codec of ['lines', 'json', 'msgpack', 'cbor'] as const) {
+  for (const codec of Object.keys(peers) as CodecSettings['codec'][]) {
     for (const way of ['each', 'iterate', 'send', 'answer'] as const) {
       const title = `${codec} ${way}`
       if (!positionals.every((word) => title.includes(word))) continue
@@ -60,6 +66,7 @@ async function compare(
   rounds: number,
 ): Promise<void> {
   const { codec, way, count } = settings
+  const target = targets[codec]
   const bytes = encodeAll(settings)
   const costs = { peer: [] as number[], cio: [] as number[] }
   for (let launch = 0; launch < launches; launch++) {
@@ -89,7 +96,7 @@ async function compare(
   }
   const verdict = ratio <= target ? 'met' : 'missed'
   console.log(
-    `${`${codec} ${way}`.padEnd(16)} ${figures.padEnd(50)} ratio ${ratio.toFixed(2)} (pairs ${pairs.toFixed(2)}), target ${target.toFixed(2)}: ${verdict}`,
+    `${`${codec} ${way}`.padEnd(24)} ${figures.padEnd(50)} ratio ${ratio.toFixed(2)} (pairs ${pairs.toFixed(2)}), target ${target.toFixed(2)}: ${verdict}`,
   )
 }
 
@@ -115,11 +122,11 @@ async function start(settings: CodecSettings): Promise<Server> {
 function encodeAll({ codec, way, count }: Omit<CodecSettings, 'side'>): Buffer[] {
   if (way === 'send') return []
   const packr = new Packr({ sequential: true })
-  const encoder = new Encoder({ sequential: true })
+  const encoder = new Encoder({ sequential: true, useRecords: codec === 'cbor with records' })
   const encoded = Array.from({ length: count }, (_, index) => {
     const one = message(codec, index)
     if (codec === 'msgpack') return Buffer.from(packr.pack(one))
-    if (codec === 'cbor') return Buffer.from(encoder.encode(one))
+    if (codec.startsWith('cbor')) return Buffer.from(encoder.encode(one))
     return Buffer.from(codec === 'lines' ? `${one as string}\n` : `${JSON.stringify(one)}\n`)
   })
   if (way === 'answer') return encoded

@@ -39,21 +39,16 @@ export const top: Command = defineCommand({
 export const why: Command = defineCommand({
   name: 'why',
   says: 'explains why a connection of a running server ended, or where it stands',
-  usage: '<name | address | id> --at <path | address>',
+  usage: '<path | address> <name | address | id>',
   prose,
-  options: {
-    at: { type: 'string', value: 'path', says: 'the socket or the address of the page' },
-    json,
-  },
-  examples: [
-    'cio why device-0042 --at /run/app/admin.sock',
-    'cio why 192.0.2.7 --at /run/app/admin.sock',
-  ],
-  async run([subject, ...others], { at, json = false }) {
-    if (subject === undefined || others.length > 0) {
-      throw new UsageError('it takes one name, address or number of a connection')
+  options: { json },
+  examples: ['cio why /run/app/admin.sock device-0042', 'cio why /run/app/admin.sock 192.0.2.7'],
+  async run([at, subject, ...others], { json = false }) {
+    if (!at || subject === undefined || others.length > 0) {
+      throw new UsageError(
+        'it takes the path or address of the page of the server, then one name, address or number of a connection',
+      )
     }
-    if (!at) throw new UsageError('--at is missing: give the address of the page of the server')
     const commands = await load('why')
     return commands.why(subject, optionsOf(at, json))
   },

@@ -125,7 +125,7 @@ test('inspect says which file cannot be imported, and why', async (t) => {
 test('top and why say what to install', async (t) => {
   for (const args of [
     ['top', '/tmp/admin.sock'],
-    ['why', 'alice', '--at', '/tmp/admin.sock'],
+    ['why', '/tmp/admin.sock', 'alice'],
   ]) {
     const { code, err } = await run(t, args)
     t.is(code, 1)
@@ -133,6 +133,9 @@ test('top and why say what to install', async (t) => {
   }
   t.is((await run(t, ['why', 'alice'])).code, 2)
   t.is((await run(t, ['top'])).code, 2)
+  const { code, err } = await run(t, ['why', 'alice', '--at', '/tmp/admin.sock'])
+  t.is(code, 2)
+  t.regex(err, /there is no option --at/)
 })
 
 test('top and why are those of the package that the project has', async (t) => {
@@ -151,7 +154,7 @@ test('top and why are those of the package that the project has', async (t) => {
   const top = await run(t, ['top', 'a/b', '--json'], { cwd })
   t.is(top.code, 0)
   t.is(top.out, '["top","a/b",true]\n')
-  const { out } = await run(t, ['why', 'alice', '--at', 'a/b'], { cwd })
+  const { out } = await run(t, ['why', 'a/b', 'alice'], { cwd })
   t.is(out, '["why","alice","a/b",false]\n')
 })
 

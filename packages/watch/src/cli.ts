@@ -85,7 +85,10 @@ async function get<Answer>(at: string, path: string): Promise<Answer> {
 async function ask(at: string, path: string): Promise<IncomingMessage> {
   const sent = request({ ...placeOf(at), path, agent: false })
   sent.end()
-  const [response] = (await once(sent, 'response')) as [IncomingMessage]
+  const [response] = (await once(sent, 'response').catch((error: Error) => {
+    const message = `${at} cannot be asked: ${error.message}; give the path of the socket that \`watching.listen()\` made, or the address with the token`
+    throw new Error(message, { cause: error })
+  })) as [IncomingMessage]
   if (response.statusCode === 200) return response
   let text = ''
   for await (const chunk of response) text += String(chunk)

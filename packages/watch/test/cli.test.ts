@@ -120,4 +120,8 @@ test('by an address it takes the token with it, and says what a server refuses',
   await t.throwsAsync(why('x', { at, json: false, terminal: terminal() }), { message: /says 403/ })
   const other = { at: 'https://x.test/', json: false, terminal: terminal() }
   await t.throwsAsync(why('x', other), { message: /neither a path nor/ })
+  const swapped = { at: 'device-0042', json: false, terminal: terminal() }
+  await t.throwsAsync(why('/run/admin.sock', swapped), {
+    message: /^device-0042 cannot be asked: connect ENOENT device-0042; give the path/,
+  })
 })

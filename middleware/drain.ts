@@ -78,7 +78,7 @@ export interface Drained {
   readonly duration: number
 }
 
-declare module '../src/lifecycle/app-events.ts' {
+declare module '../src/lifecycle/app.ts' {
   interface AppEvents {
     /** A signal arrived, and the server stops accepting. Emitted again for a second signal. */
     drain: [drain: Drain, server: ServerContext]

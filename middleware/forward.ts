@@ -1,19 +1,13 @@
-import type { Duplex } from 'node:stream'
 import { optionsOf } from '../src/lifecycle/arguments.ts'
-import type { ConnectOptions } from '../src/client/connect-options.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError, isCioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { join } from './forward/join.ts'
-import { Upstream } from './forward/upstream.ts'
+import { type ForwardTarget, Upstream } from './forward/upstream.ts'
 
-/**
- * The target of a connection: a port of this host, the path of a Unix socket, options of
- * `connect()`, a client's context that `connect()` has resolved to, or a Duplex.
- */
-export type ForwardTarget = number | string | ConnectOptions | Duplex | StreamContext
+export type { ForwardTarget }
 
 /** Chooses the target of a connection, or connects to it. */
 export type ChooseTarget = (ctx: ConnectionContext) => ForwardTarget | Promise<ForwardTarget>

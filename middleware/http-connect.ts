@@ -84,7 +84,7 @@ const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
  * app.on('connect', (ctx) => console.log(`connected to ${ctx.remote}`))
  */
 export function httpConnect(options: HttpConnectOptions = {}): Middleware<ClientContext> {
-  const { host: given = 'localhost', port = 8080, username } = options
+  const { host: given = 'localhost', port = 8080, username, tls } = options
   checkOptionNames('httpConnect', options, known)
   if (typeof given !== 'string' || given === '') {
     throw optionError('httpConnect', 'host', 'a name', given)
@@ -93,14 +93,14 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
   if (username !== undefined && (typeof username !== 'string' || username.includes(':'))) {
     throw optionError('httpConnect', 'username', 'a string without a colon', username)
   }
-  if (typeof options.tls === 'object') checkTlsOptions('httpConnect', options.tls)
+  if (typeof tls === 'object') checkTlsOptions('httpConnect', tls)
   const proxy = { ...options, host: withoutBrackets(given), port }
 
   return defineMiddleware<ClientContext>(
     { name: 'httpConnect', before: 'connect' },
     function httpConnect(ctx, next) {
       return viaProxy(ctx, proxy, next, async (raw, target) => {
-        const stream = proxy.tls ? await startTls(raw, proxy) : raw
+        const stream = tls ? await startTls(raw, proxy, tls === true ? {} : tls) : raw
         log('%d asks for %s', ctx.id, placeOf(target))
         return tunnel(stream, target, proxy)
       })

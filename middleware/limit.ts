@@ -122,7 +122,7 @@ export interface Limit extends Middleware<ConnectionContext> {
   readonly bounds: Required<LimitOptions>
 }
 
-declare module '../src/lifecycle/app-events.ts' {
+declare module '../src/lifecycle/app.ts' {
   interface AppEvents {
     /**
      * `limit` rejected a connection, which emits `reject` as well. Or it closed a connection for

@@ -9,12 +9,13 @@ import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import { type Mux, type MuxHeaders, type PingOptions, muxOf } from './multiplex/mux.ts'
+import type { Muxed, MuxedContext } from './multiplex/muxed.ts'
 import { Session } from './multiplex/session.ts'
 import { timesOf } from './multiplex/times.ts'
 import { longestOpening } from './multiplex/stream-header.ts'
 import { initialWindow, largest } from './multiplex/wire.ts'
 
-export type { Mux, MuxHeaders, PingOptions }
+export type { Mux, MuxHeaders, Muxed, MuxedContext, PingOptions }
 
 /** Options of {@link multiplex}. */
 export interface MultiplexOptions {
@@ -64,21 +65,6 @@ export interface MultiplexOptions {
 /** What {@link multiplex} adds. */
 export interface MultiplexContext {
   mux: Mux
-}
-
-/** The additional context of a stream that the peer opened, or that `mux.handle()` runs. */
-export interface MuxedContext {
-  readonly muxed: Muxed
-}
-
-/** How a stream was opened. */
-export interface Muxed {
-  /** The name that the opening side chose. An unverified claim, as all data from a peer. */
-  readonly name: string
-  /** Further headers from that side. The object has no prototype. */
-  readonly headers: MuxHeaders
-  /** The context of the connection that the stream is in. */
-  readonly parent: StreamContext
 }
 
 /**

@@ -88,7 +88,7 @@ export interface Reconnect {
   readonly error: Error | undefined
 }
 
-declare module '../src/lifecycle/app-events.ts' {
+declare module '../src/lifecycle/app.ts' {
   interface AppEvents {
     /** A connection failed or was lost, and `reconnect` will retry after a delay. */
     reconnect: [retry: Reconnect, client: ClientContext]

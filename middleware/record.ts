@@ -44,7 +44,7 @@ export interface RecordOptions {
   readonly redact?: (chunk: Buffer, direction: 'in' | 'out') => Uint8Array
 }
 
-declare module '../src/lifecycle/app-events.ts' {
+declare module '../src/lifecycle/app.ts' {
   interface AppEvents {
     /** `record` has written what passed over a connection into a file. */
     recorded: [file: string, ctx: ConnectionContext]

@@ -22,7 +22,7 @@ export interface Relisten {
   readonly error: Error
 }
 
-declare module '../src/lifecycle/app-events.ts' {
+declare module '../src/lifecycle/app.ts' {
   interface AppEvents {
     /** The address is in use or not available yet, and `relisten` will retry after a delay. */
     relisten: [retry: Relisten, server: ServerContext]

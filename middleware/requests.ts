@@ -10,7 +10,9 @@ import { SendQueue } from '../src/messages/send-queue.ts'
 import { Answers } from './requests/answers.ts'
 import { checkOptions } from './requests/check-options.ts'
 import { Parts } from './requests/parts.ts'
-import { type Serve, Serving } from './requests/serving.ts'
+import { type Serve, type ServedRequest, Serving } from './requests/serving.ts'
+
+export type { ServedRequest }
 
 /** How a protocol with ids carries them. */
 export interface MatchById<In, Out> {
@@ -30,14 +32,6 @@ export interface MatchById<In, Out> {
    * @default none
    */
   readonly cancel?: (id: number) => Out | undefined
-}
-
-/** A request of the other side, as `serve` sees it. */
-export interface ServedRequest<Out> {
-  /** Aborts when the connection is lost. */
-  readonly signal: AbortSignal
-  /** Sends a part before the answer; fulfils when you may send the next one. */
-  readonly send: (part: Out) => Promise<void>
 }
 
 /** Options of {@link requests}. */

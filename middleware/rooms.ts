@@ -91,7 +91,7 @@ export interface Rooms<
   members(room: string): ReadonlySet<Member>
 }
 
-declare module '../src/lifecycle/app-events.ts' {
+declare module '../src/lifecycle/app.ts' {
   interface AppEvents {
     /**
      * `rooms` closes a member: more than `maxBacklog` bytes wait for it. `remoteError` reports it

@@ -3,7 +3,8 @@ import { hkdfSync } from 'node:crypto'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
-import type { ListenOptions, ServerContext } from '../src/server/server.ts'
+import type { ServerContext } from '../src/server/server.ts'
+import type { ListenOptions } from '../src/server/listen-options.ts'
 import { trustHash } from '../src/tls/trust-store.ts'
 
 const log = debug('cio:sessionTickets')

@@ -3,7 +3,7 @@
  * `fault` decides which event reports it.
  */
 
-import type { EndReason, HandshakeFailure, Refusal } from './connection-end.ts'
+import type { EndReason, HandshakeFailure, Refusal } from './end-reason.ts'
 
 /**
  * The side that caused an error: `error` reports `local`, and `reject` or `remoteError` report

@@ -1,22 +1,23 @@
 /** `cio`: what applications import. */
 
+// Their declarations add events to `AppEvents`; no type that is exported here refers to them.
+/* oxlint-disable import/no-unassigned-import */
+import './lifecycle/app-events.ts'
+import './tls/client-handshake.ts'
+import './tls/secure.ts'
+/* oxlint-enable import/no-unassigned-import */
+
 export type { Overload } from './server/acceptor.ts'
 export type { Endpoint } from './streams/endpoint.ts'
 export type { AccessListMiddleware, VerifiedContext } from './access/access-list.ts'
-export type { AppEvents } from './lifecycle/app-events.ts'
-export type { App, Pipelines } from './lifecycle/app.ts'
+export type { App, AppEvents, ContextKind, Pipelines } from './lifecycle/app.ts'
 export { Cio, type HandleOptions } from './cio.ts'
 export type { ClientContext } from './client/client.ts'
 export type { ConnectOptions, ConnectTarget, CreateConnection } from './client/connect-options.ts'
 export type { ConnectionContext } from './lifecycle/connection.ts'
-export type {
-  ConnectionEnd,
-  EndReason,
-  HandshakeFailure,
-  Refusal,
-  RefusalReason,
-} from './connection-end.ts'
-export type { CloseOptions, CloseResult, Context, ContextKind } from './lifecycle/context.ts'
+export type { ConnectionEnd } from './connection-end.ts'
+export type { EndReason, HandshakeFailure, Refusal, RefusalReason } from './end-reason.ts'
+export type { CloseOptions, CloseResult, Context } from './lifecycle/context.ts'
 export { CioError, isCioError, type CioErrorOptions, type Fault } from './errors.ts'
 export type { AccessListOptions } from './access/access-check.ts'
 export type { EvictOptions, RevokedAction } from './lifecycle/evict.ts'
@@ -36,7 +37,8 @@ export type { Pipeline, PipelineEntry, Selector } from './pipeline/pipeline.ts'
 export type { ModuleName, Registrable } from './pipeline/registration.ts'
 export type { OptionsLoader } from './server/reload.ts'
 export type { TextPattern, PeerFields, PeerPredicate, PeerSelector } from './access/peer-matcher.ts'
-export type { ListenOptions, ServerContext } from './server/server.ts'
+export type { ServerContext } from './server/server.ts'
+export type { ListenOptions } from './server/listen-options.ts'
 export type { StreamContext } from './lifecycle/stream-context.ts'
 export type { Rate } from './rates/token-bucket.ts'
 export { allowList, type AllowListOptions } from '../middleware/allow-list.ts'

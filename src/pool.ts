@@ -9,7 +9,8 @@ export type {
   PoolTargetState,
   UseOptions,
 } from './client/pool/pool-types.ts'
-export type { EjectOptions, PoolOptions, PoolTarget } from './client/pool/options.ts'
+export type { EjectOptions, PoolOptions } from './client/pool/options.ts'
+export type { PoolTarget } from './client/pool/pool-types.ts'
 export type {
   DnsTargetsOptions,
   FoundTargets,

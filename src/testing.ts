@@ -15,12 +15,8 @@ export {
   type TestClientIdentity,
   type TestIdentity,
 } from './testing/test-certificates.ts'
-export {
-  conforms,
-  type Conformance,
-  type Conforming,
-  type ConformsOptions,
-} from './testing/conforms.ts'
+export { conforms, type Conformance, type Conforming } from './testing/conforms.ts'
+export type { ConformsOptions } from './testing/conforms-options.ts'
 export {
   replay,
   type Replayed,

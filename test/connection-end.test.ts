@@ -23,7 +23,8 @@ import {
   timeout,
   certificateExpiry,
 } from '../src/index.ts'
-import { describeEnd, endReasons, reasonOf } from '../src/connection-end.ts'
+import { describeEnd, reasonOf } from '../src/connection-end.ts'
+import { endReasons } from '../src/end-reason.ts'
 import { ofOpenssl } from './support/client-hello.ts'
 import { identity, loaded, path as certificate } from './support/certificates.ts'
 import { dial, serve } from './support/serve.ts'

@@ -35,7 +35,15 @@ const houses = await Promise.all(
 )
 
 /** The files at the root of `src/` that everything stands on, and those that stand on everything. */
-const ground = ['connection-end', 'deadline', 'did-you-mean', 'errors', 'network-errors', 'options']
+const ground = [
+  'connection-end',
+  'deadline',
+  'did-you-mean',
+  'end-reason',
+  'errors',
+  'network-errors',
+  'options',
+]
 const doorFiles = ['index', 'kit', 'pool', 'testing']
 
 /** The floors of the house, from the ground up. There is no list of exceptions. */
@@ -55,6 +63,56 @@ const floors = [
   'cio',
   'testing',
   'doors',
+]
+
+/**
+ * Files that import each other, types included, and why neither can stand without the other. All
+ * other imports run one way.
+ */
+const circles: { readonly files: readonly string[]; readonly why: string }[] = [
+  {
+    files: ['middleware/limit.ts', 'middleware/limit/checked-options.ts'],
+    why: 'the options stand in the file of the middleware, where its page is made from',
+  },
+  {
+    files: ['middleware/multiplex/receiver.ts', 'middleware/multiplex/session.ts'],
+    why: 'a session makes its receiver, which opens and closes the streams of the session',
+  },
+  {
+    files: [
+      'middleware/requests.ts',
+      'middleware/requests/answers.ts',
+      'middleware/requests/check-options.ts',
+    ],
+    why: 'the options stand in the file of the middleware, where its page is made from',
+  },
+  {
+    files: [
+      'packages/watch/src/page/events.ts',
+      'packages/watch/src/page/health.ts',
+      'packages/watch/src/page/listen.ts',
+      'packages/watch/src/page/page.ts',
+      'packages/watch/src/watch.ts',
+    ],
+    why: '`watching.listen()` serves the page, and the page shows that watch',
+  },
+  {
+    files: ['src/client/pool/member.ts', 'src/client/pool/upstream.ts'],
+    why: 'a target makes its connections, and each connection reports to its target',
+  },
+  {
+    files: ['src/lifecycle/connection.ts', 'src/lifecycle/run-connection.ts'],
+    why: 'the run ends a connection, also when its life leaves middleware behind',
+  },
+  {
+    files: [
+      'src/server/acceptor.ts',
+      'src/server/reload.ts',
+      'src/server/server-life.ts',
+      'src/server/server.ts',
+    ],
+    why: 'the context of a server makes these parts, and each part acts on the context',
+  },
 ]
 
 /** Code lines that a file may have, comments stripped. */
@@ -163,6 +221,9 @@ const testedElsewhere: Record<string, string> = {
   'tls/certificates/pkcs12-encryption': 'test/middleware/certs-pfx.test.ts',
   'tls/certificates/source': 'test/middleware/certs.test.ts',
   'lifecycle/app': 'types alone: test/types.test.ts',
+  'end-reason': 'test/connection-end.test.ts',
+  'server/listen-options': 'types alone: test/server/server.test.ts',
+  'testing/conforms-options': 'types alone: test/testing/conforms.test.ts',
 }
 
 /** What a factory has to be given to make something, where it is not a list. */
@@ -187,7 +248,7 @@ const withoutDefault: Record<string, readonly string[]> = {
   'src/messages/messages.ts': ['validate'],
   'src/messages/pending-calls.ts': ['signal'],
   'src/messages/pump.ts': ['lastMessage'],
-  'src/server/server.ts': ['fd', 'signal'],
+  'src/server/listen-options.ts': ['fd', 'signal'],
   'src/tls/certificates.ts': [
     'key',
     'cert',
@@ -510,6 +571,31 @@ test('an import from a floor above is found, whatever its form', (t) => {
   t.deepEqual(of("import '../errors.ts'\nimport './sni.ts'\nimport '../messages/pump.ts'"), [])
 })
 
+test('files import each other in no circle, types included, but those that have a reason', async (t) => {
+  const graph = new Map<string, readonly string[]>()
+  for (const path of await allSources()) graph.set(path, importsOf(path, await read(path)))
+  t.deepEqual(
+    circlesOf(graph),
+    circles.map(({ files }) => files),
+  )
+})
+
+test('a circle of imports is found, however long', (t) => {
+  const graph = new Map([
+    ['a', ['b', 'elsewhere']],
+    ['b', ['c']],
+    ['c', ['a', 'd']],
+    ['d', ['e']],
+    ['e', []],
+    ['f', ['g', 'a']],
+    ['g', ['f']],
+  ])
+  t.deepEqual(circlesOf(graph), [
+    ['a', 'b', 'c'],
+    ['f', 'g'],
+  ])
+})
+
 test('the root of src/ has the doors, the application and the ground, and each folder is a floor', (t) => {
   const atRoot = src.filter((file) => !file.includes('/'))
   t.deepEqual(atRoot.toSorted(), [...doorFiles, 'cio', ...ground].toSorted())
@@ -586,6 +672,30 @@ function importsOf(path: string, text: string): string[] {
 /** Its imports that run upward in the house. */
 function importsAbove(path: string, text: string): string[] {
   return importsOf(path, text).filter((to) => floorOf(to) > floorOf(path))
+}
+
+/** Groups of files that reach each other by imports. */
+function circlesOf(graph: ReadonlyMap<string, readonly string[]>): string[][] {
+  const reached = new Map([...graph.keys()].map((path) => [path, reachedFrom(path, graph)]))
+  const found = new Map<string, string[]>()
+  for (const [path, targets] of reached) {
+    const circle = [...targets].filter((target) => reached.get(target)?.has(path)).toSorted()
+    if (circle.length > 0) found.set(circle.join(' '), circle)
+  }
+  return [...found].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([, circle]) => circle)
+}
+
+function reachedFrom(path: string, graph: ReadonlyMap<string, readonly string[]>): Set<string> {
+  const reached = new Set<string>()
+  const next = [path]
+  for (const from of next) {
+    for (const to of graph.get(from) ?? []) {
+      if (reached.has(to)) continue
+      reached.add(to)
+      next.push(to)
+    }
+  }
+  return reached
 }
 
 /** What users type into a search box, and the middleware whose summary has to contain it. */
@@ -683,6 +793,18 @@ async function sources(): Promise<[path: string, text: string][]> {
     ),
   )
   return Promise.all(found.flat().map(async (path) => [path, await read(path)] as [string, string]))
+}
+
+/** The paths of all sources: the package, its command line, and the packages beside it. */
+async function allSources(): Promise<string[]> {
+  const packages = await readdir(root + 'packages')
+  const folders = ['src', 'middleware', 'cli', ...packages.map((name) => `packages/${name}/src`)]
+  const found = await Promise.all(
+    folders.map(async (folder) =>
+      (await list(folder, '.ts', true)).map((name) => `${folder}/${name}.ts`),
+    ),
+  )
+  return found.flat()
 }
 
 /** The packages that a middleware imports, but for those that every app has. */

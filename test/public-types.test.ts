@@ -1,8 +1,10 @@
 /** The surface of the package, as the compiler of an application sees it. */
 
 import test from 'ava'
-import { readFile } from 'node:fs/promises'
-import { publicTypes } from '../scripts/declarations.ts'
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { emitDeclarations, publicTypes, reachable } from '../scripts/declarations.ts'
 
 let now = ''
 
@@ -34,6 +36,22 @@ test('the snapshot holds names of all doors, and no member that is internal', (t
   const client = /^export declare class ClientContext [^]*?^}/m.exec(declarations)?.[0] ?? ''
   t.regex(client, /^ {4}get options\(/m)
   t.notRegex(client, /^ {4}attach\(/m)
+})
+
+test('an application that imports cio alone has the types of all events', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'cio-events-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  await emitDeclarations(folder)
+  const loaded = await reachable(folder, ['src/index.d.ts'])
+  const all = await readdir(folder, { recursive: true })
+  const texts = await Promise.all(
+    all
+      .filter((path) => path.endsWith('.d.ts'))
+      .map(async (path) => [path, await readFile(join(folder, path), 'utf8')] as const),
+  )
+  const declaring = texts.filter(([, text]) => text.includes('interface AppEvents'))
+  t.true(declaring.length > 10)
+  for (const [path] of declaring) t.true(loaded.has(path), path)
 })
 
 function without(lines: readonly string[], others: readonly string[]): string[] {

@@ -23,7 +23,12 @@ import { withoutRenegotiation } from '../../src/tls/tls-server.ts'
 import { rename, withMaterial } from '../certs.ts'
 import { loadCerts } from '../../src/tls/certificates.ts'
 import { pathsOf } from '../../src/tls/certificates/source.ts'
-import type { ForwardTarget } from '../forward.ts'
+
+/**
+ * The target of a connection: a port of this host, the path of a Unix socket, options of
+ * `connect()`, a client's context that `connect()` has resolved to, or a Duplex.
+ */
+export type ForwardTarget = number | string | ConnectOptions | Duplex | StreamContext
 
 type Bytes = Uint8Array | string | undefined
 

@@ -6,7 +6,7 @@ import { placeOf } from '../../src/client/connect-options.ts'
 import { CioError } from '../../src/errors.ts'
 import { askedName } from '../../src/streams/host-name.ts'
 import { type CertFilesOptions, loadCerts } from '../../src/tls/certificates.ts'
-import { type Proxy, proxyError } from './tunnel.ts'
+import { proxyError } from './tunnel.ts'
 
 /** TLS options for a proxy: certificates as `certs` takes them, and Node's options. */
 export interface ProxyTls
@@ -17,8 +17,11 @@ export interface ProxyTls
       keyof CertFilesOptions | 'socket' | 'host' | 'port' | 'path' | 'timeout'
     > {}
 
-export async function startTls(raw: Duplex, { host, port, tls }: Proxy): Promise<Duplex> {
-  const options = typeof tls === 'object' ? tls : {}
+export async function startTls(
+  raw: Duplex,
+  { host, port }: { readonly host: string; readonly port: number },
+  options: ProxyTls,
+): Promise<Duplex> {
   const material = await loadCerts(options)
   return new Promise((resolve, reject) => {
     const socket = connectTls({

@@ -6,12 +6,15 @@ import { type ConnectOptions, placeOf } from '../../src/client/connect-options.t
 import { CioError, quote } from '../../src/errors.ts'
 import { askedHost } from '../../src/streams/host-name.ts'
 import { leaveUnread } from '../../src/streams/reading.ts'
-import type { HttpConnectOptions } from '../http-connect.ts'
 import { Rest } from './rest.ts'
 
-export interface Proxy extends HttpConnectOptions {
+/** The options of `httpConnect` that the request needs. */
+interface Proxy {
   readonly host: string
   readonly port: number
+  readonly username?: string
+  readonly password?: string
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 export async function tunnel(

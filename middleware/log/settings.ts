@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream'
-import { type EndReason, quietReasons } from '../../src/connection-end.ts'
+import { quietReasons } from '../../src/connection-end.ts'
+import type { EndReason } from '../../src/end-reason.ts'
 import type { Rate } from '../../src/rates/token-bucket.ts'
 import type { Details } from './attributes.ts'
 import type { Level, Logger } from './sink.ts'

@@ -3,7 +3,7 @@
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import type { ClientContext } from '../../src/client/client.ts'
-import type { MuxedContext } from '../multiplex.ts'
+import type { MuxedContext } from './muxed.ts'
 
 /** In milliseconds. */
 export interface Times {

@@ -6,8 +6,15 @@ import { awaited, handled } from '../../src/lifecycle/unawaited.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import { made } from '../../src/streams/lazy-abort.ts'
-import type { ServedRequest } from '../requests.ts'
 import { AnswersInOrder, type Place } from './answers-in-order.ts'
+
+/** A request of the other side, as `serve` sees it. */
+export interface ServedRequest<Out> {
+  /** Aborts when the connection is lost. */
+  readonly signal: AbortSignal
+  /** Sends a part before the answer; fulfils when you may send the next one. */
+  readonly send: (part: Out) => Promise<void>
+}
 
 /** The `serve` of the options. */
 export type Serve<In, Out> = (

@@ -5,7 +5,7 @@
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
-import type { Refusal, RefusalReason } from '../connection-end.ts'
+import type { Refusal, RefusalReason } from '../end-reason.ts'
 import { startDeadline } from '../deadline.ts'
 import { type EvictOptions, checkEvictOptions, noteSite } from '../lifecycle/evict.ts'
 import { CioError, asError, quote } from '../errors.ts'
@@ -40,7 +40,7 @@ export interface AccessListOptions extends EvictOptions {
   readonly timeout?: number
 }
 
-declare module '../lifecycle/app-events.ts' {
+declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /** Dry run: a list with `dryRun` has admitted a peer that it would reject, with this error. */
     wouldReject: [error: CioError, ctx: StreamContext]

@@ -17,7 +17,7 @@ import type { FoldedProbe } from '../pipeline/probe.ts'
 import { flushTimeout } from '../streams/end-gracefully.ts'
 import { halfOpenTimeout } from '../streams/half-open.ts'
 
-declare module '../lifecycle/app-events.ts' {
+declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /** A client is connected, and its pipeline has reached its end. Again after each reconnect. */
     connect: [ctx: ClientContext]
@@ -27,9 +27,6 @@ declare module '../lifecycle/app-events.ts' {
      */
     disconnect: [error: Error | undefined, ctx: ClientContext, end: ConnectionEnd]
   }
-}
-
-declare module '../lifecycle/app.ts' {
   interface Contexts {
     client: ClientContext
   }

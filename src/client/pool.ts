@@ -15,7 +15,8 @@ import type {
   UseOptions,
 } from './pool/pool-types.ts'
 import { type Clock, realClock } from './pool/clock.ts'
-import { type PoolOptions, type PoolSettings, type PoolTarget, settingsOf } from './pool/options.ts'
+import { type PoolOptions, type PoolSettings, settingsOf } from './pool/options.ts'
+import type { PoolTarget } from './pool/pool-types.ts'
 import type { Member } from './pool/member.ts'
 import { closedError, lostError, poolFullError, poolTimeoutError } from './pool/pool-errors.ts'
 import { PoolReports } from './pool/pool-reports.ts'

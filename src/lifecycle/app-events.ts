@@ -1,36 +1,32 @@
-/** The events of an app, and which event reports an error. */
+/** Emits the events of an app, and decides which event reports an error. */
 
 import { EventEmitter } from 'node:events'
-import type { App } from './app.ts'
+import type { App, AppEvents } from './app.ts'
 import { type Context, lifeOf } from './context.ts'
-import { type EndReason, reasonOf } from '../connection-end.ts'
+import { reasonOf } from '../connection-end.ts'
+import type { EndReason } from '../end-reason.ts'
 import { CioError, asError, describe, isCioError } from '../errors.ts'
 import { isConsequence, isNetworkError } from '../network-errors.ts'
 import type { StreamContext } from './stream-context.ts'
 
-/**
- * The events of an app, with their arguments. Those here are what an error becomes; each of the
- * others is declared where it is emitted.
- *
- * A package adds its own events by `declare module 'cio' { interface AppEvents { … } }`. If a
- * listener throws, `error` reports it; the process and the connection go on.
- */
-export interface AppEvents {
-  /**
-   * A peer was rejected: by a list, or for a certificate that is not trusted (`ERR_CIO_REJECTED`).
-   * Log each one: it shows a name that is missing in a list.
-   */
-  reject: [error: CioError, ctx: StreamContext]
-  /**
-   * The peer caused the end of a connection: a reset, a failed handshake, a message that is too
-   * long. This is normal on the internet; a sudden rise is not.
-   */
-  remoteError: [error: CioError | NodeJS.ErrnoException, ctx: StreamContext]
-  /**
-   * The application failed: a handler threw, for example. Without a listener Cio prints it, once
-   * per connection.
-   */
-  error: [error: Error, ctx?: Context]
+declare module './app.ts' {
+  interface AppEvents {
+    /**
+     * A peer was rejected: by a list, or for a certificate that is not trusted (`ERR_CIO_REJECTED`).
+     * Log each one: it shows a name that is missing in a list.
+     */
+    reject: [error: CioError, ctx: StreamContext]
+    /**
+     * The peer caused the end of a connection: a reset, a failed handshake, a message that is too
+     * long. This is normal on the internet; a sudden rise is not.
+     */
+    remoteError: [error: CioError | NodeJS.ErrnoException, ctx: StreamContext]
+    /**
+     * The application failed: a handler threw, for example. Without a listener Cio prints it, once
+     * per connection.
+     */
+    error: [error: Error, ctx?: Context]
+  }
 }
 
 /** Emits an event, and survives listeners that throw. */

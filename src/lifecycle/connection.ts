@@ -30,7 +30,7 @@ import { end } from './run-connection.ts'
 import { StreamContext } from './stream-context.ts'
 import { StreamLife } from './stream-life.ts'
 
-declare module './app-events.ts' {
+declare module './app.ts' {
   interface AppEvents {
     /** A connection was accepted; nothing has been read from it. */
     connection: [ctx: ConnectionContext]
@@ -44,9 +44,6 @@ declare module './app-events.ts' {
      */
     close: [ctx: ConnectionContext, end: ConnectionEnd]
   }
-}
-
-declare module './app.ts' {
   interface Contexts {
     connection: ConnectionContext
   }

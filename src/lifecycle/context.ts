@@ -1,6 +1,6 @@
 /** The common part of the contexts of all three pipelines. */
 
-import type { App } from './app.ts'
+import type { App, ContextKind } from './app.ts'
 import type { Lifecycle } from './lifecycle.ts'
 import { asError } from '../errors.ts'
 import { checkDuration, checkOptionNames } from '../options.ts'
@@ -48,9 +48,6 @@ export interface CloseResult {
 
 /** The default of `close({ timeout })`, in milliseconds. */
 export const closeTimeout = 15_000
-
-/** The pipeline of a context. */
-export type ContextKind = 'server' | 'connection' | 'client'
 
 /**
  * The lifecycle of the run, for the core.

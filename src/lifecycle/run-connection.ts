@@ -3,13 +3,8 @@
 import debug from 'debug'
 import { emitSafely, isRemoteFault, reasonOfError, reportError, rootCause } from './app-events.ts'
 import { connections, publishEnd, publishStart } from './channels.ts'
-import {
-  type EndReason,
-  describeEnd,
-  nothingSaid,
-  quietReasons,
-  reasonOf,
-} from '../connection-end.ts'
+import { describeEnd, nothingSaid, quietReasons, reasonOf } from '../connection-end.ts'
+import type { EndReason } from '../end-reason.ts'
 import type { ConnectionContext } from './connection.ts'
 import { lifeOf } from './context.ts'
 import { cut, endStream } from './end-stream.ts'

@@ -11,7 +11,8 @@ import { descriptorLimit, isOpen, nextDescriptor } from './file-descriptors.ts'
 import { descriptorOf } from '../streams/handle.ts'
 import { CioError, asError } from '../errors.ts'
 import { checkCount } from '../options.ts'
-import type { ListenOptions, ServerContext } from './server.ts'
+import type { ServerContext } from './server.ts'
+import type { ListenOptions } from './listen-options.ts'
 
 const log = debug('cio:server')
 const defaultReserve = 16
@@ -36,7 +37,7 @@ export interface Overload {
   readonly dropped: number
 }
 
-declare module '../lifecycle/app-events.ts' {
+declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /**
      * A server is short of file descriptors and does not listen until more are free. At most once in

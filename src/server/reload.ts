@@ -6,7 +6,8 @@ import { evict } from '../lifecycle/evict.ts'
 import { checkOptions } from '../lifecycle/known-options.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
 import type { ServerNames } from '../tls/sni.ts'
-import type { ListenOptions, ServerContext } from './server.ts'
+import type { ServerContext } from './server.ts'
+import type { ListenOptions } from './listen-options.ts'
 import { trustError } from '../tls/trust-store.ts'
 import { namesOf, swapCertificates } from '../tls/tls-server.ts'
 
@@ -17,7 +18,7 @@ const judgedAtOnce = 32
 /** Makes new options from the present ones; must return the same if nothing has changed. */
 export type OptionsLoader = (options: ListenOptions) => ListenOptions | Promise<ListenOptions>
 
-declare module '../lifecycle/app-events.ts' {
+declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /** Hot reload: a server has read its keys, certificates, CAs and lists again, and uses them. */
     reload: [server: ServerContext]

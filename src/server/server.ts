@@ -7,12 +7,7 @@
  */
 
 import debug from 'debug'
-import {
-  type AddressInfo,
-  type ListenOptions as NodeListenOptions,
-  type Server,
-  type ServerOpts,
-} from 'node:net'
+import type { AddressInfo, Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Server as TlsServer } from 'node:tls'
 import { Acceptor } from './acceptor.ts'
@@ -33,74 +28,25 @@ import { halfOpenTimeout } from '../streams/half-open.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { checkDuration } from '../options.ts'
 import { checkPeerNeeds, noSecureStep } from '../identity/peer-needs.ts'
+import type { ListenOptions } from './listen-options.ts'
 import { type OptionsLoader, Reloader } from './reload.ts'
 import { run, stoppedError } from '../lifecycle/run.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
 import { ServerLife } from './server-life.ts'
-import type { TlsServerOptions } from '../tls/tls-options.ts'
 import { createTlsServer } from '../tls/tls-server.ts'
 import { checkWithin } from './staggered-drain.ts'
 import { unawaited } from '../lifecycle/unawaited.ts'
 
 const log = debug('cio:server')
 
-declare module '../lifecycle/app-events.ts' {
+declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /** A server listens. */
     listening: [server: ServerContext]
   }
-}
-
-declare module '../lifecycle/app.ts' {
   interface Contexts {
     server: ServerContext
   }
-}
-
-/**
- * Options of `listen()`: Node's own of `net.createServer`, `server.listen` and `tls.createServer`,
- * with the certificates as `certs` takes them, and Cio's.
- *
- * `allowHalfOpen` is always on: the pipeline decides when to end. `noDelay` is on unless you switch
- * it off.
- */
-export interface ListenOptions
-  extends Omit<ServerOpts, 'allowHalfOpen'>, Omit<NodeListenOptions, 'signal'>, TlsServerOptions {
-  /** A descriptor that listens already, such as 3, the first from systemd socket activation. */
-  readonly fd?: number
-  /**
-   * Whether to listen. If false, the server still runs, over what you pass to `accept()`: sockets
-   * that another process accepted, or the streams of a test.
-   *
-   * @default true
-   */
-  readonly bind?: boolean
-  /**
-   * Milliseconds for what was written to reach the peer once a connection's pipeline has
-   * returned. `Infinity` waits for ever.
-   *
-   * @default 30_000
-   */
-  readonly flushTimeout?: number
-  /**
-   * Milliseconds that a half-open connection may be silent after its client has ended its side;
-   * each write restarts the time. Then `ctx.signal` aborts and the connection closes. `Infinity`
-   * waits for ever, for long calls. 0 ends a connection as soon as its client does: the default of
-   * `net.createServer`, which libraries for it expect.
-   *
-   * @default 10_000
-   */
-  readonly halfOpenTimeout?: number
-  /**
-   * File descriptors to keep free for files and outgoing connections. When fewer are free, the
-   * server stops listening for a second or more, and emits `overload`. 0 uses the last one; then
-   * Node accepts and closes further connections without a report.
-   *
-   * @default 16
-   */
-  readonly reservedDescriptors?: number
-  /** Ends the server when it aborts: at once before it listens, by `close()` afterwards. */
-  readonly signal?: AbortSignal
 }
 
 /** The context of one `listen()`, and what it resolves to. */

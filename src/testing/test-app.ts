@@ -6,7 +6,8 @@ import type { ConnectOptions } from '../client/connect-options.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { isCioError } from '../errors.ts'
 import { checkOptionNames } from '../options.ts'
-import type { ListenOptions, ServerContext } from '../server/server.ts'
+import type { ServerContext } from '../server/server.ts'
+import type { ListenOptions } from '../server/listen-options.ts'
 import { duplexPair } from './duplex-pair.ts'
 
 /** Options of {@link testApp}. */

@@ -21,7 +21,7 @@ import { checkResumedServer, serverNameCheck, serverRefusedError } from './verif
 
 type ClientContext = Contexts['client']
 
-declare module '../lifecycle/app-events.ts' {
+declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /**
      * A client begins a TLS handshake on this socket. Listen to its events `keylog`, `OCSPResponse`

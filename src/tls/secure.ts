@@ -18,7 +18,7 @@ const log = debug('cio:secure')
 
 type ClientContext = Contexts['client']
 
-declare module '../lifecycle/app-events.ts' {
+declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /** A TLS handshake is done and the certificate is accepted, on a server or a client. */
     secure: [ctx: ConnectionContext | ClientContext]

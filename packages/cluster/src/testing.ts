@@ -3,7 +3,8 @@
 import { CioError, isCioError } from 'cio'
 import { asError, checkDuration, checkOptionNames, optionError } from 'cio/kit'
 import type { Engine } from './engine.ts'
-import { type Outage, Trial, promises } from './testing/trial.ts'
+import { promises } from './testing/promises.ts'
+import { type Outage, Trial } from './testing/trial.ts'
 
 export type { Outage } from './testing/trial.ts'
 

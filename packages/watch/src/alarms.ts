@@ -4,22 +4,9 @@ import type { App } from 'cio'
 import { checkDuration, checkOptionNames, emitSafely, optionError } from 'cio/kit'
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 import { AlarmState } from './alarms/alarm-state.ts'
-import { type AlarmBounds, type AlarmName, type Look, type Rule, rules } from './alarms/rules.ts'
+import type { Alarm, AlarmName, Alarms } from './alarms/alarm.ts'
+import { type AlarmBounds, type Look, type Rule, rules } from './alarms/rules.ts'
 import { type Watch, appsOf, collectorOf } from './watch.ts'
-
-export type { AlarmBounds, AlarmName } from './alarms/rules.ts'
-
-/** An alarm, as in the event `alarm`. */
-export interface Alarm {
-  readonly name: AlarmName
-  readonly active: boolean
-  /** The value that was measured; undefined where nothing can be measured. */
-  readonly value: number | undefined
-  /** When it was raised or cleared, in milliseconds since 1970. */
-  readonly since: number
-  /** The advice: how to mend it. */
-  readonly advice: string
-}
 
 /** Options of `alarms`: bounds for each alarm, or `false` for none. */
 export type AlarmsOptions = {
@@ -32,12 +19,6 @@ export type AlarmsOptions = {
    * @default 5_000
    */
   readonly cooldown?: number
-}
-
-/** The alarms of a watch. Dispose it to stop. */
-export interface Alarms extends Disposable {
-  /** All of them that are not switched off, also those that are not raised. */
-  readonly list: readonly Alarm[]
 }
 
 declare module 'cio' {

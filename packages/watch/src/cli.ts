@@ -8,6 +8,7 @@ import type { Explanation } from './explain.ts'
 import type { ConnectionPage } from './rows.ts'
 import type { Snapshot } from './snapshot.ts'
 import { explanationText } from './terminal/explanation.ts'
+import type { Paint } from './terminal/paint.ts'
 import { topText } from './terminal/top.ts'
 
 /** Where the output goes, and how it looks. */
@@ -17,9 +18,6 @@ export interface Terminal {
   readonly rows: number
   readonly paint: Paint
 }
-
-/** Colours a text, where the terminal has colours. */
-export type Paint = (style: 'bold' | 'dim' | 'red' | 'green', text: string) => string
 
 /** Options of both commands. */
 export interface CommandOptions {

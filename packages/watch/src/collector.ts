@@ -14,7 +14,7 @@ import type {
   StreamContext,
 } from 'cio'
 import type { ProbedCall } from 'cio/kit'
-import type { Alarms } from './alarms.ts'
+import type { Alarms } from './alarms/alarm.ts'
 import { Calls } from './calls.ts'
 import { ClientCounts } from './collector/client-counts.ts'
 import { closedConnection } from './collector/closed.ts'

@@ -10,14 +10,9 @@ export type { RefusalGroup } from './refusals.ts'
 export type { Explanation, ExplainedStep, Subject } from './explain.ts'
 export type { Generation } from './generations.ts'
 export type { ConnectionDetail, ConnectionPage, ConnectionQuery, ConnectionRow } from './rows.ts'
-export {
-  alarms,
-  type Alarm,
-  type AlarmBounds,
-  type AlarmName,
-  type Alarms,
-  type AlarmsOptions,
-} from './alarms.ts'
+export { alarms, type AlarmsOptions } from './alarms.ts'
+export type { Alarm, AlarmName, Alarms } from './alarms/alarm.ts'
+export type { AlarmBounds } from './alarms/rules.ts'
 export type { Bound } from './bounds.ts'
 export type { SlowCall } from './calls.ts'
 export type { Snapshot } from './snapshot.ts'

@@ -1,7 +1,7 @@
 /** Everything that the page and the terminal show at a glance. */
 
 import type { App, PipelineEntry, ServerContext } from 'cio'
-import type { Alarm } from './alarms.ts'
+import type { Alarm } from './alarms/alarm.ts'
 import { type Bound, allBounds } from './bounds.ts'
 import { type ServerCertificate, certificatesOf } from './certificates.ts'
 import type { Collector } from './collector.ts'

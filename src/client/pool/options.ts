@@ -1,30 +1,15 @@
 /** The options of a pool, checked. */
 
-import type { ConnectOptions, ConnectTarget } from '../connect-options.ts'
+import type { ConnectOptions } from '../connect-options.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../../options.ts'
 import { Backoff } from '../../rates/backoff.ts'
 import { RetryBudget } from '../../rates/retry-budget.ts'
 import { checkOptions } from '../../lifecycle/known-options.ts'
 import { isCioError } from '../../errors.ts'
 import { isNetworkError } from '../../network-errors.ts'
+import type { PoolTarget } from './pool-types.ts'
 import type { TargetSource } from './target-sources.ts'
 import type { Ejection } from './upstream.ts'
-
-/** One target of a {@link Pool}. */
-export interface PoolTarget extends ConnectTarget {
-  /**
-   * Its share of the uses, relative to the other targets.
-   *
-   * @default 1
-   */
-  readonly weight?: number
-  /**
-   * The pool uses the targets with the lowest number that have a connection.
-   *
-   * @default 0
-   */
-  readonly priority?: number
-}
 
 /** When a pool stops using a target that fails. */
 export interface EjectOptions {

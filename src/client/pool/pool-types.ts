@@ -1,8 +1,24 @@
 /** The options, figures and events of a pool. */
 
 import type { ClientContext } from '../client.ts'
-import type { ConnectOptions } from '../connect-options.ts'
+import type { ConnectOptions, ConnectTarget } from '../connect-options.ts'
 import type { UpstreamState } from './upstream.ts'
+
+/** One target of a {@link Pool}. */
+export interface PoolTarget extends ConnectTarget {
+  /**
+   * Its share of the uses, relative to the other targets.
+   *
+   * @default 1
+   */
+  readonly weight?: number
+  /**
+   * The pool uses the targets with the lowest number that have a connection.
+   *
+   * @default 0
+   */
+  readonly priority?: number
+}
 
 /** The part of an app that a pool uses. */
 export interface ConnectsClients<Client> {

@@ -2,7 +2,7 @@
 
 import { promises as dns } from 'node:dns'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../../options.ts'
-import type { PoolTarget } from './options.ts'
+import type { PoolTarget } from './pool-types.ts'
 
 /** The targets that a source has found. */
 export interface FoundTargets {

@@ -4,13 +4,8 @@ import { asError } from '../../errors.ts'
 import { checkDuration } from '../../options.ts'
 import { made } from '../../streams/lazy-abort.ts'
 import type { Clock } from './clock.ts'
-import {
-  type PoolOptions,
-  type PoolSettings,
-  type PoolTarget,
-  checkTargets,
-  isSource,
-} from './options.ts'
+import { type PoolOptions, type PoolSettings, checkTargets, isSource } from './options.ts'
+import type { PoolTarget } from './pool-types.ts'
 import type { TargetSource } from './target-sources.ts'
 
 /** The part of a pool that {@link TargetWatch} uses. */

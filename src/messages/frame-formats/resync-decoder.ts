@@ -33,7 +33,7 @@ export interface OutOfStep {
   readonly first: string
 }
 
-declare module '../../lifecycle/app-events.ts' {
+declare module '../../lifecycle/app.ts' {
   interface AppEvents {
     /** A codec with `resync` has skipped bytes, and found a good frame after them. */
     outOfStep: [what: OutOfStep, ctx: StreamContext]

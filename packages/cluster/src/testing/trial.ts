@@ -1,12 +1,8 @@
-/** The promises of an engine, each with its check. */
+/** The check of one promise: two engines on one broker. */
 
 import { randomBytes } from 'node:crypto'
 import { isCioError } from 'cio'
 import type { Engine, Row, Table } from '../engine.ts'
-import { letters } from './letters.ts'
-import { outages } from './outages.ts'
-import { subjects } from './subjects.ts'
-import { tables } from './tables.ts'
 
 /** Ends and restores the connection of all engines to the broker. */
 export interface Outage {
@@ -22,11 +18,6 @@ export interface Check {
 
 /** The checks of some promises, by name. */
 export type Checks = Readonly<Record<string, Check>>
-
-/** All promises. */
-export const promises: ReadonlyMap<string, Check> = new Map(
-  [subjects, tables, letters, outages].flatMap((checks) => Object.entries(checks)),
-)
 
 /** Two engines on one broker, for the check of one promise. */
 export class Trial {

@@ -1,18 +1,7 @@
 /** The alarms: what each one measures, from where it is raised, and what to do. */
 
 import type { Snapshot } from '../snapshot.ts'
-
-export type AlarmName =
-  | 'descriptors'
-  | 'connections'
-  | 'handshakes'
-  | 'refusals'
-  | 'localFaults'
-  | 'stuck'
-  | 'eventLoop'
-  | 'certificates'
-  | 'queued'
-  | 'logDropped'
+import type { AlarmName } from './alarm.ts'
 
 /** Figures of one look that are not in the snapshot. */
 export interface Look {

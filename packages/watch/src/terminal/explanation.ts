@@ -1,6 +1,6 @@
 /** The answer of `cio why`. */
 
-import type { Paint } from '../cli.ts'
+import type { Paint } from './paint.ts'
 import type { Explanation } from '../explain.ts'
 import { count, duration, marks, words } from '../format.ts'
 import { clean } from '../text.ts'

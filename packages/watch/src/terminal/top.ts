@@ -1,6 +1,6 @@
 /** The screen of `cio top`. */
 
-import type { Paint } from '../cli.ts'
+import type { Paint } from './paint.ts'
 import { bytes, count, duration, words } from '../format.ts'
 import type { ConnectionPage } from '../rows.ts'
 import type { Snapshot } from '../snapshot.ts'

@@ -1,0 +1,32 @@
+/** An alarm as its readers see it. */
+
+/** The names of all alarms. */
+export type AlarmName =
+  | 'descriptors'
+  | 'connections'
+  | 'handshakes'
+  | 'refusals'
+  | 'localFaults'
+  | 'stuck'
+  | 'eventLoop'
+  | 'certificates'
+  | 'queued'
+  | 'logDropped'
+
+/** An alarm, as in the event `alarm`. */
+export interface Alarm {
+  readonly name: AlarmName
+  readonly active: boolean
+  /** The value that was measured; undefined where nothing can be measured. */
+  readonly value: number | undefined
+  /** When it was raised or cleared, in milliseconds since 1970. */
+  readonly since: number
+  /** The advice: how to mend it. */
+  readonly advice: string
+}
+
+/** The alarms of a watch. Dispose it to stop. */
+export interface Alarms extends Disposable {
+  /** All of them that are not switched off, also those that are not raised. */
+  readonly list: readonly Alarm[]
+}

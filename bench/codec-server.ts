@@ -5,9 +5,9 @@ import { PackrStream, UnpackrStream } from 'msgpackr'
 import { type Socket, createServer } from 'node:net'
 import type { Duplex, Transform } from 'node:stream'
 import split2 from 'split2'
-import { cbor } from '../middleware/cbor.ts'
-import { msgpack } from '../middleware/msgpack.ts'
-import { Cio, type Messages, json, lines } from '../src/index.ts'
+import { cbor } from 'cio/cbor'
+import { msgpack } from 'cio/msgpack'
+import { Cio, type Messages, json, lines } from 'cio'
 import { type CodecSettings, message } from './codecs.ts'
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as CodecSettings

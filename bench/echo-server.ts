@@ -7,7 +7,8 @@
 
 import { type Server, type Socket, createServer } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
-import { Cio, type ListenOptions, allowList, limit, timeout } from '../src/index.ts'
+import type { ListenOptions } from 'cio'
+import { markCompacts } from './collections.ts'
 
 /** What one side runs. */
 export interface ServerSettings {
@@ -30,6 +31,8 @@ export interface Figures {
   readonly cpu: number
   /** Bytes of the heap in use after a collection; only in answer to `heap`. */
   readonly heap: number
+  /** Full collections since it began. */
+  readonly markCompacts: number
   /** The connections that are open, of Cio or of Node. */
   readonly open: number
 }
@@ -48,6 +51,7 @@ async function answer(question: 'cpu' | 'heap'): Promise<void> {
   const figures: Figures = {
     cpu: user + system,
     heap: process.memoryUsage().heapUsed,
+    markCompacts: markCompacts(),
     open: await open(),
   }
   process.send!(figures)
@@ -64,7 +68,13 @@ async function collect(): Promise<void> {
 
 async function listenBare(): Promise<{ port: number; open: () => Promise<number> }> {
   const { pem, echo } = settings
-  const options = { allowHalfOpen: true, noDelay: true }
+  // Those that Cio sets.
+  const options = {
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: 60_000,
+  }
   const serve = (socket: Socket): void => {
     socket.on('error', () => {})
     if (echo) socket.pipe(socket)
@@ -87,6 +97,8 @@ function tlsOptions(pem: string): { key: string; cert: string; ca?: string; requ
 
 async function listenCio(): Promise<{ port: number; open: () => Promise<number> }> {
   const { pem, echo, passThrough } = settings
+  // The other side does not load it.
+  const { Cio, allowList, limit, timeout } = await import('cio')
   const app = new Cio()
   if (settings.guarded) {
     app

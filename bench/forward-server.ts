@@ -4,9 +4,8 @@
  */
 
 import { type Server, type Socket, connect, createServer } from 'node:net'
-import { PerformanceObserver, constants } from 'node:perf_hooks'
 import { pipeline } from 'node:stream'
-import { Cio, forward } from '../src/index.ts'
+import { markCompacts } from './collections.ts'
 
 /** A way to forward a connection; `echo` is what all of them forward to. */
 export type Way = 'echo' | 'net + pipeline' | '.pipe() twice' | 'cio'
@@ -26,14 +25,6 @@ const [, , way, target] = process.argv
 const options = { allowHalfOpen: true, noDelay: true }
 const ignore = (): void => {}
 
-let markCompacts = 0
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) {
-    const { detail } = entry as unknown as { readonly detail?: { readonly kind?: number } }
-    if (detail?.kind === constants.NODE_PERFORMANCE_GC_MAJOR) markCompacts++
-  }
-}).observe({ entryTypes: ['gc'] })
-
 const { port, open } = await (way === 'cio' ? listenCio() : listenBare())
 process.on('message', () => void answer())
 process.on('disconnect', () => process.exit())
@@ -41,11 +32,17 @@ process.send!(port)
 
 async function answer(): Promise<void> {
   const { user, system } = process.cpuUsage()
-  const figures: ForwardFigures = { cpu: user + system, markCompacts, open: await open() }
+  const figures: ForwardFigures = {
+    cpu: user + system,
+    markCompacts: markCompacts(),
+    open: await open(),
+  }
   process.send!(figures)
 }
 
 async function listenCio(): Promise<{ port: number; open: () => Promise<number> }> {
+  // The other ways do not load it.
+  const { Cio, forward } = await import('cio')
   const app = new Cio().useConnection(forward({ host, port: Number(target) }))
   const server = await app.listen({ host, port: 0 })
   return { port: server.port, open: async () => server.connections.size }

@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type TLSSocket, connect, createServer } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import type * as cio from '../src/index.ts'
+import type * as cio from 'cio'
 import { middleHalf, median, record } from './results.ts'
 import { selfSigned } from './self-signed.ts'
 

@@ -10,7 +10,7 @@ import { type Socket, connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import toPull from 'stream-to-pull-stream'
 import { Client as YamuxClient, Server as YamuxServer } from 'yamux-js'
-import { Cio, multiplex } from '../src/index.ts'
+import { Cio, multiplex } from 'cio'
 import { libp2pMuxer } from './libp2p.ts'
 
 /** One stream, of whatever kind. */

@@ -4,8 +4,8 @@
 // serves. One after another, and with a hundred under way.
 
 import { parseArgs } from 'node:util'
-import { Cio, json, rpc } from '../src/index.ts'
-import { Pool } from '../src/pool.ts'
+import { Cio, json, rpc } from 'cio'
+import { Pool } from 'cio/pool'
 
 const { values } = parseArgs({
   options: {

@@ -6,7 +6,7 @@ import { type AddressInfo, type Socket, connect, createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { Cio, type JsonContext, type StreamContext, json, rooms } from '../src/index.ts'
+import { Cio, type JsonContext, type StreamContext, json, rooms } from 'cio'
 import { median, middleHalf, record } from './results.ts'
 
 const targets = { sendEncoded: 1.05, rooms: 1.1 }

@@ -10,7 +10,7 @@ import { once } from 'node:events'
 import { type AddressInfo, type Server, createServer } from 'node:net'
 import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
-import { Cio, contentLength, events, json, rpc } from '../src/index.ts'
+import { Cio, contentLength, events, json, rpc } from 'cio'
 
 /** The libraries, Cio's middleware with their codecs, and the least that a conversation takes. */
 export type Library =

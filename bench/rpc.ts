@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
-import { Cio, contentLength, events, json, rpc } from '../src/index.ts'
+import { Cio, contentLength, events, json, rpc } from 'cio'
 import { middleHalf, quantile, record } from './results.ts'
 import type { Library } from './rpc-server.ts'
 

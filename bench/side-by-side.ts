@@ -93,6 +93,7 @@ export async function ask(questions: readonly Question[]): Promise<void> {
   for (const question of questions) {
     if (!positionals.every((word) => question.title.includes(word))) continue
     const costs = { bare: [] as number[], again: [] as number[], cio: [] as number[] }
+    const collections = { bare: [] as number[], again: [] as number[], cio: [] as number[] }
     for (let launch = 0; launch < launches; launch++) {
       const { mutual, guarded } = question
       const common = { pem: question.tls ? pem : undefined, echo: true, mutual, guarded }
@@ -105,31 +106,45 @@ export async function ask(questions: readonly Question[]): Promise<void> {
       ] as const
       for (let round = 0; round < question.warmUp + rounds; round++) {
         for (const [name, side] of round % 2 ? sides : sides.toReversed()) {
-          const cost = await measure(question, side, mutual ? pem : undefined)
-          if (round >= question.warmUp) costs[name].push(cost)
+          const { cost, markCompacts } = await measure(question, side, mutual ? pem : undefined)
+          if (round < question.warmUp) continue
+          costs[name].push(cost)
+          collections[name].push(markCompacts)
         }
       }
       for (const [, side] of sides) side.stop()
     }
-    report(question, costs.bare, costs.cio, costs.again)
+    const perSecond = ([collections.bare, collections.cio] as const).map(mean)
+    report(question, costs, perSecond as [number, number])
   }
 }
 
-async function measure(question: Question, side: Side, identity?: string): Promise<number> {
+interface Measured {
+  /** Microseconds of processor time for each unit. */
+  readonly cost: number
+  /** Full collections a second. */
+  readonly markCompacts: number
+}
+
+async function measure(question: Question, side: Side, identity?: string): Promise<Measured> {
   const before = await side.cpu()
+  const began = performance.now()
   const units = await question.load(side.port, identity)
   // What a server does after the peer has gone is part of the cost; asking it is, too.
   await delay(afterglow)
   const after = await side.cpu()
   if (after.open > 0) throw new Error(`${after.open} connections are still open`)
-  return (after.cpu - before.cpu) / units
+  const seconds = (performance.now() - began) / 1_000
+  return {
+    cost: (after.cpu - before.cpu) / units,
+    markCompacts: (after.markCompacts - before.markCompacts) / seconds,
+  }
 }
 
 function report(
   { title, per, tls, target }: Question,
-  bare: number[],
-  cio: number[],
-  again: number[],
+  { bare, cio, again }: Readonly<Record<'bare' | 'cio' | 'again', number[]>>,
+  markCompacts: [bare: number, cio: number],
 ): void {
   const ratio = median(cio) / median(bare)
   const pairs = cio.map((cost, index) => cost / bare[index]!)
@@ -146,16 +161,22 @@ function report(
     high: most,
     target,
     self,
+    markCompacts,
   })
   console.log(`${title} (server CPU, ${launches} launches of ${rounds} rounds)`)
   console.log(`  bare   ${line(bare, per)}`)
   console.log(`  cio    ${line(cio, per)}`)
+  console.log(`  Mark-Compacts a second: ${markCompacts.map((each) => each.toFixed(1)).join('; ')}`)
   const verdict = `target ${target.toFixed(2)}: ${ratio <= target ? 'met' : 'missed'}`
   console.log(`  ratio  ${ratio.toFixed(3)} of medians; ${verdict}`)
   console.log(`  pairs  median ${middle}, middle half ${low} to ${high}`)
   console.log(
     `  itself bare beside bare, middle half ${self.map((at) => at.toFixed(3)).join(' to ')}`,
   )
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
 function line(costs: number[], per: string): string {

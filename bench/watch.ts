@@ -9,8 +9,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { Cio, type Middleware, type StreamContext, log } from '../src/index.ts'
-import { duplexPair } from '../src/testing.ts'
+import { Cio, type Middleware, type StreamContext, log } from 'cio'
+import { duplexPair } from 'cio/testing'
 import { median } from './results.ts'
 
 const layers = 7

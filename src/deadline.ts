@@ -10,6 +10,9 @@ import { maxTimerDelay } from './options.ts'
 /** How much of its duration a deadline may be late. */
 const leeway = 1 / 16
 
+/** With more lists than this, an empty one is forgotten at once: each call may have its own duration. */
+const idleLists = 16
+
 /** A deadline that was set. */
 export class Deadline {
   readonly at: number
@@ -46,6 +49,7 @@ class List {
   add(expire: () => void): Deadline {
     const deadline = new Deadline(this, performance.now() + this.#duration, expire)
     if (!this.#timer) this.#arm(this.#duration)
+    else if (!this.#first) this.#timer.ref()
     deadline.before = this.#last
     if (this.#last) this.#last.after = deadline
     else this.#first = deadline
@@ -58,10 +62,16 @@ class List {
     else this.#first = after
     if (after) after.before = before
     else this.#last = before
-    if (this.#first) return
+    if (this.#first || !this.#timer) return
+    if (lists.size > idleLists) this.#forget()
+    // Connections often come one after the other: the next one needs no new timer.
+    else this.#timer.unref()
+  }
+
+  #forget(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    lists.delete(this.#duration)
+    if (lists.get(this.#duration) === this) lists.delete(this.#duration)
   }
 
   #arm(delay: number): void {
@@ -79,6 +89,7 @@ class List {
     } finally {
       // Also if one has thrown: the others must not wait for ever.
       if (this.#first) this.#arm(Math.max(this.#first.at - now, this.#duration * leeway))
+      else this.#forget()
     }
   }
 }

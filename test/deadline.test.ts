@@ -1,4 +1,5 @@
 import test from 'ava'
+import { spawnSync } from 'node:child_process'
 import { type Deadline, startDeadline } from '../src/deadline.ts'
 
 /** Sets a deadline, and fulfils with how late it was. */
@@ -81,4 +82,37 @@ test('one timer serves all deadlines of a duration, and none is left when they a
   for (const deadline of set) deadline!.stop()
   // It keeps no process alive.
   t.is(timers(), before)
+})
+
+test('deadlines that are set and called off in turn share a timer, and a late one is not early', async (t) => {
+  startDeadline(40, () => t.fail('it was called off'))!.stop()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  // The timer of the first one passes in 20 ms.
+  t.true((await lateness(40)) >= 0)
+})
+
+test('many durations, each set and called off, leave no list and no timer', async (t) => {
+  const before = process.getActiveResourcesInfo().filter((type) => type === 'Timeout').length
+  for (let count = 0; count < 1_000; count++) {
+    startDeadline(100_000 + count, () => t.fail('it was called off'))!.stop()
+  }
+  const after = process.getActiveResourcesInfo().filter((type) => type === 'Timeout').length
+  t.is(after, before)
+})
+
+test('a deadline that was called off does not keep the process, and the next one of its duration does', (t) => {
+  const program = `
+    import { startDeadline } from ${JSON.stringify(new URL('../src/deadline.ts', import.meta.url).href)}
+    startDeadline(60_000, () => {}).stop()
+    startDeadline(100, () => {}).stop()
+    startDeadline(100, () => console.log('passed'))
+  `
+  const began = performance.now()
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--import', 'tsx', '--input-type=module', '-e', program],
+    { encoding: 'utf8' },
+  )
+  t.is(stdout, 'passed\n', stderr)
+  t.true(performance.now() - began < 50_000)
 })

@@ -88,7 +88,8 @@ export async function outdated(): Promise<Map<string, string>> {
     const page = pages.find((one) => pathOf(one) === path)
     const old = existsSync(join(root, path)) || !page ? await text(path) : blank(page)
     const options = { ...(await resolveConfig(join(root, path))), parser: 'markdown' }
-    const fresh = await format(page ? replaceHead(old, page) : replace(old, content, path), options)
+    const replaced = page ? await replaceHead(old, page) : replace(old, content, path)
+    const fresh = await format(replaced, options)
     if (fresh !== old) found.set(path, fresh)
   }
   return found
@@ -168,26 +169,47 @@ function optionsOf(name: string, all: string): Option[] {
 }
 
 function head({ name, summary, tags }: Page): string {
-  const rows = tags.map(({ tag, says }) => `| ${tag} | ${cell(says)} |`)
-  return [`# \`${name}\``, '', summary, '', '| | |', '| --- | --- |', ...rows].join('\n')
+  const items = tags.map(
+    ({ tag, says }) => `- **${tag}:** ${tag === 'rejects' ? errors(says) : says}`,
+  )
+  return [`# \`${name}\``, '', summary, '', ...items].join('\n')
 }
 
-function optionsTable({ options }: Page): string {
-  const rows = options.map(
-    (option) => `| \`${option.name}\` | ${cell(option.initial)} | ${cell(option.says)} |`,
+/** The errors of a tag, one an item: first those of the connection, then those of a call, for example. */
+function errors(says: string): string {
+  const groups = says.split(/(?<=\.) (?=[A-Z][^:`]*: `ERR_)/).map((group) => {
+    const [, scope, list = ''] = /^(?:([A-Z][^:`]*): (?=`ERR_))?([^]*?)\.?$/.exec(group) ?? []
+    return { scope, list: list.split(/; (?=`ERR_|the codec|Node)/) }
+  })
+  if (groups.length === 1 && groups[0]!.list.length === 1) return says
+  return groups
+    .map(({ scope, list }) => {
+      const margin = scope === undefined ? '  ' : '    '
+      const items = list.map((item) => `\n${margin}- ${item}`).join('')
+      return scope === undefined ? items : `\n  - ${scope}:${items}`
+    })
+    .join('')
+}
+
+function optionsList({ options }: Page): string {
+  const items = options.map(
+    ({ name, initial, says }) => `- **\`${name}\`** (default: ${initial}): ${says}`,
   )
-  if (rows.length === 0) return ''
-  return ['## Options', '', '| name | default | meaning |', '| --- | --- | --- |', ...rows].join(
-    '\n',
-  )
+  return items.length === 0 ? '' : ['## Options', '', ...items].join('\n')
 }
 
 /** The head of a page, with its options in it or at their own place. */
-function replaceHead(old: string, page: Page): string {
+async function replaceHead(old: string, page: Page): Promise<string> {
   const path = pathOf(page)
-  const [table, own] = [optionsTable(page), old.includes(optionsBegin)]
-  const headed = replace(old, own ? head(page) : `${head(page)}\n\n${table}`, path)
-  return own ? replace(headed, table, path, optionsBegin) : headed
+  const [list, own] = [await wrapped(optionsList(page)), old.includes(optionsBegin)]
+  const top = await wrapped(head(page))
+  const headed = replace(old, own ? top : `${top}\n\n${list}`, path)
+  return own ? replace(headed, list, path, optionsBegin) : headed
+}
+
+/** Sentences that are read in a terminal too. */
+function wrapped(markdown: string): Promise<string> {
+  return format(markdown, { parser: 'markdown', proseWrap: 'always', printWidth: 100 })
 }
 
 function table(pages: readonly Page[], folder: string): string {

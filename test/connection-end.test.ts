@@ -33,13 +33,19 @@ import { deferred, networks, nextEvent } from './support/transports.ts'
 
 const page = await readFile(new URL('../docs/errors.md', import.meta.url), 'utf8')
 const endsPage = await readFile(new URL('../docs/ends.md', import.meta.url), 'utf8')
-const codes = [...page.matchAll(/^\| `(ERR_CIO_\w+)` +\| (\w+)/gm)].map(
-  ([, code, fault]) => [code!, fault!] as const,
-)
+const codes = page
+  .split('\n### ')
+  .slice(1)
+  .map((section) => {
+    const [, code = '', fault = ''] =
+      /^`(ERR_CIO_\w+)`\n[^]*?^- \*\*Fault:\*\* (\w+)$/m.exec(section) ?? []
+    return [code, fault] as const
+  })
 
 test('every code of the page of errors stands for a reason of the closed set', (t) => {
   t.true(codes.length > 50)
   for (const [code, fault] of codes) {
+    t.true(fault === 'remote' || fault === 'local', code)
     const reason = reasonOf(new CioError(code, '', { fault: fault as 'remote' }))
     t.true(endReasons.includes(reason), code)
     if (fault === 'local') t.not(reason, 'remote_fault', code)
@@ -66,25 +72,30 @@ test('what a middleware says itself of an end counts', (t) => {
   })
 })
 
-test('docs/ends.md has a row for each reason, in their order, and says whose doing it is', (t) => {
-  const rows = [...endsPage.matchAll(/^\| `(\w+)` +\|[^|]+\| (remote|local) +\|[^|]+\|[^|]+\|$/gm)]
+/** The section of each reason on the page. */
+const sections = [...endsPage.matchAll(/^### `(\w+)`\n([^#]+)/gm)].map(
+  ([, reason, text]) => [reason!, text!] as const,
+)
+
+test('docs/ends.md has a section for each reason, in their order, and says which side ended it', (t) => {
   t.deepEqual(
-    rows.map(([, reason, by]) => [reason, by]),
+    sections.map(([reason, text]) => [reason, /^- \*\*Ended by:\*\* (\w+)$/m.exec(text)?.[1]]),
     endReasons.map((reason) => [reason, describeEnd('', reason, undefined).by]),
   )
 })
 
 test('docs/ends.md has each code that stands for a reason, and no other', (t) => {
-  const told = [...endsPage.matchAll(/^\| `(\w+)` +\| (`ERR_CIO_\w+`[^|]*)\|$/gm)].flatMap(
-    ([, reason, list]) => [...list!.matchAll(/ERR_CIO_\w+/g)].map(([code]) => `${code}: ${reason}`),
-  )
+  const listed = sections.flatMap(([reason, text]) => {
+    const list = /^- \*\*Codes:\*\*[^-]+/m.exec(text)?.[0] ?? ''
+    return [...list.matchAll(/ERR_CIO_\w+/g)].map(([code]) => `${code}: ${reason}`)
+  })
   const own = codes.flatMap(([code]) => {
     const [ofRemote, ofLocal] = (['remote', 'local'] as const).map((fault) =>
       reasonOf(new CioError(code, '', { fault })),
     )
     return ofRemote === ofLocal ? [`${code}: ${ofRemote}`] : []
   })
-  t.deepEqual(told.toSorted(), own.toSorted())
+  t.deepEqual(listed.toSorted(), own.toSorted())
 })
 
 /** A way in which a connection ends: an app, and what its client does. */

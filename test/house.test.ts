@@ -508,9 +508,9 @@ test('every option says its default', async (t) => {
   }
 })
 
-test('every error code has its row in docs/errors.md, and the reverse', async (t) => {
-  const rows = [...(await read('docs/errors.md')).matchAll(/^\| `(ERR_CIO_\w+)`/gm)]
-  const documented = rows.map(([, code]) => code!)
+test('every error code has its section in docs/errors.md, and the reverse', async (t) => {
+  const sections = [...(await read('docs/errors.md')).matchAll(/^### `(ERR_CIO_\w+)`$/gm)]
+  const documented = sections.map(([, code]) => code!)
   const thrown = new Set<string>()
   for (const [path, text] of await sources()) {
     for (const code of codes(text)) {
@@ -544,15 +544,15 @@ test('every error code is told by a tag, or the core throws it', async (t) => {
   }
 })
 
-test('every event has its row in docs/app-events.md', async (t) => {
+test('every event has its section in docs/app-events.md', async (t) => {
   const page = await read('docs/app-events.md')
-  const rows = [...page.matchAll(/^\| `(\w+)`/gm)].map(([, event]) => event!)
+  const sections = [...page.matchAll(/^### `(\w+)`$/gm)].map(([, event]) => event!)
   const declared = (await sources()).flatMap(([, text]) =>
     [...text.matchAll(/^( *)(?:export )?interface AppEvents \{([^]*?)\n\1\}/gm)].flatMap(
       ([, , body = '']) => [...body.matchAll(/^ +(\w+): \[/gm)].map(([, event]) => event!),
     ),
   )
-  t.deepEqual(rows.toSorted(), declared.toSorted())
+  t.deepEqual(sections.toSorted(), declared.toSorted())
 })
 
 test('a file of src/ imports only from its own floor and from those below, types too', async (t) => {

@@ -1,5 +1,5 @@
 import { type CioError, isCioError } from '../src/errors.ts'
-import type { MessagesContext, StandardSchema } from '../src/messages/messages.ts'
+import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import type { CallOptions } from '../src/messages/pending-calls.ts'
@@ -9,34 +9,24 @@ import { SendQueue } from '../src/messages/send-queue.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Batches } from './rpc/batches.ts'
 import { Calls } from './rpc/calls.ts'
-import type { Called, Checked, Name, Result, Returned, Value } from './rpc/method-types.ts'
-import type { RpcRequest } from './rpc/request.ts'
+import type {
+  AnyMethods,
+  Called,
+  Methods,
+  Name,
+  OwnMethods,
+  Result,
+  Schemas,
+  Value,
+} from './rpc/method-types.ts'
 import type { AnyMethod, Procedure } from './rpc/procedure.ts'
 import { Requests } from './rpc/requests.ts'
 import { type Response, cancelMethod, failed, failures } from './rpc/wire.ts'
 
 export type { CallOptions } from '../src/messages/pending-calls.ts'
+export type { AnyMethods, Methods, OwnMethods, Schemas } from './rpc/method-types.ts'
 export { RpcRequest } from './rpc/request.ts'
 export { type RpcFailure, rpcError, rpcFailure } from './rpc/wire.ts'
-
-/** The default type of the peer's methods. */
-export type AnyMethods = Record<string, (params?: unknown) => unknown>
-
-/** The default type of this side's methods. */
-export type OwnMethods = Record<string, (params: never) => unknown>
-
-/** The implementation of an interface: its methods, each with the request as a second argument. */
-export type Methods<Interface> = {
-  readonly [Name in keyof Interface]: (
-    params: Called<Interface[Name]>[0],
-    request: RpcRequest,
-  ) => Returned<Interface[Name]> | PromiseLike<Returned<Interface[Name]>>
-}
-
-/** Schemas of the parameters of some methods. */
-export type Schemas<Interface> = {
-  readonly [Name in keyof Interface]?: StandardSchema<Checked<Interface[Name]>>
-}
 
 /** Options of {@link rpc}. */
 export interface RpcOptions<Local = OwnMethods> {

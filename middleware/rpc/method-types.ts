@@ -1,4 +1,26 @@
-/** The types of a method, taken from a remote interface. */
+/** The types of methods, taken from an interface. */
+
+import type { StandardSchema } from '../../src/messages/messages.ts'
+import type { RpcRequest } from './request.ts'
+
+/** The default type of the peer's methods. */
+export type AnyMethods = Record<string, (params?: unknown) => unknown>
+
+/** The default type of this side's methods. */
+export type OwnMethods = Record<string, (params: never) => unknown>
+
+/** The implementation of an interface: its methods, each with the request as a second argument. */
+export type Methods<Interface> = {
+  readonly [Name in keyof Interface]: (
+    params: Called<Interface[Name]>[0],
+    request: RpcRequest,
+  ) => Returned<Interface[Name]> | PromiseLike<Returned<Interface[Name]>>
+}
+
+/** Schemas of the parameters of some methods. */
+export type Schemas<Interface> = {
+  readonly [Name in keyof Interface]?: StandardSchema<Checked<Interface[Name]>>
+}
 
 export type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
 export type Returned<Method> = Method extends (...args: never[]) => infer Result

@@ -1,12 +1,12 @@
 /** `cio call`: one JSON-RPC call, from a shell. */
 
 import { text } from 'node:stream/consumers'
-import { Cio, contentLength, json, rpc, rpcFailure } from '../src/index.ts'
+import { Cio, type OpenRpcDocument, contentLength, json, rpc, rpcFailure } from '../src/index.ts'
 import { type Command, UsageError, defineCommand, numberOf } from './command.ts'
 import { exitCodes, tellFailure } from './failure.ts'
 import { parseJson, showJson } from './format.ts'
 import { placeFrom } from './place.ts'
-import { progress } from './terminal.ts'
+import { escapeControls, progress } from './terminal.ts'
 import { tlsOptions, tlsOptionsFrom } from './tls-options.ts'
 
 /** Milliseconds for the answer. */
@@ -15,9 +15,10 @@ const callTimeout = 30_000
 export const call: Command = defineCommand({
   name: 'call',
   says: 'calls a method of a server by JSON-RPC, and prints the result',
-  usage: '<host:port | port | path> <method> [params]',
+  usage: '<host:port | port | path> [method] [params]',
   prose: `The parameters are an array or an object in JSON; - reads them from standard input. The result is
-written to standard output as JSON. The exit code is 0 then; 1 where there was no connection or no
+written to standard output as JSON. Without a method, the server is asked for its methods, by OpenRPC's
+rpc.discover, and each is a line. The exit code is 0 then; 1 where there was no connection or no
 answer; 2 where the command is wrong; 3 where the server answered with an error, which is written to
 standard error. Any option of TLS asks for TLS.`,
   options: {
@@ -36,7 +37,7 @@ standard error. Any option of TLS asks for TLS.`,
     'cio call localhost:7000 add - --ca certs/ca.crt --key certs/alice.key --cert certs/alice.crt',
   ],
   async run([target, method, params, ...others], values) {
-    if (method === undefined) throw new UsageError('give the address, and the method to call')
+    if (method === undefined && values.notify) throw new UsageError('give the method to notify')
     if (others.length > 0)
       throw new UsageError(`the parameters are one word; ${others[0]} is too much`)
     const place = placeFrom(target, 'localhost', 1)
@@ -60,7 +61,8 @@ standard error. Any option of TLS asks for TLS.`,
     })
     const client = await progress(`connecting to ${target}`, connecting)
     try {
-      if (values.notify) await client.rpc.notify(method, given)
+      if (method === undefined) process.stdout.write(listed(await client.rpc.call('rpc.discover')))
+      else if (values.notify) await client.rpc.notify(method, given)
       else process.stdout.write(`${showJson(await client.rpc.call(method, given))}\n`)
       return exitCodes.fine
     } catch (error) {
@@ -75,6 +77,19 @@ standard error. Any option of TLS asks for TLS.`,
     }
   },
 })
+
+/** The methods of an OpenRPC document, one a line, as they are called. */
+function listed(document: unknown): string {
+  try {
+    const lines = (document as OpenRpcDocument).methods.map(({ name, params }) => {
+      const given = params.map(({ name, required }) => (required ? name : `${name}?`))
+      return `${escapeControls(`${name}(${given.join(', ')})`)}\n`
+    })
+    return lines.join('')
+  } catch (cause) {
+    throw new Error('the answer to `rpc.discover` is no OpenRPC document', { cause })
+  }
+}
 
 /** The parameters of JSON-RPC: an array or an object, or none. */
 function paramsFrom(given: string | undefined): object | undefined {

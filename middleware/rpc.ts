@@ -19,12 +19,14 @@ import type {
   Schemas,
   Value,
 } from './rpc/method-types.ts'
+import { type OpenRpcDocument, discovery } from './rpc/open-rpc.ts'
 import type { AnyMethod, Procedure } from './rpc/procedure.ts'
 import { Requests } from './rpc/requests.ts'
 import { type Response, cancelMethod, failed, failures } from './rpc/wire.ts'
 
 export type { CallOptions } from '../src/messages/pending-calls.ts'
 export type { AnyMethods, Methods, OwnMethods, Schemas } from './rpc/method-types.ts'
+export { type OpenRpcDocument, type OpenRpcOptions, openRpc } from './rpc/open-rpc.ts'
 export { RpcRequest } from './rpc/request.ts'
 export { type RpcFailure, rpcError, rpcFailure } from './rpc/wire.ts'
 
@@ -70,6 +72,11 @@ export interface RpcOptions<Local = OwnMethods> {
    * @default 16
    */
   readonly maxParts?: number
+  /**
+   * The OpenRPC document that the method `rpc.discover` answers with: from `openRpc()`, or your own.
+   * Without it, there is no such method.
+   */
+  readonly discover?: OpenRpcDocument
 }
 
 /** What {@link rpc} adds. */
@@ -77,7 +84,7 @@ export interface RpcContext<Remote = AnyMethods> {
   rpc: Rpc<Remote>
 }
 
-const options = ['methods', 'params', 'timeout', 'maxCalls', 'maxRequests', 'maxBatch', 'maxParts']
+const bounds = ['timeout', 'maxCalls', 'maxRequests', 'maxBatch', 'maxParts']
 
 /**
  * JSON-RPC 2.0 in both directions: requests, responses, notifications.
@@ -232,9 +239,9 @@ export class Rpc<Remote = AnyMethods> {
 }
 
 function checkOptions(given: RpcOptions, timeout: number): ReadonlyMap<string, Procedure> {
-  checkOptionNames('rpc', given, options)
+  checkOptionNames('rpc', given, ['methods', 'params', 'discover', ...bounds])
   checkDuration('rpc', 'timeout', timeout)
-  const { methods = {}, params = {} } = given
+  const { methods = {}, params = {}, discover } = given
   checkOptionNames('rpc: params', params, Object.keys(methods))
   const procedures = Object.entries(methods).map(([name, method]): [string, Procedure] => {
     if (typeof method !== 'function') throw optionError('rpc', name, 'a function', method)
@@ -244,7 +251,7 @@ function checkOptions(given: RpcOptions, timeout: number): ReadonlyMap<string, P
     const schema = Object.hasOwn(params, name) ? params[name] : undefined
     return [name, { method: method as AnyMethod, schema }]
   })
-  return new Map(procedures)
+  return new Map(discover === undefined ? procedures : [...procedures, discovery(discover)])
 }
 
 /** The response to the peer's invalid last message, before the connection is destroyed. */

@@ -8,10 +8,21 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
 import manifest from '../package.json' with { type: 'json' }
 import { UsageError } from '../cli/command.ts'
 import { placeFrom } from '../cli/place.ts'
-import { Cio, allowList, certs, contentLength, json, record, rpc, rpcError } from '../src/index.ts'
+import {
+  Cio,
+  allowList,
+  certs,
+  contentLength,
+  json,
+  openRpc,
+  record,
+  rpc,
+  rpcError,
+} from '../src/index.ts'
 import { identity, path as certificate } from './support/certificates.ts'
 import { ownPort } from './support/ports.ts'
 import { dial, readAll, serve } from './support/serve.ts'
@@ -311,7 +322,8 @@ test('call exits 1 without an answer or a connection, and 2 where the command is
   t.is(nobody.code, 1)
   t.regex(nobody.err, /is something listening there\?/)
   for (const words of [
-    [`${port}`],
+    [],
+    [`${port}`, '--notify'],
     [`${port}`, 'add', '1'],
     [`${port}`, 'add', '[1'],
     [`${port}`, 'add', '1', '2'],
@@ -320,6 +332,29 @@ test('call exits 1 without an answer or a connection, and 2 where the command is
     t.is(code, 2, words.join(' '))
     t.is(out, '')
   }
+})
+
+test('call without a method lists the methods of a server, by rpc.discover', async (t) => {
+  const service = {
+    methods: { add: ([a, b]: [number, number]) => a + b, 'log\u001b[2J': () => null },
+    params: { add: z.tuple([z.number(), z.number().optional().meta({ title: 'by' })]) },
+  }
+  const discover = openRpc(service, { title: 'Sums', version: '1.0.0' })
+  const app = new Cio().useConnection(json()).useConnection(rpc({ ...service, discover }))
+  const { port } = await serve(t, app)
+  const listed = await run(t, ['call', `${port}`])
+  t.is(listed.code, 0, listed.err)
+  t.regex(listed.out, /^add\(param1, by\?\)\nlog.*\(\)\n$/)
+  t.false(listed.out.includes(escape))
+  const without = await serve(t, methods())
+  const refused = await run(t, ['call', `${without.port}`])
+  t.is(refused.code, 3)
+  t.regex(refused.err, /rpc\.discover/)
+  const odd = rpc({ discover: { openrpc: '1.3.2', methods: [null] } as never })
+  const other = await serve(t, new Cio().useConnection(json()).useConnection(odd))
+  const failed = await run(t, ['call', `${other.port}`])
+  t.is(failed.code, 1)
+  t.regex(failed.err, /no OpenRPC document/)
 })
 
 test('call uses TLS with a client certificate, and sends notifications', async (t) => {

@@ -303,6 +303,7 @@ const doors = {
     'loadCerts',
     'log',
     'multiplex',
+    'openRpc',
     'proxyHeader',
     'proxyProtocol',
     'rateLimit',

@@ -1,6 +1,7 @@
-/** JSON-RPC 2.0: the examples of the specification, and the libraries jayson and vscode-jsonrpc. */
+/** JSON-RPC 2.0: the examples of the specification, jayson and vscode-jsonrpc; OpenRPC's own validator. */
 
 import test, { type ExecutionContext } from 'ava'
+import { parseOpenRPCDocument, validateOpenRPCDocument } from '@open-rpc/schema-utils-js'
 import jayson from 'jayson'
 import { type Socket, createServer } from 'node:net'
 import {
@@ -9,6 +10,7 @@ import {
   ResponseError,
   createMessageConnection,
 } from 'vscode-jsonrpc/node'
+import { z } from 'zod'
 import {
   Cio,
   type RpcContext,
@@ -16,6 +18,7 @@ import {
   type RpcRequest,
   contentLength,
   json,
+  openRpc,
   rpc,
   rpcError,
   rpcFailure,
@@ -312,3 +315,39 @@ for (const [title, text, expected] of examples) {
     t.deepEqual(answers.map(sorted), expected === undefined ? [] : [sorted(expected)])
   })
 }
+
+const about = { title: 'Trees', version: '1.0.0' }
+const nothing = () => null
+
+test('the parser of OpenRPC accepts what openRpc() makes, and finds what its references name', async (t) => {
+  const place = z.object({ where: z.enum(['top', 'end']).meta({ id: 'Where' }) })
+  const document = openRpc(
+    {
+      methods: { none: nothing, pair: nothing, named: nothing, 'place/put': nothing },
+      params: {
+        pair: z.tuple([z.number(), z.string().optional()]),
+        named: z.object({ limit: z.number().optional(), text: z.string() }),
+        'place/put': z.object({ place }),
+      },
+    },
+    { ...about, results: { pair: z.number(), 'place/put': place } },
+  )
+  t.true(JSON.stringify(document).includes('$ref'))
+  // It puts what they name in the place of references, and throws where there is nothing.
+  const parsed = await parseOpenRPCDocument(structuredClone(document) as never)
+  t.is(parsed.methods.length, 4)
+  const broken = { ...document, info: { title: 'Trees' } }
+  await t.throwsAsync(parseOpenRPCDocument(broken as never), { any: true })
+})
+
+test('the validator of OpenRPC accepts a schema that refers to itself', (t) => {
+  const tree = z.object({
+    name: z.string(),
+    get children() {
+      return z.array(tree)
+    },
+  })
+  const document = openRpc({ methods: { put: nothing }, params: { put: tree } }, about)
+  t.true(validateOpenRPCDocument(document as never))
+  t.not(validateOpenRPCDocument({ ...document, methods: [{}] } as never), true)
+})

@@ -50,7 +50,7 @@ export const suites: readonly Suite[] = [
   },
   { name: 'koa-express', packages: ['koa', 'express'] },
   { name: 'koa-compose', packages: ['koa-compose'] },
-  { name: 'json-rpc', packages: ['jayson', 'vscode-jsonrpc'] },
+  { name: 'json-rpc', packages: ['jayson', 'vscode-jsonrpc', '@open-rpc/schema-utils-js'] },
   { name: 'duplex-streams', packages: ['duplex-emitter', 'json-duplex-stream'] },
   { name: 'dns', programs: [{ program: 'dig', version: ['-v'], debian: ['bind9-dnsutils'] }] },
   {

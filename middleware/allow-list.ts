@@ -48,7 +48,12 @@ export function allowList(who: PeerSelector, options: AllowListOptions = {}): Ac
 
   const middleware = defineMiddleware<StreamContext>(
     // A dry run admits every client, so it needs no identity.
-    { name: 'allowList', after: 'secure', ...(!options.dryRun && { needs: 'peer' }) },
+    {
+      name: 'allowList',
+      after: 'secure',
+      ...(!options.dryRun && { needs: 'peer' }),
+      refusalOf: (peer) => list.refusalOf(peer),
+    },
     function allowList(ctx, next) {
       return list.admit(ctx, next)
     },

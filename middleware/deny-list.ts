@@ -43,7 +43,12 @@ export function denyList(who: PeerSelector, options: DenyListOptions = {}): Acce
 
   const middleware = defineMiddleware<StreamContext>(
     // A dry run admits every client, so it needs no identity.
-    { name: 'denyList', after: 'secure', ...(!options.dryRun && { needs: 'peer' }) },
+    {
+      name: 'denyList',
+      after: 'secure',
+      ...(!options.dryRun && { needs: 'peer' }),
+      refusalOf: (peer) => list.refusalOf(peer),
+    },
     function denyList(ctx, next) {
       return list.admit(ctx, next)
     },

@@ -159,6 +159,8 @@ const testedElsewhere: Record<string, string> = {
   'messages/frame-formats/resync-decoder': 'test/messages/frame-formats.test.ts: resync',
   'messages/frame-formats/search': 'test/wires.test.ts: cuts',
   'messages/frame-formats/stuffing': 'test/wires.test.ts, test/middleware/frames-contract.test.ts',
+  'access/absent-context': 'test/server/admission.test.ts: predicates',
+  'tls/certificate-purpose': 'test/server/admission.test.ts',
   'tls/client-handshake': 'test/tls/secure.test.ts',
   'tls/server-handshake': 'test/tls/secure.test.ts',
   'tls/handshake-errors': 'test/tls/secure.test.ts: how handshakes fail',

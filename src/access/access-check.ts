@@ -4,6 +4,7 @@
 
 import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
+import { absentContext } from './absent-context.ts'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
 import type { Refusal, RefusalReason } from '../end-reason.ts'
 import { startDeadline } from '../deadline.ts'
@@ -58,6 +59,8 @@ export interface AccessCheck {
   (ctx: StreamContext): Promise<void>
   /** The error of a peer that the rule rejects now; says no goodbye. */
   readonly verdict: (ctx: StreamContext) => Promise<CioError | undefined>
+  /** The hint `refusalOf`. A dry run refuses no peer. */
+  readonly refusalOf: (peer: Peer) => Promise<Refusal | undefined>
 }
 
 /**
@@ -84,7 +87,7 @@ export function accessCheck(
   const rule = compilePeerMatcher(owner, who)
   const log = debug(`cio:${owner}`)
 
-  return Object.assign(check, { verdict })
+  return Object.assign(check, { verdict, refusalOf })
 
   async function check(ctx: StreamContext): Promise<void> {
     const error = await verdict(ctx)
@@ -98,8 +101,10 @@ export function accessCheck(
   }
 
   async function verdict(ctx: StreamContext): Promise<CioError | undefined> {
-    const refused = await refusal(ctx, rule, admits, timeout)
     const { peer, remote } = ctx
+    const refused = peer
+      ? await judge(peer, ctx, () => rule(peer, ctx), admits, timeout)
+      : whyUnknown(ctx)
     const name = peer?.name == null ? '' : ` (${quote(peer.name)})`
     if (log.enabled) log('%d%s: %s', ctx.id, name, refused?.message ?? 'comes in')
     if (!refused) return undefined
@@ -118,6 +123,15 @@ export function accessCheck(
       },
     })
   }
+
+  async function refusalOf(peer: Peer): Promise<Refusal | undefined> {
+    const { ctx, wasRead } = absentContext()
+    const place = { isClosed: false, signal: new AbortController().signal }
+    const refused = await judge(peer, place, () => rule(peer, ctx), admits, timeout)
+    if (wasRead()) throw new Error('a predicate of its rule reads the connection')
+    if (!refused || dryRun) return undefined
+    return { step: owner, why: refused.why, peer: { name: peer.name, verified: true } }
+  }
 }
 
 /** Why a peer is rejected: for a program, and for a reader. */
@@ -130,27 +144,28 @@ interface Verdict {
   readonly verdict?: string
 }
 
+/** How long a check may wait: while the connection is open. */
+type Open = Pick<StreamContext, 'isClosed' | 'signal'>
+
 /** Why a peer is rejected; undefined if it is admitted. */
-async function refusal(
-  ctx: StreamContext,
-  rule: PeerMatcher,
+async function judge(
+  { defect }: Peer,
+  place: Open,
+  rule: () => ReturnType<PeerMatcher>,
   admits: boolean,
   timeout: number,
 ): Promise<Verdict | undefined> {
-  const { peer } = ctx
-  if (!peer) return whyUnknown(ctx)
-  const { defect } = peer
   if (defect !== null) return { why: 'name_defect', message: defect }
   try {
-    const answer = rule(peer, ctx)
-    const holds = typeof answer === 'boolean' ? answer : await within(ctx, timeout, answer)
+    const answer = rule()
+    const holds = typeof answer === 'boolean' ? answer : await within(place, timeout, answer)
     if (holds === admits) return undefined
     return holds
       ? { why: 'listed', message: 'it is on the list' }
       : { why: 'not_listed', message: 'it is not on the list' }
   } catch (thrown) {
     // The connection closed meanwhile; that is not a rejection.
-    if (isGone(ctx, thrown)) throw thrown
+    if (isGone(place, thrown)) throw thrown
     const cause = asError(thrown)
     const why = cause instanceof TooSlow ? 'rule_timeout' : 'rule_failed'
     return { why, message: `its rule failed: ${cause.message}`, cause }
@@ -187,16 +202,15 @@ function whyUnknown({ socket, encrypted }: StreamContext): Verdict {
   }
 }
 
-function isGone(ctx: StreamContext, thrown: unknown): boolean {
-  return ctx.isClosed && thrown === ctx.signal.reason
+function isGone(place: Open, thrown: unknown): boolean {
+  return place.isClosed && thrown === place.signal.reason
 }
 
 /** The error of a predicate or a goodbye that took too long. */
 class TooSlow extends Error {}
 
 /** Waits for an answer while the connection is open, and at most for the given time. */
-async function within<T>(ctx: StreamContext, timeout: number, answer: Promise<T>): Promise<T> {
-  const { signal } = ctx
+async function within<T>({ signal }: Open, timeout: number, answer: Promise<T>): Promise<T> {
   let stop = (): void => {}
   const stopped = new Promise<never>((_, reject) => {
     const expire = (): void => reject(new TooSlow(`it took more than ${timeout} ms`))

@@ -3,6 +3,7 @@
 import { emitSafely } from '../lifecycle/app-events.ts'
 import { evict, noteSite } from '../lifecycle/evict.ts'
 import { type AccessCheck, type AccessListOptions, accessCheck } from './access-check.ts'
+import type { Refusal } from '../end-reason.ts'
 import type { Hints, Next } from '../pipeline/middleware.ts'
 import type { Peer } from '../identity/peer.ts'
 import type { PeerSelector } from './peer-matcher.ts'
@@ -57,6 +58,11 @@ export class AccessList {
     } finally {
       this.#inside.delete(ctx)
     }
+  }
+
+  /** The hint `refusalOf`. */
+  refusalOf(peer: Peer): Promise<Refusal | undefined> {
+    return this.#judge.refusalOf(peer)
   }
 
   async update(who?: PeerSelector): Promise<void> {

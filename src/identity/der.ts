@@ -88,17 +88,45 @@ export function certificateFields(der: Buffer): CertificateFields {
 }
 
 const utcTime = 0x17
+const generalizedTime = 0x18
 
 /** When a certificate expires, in milliseconds; NaN if that cannot be read. */
 export function notAfterOf(der: Buffer): number {
   const [, time] = children(der, certificateFields(der).validity)
-  if (!time) return NaN
+  return time ? timeOf(der, time) : NaN
+}
+
+/** A UTCTime or a GeneralizedTime, in milliseconds; NaN if it cannot be read. */
+export function timeOf(der: Buffer, time: Element): number {
   const text = der.toString('latin1', time.start, time.end)
   // RFC 5280, section 4.1.2.5.1: two digits of a year are of this century below 50.
   const whole = time.tag !== utcTime ? text : `${Number(text.slice(0, 2)) < 50 ? 20 : 19}${text}`
   const [, ...parts] = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(whole) ?? []
   const [year, month, day, hour, minute, second] = parts.map(Number)
   return Date.UTC(year!, month! - 1, day, hour, minute, second)
+}
+
+/** Whether an element is a time. */
+export function isTime({ tag }: Element): boolean {
+  return tag === utcTime || tag === generalizedTime
+}
+
+const extensions = 0xa3
+
+/**
+ * The value of an extension of a certificate, by the hexadecimal of its object identifier; undefined
+ * without it.
+ *
+ * @throws if the certificate is truncated
+ */
+export function extensionOf(der: Buffer, type: string): Element | undefined {
+  const holder = certificateFields(der).rest.find(({ tag }) => tag === extensions)
+  const [list] = holder ? children(der, holder) : []
+  for (const extension of list ? children(der, list) : []) {
+    const [id, ...others] = children(der, extension)
+    if (id && der.toString('hex', id.start, id.end) === type) return others.at(-1)
+  }
+  return undefined
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

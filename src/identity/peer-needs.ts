@@ -1,7 +1,21 @@
 /** Middleware that need an identity, in runs that can give none: found before anything listens. */
 
+import type { Refusal } from '../end-reason.ts'
 import { CioError } from '../errors.ts'
+import type { Peer } from './peer.ts'
 import type { Pipeline } from '../pipeline/pipeline.ts'
+
+declare module '../pipeline/middleware.ts' {
+  interface Hints {
+    /**
+     * Whether the middleware would refuse a peer now, without a connection: for
+     * `server.wouldAdmit()`. Undefined if it would let the peer pass. Throws where it cannot tell.
+     *
+     * @default the middleware is not asked
+     */
+    readonly refusalOf?: (peer: Peer) => Refusal | undefined | Promise<Refusal | undefined>
+  }
+}
 
 /**
  * Fails where a middleware needs `ctx.peer` and nothing in the pipeline can give one.

@@ -3,7 +3,7 @@
 import { X509Certificate, createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { canonicalAddress } from '../streams/endpoint.ts'
-import { attributesOf, certificateFields, children } from './der.ts'
+import { attributesOf, certificateFields, extensionOf } from './der.ts'
 
 /** Subject alternative names by kind, as in the certificate; addresses in canonical form. */
 export interface PeerNames {
@@ -19,7 +19,6 @@ const organization = '55040a'
 const organizationalUnit = '55040b'
 
 const alternativeNames = '551d11'
-const extensions = 0xa3
 
 /**
  * The identity of the other side, from a verified certificate. Each property is read from the
@@ -131,22 +130,12 @@ export class Peer {
       const text = this.certificate.subjectAltName as string | null | undefined
       // Also if Node has no text for the extension.
       const readable =
-        text != null && text !== '' ? true : !hasExtension(this.#der, alternativeNames)
+        text != null && text !== '' ? true : extensionOf(this.#der, alternativeNames) === undefined
       return (this.#names = readable ? parseNames(text ?? undefined) : null)
     } catch {
       return (this.#names = null)
     }
   }
-}
-
-function hasExtension(der: Buffer, type: string): boolean {
-  const { rest } = certificateFields(der)
-  const holder = rest.find(({ tag }) => tag === extensions)
-  const [list] = holder ? children(der, holder) : []
-  return (list ? children(der, list) : []).some((extension) => {
-    const [id] = children(der, extension)
-    return id !== undefined && der.toString('hex', id.start, id.end) === type
-  })
 }
 
 const nobody: PeerNames = { dns: [], uri: [], email: [], ip: [] }

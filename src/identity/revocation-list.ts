@@ -5,13 +5,24 @@
  */
 
 import type { X509Certificate } from 'node:crypto'
-import { certificateFields, children, integer, integerOf, nameOf, sequence } from './der.ts'
+import {
+  certificateFields,
+  children,
+  integer,
+  integerOf,
+  isTime,
+  nameOf,
+  sequence,
+  timeOf,
+} from './der.ts'
 
 const block = /-----BEGIN X509 CRL-----([^-]*)-----END X509 CRL-----/g
 
 /** The certificates that the lists revoke. */
 export class RevocationList {
   readonly #serialsByIssuer = new Map<string, Set<string>>()
+  /** The period of each list. */
+  readonly #periods = new Map<string, readonly (readonly [from: number, until: number])[]>()
 
   /**
    * @throws if a list in PEM cannot be read
@@ -28,16 +39,32 @@ export class RevocationList {
     return this.#serialsByIssuer.get(nameOf(raw, issuer))?.has(integerOf(raw, serial)) ?? false
   }
 
+  /**
+   * OpenSSL's verdict on the lists by which a handshake checks a certificate: it takes one of the
+   * issuer that is in force. Undefined if there is one, or no list at all.
+   */
+  lacks({ raw }: X509Certificate): 'UNABLE_TO_GET_CRL' | 'CRL_HAS_EXPIRED' | undefined {
+    if (this.#periods.size === 0) return undefined
+    const periods = this.#periods.get(nameOf(raw, certificateFields(raw).issuer))
+    if (!periods) return 'UNABLE_TO_GET_CRL'
+    const now = Date.now()
+    return periods.some(([from, until]) => from <= now && now <= until)
+      ? undefined
+      : 'CRL_HAS_EXPIRED'
+  }
+
   /** CertificateList of RFC 5280, section 5.1. */
   #add(der: Buffer): void {
     const [whole] = children(der)
     const [body] = children(der, whole)
     const fields = children(der, body).filter(({ tag }) => tag !== integer)
-    const [, issuer, , ...rest] = fields
+    const [, issuer, ...rest] = fields
     if (!issuer) throw new Error('a revocation list has no issuer')
     const name = nameOf(der, issuer)
     const serials = this.#serialsByIssuer.get(name) ?? new Set()
     this.#serialsByIssuer.set(name, serials)
+    const [from, until] = rest.filter(isTime).map((time) => timeOf(der, time))
+    this.#periods.set(name, [...(this.#periods.get(name) ?? []), [from ?? NaN, until ?? Infinity]])
     const entries = rest.find(({ tag }) => tag === sequence)
     for (const entry of entries ? children(der, entries) : []) {
       const [serial] = children(der, entry)

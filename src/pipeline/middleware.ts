@@ -70,6 +70,7 @@ const hintNames: readonly string[] = [
   'repeats',
   'needs',
   'provides',
+  'refusalOf',
 ] satisfies readonly (keyof Hints)[]
 
 /**
@@ -82,6 +83,10 @@ export function checkHints(owner: string, hints: Hints): void {
   for (const name of ['needs', 'provides'] as const) {
     const value: unknown = hints[name]
     if (value !== undefined && value !== 'peer') throw optionError(owner, name, "'peer'", value)
+  }
+  const { refusalOf } = hints
+  if (refusalOf !== undefined && typeof refusalOf !== 'function') {
+    throw optionError(owner, 'refusalOf', 'a function', refusalOf)
   }
 }
 

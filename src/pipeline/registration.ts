@@ -38,6 +38,7 @@ export interface SettledHints {
   readonly repeats: boolean
   readonly needs?: 'peer'
   readonly provides?: 'peer'
+  readonly refusalOf?: NonNullable<Hints['refusalOf']>
 }
 
 const anonymous = 'anonymous'
@@ -109,6 +110,7 @@ function hint<Hint extends keyof Hints>(
 export function hintsOf(entry: Registration<never>): SettledHints {
   const needs = hint(entry, 'needs')
   const provides = hint(entry, 'provides')
+  const refusalOf = hint(entry, 'refusalOf')
   return {
     name: nameOf(entry),
     before: list(hint(entry, 'before')),
@@ -117,6 +119,7 @@ export function hintsOf(entry: Registration<never>): SettledHints {
     repeats: hint(entry, 'repeats') ?? false,
     ...(needs && { needs }),
     ...(provides && { provides }),
+    ...(refusalOf && { refusalOf }),
   }
 }
 

@@ -7,10 +7,12 @@
  */
 
 import debug from 'debug'
+import { X509Certificate } from 'node:crypto'
 import type { AddressInfo, Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Server as TlsServer } from 'node:tls'
 import { Acceptor } from './acceptor.ts'
+import { type Admission, type AdmissionOptions, admissionOf } from './admission.ts'
 import { checkedOptions } from '../lifecycle/arguments.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { App } from '../lifecycle/app.ts'
@@ -26,7 +28,7 @@ import {
 } from '../lifecycle/context.ts'
 import { halfOpenTimeout } from '../streams/half-open.ts'
 import type { Next } from '../pipeline/middleware.ts'
-import { checkDuration } from '../options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 import { checkPeerNeeds, noSecureStep } from '../identity/peer-needs.ts'
 import type { ListenOptions } from './listen-options.ts'
 import { type OptionsLoader, Reloader } from './reload.ts'
@@ -106,6 +108,25 @@ export class ServerContext<Connection extends object = {}> extends Context {
    */
   reload(): Promise<void> {
     return unawaited(this, this.#reloads.run())
+  }
+
+  /**
+   * Dry run of one client: whether this server would admit a certificate now, and which step would
+   * refuse it. It asks the trust of the server (CAs, revocation lists, dates, purpose), then each
+   * middleware with the hint `refusalOf`, such as `allowList`, which calls its predicates. There is
+   * no connection, and no event.
+   *
+   * @throws `ERR_CIO_OPTION`: an option is unknown, or `certificate` is no `X509Certificate`
+   */
+  async wouldAdmit(
+    certificate: X509Certificate,
+    options: AdmissionOptions = {},
+  ): Promise<Admission> {
+    checkOptionNames('wouldAdmit', options, ['issuers', 'servername'])
+    if (!(certificate instanceof X509Certificate)) {
+      throw optionError('wouldAdmit', 'certificate', 'an X509Certificate', certificate)
+    }
+    return admissionOf(this, certificate, options)
   }
 
   /**

@@ -109,7 +109,11 @@ const commonName = '550403'
 
 /** The name that an unverified certificate claims. */
 export function claimedPeer(socket: TLSSocket): NonNullable<Refusal['peer']> {
-  const der = presentedCertificate(socket)
+  return claimIn(presentedCertificate(socket))
+}
+
+/** The name that a certificate claims, from its DER. */
+export function claimIn(der: Buffer | undefined): NonNullable<Refusal['peer']> {
   let names: readonly string[] = []
   try {
     if (der) names = attributesOf(der, certificateFields(der).subject).get(commonName) ?? []

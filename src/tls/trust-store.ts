@@ -14,6 +14,7 @@ import { CioError, quote } from '../errors.ts'
 import { presentedIssuers } from '../identity/peer-certificate.ts'
 import { RevocationList } from '../identity/revocation-list.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
+import { purposeVerdict } from './certificate-purpose.ts'
 
 /** The options that decide about trust, as in Node's `tls`. */
 export type TrustOptions = Pick<SecureContextOptions, 'ca' | 'crl'> & {
@@ -37,7 +38,38 @@ function texts(list: unknown): string[] {
 }
 
 const block = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END/g
-const longestChain = 16
+
+/** The answer of a check that needs no look at the issuers. */
+const isTrusted = 'trusted'
+
+/** How to look for a way from a leaf to a CA that is trusted. */
+interface Search {
+  /** The intermediates that came with the leaf. */
+  readonly presented: readonly X509Certificate[]
+  /** OpenSSL's verdict on one certificate by itself; the leaf has depth 0. */
+  readonly check: (certificate: X509Certificate, depth: number) => string | undefined
+  /** Called for each certificate of the way that was found. */
+  readonly trusted: (certificate: X509Certificate) => void
+  /** The fingerprints of what was looked at. */
+  readonly seen: Set<string>
+}
+
+const sentences: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'has expired, or depends on one that has',
+  CERT_REVOKED: 'is revoked, or depends on one that is',
+}
+
+function hasExpired({ validTo }: X509Certificate): boolean {
+  return Date.parse(validTo) < Date.now()
+}
+
+/** OpenSSL's verdict on a certificate without an issuer. */
+function noIssuer(certificate: X509Certificate, isLeaf: boolean): string {
+  if (certificate.checkIssued(certificate)) {
+    return isLeaf ? 'DEPTH_ZERO_SELF_SIGNED_CERT' : 'SELF_SIGNED_CERT_IN_CHAIN'
+  }
+  return isLeaf ? 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' : 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY'
+}
 
 /** Checks certificates against a set of CAs and revocation lists. */
 export class TrustStore {
@@ -63,31 +95,67 @@ export class TrustStore {
    * handshake; undefined if it is.
    */
   refuses(leaf: X509Certificate, presented: readonly X509Certificate[] = []): string | undefined {
-    return this.#refuses(leaf, presented, longestChain)
+    const accepted = this.#accepted
+    const verdict = this.#verdict(leaf, {
+      presented,
+      check: (certificate) => {
+        if (hasExpired(certificate)) return 'CERT_HAS_EXPIRED'
+        if (accepted.has(certificate.fingerprint256)) return isTrusted
+        return this.#revoked.has(certificate) ? 'CERT_REVOKED' : undefined
+      },
+      trusted: ({ fingerprint256 }) => accepted.add(fingerprint256),
+      seen: new Set(),
+    })
+    if (verdict === undefined) return undefined
+    return sentences[verdict] ?? 'leads to no CA that is trusted any more'
   }
 
-  #refuses(
-    certificate: X509Certificate,
-    presented: readonly X509Certificate[],
-    depth: number,
+  /**
+   * OpenSSL's verdict on the certificate of a client that has not connected, and the intermediates
+   * that it would send; undefined if a handshake would verify it. It does not look at the strength of
+   * keys and signatures.
+   *
+   * @throws if a CA of the chain has name constraints, which only a handshake checks
+   */
+  clientVerdict(
+    leaf: X509Certificate,
+    presented: readonly X509Certificate[] = [],
   ): string | undefined {
-    const { fingerprint256, validTo } = certificate
-    if (Date.parse(validTo) < Date.now()) return 'has expired, or depends on one that has'
-    if (this.#accepted.has(fingerprint256)) return undefined
-    if (this.#revoked.has(certificate)) return 'is revoked, or depends on one that is'
+    const chain: X509Certificate[] = []
+    const verdict = this.#verdict(leaf, {
+      presented,
+      check: (certificate, depth) => {
+        if (Date.parse(certificate.validFrom) > Date.now()) return 'CERT_NOT_YET_VALID'
+        if (hasExpired(certificate)) return 'CERT_HAS_EXPIRED'
+        if (this.#revoked.has(certificate)) return 'CERT_REVOKED'
+        return purposeVerdict(certificate, depth)
+      },
+      trusted: (certificate) => chain.push(certificate),
+      seen: new Set(),
+    })
+    return verdict ?? chain.map((one) => this.#revoked.lacks(one)).find((one) => one !== undefined)
+  }
 
-    let why: string | undefined = 'leads to no CA that is trusted any more'
-    if (this.#isAnchor(certificate)) why = undefined
-    else if (depth > 0) {
-      for (const issuer of [...this.#anchors, ...presented]) {
-        if (!this.#hasIssued(issuer, certificate)) continue
-        const refused = this.#refuses(issuer, presented, depth - 1)
-        why = refused
-        if (refused === undefined) break
-      }
+  /** The verdict on a certificate, by a check of each one up to a CA that is trusted. */
+  #verdict(certificate: X509Certificate, search: Search, depth = 0): string | undefined {
+    const { presented, check, trusted, seen } = search
+    seen.add(certificate.fingerprint256)
+    const checked = check(certificate, depth)
+    if (checked !== undefined) return checked === isTrusted ? undefined : checked
+
+    let verdict: string | undefined
+    let isFound = this.#isAnchor(certificate)
+    for (const issuer of isFound ? [] : [...this.#anchors, ...presented]) {
+      // Once is enough, also where certificates have issued each other.
+      if (seen.has(issuer.fingerprint256) || !this.#hasIssued(issuer, certificate)) continue
+      const refused = this.#verdict(issuer, search, depth + 1)
+      isFound = refused === undefined
+      if (isFound) break
+      verdict ??= refused
     }
-    if (why === undefined) this.#accepted.add(fingerprint256)
-    return why
+    if (!isFound) return verdict ?? noIssuer(certificate, depth === 0)
+    trusted(certificate)
+    return undefined
   }
 
   #isAnchor(certificate: X509Certificate): boolean {

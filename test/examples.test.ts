@@ -515,7 +515,7 @@ test('modbus-device.ts answers requests to read and write registers, and says wh
   t.is(await ask('0005 0000 0006 01 07 0000 0000', 9), '000500000003018701')
 })
 
-test('every example begins with its command, and is in the table', async (t) => {
+test('every example begins with its command, and is in the list', async (t) => {
   const readme = await readFile(join(root, 'examples', 'README.md'), 'utf8')
   const files = (await readdir(join(root, 'examples'))).filter((name) => name.endsWith('.ts'))
   for (const file of files) {

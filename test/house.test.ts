@@ -490,6 +490,25 @@ test('no page has an empty section', async (t) => {
   }
 })
 
+/** Characters that the row of a table may have; lists and sections fit any width. */
+const widestRow = 165
+
+/** Pages whose tables are wider, and why. */
+const mayBeWider: Record<string, string> = {
+  'README.md': 'the list of all middleware, which a reader scans down its first column',
+  'docs/performance.md': 'figures of one run, as the bench prints them',
+}
+
+test('no page has a table that is too wide for a terminal', async (t) => {
+  for (const path of await pages()) {
+    const widest = (await read(path))
+      .split('\n')
+      .filter((line) => line.startsWith('|'))
+      .reduce((width, { length }) => Math.max(width, length), 0)
+    t.is(widest > widestRow, path in mayBeWider, `${path}: ${widest} characters`)
+  }
+})
+
 test('no page has a heading twice', async (t) => {
   for (const folder of ['docs', 'docs/guide', 'docs/middleware']) {
     for (const page of await list(folder, '.md')) {
@@ -836,15 +855,23 @@ function codeLines(text: string): number {
   return stripped.split('\n').filter((line) => line.trim() !== '').length
 }
 
-/** The sentences of the README, the documentation and the comments; code and headings are none. */
+/** The README, and the pages beside the sources and in the documentation. */
+async function pages(): Promise<string[]> {
+  const folders = ['docs', 'src', 'middleware', 'cli', 'packages', 'bench', 'examples']
+  const found = await Promise.all(folders.map((folder) => filesOf(folder, '.md')))
+  return ['README.md', 'SECURITY.md', 'CONTRIBUTING.md', ...found.flat()]
+}
+
+async function filesOf(folder: string, ending: string): Promise<string[]> {
+  return (await readdir(root + folder, { recursive: true }))
+    .filter((name) => !/(?:^|\/)(?:node_modules|build|dist)\//.test(name) && name.endsWith(ending))
+    .map((name) => `${folder}/${name}`)
+}
+
+/** The sentences of the pages and the comments; code and headings are none. */
 async function sentences(): Promise<{ at: string; text: string }[]> {
-  const inFolders = ['docs', 'src', 'middleware', 'cli', 'packages'].map(async (folder) =>
-    (await readdir(root + folder, { recursive: true }))
-      .filter((name) => !/(?:^|\/)(?:node_modules|build|dist)\//.test(name))
-      .filter((name) => name.endsWith(folder === 'docs' ? '.md' : '.ts') || name.endsWith('.md'))
-      .map((name) => `${folder}/${name}`),
-  )
-  const files = ['README.md', ...(await Promise.all(inFolders)).flat()]
+  const inFolders = ['src', 'middleware', 'cli', 'packages'].map((folder) => filesOf(folder, '.ts'))
+  const files = [...(await pages()), ...(await Promise.all(inFolders)).flat()]
   const found = await Promise.all(
     files.map(async (file) => {
       const prose = (file.endsWith('.md') ? proseOf : commentsOf)(await read(file))

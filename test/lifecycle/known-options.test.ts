@@ -129,13 +129,13 @@ test('highWaterMark of connect() is Node’s, though its types do not say so', a
   await client.close()
 })
 
-test('the page about cio 0.5 has a row for each of its options', async (t) => {
+test('the page about cio 0.5 has an item for each of its options', async (t) => {
   const page = await readFile(join(root, 'docs/from-cio-0.5.md'), 'utf8')
-  const [, table = ''] = /^## Options\n([^]*?)^## /m.exec(page) ?? []
-  const names = [...table.matchAll(/^\| ([^|]*)\|/gm)].flatMap(([, cell = '']) =>
-    [...cell.matchAll(/`(\w+)(?:\([^)]*\))?`/g)].map(([, name]) => name!),
+  const [, list = ''] = /^## Options\n([^]*?)^## /m.exec(page) ?? []
+  const names = [...list.matchAll(/^- ([^→]*)→/gm)].flatMap(([, former = '']) =>
+    [...former.matchAll(/`(\w+)(?:\([^)]*\))?`/g)].map(([, name]) => name!),
   )
-  for (const name of Object.keys(formerOptions)) t.true(names.includes(name), `a row for ${name}`)
+  for (const name of Object.keys(formerOptions)) t.true(names.includes(name), `an item for ${name}`)
   for (const name of names) t.true(name in formerOptions || knownOptions.has(name), name)
 })
 

@@ -26,7 +26,7 @@ export interface HeartbeatOptions<In = unknown, Out = In> {
   /**
    * The message that asks for a sign of life, or a function that makes it; not itself a function.
    *
-   * @default none: this side only listens
+   * @default a ping of the transport, if it has these (WebSocket); or else this side only listens
    */
   readonly ping?: Out | ((ctx: StreamContext) => Out)
   /**
@@ -48,7 +48,10 @@ export interface HeartbeatOptions<In = unknown, Out = In> {
 export interface Heartbeat {
   /** Changes the times of this connection, to what both sides have agreed upon. */
   set(times: Partial<HeartbeatTimes>): void
-  /** Milliseconds between the last ping and its pong; undefined before, or without `isPong`. */
+  /**
+   * Milliseconds between the last ping and its pong; undefined before, or if no message is known as a
+   * pong.
+   */
   readonly roundTrip: number | undefined
 }
 
@@ -63,7 +66,8 @@ export interface HeartbeatContext {
  * A connection whose cable is pulled stays open for hours if nothing is sent on it. `heartbeat`
  * sends `ping` after `interval` without a byte received or without a byte sent, and closes the
  * connection if nothing is received for `timeout` more. Any byte is a sign of life, so a connection
- * that talks costs nothing.
+ * that talks costs nothing. On a connection of `websocket`, it sends the pings of that protocol,
+ * unless you give a `ping` of your own.
  *
  * It counts ticks of a timer that all connections share, and not the clock: if this process stands
  * still, because it or its machine was suspended, it pings all when it goes on, and closes only
@@ -111,8 +115,24 @@ export function heartbeat<In = unknown, Out = In>(
       let times = initial
       let pingedAt: number | undefined
       let roundTrip: number | undefined
+      const heard = (): void => {
+        if (pingedAt !== undefined) roundTrip = performance.now() - pingedAt
+        pingedAt = undefined
+      }
+      const pingTransport = (): void => {
+        const answered = ctx.ping?.()
+        if (!answered || pingedAt !== undefined) return
+        pingedAt = performance.now()
+        const pong = (): void => {
+          heard()
+          watch.heard()
+        }
+        // It rejects when the connection closes.
+        answered.then(pong, () => {})
+      }
       const sendPing = (): void => {
-        if (ping === undefined || ctx.isDraining || !messages.isOpen) return
+        if (ctx.isDraining || !messages.isOpen) return
+        if (ping === undefined) return pingTransport()
         pingedAt = performance.now()
         const make = ping as (ctx: StreamContext) => Out
         // Its failure is that of the connection, or a fault that `send` reports.
@@ -120,10 +140,6 @@ export function heartbeat<In = unknown, Out = In>(
       }
       const removers: (() => void)[] = []
       if (isPong || pong) {
-        const heard = (): void => {
-          if (pingedAt !== undefined) roundTrip = performance.now() - pingedAt
-          pingedAt = undefined
-        }
         removers.push(messages.intercept(answering(messages, isPong, pong, heard)))
       }
       const watch = watchBeats(ctx, times, sendPing)

@@ -8,6 +8,7 @@ import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Borders } from '../src/streams/borders.ts'
 import { inTurn } from './websocket/in-turn.ts'
+import { pingsOf } from './websocket/pings.ts'
 import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
 import {
   checkedSubprotocols,
@@ -78,6 +79,7 @@ const known = ['handler', 'maxPayload', 'origins', 'subprotocols', 'borders']
  *
  * A WebSocket has no half-close: if one side ends, the connection is closed. `ctx.socket` and
  * `ctx.peer` are those of the underlying connection. `requestOf(ctx)` returns the upgrade request.
+ * `ctx.ping()` sends a ping and fulfils with the pong; `heartbeat()` without a `ping` uses it.
  *
  * @pipelines connection
  * @order last, or before middleware for WebSockets alone
@@ -200,7 +202,8 @@ function connect(
   hasBorders: boolean,
 ): void {
   const beneath = contextOf(request)
-  const stream = streamOf(client, beneath?.remote ?? 'a client')
+  const remote = beneath?.remote ?? 'a client'
+  const stream = streamOf(client, remote)
   if (hasBorders) keepBorders(stream, client)
   byStream.set(stream, request)
   if (client.protocol !== '') subprotocolByRequest.set(request, client.protocol)
@@ -209,7 +212,10 @@ function connect(
   closeByCode(stream, client, () => ctx)
   ctx = app.handle(stream, {
     ...(beneath?.socket && { socket: beneath.socket }),
-    ...(beneath && { extend: { forwardedFor: beneath.forwardedFor } }),
+    extend: {
+      ping: pingsOf(client, remote),
+      ...(beneath && { forwardedFor: beneath.forwardedFor }),
+    },
   })
   byContext.set(ctx, request)
   if (!beneath) return

@@ -14,10 +14,12 @@ export function watchBeats(
   ctx: StreamContext,
   times: HeartbeatTimes,
   ping: () => void,
-): { set(times: HeartbeatTimes): void; stop(): void } {
+): { set(times: HeartbeatTimes): void; heard(): void; stop(): void } {
   const { read, restore } = meter(ctx)
+  let pongs = 0
   const passed = (): Passed => {
-    const { read: received, sent } = read()
+    const { read: bytes, sent } = read()
+    const received = bytes + pongs
     const { stream, transport } = ctx
     const isPaused = stream.readableLength > 0 || (transport?.readableLength ?? 0) > 0
     return { received, sent, isPaused }
@@ -53,6 +55,10 @@ export function watchBeats(
       current = changed
       beat.set(changed)
       watch.in(beat.next)
+    },
+    /** A sign of life that no byte of the stream is. */
+    heard() {
+      pongs += 1
     },
     stop() {
       clearImmediate(recheck)

@@ -30,6 +30,12 @@ export abstract class StreamContext extends Context {
   forwardedFor: Endpoint | 'unknown' | null = null
   /** Whether `secure` skips the handshake; see `skipTls()`. */
   tlsSkipped = false
+  /**
+   * Sends a ping of the transport, and fulfils with its pong; rejects if the connection closes
+   * before. Undefined if the transport has no pings of its own, as WebSocket has them. Whatever
+   * passes a stream to `handle()` may add it, by `extend`.
+   */
+  declare readonly ping?: () => Promise<void>
 
   #peer: Peer | null = null
   #peerSocket: Socket | null = null

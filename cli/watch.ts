@@ -12,6 +12,10 @@ interface Options {
 
 interface WatchCommands {
   readonly top: (options: Options) => Promise<number>
+  readonly whyCert: (
+    file: string,
+    options: Options & { readonly servername: string | undefined },
+  ) => Promise<number>
   readonly why: (subject: string, options: Options) => Promise<number>
 }
 
@@ -38,19 +42,37 @@ export const top: Command = defineCommand({
 
 export const why: Command = defineCommand({
   name: 'why',
-  says: 'explains why a connection of a running server ended, or where it stands',
-  usage: '<path | address> <name | address | id>',
+  says: 'explains why a connection of a running server ended, or would be refused',
+  usage: '<path | address> <name | address | id | --cert file>',
   prose,
-  options: { json },
-  examples: ['cio why /run/app/admin.sock device-0042', 'cio why /run/app/admin.sock 192.0.2.7'],
-  async run([at, subject, ...others], { json = false }) {
-    if (!at || subject === undefined || others.length > 0) {
+  options: {
+    cert: {
+      type: 'string',
+      value: 'file',
+      says: 'asks whether this certificate would be let in; in DER, or in PEM with its intermediates',
+    },
+    servername: {
+      type: 'string',
+      value: 'name',
+      says: 'the host name that the client would ask for (SNI), with --cert',
+    },
+    json,
+  },
+  examples: [
+    'cio why /run/app/admin.sock device-0042',
+    'cio why /run/app/admin.sock 192.0.2.7',
+    'cio why /run/app/admin.sock --cert device-0042.crt',
+  ],
+  async run([at, subject, ...others], { cert, servername, json = false }) {
+    const isOne = (subject === undefined) !== (cert === undefined)
+    if (!at || !isOne || others.length > 0) {
       throw new UsageError(
-        'it takes the path or address of the page of the server, then one name, address or number of a connection',
+        'it takes the path or address of the page of the server, then one name, address or number of a connection, or --cert',
       )
     }
     const commands = await load('why')
-    return commands.why(subject, optionsOf(at, json))
+    if (cert !== undefined) return commands.whyCert(cert, { ...optionsOf(at, json), servername })
+    return commands.why(subject!, optionsOf(at, json))
   },
 })
 

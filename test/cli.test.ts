@@ -160,6 +160,7 @@ test('top and why are those of the package that the project has', async (t) => {
     join(folder, 'cli.js'),
     `const say = (...words) => (console.log(JSON.stringify(words)), 0)
      export const top = ({ at, json }) => say('top', at, json)
+     export const whyCert = (file, { at, json, servername }) => say('cert', file, at, json, servername)
      export const why = (subject, { at, json }) => say('why', subject, at, json)`,
   )
   const top = await run(t, ['top', 'a/b', '--json'], { cwd })
@@ -167,6 +168,9 @@ test('top and why are those of the package that the project has', async (t) => {
   t.is(top.out, '["top","a/b",true]\n')
   const { out } = await run(t, ['why', 'a/b', 'alice'], { cwd })
   t.is(out, '["why","alice","a/b",false]\n')
+  const asked = ['why', 'a/b', '--cert', 'a.crt', '--servername', 'a.test']
+  t.is((await run(t, asked, { cwd })).out, '["cert","a.crt","a/b",false,"a.test"]\n')
+  t.is((await run(t, [...asked, 'alice'], { cwd })).code, 2)
 })
 
 test('certs makes certificates by which a server knows its client, and keeps them', async (t) => {

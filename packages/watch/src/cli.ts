@@ -4,9 +4,11 @@ import { once } from 'node:events'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { isIP } from 'node:net'
 import { createInterface } from 'node:readline'
+import type { ServerAdmission } from './admissions.ts'
 import type { Explanation } from './explain.ts'
 import type { ConnectionPage } from './rows.ts'
 import type { Snapshot } from './snapshot.ts'
+import { admissionText, certificatesIn } from './terminal/admission.ts'
 import { explanationText } from './terminal/explanation.ts'
 import type { Paint } from './terminal/paint.ts'
 import { topText } from './terminal/top.ts'
@@ -73,16 +75,40 @@ export async function why(
   return found ? 0 : 1
 }
 
-async function get<Answer>(at: string, path: string): Promise<Answer> {
-  const response = await ask(at, path)
+/**
+ * Says whether a server would let in the certificate of a file, by its lists as they are now. Fulfils
+ * with 1 unless all servers of the process would.
+ */
+export async function whyCert(
+  file: string,
+  { at, json, terminal, servername }: CommandOptions & { readonly servername?: string | undefined },
+): Promise<number> {
+  const certificates = await certificatesIn(file)
+  const query = servername === undefined ? '' : `?${new URLSearchParams({ servername })}`
+  const servers = await get<ServerAdmission[]>(
+    at,
+    `/admission${query}`,
+    certificates.map(String).join(''),
+  )
+  const { output, paint } = terminal
+  output.write(
+    json ? `${JSON.stringify(servers)}\n` : admissionText(certificates[0]!, servers, paint),
+  )
+  return servers.length > 0 && servers.every(({ admitted }) => admitted === true) ? 0 : 1
+}
+
+/** @param body Is sent, if it is there. */
+async function get<Answer>(at: string, path: string, body?: string): Promise<Answer> {
+  const response = await ask(at, path, body)
   let text = ''
   for await (const chunk of response) text += String(chunk)
   return JSON.parse(text) as Answer
 }
 
-async function ask(at: string, path: string): Promise<IncomingMessage> {
-  const sent = request({ ...placeOf(at), path, agent: false })
-  sent.end()
+async function ask(at: string, path: string, body?: string): Promise<IncomingMessage> {
+  const method = body === undefined ? 'GET' : 'POST'
+  const sent = request({ ...placeOf(at), method, path, agent: false })
+  sent.end(body)
   const [response] = (await once(sent, 'response').catch((error: Error) => {
     const message = `${at} cannot be asked: ${error.message}; give the path of the socket that \`watching.listen()\` made, or the address with the token`
     throw new Error(message, { cause: error })

@@ -1,8 +1,10 @@
 /** `watch(app)`: counts what happens on an app, and answers questions about it. */
 
-import type { App, Cio, EndReason, ListenOptions, ServerContext } from 'cio'
+import type { X509Certificate } from 'node:crypto'
+import type { AdmissionOptions, App, Cio, EndReason, ListenOptions, ServerContext } from 'cio'
 import { optionError } from 'cio/kit'
 import manifest from '../package.json' with { type: 'json' }
+import { type ServerAdmission, admissions } from './admissions.ts'
 import { Collector } from './collector.ts'
 import type { ClosedConnection } from './ended.ts'
 import { type Explanation, type Subject, explain } from './explain.ts'
@@ -64,6 +66,11 @@ export interface Watch extends Disposable {
    * that ended. Undefined if there is none.
    */
   explain(subject: Subject): Explanation | undefined
+  /**
+   * Whether each server would admit a certificate now, by its trust and its lists, and which step
+   * would refuse it. `server.wouldAdmit()` of Cio says how. The texts are cut and escaped.
+   */
+  wouldAdmit(certificate: X509Certificate, options?: AdmissionOptions): Promise<ServerAdmission[]>
   /** Changes of the pipelines, the oldest first. */
   readonly generations: readonly Generation[]
   /** Figures over time: five minutes by the second, while somebody looks, or a day by the minute. */
@@ -199,6 +206,13 @@ class Watching implements Watch {
 
   explain(subject: Subject): Explanation | undefined {
     return explain(this.#apps, this.#collector, subject)
+  }
+
+  wouldAdmit(
+    certificate: X509Certificate,
+    options: AdmissionOptions = {},
+  ): Promise<ServerAdmission[]> {
+    return admissions(this.servers, certificate, options)
   }
 
   history(of: 'seconds' | 'minutes'): Table {

@@ -5,9 +5,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
-import { type Terminal, top, why } from '../src/cli.ts'
+import { top, why } from '../src/cli.ts'
 import { watch } from '../src/index.ts'
-import { closeAfter, ended, exchange } from './support.ts'
+import { closeAfter, ended, exchange, terminal } from './support.ts'
 
 /** A gateway with an admin socket: alice is in, bob was refused. */
 async function gateway(t: ExecutionContext) {
@@ -39,19 +39,6 @@ async function gateway(t: ExecutionContext) {
   come('bob')
   await end
   return { at, watching, server }
-}
-
-/** Collects what a command writes. */
-function terminal(columns = 200): Terminal & { text(): string } {
-  let text = ''
-  const output = { write: (chunk: string) => ((text += chunk), true) }
-  return {
-    output: output as unknown as Terminal['output'],
-    columns,
-    rows: 40,
-    paint: (_, painted) => painted,
-    text: () => text,
-  }
 }
 
 test('top shows the steps, the refused and the open connections, with rates, and ends', async (t) => {

@@ -5,6 +5,7 @@ import { Cio, type ConnectionContext, type ConnectionEnd, type ServerContext } f
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { type Socket, connect } from 'node:net'
+import type { Terminal } from '../src/cli.ts'
 import type { Watch } from '../src/index.ts'
 
 /** An app that sends back what comes. */
@@ -72,4 +73,17 @@ export function has(t: ExecutionContext, program: string, debian: string): boole
   t.log(`skipped: ${program} is not here (apt-get install ${debian})`)
   t.pass()
   return false
+}
+
+/** Collects what a command writes. */
+export function terminal(columns = 200): Terminal & { text(): string } {
+  let text = ''
+  const output = { write: (chunk: string) => ((text += chunk), true) }
+  return {
+    output: output as unknown as Terminal['output'],
+    columns,
+    rows: 40,
+    paint: (_, painted) => painted,
+    text: () => text,
+  }
 }

@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ConnectionQuery } from '../rows.ts'
 import type { Subject } from '../explain.ts'
 import type { Watch } from '../watch.ts'
+import { answerAdmission } from './admission.ts'
 import { assets, document } from './assets.ts'
 import { EventStreams } from './events.ts'
 import { Guard } from './guard.ts'
@@ -71,6 +72,9 @@ export class Page {
     if (!url) return say(response, 400, 'the address cannot be read')
     const verdict = this.guard.judge(request, url)
     if (verdict === 'wrong host') return say(response, 421, 'this is not a name of this page')
+    if (request.method === 'POST' && url.pathname === '/admission') {
+      return this.#admission(request, url, response, verdict === 'welcome')
+    }
     if (request.method === 'POST') return this.#act(request, url, response, verdict === 'welcome')
     if (request.method !== 'GET') return say(response, 405, 'GET only')
     if (answerProbe(url, response, this.#watching, this.readiness, verdict !== 'welcome')) return
@@ -138,6 +142,26 @@ export class Page {
     }
   }
 
+  /** It changes nothing, but takes more than an address: a certificate with its intermediates. */
+  async #admission(
+    request: IncomingMessage,
+    url: URL,
+    response: ServerResponse,
+    isWelcome: boolean,
+  ): Promise<void> {
+    if (!isWelcome || !isOwnSite(request)) {
+      request.resume()
+      return say(response, 403, 'only with the token')
+    }
+    const answer = await answerAdmission(request, url, this.#watching)
+    if ('servers' in answer) {
+      return send(response, 'application/json', JSON.stringify(answer.servers))
+    }
+    // What was not read would be taken for the next request.
+    response.setHeader('connection', 'close')
+    say(response, answer.status, answer.text)
+  }
+
   /** Only with `actions`, from the page itself, and with the token or a verified peer. */
   #act(
     request: IncomingMessage,
@@ -149,7 +173,7 @@ export class Page {
     const [, id, action] = /^\/connections\/(\d+)\/(end|destroy)$/.exec(pathname) ?? []
     if (!this.#actions || id === undefined) return say(response, 404, 'not found')
     const site = request.headers['sec-fetch-site']
-    if (!isWelcome || (site !== undefined && site !== 'same-origin')) {
+    if (!isWelcome || !isOwnSite(request)) {
       return say(response, 403, 'only from the page itself')
     }
     // A tunnel to the socket is open to other pages of the same browser; a program has no such header.
@@ -166,6 +190,12 @@ export class Page {
     }
     say(response, 404, 'there is no such connection')
   }
+}
+
+/** Whether the request comes from the page itself, or from a program. */
+function isOwnSite({ headers }: IncomingMessage): boolean {
+  const site = headers['sec-fetch-site']
+  return site === undefined || site === 'same-origin'
 }
 
 type ClosedReason = NonNullable<NonNullable<Parameters<Watch['closed']>[0]>['reason']> | null

@@ -113,7 +113,8 @@ test.serial('a process that is stopped is closed, and another beside it is kept'
   const { app, dead } = beating()
   const front = new Cio().useConnection(websocket(app))
   const { port } = await serve(t, front)
-  const [frozen, awake] = [0, 1].map(() => new Program(t, 'websocket-client.ts', { port }))
+  const order = { port, carrier: 'WebSocket' }
+  const [frozen, awake] = [0, 1].map(() => new Program(t, 'heartbeat-clients.ts', order))
   await Promise.all([frozen!.until('ping'), awake!.until('ping')])
   const failed = once(app, 'remoteError')
   frozen!.kill('SIGSTOP')

@@ -68,6 +68,11 @@ class List {
     else this.#timer.unref()
   }
 
+  /** Clears the timer if it waits for a next deadline. */
+  clearIdle(): void {
+    if (!this.#first && this.#timer) this.#forget()
+  }
+
   #forget(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -95,6 +100,11 @@ class List {
 }
 
 const lists = new Map<number, List>()
+
+/** Clears the timers that are kept without a deadline, which are no leak of what set the last one. */
+export function clearIdleTimers(): void {
+  for (const list of lists.values()) list.clearIdle()
+}
 
 /**
  * Calls a function after so many milliseconds, unless it is cancelled before. `Infinity` sets no

@@ -1,6 +1,7 @@
 /** Finds resource leaks: timers, handles, and listeners of the process. */
 
 import { AsyncLocalStorage, createHook } from 'node:async_hooks'
+import { clearIdleTimers } from '../deadline.ts'
 
 // Resources that live until they are closed. Requests and promises end by themselves.
 const lasting =
@@ -27,6 +28,8 @@ export class ResourceLeaks {
 
   /** Runs a function whose resources count. */
   during<T>(work: () => T): T {
+    // A deadline inside then has a timer of its own, which counts if it is left.
+    clearIdleTimers()
     this.#hook.enable()
     return this.#within.run(true, work)
   }
@@ -38,6 +41,7 @@ export class ResourceLeaks {
 
   /** The leaked resources, in words; waits for Node to report closed ones. */
   async left(): Promise<string[]> {
+    clearIdleTimers()
     for (let turn = 0; turn < turns && this.#open.size > 0; turn++) {
       await new Promise((resolve) => void this.aside(() => setImmediate(resolve)))
     }

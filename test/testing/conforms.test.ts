@@ -20,6 +20,7 @@ import {
   json,
   lines,
 } from '../../src/index.ts'
+import { startDeadline } from '../../src/deadline.ts'
 import { chunksOf } from '../../src/kit.ts'
 import { type ConformsOptions, type MiddlewarePromise, conforms } from '../../src/testing.ts'
 import { loaded, contents } from '../support/certificates.ts'
@@ -122,6 +123,24 @@ test('one that is of use once in a process is told so', async (t) => {
       await next()
     }
   t.regex(await broken(once), /^- works twice: /m)
+})
+
+test('a deadline that is left is told of, though a timer of its duration is kept from before', async (t) => {
+  const duration = 123_456
+  startDeadline(duration, () => {})!.stop()
+  const cancels: Make = () =>
+    async function cancels(_ctx, next) {
+      const deadline = startDeadline(duration, () => {})!
+      await next().finally(() => deadline.stop())
+    }
+  await conforms(cancels)
+  const leaves: Make = () =>
+    async function leaves(_ctx, next) {
+      const deadline = startDeadline(duration, () => {})!
+      t.teardown(() => deadline.stop())
+      await next()
+    }
+  t.regex(await broken(leaves), /^- leaves nothing behind: .*it left a timer/m)
 })
 
 test('a handle, a listener on the stream and one on the process are told of', async (t) => {

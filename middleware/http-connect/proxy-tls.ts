@@ -3,9 +3,11 @@
 import type { Duplex } from 'node:stream'
 import { type ConnectionOptions as NodeTlsOptions, connect as connectTls } from 'node:tls'
 import { placeOf } from '../../src/client/connect-options.ts'
-import { CioError } from '../../src/errors.ts'
+import { CioError, asError } from '../../src/errors.ts'
 import { askedName } from '../../src/streams/host-name.ts'
 import { type CertFilesOptions, loadCerts } from '../../src/tls/certificates.ts'
+import type { TlsClientOptions } from '../../src/tls/tls-options.ts'
+import { checkResumedServer } from '../../src/tls/verify-server-name.ts'
 import { proxyError } from './tunnel.ts'
 
 /** TLS options for a proxy: certificates as `certs` takes them, and Node's options. */
@@ -23,6 +25,8 @@ export async function startTls(
   options: ProxyTls,
 ): Promise<Duplex> {
   const material = await loadCerts(options)
+  const remote = `the HTTP proxy ${placeOf({ host, port })}`
+  const trusted = { host, ...options, ...material } as TlsClientOptions
   return new Promise((resolve, reject) => {
     const socket = connectTls({
       ...(options as object),
@@ -39,13 +43,21 @@ export async function startTls(
         new CioError(
           refused ? 'ERR_CIO_REJECTED' : 'ERR_CIO_PROXY',
           refused
-            ? `the certificate of the HTTP proxy ${placeOf({ host, port })} is not accepted: ${cause.message}`
-            : `the handshake with the HTTP proxy ${placeOf({ host, port })} failed: ${cause.message}`,
+            ? `the certificate of ${remote} is not accepted: ${cause.message}`
+            : `the handshake with ${remote} failed: ${cause.message}`,
           { fault: 'remote', cause, ...(refused && { end: 'untrusted' }) },
         ),
       )
     })
     socket.once('close', () => reject(proxyError({ host, port }, 'it closed the connection')))
-    socket.once('secureConnect', () => resolve(socket))
+    socket.once('secureConnect', () => {
+      try {
+        if (socket.isSessionReused()) checkResumedServer({ remote, options: trusted }, socket)
+        resolve(socket)
+      } catch (refused) {
+        raw.destroy()
+        reject(asError(refused))
+      }
+    })
   })
 }

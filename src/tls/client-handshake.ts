@@ -12,12 +12,18 @@ import {
   handshakeReason,
   handshakeTimeoutError,
 } from './handshake-errors.ts'
+import { keepIssuerExpiry } from './issuer-expiry.ts'
 import { askedName } from '../streams/host-name.ts'
 import { checkDuration } from '../options.ts'
 import { revealed } from '../lifecycle/secret-options.ts'
 import { defaultHandshakeTimeout } from './tls-options.ts'
 import { refusePfx, withoutRenegotiation } from './tls-server.ts'
-import { checkResumedServer, serverNameCheck, serverRefusedError } from './verify-server-name.ts'
+import {
+  checkResumedServer,
+  clientTrust,
+  serverNameCheck,
+  serverRefusedError,
+} from './verify-server-name.ts'
 
 type ClientContext = Contexts['client']
 
@@ -37,6 +43,7 @@ export async function handshakeOfClient(ctx: ClientContext): Promise<void> {
   if (ctx.stream.destroyed) throw handshakeClosedError(ctx, ctx.remote, ctx.stream.errored)
   const socket = await clientHandshake(ctx)
   if (socket.isSessionReused()) checkResumedServer(ctx, socket)
+  else if (socket.authorized) keepIssuerExpiry(clientTrust(ctx.options), socket)
 }
 
 function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {

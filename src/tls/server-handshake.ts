@@ -8,7 +8,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Server, TLSSocket } from 'node:tls'
-import { checkResumedDate, hasVerifiedCertificate } from '../identity/peer-certificate.ts'
+import { hasVerifiedCertificate } from '../identity/peer-certificate.ts'
 import { nothingSaid } from '../connection-end.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
@@ -22,6 +22,7 @@ import {
   handshakeTimeoutError,
 } from './handshake-errors.ts'
 import { checkRequest } from './hello-check.ts'
+import { checkResumedDates, keepIssuerExpiry } from './issuer-expiry.ts'
 import { type TlsServerOptions, defaultHandshakeTimeout } from './tls-options.ts'
 import { type Handshake, choosesByName, handshakes, namesOf } from './tls-server.ts'
 import { trustError } from './trust-store.ts'
@@ -47,8 +48,11 @@ export async function handshakeOfServer(ctx: ConnectionContext): Promise<void> {
     throw handshakeClosedError(ctx, ctx.remote, socket.errored)
   }
   checkRequest(ctx, socket, choosesByName(options))
-  checkResumedDate(socket)
   const { requestCert, rejectUnauthorized } = options
+  if (requestCert && socket.authorized) {
+    const keepOrCheck = socket.isSessionReused() ? checkResumedDates : keepIssuerExpiry
+    keepOrCheck(names.trustHash, socket)
+  }
   if (requestCert && rejectUnauthorized !== false && !hasVerifiedCertificate(socket, options)) {
     throw clientRefusedError(ctx)
   }

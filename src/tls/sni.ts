@@ -41,6 +41,8 @@ function trustOptions(options: TlsServerOptions, named?: CertificateOptions): Tr
 
 /** The SNI names of one set of options, with their secure contexts. */
 export class ServerNames {
+  /** A hash of the trust stores of all names. */
+  readonly trustHash: string
   readonly #options: TlsServerOptions
   readonly #certs = new Map<string, CertificateOptions>()
   readonly #contexts = new Map<CertificateOptions | undefined, SecureContext>()
@@ -66,6 +68,9 @@ export class ServerNames {
       }
       this.#contexts.set(named, contextOf(name, settings))
     }
+    const certs = [undefined, ...this.#certs.values()]
+    const hashes = certs.map((named) => trustHash(trustOptions(options, named)))
+    this.trustHash = Buffer.concat(hashes).toString('hex')
   }
 
   /** For Node's `SNICallback`: no context means the server's own. */
@@ -83,13 +88,6 @@ export class ServerNames {
     const trust = new TrustStore(trustOptions(this.#options, named))
     this.#trusts.set(named, trust)
     return trust
-  }
-
-  /** A hash of the trust stores of all names. */
-  get trustHash(): string {
-    const certs = [undefined, ...this.#certs.values()]
-    const hashes = certs.map((named) => trustHash(trustOptions(this.#options, named)))
-    return Buffer.concat(hashes).toString('hex')
   }
 
   /** An exact name takes precedence over a wildcard, which matches one label. */

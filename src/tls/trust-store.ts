@@ -23,12 +23,22 @@ export type TrustOptions = Pick<SecureContextOptions, 'ca' | 'crl'> & {
 }
 
 /**
- * A hash of the trust store: of the contents of `ca` and `crl`. Ticket keys are derived from it, so
- * that a change of trust invalidates them.
+ * A hash of the trust store: of the contents of `ca` and `crl`, and of `allowPartialTrustChain`. Ticket
+ * keys are derived from it, so that a change of trust invalidates them.
  */
-export function trustHash({ ca, crl }: { readonly ca?: unknown; readonly crl?: unknown }): Buffer {
+export function trustHash({
+  ca,
+  crl,
+  allowPartialTrustChain,
+}: {
+  readonly ca?: unknown
+  readonly crl?: unknown
+  readonly allowPartialTrustChain?: unknown
+}): Buffer {
   const hash = createHash('sha256')
   for (const list of [ca, crl]) for (const text of texts(list)) hash.update(text).update('\0')
+  // Without the option it stays as it was, so that a release does not invalidate tickets.
+  if (allowPartialTrustChain) hash.update('partial')
   return hash.update(String(ca === undefined)).digest()
 }
 
@@ -76,7 +86,8 @@ export class TrustStore {
   readonly #anchors: readonly X509Certificate[]
   readonly #partial: boolean
   readonly #revoked: RevocationList
-  readonly #accepted = new Set<string>()
+  /** Until when each is valid that was accepted before, with the issuers that it depends on. */
+  readonly #accepted = new Map<string, number>()
 
   /**
    * @throws if a certificate or list cannot be read
@@ -96,14 +107,23 @@ export class TrustStore {
    */
   refuses(leaf: X509Certificate, presented: readonly X509Certificate[] = []): string | undefined {
     const accepted = this.#accepted
+    // Of the path that is followed: from a CA, or from one that was accepted before.
+    let until = Infinity
     const verdict = this.#verdict(leaf, {
       presented,
       check: (certificate) => {
         if (hasExpired(certificate)) return 'CERT_HAS_EXPIRED'
-        if (accepted.has(certificate.fingerprint256)) return isTrusted
+        const known = accepted.get(certificate.fingerprint256) ?? 0
+        if (known > Date.now()) {
+          until = known
+          return isTrusted
+        }
         return this.#revoked.has(certificate) ? 'CERT_REVOKED' : undefined
       },
-      trusted: ({ fingerprint256 }) => accepted.add(fingerprint256),
+      trusted: ({ fingerprint256, validTo }) => {
+        until = Math.min(until, Date.parse(validTo))
+        accepted.set(fingerprint256, until)
+      },
       seen: new Set(),
     })
     if (verdict === undefined) return undefined

@@ -2,10 +2,12 @@
 
 import { X509Certificate } from 'node:crypto'
 import { type PeerCertificate, type TLSSocket, checkServerIdentity } from 'node:tls'
-import { checkResumedDate, presentedCertificate } from '../identity/peer-certificate.ts'
+import { presentedCertificate } from '../identity/peer-certificate.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { TlsClientOptions } from './tls-options.ts'
 import { refusalReasonOf } from './handshake-errors.ts'
+import { checkResumedDates } from './issuer-expiry.ts'
+import { trustHash } from './trust-store.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { askedName } from '../streams/host-name.ts'
 
@@ -22,6 +24,11 @@ export function serverNameCheck({
   }
 }
 
+/** What a client trusts, to tell its servers apart from those that another one trusts. */
+export function clientTrust(options: TlsClientOptions): string {
+  return trustHash(options).toString('hex')
+}
+
 /**
  * When a session is resumed, Node checks neither the name nor the date again, even if the session
  * was for another name.
@@ -31,11 +38,14 @@ export function checkResumedServer(
   socket: TLSSocket,
 ): void {
   const wasAuthorized = socket.authorized
-  checkResumedDate(socket)
+  checkResumedDates(clientTrust(options), socket)
   if (wasAuthorized && !socket.authorized && options.rejectUnauthorized !== false) {
-    const cause = Object.assign(new Error('the certificate has expired since it was verified'), {
-      code: 'CERT_HAS_EXPIRED',
-    })
+    const cause = Object.assign(
+      new Error('the certificate, or one of its issuers, has expired since it was verified'),
+      {
+        code: 'CERT_HAS_EXPIRED',
+      },
+    )
     throw serverRefusedError(remote, cause)
   }
   const certificate = presentedCertificate(socket)

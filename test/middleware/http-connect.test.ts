@@ -6,6 +6,7 @@ import { identity, path } from '../support/certificates.ts'
 import { proxyContract } from '../contracts/proxy.ts'
 import { httpProxy } from '../support/proxies.ts'
 import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
+import { openSession } from '../support/tls.ts'
 
 proxyContract({
   name: 'httpConnect',
@@ -38,6 +39,18 @@ test('over TLS to the proxy a plain connection has no peer, and one over TLS has
   const ctx = await app.connect({ host: 'localhost', port: secure, ...own })
   t.is(ctx.peer?.name, 'second')
   t.is(await readAll(ctx), 'hello alice')
+})
+
+test('a resumed session does not get around the check of the proxy’s name', async (t) => {
+  const proxy = await httpProxy(t, { tls: true })
+  const session = await openSession(t, proxy)
+  const tls = { ca: path('root.crt'), servername: 'elsewhere.test', session }
+  const app = new Cio().useClient(httpConnect({ host: proxy.host, port: proxy.port, tls }))
+  closeAfter(t, app)
+  const error = await t.throwsAsync(app.connect({ host: '127.0.0.1', port: 9, family: 4 }), {
+    code: 'ERR_CIO_REJECTED',
+  })
+  t.regex(error.message, /the HTTP proxy 127\.0\.0\.1:\d+ was rejected .*elsewhere\.test/)
 })
 
 test('a proxy whose certificate is not trusted, or for another name, receives nothing', async (t) => {

@@ -160,7 +160,7 @@ test('a list that is cut off is an error at every byte, and never a crash', (t) 
   }
 })
 
-test('the hash of trust is of CAs and lists, and of nothing else', (t) => {
+test('the hash of trust is of CAs, lists and allowPartialTrustChain, and of nothing else', (t) => {
   const some = { ca: root, crl: contents('empty.crl') }
   const hex = (options: object): string => trustHash(options).toString('hex')
   t.is(hex(some), hex({ ...some, ca: [root.toString()], key: 'other' }))
@@ -169,4 +169,6 @@ test('the hash of trust is of CAs and lists, and of nothing else', (t) => {
   t.not(hex(some), hex({ ...some, ca: contents('other.crt') }))
   t.not(hex({ ca: root }), hex({ crl: root }))
   t.not(hex({}), hex({ ca: [] }))
+  t.not(hex(some), hex({ ...some, allowPartialTrustChain: true }))
+  t.is(hex(some), hex({ ...some, allowPartialTrustChain: false }))
 })

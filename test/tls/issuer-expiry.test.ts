@@ -1,0 +1,178 @@
+/** A session that is resumed brings one certificate along, and not those of its issuers. */
+
+import test, { type ExecutionContext } from 'ava'
+import { execFileSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type SecureVersion, type TLSSocket, createServer } from 'node:tls'
+import { Cio } from '../../src/index.ts'
+import { TrustStore } from '../../src/tls/trust-store.ts'
+import { contents, identity, loaded, path } from '../support/certificates.ts'
+import { closeAfter, listenBare, serve } from '../support/serve.ts'
+import { writeGreeting, recordEvents, openSession, connectTls } from '../support/tls.ts'
+
+const day = 24 * 60 * 60 * 1_000
+const { now } = Date
+
+/** Lets the clock of this process, as JavaScript has it, be so many days ahead. */
+function daysAhead(days: number): void {
+  Object.assign(Date, { now: () => now() + days * day })
+}
+test.afterEach.always(() => daysAhead(0))
+
+// Node 24.21.0 itself takes the issuers out of the session of each client that it verifies
+// (docs/decisions/0016-a-call-that-leaks.md), so no code can read them there.
+const nodeTakesIssuers = process.versions.node.startsWith('24.')
+
+interface Chain {
+  readonly key: Buffer
+  /** The certificate alone. */
+  readonly leaf: Buffer
+  readonly issuer: Buffer
+  /** The same issuer, valid for longer. */
+  readonly renewed: Buffer
+  /** The certificate and its issuer. */
+  readonly cert: Buffer
+}
+
+/** A certificate of `localhost` that outlives its issuer: 20 days, and as many as given. */
+function chainOf(t: ExecutionContext, days: number, usage: string): Chain {
+  const cwd = mkdtempSync(join(tmpdir(), 'cio-issuer-'))
+  t.teardown(() => rmSync(cwd, { recursive: true }))
+  const openssl = (line: string): void =>
+    void execFileSync('openssl', line.split(' '), { cwd, stdio: ['ignore', 'ignore', 'pipe'] })
+  const sign = (name: string, by: string, lasts: number, to = name): void => {
+    const made = `-days ${lasts} -extfile ${name}.ext -out ${to}.crt`
+    openssl(`x509 -req -in ${name}.csr -CA ${by}.crt -CAkey ${by}.key -CAcreateserial ${made}`)
+  }
+  const ask = (name: string, extensions: string): void => {
+    openssl(`ecparam -name prime256v1 -genkey -noout -out ${name}.key`)
+    openssl(`req -new -key ${name}.key -subj /CN=${name} -out ${name}.csr`)
+    writeFileSync(join(cwd, `${name}.ext`), extensions)
+  }
+  for (const file of ['root.crt', 'root.key']) {
+    writeFileSync(join(cwd, file), readFileSync(path(file)))
+  }
+  ask('brief', 'basicConstraints=critical,CA:true\nkeyUsage=keyCertSign')
+  sign('brief', 'root', days)
+  sign('brief', 'root', 20, 'renewed')
+  ask('localhost', `subjectAltName=DNS:localhost\nextendedKeyUsage=${usage}`)
+  sign('localhost', 'brief', 20)
+  const key = readFileSync(join(cwd, 'localhost.key'))
+  const [leaf, issuer, renewed] = ['localhost', 'brief', 'renewed'].map((name) =>
+    readFileSync(join(cwd, `${name}.crt`)),
+  ) as [Buffer, Buffer, Buffer]
+  return { key, leaf, issuer, renewed, cert: Buffer.concat([leaf, issuer]) }
+}
+
+for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as SecureVersion[]) {
+  for (const [where, isSent] of [
+    ['that the client sends', true],
+    ['in `ca`', false],
+  ] as const) {
+    for (const rejectUnauthorized of [true, false]) {
+      const what = rejectUnauthorized ? 'is refused' : 'is nobody, with rejectUnauthorized: false'
+      const check = isSent && nodeTakesIssuers ? test.skip : test.serial
+      check(
+        `a session whose issuer ${where} has expired meanwhile ${what} (${maxVersion})`,
+        async (t) => {
+          const { key, leaf, issuer, cert } = chainOf(t, 2, 'clientAuth')
+          const ca = isSent ? contents('root.crt') : [contents('root.crt'), issuer]
+          const app = new Cio().useConnection(writeGreeting)
+          const told = recordEvents(app)
+          const ticketKeys = Buffer.alloc(48, 7)
+          const options = {
+            ...loaded('server'),
+            ca,
+            requestCert: true,
+            rejectUnauthorized,
+            ticketKeys,
+          }
+          const server = await serve(t, app, options)
+          const as = { key, cert: isSent ? cert : leaf, maxVersion }
+          const session = await openSession(t, server, as)
+
+          daysAhead(1)
+          const before = await connectTls(t, server, { ...as, session })
+          t.like(before, { said: 'hello localhost', resumed: true })
+          await server.reload()
+          daysAhead(3)
+          const { said, resumed } = await connectTls(t, server, { ...as, session })
+          t.true(resumed)
+          t.is(said, rejectUnauthorized ? '' : 'hello nobody')
+          t.is(told.reject.length, rejectUnauthorized ? 1 : 0)
+          if (rejectUnauthorized) t.regex(told.reject[0]!.message, /CERT_HAS_EXPIRED/)
+        },
+      )
+    }
+  }
+
+  for (const rejectUnauthorized of [true, false]) {
+    const what = rejectUnauthorized ? 'is refused' : 'is nobody, with rejectUnauthorized: false'
+    test.serial(
+      `a server whose issuer has expired meanwhile ${what} (${maxVersion})`,
+      async (t) => {
+        const { key, cert } = chainOf(t, 2, 'serverAuth')
+        const server = createServer({ key, cert, maxVersion }, (socket) =>
+          socket.on('error', () => {}).end('hello'),
+        )
+        const port = await listenBare(t, server)
+        const app = new Cio()
+        closeAfter(t, app)
+        const options = {
+          host: 'localhost',
+          family: 4 as const,
+          port,
+          ca: path('root.crt'),
+          maxVersion,
+        }
+        const session = await new Promise<Buffer>((resolve, reject) => {
+          app.once('handshake', (socket) => socket.once('session', resolve))
+          app.connect(options).catch(reject)
+        })
+        const before = await app.connect({ ...options, session })
+        t.true((before.socket as TLSSocket).isSessionReused())
+        t.is(before.peer?.name, 'localhost')
+
+        daysAhead(3)
+        const connecting = app.connect({ ...options, session, rejectUnauthorized })
+        if (rejectUnauthorized) {
+          const error = await t.throwsAsync(connecting, { code: 'ERR_CIO_REJECTED' })
+          t.like(error.cause, { code: 'CERT_HAS_EXPIRED' })
+        } else t.is((await connecting).peer, null)
+      },
+    )
+  }
+}
+
+test.serial('a session whose issuer was renewed meanwhile is resumed', async (t) => {
+  const { key, leaf, renewed, cert } = chainOf(t, 2, 'clientAuth')
+  const app = new Cio().useConnection(writeGreeting)
+  const server = await serve(t, app, {
+    ...identity('server'),
+    ca: path('root.crt'),
+    requestCert: true,
+  })
+  const session = await openSession(t, server, { key, cert })
+  t.like(await connectTls(t, server, { key, cert: Buffer.concat([leaf, renewed]) }), {
+    said: 'hello localhost',
+  })
+  daysAhead(3)
+  t.like(await connectTls(t, server, { key, cert, session }), {
+    said: 'hello localhost',
+    resumed: true,
+  })
+})
+
+test.serial('a trust store that has accepted a certificate looks at the dates again', (t) => {
+  const { leaf, issuer } = chainOf(t, 2, 'clientAuth')
+  const trust = new TrustStore({ ca: [contents('root.crt'), issuer] })
+  const certificate = new X509Certificate(leaf)
+  t.is(trust.refuses(certificate), undefined)
+  daysAhead(1)
+  t.is(trust.refuses(certificate), undefined)
+  daysAhead(3)
+  t.regex(trust.refuses(certificate) ?? 'accepted', /has expired, or depends on one that has/)
+})

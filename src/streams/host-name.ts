@@ -1,12 +1,12 @@
 /** Host names: normalised for TLS and for proxies. */
 
-import { isIP, isIPv6 } from 'node:net'
+import { isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
 
-/** A host without the brackets that an IPv6 address has in a URL. */
+/** A host without the brackets that an IPv6 address has in a URL, and some configurations any address. */
 export function withoutBrackets(host: string): string {
   const inner = host.slice(1, -1)
-  return host.startsWith('[') && host.endsWith(']') && isIPv6(inner) ? inner : host
+  return host.startsWith('[') && host.endsWith(']') && isIP(inner) !== 0 ? inner : host
 }
 
 /**

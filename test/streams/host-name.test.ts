@@ -20,6 +20,7 @@ for (const [host, asked] of [
   ['127.0.0.1', '127.0.0.1'],
   ['::1', '::1'],
   ['[::1]', '::1'],
+  ['[127.0.0.1]', '127.0.0.1'],
   ['fe80::1%eth0', 'fe80::1%eth0'],
   ['[db]', '[db]'],
   ['not a name', 'not a name'],
@@ -31,12 +32,14 @@ for (const [host, asked] of [
 
 test('brackets are taken from addresses alone', (t) => {
   t.is(withoutBrackets('[::1]'), '::1')
-  for (const other of ['::1', '[localhost]', '[127.0.0.1]', '[', ''])
+  t.is(withoutBrackets('[fe80::1%eth0]'), 'fe80::1%eth0')
+  t.is(withoutBrackets('[127.0.0.1]'), '127.0.0.1')
+  for (const other of ['::1', '[localhost]', '[127.0.0]', '[', ''])
     t.is(withoutBrackets(other), other)
 })
 
 test('an address is no name for SNI, and is checked all the same', (t) => {
-  for (const host of ['127.0.0.1', '::1', '[::1]']) {
+  for (const host of ['127.0.0.1', '[127.0.0.1]', '::1', '[::1]']) {
     t.deepEqual(askedName({ host }), { host: withoutBrackets(host), servername: undefined })
   }
   const address = { host: 'localhost', servername: '127.0.0.1' }

@@ -74,8 +74,8 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as SecureVersion[]) {
   ] as const) {
     for (const rejectUnauthorized of [true, false]) {
       const what = rejectUnauthorized ? 'is refused' : 'is nobody, with rejectUnauthorized: false'
-      const check = isSent && nodeTakesIssuers ? test.skip : test.serial
-      check(
+      if (isSent && nodeTakesIssuers) continue
+      test.serial(
         `a session whose issuer ${where} has expired meanwhile ${what} (${maxVersion})`,
         async (t) => {
           const { key, leaf, issuer, cert } = chainOf(t, 2, 'clientAuth')

@@ -47,7 +47,7 @@ import {
 import { Slots, claimSlot, slotsOf } from './registry/slots.ts'
 import { Takeovers } from './registry/takeovers.ts'
 import type { RegistrationContext } from './registry/types.ts'
-import { unawaited } from './registry/unawaited.ts'
+import { unawaited } from './unawaited.ts'
 import { Upkeep } from './registry/upkeep.ts'
 
 export type { Entry } from './registry/entry.ts'

@@ -11,6 +11,7 @@ import type { RegistrationContext } from './registry/types.ts'
 import { Gate } from './mailbox/gate.ts'
 import { type MailboxOptions, checkMailboxOptions } from './mailbox/options.ts'
 import { Reader } from './mailbox/reader.ts'
+import { unawaited } from './unawaited.ts'
 import { decodeFrame, encodeFrame, numberOf } from './wire/frames.ts'
 import { decodeValue, encodeValue } from './wire/values.ts'
 
@@ -53,7 +54,7 @@ export interface Mailbox<Out, Needs extends StreamContext = StreamContext> exten
   /**
    * Sends a message at least once: when this fulfils, the broker has stored it. It is delivered now,
    * or when the device comes back. After `ERR_CIO_CLUSTER_DOWN` the letter may have been stored: send
-   * it again with the same `id`.
+   * it again with the same `id`. If you do not await it, a letter that was not stored is lost in silence.
    *
    * @throws `ERR_CIO_MAILBOX_FULL`: `maxLetters` or `maxBytes` wait already
    * @throws `ERR_CIO_CLUSTER_DOWN`
@@ -122,7 +123,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
     letters = opened
     for (const reader of readers) reader.wake()
   })
-  const post = { letters: () => letters, gate: new Gate(readsAtOnce), checkInterval }
+  const source = { letters: () => letters, gate: new Gate(readsAtOnce), checkInterval }
   const retry = {
     delay: settings.retryDelay,
     maxDelay: Math.max(settings.retryDelay, longestRetry),
@@ -145,7 +146,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
           emitSafely(ctx.app, 'letterFailed', error, { key, seq, attempt }, ctx)
         },
       }
-      const reader = new Reader(post, receiver, retry)
+      const reader = new Reader(source, receiver, retry)
       const end = (): void => reader.end()
       const { unsubscribe } = engine.subscribe(subjectOf(code), ({ payload }) => {
         const header = decodeFrame(payload)?.header
@@ -165,7 +166,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
       }
     },
   )
-  const send = async (key: string, message: Out, options: MailOptions = {}): Promise<Mailed> => {
+  const post = async (key: string, message: Out, options: MailOptions): Promise<Mailed> => {
     checkOptionNames('send', options, ['id'])
     const { id = randomUUID() } = options
     const code = encodeName(key)
@@ -183,6 +184,8 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
       log('nudge: %s', asError(error).message)
     }
   }
+  const send = (key: string, message: Out, options: MailOptions = {}): Promise<Mailed> =>
+    unawaited(post(key, message, options))
   return Object.assign(middleware, { send })
 }
 

@@ -9,6 +9,7 @@ const beyondControl = new Set([
   'ERR_CIO_UNREACHABLE',
   'ERR_CIO_CLUSTER_DOWN',
   'ERR_CIO_CALL_TIMEOUT',
+  'ERR_CIO_MAILBOX_FULL',
 ])
 
 /**

@@ -43,3 +43,20 @@ test('a mailbox needs a registry before it', async (t) => {
   await server.close()
   await t.throwsAsync(letters.send('x', ''), { code: 'ERR_CIO_CLUSTER_DOWN' })
 })
+
+// AVA fails a file in whose process a rejection is unhandled.
+test('a letter that nothing awaits ends no process, whether its box is full or the broker is away', async (t) => {
+  const { make, down } = await memoryEngines()
+  const engine = make()
+  const here = cluster({ engine })
+  const letters = mailbox(here, { deliver: async () => {}, maxLetters: 1 })
+  void letters.send('sensor-7', 'before the cluster is open')
+  await here.open()
+  t.teardown(() => here.close())
+  await letters.send('sensor-7', 1)
+  void letters.send('sensor-7', 2)
+  await t.throwsAsync(letters.send('sensor-7', 3), { code: 'ERR_CIO_MAILBOX_FULL' })
+  await down()
+  void letters.send('sensor-7', 4)
+  await t.throwsAsync(letters.send('sensor-7', 5), { code: 'ERR_CIO_CLUSTER_DOWN' })
+})

@@ -26,8 +26,7 @@ export function presentedCertificate(socket: TLSSocket): Buffer | undefined {
   if (known) return known
   // The session takes a third of the time, and on a resumed one Node gives a client no certificate.
   // Null after the socket is destroyed.
-  const certificate =
-    sessionCertificate(socket) ?? (socket.getPeerCertificate(false)?.raw as Buffer | undefined)
+  const certificate = sessionCertificate(socket) ?? socket.getPeerCertificate(false)?.raw
   if (certificate) presented.set(socket, certificate)
   return certificate
 }

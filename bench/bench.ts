@@ -2,7 +2,8 @@
 //
 // All targets in one table: runs the other benches one after another, and says of each target: met,
 // missed, cannot tell. `quick` takes under five minutes; without it there are more rounds. `tiny` only
-// shows that everything runs. `--write` puts the table into docs/performance.md.
+// shows that everything runs. `--write` puts the table into docs/performance.md; then
+// run `npm run docs`, which takes the rows of the README from there.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -15,6 +15,23 @@ const end = '<!-- end -->'
 /** On a page that has something to show before its options. */
 const optionsBegin = '<!-- options: written by `npm run docs` -->'
 
+/** In the README: some rows of the page of figures. */
+const costsBegin = '<!-- costs: written by `npm run docs` from docs/performance.md -->'
+
+/** The rows of docs/performance.md that the README has too. */
+const costs = [
+  'short plain connection',
+  'short TLS connection, full handshake',
+  'mutual TLS connection with `limit`, `timeout` and `allowList`',
+  'plain echo',
+  'TLS echo',
+  'proxy, short connections',
+  'proxy, throughput',
+  'heap of an idle plain connection above bare',
+  'heap of each waiting middleware, plain',
+  "`import 'cio'`, processor time",
+]
+
 /** The groups of the tables. A middleware that is in none of these comes last. */
 const families: Record<string, readonly string[]> = {
   'Certificates and TLS': ['certs', 'session-tickets', 'start-tls'],
@@ -78,17 +95,27 @@ export async function outdated(): Promise<Map<string, string>> {
   const pages = await Promise.all(
     (await list('middleware')).map(async (path) => read(path, await text(path), all, optional)),
   )
-  const wanted: [path: string, content: string][] = [
-    ['README.md', table(pages, 'docs/middleware/')],
-    ['docs/README.md', index(pages)],
-    ...pages.map((page) => [pathOf(page), ''] as [string, string]),
+  const figures = costsTable(await text('docs/performance.md'))
+  const wanted: [path: string, renew: (old: string) => string | Promise<string>, page?: Page][] = [
+    [
+      'README.md',
+      (old) => {
+        const listed = replace(old, table(pages, 'docs/middleware/'), 'README.md')
+        return replace(listed, figures, 'README.md', costsBegin)
+      },
+    ],
+    ['docs/README.md', (old) => replace(old, index(pages), 'docs/README.md')],
+    ...pages.map((page): [string, (old: string) => Promise<string>, Page] => [
+      pathOf(page),
+      (old) => replaceHead(old, page),
+      page,
+    ]),
   ]
   const found = new Map<string, string>()
-  for (const [path, content] of wanted) {
-    const page = pages.find((one) => pathOf(one) === path)
+  for (const [path, renew, page] of wanted) {
     const old = existsSync(join(root, path)) || !page ? await text(path) : blank(page)
     const options = { ...(await resolveConfig(join(root, path))), parser: 'markdown' }
-    const replaced = page ? await replaceHead(old, page) : replace(old, content, path)
+    const replaced = await renew(old)
     const fresh = await format(replaced, options)
     if (fresh !== old) found.set(path, fresh)
   }
@@ -222,6 +249,25 @@ function table(pages: readonly Page[], folder: string): string {
     }),
   ])
   return ['| name | what it does | pipelines |', '| --- | --- | --- |', ...rows].join('\n')
+}
+
+/** Figures of the last run of the bench, also those that miss their target. */
+function costsTable(page: string): string {
+  const rows = page
+    .split('\n')
+    .filter((line) => line.startsWith('|'))
+    .map((line) => line.split('|').map((part) => part.trim()))
+  const shown = costs.map((what) => {
+    const row = rows.find(([, first]) => first === what)
+    if (!row) throw new Error(`docs/performance.md has no row \`${what}\``)
+    const [, , beside, figure, target, result] = row
+    return `| ${what} | ${beside} | ${figure} | ${target} | ${result} |`
+  })
+  return [
+    '| what | beside | figure | target | result |',
+    '| --- | --- | --- | --- | --- |',
+    ...shown,
+  ].join('\n')
 }
 
 function index(pages: readonly Page[]): string {

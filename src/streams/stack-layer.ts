@@ -3,6 +3,7 @@
 import { Duplex, PassThrough, Writable, pipeline } from 'node:stream'
 import zlib from 'node:zlib'
 import { CioError } from '../errors.ts'
+import { isConsequence } from '../network-errors.ts'
 
 /** Options of a {@link StackLayer}. */
 export interface StackLayerOptions {
@@ -154,7 +155,9 @@ export class StackLayer extends Duplex {
 
   /** The error to report: the coder's own, unless it is a consequence of another failure. */
   #cause(direction: 'decode' | 'encode', cause: Error): Error {
-    if (this.destroyed || this.#beneath.destroyed) return cause
+    // A coder also gets the error of the stream beneath. If both fail in one turn, its own comes second.
+    const isOfBeneath = cause === this.#beneath.errored || isConsequence(cause)
+    if (isOfBeneath || this.destroyed) return cause
     this.#failure ??=
       direction === 'decode'
         ? new CioError('ERR_CIO_DECODE', `cannot decode what the peer sent: ${cause.message}`, {

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { Transform } from 'node:stream'
+import { PassThrough, Transform } from 'node:stream'
 import { createDeflate, createGunzip, createGzip, createInflate, gzipSync } from 'node:zlib'
 import { isCioError } from '../../src/index.ts'
 import { StackLayer, chunksOf } from '../../src/kit.ts'
@@ -116,6 +116,21 @@ test('an error of the stream beneath is passed on as it is', async (t) => {
   t.is(error, reset)
   t.is(layer.failure, undefined)
 })
+
+for (const direction of ['decode', 'encode'] as const) {
+  test(`an error of a coder is its own, also if the stream beneath is destroyed in the same turn: ${direction}`, async (t) => {
+    const [near] = pair()
+    const coder = new PassThrough()
+    const layer = new StackLayer(near, { [direction]: [coder] })
+    near.destroy()
+    coder.destroy(Object.assign(new Error('incorrect header check'), { code: 'Z_DATA_ERROR' }))
+    const [error] = (await once(layer, 'error')) as [Error]
+    t.true(
+      isCioError(error, direction === 'decode' ? 'ERR_CIO_DECODE' : 'ERR_CIO_ENCODE'),
+      error.message,
+    )
+  })
+}
 
 test('destroyed, it destroys the coders and the stream beneath', async (t) => {
   const [near] = pair()

@@ -34,8 +34,10 @@ test('every package that it imports is a dependency or an optional peer', (t) =>
   }
 })
 
-test('every error code has its row in the README, and the reverse', (t) => {
-  const rows = [...readme.matchAll(/^\| `(ERR_CIO_\w+)`/gm)].map(([, code]) => code!)
+test('every error code has its item in the README, and the reverse', (t) => {
+  const items = [...readme.matchAll(/^- `(ERR_CIO_\w+)` \((?:local|remote|both)\): /gm)].map(
+    ([, code]) => code!,
+  )
   const thrown = new Set(
     sources.flatMap(([, text]) =>
       [...text.matchAll(/'(ERR_CIO_[A-Z_]+)'/g)].map(([, code]) => code!),
@@ -44,7 +46,7 @@ test('every error code has its row in the README, and the reverse', (t) => {
   // Of Cio itself: docs/errors.md.
   const ofCio = new Set(['ERR_CIO_CLOSED', 'ERR_CIO_OPTION', 'ERR_CIO_RPC'])
   t.deepEqual(
-    rows,
+    items,
     [...thrown].filter((code) => !ofCio.has(code)).toSorted(byWord),
     'in alphabetical order, once each',
   )
@@ -54,14 +56,14 @@ function byWord(a: string, b: string): number {
   return a.replaceAll('_', ' ') < b.replaceAll('_', ' ') ? -1 : 1
 }
 
-test('every event has its row in the README, and the reverse', (t) => {
-  const rows = [...readme.matchAll(/^\| `(\w+)` \(/gm)].map(([, event]) => event!)
+test('every event has its item in the README, and the reverse', (t) => {
+  const items = [...readme.matchAll(/^- `(\w+)` \([\w, ]*\):/gm)].map(([, event]) => event!)
   const declared = sources.flatMap(([, text]) =>
     [...text.matchAll(/^ *interface AppEvents \{([^]*?)\n {2}\}/gm)].flatMap(([, body = '']) =>
       [...body.matchAll(/^ +(\w+): \[/gm)].map(([, event]) => event!),
     ),
   )
-  t.deepEqual(rows.toSorted(), declared.toSorted())
+  t.deepEqual(items.toSorted(), declared.toSorted())
 })
 
 test('every option says its default', (t) => {

@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { Cio, type ServerContext } from '../src/index.ts'
 import { closeAfter } from './support/serve.ts'
 import { nextEvent, open } from './support/transports.ts'
-import { typescript } from './support/typescript.ts'
+import { built, flags } from './support/typescript.ts'
 
 const cio = (await import('../src/index.ts')) as unknown as Record<string, never>
 
@@ -69,18 +69,14 @@ test('use() names the three methods to choose from', (t) => {
 
 function warningsOf(hints: object): string {
   const program = `
-    import { Cio } from ${JSON.stringify(new URL('../src/index.ts', import.meta.url).href)}
+    import { Cio } from ${JSON.stringify(built(new URL('../src/index.ts', import.meta.url)).href)}
     const app = new Cio().useConnection(function mine(ctx) { ctx.stream.end() }, ${JSON.stringify(hints)})
     await (await app.listen(0)).close()
     await (await app.listen(0)).close()
   `
-  return spawnSync(
-    process.execPath,
-    [`--import=${typescript}`, '--input-type=module', '-e', program],
-    {
-      encoding: 'utf8',
-    },
-  ).stderr
+  return spawnSync(process.execPath, [...flags, '--input-type=module', '-e', program], {
+    encoding: 'utf8',
+  }).stderr
 }
 
 for (const [wrong, hints] of Object.entries({

@@ -1,7 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import {
   type AccessListOptions,
@@ -13,7 +12,7 @@ import {
 import { identity, loaded, path } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 import { writeGreeting, recordEvents, mayBringTls, connectTls } from '../support/tls.ts'
-import { typescript } from '../support/typescript.ts'
+import { wordsOf } from '../support/typescript.ts'
 
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
 const never = new Promise<never>(() => {})
@@ -212,13 +211,9 @@ test('without a listener of reject, the process goes on and prints nothing', asy
 })
 
 test('what a peer is called is escaped in the debug lines', async (t) => {
-  const program = fileURLToPath(new URL('../fixtures/judge-debug.ts', import.meta.url))
+  const program = wordsOf(new URL('../fixtures/judge-debug.ts', import.meta.url))
   const env = { ...process.env, DEBUG: 'cio:*' }
-  const { stderr } = await promisify(execFile)(
-    process.execPath,
-    [`--import=${typescript}`, program],
-    { env },
-  )
+  const { stderr } = await promisify(execFile)(process.execPath, program, { env })
   t.regex(stderr, /cio:allowList \d+ \("mallory\\nalice\\u001b\[2J"\): it is not on the list/)
   t.regex(stderr, /cio:secure \d+ TLSv1\.3, "mallory\\nalice\\u001b\[2J"/)
   t.false(stderr.includes('\u001b[2J'))

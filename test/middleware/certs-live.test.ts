@@ -4,7 +4,6 @@ import test, { type ExecutionContext } from 'ava'
 import { execFile } from 'node:child_process'
 import { unlinkSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type CertsOptions, Cio, certs, reconnect } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
@@ -12,7 +11,7 @@ import { LiveFiles, presented } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
 import { writeGreeting, recordEvents } from '../support/tls.ts'
 import { nextEvent } from '../support/transports.ts'
-import { typescript } from '../support/typescript.ts'
+import { wordsOf } from '../support/typescript.ts'
 
 const watch = 20
 
@@ -149,12 +148,10 @@ test.serial('a signal reloads, and has no listener after the server has closed',
 })
 
 test('a hundred reloads leave no descriptor, timer or listener behind, and little memory', async (t) => {
-  const program = fileURLToPath(new URL('../fixtures/hundred-reloads.ts', import.meta.url))
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    ['--expose-gc', `--import=${typescript}`, program],
-    { env: { ...process.env, KEY: path('server.key'), CERT: path('server.crt') } },
-  )
+  const program = wordsOf(new URL('../fixtures/hundred-reloads.ts', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', ...program], {
+    env: { ...process.env, KEY: path('server.key'), CERT: path('server.crt') },
+  })
   const { descriptors, timers, listeners, heap } = JSON.parse(stdout) as Record<string, number>
   for (const left of [descriptors, timers, listeners]) t.true(left! <= 0, stdout)
   t.true(heap! < 3 * 1024 * 1024, `${heap} bytes`)

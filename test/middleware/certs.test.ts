@@ -4,14 +4,14 @@ import { createPrivateKey } from 'node:crypto'
 import { createServer } from 'node:net'
 import { relative } from 'node:path'
 import { TLSSocket, createServer as createTlsServer } from 'node:tls'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { inspect, promisify } from 'node:util'
 import { type CertsOptions, type ListenOptions, Cio, certs, loadCerts } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { forgeList } from '../support/forge.ts'
 import { closeAfter, listenBare, serve } from '../support/serve.ts'
 import { writeGreeting, recordEvents, connectTls } from '../support/tls.ts'
-import { typescript } from '../support/typescript.ts'
+import { wordsOf } from '../support/typescript.ts'
 
 const secret = 'correct-horse'
 const pem = (file: string): string => contents(file).toString()
@@ -540,9 +540,9 @@ test('a key with its own passphrase keeps it', async (t) => {
 })
 
 test('the debug lines have no passphrase and no key in them', async (t) => {
-  const program = fileURLToPath(new URL('../fixtures/certs-debug.ts', import.meta.url))
+  const program = wordsOf(new URL('../fixtures/certs-debug.ts', import.meta.url))
   const env = { ...process.env, DEBUG: '*' }
-  const run = promisify(execFile)(process.execPath, [`--import=${typescript}`, program], { env })
+  const run = promisify(execFile)(process.execPath, program, { env })
   const { stdout, stderr } = await run
   t.regex(stderr, /cio:certs reads key from .*serverLocked\.key/)
   t.regex(stderr, /cio:secure \d+ TLSv1/)

@@ -2,10 +2,9 @@ import test, { type ExecutionContext } from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { Cio, type DrainOptions, drain, lines } from '../../src/index.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
-import { typescript } from '../support/typescript.ts'
+import { wordsOf } from '../support/typescript.ts'
 
 // The test process must not end; real signals are in test/cases/signal-during-drain.test.ts.
 const stay = { exitTimeout: Infinity }
@@ -124,14 +123,10 @@ test('options out of their range are rejected when it is created', (t) => {
 
 /** Runs a primary and its worker; returns the lines that they print. */
 function inCluster(t: ExecutionContext, options: DrainOptions): () => Promise<Line> {
-  const program = fileURLToPath(new URL('../fixtures/cluster-drain.ts', import.meta.url))
-  const child = spawn(
-    process.execPath,
-    [`--import=${typescript}`, program, JSON.stringify(options)],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  )
+  const program = wordsOf(new URL('../fixtures/cluster-drain.ts', import.meta.url))
+  const child = spawn(process.execPath, [...program, JSON.stringify(options)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   t.teardown(() => child.kill('SIGUSR2'))
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   return async () => JSON.parse((await lines.next()).value as string) as Line

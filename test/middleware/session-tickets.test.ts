@@ -8,18 +8,18 @@ import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { LiveFiles } from '../support/live-files.ts'
 import { serve } from '../support/serve.ts'
 import { writeGreeting, openSession, connectTls } from '../support/tls.ts'
-import { typescript } from '../support/typescript.ts'
+import { built, flags } from '../support/typescript.ts'
 
 const secret = 'a secret that all processes share'
 const mutual = { ...identity('server'), ca: path('root.crt'), requestCert: true }
-const script = fileURLToPath(new URL('../fixtures/tickets-server.ts', import.meta.url))
+const script = fileURLToPath(built(new URL('../fixtures/tickets-server.ts', import.meta.url)))
 
 /** A server in another process, with its own arguments. */
 async function elsewhere(
   t: ExecutionContext,
   order: Partial<Order>,
 ): Promise<{ port: number; update(secret: string): Promise<void> }> {
-  const child = fork(script, ['other'], { execArgv: ['--import', typescript] })
+  const child = fork(script, ['other'], { execArgv: [...flags] })
   t.teardown(() => child.kill())
   child.send({ secret, listen: mutual, ...order })
   const [port] = (await once(child, 'message')) as [number]

@@ -1,13 +1,15 @@
 /** The programs of a page of the documentation, to be run with a client. */
 
 import type { ExecutionContext } from 'ava'
+import { transform } from 'esbuild'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { ServerContext } from '../../src/index.ts'
 import { path } from './certificates.ts'
+import { built } from './typescript.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const source = pathToFileURL(`${root}src/index.ts`).href
+const source = built(new URL('../../src/index.ts', import.meta.url)).href
 
 /** The whole programs of a page, in their order. */
 export function programsOf(page: string): string[] {
@@ -36,10 +38,10 @@ export async function serveProgram(
     code = code.replace(from, to)
   }
   const folder = `${root}build/page-${process.pid}`
-  const file = `${folder}/${Math.random().toString(36).slice(2)}.ts`
+  const file = `${folder}/${Math.random().toString(36).slice(2)}.mjs`
   mkdirSync(folder, { recursive: true })
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  writeFileSync(file, code)
+  writeFileSync(file, (await transform(code, { loader: 'ts' })).code)
   const { server } = (await import(pathToFileURL(file).href)) as { server: ServerContext }
   t.teardown(() => server.close({ timeout: 0 }))
   return server

@@ -4,8 +4,7 @@ import type { ExecutionContext } from 'ava'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
-import { typescript } from './typescript.ts'
+import { wordsOf } from './typescript.ts'
 
 /** A line that a program has printed. */
 export interface Line {
@@ -37,15 +36,12 @@ export class Program {
     before: readonly string[] = [],
     descriptors: readonly number[] = [],
   ) {
-    const script = fileURLToPath(new URL(`../fixtures/${fixture}`, import.meta.url))
     const [command, ...parameters] = [
       ...before,
       process.execPath,
       '--import',
       withParent,
-      '--import',
-      typescript,
-      script,
+      ...wordsOf(new URL(`../fixtures/${fixture}`, import.meta.url)),
       JSON.stringify(order),
     ]
     this.child = spawn(command, parameters, {

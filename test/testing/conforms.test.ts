@@ -24,7 +24,7 @@ import { startDeadline } from '../../src/deadline.ts'
 import { chunksOf } from '../../src/kit.ts'
 import { type ConformsOptions, type MiddlewarePromise, conforms } from '../../src/testing.ts'
 import { loaded, contents } from '../support/certificates.ts'
-import { typescript } from '../support/typescript.ts'
+import { built, flags } from '../support/typescript.ts'
 
 const files = (await readdir(fileURLToPath(new URL('../../middleware', import.meta.url))))
   .filter((file) => file.endsWith('.ts'))
@@ -188,7 +188,7 @@ test('a listener on the app for each connection is told of, one for all of them 
 
 test('what nobody handles is told of, and does not end the process', async (t) => {
   // In a process of its own: a test runner would see it, too.
-  const kit = new URL('../../src/testing.ts', import.meta.url).href
+  const kit = built(new URL('../../src/testing.ts', import.meta.url)).href
   const program = `
     import { conforms } from ${JSON.stringify(kit)}
     const throws = () => async function throws(ctx, next) {
@@ -197,8 +197,8 @@ test('what nobody handles is told of, and does not end the process', async (t) =
     }
     await conforms(throws, { pipelines: ['connection'] }).catch((error) => console.log(error.message))
   `
-  const flags = [`--import=${typescript}`, '--input-type=module', '--eval', program]
-  const { stdout } = await promisify(execFile)(process.execPath, flags)
+  const words = [...flags, '--input-type=module', '--eval', program]
+  const { stdout } = await promisify(execFile)(process.execPath, words)
   t.regex(stdout, /nobody handled what was thrown: Error: of nobody/)
 })
 

@@ -1,6 +1,7 @@
 /** What `conforms()` finds in bad middleware, and that every middleware of ours passes. */
 
 import test from 'ava'
+import { AsyncResource } from 'node:async_hooks'
 import { execFile } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { readdir } from 'node:fs/promises'
@@ -226,6 +227,15 @@ test('a broken promise names its code, the middleware and the scene', async (t) 
     error.message,
     /`swallows`.*\n- passes errors on: in the connection pipeline, an error inside/,
   )
+})
+
+// Alone: those of the other tests would count.
+test.serial('it leaves no storage behind that the promises of the process pay for', async (t) => {
+  // Node 20 writes the value of each enabled AsyncLocalStorage on each resource.
+  const stores = () => Object.getOwnPropertySymbols(new AsyncResource('probe')).length
+  const before = stores()
+  await conforms(lines, { pipelines: ['connection'] })
+  t.is(stores(), before)
 })
 
 test('what is no middleware, and unknown options, are refused', async (t) => {

@@ -161,8 +161,11 @@ test('keys of no length do not fill the memory', async (t) => {
 test('a set or map of many numbers with one hash is refused', async (t) => {
   const same = Array.from({ length: 20_000 }, (_, index) => (BigInt(index) << 64n) | 1n)
   const packr = new Packr({ moreTypes: true, useBigIntExtension: true, mapsAsObjects: false })
-  const set = Buffer.from(packr.pack(new Set(same)))
-  const map = Buffer.from(packr.pack(new Map(same.map((key) => [key, 1]))))
+  // By hand: to fill a set or map of this kind is what takes so long.
+  const keys = same.map((key) => Buffer.from(packr.pack(key)))
+  const one = Buffer.from([1])
+  const set = Buffer.concat([Buffer.from('d47300dc4e20', 'hex'), ...keys])
+  const map = Buffer.concat([Buffer.from('de4e20', 'hex'), ...keys.flatMap((key) => [key, one])])
   for (const bytes of [set, map]) {
     const codec = msgpack({ moreTypes: true, mapsAsObjects: false })
     const { error } = await receive(t, codec, [bytes])

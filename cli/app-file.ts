@@ -60,15 +60,23 @@ function listenNowhere(): void {
 
 /** The app that a file exports. */
 export function appOf(module: Record<string, unknown>, file: string, name?: string): Inspectable {
-  const chosen = name === undefined ? [module.default, module.app] : [module[name]]
-  // CommonJS that was transpiled from ESM has its default one level down.
-  const nested = chosen.flatMap((one) => [one, (one as { default?: unknown } | null)?.default])
-  const app = nested.find(isInspectable)
+  const exported = exportsOf(module)
+  const chosen = name === undefined ? [exported.default, exported.app] : [exported[name]]
+  const app = chosen.find(isInspectable)
   if (app) return app
-  const others = Object.keys(module).filter((one) => isInspectable(module[one]))
+  const others = Object.keys(exported).filter((one) => isInspectable(exported[one]))
   const what = name === undefined ? 'neither its default export nor `app`' : `not \`${name}\``
   const instead = others.length > 0 ? `; --export ${others.join(' or ')} would do` : ''
   throw new Error(`${file} exports no Cio: ${what}${instead || '; export the app'}`)
+}
+
+/**
+ * CommonJS that was transpiled from ESM has its exports one level down. tsx makes that of TypeScript
+ * if no package.json says `"type": "module"`.
+ */
+function exportsOf(module: Record<string, unknown>): Record<string, unknown> {
+  const inner = module.default as { __esModule?: unknown } | null | undefined
+  return inner?.__esModule ? { ...module, ...inner } : module
 }
 
 /** Detected by its methods: the file may use another copy of Cio. */

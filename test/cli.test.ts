@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import manifest from '../package.json' with { type: 'json' }
+import { appOf } from '../cli/app-file.ts'
 import { UsageError } from '../cli/command.ts'
 import { placeFrom } from '../cli/place.ts'
 import {
@@ -124,6 +125,15 @@ test('inspect names the exports that would do', async (t) => {
   t.regex(err, /--export one/)
   const chosen = await run(t, ['inspect', 'app.mjs', '--export', 'one'], { cwd: folder })
   t.is(chosen.code, 0)
+})
+
+test('an app of CommonJS that was transpiled is found, by its name too', (t) => {
+  const app = new Cio()
+  const module = (exported: object) => ({ default: { __esModule: true, ...exported } })
+  t.is(appOf(module({ app }), 'app.ts'), app)
+  t.is(appOf(module({ default: app }), 'app.ts'), app)
+  t.is(appOf(module({ one: app }), 'app.ts', 'one'), app)
+  t.throws(() => appOf(module({ one: app }), 'app.ts'), { message: /--export one/ })
 })
 
 test('inspect says which file cannot be imported, and why', async (t) => {

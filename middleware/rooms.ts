@@ -3,14 +3,19 @@ import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { CioError, asError, quote } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { checkCount, checkOptionNames } from '../src/options.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { handled, unawaited } from '../src/lifecycle/unawaited.ts'
-import { Room, type RoomSent } from './rooms/room.ts'
+import { Membership, type RoomMembership } from './rooms/membership.ts'
+import { OpenRooms, type RoomWatcher } from './rooms/open-rooms.ts'
+import type { Room, RoomSent } from './rooms/room.ts'
 import { Turns } from './rooms/turns.ts'
 
 const log = debug('cio:rooms')
+
+export type { RoomMembership } from './rooms/membership.ts'
+export type { RoomWatcher } from './rooms/open-rooms.ts'
 
 /** Options of {@link rooms}. */
 export interface RoomsOptions {
@@ -44,23 +49,6 @@ export interface RoomSendOptions {
    * @default false
    */
   readonly local?: boolean
-}
-
-/** The rooms of one connection. */
-export interface RoomMembership {
-  /**
-   * Joins a room; does nothing if the connection is in it. It leaves all rooms when its pipeline
-   * returns.
-   *
-   * @throws `ERR_CIO_ROOMS` (remote): it would be in more than `maxRooms`, or the name is longer
-   *   than 1,024 characters
-   * @throws `ERR_CIO_CLOSED` (remote): its pipeline has returned
-   */
-  join(room: string): Promise<void>
-  /** Leaves a room. A message that is under way does not reach it any more. */
-  leave(room: string): void
-  /** The rooms that it is in. */
-  readonly all: ReadonlySet<string>
 }
 
 /** The context that {@link rooms} adds. */
@@ -103,8 +91,6 @@ declare module '../src/lifecycle/app.ts' {
 
 const defaultMaxBacklog = 1024 * 1024
 const defaultMaxRooms = 100
-// A client often chooses the names, and they stay in memory.
-const longestName = 1_024
 
 /**
  * Rooms: broadcast of one message to many connections (publish-subscribe).
@@ -114,7 +100,8 @@ const longestName = 1_024
  * all connections of one codec, and writes to 500 members in one turn of the event loop.
  *
  * A member that does not read holds up no other: above `maxBacklog` Cio closes it. There is no
- * history, and no answer that a member has received anything.
+ * history, and no answer that a member has received anything. A second argument, a `RoomWatcher`,
+ * learns which rooms have members here, for a package that extends them over several instances.
  *
  * @pipelines connection, client
  * @order after a codec
@@ -142,45 +129,24 @@ const longestName = 1_024
  */
 export function rooms<Out = unknown, Member extends StreamContext = StreamContext>(
   options: RoomsOptions = {},
+  watcher?: RoomWatcher,
 ): Rooms<Out, Member> {
   const { maxBacklog = defaultMaxBacklog, maxRooms = defaultMaxRooms } = options
   checkOptionNames('rooms', options, ['maxBacklog', 'maxRooms'])
   checkCount('rooms', 'maxBacklog', maxBacklog)
   checkCount('rooms', 'maxRooms', maxRooms)
-  const open = new Map<string, Room<Out>>()
+  const open = new OpenRooms<Out>(maxBacklog, closeSlow, watcher)
   const turns = new Turns()
 
   const middleware = defineMiddleware<StreamContext & MessagesContext<unknown, Out>, RoomsContext>(
     { name: 'rooms' },
     async function rooms(ctx, next) {
-      const { messages } = ctx
-      const all = new Set<string>()
-      let isOver = false
-      const leave = (name: string): void => {
-        if (!all.delete(name)) return
-        const room = open.get(name)!
-        room.remove(ctx)
-        if (room.size === 0) open.delete(name)
-      }
-      const join = async (name: string): Promise<void> => {
-        if (typeof name !== 'string') throw optionError('rooms', 'room', 'a string', name)
-        if (isOver) throw overError(ctx)
-        if (all.has(name)) return
-        if (all.size >= maxRooms || name.length > longestName) {
-          throw roomsError(ctx, name, maxRooms)
-        }
-        let room = open.get(name)
-        if (!room) open.set(name, (room = new Room(name, maxBacklog, closeSlow)))
-        room.add(ctx, messages)
-        all.add(name)
-      }
-      const membership = { join: (name: string) => unawaited(ctx, join(name)), leave, all }
+      const membership = new Membership(ctx, open, maxRooms)
       await provide(ctx, 'rooms', membership, async () => {
         try {
           await next()
         } finally {
-          isOver = true
-          for (const name of all) leave(name)
+          membership.end()
         }
       })
     },
@@ -190,10 +156,10 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
     send(name: string, message: Out, options: RoomSendOptions = {}): Promise<RoomSent> {
       checkOptionNames('send', options, ['except', 'local'])
       const { except } = options
-      const room = open.get(name)
+      const room = open.find(name)
       return room ? sendTo(room, turns, message, except) : Promise.resolve({ members: 0 })
     },
-    members: (name: string) => new Set(open.get(name)?.contexts) as ReadonlySet<unknown>,
+    members: (name: string) => new Set(open.find(name)?.contexts) as ReadonlySet<unknown>,
   }) as Rooms<Out, Member>
 }
 
@@ -234,19 +200,6 @@ function closeSlow(ctx: StreamContext, room: string, waiting: number): void {
   // A client may reconnect; a server connection cannot.
   if (ctx.kind === 'connection') ctx.destroy(error)
   else ctx.disconnect(error)
-}
-
-function roomsError(ctx: StreamContext, room: string, maxRooms: number): CioError {
-  const why =
-    room.length > longestName
-      ? `a room whose name has ${room.length} characters; ${longestName} are allowed`
-      : `${quote(room)}, and is in ${maxRooms} rooms already, as many as \`maxRooms\``
-  return new CioError('ERR_CIO_ROOMS', `${ctx.remote} would join ${why}`, { fault: 'remote' })
-}
-
-function overError(ctx: StreamContext): CioError {
-  const message = `the connection with ${ctx.remote} is over, and joins no room`
-  return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote' })
 }
 
 export { rooms as default }

@@ -167,6 +167,7 @@ export { startTls, type StartTlsContext, type StartTlsOptions } from '../middlew
 export {
   rooms,
   type RoomMembership,
+  type RoomWatcher,
   type RoomSendOptions,
   type Rooms,
   type RoomsContext,

@@ -114,11 +114,7 @@ export abstract class Context {
     return this.#life.phase === 'closed'
   }
 
-  /**
-   * Whether `draining` has aborted; cheaper than `draining.aborted`.
-   *
-   * @internal
-   */
+  /** Whether `draining` has aborted; cheaper than `draining.aborted`. */
   get isDraining(): boolean {
     return this.#life.isDraining
   }

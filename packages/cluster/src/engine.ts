@@ -82,7 +82,8 @@ export interface Table {
   /** Sets a row, and fulfils with its revision. */
   put(key: string, value: Uint8Array): Promise<number>
   /**
-   * Sets a row if its revision is still `revision`; 0 stands for a row that does not exist.
+   * Sets a row if its revision is still `revision`; 0 stands for a row that was never there. A deleted
+   * row may have a revision, which `get()` gives.
    *
    * @throws `ERR_CIO_STALE`: the row has another revision
    */

@@ -148,7 +148,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
       }
       const reader = new Reader(source, receiver, retry)
       const end = (): void => reader.end()
-      const { unsubscribe } = engine.subscribe(subjectOf(code), ({ payload }) => {
+      const nudges = engine.subscribe(subjectOf(code), ({ payload }) => {
         const header = decodeFrame(payload)?.header
         if (header?.kind === 'nudge') reader.wake(numberOf(header, 'seq'))
       })
@@ -162,7 +162,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
         end()
         ctx.draining.removeEventListener('abort', end)
         readers.delete(reader)
-        unsubscribe()
+        nudges.unsubscribe()
       }
     },
   )

@@ -1,6 +1,6 @@
 /** `@cio/cluster/nats`: the engine over NATS. */
 
-import { type Msg, type NatsConnection, connect } from '@nats-io/transport-node'
+import { type NatsConnection, connect } from '@nats-io/transport-node'
 import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
 import { CioError } from 'cio'
@@ -14,13 +14,13 @@ import {
   type Subscription,
   type Table,
   type TableOptions,
-  checkPayload,
   checkSubject,
 } from './engine.ts'
 import { EngineState } from './engine-base.ts'
 import { requestError } from './nats/errors.ts'
 import { type NatsOptions, checkNatsOptions } from './nats/options.ts'
 import { NatsLetters } from './nats/letters.ts'
+import { NatsSubscription } from './nats/subscription.ts'
 import { NatsTable } from './nats/table.ts'
 
 export type { NatsOptions } from './nats/options.ts'
@@ -35,9 +35,9 @@ class NatsEngine extends EngineState implements Engine {
   readonly #prefix: string
   readonly #timeout: number
   #connection: NatsConnection | undefined
-  readonly #subscriptions = new Set<Subscription>()
-  /** Subscribed before the engine was open. */
-  readonly #waiting = new Set<() => void>()
+  readonly #subscriptions = new Set<NatsSubscription>()
+  /** Made before the engine was open, with their subjects. */
+  readonly #waiting = new Map<NatsSubscription, string>()
   readonly #stores = new Set<NatsTable | NatsLetters>()
   /** Counts connections, so that work for an earlier one ends. */
   #epoch = 0
@@ -56,7 +56,10 @@ class NatsEngine extends EngineState implements Engine {
     this.begin()
     this.#connection = connection
     void this.#follow(connection)
-    for (const subscribe of this.#waiting) subscribe()
+    for (const [subscription, subject] of this.#waiting) {
+      // It may have ended before the engine was open.
+      if (this.#subscriptions.has(subscription)) subscription.begin(connection, subject)
+    }
     this.#waiting.clear()
     // A connection that was passed in may be down at the moment.
     if (this.#options.connection) await this.wait('open', connection.flush(), signal)
@@ -86,31 +89,10 @@ class NatsEngine extends EngineState implements Engine {
 
   subscribe(subject: string, take: (message: Incoming) => void): Subscription {
     checkSubject(subject)
-    const callback = (error: Error | null, message: Msg): void => {
-      if (error) return log('subscription to %s: %s', subject, error.message)
-      take({
-        payload: message.data,
-        reply: (bytes) => {
-          checkPayload(subject, bytes)
-          // Kept by nats.js and lost in an outage: as if it were on its way.
-          if (this.isUp) message.respond(bytes)
-        },
-      })
-    }
-    let own: Subscription | undefined
-    const begin = (): void => {
-      own = this.#connection!.subscribe(`${this.#prefix}.${subject}`, { callback })
-    }
-    if (this.#connection) begin()
-    else this.#waiting.add(begin)
-    const subscription = {
-      unsubscribe: (): void => {
-        this.#subscriptions.delete(subscription)
-        this.#waiting.delete(begin)
-        own?.unsubscribe()
-      },
-    }
-    this.#subscriptions.add(subscription)
+    const subscription = new NatsSubscription(this, this.#subscriptions, take)
+    const whole = `${this.#prefix}.${subject}`
+    if (this.#connection) subscription.begin(this.#connection, whole)
+    else this.#waiting.set(subscription, whole)
     return subscription
   }
 
@@ -170,6 +152,8 @@ class NatsEngine extends EngineState implements Engine {
           pingInterval: 5_000,
           maxPingOut: 2,
           timeout: 5_000,
+          // Else nats.js makes two errors with a stack for each request, in case it fails.
+          noAsyncTraces: true,
           ...this.#options.connect,
         })
         if (!signal.aborted) return connection

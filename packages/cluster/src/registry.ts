@@ -23,7 +23,7 @@ import {
 } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
 import { encodeName } from './names.ts'
-import type { Order, Registered } from './registry/calls.ts'
+import type { Order } from './registry/calls.ts'
 import { ClaimTable } from './registry/claim-table.ts'
 import { Claims, type Predecessor } from './registry/claims.ts'
 import { Directory } from './registry/directory.ts'
@@ -46,7 +46,7 @@ import {
 } from './registry/options.ts'
 import { Slots, claimSlot, slotsOf } from './registry/slots.ts'
 import { Takeovers } from './registry/takeovers.ts'
-import type { RegistrationContext } from './registry/types.ts'
+import type { Registered, RegistrationContext } from './registry/types.ts'
 import { unawaited } from './unawaited.ts'
 import { Upkeep } from './registry/upkeep.ts'
 
@@ -166,10 +166,8 @@ export function registry<
   const duplicates = settings.duplicates === 'newest' ? 'newest' : 'oldest'
   cluster.reserve('registry', name)
   const { engine } = cluster
-  const contexts = new WeakMap<Holder, StreamContext>()
-  const damping = new Takeovers(takeovers, (holder, delay) => {
-    const ctx = contexts.get(holder)
-    if (ctx) emitSafely(ctx.app, 'conflict', delay, ctx, holder.key)
+  const damping = new Takeovers(takeovers, ({ ctx, key }, delay) => {
+    emitSafely(ctx.app, 'conflict', delay, ctx, key)
   })
   const table = new ClaimTable(engine, name, settings.rowTtl)
   const claims = new Claims(cluster, table, { ...settings, duplicates }, damping)
@@ -188,35 +186,35 @@ export function registry<
   const prefix = randomBytes(9).toString('base64url')
   let lastConnection = 0
 
+  const end = (ctx: Registered, error: CioError): void => {
+    log('%d %s: %s', ctx.id, ctx.remote, error.message)
+    evict(ctx, error, { drainTimeout: settings.handoverTimeout })
+  }
+  const holderOf = (ctx: Registered & Needs): Holder => {
+    const found = key(ctx)
+    if (typeof found !== 'string') throw noKeyError(ctx)
+    const said = about(ctx)
+    checkAbout(said)
+    const connection = `${prefix}.${++lastConnection}`
+    return new Holder(ctx, { key: found, code: encodeName(found, 'remote'), connection }, said, end)
+  }
+  const admit = (holder: Holder): Promise<boolean> => {
+    if (isMany) return claimSlot(claims, holder, slotsOf(holder.code, max))
+    return claims.claim(holder, (before) => {
+      emitSafely(holder.ctx.app, 'takeover', before, holder.ctx, holder.key)
+    })
+  }
+
   const middleware = defineMiddleware<Registered & Needs, RegistrationContext>(
     { name: 'registry', ...(options.key ? {} : { needs: 'peer' }) },
     async function registry(ctx, next) {
-      const found = key(ctx)
-      if (typeof found !== 'string') throw noKeyError(ctx)
-      const said = about(ctx)
-      checkAbout(said)
-      const end = (error: CioError): void => {
-        log('%d %s: %s', ctx.id, ctx.remote, error.message)
-        evict(ctx, error, { drainTimeout: settings.handoverTimeout })
-      }
-      const claimant = { signal: ctx.draining, end }
-      const connection = `${prefix}.${++lastConnection}`
-      const code = encodeName(found, 'remote')
-      const holder = new Holder(found, code, connection, claimant, said)
-      contexts.set(holder, ctx)
-      let stop = (): void => {}
+      const holder = holderOf(ctx)
       try {
-        const taken = (before: Predecessor): void => {
-          emitSafely(ctx.app, 'takeover', before, ctx, found)
-        }
-        const mayGoOn = isMany
-          ? await claimSlot(claims, holder, slotsOf(code, max))
-          : await claims.claim(holder, taken)
-        if (!mayGoOn) return
-        stop = directory.listen(holder, ctx)
+        if (!(await admit(holder))) return
+        directory.listen(holder)
         await provide(ctx as RegistrationContext, 'registration', holder, next)
       } finally {
-        stop()
+        directory.leave(holder)
         claims.release(holder)
         void upkeep.forget(holder)
       }

@@ -2,23 +2,19 @@
 
 import debug from 'debug'
 import {
-  type MessagesContext,
-  type Middleware,
   type RoomSendOptions,
   type RoomSent,
   type Rooms,
-  type RoomsContext,
   type RoomsOptions as LocalRoomsOptions,
   type StreamContext,
-  defineMiddleware,
   rooms as localRooms,
 } from 'cio'
-import { asError, checkOptionNames, handled, provide, unawaited } from 'cio/kit'
+import { asError, checkOptionNames, unawaited, whenUntaken } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
 import { type Incoming, checkPayload } from './engine.ts'
 import { encodeName } from './names.ts'
 import { Interest } from './rooms/interest.ts'
-import { decodeFrame, encodeHeader, joinFrame, textOf } from './wire/frames.ts'
+import { decodeFrame, encodeHeader, startsWith, textOf } from './wire/frames.ts'
 import { decodeValue, encodeValue } from './wire/values.ts'
 
 const log = debug('cio:cluster')
@@ -77,12 +73,15 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
 ): Rooms<Out, Member> {
   checkOptionNames('rooms', options, ['maxBacklog', 'maxRooms', 'name'])
   const { name = 'rooms', ...ofCio } = options
-  const local = localRooms<Out, Member>(ofCio)
-  cluster.reserve('rooms', name)
   const { engine } = cluster
   const subjectOf = (room: string): string => `${name}.${encodeName(room, 'remote')}`
-  const interest = new Interest(engine, `${name}.`, (room, message) => take(room, message))
-
+  const interest = new Interest(engine, name, (room, message) => take(room, message))
+  const local = localRooms<Out, Member>(ofCio, {
+    opened: (room) => interest.add(room, subjectOf(room)),
+    closed: (room) => interest.remove(room),
+  })
+  cluster.reserve('rooms', name)
+  const sendHere = local.send.bind(local)
   let own: { readonly instance: string; readonly header: Buffer } = {
     instance: '',
     header: Buffer.alloc(0),
@@ -94,85 +93,55 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
     }
     return own.header
   }
+  /** The header of the message before, of another instance: most often the next one has the same. */
+  let known: Buffer | undefined
+  const bodyOf = (payload: Uint8Array): Uint8Array | undefined => {
+    if (known && startsWith(payload, known)) return payload.subarray(known.length)
+    const frame = decodeFrame(payload)
+    if (frame?.header.kind !== 'room' || textOf(frame.header, 'from') === engine.instance) {
+      return undefined
+    }
+    known = Buffer.from(payload.subarray(0, payload.byteLength - frame.body.byteLength))
+    return frame.body
+  }
   const take = (room: string, { payload }: Incoming): void => {
     // The broker gives it back to its sender too.
-    const mine = header()
-    if (mine.equals(payload.subarray(0, mine.length))) return
-    const frame = decodeFrame(payload)
-    if (frame?.header.kind !== 'room' || textOf(frame.header, 'from') === engine.instance) return
+    const body = startsWith(payload, header()) ? undefined : bodyOf(payload)
+    if (!body) return
     try {
-      void local.send(room, decodeValue(frame.body) as Out)
+      void sendHere(room, decodeValue(body) as Out)
     } catch (error) {
       log('%s: %s', room, asError(error).message)
     }
   }
-  const send = async (
-    room: string,
-    message: Out,
-    { except, local: isLocal = false }: RoomSendOptions,
-  ): Promise<RoomSent> => {
-    const subject = subjectOf(room)
-    // Before anything is sent: else a value that cannot travel would reach some members only.
-    const frame = joinFrame(header(), encodeValue(message))
-    checkPayload(subject, frame)
-    const sent = local.send(room, message, except ? { except } : {})
-    sent.catch(() => {})
-    if (!isLocal) {
-      try {
-        engine.publish(subject, frame)
-      } catch (error) {
-        await sent
-        throw error
-      }
-    }
-    return sent
-  }
+  /** A rejection that need not be awaited: a member, if there is one, reports it. */
+  const refused = (room: string, work: Promise<never>): Promise<never> =>
+    whenUntaken(work, (error) => {
+      const [first] = local.members(room)
+      if (first) void unawaited(first, Promise.reject(error))
+    })
 
-  const middleware = defineMiddleware<StreamContext & MessagesContext<unknown, Out>, RoomsContext>(
-    { name: 'rooms' },
-    async function rooms(ctx, next) {
-      const inside = async (): Promise<void> => {
-        const inner = ctx.rooms
-        const { all } = inner
-        let isOver = false
-        const joined = async (room: string): Promise<void> => {
-          await inner.join(room)
-          // It has left meanwhile.
-          if (isOver || !all.has(room)) return
-          try {
-            await interest.add(room, subjectOf(room), ctx)
-          } catch (error) {
-            inner.leave(room)
-            throw error
-          }
-        }
-        const membership = {
-          join: (room: string) => unawaited(ctx, joined(room)),
-          leave: (room: string): void => {
-            inner.leave(room)
-            interest.remove(room, ctx)
-          },
-          all,
-        }
-        try {
-          await provide(ctx, 'rooms', membership, next)
-        } finally {
-          isOver = true
-          interest.removeAll(all, ctx)
-        }
-      }
-      await (local as Middleware<typeof ctx>)(ctx, inside)
-    },
-  )
-  return Object.assign(middleware, {
+  return Object.assign(local, {
     send(room: string, message: Out, options: RoomSendOptions = {}): Promise<RoomSent> {
       checkOptionNames('send', options, ['except', 'local'])
-      const sent = send(room, message, options)
-      const [first] = local.members(room)
-      return first ? unawaited(first, sent) : handled(sent)
+      let sent: Promise<RoomSent> | undefined
+      try {
+        const subject = subjectOf(room)
+        // Before anything is sent: else a value that cannot travel would reach some members only.
+        const frame = encodeValue(message, header())
+        checkPayload(subject, frame)
+        sent = sendHere(room, message, options)
+        if (!options.local) engine.publish(subject, frame)
+        return sent
+      } catch (thrown) {
+        const failed = async (): Promise<never> => {
+          await sent
+          throw thrown
+        }
+        return refused(room, failed())
+      }
     },
-    members: (room: string) => local.members(room),
-  }) as Rooms<Out, Member>
+  })
 }
 
 export { rooms as default }

@@ -8,15 +8,15 @@ export interface NatsOptions {
   /**
    * A connection that the application has made. It must have `maxReconnectAttempts: -1`, and should
    * have a short `pingInterval`: by default, NATS notices a broker that hangs after 4 minutes. The
-   * application closes it.
+   * application closes it. With `noAsyncTraces: true`, requests take less processor time.
    *
    * @default one of its own, made with `connect`
    */
   readonly connection?: NatsConnection
   /**
    * Options of the engine's own connection: servers, credentials, TLS. Cio sets
-   * `maxReconnectAttempts: -1`, `pingInterval: 5_000`, `maxPingOut: 2` and `timeout: 5_000` unless
-   * they are given.
+   * `maxReconnectAttempts: -1`, `pingInterval: 5_000`, `maxPingOut: 2`, `timeout: 5_000` and
+   * `noAsyncTraces: true` unless they are given.
    *
    * @default { servers: '127.0.0.1:4222' }
    */

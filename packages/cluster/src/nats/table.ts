@@ -62,9 +62,8 @@ export class NatsTable implements Table {
 
   async replace(key: string, value: Uint8Array, revision: number): Promise<number> {
     checkPayload(key, value)
-    return this.#ask(key, (kv) =>
-      revision === 0 ? kv.create(key, value) : kv.put(key, value, { previousSeq: revision }),
-    )
+    // Not `kv.create()`: it reads the row again if there is one.
+    return this.#ask(key, (kv) => kv.put(key, value, { previousSeq: revision }))
   }
 
   async delete(key: string, revision?: number): Promise<void> {

@@ -1,25 +1,17 @@
 /** Messages and calls to a connection of this instance, from any instance. */
 
 import debug from 'debug'
-import {
-  CioError,
-  type MessagesContext,
-  type Rpc,
-  type StreamContext,
-  isCioError,
-  rpcFailure,
-} from 'cio'
+import { CioError, isCioError, rpcFailure } from 'cio'
 import { asError, evict, quote } from 'cio/kit'
 import { type Incoming, maxPayload } from '../engine.ts'
 import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
 import { decodeValue, encodeValue } from '../wire/values.ts'
+import type { Holder } from './holder.ts'
+import type { Registered } from './types.ts'
 
 const log = debug('cio:cluster')
 
 const longestMessage = 1_000
-
-/** The context of a registered connection, as far as it is used here. */
-export type Registered = StreamContext & MessagesContext<unknown, unknown> & { rpc?: Rpc<never> }
 
 type AnyCall = (
   method: string,
@@ -65,29 +57,28 @@ async function sendTo(ctx: Registered, message: unknown): Promise<void> {
   await Promise.race([sent, new Promise((resolve) => setImmediate(resolve))])
 }
 
-/** The calls from other instances that run for a connection, so that they can be cancelled. */
-export type Running = Map<string, AbortController>
-
 /** Answers a frame that arrived at the subject of a connection. */
-export async function serve(ctx: Registered, running: Running, message: Incoming): Promise<void> {
+export async function serve(holder: Holder, message: Incoming): Promise<void> {
   const frame = decodeFrame(message.payload)
   const { header } = frame ?? {}
   const id = header && textOf(header, 'id')
   if (header?.kind === 'cancel') {
-    running.get(id ?? '')?.abort(new CioError('ERR_CIO_CANCELLED', 'the caller has cancelled it'))
+    holder.running
+      ?.get(id ?? '')
+      ?.abort(new CioError('ERR_CIO_CANCELLED', 'the caller has cancelled it'))
     return
   }
   const abort = new AbortController()
-  if (id !== undefined) running.set(id, abort)
+  if (id !== undefined) (holder.running ??= new Map()).set(id, abort)
   try {
     const order = frame && orderOf(frame.header, frame.body, abort.signal)
     if (!order) return message.reply(encodeFrame({ kind: 'unsupported' }))
-    const result = await obey(ctx, order)
+    const result = await obey(holder.ctx, order)
     message.reply(encodeFrame({ kind: 'done' }, encodeValue(result)))
   } catch (error) {
     message.reply(failure(asError(error)))
   } finally {
-    if (id !== undefined) running.delete(id)
+    if (id !== undefined) holder.running!.delete(id)
   }
 }
 

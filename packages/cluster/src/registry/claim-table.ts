@@ -19,6 +19,11 @@ export class ClaimTable {
   readonly #ttl: number
   readonly #watchers = new Set<RowWatcher>()
   #table: Table | undefined
+  /**
+   * Whether the last name that was claimed had no row. Claims come in waves of one kind: names that are
+   * new, or those of an instance that has ended.
+   */
+  expectsNew = true
   /** Fulfils when changes are seen. */
   #watching: Promise<void> | undefined
 

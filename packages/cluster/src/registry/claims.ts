@@ -85,7 +85,7 @@ export class Claims {
       }
     }
     // Also where it has lost the name meanwhile: its successor waits for it, and not for the first.
-    await this.#atMost(Promise.all(gone))
+    await this.#atMost(...gone)
     return !holder.isLost
   }
 
@@ -111,7 +111,10 @@ export class Claims {
   ): Promise<{ readonly done: Promise<unknown> } | undefined> {
     const { code, key } = holder
     for (let attempt = 0; attempt < mostAttempts && !holder.isLost; attempt++) {
-      const { row, claim } = await this.#table.find(code)
+      // Then one write is the whole claim. If the name has a row, the write fails.
+      const isNew =
+        attempt === 0 && holder.row === 0 && !holder.isDoubtful && this.#table.expectsNew
+      const { row, claim } = isNew ? {} : await this.#table.find(code)
       if (claim?.connection === holder.connection) {
         this.adopt(holder, row!, claim)
         return undefined
@@ -126,9 +129,11 @@ export class Claims {
         const revision = await this.#table.write(holder, row?.revision ?? 0)
         this.#won(holder, revision, revision)
       } catch (error) {
-        if (isCioError(error, 'ERR_CIO_STALE')) continue
-        throw error
+        if (!isCioError(error, 'ERR_CIO_STALE')) throw error
+        if (isNew) this.#table.expectsNew = false
+        continue
       }
+      this.#table.expectsNew = row === undefined
       if (!isTaken) return undefined
       onTakeover({ instance: claim.instance, revision: row!.revision })
       return { done: this.#yielded(key, claim) }
@@ -158,7 +163,8 @@ export class Claims {
   /** A later claim of another connection ends the one that is here. */
   #see(row: Row): void {
     const holder = this.held.get(row.key)
-    const claim = holder && claimOf(row)
+    if (!holder || holder.row === row.revision) return
+    const claim = claimOf(row)
     if (!claim || claim.connection === holder.connection) return
     // It may be seen before the answer to the own claim.
     holder.seen = Math.max(holder.seen, row.revision)
@@ -208,11 +214,12 @@ export class Claims {
     }
   }
 
-  /** Waits, at most as long as a handover may take. */
-  async #atMost(work: Promise<unknown>): Promise<void> {
+  /** Waits for what has to let go, at most as long as a handover may take. */
+  async #atMost(...work: readonly Promise<unknown>[]): Promise<void> {
+    if (work.length === 0) return
     const end = new AbortController()
     const late = delay(this.#options.handoverTimeout, undefined, { signal: end.signal })
-    await Promise.race([work, late.catch(() => {})])
+    await Promise.race([Promise.all(work), late.catch(() => {})])
     end.abort()
   }
 

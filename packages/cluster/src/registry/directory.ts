@@ -8,7 +8,7 @@ import type { Cluster } from '../cluster.ts'
 import { encodeName } from '../names.ts'
 import { encodeFrame, type Header } from '../wire/frames.ts'
 import { encodeValue } from '../wire/values.ts'
-import { type Order, type Registered, type Running, obey, resultOf, serve } from './calls.ts'
+import { type Order, obey, resultOf, serve } from './calls.ts'
 import type { ClaimTable } from './claim-table.ts'
 import type { Claims } from './claims.ts'
 import { offlineError, unreachableError } from './errors.ts'
@@ -28,7 +28,6 @@ export class Directory {
   readonly #name: string
   readonly #table: ClaimTable
   readonly #claims: Claims
-  readonly #contexts = new Map<Holder, Registered>()
   readonly #prefix = randomBytes(6).toString('base64url')
   #lastId = 0
 
@@ -39,20 +38,17 @@ export class Directory {
     this.#claims = claims
   }
 
-  /** Takes orders for a connection, until the function that it returns is called. */
-  listen(holder: Holder, ctx: Registered): () => void {
-    const running: Running = new Map()
-    this.#contexts.set(holder, ctx)
-    holder.isActive = true
-    const { unsubscribe } = this.#cluster.engine.subscribe(
+  /** Takes orders for a connection. */
+  listen(holder: Holder): void {
+    holder.subscription = this.#cluster.engine.subscribe(
       this.#subject(holder.code),
-      (message) => void handled(serve(ctx, running, message)),
+      (message) => void handled(serve(holder, message)),
     )
-    return () => {
-      holder.isActive = false
-      this.#contexts.delete(holder)
-      unsubscribe()
-    }
+  }
+
+  leave(holder: Holder): void {
+    holder.subscription?.unsubscribe()
+    holder.subscription = undefined
   }
 
   /** Has an order run; fulfils with its result. */
@@ -65,7 +61,7 @@ export class Directory {
     // Encoded for a local connection too: what cannot be sent does not depend on where it is.
     const body = bodyOf(order)
     const local = this.#claims.held.get(code)
-    const ctx = local && !local.isLost ? this.#contexts.get(local) : undefined
+    const ctx = local?.isActive && !local.isLost ? local.ctx : undefined
     options.signal?.throwIfAborted()
     const { signal, timeout } = options
     if (ctx && order.kind === 'call')

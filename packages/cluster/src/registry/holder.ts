@@ -1,23 +1,20 @@
 /** A connection that has a name, or wants it. */
 
 import type { CioError } from 'cio'
-import type { Registration } from './types.ts'
+import type { Subscription } from '../engine.ts'
+import type { Registered, Registration, Running } from './types.ts'
 
-/** The connection behind a holder. */
-export interface Claimant {
-  /** Aborts when the connection is over. */
-  readonly signal: AbortSignal
-  /** Ends the connection. */
-  readonly end: (error: CioError) => void
-}
+/** Ends a connection. */
+export type End = (ctx: Registered, error: CioError) => void
 
+// There is one for each device: what is seldom needed is made when it is needed.
 export class Holder implements Registration {
+  readonly ctx: Registered
   readonly key: string
   /** The key of its row: another one with each slot that it tries. */
   code: string
   /** Names it among all connections of this instance. */
   readonly connection: string
-  readonly claimant: Claimant
   readonly about: unknown
   readonly since: number = Date.now()
   /** The fencing token; 0 without a claim. */
@@ -30,26 +27,30 @@ export class Holder implements Registration {
   seen = 0
   /** Whether a write of its row has failed, and may have been made. */
   isDoubtful = false
-  /** Whether its pipeline goes on, so that it takes messages. */
-  isActive = false
   /** Why it must not go on. */
   superseded: CioError | undefined
-  readonly released: Promise<void>
-  #release = (): void => {}
-  #interrupt = (): void => {}
-  /** Fulfils when it must not go on. */
-  readonly lost: Promise<void>
+  /** Brings messages for it, while its pipeline goes on. */
+  subscription: Subscription | undefined
+  running: Running | undefined
+  readonly #end: End
+  #isReleased = false
+  #released: Promise<void> | undefined
+  #release: (() => void) | undefined
+  #lost: Promise<void> | undefined
+  #interrupt: (() => void) | undefined
 
-  constructor(key: string, code: string, connection: string, claimant: Claimant, about: unknown) {
-    this.key = key
-    this.code = code
-    this.connection = connection
-    this.claimant = claimant
+  constructor(
+    ctx: Registered,
+    name: { readonly key: string; readonly code: string; readonly connection: string },
+    about: unknown,
+    end: End,
+  ) {
+    this.ctx = ctx
+    this.key = name.key
+    this.code = name.code
+    this.connection = name.connection
     this.about = about
-    this.released = new Promise((resolve) => (this.#release = resolve))
-    this.lost = new Promise((resolve) => (this.#interrupt = resolve))
-    if (claimant.signal.aborted) this.#interrupt()
-    else claimant.signal.addEventListener('abort', () => this.#interrupt(), { once: true })
+    this.#end = end
   }
 
   get slot(): number {
@@ -60,21 +61,42 @@ export class Holder implements Registration {
     return this.row > 0 && !this.superseded
   }
 
+  /** Whether its pipeline goes on, so that it takes messages. */
+  get isActive(): boolean {
+    return this.subscription !== undefined
+  }
+
   /** Whether the connection must not go on. */
   get isLost(): boolean {
-    return this.superseded !== undefined || this.claimant.signal.aborted
+    return this.superseded !== undefined || this.ctx.isDraining
+  }
+
+  /** Fulfils when it must not go on. */
+  get lost(): Promise<void> {
+    if (this.isLost) return Promise.resolve()
+    return (this.#lost ??= new Promise((resolve) => {
+      this.#interrupt = resolve
+      this.ctx.draining.addEventListener('abort', () => resolve(), { once: true })
+    }))
+  }
+
+  /** Fulfils when its pipeline has returned. */
+  get released(): Promise<void> {
+    if (this.#isReleased) return Promise.resolve()
+    return (this.#released ??= new Promise((resolve) => (this.#release = resolve)))
   }
 
   /** Ends the connection, since another one has the name. */
   supersede(error: CioError): void {
     if (this.superseded) return
     this.superseded = error
-    this.#interrupt()
-    this.claimant.end(error)
+    this.#interrupt?.()
+    this.#end(this.ctx, error)
   }
 
   /** Its pipeline has returned. */
   release(): void {
-    this.#release()
+    this.#isReleased = true
+    this.#release?.()
   }
 }

@@ -1,4 +1,6 @@
-/** The registration, as its connection sees it. */
+/** The registration and its connection, as they see each other. */
+
+import type { MessagesContext, Rpc, StreamContext } from 'cio'
 
 /** The registration of a connection. */
 export interface Registration {
@@ -18,3 +20,9 @@ export interface Registration {
 export interface RegistrationContext {
   registration: Registration
 }
+
+/** The context of a registered connection, as far as it is used here. */
+export type Registered = StreamContext & MessagesContext<unknown, unknown> & { rpc?: Rpc<never> }
+
+/** The calls from other instances that run for a connection, so that they can be cancelled. */
+export type Running = Map<string, AbortController>

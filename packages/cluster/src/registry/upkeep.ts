@@ -117,14 +117,12 @@ export class Upkeep {
   }
 
   async #refresh(holder: Holder): Promise<void> {
-    const { row, claim } = await this.#table.find(holder.code)
-    if (claim?.connection !== holder.connection) return this.#verify(holder)
     try {
-      holder.row = await this.#table.write(holder, row!.revision, holder.revision)
+      holder.row = await this.#table.write(holder, holder.row, holder.revision)
       holder.writtenAt = performance.now()
     } catch (error) {
-      // A claim came between: the watch ends the connection.
       if (!isCioError(error, 'ERR_CIO_STALE')) throw error
+      return this.#verify(holder)
     }
     if (!this.#claims.has(holder.connection)) await this.forget(holder)
   }

@@ -63,9 +63,9 @@ export class Trial {
   /** Fulfils when the broker has seen all that an engine has asked before. */
   async settle(engine: Engine): Promise<void> {
     const subject = this.word()
-    const { unsubscribe } = engine.subscribe(subject, ({ reply }) => reply(bytes('')))
+    const known = engine.subscribe(subject, ({ reply }) => reply(bytes('')))
     await engine.request(subject, bytes(''), { timeout: 5_000 })
-    unsubscribe()
+    known.unsubscribe()
   }
 
   /** Collects the rows of a watch. */

@@ -22,7 +22,8 @@ const noBody = new Uint8Array()
 
 /** Version, length of the header, header, body. */
 export function encodeFrame(header: Header, body: Uint8Array = noBody): Buffer {
-  return joinFrame(encodeHeader(header), body)
+  const before = encodeHeader(header)
+  return body.byteLength === 0 ? before : Buffer.concat([before, body])
 }
 
 /** The part before the body, for frames that share it. */
@@ -33,13 +34,6 @@ export function encodeHeader(header: Header): Buffer {
   bytes[0] = version
   bytes.writeUInt32BE(length, 1)
   bytes.write(text, prefixLength)
-  return bytes
-}
-
-export function joinFrame(header: Uint8Array, body: Uint8Array): Buffer {
-  const bytes = Buffer.allocUnsafe(header.byteLength + body.byteLength)
-  bytes.set(header)
-  bytes.set(body, header.byteLength)
   return bytes
 }
 
@@ -56,6 +50,12 @@ export function decodeFrame(payload: Uint8Array): Frame | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Whether a frame has this header. */
+export function startsWith(payload: Uint8Array, header: Buffer): boolean {
+  const { length } = header
+  return payload.byteLength >= length && header.compare(payload, 0, length) === 0
 }
 
 /** Members of a header that others may have written. */

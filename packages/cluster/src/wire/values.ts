@@ -7,6 +7,7 @@ import { quote } from 'cio/kit'
 const kinds = { bytes: 0, text: 1, json: 2, tagged: 3, nothing: 4 } as const
 
 const deepest = 100
+const noHeader = new Uint8Array()
 
 /** Values that JSON cannot express, as `{ $: type, v: text }`. */
 interface Tagged {
@@ -16,17 +17,17 @@ interface Tagged {
 
 /**
  * Encodes a value: bytes, a text, or what JSON and a few more types can hold: `Uint8Array`, `Date`,
- * `bigint`, `undefined` and all numbers, at any depth.
+ * `bigint`, `undefined` and all numbers, at any depth. A header stands before it.
  *
  * @throws `ERR_CIO_ENCODE`: it contains an instance of another class, a function or a cycle
  */
-export function encodeValue(value: unknown): Buffer {
-  if (value instanceof Uint8Array) return withKind(kinds.bytes, value)
-  if (typeof value === 'string') return withKind(kinds.text, Buffer.from(value))
-  if (value === undefined) return Buffer.of(kinds.nothing)
+export function encodeValue(value: unknown, header: Uint8Array = noHeader): Buffer {
+  if (value instanceof Uint8Array) return joined(header, kinds.bytes, value)
+  if (typeof value === 'string') return joined(header, kinds.text, value)
+  if (value === undefined) return joined(header, kinds.nothing, '')
   const isPlain = isJson(value, 0)
   const text = JSON.stringify(isPlain ? value : tag(value, 0))
-  return withKind(isPlain ? kinds.json : kinds.tagged, Buffer.from(text))
+  return joined(header, isPlain ? kinds.json : kinds.tagged, text)
 }
 
 /**
@@ -36,7 +37,8 @@ export function encodeValue(value: unknown): Buffer {
  */
 export function decodeValue(bytes: Uint8Array): unknown {
   const { buffer, byteOffset, byteLength } = bytes
-  const body = Buffer.from(buffer, byteOffset, byteLength).subarray(1)
+  if (byteLength === 0) throw syntaxError()
+  const body = Buffer.from(buffer, byteOffset + 1, byteLength - 1)
   try {
     switch (bytes[0]) {
       case kinds.bytes:
@@ -56,10 +58,13 @@ export function decodeValue(bytes: Uint8Array): unknown {
   throw syntaxError()
 }
 
-function withKind(kind: number, body: Uint8Array): Buffer {
-  const bytes = Buffer.allocUnsafe(body.byteLength + 1)
-  bytes[0] = kind
-  bytes.set(body, 1)
+function joined(header: Uint8Array, kind: number, body: Uint8Array | string): Buffer {
+  const start = header.byteLength + 1
+  const bytes = Buffer.allocUnsafe(start + Buffer.byteLength(body))
+  bytes.set(header)
+  bytes[start - 1] = kind
+  if (typeof body === 'string') bytes.write(body, start)
+  else bytes.set(body, start)
   return bytes
 }
 

@@ -51,6 +51,10 @@ export class NatsServer {
     return `127.0.0.1:${this.port}`
   }
 
+  get pid(): number {
+    return this.#child!.pid!
+  }
+
   /** Starts it, or starts it again with what it has stored. */
   async start(): Promise<void> {
     const words = ['-a', '127.0.0.1', '-p', String(this.port), '-js', '-sd', this.#store]

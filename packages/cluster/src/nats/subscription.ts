@@ -1,0 +1,44 @@
+/** A subscription to NATS. The engine may have it before it has a connection. */
+
+import type { Msg, NatsConnection, Subscription as OfNats } from '@nats-io/transport-node'
+import debug from 'debug'
+import { type Incoming, type Subscription, checkPayload } from '../engine.ts'
+import type { EngineState } from '../engine-base.ts'
+
+const log = debug('cio:cluster')
+
+// There is one for each device, so it keeps little.
+export class NatsSubscription implements Subscription {
+  readonly #engine: EngineState
+  readonly #all: Set<NatsSubscription>
+  readonly #take: (message: Incoming) => void
+  #own: OfNats | undefined
+
+  constructor(engine: EngineState, all: Set<NatsSubscription>, take: (message: Incoming) => void) {
+    this.#engine = engine
+    this.#all = all
+    this.#take = take
+    all.add(this)
+  }
+
+  begin(connection: NatsConnection, subject: string): void {
+    this.#own = connection.subscribe(subject, { callback: (...news) => this.#hear(...news) })
+  }
+
+  unsubscribe(): void {
+    this.#all.delete(this)
+    this.#own?.unsubscribe()
+  }
+
+  #hear(error: Error | null, message: Msg): void {
+    if (error) return log('subscription: %s', error.message)
+    this.#take({
+      payload: message.data,
+      reply: (bytes) => {
+        checkPayload(message.subject, bytes)
+        // Kept by nats.js and lost in an outage: as if it were on its way.
+        if (this.#engine.isUp) message.respond(bytes)
+      },
+    })
+  }
+}

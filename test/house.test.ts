@@ -863,9 +863,13 @@ async function pages(): Promise<string[]> {
 }
 
 async function filesOf(folder: string, ending: string): Promise<string[]> {
-  return (await readdir(root + folder, { recursive: true }))
-    .filter((name) => !/(?:^|\/)(?:node_modules|build|dist)\//.test(name) && name.endsWith(ending))
-    .map((name) => `${folder}/${name}`)
+  return (
+    (await readdir(root + folder, { recursive: true }))
+      .map((name) => `${folder}/${name}`)
+      // The pages of `docs/api/` are written for the site, and are not kept.
+      .filter((path) => !/\/(?:node_modules|build|dist)\/|^docs\/api\//.test(path))
+      .filter((path) => path.endsWith(ending))
+  )
 }
 
 /** The sentences of the pages and the comments; code and headings are none. */

@@ -61,6 +61,8 @@ for (const carrier of ['TCP', 'WebSocket']) {
     const many = 50
     const [awake, dead] = [clients(many), clients(1)]
     await Promise.all([pinged(awake, many, 1), pinged(dead, 1, 1)])
+    // Between two pings: an answer that waits in the kernel would be a sign of life on waking.
+    await sleep(500)
     server.kill('SIGSTOP')
     dead.kill('SIGSTOP')
     await sleep(stop)

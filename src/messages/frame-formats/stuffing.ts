@@ -76,23 +76,28 @@ class FlaggedReader implements FrameReader {
   }
 
   measure(bytes: Buffer, start: number, at: number): number | FrameFault {
-    const { flag } = this.#escaping
-    if (bytes[start] === flag) {
-      let end = start + 1
-      while (bytes[end] === flag) end += 1
-      return end - start
-    }
-    const found = this.#search.find(bytes, start, at - start)
-    const length = (found < 0 ? bytes.length : found) - start
-    if (length > this.#longest) return tooLong()
-    return length + 1
+    const begin = this.#afterFlags(bytes, start)
+    // Nothing between flags is no frame.
+    if (begin === bytes.length && begin > start) return begin - start
+    const found = this.#search.find(bytes, begin, at - start)
+    const end = found < 0 ? bytes.length : found
+    if (end - begin > this.#longest) return tooLong()
+    return end + 1 - start
   }
 
   open(bytes: Buffer, start: number, end: number): Buffer | FrameFault | undefined {
-    if (bytes[start] === this.#escaping.flag) return undefined
-    const content = this.#escaping.unescape(bytes.subarray(start, end - 1))
+    const begin = this.#afterFlags(bytes, start)
+    if (begin >= end) return undefined
+    const content = this.#escaping.unescape(bytes.subarray(begin, end - 1))
     if (content instanceof FrameFault) return content
     return opened(content, this.#checksum, this.#maxLength)
+  }
+
+  #afterFlags(bytes: Buffer, start: number): number {
+    const { flag } = this.#escaping
+    let begin = start
+    while (bytes[begin] === flag) begin += 1
+    return begin
   }
 }
 
@@ -161,13 +166,11 @@ export class EscapeByte implements Escaping {
 
   unescape(bytes: Buffer): Buffer | FrameFault {
     const escape = this.#escape
-    const first = bytes.indexOf(escape)
-    if (first < 0) return bytes
+    if (!bytes.includes(escape)) return bytes
     // Into memory of its own: the chunk is never written to.
     const content = Buffer.allocUnsafe(bytes.length - 1)
-    bytes.copy(content, 0, 0, first)
-    let to = first
-    for (let at = first; at < bytes.length; at++) {
+    let to = 0
+    for (let at = 0; at < bytes.length; at++) {
       let byte = bytes[at]!
       if (byte === escape) {
         at += 1

@@ -101,6 +101,7 @@ export class FrameChecksum {
 
   #compute(bytes: Buffer): number {
     const sum = this.#of(bytes)
+    if (sum >= 0 && sum < this.#modulus) return sum
     // A CRC-32 in JavaScript may be negative.
     return ((sum % this.#modulus) + this.#modulus) % this.#modulus
   }

@@ -26,8 +26,9 @@ import type { Histogram } from './instruments.ts'
 import type { CheckedOptions } from './options.ts'
 import { Peers } from './peers.ts'
 import { pipe, placeOfClient, placeOfServer } from './places.ts'
-import { type Place, type WatchRecord, addStep, bytesOf } from './records.ts'
+import { type Place, type WatchRecord, bytesOf } from './records.ts'
 import { Refusals } from './refusals.ts'
+import { Way } from './ways.ts'
 
 type Watched = StreamContext & { [record: symbol]: WatchRecord | undefined }
 
@@ -48,11 +49,7 @@ export class Collector {
   alarms: Alarms | undefined
   readonly #clients: ClientCounts
   readonly #record = Symbol('cio.watch')
-  /** Without a key to be made for each step of each connection. */
-  readonly #stepTimes = {
-    connection: new Map<string, Histogram>(),
-    client: new Map<string, Histogram>(),
-  }
+  readonly #ways = { connection: new Way(), client: new Way() }
   readonly #stops: (() => void)[] = []
 
   constructor(apps: readonly App[], options: CheckedOptions) {
@@ -136,7 +133,8 @@ export class Collector {
       began: performance.now(),
       place,
       wire: ctx.socket,
-      steps: undefined,
+      way: undefined,
+      times: undefined,
       opened: false,
       seen: undefined,
     }
@@ -170,10 +168,15 @@ export class Collector {
   #passed(ctx: StreamContext, name: string, duration: number): void {
     const { kind } = ctx
     const seconds = duration / 1_000
-    this.#stepTime(kind, name).record(seconds)
     const record = this.recordOf(ctx)
+    const before = record?.way ?? this.#ways[kind]
+    const way = before.after(name, (step) => this.#stepTime(kind, step))
+    const histogram = way.name === name ? way.histogram! : this.#stepTime(kind, name)
+    histogram.record(seconds)
     if (!record) return
-    addStep(record, name, duration)
+    record.times ??= way.times()
+    if (way !== before) record.times[way.length - 1] = Math.round(duration * 1_000)
+    record.way = way
     if (kind === 'client') {
       if (name === 'connect') this.#clients.connected(ctx as ClientContext, record, seconds)
     } else if (name === 'secure') {
@@ -182,13 +185,9 @@ export class Collector {
   }
 
   #stepTime(kind: 'connection' | 'client', name: string): Histogram {
-    const known = this.#stepTimes[kind].get(name)
-    if (known) return known
-    const made = this.families.stepDuration.at(`${kind} ${name}`, () => {
+    return this.families.stepDuration.at(`${kind} ${name}`, () => {
       return { 'cio.pipeline': kind, 'cio.step.name': name }
     })
-    this.#stepTimes[kind].set(name, made)
-    return made
   }
 
   #over(ctx: StreamContext, end: ConnectionEnd): void {

@@ -1,7 +1,7 @@
 /** Connections that are over: a ring for each reason, so that probes do not push out what matters. */
 
 import type { ConnectionEnd, EndReason, Refusal } from 'cio'
-import type { PassedStep } from './records.ts'
+import { type Passed, type PassedStep, passedSteps } from './ways.ts'
 
 /** A connection that is over. Texts are cut, and have no control characters. */
 export interface ClosedConnection {
@@ -33,10 +33,18 @@ export interface ClosedConnection {
   readonly steps: readonly PassedStep[]
 }
 
+/** As it is kept: its steps take less room so. */
+export interface KeptConnection extends Omit<ClosedConnection, 'steps'>, Passed {}
+
+/** As it is shown. */
+export function shown({ way, times, ...facts }: KeptConnection): ClosedConnection {
+  return { ...facts, steps: passedSteps({ way, times }) }
+}
+
 /** A bounded number of them for each reason. */
 export class EndedRings {
   readonly #most: number
-  readonly #rings = new Map<EndReason, ClosedConnection[]>()
+  readonly #rings = new Map<EndReason, KeptConnection[]>()
   readonly #next = new Map<EndReason, number>()
 
   constructor(most: number) {
@@ -47,7 +55,7 @@ export class EndedRings {
     return this.#most === 0
   }
 
-  add(one: ClosedConnection): void {
+  add(one: KeptConnection): void {
     const ring = this.#rings.get(one.reason) ?? []
     this.#rings.set(one.reason, ring)
     const place = this.#next.get(one.reason) ?? 0
@@ -59,6 +67,9 @@ export class EndedRings {
   last(reason?: EndReason, limit: number = Infinity): ClosedConnection[] {
     const chosen =
       reason === undefined ? [...this.#rings.values()].flat() : (this.#rings.get(reason) ?? [])
-    return chosen.toSorted((a, b) => b.ended - a.ended || b.id - a.id).slice(0, limit)
+    return chosen
+      .toSorted((a, b) => b.ended - a.ended || b.id - a.id)
+      .slice(0, limit)
+      .map(shown)
   }
 }

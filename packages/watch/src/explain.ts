@@ -3,7 +3,7 @@
 import type { App, ConnectionContext } from 'cio'
 import type { Collector } from './collector.ts'
 import type { ClosedConnection } from './ended.ts'
-import { type PassedStep, passedSteps } from './records.ts'
+import { type PassedStep, passedSteps } from './ways.ts'
 import { networkOf } from './text.ts'
 import { type ConnectionDetail, connectionDetail } from './rows.ts'
 

@@ -65,6 +65,8 @@ export class Family<Value extends Counter | Histogram> {
   readonly #most: number
   readonly #series = new Map<string, { readonly attributes: Attributes; readonly value: Value }>()
 
+  readonly #words = new WeakMap<object, Map<string, Value>>()
+
   constructor(metric: Metric, most: number, make: () => Value) {
     this.metric = metric
     this.#most = most
@@ -79,6 +81,25 @@ export class Family<Value extends Counter | Histogram> {
     if (this.#series.size >= this.#most - 1 && key !== '') return this.at('', () => overflow)
     const value = this.#make()
     this.#series.set(key, { attributes: attributes(), value })
+    return value
+  }
+
+  /**
+   * The series of a place and a word, found without a key to be made: that takes longer than to
+   * count.
+   */
+  of(
+    place: { readonly key: string; readonly attributes: Attributes },
+    word: string,
+    more: () => Attributes,
+  ): Value {
+    let words = this.#words.get(place)
+    if (!words) this.#words.set(place, (words = new Map()))
+    const known = words.get(word)
+    if (known) return known
+    const { key, attributes } = place
+    const value = this.at(`${key} ${word}`, () => ({ ...attributes, ...more() }))
+    if (words.size < this.#most) words.set(word, value)
     return value
   }
 

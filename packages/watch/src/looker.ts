@@ -185,7 +185,7 @@ export class Looker {
       at: Date.now(),
       accepted: totals.accepted,
       ended: new Map(totals.byReason),
-      endedAt: new Map(endedAt),
+      endedAt,
       handshakes: [...handshakes.counts],
       steps: new Map(steps),
       calls: new Map(
@@ -221,7 +221,9 @@ export class Looker {
 }
 
 function forgetOldSteps(record: WatchRecord | undefined): void {
-  if (record?.steps && performance.now() - record.began > forgetSteps) record.steps = undefined
+  if (!record?.way || performance.now() - record.began <= forgetSteps) return
+  record.way = undefined
+  record.times = undefined
 }
 
 function difference(

@@ -2,18 +2,13 @@
 
 import type { Socket } from 'node:net'
 import type { Attributes } from './instruments.ts'
+import type { Way } from './ways.ts'
 
 /** Where connections are counted: a server, or the target of a client. */
 export interface Place {
   /** Before the key of each series. */
   readonly key: string
   readonly attributes: Attributes
-}
-
-/** A step that a connection has passed, and the milliseconds it took. */
-export interface PassedStep {
-  readonly name: string
-  readonly duration: number
 }
 
 /** Facts that need a look at the open connections. */
@@ -37,34 +32,13 @@ export interface WatchRecord {
   place: Place
   /** The socket beneath TLS: its bytes are those on the wire. */
   wire: Socket | null
-  /**
-   * Names of the passed steps, each with its microseconds: an array of exactly that size. Dropped when
-   * the connection is old.
-   */
-  steps: readonly (string | number)[] | undefined
+  /** The steps that it has passed, and the microseconds of each. Dropped when it is old. */
+  way: Way | undefined
+  times: number[] | undefined
   /** Whether it is among the opened. */
   opened: boolean
   /** Only while somebody looks. */
   seen: Seen | undefined
-}
-
-/** Adds a step that was passed. */
-export function addStep(record: WatchRecord, name: string, duration: number): void {
-  const microseconds = Math.round(duration * 1_000)
-  // Not by `push`, which takes room for 17.
-  record.steps = record.steps ? [...record.steps, name, microseconds] : [name, microseconds]
-}
-
-/** The steps that a connection has passed, as far as that is remembered. */
-export function passedSteps({ steps = [] }: WatchRecord): PassedStep[] {
-  return Array.from({ length: steps.length / 2 }, (_, index) => {
-    return { name: String(steps[2 * index]), duration: Number(steps[2 * index + 1]) / 1_000 }
-  })
-}
-
-/** Milliseconds in the steps that it has passed. */
-export function timeInSteps(record: WatchRecord): number {
-  return passedSteps(record).reduce((sum, { duration }) => sum + duration, 0)
 }
 
 /** Bytes of a connection: plain ones, and those on the wire. */

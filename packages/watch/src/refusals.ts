@@ -1,6 +1,6 @@
 /** Groups of refusals: by step, reason and peer. Bounded, whatever a flood claims. */
 
-import type { ClosedConnection } from './ended.ts'
+import { type ClosedConnection, type KeptConnection, shown } from './ended.ts'
 import { SpaceSaving } from './space-saving.ts'
 import { networkOf } from './text.ts'
 
@@ -24,7 +24,7 @@ export interface RefusalGroup {
 interface Group {
   readonly first: number
   last: number
-  example: ClosedConnection
+  example: KeptConnection
 }
 
 export class Refusals {
@@ -34,7 +34,7 @@ export class Refusals {
     this.#groups = new SpaceSaving(most)
   }
 
-  add(example: ClosedConnection): void {
+  add(example: KeptConnection): void {
     const { refusal, peer, ended } = example
     if (!refusal) return
     const key = `${refusal.step}\n${refusal.why}\n${peer === null ? 'from' : 'name'}\n${whoOf(example)}`
@@ -51,12 +51,13 @@ export class Refusals {
         const { step, why, at } = example.refusal!
         const verified = example.peer !== null
         const who = whoOf(example)
-        return { step, reason: why, at, who, verified, count: weight, error, first, last, example }
+        const counts = { count: weight, error, first, last }
+        return { step, reason: why, at, who, verified, ...counts, example: shown(example) }
       })
       .toSorted((a, b) => b.last - a.last)
   }
 }
 
-function whoOf({ peer, address }: ClosedConnection): string | null {
+function whoOf({ peer, address }: KeptConnection): string | null {
   return peer ?? (address === null ? null : networkOf(address))
 }

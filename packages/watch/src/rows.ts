@@ -4,7 +4,8 @@ import type { ConnectionContext } from 'cio'
 import { checkCount, checkOptionNames, optionError } from 'cio/kit'
 import { TLSSocket } from 'node:tls'
 import type { Collector } from './collector.ts'
-import { type PassedStep, bytesOf, passedSteps } from './records.ts'
+import { type PassedStep, passedSteps } from './ways.ts'
+import { bytesOf } from './records.ts'
 import { clean } from './text.ts'
 
 /** An open connection. */

@@ -1,8 +1,8 @@
 /** The facts that are kept of a connection that is over. */
 
 import type { ConnectionEnd, Refusal, StreamContext } from 'cio'
-import type { ClosedConnection } from '../ended.ts'
-import { type WatchRecord, bytesOf, passedSteps } from '../records.ts'
+import type { KeptConnection } from '../ended.ts'
+import { type WatchRecord, bytesOf } from '../records.ts'
 import { clean } from '../text.ts'
 import type { Identities } from './identities.ts'
 
@@ -12,7 +12,7 @@ export function closedConnection(
   { reason, by, step, why, code, error, refusal }: ConnectionEnd,
   duration: number,
   identities: Identities,
-): ClosedConnection {
+): KeptConnection {
   const { peer: claim, ...refused } = refusal ?? {}
   const { rx, tx } = bytesOf(ctx.socket, record.wire)
   const isAnonymous = claim?.name == null || claim.verified
@@ -35,6 +35,7 @@ export function closedConnection(
     rx,
     tx,
     generation: ctx.generation,
-    steps: passedSteps(record),
+    way: record.way,
+    times: record.times,
   }
 }

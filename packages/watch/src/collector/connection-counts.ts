@@ -4,7 +4,8 @@ import type { ConnectionContext, ConnectionEnd } from 'cio'
 import { TLSSocket } from 'node:tls'
 import { type Attributes, Histogram } from '../instruments.ts'
 import { metrics } from '../metrics.ts'
-import { type Bytes, type Place, type WatchRecord, timeInSteps } from '../records.ts'
+import type { Bytes, Place, WatchRecord } from '../records.ts'
+import { timeInSteps } from '../ways.ts'
 import { codeLabel } from '../text.ts'
 import { type Families, addBytes } from './families.ts'
 
@@ -27,8 +28,8 @@ export class ConnectionCounts {
     tx: 0,
     byReason: new Map(),
   }
-  /** How many ended in each step of the connection pipeline: by `step reason`. */
-  readonly endedAt: Map<string, number> = new Map()
+  /** How many ended in each step of the connection pipeline, by reason. */
+  readonly #endedAt = new Map<string, Map<string, number>>()
   /** All handshakes of all servers that were done. */
   readonly handshakes: Histogram = new Histogram(metrics.handshake.buckets!)
   readonly #families: Families
@@ -37,18 +38,27 @@ export class ConnectionCounts {
     this.#families = families
   }
 
+  /** How many ended in each step of the connection pipeline: by `step reason`. */
+  get endedAt(): Map<string, number> {
+    const all = [...this.#endedAt].flatMap(([step, reasons]) => {
+      return [...reasons].map(([reason, ended]) => [`${step} ${reason}`, ended] as const)
+    })
+    return new Map(all)
+  }
+
   began(record: WatchRecord): void {
     this.totals.accepted += 1
-    if (record.opened) this.#opened(record.place, {})
+    if (record.opened) this.#opened(record.place, '')
   }
 
   /** Its handshake is done. */
   secured({ socket }: ConnectionContext, record: WatchRecord): void {
     record.opened = true
     if (!(socket instanceof TLSSocket)) return
-    this.#opened(record.place, {
-      'tls.protocol.version': versionOf(socket),
-      'tls.resumed': socket.isSessionReused(),
+    const [version, isResumed] = [versionOf(socket), socket.isSessionReused()]
+    this.#opened(record.place, `${version} ${isResumed}`, {
+      'tls.protocol.version': version,
+      'tls.resumed': isResumed,
     })
   }
 
@@ -69,12 +79,11 @@ export class ConnectionCounts {
     const { place } = record
     const error = code === undefined ? undefined : codeLabel(code)
     const more: Attributes = error === undefined ? {} : { 'error.type': error }
+    const word = error === undefined ? reason : `${reason} ${error}`
     this.#families.duration
-      .at(`${place.key} ${reason} ${error}`, () => {
-        return { ...place.attributes, 'cio.end.reason': reason, ...more }
-      })
+      .of(place, word, () => ({ 'cio.end.reason': reason, ...more }))
       .record(seconds)
-    if (!record.opened) this.#opened(place, {})
+    if (!record.opened) this.#opened(place, '')
     if (step === 'secure' && ctx.awaitsHandshake) {
       const own = Math.max(0, seconds - timeInSteps(record) / 1_000)
       this.#handshake(place, own, String(error), more)
@@ -82,7 +91,9 @@ export class ConnectionCounts {
     if (refusal) this.#refused(place, refusal.step, refusal.why)
     this.totals.ended += 1
     count(this.totals.byReason, reason)
-    count(this.endedAt, `${step} ${reason}`)
+    const atStep = this.#endedAt.get(step) ?? new Map<string, number>()
+    this.#endedAt.set(step, atStep)
+    count(atStep, reason)
   }
 
   addBytes(place: Place, bytes: Bytes): void {
@@ -91,21 +102,18 @@ export class ConnectionCounts {
     addBytes(this.#families.io, place, bytes)
   }
 
-  #opened({ key, attributes }: Place, more: Attributes): void {
-    const words = Object.values(more).join(' ')
-    this.#families.opened.at(`${key} ${words}`, () => ({ ...attributes, ...more })).value += 1
+  #opened(place: Place, word: string, more: Attributes = {}): void {
+    this.#families.opened.of(place, word, () => more).value += 1
   }
 
-  #handshake({ key, attributes }: Place, seconds: number, word: string, more: Attributes): void {
-    this.#families.handshake
-      .at(`${key} ${word}`, () => ({ ...attributes, ...more }))
-      .record(seconds)
+  #handshake(place: Place, seconds: number, word: string, more: Attributes): void {
+    this.#families.handshake.of(place, word, () => more).record(seconds)
   }
 
-  #refused({ key, attributes }: Place, step: string, why: string): void {
+  #refused(place: Place, step: string, why: string): void {
     this.totals.refused += 1
-    this.#families.refused.at(`${key} ${step} ${why}`, () => {
-      return { ...attributes, 'cio.step.name': step, 'cio.refusal.reason': why }
+    this.#families.refused.of(place, `${step} ${why}`, () => {
+      return { 'cio.step.name': step, 'cio.refusal.reason': why }
     }).value += 1
   }
 }

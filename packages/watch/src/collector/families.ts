@@ -44,17 +44,18 @@ export function families(most: number): Families {
 /** Adds to the four sums of a place. */
 export function addBytes(
   io: Family<Counter>,
-  { key, attributes }: Place,
+  place: Place,
   { rx, tx, wireRx, wireTx }: Bytes,
 ): void {
-  const add = (direction: string, layer: string, bytes: number): void => {
+  const add = (word: string, bytes: number): void => {
     if (bytes === 0) return
-    io.at(`${key} ${direction} ${layer}`, () => {
-      return { ...attributes, 'network.io.direction': direction, 'cio.io.layer': layer }
+    io.of(place, word, () => {
+      const [direction, layer] = word.split(' ') as [string, string]
+      return { 'network.io.direction': direction, 'cio.io.layer': layer }
     }).value += bytes
   }
-  add('receive', 'wire', wireRx)
-  add('transmit', 'wire', wireTx)
-  add('receive', 'plain', rx)
-  add('transmit', 'plain', tx)
+  add('receive wire', wireRx)
+  add('transmit wire', wireTx)
+  add('receive plain', rx)
+  add('transmit plain', tx)
 }

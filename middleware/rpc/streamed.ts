@@ -79,6 +79,6 @@ async function close(iterator: AsyncIterator<unknown>): Promise<void> {
   try {
     await iterator.return?.()
   } catch {
-    // Nobody waits for the values any more.
+    // Nothing waits for the values any more.
   }
 }

@@ -26,7 +26,7 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
   const remote = waiting > 0 ? ctx.remote : ''
   const cut = (): void => life.cut()
   if (hasUnreadEnd(stream)) await endUnread(stream, timeout, cut)
-  // Its reader has so long to come; nothing more is sent or received.
+  // A late reader has `halfOpenTimeout` for the rest; nothing more is sent or received.
   if (hasUnreadEnd(stream))
     return void startDeadline(life.times().halfOpen, () => {
       stream.destroy()

@@ -21,8 +21,9 @@ export interface PipelineProbe<in Ctx> {
    * wait for its turn, a handshake, a lookup. It contains nothing of the steps inside it. A step
    * that the run never passes, such as the handler, has no such time.
    *
-   * The run may be one whose `begin` the probe has not seen: it began before the probe was added,
-   * or it is a client before its step `connect`, or a connection that another app passed on.
+   * The probe may not have seen the `begin` of this run, in three cases: the run began before the
+   * probe was added, it is a client before its step `connect`, or another app passed on the
+   * connection.
    */
   step?(ctx: Ctx, name: string, duration: number): void
   /**

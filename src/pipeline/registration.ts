@@ -4,8 +4,8 @@ import { type Hints, type Middleware, checkHints } from './middleware.ts'
 import { optionError } from '../options.ts'
 
 /**
- * The name of a module whose default export is a middleware or a factory of one; or the name and the
- * options of a factory, which checks them when the module is loaded.
+ * The name of a module whose default export is a middleware or a factory of one. With options, it is
+ * a factory, which checks the options when Cio loads the module.
  */
 export type ModuleName = string | readonly [name: string, options: object]
 

@@ -115,7 +115,7 @@ export class Peek {
 
   /**
    * Takes a line off the stream, and returns it without its end: a line feed, or a carriage return
-   * and a line feed. What follows in the same chunk stays.
+   * and a line feed. Bytes after it in the same chunk stay.
    *
    * @throws `ERR_CIO_MESSAGE_TOO_LONG` (remote): it has more than `maxSize` bytes with its end;
    *   `ERR_CIO_SYNTAX` (remote): it is not UTF-8; and as `take()`

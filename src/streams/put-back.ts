@@ -9,9 +9,10 @@ interface WithState {
 /**
  * Makes a stream ready for `unshift()` in its event `data`.
  *
- * Node 26 takes the next chunk of a synchronous source out of the buffer before it emits `data` for the
- * last one, and `unshift()` in that event puts its chunk behind it, or, if the stream flows on, breaks
- * the count of bytes, so that a later read throws. A read puts the taken one back first.
+ * With a synchronous source, Node 26 takes the next chunk out of the buffer before it emits `data`
+ * for the last one. `unshift()` in that event then puts its chunk behind the taken one. If the stream
+ * flows on, it also breaks the count of bytes, and a later read throws. So this reads first, which
+ * puts the taken chunk back.
  */
 export function readyForPutBack(stream: Duplex): void {
   if ((stream as unknown as WithState)._readableState?.fastChunk != null) stream.read(0)

@@ -24,7 +24,7 @@ export function serverNameCheck({
   }
 }
 
-/** What a client trusts, to tell its servers apart from those that another one trusts. */
+/** A key for the trust of a client: clients that trust other CAs or lists have another key. */
 export function clientTrust(options: TlsClientOptions): string {
   return trustHash(options).toString('hex')
 }

@@ -5,7 +5,7 @@ import { isCioError } from '../../errors.ts'
 import type { Candidate } from './balance.ts'
 import type { Upstream, UpstreamHost } from './upstream.ts'
 
-/** Milliseconds after which a connection that is lost is not one that failed. */
+/** Milliseconds that a connection must last for the backoff to begin anew when it is lost. */
 const stableAfter = 5_000
 
 /** One connection of a target, or its place while there is none. */

@@ -128,7 +128,7 @@ export class Upstream<Client> {
 
   #eject(error: Error): void {
     const { clock, ejection } = this.#host
-    // A target that was fine for long enough begins anew.
+    // After a long time without an ejection, the next one has the base duration again.
     if (this.state === 'ready' && clock.now() - this.#since > ejection.maxDuration) {
       this.#ejections = 0
     }
@@ -147,7 +147,7 @@ export class Upstream<Client> {
     this.#host.changed()
   }
 
-  /** Lets another use decide: the last one has said nothing about the target. */
+  /** Lets another use decide, since the last one neither failed nor succeeded by the target. */
   probeAgain(): void {
     if (this.#hasLeft) return
     this.#stop()
@@ -161,7 +161,7 @@ export class Upstream<Client> {
     this.epoch += 1
   }
 
-  /** No idempotent use has come: whether it can be connected to decides. */
+  /** No idempotent use has come, so a connection attempt of the pool decides. */
   #connectAlone(): void {
     if (this.isProbed) return
     this.isProbed = true

@@ -106,11 +106,11 @@ export class Upstreams<Client> {
     if (member && !isFree(member)) {
       member = choose(this.#ready.filter(isFree), this.#maxWeight, this.#clock.random)
     }
-    // A retry goes to another target, if only one of a higher number.
+    // A retry goes to another target, even to one with a higher number.
     if (!member && except) {
       member = choose(this.#open.filter(isFree), this.#maxWeight, this.#clock.random)
     }
-    // All are bad: any is better than none.
+    // No other target is connected: an ejected one is better than none.
     if (!member && this.#ready.length === 0) {
       const ejected = this.#all.flatMap(({ members }) => members)
       const open = ejected.filter((one) => one.client && isFree(one))

@@ -13,7 +13,7 @@ interface Condition {
   readonly resolve: () => void
 }
 
-/** A queue, bounded by the pool, in time by itself. */
+/** A queue. The pool bounds its length, and each entry has its own time limit. */
 export class WaitingUses<Member> {
   readonly #clock: Clock
   readonly #timeout: number

@@ -69,7 +69,7 @@ export class Slots {
     let isReached = false
     for (const result of results) {
       if (result.status === 'fulfilled') isReached = true
-      // One that has ended meanwhile misses nothing.
+      // A connection that has ended meanwhile misses nothing.
       else if (!isCioError(result.reason, 'ERR_CIO_OFFLINE')) throw result.reason
     }
     if (!isReached) throw offlineError(key)

@@ -157,7 +157,7 @@ export class Page {
     if ('servers' in answer) {
       return send(response, 'application/json', JSON.stringify(answer.servers))
     }
-    // What was not read would be taken for the next request.
+    // Node would take an unread body for the next request.
     response.setHeader('connection', 'close')
     say(response, answer.status, answer.text)
   }

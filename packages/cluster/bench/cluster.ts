@@ -23,7 +23,7 @@ import {
   rpc,
 } from 'cio'
 import { duplexPair } from 'cio/testing'
-import { cluster, registry, rooms } from '../src/index.ts'
+import { cluster, mailbox, registry, rooms } from '../src/index.ts'
 import { nats } from '../src/nats.ts'
 import { ClaimTable } from '../src/registry/claim-table.ts'
 import { Claims } from '../src/registry/claims.ts'
@@ -63,7 +63,7 @@ await Promise.all([one.close(), other.close()])
 for (const end of endings.toReversed()) await end()
 process.exit()
 
-async function instance(adds: 'nothing' | 'registry' | 'rooms' = 'rooms') {
+async function instance(adds: 'nothing' | 'registry' | 'rooms' | 'mailbox' = 'rooms') {
   const here = cluster({ engine: nats({ connect: { servers, pingInterval: 60_000 } }) })
   const devices = registry<unknown, Device>(here, { key: ({ state }) => String(state.name) })
   const all = rooms(here)
@@ -77,6 +77,7 @@ async function instance(adds: 'nothing' | 'registry' | 'rooms' = 'rooms') {
     .useConnection(rpc<Device>())
   if (adds !== 'nothing') app.useConnection(devices)
   if (adds === 'rooms') app.useConnection(all)
+  if (adds === 'mailbox') app.useConnection(mailbox(here, { deliver: async () => {} }) as never)
   app.useConnection(async (ctx: Partial<RoomsContext> & ConnectionContext, next) => {
     await ctx.rooms?.join(ctx.state.name === 'plain' ? 'all' : 'others')
     ctx.app.emit('entered' as 'error', ctx as never)
@@ -219,7 +220,7 @@ async function names(): Promise<void> {
   )
 }
 
-/** The heap of a connection, of one that is registered, and of one that is in a room too. */
+/** The heap of a connection, of one that is registered, and of one that has a room or a mailbox too. */
 async function memory(): Promise<void> {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
@@ -232,7 +233,7 @@ async function memory(): Promise<void> {
     return (process.memoryUsage().heapUsed - before) / connections / 1_024
   }
   let bare = 0
-  for (const adds of ['nothing', 'registry', 'rooms'] as const) {
+  for (const adds of ['nothing', 'registry', 'rooms', 'mailbox'] as const) {
     const { connect, server } = await instance(adds)
     const kibibytes = await heap((at) => connect(`${adds}${at}`))
     bare ||= kibibytes

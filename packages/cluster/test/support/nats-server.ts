@@ -30,7 +30,7 @@ export function natsServerVersion(): string {
 
 export class NatsServer {
   readonly port: number
-  readonly #store: string
+  readonly store: string
   readonly #config: string | undefined
   #child: ChildProcess | undefined
 
@@ -44,7 +44,7 @@ export class NatsServer {
   private constructor(port: number, config?: string) {
     this.port = port
     this.#config = config
-    this.#store = mkdtempSync(join(tmpdir(), 'cio-nats-'))
+    this.store = mkdtempSync(join(tmpdir(), 'cio-nats-'))
   }
 
   get address(): string {
@@ -57,9 +57,9 @@ export class NatsServer {
 
   /** Starts it, or starts it again with what it has stored. */
   async start(): Promise<void> {
-    const words = ['-a', '127.0.0.1', '-p', String(this.port), '-js', '-sd', this.#store]
+    const words = ['-a', '127.0.0.1', '-p', String(this.port), '-js', '-sd', this.store]
     if (this.#config !== undefined) {
-      const path = join(this.#store, 'nats.conf')
+      const path = join(this.store, 'nats.conf')
       writeFileSync(path, this.#config)
       words.push('-c', path)
     }
@@ -95,7 +95,7 @@ export class NatsServer {
 
   /** Loses what it has stored. */
   forget(): void {
-    rmSync(this.#store, { recursive: true, force: true })
+    rmSync(this.store, { recursive: true, force: true })
   }
 
   async end(): Promise<void> {

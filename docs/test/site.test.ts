@@ -212,7 +212,7 @@ function look(): Visit & { readonly tooWide: string } {
     ({ scrollWidth, clientWidth }) => scrollWidth > clientWidth,
   )
   const name = wide === undefined ? 'the page' : `${wide.tagName}: ${wide.textContent.slice(0, 80)}`
-  const emptyDefaults = all<HTMLTableElement>('.vp-doc table').flatMap((table) => {
+  const emptyCells = all<HTMLTableElement>('.vp-doc table').flatMap((table) => {
     const headings = [...table.querySelectorAll('th')].map((cell) => cell.textContent.trim())
     const column = headings.indexOf('default')
     if (column === -1) return []
@@ -221,6 +221,10 @@ function look(): Visit & { readonly tooWide: string } {
       .filter(({ cells }) => cells[column]?.textContent.trim() === '')
       .map(({ cells }) => cells[0]?.textContent ?? '')
   })
+  const emptyItems = all('.vp-doc li')
+    .filter(({ textContent }) => /^[^:]*\(default:\s*\)/.test(textContent))
+    .map(({ textContent }) => textContent)
+  const emptyDefaults = [...emptyCells, ...emptyItems]
   return {
     links: all<HTMLAnchorElement>('a[href]').map(({ href }) => href),
     ids: all('[id]').map(({ id }) => id),

@@ -134,11 +134,14 @@ export interface FormatOptions {
   readonly stuffing?: 'slip' | 'hdlc' | 'cobs' | 'dle' | Stuffing
   /** A function that finds the length of a frame. Without it, the other options say it. */
   readonly measure?: Measure
-  /** Several formats, chosen by their `start`; one without comes last. Without it, there is one. */
+  /**
+   * Several formats, chosen by their `start`; a format without `start` comes last. Without it, there is
+   * one format.
+   */
   readonly oneOf?: readonly OneFramingOptions[]
-  /** The bytes that each frame begins with. Without it, any. */
+  /** The bytes that each frame begins with. Without it, a frame may begin with any byte. */
   readonly start?: Mark
-  /** The bytes that each frame ends with. Without it, any. */
+  /** The bytes that each frame ends with. Without it, a frame may end with any byte. */
   readonly end?: Mark
   /** A checksum at the end of each frame. Without it, there is none. */
   readonly checksum?: Checksum

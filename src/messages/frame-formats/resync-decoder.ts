@@ -25,7 +25,7 @@ const measureCost = 256
 
 /** The bytes that were skipped between two good frames. */
 export interface OutOfStep {
-  /** The part of the first bad frame that did not hold. */
+  /** The invalid part of the first bad frame, such as its checksum. */
   readonly why: FaultPart
   /** Bytes that were skipped. */
   readonly skipped: number
@@ -74,8 +74,8 @@ export interface Resyncing<In> {
 }
 
 /**
- * Cuts bytes into frames, and searches for the next one after a bad one: from the second byte of the
- * bad one on, since a wrong length may have taken good frames into it.
+ * Cuts bytes into frames. After a bad frame it searches for the next good one, from the second byte of
+ * the bad one on, since a wrong length may cover good frames.
  */
 export class ResyncDecoder<In> implements Decoder<In> {
   readonly remainder: PartialMessage = new PartialMessage()

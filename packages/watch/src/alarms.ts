@@ -5,6 +5,7 @@ import { checkDuration, checkOptionNames, emitSafely, optionError } from 'cio/ki
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 import { AlarmState } from './alarms/alarm-state.ts'
 import type { Alarm, AlarmName, Alarms } from './alarms/alarm.ts'
+import { RefusalRate } from './alarms/refusal-rate.ts'
 import { type AlarmBounds, type Look, type Rule, rules } from './alarms/rules.ts'
 import { type Watch, appsOf, collectorOf } from './watch.ts'
 
@@ -28,10 +29,7 @@ declare module 'cio' {
   }
 }
 
-/** Fewer refusals in a minute are no reason for an alarm, however few there were before. */
-const fewRefusals = 60
 const minute = 60_000
-const hour = 60
 
 /**
  * Looks at the figures of a watch once a second, and emits `alarm` on its apps where an alarm is raised or
@@ -59,9 +57,9 @@ function ruleOf(name: AlarmName, bounds: AlarmBounds | false | undefined): Rule 
   checkOptionNames(`alarms: ${name}`, bounds, ['raise', 'clear', 'duration'])
   const { raise, clear, isBelow = false } = rule
   checkDuration('alarms', `${name}.duration`, rule.duration)
-  const isApart = isBelow ? clear >= raise : clear <= raise
+  const isApart = isBelow ? clear > raise : clear < raise
   if (!Number.isFinite(raise) || !Number.isFinite(clear) || !isApart) {
-    const order = isBelow ? '`clear` at or above `raise`' : '`clear` at or below `raise`'
+    const order = isBelow ? '`clear` above `raise`' : '`clear` below `raise`'
     throw optionError('alarms', name, `two numbers, ${order}`, bounds)
   }
   return rule
@@ -72,10 +70,8 @@ class Alarming implements Alarms {
   readonly #apps: readonly App[]
   readonly #states: ReadonlyMap<AlarmName, [Rule, AlarmState]>
   readonly #stop: () => void
-  /** Refusals of each minute of the last hour, and their sum at the begin of this one. */
-  #minutes: number[] = []
+  readonly #refusals: RefusalRate
   #minuteBegan: number = performance.now()
-  #refusedBefore: number
   #droppedBefore: number
   #droppedLately = 0
   #busy: EventLoopUtilization = performance.eventLoopUtilization()
@@ -84,7 +80,7 @@ class Alarming implements Alarms {
     this.#watching = watching
     this.#apps = appsOf(watching)
     this.#states = states
-    this.#refusedBefore = watching.snapshot().totals.refused
+    this.#refusals = new RefusalRate(watching.snapshot().totals.refused, this.#minuteBegan)
     this.#droppedBefore = this.#dropped
     collectorOf(watching).alarms = this
     this.#stop = watching.look(() => this.#look())
@@ -119,17 +115,11 @@ class Alarming implements Alarms {
     const busy = performance.eventLoopUtilization()
     const { utilization } = performance.eventLoopUtilization(busy, this.#busy)
     this.#busy = busy
-    const refused = snapshot.totals.refused - this.#refusedBefore
-    const { length } = this.#minutes
-    const average = this.#minutes.reduce((sum, one) => sum + one, 0) / length
-    const isComparable = length > 0 && refused >= fewRefusals
-    const refusalRatio = isComparable ? refused / Math.max(1, average) : 0
+    const refusalRatio = this.#refusals.take(snapshot.totals.refused, now)
     const dropped = this.#dropped
     this.#droppedLately = Math.max(this.#droppedLately, dropped - this.#droppedBefore)
     if (now - this.#minuteBegan >= minute) {
       this.#minuteBegan = now
-      this.#minutes = [...this.#minutes, refused].slice(-hour)
-      this.#refusedBefore += refused
       this.#droppedLately = dropped - this.#droppedBefore
       this.#droppedBefore = dropped
     }

@@ -11,6 +11,7 @@ import type { Snapshot } from './snapshot.ts'
 import { admissionText, certificatesIn } from './terminal/admission.ts'
 import { explanationText } from './terminal/explanation.ts'
 import type { Paint } from './terminal/paint.ts'
+import { clean } from './text.ts'
 import { topText } from './terminal/top.ts'
 
 /** Where the output goes, and how it looks. */
@@ -71,7 +72,7 @@ export async function why(
   const { output, paint } = terminal
   if (json) output.write(`${JSON.stringify(found)}\n`)
   else if (found) output.write(explanationText(found, paint))
-  else output.write(`no connection of ${subject} is open or remembered\n`)
+  else output.write(`no connection of ${clean(subject)} is open or remembered\n`)
   return found ? 0 : 1
 }
 
@@ -116,7 +117,7 @@ async function ask(at: string, path: string, body?: string): Promise<IncomingMes
   if (response.statusCode === 200) return response
   let text = ''
   for await (const chunk of response) text += String(chunk)
-  throw new Error(`${at} says ${response.statusCode}: ${text.trim()}`)
+  throw new Error(`${at} says ${response.statusCode}: ${clean(text.trim())}`)
 }
 
 function placeOf(at: string): RequestOptions {

@@ -2,6 +2,7 @@ import test from 'ava'
 import { type Cio, limit } from 'cio'
 import { AlarmState } from '../src/alarms/alarm-state.ts'
 import { rules } from '../src/alarms/rules.ts'
+import { RefusalRate } from '../src/alarms/refusal-rate.ts'
 import { type Alarm, alarms, watch } from '../src/index.ts'
 import { closeAfter, dial, echoApp, exchange, valueOf } from './support.ts'
 
@@ -46,6 +47,34 @@ test('an alarm is cleared where there is nothing to measure any more', (t) => {
   t.true(state.take(1, 0))
   t.true(state.take(undefined, 1))
   t.false(state.take(undefined, 2))
+})
+
+test('a steady flood of refusals is one alarm, also from one minute to the next', (t) => {
+  const rate = new RefusalRate(0)
+  const state = new AlarmState(rules.refusals, 5_000)
+  const changes: boolean[] = []
+  let refused = 0
+  const pass = (seconds: number, each: number): void => {
+    for (let second = 0; second < seconds; second++) {
+      refused += each
+      now += 1_000
+      if (state.take(rate.take(refused, now), now)) changes.push(state.active)
+    }
+  }
+  let now = 0
+  pass(3_600, 0.1)
+  pass(600, 5)
+  t.deepEqual(changes, [true])
+  pass(180, 0)
+  t.deepEqual(changes, [true, false])
+})
+
+test('no alarm of refusals is raised by few of them, or without a minute to compare with', (t) => {
+  const few = new RefusalRate(1_000)
+  for (let second = 1; second <= 300; second++)
+    t.is(few.take(1_000 + second * 0.5, second * 1_000), 0)
+  const young = new RefusalRate(0)
+  for (let second = 1; second < 60; second++) t.is(young.take(second * 100, second * 1_000), 0)
 })
 
 /** The next alarm. Not by `once` of `node:events`, which rejects where the app emits `error`. */
@@ -115,6 +144,9 @@ test('wrong options are refused', (t) => {
     { connection: false },
     { cooldown: -1 },
     { connections: { raise: 0.5, clear: 0.6 } },
+    // A value of just that would raise and clear it in turn.
+    { handshakes: { raise: 250, clear: 250 } },
+    { certificates: { raise: 2, clear: 2 } },
     { certificates: { raise: 2, clear: 1 } },
     { connections: { for: 1 } },
     { stuck: { raise: Number.NaN } },

@@ -276,6 +276,46 @@ test('there are at most four event streams, and the end of the server ends them 
   t.is(forced, 0)
 })
 
+test('a client that sends nothing is closed, so that it does not hold a place for ever', async (t) => {
+  const { admin } = await served(t, { probes: { host: '127.0.0.1', port: 0 } })
+  const silent = await Promise.all([dial(t, admin), dial(t, admin.probes!)])
+  await Promise.all(silent.map((socket) => once(socket.resume(), 'close')))
+  t.is(admin.connections.size, 0)
+})
+
+test('one address does not hold all places of the probes', async (t) => {
+  const { admin } = await served(t, { probes: { host: '127.0.0.1', port: 0 } })
+  const { port } = admin.probes!
+  const refused = once(admin.probes!.app, 'reject')
+  await Promise.all(Array.from({ length: 21 }, () => dial(t, admin.probes!)))
+  await refused
+  t.is(admin.probes!.connections.size, 20)
+  // Others have their own, such as a client by another address of loopback.
+  const livez = { host: '127.0.0.1', localAddress: '127.0.0.2', port, path: '/livez' }
+  t.is((await ask(livez)).status, 200)
+})
+
+test('metrics that anybody may ask for take a fifth of the event loop at most', async (t) => {
+  const probes = { host: '127.0.0.1', port: 0 }
+  const { admin, watching, get, bearer } = await served(t, { probes })
+  let made = 0
+  const takes = 50
+  watching.metrics = () => {
+    made += 1
+    const until = performance.now() + takes
+    while (performance.now() < until);
+    return `${made}\n`
+  }
+  const { port } = admin.probes!
+  const began = performance.now()
+  for (let asked = 0; asked < 40; asked++) await ask({ host: '127.0.0.1', port, path: '/metrics' })
+  const share = (performance.now() - began) / (5 * takes)
+  t.true(made <= 1 + share, `${made} times in ${share} fifths`)
+  const { text } = await get('/metrics', bearer)
+  t.is(text, `${made}\n`)
+  t.is((await get('/metrics', bearer)).text, `${Number(text) + 1}\n`, 'with the token, of now')
+})
+
 test('probes at an address of their own answer three paths, by GET alone', async (t) => {
   const outside = Object.values(networkInterfaces())
     .flat()

@@ -9,6 +9,7 @@ import {
   allowList,
   http,
   limit,
+  timeout,
 } from 'cio'
 
 import { checkOptionNames, optionError, optionsOf, removeStaleSocket } from 'cio/kit'
@@ -30,6 +31,10 @@ export interface WatchServer extends ServerContext {
 
 const owner = 'watching.listen'
 const mostConnections = 100
+/** Of one address, where all may ask. */
+const mostOfAddress = 20
+/** A client that sends nothing, or reads nothing, does not hold a place. */
+const patience = { firstByte: 5_000, write: 30_000 }
 const tunnelPort = 9_400
 
 /** Serves the page on loopback, a Unix socket, or to verified peers. */
@@ -54,7 +59,9 @@ export async function listen(
     )
   }
   const page = new Page(watching, rest)
-  let admin = new Cio().useConnection(limit({ connections: mostConnections }))
+  let admin = new Cio()
+    .useConnection(limit({ connections: mostConnections }))
+    .useConnection(timeout(patience))
   // Fails closed, and does not start where no client could be verified.
   if (hasPeers) admin = admin.useConnection(allowList(() => true))
   const mode = new SocketMode(place.path)
@@ -105,7 +112,8 @@ function listenForProbes(
     response.writeHead(request.method === 'GET' ? 404 : 405).end()
   }
   return new Cio()
-    .useConnection(limit({ connections: mostConnections }))
+    .useConnection(limit({ connections: mostConnections, perAddress: mostOfAddress }))
+    .useConnection(timeout(patience))
     .useConnection(http(handler))
     .listen(place)
 }

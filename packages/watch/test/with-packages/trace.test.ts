@@ -1,6 +1,10 @@
 import { SpanKind, SpanStatusCode, context, propagation, trace as api } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
-import { W3CTraceContextPropagator } from '@opentelemetry/core'
+import {
+  CompositePropagator,
+  W3CBaggagePropagator,
+  W3CTraceContextPropagator,
+} from '@opentelemetry/core'
 import {
   BasicTracerProvider,
   InMemorySpanExporter,
@@ -16,7 +20,11 @@ import { trace } from '../../src/trace.ts'
 import { closeAfter, dial, ended } from '../support.ts'
 
 context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
-propagation.setGlobalPropagator(new W3CTraceContextPropagator())
+propagation.setGlobalPropagator(
+  new CompositePropagator({
+    propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()],
+  }),
+)
 
 function recorder(t: ExecutionContext) {
   const exporter = new InMemorySpanExporter()
@@ -124,6 +132,40 @@ test('a call has a span on each side, which links to its connection, and its met
   t.is(of('fail', SpanKind.SERVER).attributes['rpc.status_code'], '-32603')
   t.is(of('fail', SpanKind.SERVER).status.code, SpanStatusCode.ERROR)
 })
+
+for (const [what, meta] of [
+  ['a traceparent that is an array', { traceparent: [1] }],
+  ['a traceparent with a line feed', { traceparent: '00-\n' }],
+  ['a traceparent of 1 MB', { traceparent: 'a'.repeat(1_000_000) }],
+  ['baggage that is a number', { baggage: 5 }],
+  ['baggage that is an object', { baggage: { split: 1 } }],
+  ['baggage of 1 MB', { baggage: 'a=b,'.repeat(250_000) }],
+  [
+    'a tracestate that is a number',
+    { traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`, tracestate: 7 },
+  ],
+] as const) {
+  test(`a peer is answered, and makes no error of the application, by ${what}`, async (t) => {
+    const { tracer, spans } = recorder(t)
+    const app = callingApp()
+    trace(app, { tracer, propagate: true })
+    closeAfter(t, app)
+    app.on('error', (error) => t.fail(error.message))
+    const { port } = await app.listen({ host: '127.0.0.1', port: 0 })
+    const client = await new Cio()
+      .useClient(json({ maxLength: 4_000_000 }))
+      .connect({ host: '127.0.0.1', port })
+    t.teardown(() => client.destroy())
+    const { messages } = client
+    await messages.send({ jsonrpc: '2.0', id: 1, method: 'where', params: { _meta: meta } })
+    for await (const answer of messages) {
+      t.regex(String((answer as { result: unknown }).result), /^[0-9a-f]{16}$/)
+      break
+    }
+    const [span] = spans('where')
+    t.is(span!.parentSpanContext?.traceId, 'tracestate' in meta ? '1'.repeat(32) : undefined)
+  })
+}
 
 test('without propagate, the trace of a caller is neither sent nor taken', async (t) => {
   const { tracer, spans } = recorder(t)

@@ -1,7 +1,7 @@
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { provide } from '../src/lifecycle/provide.ts'
-import { handled, refused } from '../src/lifecycle/unawaited.ts'
+import { refused } from '../src/lifecycle/unawaited.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type CallOptions, PendingCalls } from '../src/messages/pending-calls.ts'
@@ -9,7 +9,7 @@ import { Pump } from '../src/messages/pump.ts'
 import { SendQueue } from '../src/messages/send-queue.ts'
 import { Answers } from './requests/answers.ts'
 import { checkOptions } from './requests/check-options.ts'
-import { Parts } from './requests/parts.ts'
+import { type Parts, inParts } from './requests/parts.ts'
 import { type Serve, type ServedRequest, Serving } from './requests/serving.ts'
 
 export type { ServedRequest }
@@ -236,21 +236,9 @@ export class Requests<In, Out = In> {
    * @throws as `call()` does, in the loop
    */
   stream(request: Out, options: CallOptions = {}): AsyncGenerator<In, void, undefined> {
-    const parts = this.#stream(request, options)
-    const next = parts.next.bind(parts)
-    return Object.assign(parts, { next: () => handled(next()) })
-  }
-
-  async *#stream(request: Out, options: CallOptions): AsyncGenerator<In, void, undefined> {
-    const parts = new Parts<In>(this.#maxParts)
-    const left = new AbortController()
-    const { signal } = options
-    const either = signal ? AbortSignal.any([signal, left.signal]) : left.signal
-    try {
-      yield* parts.read(this.#call(request, { ...options, signal: either }, parts))
-    } finally {
-      left.abort()
-    }
+    return inParts(this.#maxParts, options, (own, parts: Parts<In>) =>
+      this.#call(request, own, parts).then((last) => [last]),
+    )
   }
 
   /** Sends a message without an answer, after the calls that wait for room. */

@@ -1,7 +1,33 @@
 /** The parts of one answer, as an async iterable. */
 
 import { handled } from '../../src/lifecycle/unawaited.ts'
-import type { PartsReceiver } from '../../src/messages/pending-calls.ts'
+import type { CallOptions, PartsReceiver } from '../../src/messages/pending-calls.ts'
+
+/**
+ * Makes a call when the loop begins, and yields the parts of its answer; the call fulfils with the
+ * last ones. Leaving the loop gives the call up.
+ */
+export function inParts<In>(
+  maxParts: number,
+  options: CallOptions,
+  call: (options: CallOptions, parts: Parts<In>) => Promise<readonly In[]>,
+): AsyncGenerator<In, void, undefined> {
+  const values = read()
+  const next = values.next.bind(values)
+  return Object.assign(values, { next: () => handled(next()) })
+
+  async function* read(): AsyncGenerator<In, void, undefined> {
+    const parts = new Parts<In>(maxParts)
+    const left = new AbortController()
+    const { signal } = options
+    const either = signal ? AbortSignal.any([signal, left.signal]) : left.signal
+    try {
+      yield* parts.read(call({ ...options, signal: either }, parts))
+    } finally {
+      left.abort()
+    }
+  }
+}
 
 /** Holds the parts until they are taken. */
 export class Parts<In> implements PartsReceiver<In> {
@@ -29,10 +55,10 @@ export class Parts<In> implements PartsReceiver<In> {
     return new Promise((resolve) => (this.#taken = resolve))
   }
 
-  /** Yields the parts, the last one included. */
-  async *read(last: Promise<In>): AsyncGenerator<In, void, undefined> {
-    this.#last = last.then((part) => {
-      this.#parts.push(part)
+  /** Yields the parts, the last ones included. */
+  async *read(last: Promise<readonly In[]>): AsyncGenerator<In, void, undefined> {
+    this.#last = last.then((parts) => {
+      for (const part of parts) this.#parts.push(part)
     })
     handled(this.#last)
       .finally(() => this.#end())

@@ -1,11 +1,10 @@
 /** The calling side: requests out, responses in. */
 
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { handled } from '../../src/lifecycle/unawaited.ts'
 import { type CallOptions, PendingCalls } from '../../src/messages/pending-calls.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
-import { Parts } from '../requests/parts.ts'
+import { type Parts, inParts } from '../requests/parts.ts'
 import { ObservedCall, isObserved } from './observed-call.ts'
 import { type Received, answeredError, cancelMethod } from './wire.ts'
 
@@ -32,8 +31,6 @@ const noResult = { message: 'it has neither a result nor an error' }
 export class Calls {
   readonly #ctx: StreamContext
   readonly #pending: PendingCalls
-  /** The parts of streamed results, by the token of each, which is the id of its call. */
-  readonly #streams = new Map<unknown, Parts<unknown[]>>()
 
   constructor(ctx: StreamContext, pump: Pump, queue: SendQueue, bounds: CallBounds) {
     this.#ctx = ctx
@@ -53,7 +50,7 @@ export class Calls {
     method: string,
     params: unknown,
     options?: CallOptions,
-    parts?: Parts<unknown[]>,
+    parts?: Parts<unknown>,
   ): Promise<unknown> {
     if (!isObserved(this.#ctx)) return this.#call(method, params, options, parts)
     const start = { side: 'client', method, isKnown: true, id: undefined, params } as const
@@ -73,56 +70,41 @@ export class Calls {
    * loop cancels the request.
    */
   stream(
-    ...given: [method: string, params: unknown, options: CallOptions, maxParts: number]
-  ): AsyncGenerator<unknown, void, undefined> {
-    const values = this.#stream(...given)
-    const next = values.next.bind(values)
-    return Object.assign(values, { next: () => handled(next()) })
-  }
-
-  async *#stream(
     method: string,
     params: unknown,
     options: CallOptions,
     maxParts: number,
   ): AsyncGenerator<unknown, void, undefined> {
-    const parts = new Parts<unknown[]>(maxParts)
-    const left = new AbortController()
-    const { signal } = options
-    const either = signal ? AbortSignal.any([signal, left.signal]) : left.signal
     // The values of the result itself follow its parts.
-    const last = this.call(method, params, { ...options, signal: either }, parts)
-    try {
-      for await (const values of parts.read(last.then(valuesOf))) yield* values
-    } finally {
-      left.abort()
-      for (const [token, one] of this.#streams) if (one === parts) this.#streams.delete(token)
-    }
+    return inParts(maxParts, options, (own, parts) =>
+      this.call(method, params, own, parts).then(valuesOf),
+    )
   }
 
   /** Whether `$/progress` is a part of a result that is streamed, or was until a moment ago. */
   hasStream(params: unknown): boolean {
     const { token } = (params ?? {}) as Progress
-    return this.#streams.has(token) || this.#pending.isLate(token, false)
+    return this.#pending.partsOf(token) !== undefined || this.#pending.isLate(token, false)
   }
 
   /** Takes a part. Returns a promise while no more may be read. */
   progress(params: unknown): Promise<void> | undefined {
     const { token, value } = params as Progress
-    const parts = this.#streams.get(token)
-    if (!parts || !this.#pending.answered(token, false)) return undefined
-    return parts.push([value])
+    const parts = this.#pending.partsOf(token)
+    // The time of a call whose result is not streamed goes on.
+    if (!parts) return undefined
+    this.#pending.answered(token, false)
+    return parts.push(value)
   }
 
   #call(
     method: string,
     params: unknown,
     options: CallOptions | undefined,
-    parts: Parts<unknown[]> | undefined,
+    parts: Parts<unknown> | undefined,
   ): Promise<unknown> {
     const make = (id: number): unknown => {
       if (!parts) return { jsonrpc: '2.0', id, method, params: params ?? undefined }
-      this.#streams.set(id, parts)
       return {
         jsonrpc: '2.0',
         id,

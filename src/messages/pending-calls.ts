@@ -159,6 +159,11 @@ export class PendingCalls<Answer = unknown> {
     return entry
   }
 
+  /** Takes the parts of a call that waits for its answer; undefined if it wants only the last. */
+  partsOf(id: unknown): PartsReceiver<Answer> | undefined {
+    return this.#sent.get(id)?.parts
+  }
+
   /** The call that an answer belongs to in order; undefined if none waits. */
   answeredInOrder(isLast = true): PendingCall<Answer> | undefined {
     const entry = this.answered(this.#oldest, isLast)
@@ -253,7 +258,7 @@ export class PendingCalls<Answer = unknown> {
   #giveUp(entry: Entry<Answer>, reason: Error): void {
     const { id } = entry
     if (id !== 0 && this.#isOrdered) {
-      this.#forgetSignal(entry)
+      entry.forgetSignal()
       entry.isGivenUp = true
       entry.due += entry.timeout
       this.#deadlines.watch(entry)
@@ -272,17 +277,12 @@ export class PendingCalls<Answer = unknown> {
   }
 
   #remove(entry: Entry<Answer>): void {
-    if (entry.abort) this.#forgetSignal(entry)
+    entry.forgetSignal()
     if (entry.id !== 0) this.#sent.delete(entry.id)
     if (entry.task) {
       this.#unsent.delete(entry)
       this.#queue.remove(entry.task)
     }
     if (this.#sent.size + this.#unsent.size === 0) this.#pump.wake()
-  }
-
-  #forgetSignal(entry: Entry<Answer>): void {
-    if (entry.abort) entry.signal?.removeEventListener('abort', entry.abort)
-    entry.abort = undefined
   }
 }

@@ -1317,6 +1317,24 @@ test('an iterator whose return() throws or is no promise ends no process', async
   }
 })
 
+test('$/progress with the id of a call that does not stream leaves its deadline as it is', async (t) => {
+  const far = new Cio().useConnection(json<{ id: number }>()).useConnection(async (ctx) => {
+    const { value } = await ctx.messages.next()
+    const params = { token: value!.id, value: 1 }
+    const part = { jsonrpc: '2.0', method: '$/progress', params }
+    const sending = setInterval(() => void ctx.messages.send(part as never), 20)
+    await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve))
+    clearInterval(sending)
+  })
+  const { port } = await serve(t, far)
+  const own = new Cio().useClient(json()).useClient(rpc())
+  closeAfter(t, own)
+  const client = await own.connect({ host: '127.0.0.1', port })
+  const late = client.rpc.call('wait', undefined, { timeout: 300 })
+  await t.throwsAsync(late, { code: 'ERR_CIO_CALL_TIMEOUT' })
+  client.destroy()
+})
+
 test('stream() takes no parameters by position', async (t) => {
   const { client } = await streaming(t)
   t.throws(() => client.rpc.stream('count', [1] as never), { code: 'ERR_CIO_OPTION' })

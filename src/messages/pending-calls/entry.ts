@@ -5,7 +5,7 @@ import { allowListeners } from '../../streams/lazy-abort.ts'
 /** Takes the parts of an answer that comes in several. */
 export interface PartsReceiver<Answer> {
   /** Takes a part that is not the last. Returns a promise while no more may be read. */
-  push(part: Answer): unknown
+  push(part: Answer): Promise<void> | undefined
   /** Whether parts wait to be taken, so that the time until the next one does not count. */
   readonly isFull: boolean
 }
@@ -53,5 +53,12 @@ export class Entry<Answer> implements PendingCall<Answer> {
     if (signal) allowListeners(signal)
     this.parts = parts
     this.due = performance.now() + timeout
+  }
+
+  /** An abort does not end it any more. */
+  forgetSignal(): void {
+    if (!this.abort) return
+    this.signal?.removeEventListener('abort', this.abort)
+    this.abort = undefined
   }
 }

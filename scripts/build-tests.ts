@@ -51,6 +51,8 @@ await build({
   target: 'node20.19',
   packages: 'external',
   keepNames: true,
+  // Else esbuild leaves out an import that is there for its side effect alone.
+  ignoreAnnotations: true,
   chunkNames: 'chunks/[name]-[hash]',
   sourcemap: 'linked',
   sourcesContent: false,

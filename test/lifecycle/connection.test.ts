@@ -61,7 +61,8 @@ for (const transport of transports) {
     t.deepEqual(order, ['outer, undefined', 'inner, outer', 'question', 'outer again, inner'])
   })
 
-  test(`a big reply arrives whole at a slow reader, over ${transport}`, async (t) => {
+  // Alone: its bytes are not to wait for the other tests.
+  test.serial(`a big reply arrives whole at a slow reader, over ${transport}`, async (t) => {
     const size = 24 * mebibyte
     const app = strict(t, new Cio())
     app.useConnection((ctx) => {

@@ -437,26 +437,30 @@ test('what waits to be sent at the deadline of close() is cut by a reset, if it 
   t.is(resets, 1)
 })
 
-test('what is under way at the deadline of close() arrives, if its client reads', async (t) => {
-  // More than the kernel takes at once, and no more: it has half a second to arrive.
-  const size = 4 * 1024 * 1024
-  const app = new Cio().useConnection(async (ctx) => {
-    await once(ctx.draining, 'abort')
-    ctx.stream.write(Buffer.alloc(size))
-    await once(ctx.signal, 'abort')
-  })
-  app.on('remoteError', () => {})
-  const opened = once(app, 'connection')
-  const server = await serve(t, app)
-  const client = await dial(t, server)
-  await opened
-  let received = 0
-  client.on('data', (chunk) => (received += chunk.length))
-  const gone = once(client, 'end')
-  t.deepEqual(await server.close({ timeout: 5 }), { forced: 1 })
-  await gone
-  t.is(received, size)
-})
+// Alone: it has half a second.
+test.serial(
+  'what is under way at the deadline of close() arrives, if its client reads',
+  async (t) => {
+    // More than the kernel takes at once, and no more: it has half a second to arrive.
+    const size = 4 * 1024 * 1024
+    const app = new Cio().useConnection(async (ctx) => {
+      await once(ctx.draining, 'abort')
+      ctx.stream.write(Buffer.alloc(size))
+      await once(ctx.signal, 'abort')
+    })
+    app.on('remoteError', () => {})
+    const opened = once(app, 'connection')
+    const server = await serve(t, app)
+    const client = await dial(t, server)
+    await opened
+    let received = 0
+    client.on('data', (chunk) => (received += chunk.length))
+    const gone = once(client, 'end')
+    t.deepEqual(await server.close({ timeout: 5 }), { forced: 1 })
+    await gone
+    t.is(received, size)
+  },
+)
 
 // Node's own iterator
 

@@ -33,7 +33,7 @@ function connections(
     all,
     received: Promise.all(texts),
     async end() {
-      await app.close({ timeout: 60_000 })
+      await app.close({ timeout: Infinity })
     },
   }
 }

@@ -1,15 +1,22 @@
 /** Ways to cut an input. */
 
+import { many } from './long.ts'
+
 /** The long ones repeat themselves. */
 const mostCuts = 20
 
 const mostPieces = 300
 
-/** The input whole, cut in two at every byte from `from` on, and byte by byte unless it is long. */
+const step = many(1, 3)
+
+/**
+ * The input whole, cut in two at every byte from `from` on (in the short form, at every third), and byte by
+ * byte unless it is long.
+ */
 export function* everyCut(bytes: Buffer, from = 1): Generator<Buffer[]> {
   yield [bytes]
   const last = Math.min(bytes.length, from + mostCuts)
-  for (let cut = from; cut < last; cut++) yield [bytes.subarray(0, cut), bytes.subarray(cut)]
+  for (let cut = from; cut < last; cut += step) yield [bytes.subarray(0, cut), bytes.subarray(cut)]
   const size = Math.ceil(bytes.length / mostPieces)
   yield Array.from({ length: Math.ceil(bytes.length / size) }, (_, index) =>
     bytes.subarray(index * size, (index + 1) * size),

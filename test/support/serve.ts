@@ -24,14 +24,17 @@ export function closeAfter(t: Pick<ExecutionContext, 'teardown'>, app: Closes): 
   })
 }
 
-/** Listens on a free port of the loopback address, and closes the whole app with the test. */
+/**
+ * Listens on a free port of the loopback address, and closes the whole app with the test. A handshake may
+ * take as long as a busy machine takes; AVA ends one that hangs.
+ */
 export async function serve<S extends object>(
   t: ExecutionContext,
   app: Serves<S>,
   options: ListenOptions = {},
 ): Promise<ServerContext & S> {
   closeAfter(t, app)
-  return app.listen({ host: '127.0.0.1', port: 0, ...options })
+  return app.listen({ host: '127.0.0.1', port: 0, handshakeTimeout: Infinity, ...options })
 }
 
 /** A bare socket, connected, that is destroyed with the test. Its errors are of no interest. */

@@ -3,8 +3,9 @@ import { isDeepStrictEqual } from 'node:util'
 import { HeaderReader, parseHeader } from '../../../middleware/proxy-protocol/header-reader.ts'
 import type { ParsedHeader } from '../../../middleware/proxy-protocol/proxied.ts'
 import { type ProxyHeader, isCioError, proxyHeader } from '../../../src/index.ts'
+import { many } from '../../support/long.ts'
 
-const inputs = 100_000
+const inputs = many(100_000, 10_000)
 const maxSize = 512
 const longestLine = 107
 

@@ -13,6 +13,7 @@ import {
   rooms,
   rpc,
 } from '../src/index.ts'
+import { Backoff, Peek, type PeekOptions, PendingCalls, RetryBudget } from '../src/kit.ts'
 import { Pool } from '../src/pool.ts'
 import { duplexPair } from '../src/testing.ts'
 import { closeAfter } from './support/serve.ts'
@@ -47,6 +48,7 @@ for (const file of readdirSync(new URL('../middleware/', import.meta.url))) {
   })
 }
 
+const backoff = { retries: 1, delay: 1, factor: 1, maxDelay: 1, jitter: 0 }
 const pooled = { targets: [{ port: 7000 }] }
 const poolOptions: Record<string, object> = {
   itself: { ...pooled, ...unknown },
@@ -59,6 +61,28 @@ for (const [whose, options] of Object.entries(poolOptions)) {
     t.throws(() => new Pool(new Cio(), options as typeof pooled), refusal)
   })
 }
+
+const parts: Record<string, (more: object) => unknown> = {
+  Peek: (more) => new Peek(duplexPair()[0], { maxSize: 1, timeout: 1, ...more }),
+  PendingCalls: (more) => {
+    const none = {} as never
+    return new PendingCalls(none, none, none, { timeout: 1, maxCalls: 1, ...more })
+  },
+  Backoff: (more) => new Backoff('owner', { ...backoff, ...more }),
+  RetryBudget: (more) => new RetryBudget(more),
+}
+for (const [name, make] of Object.entries(parts)) {
+  test(`${name} of the kit refuses an option that it does not know`, (t) => {
+    t.notThrows(() => make({}))
+    t.throws(() => make(unknown), refusal)
+  })
+}
+
+test('a part of the kit refuses a bound that is missing', (t) => {
+  const peek = (options: object): unknown => new Peek(duplexPair()[0], options as PeekOptions)
+  t.throws(() => peek({ timeout: 1 }), { message: /^Peek: expected `maxSize`/ })
+  t.throws(() => peek({ maxSize: 1 }), { message: /^Peek: expected `timeout`/ })
+})
 
 test('a pool refuses a budget and a function of the wrong kind', (t) => {
   for (const options of [{ budget: {} }, { isFailure: true }] as object[]) {

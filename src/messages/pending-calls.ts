@@ -1,7 +1,7 @@
 /** Calls that wait for their answers: matching, deadlines, cancelling and bounds. */
 
 import { type CioError, asError } from '../errors.ts'
-import { checkDuration, checkOptionNames } from '../options.ts'
+import { checkCount, checkDuration, checkOptionNames } from '../options.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handled, isRefused, refused } from '../lifecycle/unawaited.ts'
 import { nothing } from './message-writer.ts'
@@ -61,6 +61,7 @@ export interface PendingCallsOptions {
 }
 
 const none: CallOptions = {}
+const optionNames = ['timeout', 'maxCalls', 'match', 'maxId', 'cancel']
 const callOptionNames = ['signal', 'timeout']
 
 /**
@@ -95,7 +96,11 @@ export class PendingCalls<Answer = unknown> {
     (entry) => this.#timeOut(entry),
   )
 
+  /** @throws `ERR_CIO_OPTION`: an option is unknown, missing or out of its range */
   constructor(ctx: StreamContext, pump: Pump, queue: SendQueue, options: PendingCallsOptions) {
+    checkOptionNames('PendingCalls', options, optionNames)
+    checkDuration('PendingCalls', 'timeout', options.timeout)
+    checkCount('PendingCalls', 'maxCalls', options.maxCalls)
     this.#ctx = ctx
     this.#pump = pump
     this.#queue = queue

@@ -4,6 +4,7 @@ import { isPromise } from 'node:util/types'
 import { asError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
 import type { Messages, MessagesContext } from './messages.ts'
+import { checkOptionNames } from '../options.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
@@ -32,6 +33,16 @@ export interface PumpOptions {
   readonly lastMessage?: (error: Error) => unknown
 }
 
+const optionNames = [
+  'owner',
+  'take',
+  'maxRunning',
+  'readsOn',
+  'expects',
+  'ended',
+  'closed',
+  'lastMessage',
+]
 const farewellTimeout = 1_000
 const events = ['data', 'end', 'close'] as const
 
@@ -72,8 +83,10 @@ export class Pump {
 
   /**
    * @throws `ERR_CIO_NO_MESSAGES` (local): no codec is registered before its middleware
+   * @throws `ERR_CIO_OPTION` (local): an option is unknown
    */
   constructor(ctx: StreamContext & MessagesContext<unknown>, options: PumpOptions) {
+    checkOptionNames(`the Pump of ${options.owner}`, options, optionNames)
     this.#ctx = ctx
     this.#stream = ctx.stream
     this.#messages = ctx.messages

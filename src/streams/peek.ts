@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Duplex } from 'node:stream'
 import { nothingSaid } from '../connection-end.ts'
 import { CioError } from '../errors.ts'
-import { optionError } from '../options.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../options.ts'
 import { GrowingBuffer } from './growing-buffer.ts'
 import { hasInputEnded, leaveUnread } from './reading.ts'
 
@@ -59,7 +59,12 @@ export class Peek {
   #timer: NodeJS.Timeout | undefined
   #waiting: ((more: boolean) => void) | undefined
 
-  constructor(stream: Duplex, { maxSize, timeout }: PeekOptions) {
+  /** @throws `ERR_CIO_OPTION`: an option is unknown, missing or out of its range */
+  constructor(stream: Duplex, options: PeekOptions) {
+    const { maxSize, timeout } = options
+    checkOptionNames('Peek', options, ['maxSize', 'timeout'])
+    checkCount('Peek', 'maxSize', maxSize)
+    checkDuration('Peek', 'timeout', timeout)
     this.#stream = stream
     this.#maxSize = maxSize
     this.#timeout = timeout

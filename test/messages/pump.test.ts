@@ -163,3 +163,13 @@ test('a server at its far end ends a connection that drains between messages', a
   socket.end()
   t.deepEqual(await closed, { forced: 0 })
 })
+
+test('an option that it does not know is refused, and the owner is named', async (t) => {
+  const server = app(pumping(() => {}, { maxRuning: 1 } as object))
+  const failed = once(server, 'error')
+  const socket = await dial(t, await serve(t, server))
+  socket.write('1\n')
+  const [error] = (await failed) as [Error & { code: string }]
+  t.is(error.code, 'ERR_CIO_OPTION')
+  t.regex(error.message, /the Pump of pumping: `maxRuning` .* did you mean `maxRunning`\?/)
+})

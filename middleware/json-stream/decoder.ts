@@ -90,7 +90,7 @@ export class ValueDecoder<In> implements Decoder<In> {
   decode(chunk: Buffer, into: In[]): void {
     this.#into = into
     const bytes = this.#input.take(chunk)
-    if (!bytes) throw syntaxError(owner, 'is not JSON', 0, '')
+    if (!bytes) throw syntaxError(owner, 'is not UTF-8', 0, '')
     const { maxLength } = this.#bounds
     for (let at = 0; at < bytes.length;) {
       // Stop where the current value would be too long, so that the error does not depend on how
@@ -106,8 +106,9 @@ export class ValueDecoder<In> implements Decoder<In> {
     this.#piece = none
     if (!this.#input.isUtf8(bytes)) throw this.#syntax('is not UTF-8')
     const begun = this.#depth > 0 ? this.#rootFrom : this.#tokenFrom
-    const isWithin = this.#depth > 0 || this.#inToken || this.#input.isWithinMark
-    this.remainder.held = isWithin ? Math.max(1, this.#position - begun) : 0
+    const isWithin = this.#depth > 0 || this.#inToken
+    if (this.#input.isWithinMark) this.remainder.held = this.#input.passedOver
+    else this.remainder.held = isWithin ? Math.max(1, this.#position - begun) : 0
   }
 
   end(into: In[]): void {
@@ -222,7 +223,9 @@ export class ValueDecoder<In> implements Decoder<In> {
 
   #syntax(what: string, cause?: Error): Error {
     const at = this.#input.passedOver + (this.#depth > 0 ? this.#rootFrom : this.#tokenFrom)
-    return syntaxError(owner, what, at, cause?.message ?? '')
+    // The parser goes on with positions in its own chunks, which depend on how the input was cut.
+    const [why = ''] = (cause?.message ?? '').split(' at chunk position')
+    return syntaxError(owner, what, at, why)
   }
 
   #messageTooLong(): Error {

@@ -197,7 +197,12 @@ function outcome(
   input: Buffer,
   cuts: readonly number[],
   bounds = { maxLength: 1e6, maxDepth: 64 },
-): { values: unknown[]; code: string | undefined; at: string | undefined } {
+): {
+  values: unknown[]
+  code: string | undefined
+  at: string | undefined
+  message: string | undefined
+} {
   const values: unknown[] = []
   const decoder = new ValueDecoder(['$'], bounds, (value) => value)
   try {
@@ -207,10 +212,10 @@ function outcome(
       from = to
     }
     decoder.end(values)
-    return { values, code: undefined, at: undefined }
+    return { values, code: undefined, at: undefined, message: undefined }
   } catch (error) {
     const { code, message } = error as CioError
-    return { values, code, at: /at byte (\d+)/.exec(message)?.[1] }
+    return { values, code, message, at: /at byte (\d+)/.exec(message)?.[1] }
   }
 }
 
@@ -275,6 +280,30 @@ test('a byte order mark is skipped at the beginning and nowhere else, as json do
       const found = outcome(input, [cut])
       t.deepEqual({ values: found.values, code: found.code }, { values: [...values], code })
     }
+  }
+})
+
+test('a broken or unfinished byte order mark is said to be one, however the input is cut', (t) => {
+  for (const [input, code, words] of [
+    [Buffer.of(0xef, 0xbb, 0x41), 'ERR_CIO_SYNTAX', 'at byte 0 is not UTF-8'],
+    [Buffer.of(0xef, 0x0a), 'ERR_CIO_SYNTAX', 'at byte 0 is not UTF-8'],
+    [Buffer.of(0xef), 'ERR_CIO_TRUNCATED', 'ended 1 bytes into a message'],
+    [Buffer.of(0xef, 0xbb), 'ERR_CIO_TRUNCATED', 'ended 2 bytes into a message'],
+  ] as const) {
+    for (let cut = 0; cut <= input.length; cut++) {
+      const found = outcome(input, [cut])
+      t.is(found.code, code)
+      t.true(found.message?.includes(words), found.message)
+    }
+  }
+})
+
+test('an error says the same however the input is cut', (t) => {
+  for (const text of ['1\n\ufeff2\n', '\ufeff\ufeff1\n', '[1] tru!', '[1]\n\n {"a" 2}', '[1]]']) {
+    const input = Buffer.from(text)
+    const { message } = outcome(input, [])
+    t.truthy(message)
+    for (let cut = 0; cut <= input.length; cut++) t.is(outcome(input, [cut]).message, message)
   }
 })
 

@@ -168,6 +168,7 @@ const testedElsewhere: Record<string, string> = {
   'messages/pending-calls/call-errors': 'test/messages/pending-calls.test.ts',
   'messages/pending-calls/call-ids': 'test/messages/pending-calls.test.ts: ids',
   'messages/pending-calls/entry': 'test/messages/pending-calls.test.ts',
+  'messages/pending-calls/options': 'test/unknown-options.test.ts',
   'messages/send-queue': 'test/messages/pending-calls.test.ts, test/middleware/rpc.test.ts: room',
   'messages/message-reader': 'test/messages/messages.test.ts',
   'did-you-mean': 'test/not-called.test.ts: hints',

@@ -1,7 +1,7 @@
 /** Calls that wait for their answers: matching, deadlines, cancelling and bounds. */
 
 import { type CioError, asError } from '../errors.ts'
-import { checkCount, checkDuration, checkOptionNames } from '../options.ts'
+import { checkDuration, checkOptionNames } from '../options.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handled, isRefused, refused } from '../lifecycle/unawaited.ts'
 import { nothing } from './message-writer.ts'
@@ -16,9 +16,11 @@ import {
 import { CallDeadlines } from './pending-calls/call-deadlines.ts'
 import { CallIds } from './pending-calls/call-ids.ts'
 import { Entry, type PartsReceiver, type PendingCall } from './pending-calls/entry.ts'
+import { type PendingCallsOptions, checkPendingCallsOptions } from './pending-calls/options.ts'
 import type { Pump } from './pump.ts'
 import type { SendQueue } from './send-queue.ts'
 
+export type { PendingCallsOptions } from './pending-calls/options.ts'
 export type { PartsReceiver, PendingCall } from './pending-calls/entry.ts'
 
 /** Options of a call. */
@@ -34,34 +36,7 @@ export interface CallOptions {
   readonly timeout?: number
 }
 
-/** Options of {@link PendingCalls}. */
-export interface PendingCallsOptions {
-  /** Milliseconds to wait for an answer, unless the call sets its own; `Infinity` sets no bound. */
-  readonly timeout: number
-  /** Maximum number of calls that wait for an answer or for room; `Infinity` sets no bound. */
-  readonly maxCalls: number
-  /**
-   * How answers find their calls: by an id, or in the order of the calls.
-   *
-   * @default 'id'
-   */
-  readonly match?: 'id' | 'order'
-  /**
-   * The largest id. After it ids begin again at 1, and skip those whose answer may still come.
-   *
-   * @default Number.MAX_SAFE_INTEGER
-   */
-  readonly maxId?: number
-  /**
-   * Makes the message that cancels a call that was sent and given up; undefined sends none.
-   *
-   * @default none
-   */
-  readonly cancel?: (id: number) => unknown
-}
-
 const none: CallOptions = {}
-const optionNames = ['timeout', 'maxCalls', 'match', 'maxId', 'cancel']
 const callOptionNames = ['signal', 'timeout']
 
 /**
@@ -98,9 +73,7 @@ export class PendingCalls<Answer = unknown> {
 
   /** @throws `ERR_CIO_OPTION`: an option is unknown, missing or out of its range */
   constructor(ctx: StreamContext, pump: Pump, queue: SendQueue, options: PendingCallsOptions) {
-    checkOptionNames('PendingCalls', options, optionNames)
-    checkDuration('PendingCalls', 'timeout', options.timeout)
-    checkCount('PendingCalls', 'maxCalls', options.maxCalls)
+    checkPendingCallsOptions(options)
     this.#ctx = ctx
     this.#pump = pump
     this.#queue = queue

@@ -1,7 +1,9 @@
 /** `cio`: what applications import. */
 
-// Their declarations add events to `AppEvents`; no type that is exported here refers to them.
+// Their declarations add events to `AppEvents`, and a hint to `Hints`; no type that is exported here
+// refers to them.
 /* oxlint-disable import/no-unassigned-import */
+import './identity/peer-needs.ts'
 import './lifecycle/app-events.ts'
 import './tls/client-handshake.ts'
 import './tls/secure.ts'

@@ -3,6 +3,7 @@
 import type { Refusal } from '../end-reason.ts'
 import { CioError } from '../errors.ts'
 import type { Peer } from './peer.ts'
+import type { Hints } from '../pipeline/middleware.ts'
 import type { Pipeline } from '../pipeline/pipeline.ts'
 
 declare module '../pipeline/middleware.ts' {
@@ -14,6 +15,13 @@ declare module '../pipeline/middleware.ts' {
      * @default the middleware is not asked
      */
     readonly refusalOf?: (peer: Peer) => Refusal | undefined | Promise<Refusal | undefined>
+  }
+}
+
+// Here too: a declaration that refers to the hint must come with it.
+declare module '../pipeline/registration.ts' {
+  interface SettledHints {
+    readonly refusalOf?: NonNullable<Hints['refusalOf']>
   }
 }
 

@@ -38,7 +38,6 @@ export interface SettledHints {
   readonly repeats: boolean
   readonly needs?: 'peer'
   readonly provides?: 'peer'
-  readonly refusalOf?: NonNullable<Hints['refusalOf']>
 }
 
 const anonymous = 'anonymous'

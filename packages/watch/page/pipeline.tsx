@@ -2,7 +2,7 @@
 
 import { useRef, useState } from 'preact/hooks'
 import type { StepView } from '../src/views.ts'
-import { count, duration, words } from '../src/format.ts'
+import { count, duration, handled, words } from '../src/format.ts'
 import type { View } from './state.ts'
 
 const kinds = ['connection', 'server', 'client'] as const
@@ -18,6 +18,7 @@ export function Pipeline({
   const steps = view.pipelines[kind]
   const flows = useFlows(view, steps)
   const open = kind === 'connection' ? view.totals.open : undefined
+  const streams = handled(view)
   return (
     <section class="panel pipeline" aria-label="Pipeline">
       <header>
@@ -50,6 +51,11 @@ export function Pipeline({
           <li class="end">
             <strong data-figure="open">{count(open)}</strong>
             <span>open</span>
+            {streams > 0 && (
+              <small title="streams inside other connections, and what app.handle() was given">
+                <span data-figure="streams">{count(streams)}</span> as streams
+              </small>
+            )}
           </li>
         )}
       </ol>

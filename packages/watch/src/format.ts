@@ -1,5 +1,7 @@
 /** Figures as text. */
 
+import type { Snapshot } from './snapshot.ts'
+
 const units = ['B', 'kB', 'MB', 'GB', 'TB']
 
 export function bytes(count: number): string {
@@ -33,6 +35,14 @@ export function clock(time: number, now: number): string {
 
 export function count(value: number): string {
   return value.toLocaleString('en').replaceAll(',', '\u202F')
+}
+
+/**
+ * How many open connections are of no server: streams inside another connection, and others that
+ * `app.handle()` was given.
+ */
+export function handled({ totals, servers }: Pick<Snapshot, 'totals' | 'servers'>): number {
+  return totals.open - servers.reduce((sum, { connections }) => sum + connections, 0)
 }
 
 /** The reason of an end as words. */

@@ -127,7 +127,8 @@ function serverView(
     address: placeOfServer(server).key,
     state,
     tls: server.tls !== null,
-    connections: server.connections.size,
+    // Of the same moment as the totals.
+    connections: sums?.active ?? server.connections.size,
     handshakes: sums?.handshakes ?? 0,
     queued: sums?.queued ?? 0,
     dropped: server.dropped,

@@ -1,9 +1,29 @@
 import test from 'ava'
-import { Cio, type ConnectionEnd, type StreamContext, allowList, certs, limit } from 'cio'
+import {
+  Cio,
+  type ConnectionEnd,
+  type StreamContext,
+  allowList,
+  certs,
+  limit,
+  multiplex,
+} from 'cio'
 import { testCertificates } from 'cio/testing'
+import { once } from 'node:events'
 import { connect as connectTls } from 'node:tls'
+import { top } from '../src/cli.ts'
 import { type WatchOptions, watch } from '../src/index.ts'
-import { accepted, closeAfter, dial, echoApp, ended, exchange, valueOf } from './support.ts'
+import { handled } from '../src/format.ts'
+import {
+  accepted,
+  closeAfter,
+  dial,
+  echoApp,
+  ended,
+  exchange,
+  terminal,
+  valueOf,
+} from './support.ts'
 
 test('open, opened and ended connections are those that the server has', async (t) => {
   const app = echoApp()
@@ -259,6 +279,50 @@ test('peers are told apart by verified name alone, those with most', async (t) =
     { name: 'bob', bytes: 400 },
     { name: '_OTHER', bytes: 200 },
   ])
+})
+
+test('streams of multiplex are connections of their own, beside the one that carries them', async (t) => {
+  const streams = echoApp()
+  const app = new Cio().useConnection(multiplex(streams)).useClient(multiplex(streams))
+  const watching = watch([app, streams])
+  closeAfter(t, streams)
+  closeAfter(t, app, watching)
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  const client = await app.connect({ port: server.port, host: '127.0.0.1' })
+  const [first] = await Promise.all(
+    ['one', 'two', 'three'].map(async (name) => {
+      const stream = await client.mux.open(name)
+      stream.on('error', () => {})
+      stream.write('hello')
+      await once(stream, 'data')
+      return stream
+    }),
+  )
+  const open = watching.snapshot()
+  t.is(open.servers[0]!.connections, server.connections.size)
+  t.is(handled(open), 3)
+  t.is(open.totals.open, 4)
+  t.is(valueOf(watching.metrics(), 'cio_connection_active', { network_transport: 'pipe' }), 3)
+  const admin = await watching.listen(0)
+  t.teardown(() => admin.close({ timeout: 0 }))
+  const shown = terminal()
+  await top({ at: admin.url, json: false, terminal: shown })
+  t.regex(shown.text(), /^3 open as streams of others$/m)
+
+  const end = ended(streams)
+  first!.destroy()
+  await end
+  const over = ended(app)
+  client.destroy()
+  await over
+  const { totals, ended: reasons } = watching.snapshot()
+  t.is(totals.open, 0)
+  t.is(totals.accepted, 4)
+  t.is(totals.ended, 4)
+  t.is(
+    Object.values(reasons).reduce((sum, one) => sum + one.all, 0),
+    4,
+  )
 })
 
 test('a client counts for its target: connected, attempts that failed, ends', async (t) => {

@@ -144,6 +144,10 @@ test('why --cert shows the steps for readers, and nothing of a certificate drive
   await whyCert(file('stolen.crt'), { at, json: false, terminal: revoked })
   t.regex(revoked.text(), /✗ secure +refuses +cio\n {4}revoked \(CERT_REVOKED\)$/m)
 
+  const unfit = terminal()
+  await whyCert(file('unfit.crt'), { at, json: false, terminal: unfit })
+  t.regex(unfit.text(), /^ {4}untrusted \(INVALID_PURPOSE\): it is not for TLS clients: look at/m)
+
   await allowed.update((_, { remote }) => remote !== '')
   const odd = terminal()
   t.is(await whyCert(file('odd.crt'), { at, json: false, terminal: odd }), 1)

@@ -63,10 +63,25 @@ function stepLine({ name, at, outcome }: AdmissionStep, width: number, paint: Pa
   return outcome.startsWith('not') ? paint('dim', line) : line
 }
 
+/** Verdicts of OpenSSL that a certificate often gets, for a reader. */
+const meanings: Readonly<Record<string, string>> = {
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    'no CA of the server has issued it, or an intermediate is missing',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its chain leads to no CA of the server',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'it is self-signed',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its chain leads to no CA of the server',
+  CERT_NOT_YET_VALID: 'it is not valid yet: look at the clocks',
+  CERT_HAS_EXPIRED: 'it, or a CA above it, has expired',
+  INVALID_PURPOSE: 'it is not for TLS clients: look at its extendedKeyUsage and keyUsage',
+  CRL_HAS_EXPIRED: 'the revocation list of its CA has expired: renew the file of `crl`',
+  UNABLE_TO_GET_CRL: 'the server has a `crl`, and none of its CA',
+}
+
 function reasonLines({ refusal, message }: AdmissionStep): string[] {
   const verdict = refusal?.verdict === undefined ? '' : ` (${clean(refusal.verdict)})`
+  const meaning = meanings[refusal?.verdict ?? ''] ?? ''
   return [
-    ...(refusal ? [`    ${words(clean(refusal.why))}${verdict}`] : []),
+    ...(refusal ? [`    ${words(clean(refusal.why))}${verdict}${meaning && `: ${meaning}`}`] : []),
     ...(message === undefined ? [] : [`    ${clean(message)}`]),
   ]
 }

@@ -1,7 +1,7 @@
 /** The screen of `cio top`. */
 
 import type { Paint } from './paint.ts'
-import { bytes, count, duration, words } from '../format.ts'
+import { bytes, count, duration, handled, words } from '../format.ts'
 import type { ConnectionPage } from '../rows.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { clean } from '../text.ts'
@@ -16,6 +16,7 @@ export function topText(
   rows: number,
   paint: Paint,
 ): string {
+  const streams = handled({ servers, totals })
   const heads = servers.map(({ address, state, tls, connections: open }) => {
     return `${address} ${state}${tls ? ', TLS' : ''}, ${count(open)} open`
   })
@@ -51,6 +52,7 @@ export function topText(
   const title = (text: string): string => paint('bold', text)
   const head = [
     ...heads.map((line) => fit(line, columns)),
+    ...(streams > 0 ? [fit(`${count(streams)} open as streams of others`, columns)] : []),
     fit(
       `${count(totals.accepted)} accepted, ${count(totals.refused)} refused, watched for ${duration((time - since) / 1_000)}`,
       columns,

@@ -18,7 +18,7 @@ type Defining = JsonSchema & { readonly definitions?: Readonly<Record<string, Js
 
 /** The JSON Schemas of a document. */
 export class DocumentSchemas {
-  /** Those that others refer to, by their names in `components.schemas`. */
+  /** Schemas that other schemas refer to, by their names in `components.schemas`. */
   readonly components: Map<string, JsonSchema> = new Map()
 
   /** The JSON Schema of a schema; empty, which is anything, where it has none. */

@@ -33,7 +33,7 @@ export interface OpenRpcDocument {
   readonly components?: { readonly schemas?: Readonly<Record<string, JsonSchema>> }
 }
 
-/** What a document describes: the methods and schemas that `rpc()` takes. */
+/** The service that a document describes: the methods and schemas that `rpc()` takes. */
 export interface DescribedService<Local> {
   readonly methods?: Methods<Local>
   readonly params?: Schemas<Local>

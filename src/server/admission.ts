@@ -1,4 +1,4 @@
-/** What a server would answer to a certificate, without a connection: `server.wouldAdmit()`. */
+/** Whether a server would admit a certificate, without a connection: `server.wouldAdmit()`. */
 
 import type { X509Certificate } from 'node:crypto'
 import type { Server } from 'node:tls'
@@ -49,7 +49,7 @@ export interface Admission {
   readonly steps: readonly AdmissionStep[]
 }
 
-/** What decides about a client: the server, without the life that it has. */
+/** The members of a server that decide about a client. */
 interface Judging {
   readonly app: Pick<App, 'pipelines'>
   readonly options: ListenOptions

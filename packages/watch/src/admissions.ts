@@ -29,7 +29,7 @@ export function admissions(
   )
 }
 
-/** What the certificate, a rule or a middleware of others says may hold anything. */
+/** Escapes texts from the certificate, from a rule or from a middleware, which may hold anything. */
 function cleanStep({ refusal, message, ...step }: AdmissionStep): AdmissionStep {
   const { peer } = refusal ?? {}
   return {

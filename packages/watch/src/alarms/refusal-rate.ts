@@ -10,7 +10,7 @@ export class RefusalRate {
   #minutes: number[] = []
   #minuteBegan = 0
   #refusedBefore: number
-  /** What was counted at each look of the last minute, the oldest first. */
+  /** The counts at each look of the last minute, the oldest first. */
   #looks: (readonly [at: number, refused: number])[] = []
 
   /** @param refused How many were refused so far. */
@@ -23,7 +23,7 @@ export class RefusalRate {
   /** The ratio; 0 for few of them, and while there is no minute to compare with. */
   take(refused: number, now: number): number {
     this.#looks.push([now, refused])
-    // One that is a minute old stays: the last minute is what came since.
+    // A count that is a minute old stays: the last minute is the difference to it.
     while (this.#looks[1]![0] <= now - minute) this.#looks.shift()
     const lately = refused - this.#looks[0]![1]
     const average = this.#minutes.reduce((sum, one) => sum + one, 0) / this.#minutes.length

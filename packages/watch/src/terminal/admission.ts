@@ -32,7 +32,7 @@ const marks: Readonly<Record<AdmissionStep['outcome'], string>> = {
   'not reached': '·',
 }
 
-/** What each server would do with the certificate, step by step. */
+/** The answer of each server to the certificate, step by step. */
 export function admissionText(
   certificate: X509Certificate,
   servers: readonly ServerAdmission[],

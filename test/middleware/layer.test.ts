@@ -62,7 +62,7 @@ for (const [name, coders] of Object.entries(pairs)) {
       .useClient(layer(coders))
       .useClient(lines())
     const { port } = await serve(t, app)
-    const client = await app.connect(port)
+    const client = await app.connect({ port, connectTimeout: Infinity })
     for (const word of ['one', 'two', 'three']) {
       await client.messages.send(word)
       t.is((await client.messages.next()).value, word.toUpperCase())
@@ -83,7 +83,12 @@ test('layers stack, over TLS too, where ctx.peer stays the verified identity', a
     ca: path('root.crt'),
     requestCert: true,
   })
-  const client = await app.connect({ port, ca: path('root.crt'), ...identity('alice') })
+  const client = await app.connect({
+    port,
+    connectTimeout: Infinity,
+    ca: path('root.crt'),
+    ...identity('alice'),
+  })
   t.is(await readAll(chunksOf(client.stream)), 'alice')
   await client.closed
 })
@@ -113,7 +118,7 @@ test('a cipher may exchange its initialization vector before it is created', asy
     })
     .useClient(cipher)
   const { port } = await serve(t, app)
-  const client = await app.connect(port)
+  const client = await app.connect({ port, connectTimeout: Infinity })
   client.stream.write('secret')
   t.is(String((await once(client.stream, 'data'))[0]), 'secret')
   await client.close()

@@ -38,7 +38,8 @@ const named = (name: string) =>
     for await (const chunk of ctx) ctx.stream.write(chunk)
   }
 
-const routing = (routes: readonly Route[], options?: RouteOptions): Cio<object> =>
+const patient: RouteOptions = { timeout: Infinity }
+const routing = (routes: readonly Route[], options = patient): Cio<object> =>
   new Cio().useConnection(route(routes, options))
 
 /** The answer of a server to a client that sends this and ends. */

@@ -120,7 +120,7 @@ export class Instances {
     if (!this.#engine.isUp) return true
     const now = performance.now()
     // After a stall of this process, the signs of others wait in its sockets.
-    return this.#isStalled(now) || now - seen <= this.#leaseTimeout
+    return this.#isStalled(now) || this.#isCutOff(now) || now - seen <= this.#leaseTimeout
   }
 
   /** As `isAlive`, and asks the table about one that has not been seen yet. */
@@ -157,7 +157,10 @@ export class Instances {
     const info = value && parse(key, value)
     if (!info) return this.#remove(key)
     const isNew = !this.alive.has(key)
-    this.#seen.set(key, performance.now())
+    const now = performance.now()
+    // Those of others may come after it.
+    if (key === this.#engine.instance && this.#isCutOff(now)) this.#renew()
+    this.#seen.set(key, now)
     this.#revisions.set(key, revision)
     this.#lapsed.delete(key)
     this.alive.set(key, info)
@@ -184,14 +187,22 @@ export class Instances {
     return now - this.#swept > 3 * this.#sweepInterval
   }
 
+  /** Its own signs do not come back: the silence of others says nothing about them. */
+  #isCutOff(now: number): boolean {
+    const own = this.#seen.get(this.#engine.instance)
+    return own !== undefined && now - own > this.#leaseTimeout / 2
+  }
+
   #sweep(): void {
     const now = performance.now()
     const late = this.#isStalled(now) ? now - this.#swept : 0
     this.#swept = now
-    for (const [id, seen] of this.#seen) {
-      if (late > 0) this.#seen.set(id, seen + late)
-      else if (now - seen > this.#leaseTimeout && id !== this.#engine.instance) this.#lapse(id)
+    if (late > 0) {
+      for (const [id, seen] of this.#seen) this.#seen.set(id, seen + late)
+      return
     }
+    if (this.#isCutOff(now)) return
+    for (const [id, seen] of this.#seen) if (now - seen > this.#leaseTimeout) this.#lapse(id)
   }
 }
 

@@ -116,7 +116,7 @@ export class Shared {
     if (!this.#tryToOpen(bytes)) {
       throw new CioError('ERR_CIO_OPTION', `${owner}: \`signKey\` is not a key of \`verifyKey\``)
     }
-    await table.replace(name, bytes, revisionOf(row))
+    await table.replace(name, bytes, row?.revision ?? 0)
     return revision
   }
 
@@ -188,7 +188,7 @@ export class Shared {
     if (found?.digest === own?.digest) return
     if (own && (!found || found.revision < own.revision)) {
       if (found) this.#refuse(replayError(name, found, own))
-      await table.replace(name, own.bytes, revisionOf(row)).catch((error: unknown) => {
+      await this.#writeBack(table, row, own).catch((error: unknown) => {
         // Another instance was faster.
         if (!isCioError(error, 'ERR_CIO_STALE')) log('%s: %s', name, asError(error).message)
       })
@@ -199,6 +199,14 @@ export class Shared {
     await this.#part.apply(found.body)
     this.#hold(found)
     await this.#save(found)
+  }
+
+  async #writeBack(table: Table, row: Row | undefined, { bytes }: Document): Promise<void> {
+    const { name } = this.#part
+    const over = row?.value ? row : await table.get(name)
+    // It is there again: the watch brings it.
+    if (!row?.value && over?.value) return
+    await table.replace(name, bytes, over?.revision ?? 0)
   }
 
   #hold(document: Document): void {
@@ -237,9 +245,4 @@ export class Shared {
     this.#change.resolve()
     this.#change = resolvers()
   }
-}
-
-/** For `replace()`: 0 stands for a row that was deleted, or never was. */
-function revisionOf(row: Row | undefined): number {
-  return row?.value ? row.revision : 0
 }

@@ -100,7 +100,9 @@ export function Ended({
               <span class="at"> {one.step}</span>
             </td>
             <td class="peer">{one.peer ?? one.claimed ?? one.address ?? '–'}</td>
-            <td class="message">{one.message ?? ''}</td>
+            <td class="message" title={one.message}>
+              {causeIn(one.message)}
+            </td>
             <td class="right">{duration(one.duration)}</td>
             <td class="right">{clock(one.ended, view.time)}</td>
           </tr>
@@ -108,4 +110,10 @@ export function Ended({
       </Table>
     </section>
   )
+}
+
+/** A message begins with the peer and the step, which the row has, and would be cut before its cause. */
+function causeIn(message = ''): string {
+  const place = message.indexOf(': ')
+  return place < 0 ? message : message.slice(place + 2)
 }

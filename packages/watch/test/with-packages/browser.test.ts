@@ -171,6 +171,7 @@ inBrowser(
 
     await page.locator('[data-reason="not_admitted"].chip').click()
     await shows(page, '.ended tbody', 'mallory')
+    await shows(page, '.ended .message', /^it is not on the list$/)
     await shows(page, '.certificates', 'localhost')
     await shows(page, '.generations', '2 run on it')
     t.is(await page.locator('.plot canvas').count(), 4)

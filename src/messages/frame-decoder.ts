@@ -34,9 +34,7 @@ export function messageTooLong(
   begins?: Buffer,
 ): CioError {
   const says = length > 0 ? `announces ${length} bytes, more than` : 'is longer than'
-  // Often the peer speaks another protocol, which the first bytes show.
-  const shown = begins ? ` (it begins with ${quote(begins.toString('latin1'))})` : ''
-  const what = `a message ${says} ${maxLength} bytes${shown}; raise \`maxLength\` if it may be`
+  const what = `a message ${says} ${maxLength} bytes${shown(begins)}; raise \`maxLength\` if it may be`
   return peerError('ERR_CIO_MESSAGE_TOO_LONG', `${owner}: ${what}`)
 }
 
@@ -149,12 +147,20 @@ export function syntaxError(
   return peerError('ERR_CIO_SYNTAX', message, cause)
 }
 
-/** The error of input that ends within a message. */
-export function truncatedMessage(owner: string, held: number): CioError {
+/** The error of input that ends within a message, which begins with these bytes, if they are known. */
+export function truncatedMessage(owner: string, held: number, begins?: Buffer): CioError {
   return peerError(
     'ERR_CIO_TRUNCATED',
-    `${owner}: the input ended ${held} bytes into a message; the peer was cut off, or the framing differs`,
+    `${owner}: the input ended ${held} bytes into a message${shown(begins)}; the peer was cut off, or the framing differs`,
   )
+}
+
+const shownLength = 16
+
+/** Often the peer speaks another protocol, which the first bytes show. */
+function shown(begins: Buffer | undefined): string {
+  if (!begins) return ''
+  return ` (it begins with ${quote(begins.toString('latin1', 0, shownLength))})`
 }
 
 /** Finds the ends of frames, and makes messages of them. One for each connection. */
@@ -214,7 +220,7 @@ export class FrameDecoder<In> implements Decoder<In> {
     if (remainder.length === 0) return
     // Malformed input is reported as such, even if scanning had waited for more.
     this.#framing.end(remainder.bytes, 0, this.#offset)
-    throw truncatedMessage(this.#owner, remainder.length)
+    throw truncatedMessage(this.#owner, remainder.length, remainder.bytes)
   }
 
   /** The ends of the complete frames. */

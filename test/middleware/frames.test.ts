@@ -106,6 +106,21 @@ test('a length above maxLength is rejected when its bytes are read', (t) => {
   t.deepEqual(decode({ length: 'varint' }, ['\xff', '\xff']), { frames: [], code })
 })
 
+for (const [what, input, begins] of [
+  ['HTTP', 'GET / HTTP/1.1\r\nHost: example.com\r\n\r\n', 'GET / HTTP'],
+  ['TLS', Buffer.from('16030100a5010000a10303', 'hex'), String.raw`\u0016\u0003\u0001`],
+] as const) {
+  for (const length of [1, 2, 'varint'] as const) {
+    test(`where ${what} is a length that fits (${length}), the error of its end shows how it begins (netty/netty#14559)`, async (t) => {
+      const { messages, error } = await receive(t, frames({ length }), input)
+      t.deepEqual(messages, [])
+      t.is(error?.code, 'ERR_CIO_TRUNCATED')
+      t.true(error!.message.includes(`it begins with "${begins}`), error!.message)
+      t.regex(error!.message, /from 127\.0\.0\.1:\d+/)
+    })
+  }
+}
+
 test('the error for HTTP on a port of frames names the announced length, the first bytes and the address (netty/netty#14559)', async (t) => {
   const { error } = await receive(t, frames(), 'GET / HTTP/1.1\r\nHost: example.com\r\n\r\n')
   t.is(error?.code, 'ERR_CIO_MESSAGE_TOO_LONG')

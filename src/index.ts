@@ -2,12 +2,12 @@
 
 // Their declarations add events to `AppEvents`, and a hint to `Hints`; no type that is exported here
 // refers to them.
-/* oxlint-disable import/no-unassigned-import */
-import './identity/peer-needs.ts'
-import './lifecycle/app-events.ts'
-import './tls/client-handshake.ts'
-import './tls/secure.ts'
-/* oxlint-enable import/no-unassigned-import */
+/* oxlint-disable unicorn/require-module-specifiers */
+export type {} from './identity/peer-needs.ts'
+export type {} from './lifecycle/app-events.ts'
+export type {} from './tls/client-handshake.ts'
+export type {} from './tls/secure.ts'
+/* oxlint-enable unicorn/require-module-specifiers */
 
 export type { Overload } from './server/acceptor.ts'
 export type { Endpoint } from './streams/endpoint.ts'

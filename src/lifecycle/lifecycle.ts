@@ -16,6 +16,7 @@
 
 import { type Deadline, startDeadline } from '../deadline.ts'
 import { CioError } from '../errors.ts'
+import { SteppedDeadline } from '../streams/stepped-deadline.ts'
 import { type LazyAbort, fired, made } from '../streams/lazy-abort.ts'
 
 /** The phase of a run. */
@@ -23,9 +24,6 @@ export type Phase = 'starting' | 'ready' | 'draining' | 'closed'
 
 /** Milliseconds that the middleware of a destroyed run may take to return. */
 export const unwindTimeout = 1_000
-
-/** How many steps the watchdog takes within that time. */
-const looks = 4
 
 /** Milliseconds at a deadline for what was written; less than the middleware have. */
 const flushPatience = unwindTimeout / 2
@@ -52,9 +50,9 @@ export abstract class Lifecycle {
   #draining: LazyAbort
   #signal: LazyAbort
   #settling: { promise: Promise<void>; resolve: () => void } | undefined
-  /** The deadline of `close()`; then the watchdog. */
+  /** The deadline of `close()`. */
   #deadline: Deadline | undefined
-  #isWatched = false
+  #watchdog: SteppedDeadline | undefined
 
   get isDraining(): boolean {
     return this.phase === 'draining' || this.phase === 'closed'
@@ -129,22 +127,16 @@ export abstract class Lifecycle {
 
   /** Gives the middleware of a destroyed run some time to return; then leaves them behind. */
   watch(): void {
-    if (this.isSettled || this.hasReturned || this.#isWatched) return
-    this.#isWatched = true
+    if (this.isSettled || this.hasReturned || this.#watchdog) return
     this.#deadline?.stop()
-    this.#look(looks)
-  }
-
-  /** In several steps: a stall of the event loop uses up one of them, and not the middleware's time. */
-  #look(left: number): void {
-    if (left === 0) return this.leaveBehind()
-    this.#deadline = startDeadline(unwindTimeout / looks, () => this.#look(left - 1))
+    this.#watchdog = new SteppedDeadline(unwindTimeout, () => this.leaveBehind())
   }
 
   /** Begins the watchdog's time anew, if it runs: for middleware that had to wait for others. */
   watchAgain(): void {
-    if (!this.#isWatched) return
-    this.#isWatched = false
+    if (!this.#watchdog) return
+    this.#watchdog.stop()
+    this.#watchdog = undefined
     this.watch()
   }
 
@@ -154,6 +146,7 @@ export abstract class Lifecycle {
     this.isSettled = true
     this.#deadline?.stop()
     this.#deadline = undefined
+    this.#watchdog?.stop()
     this.abort(cause)
     this.#settling?.resolve()
   }
@@ -167,7 +160,7 @@ export abstract class Lifecycle {
 
   #forceWithin(timeout: number): void {
     const until = performance.now() + timeout
-    if (this.#isWatched || (this.#deadline && this.#deadline.at <= until)) return
+    if (this.#watchdog || (this.#deadline && this.#deadline.at <= until)) return
     this.#deadline?.stop()
     this.#deadline = startDeadline(timeout, () => this.force())
   }

@@ -2,6 +2,7 @@
 
 import type { Duplex } from 'node:stream'
 import { startDeadline } from '../deadline.ts'
+import { SteppedDeadline } from './stepped-deadline.ts'
 
 /** The default of `flushTimeout`, of servers and clients, in milliseconds. */
 export const flushTimeout = 30_000
@@ -41,19 +42,19 @@ export function endGracefully(
   stream.resume()
   return new Promise((resolve) => {
     const close = (): void => {
-      deadline?.stop()
+      deadline.stop()
       lingering?.stop()
       resolve(true)
     }
     const expire = (): void => {
       stream.off('close', close)
-      deadline?.stop()
+      deadline.stop()
       lingering?.stop()
       resolve(stream.writableFinished)
       if (cut && !stream.writableFinished) cut()
       stream.destroy()
     }
-    const deadline = startDeadline(timeout, expire)
+    const deadline = new SteppedDeadline(timeout, expire)
     let lingering: ReturnType<typeof startDeadline>
     stream.once('close', close)
     if (linger === Infinity) return

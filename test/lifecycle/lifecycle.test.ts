@@ -465,23 +465,29 @@ test.serial(
 // Node's own iterator
 
 for (const transport of networks) {
-  test(`a loop over ctx.stream that loses the reply is an error that says what to write (nodejs/node#49073), over ${transport}`, async (t) => {
+  test(`a reply after a loop over ctx.stream arrives, or is an error that says what to write (nodejs/node#49073), over ${transport}`, async (t) => {
     const app = new Cio().useConnection(async function looping(ctx) {
       let size = 0
       for await (const chunk of ctx.stream) size += (chunk as Buffer).length
       ctx.stream.write(String(size))
     })
     app.on('remoteError', (error) => t.fail(String(error)))
-    const told = once(app, 'error')
+    const errors: Error[] = []
+    app.on('error', (error) => errors.push(error))
     const closed = nextEvent(app, 'close')
     const client = await open(t, app, transport)
     client.on('error', () => {})
+    let reply = ''
+    client.on('data', (chunk: Buffer) => (reply += String(chunk)))
     client.end('hello')
-    client.resume()
-    const [error] = (await told) as [CioError]
-    t.is(error.code, 'ERR_CIO_ITERATED')
-    t.true(error.message.includes('for await (const chunk of ctx)'))
-    t.like((await closed)[1], { reason: 'local_fault', code: 'ERR_CIO_ITERATED' })
+    await once(client, 'close')
+    const [, { reason, code }] = await closed
+    // Only Node decides it: of 20 to 26, version 24 alone leaves the stream open after such a loop.
+    if (reply === '5') t.deepEqual([errors, reason, code], [[], 'remote_ended', undefined])
+    else {
+      t.deepEqual([reply, reason, code], ['', 'local_fault', 'ERR_CIO_ITERATED'])
+      t.true(errors[0]!.message.includes('for await (const chunk of ctx)'))
+    }
   })
 }
 

@@ -32,6 +32,17 @@ test('finish fulfils with true where everything was sent and the other side stay
   t.true(near.destroyed)
 })
 
+test('finish is not cut by a stall of this process, which is longer than its time', async (t) => {
+  const [near, far] = duplexPair()
+  near.write(Buffer.alloc(1024 * 1024))
+  const finished = endGracefully(near, 300)
+  const until = performance.now() + 400
+  while (performance.now() < until);
+  // After the timers that the stall made late.
+  setTimeout(() => far.resume().end(), 1)
+  t.true(await finished)
+})
+
 test('finish of a stream that is gone is done', async (t) => {
   const [near, far] = duplexPair()
   far.on('error', () => {})

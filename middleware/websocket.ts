@@ -132,7 +132,7 @@ export function websocket(
     if (origin !== undefined && !admits(origin, request)) return refuse('403 Forbidden')
     if (chooseSubprotocol(request, subprotocols) === null) return refuse('400 Bad Request')
     upgrader.handleUpgrade(request, socket, head, (client) => {
-      connect(app, client, request, borders)
+      connect(app, client, request, socket, borders)
     })
   }
   server.on('upgrade', inTurn(server, upgrade))
@@ -199,12 +199,15 @@ function connect(
   app: HandlesStreams,
   client: WebSocket,
   request: IncomingMessage,
+  socket: Duplex & { readonly bytesRead?: number },
   hasBorders: boolean,
 ): void {
   const beneath = contextOf(request)
   const remote = beneath?.remote ?? 'a client'
   const stream = streamOf(client, remote)
   if (hasBorders) keepBorders(stream, client)
+  // For `timeout` and `heartbeat`: the stream sees whole messages alone.
+  Object.defineProperty(stream, 'bytesRead', { get: () => socket.bytesRead })
   byStream.set(stream, request)
   if (client.protocol !== '') subprotocolByRequest.set(request, client.protocol)
   // Its first middleware may end the stream before handle() has returned.

@@ -23,6 +23,8 @@ export interface Traffic {
 /** Counters of the underlying stream of a connection. */
 interface Counters {
   readonly read: () => number
+  /** Whether something was received that is not the transport's own, such as a ping. */
+  readonly came: () => boolean
   readonly sent: () => number
   readonly queued: () => number
   readonly restore: () => void
@@ -41,13 +43,12 @@ export function meter(ctx: StreamContext): Meter {
   const counters = transport instanceof Socket ? ofSocket(transport) : ofStream(transport)
   const read = (): Traffic => {
     const { encrypted, socket, stream } = ctx
-    const came = counters.read()
     return {
-      read: came,
+      read: counters.read(),
       sent: counters.sent(),
       waiting: counters.queued() + transport.writableLength + stream.writableLength > 0,
       // A TLS socket counts the decrypted bytes.
-      spoken: (encrypted && isOwn(socket, transport) ? socket.bytesRead : came) > 0,
+      spoken: encrypted && isOwn(socket, transport) ? socket.bytesRead > 0 : counters.came(),
       encrypted,
       handshaking: ctx.step === 'secure' && !encrypted && !ctx.wasReady,
     }
@@ -63,20 +64,25 @@ function isOwn(socket: Socket | null, transport: Duplex): socket is Socket {
 function ofSocket(socket: Socket): Counters {
   return {
     read: () => socket.bytesRead,
+    came: () => socket.bytesRead > 0,
     sent: () => bytesAccepted(socket),
     queued: () => bytesHeld(socket),
     restore: () => {},
   }
 }
 
-/** For a stream without counters: counts its chunks as they pass. */
-function ofStream(stream: Duplex): Counters {
+/**
+ * For a stream without counters: counts its chunks as they pass. If it has `bytesRead`, as a WebSocket
+ * has, these bytes count too: those of half a message, of pings and pongs.
+ */
+function ofStream(stream: Duplex & { readonly bytesRead?: number }): Counters {
   const counts = { push: 0, _write: 0, _writev: 0 }
   const restores = (['push', '_write', '_writev'] as const).map((method) =>
     counting(stream, method, () => counts[method]++),
   )
   return {
-    read: () => counts.push,
+    read: () => counts.push + (stream.bytesRead ?? 0),
+    came: () => counts.push > 0,
     // The stream gets the next chunk only after it has accepted the last one.
     sent: () => counts._write + counts._writev,
     queued: () => 0,

@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import { websocket, wholeMessages } from '../../../middleware/websocket.ts'
 import {
@@ -9,6 +10,7 @@ import {
   type HeartbeatOptions,
   type StreamContext,
   heartbeat,
+  timeout,
 } from '../../../src/index.ts'
 import { duplexPair } from '../../support/duplex-pair.ts'
 import { Program } from '../../support/program.ts'
@@ -45,7 +47,11 @@ async function dial(t: ExecutionContext, at: number | { socket: object }): Promi
 
 /** Waits for so many pings. */
 async function pings(client: WebSocket, count: number): Promise<void> {
-  for (let left = count; left > 0; left--) await once(client, 'ping')
+  const closed = once(client, 'close').then(([code]) => {
+    throw new Error(`closed with ${code}`)
+  })
+  closed.catch(() => {})
+  for (let left = count; left > 0; left--) await Promise.race([once(client, 'ping'), closed])
 }
 
 for (const carrier of ['TCP', 'a Duplex'] as const) {
@@ -82,6 +88,34 @@ test('a client that answers no ping is closed', async (t) => {
     dead.map(({ code }) => code),
     ['ERR_CIO_HEARTBEAT'],
   )
+})
+
+test('a message that comes slowly is a sign of life, and so are pongs for timeout()', async (t) => {
+  const dead: CioError[] = []
+  const app = new Cio()
+    .useConnection(timeout({ idle: 1_000 }))
+    .useConnection(wholeMessages())
+    .useConnection(heartbeat(times))
+    .useConnection(({ messages }) => messages.each(() => {}))
+  app.on('remoteError', (error) => dead.push(error as CioError))
+  const { port } = await serve(t, new Cio().useConnection(websocket(app)))
+  const client = await dial(t, port)
+  // The sixth is later than `idle`.
+  await pings(client, 6)
+  t.deepEqual(dead, [])
+
+  const slow = new WebSocket(`ws://127.0.0.1:${port}/`, { autoPong: false })
+  t.teardown(() => slow.terminate())
+  await once(slow, 'open')
+  const socket = (slow as unknown as { _socket: Socket })._socket
+  // The head of a binary frame of 16 bytes, with a mask of zeros. No pong may come within it.
+  socket.write(Buffer.from('829000000000', 'hex'))
+  for (let sent = 0; sent < 16; sent++) {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    socket.write('.')
+  }
+  t.deepEqual(dead, [])
+  t.is(slow.readyState, slow.OPEN)
 })
 
 test('messages of ones own stay messages, where they are given', async (t) => {

@@ -1,4 +1,4 @@
-// npx tsx bench/watch.ts [seconds]
+// node bench/build/bench/watch.js [seconds]
 //
 // What it costs to watch a server. Two figures: the microseconds that a probe or a log adds to one run
 // of a pipeline in memory, interleaved, medians; and the CPU of a short plain connection over
@@ -11,6 +11,7 @@ import { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { Cio, type Middleware, type StreamContext, log } from 'cio'
 import { duplexPair } from 'cio/testing'
+import { watch } from '../packages/watch/src/index.ts'
 import { median } from './results.ts'
 
 const layers = 7
@@ -87,6 +88,16 @@ const variants: Record<string, () => Cio> = {
       end() {},
       step: (_ctx, name, duration) => void times.set(name, (times.get(name) ?? 0) + duration),
     })
+    return app
+  },
+  '@cio/watch': () => {
+    const app = stack(new Cio())
+    watch(app)
+    return app
+  },
+  '… without steps': () => {
+    const app = stack(new Cio())
+    watch(app, { steps: false })
     return app
   },
   log: () => {

@@ -7,7 +7,7 @@ import { seeded } from '../src/testing/random.ts'
 import { targets } from './fuzz/targets.ts'
 import { many } from './support/long.ts'
 
-const runs = many(60, 15)
+const runs = many(60, 8)
 
 for (const target of targets) {
   // One after the other, because the time of each is measured.

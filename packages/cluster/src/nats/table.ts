@@ -1,14 +1,17 @@
 /** A table in NATS: a KV bucket in a file, with one revision of each key. */
 
-import { DeliverPolicy, type JetStreamClient, type JsMsg, jetstream } from '@nats-io/jetstream'
+import { type JetStreamClient, jetstream } from '@nats-io/jetstream'
 import { type KV, Kvm } from '@nats-io/kv'
 import type { NatsConnection } from '@nats-io/transport-node'
 import debug from 'debug'
 import { type Row, type Table, type WatchOptions, checkPayload, checkSubject } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
 import { tableError } from './errors.ts'
+import { RowWatch } from './row-watch.ts'
 
 const log = debug('cio:cluster')
+
+const checkInterval = 2_000
 
 /** How a bucket is made. */
 export interface Bucket {
@@ -74,51 +77,25 @@ export class NatsTable implements Table {
   async watch(take: (row: Row) => void, { snapshot = false, signal }: WatchOptions): Promise<void> {
     if (signal.aborted) return
     const { bucket } = this.#options
-    const prefix = `$KV.${bucket}.`
-    let whole = (): void => {}
-    const snapshotEnded = new Promise<void>((resolve) => (whole = resolve))
-    let left = 0
-    // A callback, since the iterator of nats.js queues without a bound.
-    const callback = (message: JsMsg): void => {
-      const { subject, seq, headers, data } = message
-      const isDeleted = (headers?.get('KV-Operation') ?? '') !== ''
-      take({ key: subject.slice(prefix.length), value: isDeleted ? null : data, revision: seq })
-      if (left > 0 && (--left === 0 || message.info.pending === 0)) {
-        left = 0
-        whole()
-      }
-    }
-    const begin = async (): Promise<() => void> => {
-      const consumer = await this.#client.consumers.getPushConsumer(`KV_${bucket}`, {
-        deliver_policy: snapshot ? DeliverPolicy.LastPerSubject : DeliverPolicy.New,
-        filter_subjects: `${prefix}>`,
-      })
-      const { num_pending: pending } = await consumer.info(true)
-      left = snapshot ? pending : 0
-      if (left === 0) whole()
-      const messages = await consumer.consume({ callback })
-      return () => {
-        messages.stop()
-        // Else the broker keeps it for five minutes.
-        if (this.#engine.isUp) consumer.delete().catch(() => {})
-      }
-    }
     this.#engine.checkUp('watch')
-    const begun = begin()
+    const watch = new RowWatch(this.#client, bucket, take)
+    const end = (): void => watch.end(this.#engine.isUp)
+    const begun = watch.begin(snapshot)
     try {
       const mapError = (error: unknown): Error => tableError(bucket, error)
-      const stop = await this.#engine.wait('watch', begun, signal, mapError)
-      this.#engine.untilOver(signal, stop)
+      await this.#engine.wait('watch', begun, signal, mapError)
     } catch (error) {
       // It may begin after the wait for it is over.
-      begun.then(
-        (stop) => stop(),
-        () => {},
-      )
+      begun.then(end, () => {})
       if (signal.aborted) return
       throw error
     }
-    await this.#engine.wait('watch', snapshotEnded, signal).catch((error: unknown) => {
+    const checks = setInterval(() => void watch.check(), checkInterval).unref()
+    this.#engine.untilOver(signal, () => {
+      clearInterval(checks)
+      end()
+    })
+    await this.#engine.wait('watch', watch.whole, signal).catch((error: unknown) => {
       if (!signal.aborted) throw error
     })
     log('watches %s', bucket)

@@ -1,0 +1,102 @@
+/** A watch of a bucket, which goes on where it was when the broker that serves it dies. */
+
+import {
+  type ConsumerMessages,
+  DeliverPolicy,
+  type JetStreamClient,
+  type JsMsg,
+  type OrderedPushConsumerOptions,
+  type PushConsumer,
+} from '@nats-io/jetstream'
+import debug from 'debug'
+import type { Row } from '../engine.ts'
+
+const log = debug('cio:cluster')
+
+export class RowWatch {
+  readonly #client: JetStreamClient
+  readonly #bucket: string
+  readonly #prefix: string
+  readonly #take: (row: Row) => void
+  /** Fulfils when the snapshot, if any, was passed on. */
+  readonly whole: Promise<void>
+  #isWhole = (): void => {}
+  #consumer: PushConsumer | undefined
+  #messages: ConsumerMessages | undefined
+  /** The revision of the last row. */
+  #last = 0
+  /** Rows of the snapshot that have not come. */
+  #left = 0
+  #isOver = false
+  #isChecking = false
+
+  constructor(client: JetStreamClient, bucket: string, take: (row: Row) => void) {
+    this.#client = client
+    this.#bucket = bucket
+    this.#prefix = `$KV.${bucket}.`
+    this.#take = take
+    this.whole = new Promise((resolve) => (this.#isWhole = resolve))
+  }
+
+  async begin(snapshot: boolean): Promise<void> {
+    const policy = snapshot ? DeliverPolicy.LastPerSubject : DeliverPolicy.New
+    await this.#open({ deliver_policy: policy }, !snapshot)
+  }
+
+  /**
+   * Asks whether the consumer is there, and makes another if not. In a cluster of brokers it lives on one
+   * of them: with that it ends, and nats.js notices after a minute and a half.
+   */
+  async check(): Promise<void> {
+    if (this.#isChecking || this.#isOver) return
+    this.#isChecking = true
+    try {
+      await this.#consumer?.info().catch(async (error: Error) => {
+        log('the watch of %s is made again: %s', this.#bucket, error.message)
+        this.#messages?.stop()
+        if (!this.#isOver) await this.#open({ opt_start_seq: this.#last + 1 }, false)
+      })
+    } catch (error) {
+      log('the watch of %s: %s', this.#bucket, (error as Error).message)
+    } finally {
+      this.#isChecking = false
+    }
+  }
+
+  /** Ends it; `isUp`: the broker can be asked to forget it, else it keeps it for five minutes. */
+  end(isUp: boolean): void {
+    this.#isOver = true
+    this.#messages?.stop()
+    if (isUp) this.#consumer?.delete().catch(() => {})
+  }
+
+  async #open(from: Partial<OrderedPushConsumerOptions>, isNew: boolean): Promise<void> {
+    const consumer = await this.#client.consumers.getPushConsumer(`KV_${this.#bucket}`, {
+      ...from,
+      filter_subjects: `${this.#prefix}>`,
+    })
+    const { num_pending: pending, delivered } = await consumer.info(true)
+    if (isNew) this.#last = delivered.stream_seq
+    this.#left = isNew ? 0 : pending
+    if (this.#left === 0) this.#isWhole()
+    this.#consumer = consumer
+    this.#messages = await consumer.consume({ callback: (message) => this.#hear(message) })
+    if (this.#isOver) this.#messages.stop()
+  }
+
+  // By a callback, since the iterator of nats.js queues without a bound.
+  #hear(message: JsMsg): void {
+    const { subject, seq, headers, data } = message
+    // Another consumer may have passed it on.
+    if (seq > this.#last) {
+      this.#last = seq
+      const isDeleted = (headers?.get('KV-Operation') ?? '') !== ''
+      const key = subject.slice(this.#prefix.length)
+      this.#take({ key, value: isDeleted ? null : data, revision: seq })
+    }
+    if (this.#left > 0 && (--this.#left === 0 || message.info.pending === 0)) {
+      this.#left = 0
+      this.#isWhole()
+    }
+  }
+}

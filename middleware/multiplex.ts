@@ -73,7 +73,7 @@ export interface MultiplexContext {
  * Both sides open streams with `ctx.mux.open()`; the app on the other side handles them. Each has
  * its own flow control, half-close and reset: a stream that nothing reads does not block the
  * others. Its context has `muxed` (name and headers), and the `socket` and verified `peer` of the
- * connection.
+ * connection. An `allowList` in that app needs TLS of the connection, which `listen()` does not check.
  *
  * While draining, and when the middleware after it has returned, both sides open no more streams.
  * The open streams finish, and then the connection closes. If the connection is lost, all streams

@@ -88,7 +88,8 @@ const defaultMaxSize = 16_384
  *
  * It runs before TLS, so it sees what the client claims in its ClientHello. That is enough to pass
  * a connection on with `forward`, but not for authorization. On a server with TLS, `'next'` and
- * other apps make the handshake; with `skipTls` they do not, and `ctx.peer` is null.
+ * other apps make the handshake; with `skipTls` they do not, and `ctx.peer` is null. `listen()` does not
+ * check what the targets need: an `allowList` in a target rejects every client if there is no TLS.
  *
  * @pipelines connection
  * @order before `secure`, after `proxyProtocol`; after TLS with the hints `{ before: [], after:

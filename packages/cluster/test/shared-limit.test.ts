@@ -1,7 +1,7 @@
 import test from 'ava'
-import { Cio, type ServerContext } from 'cio'
-import { duplexPair } from 'cio/testing'
 import { type Limiter, type SharedLimitOptions, sharedLimit } from '../src/index.ts'
+import { limited } from './support/limited.ts'
+import type { Teardown } from './support/nats-server.ts'
 
 /** A limiter in one process, whose store can fail or hang. */
 class Counter implements Limiter {
@@ -24,31 +24,15 @@ class Counter implements Limiter {
 }
 
 async function start(
-  t: { teardown(end: () => unknown): void },
+  t: Teardown,
   options: Partial<SharedLimitOptions> & Pick<SharedLimitOptions, 'limiter'>,
 ) {
   const told: string[] = []
-  let admitted: (isWithin: boolean) => void = () => {}
-  const app = new Cio()
-    .useConnection(sharedLimit({ key: () => 'one', ...options }))
-    .useConnection(() => admitted(true))
-  app.on('reject', (error) => {
-    told.push(error.code)
-    admitted(false)
-  })
+  const { app, visit } = await limited(t, { key: () => 'one', ...options })
+  app.on('reject', (error) => told.push(error.code))
   app.on('error', (error) => told.push(error.message))
   app.on('sharedLimitDown', (error, name) => told.push(`down ${name} ${error.message}`))
   app.on('sharedLimitUp', (name) => told.push(`up ${name}`))
-  const server: ServerContext = await app.listen({ bind: false })
-  t.teardown(() => server.close({ timeout: 0 }))
-  /** Whether a connection gets through. */
-  const visit = (): Promise<boolean> =>
-    new Promise((resolve) => {
-      admitted = resolve
-      const [near, far] = duplexPair()
-      far.on('error', () => {}).resume()
-      server.accept(near)
-    })
   return { visit, told }
 }
 

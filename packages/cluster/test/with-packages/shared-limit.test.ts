@@ -5,10 +5,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible'
-import { Cio } from 'cio'
-import { duplexPair } from 'cio/testing'
 import { ownPort } from '../../../../test/support/ports.ts'
-import { type Limiter, sharedLimit } from '../../src/index.ts'
+import type { Limiter } from '../../src/index.ts'
+import { limited } from '../support/limited.ts'
 import { findProgram } from '../support/nats-server.ts'
 import { until } from '../support/heard.ts'
 
@@ -31,23 +30,9 @@ async function startRedis(t: ExecutionContext, port: number): Promise<ChildProce
 
 async function instance(t: ExecutionContext, limiter: Limiter) {
   const told: string[] = []
-  let admitted: (isWithin: boolean) => void = () => {}
-  const app = new Cio()
-    .useConnection(
-      sharedLimit({ limiter, key: () => 'sensor-7', timeout: 3_000, retryInterval: 50 }),
-    )
-    .useConnection(() => admitted(true))
-  app.on('reject', () => admitted(false))
+  const key = (): string => 'sensor-7'
+  const { app, visit } = await limited(t, { limiter, key, timeout: 3_000, retryInterval: 50 })
   app.on('sharedLimitDown', () => told.push('down')).on('sharedLimitUp', () => told.push('up'))
-  const server = await app.listen({ bind: false })
-  t.teardown(() => server.close({ timeout: 0 }))
-  const visit = (): Promise<boolean> =>
-    new Promise((resolve) => {
-      admitted = resolve
-      const [near, far] = duplexPair()
-      far.on('error', () => {}).resume()
-      server.accept(near)
-    })
   return { visit, told }
 }
 

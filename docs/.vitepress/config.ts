@@ -32,7 +32,9 @@ export default defineConfig({
             // Runs in the browser: it can use nothing from outside.
             boostDocument: (page: string) => {
               if (page.includes('/guide/')) return 2
-              return /\/(?:api|examples|decisions)\//.test(page) ? 0.4 : 1
+              // A name of the lists has a page of its own, too.
+              const isList = /\/(?:app-events|errors|ends)(?:\.html)?(?:#|$)/.test(page)
+              return isList || /\/(?:api|examples|decisions)\//.test(page) ? 0.4 : 1
             },
           },
         },

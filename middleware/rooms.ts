@@ -7,7 +7,7 @@ import { checkCount, checkOptionNames } from '../src/options.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { handled, unawaited } from '../src/lifecycle/unawaited.ts'
-import { Membership, type RoomMembership } from './rooms/membership.ts'
+import { Membership, type RoomMembership, endMembership } from './rooms/membership.ts'
 import { OpenRooms, type RoomWatcher } from './rooms/open-rooms.ts'
 import type { Room, RoomSent } from './rooms/room.ts'
 import { Turns } from './rooms/turns.ts'
@@ -146,7 +146,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
         try {
           await next()
         } finally {
-          membership.end()
+          endMembership(membership)
         }
       })
     },

@@ -27,7 +27,15 @@ export interface RoomMembership {
   readonly all: ReadonlySet<string>
 }
 
+/** Leaves all rooms, and joins no more: the pipeline of the connection has returned. */
+export let endMembership: <Out>(membership: Membership<Out>) => void
+
 export class Membership<Out> implements RoomMembership {
+  static {
+    // No method, since `ctx.rooms` is this object.
+    endMembership = (membership) => membership.#end()
+  }
+
   readonly all: Set<string> = new Set()
   readonly #ctx: StreamContext & MessagesContext<unknown, Out>
   readonly #open: OpenRooms<Out>
@@ -64,8 +72,7 @@ export class Membership<Out> implements RoomMembership {
     if (this.all.delete(name)) this.#open.leave(name, this.#ctx)
   }
 
-  /** The pipeline of the connection has returned. */
-  end(): void {
+  #end(): void {
     this.#isOver = true
     for (const name of this.all) this.leave(name)
   }

@@ -50,7 +50,9 @@ test('a resumed session does not get around the check of the proxy’s name', as
   const error = await t.throwsAsync(app.connect({ host: '127.0.0.1', port: 9, family: 4 }), {
     code: 'ERR_CIO_REJECTED',
   })
-  t.regex(error.message, /the HTTP proxy 127\.0\.0\.1:\d+ was rejected .*elsewhere\.test/)
+  // Node 26 checks the name itself.
+  const said = /the HTTP proxy 127\.0\.0\.1:\d+ (was rejected|is not accepted).*elsewhere\.test/
+  t.regex(error.message, said)
 })
 
 test('a proxy whose certificate is not trusted, or for another name, receives nothing', async (t) => {

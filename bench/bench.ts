@@ -5,7 +5,7 @@
 // shows that everything runs. `--write` puts the table into docs/performance.md; then
 // run `npm run docs`, which takes the rows of the README from there.
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, release, tmpdir } from 'node:os'
@@ -162,5 +162,7 @@ function writePage(): void {
   const [from, to] = [before.indexOf(begin), before.indexOf(end)]
   if (from === -1 || to < from) throw new Error(`${page} has no place for the table`)
   writeFileSync(page, `${before.slice(0, from)}${begin}\n\n${text}\n${before.slice(to)}`)
-  console.log(`Written to ${page}`)
+  // As the check of the format wants it.
+  spawnSync(process.execPath, ['node_modules/prettier/bin/prettier.cjs', '--write', page])
+  console.log(`Written to ${page}; \`npm run docs\` puts it into the README`)
 }

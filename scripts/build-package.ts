@@ -8,6 +8,7 @@ import { cp, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { forNode } from './build-options.ts'
 import { emitProject } from './declarations.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -29,16 +30,10 @@ await rm(dist, { recursive: true, force: true })
 await build({
   entryPoints,
   outdir: dist,
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20.19',
-  packages: 'external',
+  ...forNode,
   // Not tsconfig.json: its `paths` would put a copy of Cio into the package.
   tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
   chunkNames: '[name]-[hash]',
-  logLevel: 'warning',
 })
 await declarations()
 

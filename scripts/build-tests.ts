@@ -7,6 +7,7 @@ import { type Plugin, build } from 'esbuild'
 import { readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { forNode } from './build-options.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const outdir = join(root, 'build', 'tests')
@@ -44,12 +45,7 @@ await build({
   entryPoints: entries,
   outdir,
   outbase: '.',
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20.19',
-  packages: 'external',
+  ...forNode,
   keepNames: true,
   // Else esbuild leaves out an import that is there for its side effect alone.
   ignoreAnnotations: true,
@@ -57,5 +53,4 @@ await build({
   sourcemap: 'linked',
   sourcesContent: false,
   plugins: [inPlace],
-  logLevel: 'warning',
 })

@@ -8,6 +8,7 @@ import { chmod, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { SourceMapPayload } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import { forNode } from './build-options.ts'
 import { doors, emitDeclarations, middlewareFiles, reachable } from './declarations.ts'
 import { byLine } from './line-map.ts'
 
@@ -38,15 +39,9 @@ const common = {
   absWorkingDir: root,
   outdir: 'dist',
   outbase: '.',
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20.19',
-  packages: 'external',
+  ...forNode,
   chunkNames: '[name]-[hash]',
   metafile: true,
-  logLevel: 'warning',
 } as const satisfies BuildOptions
 
 /** The command line imports Cio as an application does, not a copy of it. */

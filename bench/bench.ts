@@ -148,7 +148,8 @@ function notes(): string {
   const incomplete = failed.map((file) => `- \`${file}\` failed: its figures are missing.`)
   const proved = elsewhere.map((proof) => `- Not in this table: ${proof}.`)
   const took = `- \`npm run bench${size === 'full' ? '' : ` -- ${size}`}\`, ${minutes.toFixed(1)} minutes.`
-  return [`- ${machine()}`, took, ...incomplete, ...proved].join('\n')
+  const counted = rows.flatMap(({ what, note }) => (note ? [`- ${what}: ${note}.`] : []))
+  return [`- ${machine()}`, took, ...incomplete, ...counted, ...proved].join('\n')
 }
 
 function machine(): string {

@@ -9,6 +9,7 @@ import { type Server, type Socket, createServer } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import type { ListenOptions } from 'cio'
 import { markCompacts } from './collections.ts'
+import { pageFaults } from './page-faults.ts'
 
 /** What one side runs. */
 export interface ServerSettings {
@@ -33,6 +34,8 @@ export interface Figures {
   readonly heap: number
   /** Full collections since it began. */
   readonly markCompacts: number
+  /** Page faults since it began. */
+  readonly pageFaults: number
   /** The connections that are open, of Cio or of Node. */
   readonly open: number
 }
@@ -52,6 +55,7 @@ async function answer(question: 'cpu' | 'heap'): Promise<void> {
     cpu: user + system,
     heap: process.memoryUsage().heapUsed,
     markCompacts: markCompacts(),
+    pageFaults: pageFaults(),
     open: await open(),
   }
   process.send!(figures)

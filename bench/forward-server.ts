@@ -6,6 +6,7 @@
 import { type Server, type Socket, connect, createServer } from 'node:net'
 import { pipeline } from 'node:stream'
 import { markCompacts } from './collections.ts'
+import { pageFaults } from './page-faults.ts'
 
 /** A way to forward a connection; `echo` is what all of them forward to. */
 export type Way = 'echo' | 'net + pipeline' | '.pipe() twice' | 'cio'
@@ -16,6 +17,8 @@ export interface ForwardFigures {
   readonly cpu: number
   /** Full collections since it began. */
   readonly markCompacts: number
+  /** Page faults since it began. */
+  readonly pageFaults: number
   /** Connections that are open. */
   readonly open: number
 }
@@ -35,6 +38,7 @@ async function answer(): Promise<void> {
   const figures: ForwardFigures = {
     cpu: user + system,
     markCompacts: markCompacts(),
+    pageFaults: pageFaults(),
     open: await open(),
   }
   process.send!(figures)

@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { ForwardFigures, Way } from './forward-server.ts'
+import { keepsFreedMemory } from './page-faults.ts'
 import { median, middleHalf, quantile, record } from './results.ts'
 
 const { values, positionals } = parseArgs({
@@ -45,6 +46,8 @@ interface Load {
   /** The ratio to `net + pipeline` that Cio should not exceed. */
   readonly target: number
   readonly warmUp: number
+  /** The environment of the servers, beside that of this process. */
+  readonly env?: Readonly<Record<string, string>>
   /** Does a bounded amount of work; fulfils with how many units it was. */
   run(port: number): Promise<number>
 }
@@ -59,6 +62,8 @@ interface Sample {
   readonly cost: number
   /** Full collections a second. */
   readonly markCompacts: number
+  /** Page faults for each unit. */
+  readonly pageFaults: number
 }
 
 const loads: readonly Load[] = [
@@ -71,6 +76,14 @@ const loads: readonly Load[] = [
   },
   {
     title: 'throughput',
+    per: 'MiB',
+    target: 1.05,
+    warmUp: 2,
+    env: keepsFreedMemory,
+    run: (port) => echoes(port, 16, 8),
+  },
+  {
+    title: "throughput, with glibc's defaults",
     per: 'MiB',
     target: 1.05,
     warmUp: 2,
@@ -87,9 +100,9 @@ for (const load of loads) {
 
 /** All ways at work at the same time, in turns, each first as often as the others. */
 async function compare(load: Load, samples: Record<string, Sample[]>): Promise<void> {
-  const echo = await start('echo')
+  const echo = await start('echo', load)
   const servers: [string, Running][] = []
-  for (const [name, way] of ways) servers.push([name, await start(way, echo.port)])
+  for (const [name, way] of ways) servers.push([name, await start(way, load, echo.port)])
   for (let round = 0; round < load.warmUp + rounds; round++) {
     servers.push(servers.shift()!)
     for (const [way, server] of servers) {
@@ -101,9 +114,10 @@ async function compare(load: Load, samples: Record<string, Sample[]>): Promise<v
   echo.stop()
 }
 
-async function start(way: Way, target = 0): Promise<Running> {
+async function start(way: Way, { env }: Load, target = 0): Promise<Running> {
   const file = `forward-server${extname(import.meta.url)}`
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [way, String(target)])
+  const path = fileURLToPath(new URL(file, import.meta.url))
+  const child = fork(path, [way, String(target)], { env: { ...process.env, ...env } })
   const [port] = (await once(child, 'message')) as [number]
   const figures = async (): Promise<ForwardFigures> => {
     child.send('figures')
@@ -124,6 +138,7 @@ async function measure(load: Load, server: Running): Promise<Sample> {
   return {
     cost: (after.cpu - before.cpu) / units,
     markCompacts: (after.markCompacts - before.markCompacts) / seconds,
+    pageFaults: (after.pageFaults - before.pageFaults) / units,
   }
 }
 
@@ -173,6 +188,9 @@ function report({ title, per, target }: Load, samples: Record<string, Sample[]>)
   const costsOf = (name: string): number[] => samples[name]!.map(({ cost }) => cost)
   const collectionsOf = (name: string): number =>
     median(samples[name]!.map(({ markCompacts }) => markCompacts))
+  const faultsOf = (name: string): string => {
+    return median(samples[name]!.map(({ pageFaults }) => pageFaults)).toFixed(0)
+  }
   const [low, high] = middleHalf(costsOf('cio'), costsOf(base))
   record({
     what: `proxy, ${title}`,
@@ -184,6 +202,7 @@ function report({ title, per, target }: Load, samples: Record<string, Sample[]>)
     target,
     self: middleHalf(costsOf(again), costsOf(base)),
     markCompacts: [collectionsOf(base), collectionsOf('cio')],
+    note: `page faults for each ${per}: ${faultsOf(base)}; with Cio ${faultsOf('cio')}`,
   })
   for (const [way] of ways) {
     const costs = costsOf(way)
@@ -195,7 +214,7 @@ function report({ title, per, target }: Load, samples: Record<string, Sample[]>)
     console.log(
       `  ${way.padEnd(24)}${median(costs).toFixed(1).padStart(8)} µs per ${per}, ` +
         `ratio ${ratio.toFixed(3)} [${low}–${high}], ` +
-        `${collections.toFixed(1)} Mark-Compacts a second${verdict}`,
+        `${collections.toFixed(1)} Mark-Compacts a second, ${faultsOf(way)} page faults a ${per}${verdict}`,
     )
   }
 }

@@ -18,6 +18,8 @@ export interface Row {
   readonly self?: readonly [low: number, high: number]
   /** Full collections a second of V8: of the first candidate, and of Cio. */
   readonly markCompacts?: readonly [number, number]
+  /** What else was counted, for the notes below the table. */
+  readonly note?: string
 }
 
 /** A row with the share of the cores that other processes had. */

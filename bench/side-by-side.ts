@@ -50,6 +50,8 @@ export interface Question {
   readonly guarded?: boolean
   /** Rounds that are not counted, until what runs has been compiled. */
   readonly warmUp: number
+  /** The environment of both servers, beside that of this process. */
+  readonly env?: Readonly<Record<string, string>>
   /** The ratio that it should not exceed. */
   readonly target: number
   /** Does a bounded amount of work against a server; fulfils with how many units it was. */
@@ -57,10 +59,14 @@ export interface Question {
 }
 
 /** Starts a server and waits until it listens. */
-export async function start(settings: ServerSettings): Promise<Side> {
+export async function start(
+  settings: ServerSettings,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Side> {
   const file = `echo-server${extname(import.meta.url)}`
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), [JSON.stringify(settings)], {
     execArgv: [...process.execArgv, '--expose-gc'],
+    env: { ...process.env, ...env },
   })
   const [port] = (await once(child, 'message')) as [number]
   const ask = async (question: 'cpu' | 'heap'): Promise<Figures> => {
@@ -94,28 +100,35 @@ export async function ask(questions: readonly Question[]): Promise<void> {
     if (!positionals.every((word) => question.title.includes(word))) continue
     const costs = { bare: [] as number[], again: [] as number[], cio: [] as number[] }
     const collections = { bare: [] as number[], again: [] as number[], cio: [] as number[] }
+    const faults = { bare: [] as number[], again: [] as number[], cio: [] as number[] }
     for (let launch = 0; launch < launches; launch++) {
-      const { mutual, guarded } = question
+      const { mutual, guarded, env } = question
       const common = { pem: question.tls ? pem : undefined, echo: true, mutual, guarded }
       const bare = { ...common, side: 'bare', passThrough: 0 } as const
       const cio = { ...common, side: 'cio', passThrough: guarded ? 0 : 5 } as const
       const sides = [
-        ['bare', await start(bare)],
-        ['cio', await start(cio)],
-        ['again', await start(bare)],
+        ['bare', await start(bare, env)],
+        ['cio', await start(cio, env)],
+        ['again', await start(bare, env)],
       ] as const
       for (let round = 0; round < question.warmUp + rounds; round++) {
         for (const [name, side] of round % 2 ? sides : sides.toReversed()) {
-          const { cost, markCompacts } = await measure(question, side, mutual ? pem : undefined)
+          const { cost, markCompacts, pageFaults } = await measure(
+            question,
+            side,
+            mutual ? pem : undefined,
+          )
           if (round < question.warmUp) continue
           costs[name].push(cost)
           collections[name].push(markCompacts)
+          faults[name].push(pageFaults)
         }
       }
       for (const [, side] of sides) side.stop()
     }
     const perSecond = ([collections.bare, collections.cio] as const).map(mean)
-    report(question, costs, perSecond as [number, number])
+    const each = [median(faults.bare), median(faults.cio)] as const
+    report(question, costs, perSecond as [number, number], each)
   }
 }
 
@@ -124,6 +137,8 @@ interface Measured {
   readonly cost: number
   /** Full collections a second. */
   readonly markCompacts: number
+  /** Page faults for each unit. */
+  readonly pageFaults: number
 }
 
 async function measure(question: Question, side: Side, identity?: string): Promise<Measured> {
@@ -138,6 +153,7 @@ async function measure(question: Question, side: Side, identity?: string): Promi
   return {
     cost: (after.cpu - before.cpu) / units,
     markCompacts: (after.markCompacts - before.markCompacts) / seconds,
+    pageFaults: (after.pageFaults - before.pageFaults) / units,
   }
 }
 
@@ -145,6 +161,7 @@ function report(
   { title, per, tls, target }: Question,
   { bare, cio, again }: Readonly<Record<'bare' | 'cio' | 'again', number[]>>,
   markCompacts: [bare: number, cio: number],
+  pageFaults: readonly [bare: number, cio: number],
 ): void {
   const ratio = median(cio) / median(bare)
   const pairs = cio.map((cost, index) => cost / bare[index]!)
@@ -152,6 +169,8 @@ function report(
   const self = middleHalf(again, bare)
   const beside = `half-open \`${tls ? 'tls' : 'net'}\``
   const [least, most] = middleHalf(cio, bare)
+  const [ofBare, ofCio] = pageFaults.map((count) => count.toFixed(0))
+  const faultsNote = `page faults for each ${per}: ${ofBare}; with Cio ${ofCio}`
   record({
     what: title,
     beside,
@@ -162,11 +181,13 @@ function report(
     target,
     self,
     markCompacts,
+    ...(per === 'MiB' && { note: faultsNote }),
   })
   console.log(`${title} (server CPU, ${launches} launches of ${rounds} rounds)`)
   console.log(`  bare   ${line(bare, per)}`)
   console.log(`  cio    ${line(cio, per)}`)
   console.log(`  Mark-Compacts a second: ${markCompacts.map((each) => each.toFixed(1)).join('; ')}`)
+  console.log(`  ${faultsNote}`)
   const verdict = `target ${target.toFixed(2)}: ${ratio <= target ? 'met' : 'missed'}`
   console.log(`  ratio  ${ratio.toFixed(3)} of medians; ${verdict}`)
   console.log(`  pairs  median ${middle}, middle half ${low} to ${high}`)

@@ -1,6 +1,7 @@
 /** What does a MiB cost that goes in and comes back? */
 
 import { once } from 'node:events'
+import { keepsFreedMemory } from './page-faults.ts'
 import { ask, dial } from './side-by-side.ts'
 
 const chunk = Buffer.alloc(64 * 1024, 'x')
@@ -12,6 +13,7 @@ await ask([
     tls: false,
     warmUp: 1,
     target: 1.01,
+    env: keepsFreedMemory,
     load: (port) => echo(port, false, 96),
   },
   {
@@ -20,6 +22,7 @@ await ask([
     tls: true,
     warmUp: 1,
     target: 1.01,
+    env: keepsFreedMemory,
     load: (port) => echo(port, true, 48),
   },
 ])

@@ -36,7 +36,7 @@ import type { ListenOptions } from './server/listen-options.ts'
 import { unawaited } from './lifecycle/unawaited.ts'
 
 declare module './lifecycle/app.ts' {
-  // A context has the whole app.
+  // `ctx.app` has the type of the whole app, and not only of the part that contexts need.
   interface App extends Cio {}
 }
 
@@ -107,7 +107,7 @@ export class Cio<
   readonly #streams = new Set<ConnectionContext | ClientContext>()
 
   static {
-    // Only at run time: the types have only the three methods.
+    // For JavaScript: the types have only the three `use…` methods.
     Object.defineProperty(this.prototype, 'use', {
       value() {
         throw new CioError(

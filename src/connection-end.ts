@@ -8,7 +8,7 @@ export interface ConnectionEnd {
   readonly reason: EndReason
   /** Which side ended it. */
   readonly by: 'remote' | 'local'
-  /** A further word from a middleware, such as `quota`. */
+  /** A more precise reason from a middleware, such as `quota`. */
   readonly why: string | undefined
   /** The innermost middleware entered at the end. */
   readonly step: string
@@ -107,7 +107,9 @@ export function describeEnd(
   }
 }
 
-/** Notes where the middleware was registered that refused a connection, if that is not known yet. */
+/**
+ * Notes where the middleware that refused a connection was registered, if that is not known yet.
+ */
 export function noteSite(thrown: unknown, at: string | undefined): void {
   if (at === undefined || !isCioError(thrown)) return
   try {
@@ -124,7 +126,7 @@ function codeOf(error: Error): string | undefined {
   return typeof code === 'string' || typeof code === 'number' ? String(code) : undefined
 }
 
-/** The error of a half-open stream over which nothing was written for too long. */
+/** The error of a half-open stream on which this side wrote nothing for too long. */
 export function halfOpenError({ remote }: { readonly remote: string }, timeout: number): CioError {
   const message = `${remote} ended its side, and nothing was written for ${timeout} ms after that; for answers that take longer raise \`halfOpenTimeout\``
   return new CioError('ERR_CIO_HALF_OPEN', message, { fault: 'remote' })

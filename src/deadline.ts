@@ -10,7 +10,10 @@ import { maxTimerDelay } from './options.ts'
 /** How much of its duration a deadline may be late. */
 const leeway = 1 / 16
 
-/** With more lists than this, an empty one is forgotten at once: each call may have its own duration. */
+/**
+ * With more lists than this, Cio forgets an empty list at once: each call may have its own
+ * duration.
+ */
 const idleLists = 16
 
 /** A deadline that was set. */
@@ -64,11 +67,12 @@ class List {
     else this.#last = before
     if (this.#first || !this.#timer) return
     if (lists.size > idleLists) this.#forget()
-    // Connections often come one after the other: the next one needs no new timer.
+    // Keeps the timer: connections often come one after the other, and the next one needs no new
+    // timer then.
     else this.#timer.unref()
   }
 
-  /** Clears the timer if it waits for a next deadline. */
+  /** Clears the timer if no deadline is left. */
   clearIdle(): void {
     if (!this.#first && this.#timer) this.#forget()
   }
@@ -92,7 +96,7 @@ class List {
         due.expire()
       }
     } finally {
-      // Also if one has thrown: the others must not wait for ever.
+      // Even if a callback has thrown: the other deadlines must still expire.
       if (this.#first) this.#arm(Math.max(this.#first.at - now, this.#duration * leeway))
       else this.#forget()
     }
@@ -101,7 +105,9 @@ class List {
 
 const lists = new Map<number, List>()
 
-/** Clears the timers that are kept without a deadline, which are no leak of what set the last one. */
+/**
+ * Clears timers that are kept without a deadline, so that a check for leaks does not report them.
+ */
 export function clearIdleTimers(): void {
   for (const list of lists.values()) list.clearIdle()
 }
@@ -119,7 +125,7 @@ export function startDeadline(duration: number, expire: () => void): Deadline | 
 
 /** Milliseconds of a tick. */
 export const tickDuration = 250
-/** A tick that is later by so many ticks says that this process stood still. */
+/** If a tick is late by more than this number of ticks, the process was stalled. */
 const stallTicks = 4
 
 const slots = new Map<number, Set<Watch>>()
@@ -130,11 +136,11 @@ let wallDue = 0
 let timer: NodeJS.Timeout | undefined
 
 /**
- * Something that is looked at now and then, at ticks that all share: one timer for all of them, and
- * none while there are none.
+ * A periodic check at ticks that all watches share. One timer serves all of them; without a watch
+ * there is no timer.
  *
- * A tick that comes late is still one tick. So a process that stood still has not used up anybody's
- * time, and `stalled` is called for each.
+ * A late tick counts as one tick, so that a stall of this process does not use up the time of a
+ * connection. After a stall Cio calls `stalled` of each watch.
  */
 export class Watch {
   /** @internal */
@@ -143,7 +149,7 @@ export class Watch {
   readonly stalled: (tick: number) => void
   #at = 0
 
-  /** The number of the present tick. */
+  /** The number of the current tick. */
   static get tick(): number {
     return tickNow
   }
@@ -155,18 +161,18 @@ export class Watch {
     if (!timer) arm()
   }
 
-  /** Calls `look` after so many ticks; a call before this one counts no more. */
+  /** Calls `look` after so many ticks. It replaces an earlier call of `in()`. */
   in(ticks: number): void {
     if (!watches.has(this)) return
     this.#leaveSlot()
-    // The present tick has begun already.
+    // The current tick has begun already.
     this.#at = tickNow + Math.max(1, ticks)
     const slot = slots.get(this.#at)
     if (slot) slot.add(this)
     else slots.set(this.#at, new Set([this]))
   }
 
-  /** Ends it. May be called again. */
+  /** Ends the watch. May be called again. */
   stop(): void {
     this.#leaveSlot()
     watches.delete(this)

@@ -1,4 +1,4 @@
-/** The reasons for which a connection ends, and what a refusal or a failed handshake adds. */
+/** The reasons for which a connection ends, and the details of a refusal or a failed handshake. */
 
 /** The reasons, in groups: regular, refused, a local limit, the other side, this side. */
 export const endReasons = [
@@ -6,7 +6,7 @@ export const endReasons = [
   'remote_ended',
   /** The middleware returned before the other side ended. */
   'served',
-  /** It finished on request: `close()`, or a draining server. */
+  /** It finished on request, by `close()` or because its server drained. */
   'drained',
   /** The other side left without a byte, as health checks and port scanners do. */
   'nothing_said',
@@ -24,11 +24,11 @@ export const endReasons = [
 
   /** The TLS handshake took too long. */
   'handshake_timeout',
-  /** No byte passed for too long, or a ping had no answer. */
+  /** No byte passed for too long, or a ping got no answer. */
   'idle',
   /** The other side did not read what was written. */
   'not_reading',
-  /** The connection reached its greatest age. */
+  /** The connection reached its maximum lifetime. */
   'too_old',
   /** It was destroyed: at the deadline of `close()`, or by `destroy()` without an error. */
   'forced',
@@ -75,16 +75,16 @@ export type RefusalReason =
   | 'handshakes'
   | 'no_route'
 
-/** Why a connection was refused, in a form for programs; the message is for readers. */
+/** Why a connection was refused, in a form for programs. The message is for readers. */
 export interface Refusal {
   /** The middleware that refused it. */
   readonly step: string
-  /** The rule or the limit that refused it; a middleware of yours may have words of its own. */
+  /** The rule or the limit that refused it. Your own middleware may use other words. */
   // oxlint-disable-next-line typescript/no-redundant-type-constituents
   readonly why: RefusalReason | (string & {})
   /**
-   * The file and line that registered the middleware; `cio` for a step of Cio. Cio fills it in, so
-   * that it is there in `reject`, `remoteError` and `close`.
+   * The file and line that registered the middleware; `cio` for a step of Cio. Cio sets it before
+   * it emits `reject`, `remoteError` and `close`.
    */
   readonly at?: string
   /** The verified name, or the claimed name of an unverified certificate. Null without either. */

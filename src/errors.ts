@@ -29,7 +29,7 @@ export interface CioErrorOptions {
    */
   readonly end?: EndReason
   /**
-   * A further word beside the reason. Use few different ones, since it may be a label of a metric.
+   * A more precise reason. Use few different values, since it may be a label of a metric.
    */
   readonly why?: string
   /** Why a connection was refused, in a form for programs. */
@@ -56,7 +56,7 @@ export class CioError<Code extends string = string> extends Error {
   readonly fault: Fault
   /** The reason, if given, that `close` reports if this error ends a connection. */
   declare readonly end?: EndReason
-  /** A further word beside the reason, if given. */
+  /** A more precise reason, if given. */
   declare readonly why?: string
   /** Why a connection was refused, if known. */
   declare readonly refusal?: Refusal
@@ -68,7 +68,7 @@ export class CioError<Code extends string = string> extends Error {
     super(escapeText(message), cause === undefined ? undefined : { cause: printableCause(cause) })
     this.code = code
     this.fault = fault
-    // Not enumerable: they repeat what the message says.
+    // Not enumerable: they repeat parts of the message.
     if (end) Object.defineProperty(this, 'end', { value: end })
     if (why) Object.defineProperty(this, 'why', { value: why })
     // A copy: Cio adds where the middleware was registered.

@@ -1,7 +1,7 @@
 /** `cio`: what applications import. */
 
-// Their declarations add events to `AppEvents`, and a hint to `Hints`; no type that is exported here
-// refers to them.
+// These files add events to `AppEvents`, and a hint to `Hints`. No exported type refers to them, so
+// they are named here.
 /* oxlint-disable unicorn/require-module-specifiers */
 export type {} from './identity/peer-needs.ts'
 export type {} from './lifecycle/app-events.ts'

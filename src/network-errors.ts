@@ -1,6 +1,9 @@
-/** Which errors stand for the network, and what each says of a connection. The one home of their codes. */
+/**
+ * Which errors come from the network, and what each means for a connection. The only place with
+ * their codes.
+ */
 
-/** Whether an error is of the network or of TLS, as against one that the application made. */
+/** Whether an error comes from the network or from TLS, and not from the application. */
 export function isNetworkError({ syscall, code }: NodeJS.ErrnoException): boolean {
   if (syscall !== undefined) return true
   return typeof code === 'string' && /^(ECONN|EPIPE|ETIMEDOUT|ERR_SSL_)/.test(code)
@@ -18,7 +21,10 @@ const consequences: ReadonlySet<string> = new Set([
   'ERR_STREAM_PREMATURE_CLOSE',
 ])
 
-/** Whether it is what a handler sees of a connection that is gone: the consequence, not the cause. */
+/**
+ * Whether a handler gets this error because the connection has closed: it is a consequence, not the
+ * cause.
+ */
 export function isConsequence({ code, name }: NodeJS.ErrnoException): boolean {
   return consequences.has(code ?? '') || name === 'AbortError'
 }
@@ -29,20 +35,20 @@ const ofClosedStream: ReadonlySet<string> = new Set([
   'EPIPE',
 ])
 
-/** Whether it comes from a stream that was closed meanwhile. */
+/** Whether the error comes from a stream that was closed meanwhile. */
 export function isOfClosedStream(error: Error): boolean {
   return ofClosedStream.has(codeOf(error))
 }
 
 /**
- * Whether it is how the end of a connection may show. `ECANCELED` is that of TLS over a stream that is
- * no socket, in the midst of a write.
+ * Whether the end of a connection may cause this error. `ECANCELED` comes from TLS over a stream
+ * that is not a socket, if the stream ends during a write.
  */
 export function isEndOfConnection({ code = '', name }: NodeJS.ErrnoException): boolean {
   return name === 'AbortError' || /^(ECONN|ECANCELED|EPIPE|ERR_STREAM_|ERR_SSL_)/.test(code)
 }
 
-/** Whether the address to listen on is in use, or not there yet: errors that go away by themselves. */
+/** Whether the address to listen on is in use, or does not exist yet. Such errors may go away. */
 export function isAddressUnavailable({ syscall, code }: NodeJS.ErrnoException): boolean {
   return syscall === 'listen' && (code === 'EADDRINUSE' || code === 'EADDRNOTAVAIL')
 }
@@ -50,14 +56,15 @@ export function isAddressUnavailable({ syscall, code }: NodeJS.ErrnoException): 
 const passedOn =
   /^(EADDRNOTAVAIL|EAGAIN|EAI_AGAIN|EAI_NODATA|ECONN\w+|EHOST\w+|ENET\w+|ENOBUFS|ENOENT|ENOTFOUND|EPIPE|ESERVFAIL|ETIMEDOUT|ETIMEOUT)$/
 
-/** Whether a middleware before the connection may pass it on from the network. */
+/** Whether a middleware that runs before the connection may get this error from the network. */
 export function isPassedOn(error: Error): boolean {
   return passedOn.test(codeOf(error))
 }
 
 /**
- * Codes of a connection that no waiting makes possible. All others may be of a network or a server
- * that is down: there is no end of them, from name servers, kernels, proxies and streams.
+ * Codes of connections that will never succeed, however long a client waits. All other codes may
+ * mean that a network or a server is down. That list would be endless: name servers, kernels,
+ * proxies and streams have their own codes.
  */
 const lasting: ReadonlySet<string> = new Set([
   'ABORT_ERR',
@@ -83,7 +90,7 @@ const lasting: ReadonlySet<string> = new Set([
   'ERR_IP_BLOCKED',
 ])
 
-/** A mistake in a program, by the name of its class. */
+/** Classes of errors that are a mistake in a program. */
 const ofAProgram: ReadonlySet<string> = new Set([
   'AbortError',
   'AssertionError',
@@ -94,7 +101,7 @@ const ofAProgram: ReadonlySet<string> = new Set([
   'TypeError',
 ])
 
-/** Where a file is not there, or may not be read. */
+/** Errors of a file that is missing, or that may not be read. */
 const ofFiles: ReadonlySet<string> = new Set([
   'access',
   'lstat',
@@ -105,25 +112,25 @@ const ofFiles: ReadonlySet<string> = new Set([
   'stat',
 ])
 
-/** Whether an error of Node's may be gone when the same is tried again. */
+/** Whether another attempt may succeed after this error of Node. */
 export function isTemporary(error: Error): boolean {
   const { syscall = '' } = error as NodeJS.ErrnoException
   return !lasting.has(codeOf(error)) && !ofAProgram.has(error.name) && !ofFiles.has(syscall)
 }
 
 /**
- * The alerts by which a server says that it does not accept the identity of its client. In TLS 1.2 a
- * failure of the handshake is how it says that a certificate is missing.
+ * The alerts of a server that does not accept the identity of its client. In TLS 1.2
+ * `handshake_failure` may mean that the certificate of the client is missing.
  */
 const refusal =
   /ALERT_(BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_(REVOKED|EXPIRED|UNKNOWN|REQUIRED)|NO_CERTIFICATE|HANDSHAKE_FAILURE|UNKNOWN_CA|ACCESS_DENIED|UNKNOWN_PSK_IDENTITY)$/
 
-/** Whether it is an alert of TLS that refuses an identity. */
+/** Whether an error is a TLS alert that refuses an identity. */
 export function isIdentityAlert(error: unknown): boolean {
   return error instanceof Error && refusal.test(codeOf(error))
 }
 
-/** Some are numbers, as that of a DOMException; some errors have none. */
+/** The code of a DOMException is a number, and some errors have no code. */
 function codeOf(error: Error): string {
   const { code } = error as { readonly code?: unknown }
   return typeof code === 'string' || typeof code === 'number' ? String(code) : ''

@@ -26,15 +26,15 @@ export interface AccessListOptions extends EvictOptions {
    */
   readonly dryRun?: boolean
   /**
-   * Says goodbye to a rejected peer: writes to `ctx.stream`, which Cio ends and flushes when the
-   * function has returned. `peer` is null where there is no verified identity.
+   * Sends a last message to a rejected peer: writes to `ctx.stream`, which Cio ends and flushes
+   * when the function has returned. `peer` is null if there is no verified identity.
    *
-   * @default the connection ends without a goodbye
+   * @default the connection ends without a last message
    */
   readonly reject?: (ctx: StreamContext, peer: Peer | null) => unknown
   /**
-   * Milliseconds in which a predicate must decide, and again for the goodbye to be written and
-   * flushed. `Infinity` waits for ever.
+   * Milliseconds in which a predicate must decide, and again in which the last message must be
+   * written and flushed. `Infinity` waits for ever.
    *
    * @default 10_000
    */
@@ -53,19 +53,19 @@ const defaultTimeout = 10_000
 /** The check of a list. */
 export interface AccessCheck {
   /**
-   * Throws `ERR_CIO_REJECTED` (remote) if the peer is rejected, after `reject` has said goodbye.
-   * With `dryRun` it emits `wouldReject` and does not throw.
+   * Throws `ERR_CIO_REJECTED` (remote) if the peer is rejected, after the option `reject` has sent
+   * its last message. With `dryRun` it emits `wouldReject` and does not throw.
    */
   (ctx: StreamContext): Promise<void>
-  /** The error of a peer that the rule rejects now; says no goodbye. */
+  /** The error of a peer that the rule rejects now. It sends no last message. */
   readonly verdict: (ctx: StreamContext) => Promise<CioError | undefined>
-  /** The hint `refusalOf`. A dry run refuses no peer. */
+  /** The hint `refusalOf`. With `dryRun` it refuses no peer. */
   readonly refusalOf: (peer: Peer) => Promise<Refusal | undefined>
 }
 
 /**
- * Makes the check of a list: it throws unless the peer has a verified identity without a defect,
- * and the rule `who` says `admits` of it.
+ * Makes the check of a list. The check throws unless the peer has a verified identity without a
+ * defect, and the rule `who` returns `admits` for it.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -139,12 +139,15 @@ interface Verdict {
   readonly why: RefusalReason
   readonly message: string
   readonly cause?: Error
-  /** The claim of a certificate that was not verified, and why it was not. */
+  /** The name that an unverified certificate claims, and why it was not verified. */
   readonly claim?: Refusal['peer']
   readonly verdict?: string
 }
 
-/** How long a check may wait: while the connection is open. */
+/**
+ * The part of a context that shows whether the connection is still open; a check stops waiting when
+ * it closes.
+ */
 type Open = Pick<StreamContext, 'isClosed' | 'signal'>
 
 /** Why a peer is rejected; undefined if it is admitted. */
@@ -206,7 +209,7 @@ function isGone(place: Open, thrown: unknown): boolean {
   return place.isClosed && thrown === place.signal.reason
 }
 
-/** The error of a predicate or a goodbye that took too long. */
+/** The error of a predicate or a last message that took too long. */
 class TooSlow extends Error {}
 
 /** Waits for an answer while the connection is open, and at most for the given time. */

@@ -16,7 +16,7 @@ export interface VerifiedContext {
 
 /** A list that can change while connections are open. */
 export interface AccessListMiddleware<Adds extends object = {}> {
-  // Not a `Middleware<…, Adds>`: that one would need what it adds.
+  // Not a `Middleware<…, Adds>`: that type would require on `ctx` the members that it adds.
   (ctx: StreamContext, next: Next): unknown
   readonly adds?: Adds
   readonly hints?: Hints
@@ -25,7 +25,7 @@ export interface AccessListMiddleware<Adds extends object = {}> {
    * `revoked` decides what happens to its connection. Without an argument it checks them against
    * the same list, for predicates whose data has changed. Fulfils when all are checked.
    *
-   * @throws `ERR_CIO_OPTION`: `who` is of no kind that is known; the list stays as it was
+   * @throws `ERR_CIO_OPTION`: `who` is of an unknown kind; the list stays as it was
    */
   readonly update: (who?: PeerSelector) => Promise<void>
 }

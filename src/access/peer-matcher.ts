@@ -54,7 +54,7 @@ export type PeerMatcher = (peer: Peer, ctx: StreamContext) => boolean | Promise<
 interface Field {
   readonly of: (peer: Peer) => readonly string[]
   readonly normalise: (text: string) => string
-  /** The form of a text: one that can never match would leave a deny list open. */
+  /** Checks the form of a text: a text that can never match would leave a deny list open. */
   readonly form?: { readonly is: (text: string) => boolean; readonly rule: string }
   /** Whether patterns ignore case, as texts do for this field. */
   readonly anyCase?: boolean

@@ -1,4 +1,4 @@
-/** The context of a client, which is also what `connect()` resolves to, and its life. */
+/** The context of a client, to which `connect()` resolves, and the life of that client. */
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -39,7 +39,7 @@ class ClientLife extends StreamLife {
   failure: Error | undefined
   /** Whether a connection was ever made. */
   hasConnected = false
-  /** The probes that saw the begin of this attempt, and not its end yet. */
+  /** The probes that saw the begin of this attempt, and have not seen its end. */
   declare probe?: FoldedProbe<ClientContext>
   #wake = (): void => {}
 
@@ -100,7 +100,7 @@ class ClientLife extends StreamLife {
   }
 }
 
-/** The context of one `connect()`, and what it resolves to. */
+/** The context of one `connect()`. `connect()` also resolves to it. */
 export class ClientContext extends StreamContext {
   /** @internal */
   declare readonly lifeType: ClientLife
@@ -154,7 +154,7 @@ export class ClientContext extends StreamContext {
   }
 
   /**
-   * Forgets a closed connection and its error: for middleware that connect again.
+   * Forgets a closed connection and its error. For middleware that connect again.
    *
    * @internal
    */

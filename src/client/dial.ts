@@ -81,7 +81,7 @@ function made(making: Promise<Duplex>, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const abort = (): void => {
       making.then((stream) => stream.destroy(), ignore)
-      // After the error of the attempt, which may say more.
+      // Later, so that the error of the attempt, if any, comes first: it may be more precise.
       setImmediate(() => reject(asError(signal.reason)))
     }
     signal.addEventListener('abort', abort)

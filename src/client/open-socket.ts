@@ -56,7 +56,7 @@ export function startSocket(
     socket.destroy(selfConnectError(socket))
   }
   const close = (): void => settle(failure ?? abandoned(options))
-  // Stays: between here and the new owner's listener, an error must not be uncaught.
+  // This listener stays: an error before the new owner adds its own listener must not be uncaught.
   socket.on('error', (error) => (failure ??= spellOut(asError(error))))
   socket.on('connect', connect)
   socket.on('close', close)

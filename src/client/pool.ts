@@ -153,12 +153,13 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
       signal.throwIfAborted()
     }
     let member = this.#choose(idempotent) ?? (await this.#wait(signal, idempotent))
-    // One function for all of it: each further promise would show beside the cost of a call.
+    // One function, without further promises: each of them would add noticeably to the cost of a
+    // call.
     for (let isRetry = false; ; isRetry = true) {
       const { client, upstream } = member
       const { epoch } = upstream
       try {
-        // It was lost after it had been chosen.
+        // The connection was lost after it had been chosen.
         if (!client) throw lostError()
         const both = signal ? AbortSignal.any([signal, client.signal]) : client.signal
         const result = await work(client, both)
@@ -216,7 +217,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     await this.close()
   }
 
-  /** A use that nothing awaits must not end the process because its target is gone. */
+  /** If nothing awaits a use, the loss of its target must not end the process. */
   readonly #untaken = (error: Error): void => {
     const isGone =
       isCioError(error) && (error.fault === 'remote' || error.code === 'ERR_CIO_CLOSED')

@@ -18,14 +18,14 @@ export function keepServerCertificate(socket: TLSSocket, certificate: Buffer): v
 /**
  * The peer's certificate, in DER; undefined if it presented none. Read once.
  *
- * Not by `getPeerX509Certificate()`, which loses the memory of the whole chain with each call
+ * Cio never calls `getPeerX509Certificate()`, since each call leaks the memory of the whole chain
  * (docs/decisions/0016-a-call-that-leaks.md).
  */
 export function presentedCertificate(socket: TLSSocket): Buffer | undefined {
   const known = presented.get(socket)
   if (known) return known
-  // The session takes a third of the time, and on a resumed one Node gives a client no certificate.
-  // Null after the socket is destroyed.
+  // Reading the session takes a third of the time, and on a resumed session Node gives a client no
+  // certificate. The session is null after the socket is destroyed.
   const certificate = sessionCertificate(socket) ?? socket.getPeerCertificate(false)?.raw
   if (certificate) presented.set(socket, certificate)
   return certificate
@@ -48,8 +48,8 @@ export function presentedIssuers(socket: TLSSocket): X509Certificate[] {
 }
 
 /**
- * The peer's certificate in DER, if it was verified. On Node 20 a resumed TLS 1.3 session without a
- * certificate is `authorized`, and it has none.
+ * The peer's certificate in DER, if it was verified. On Node 20 a resumed TLS 1.3 session is
+ * `authorized` even without a certificate.
  */
 export function verifiedCertificate(socket: Socket | null): Buffer | undefined {
   return socket instanceof TLSSocket && socket.authorized ? presentedCertificate(socket) : undefined

@@ -1,4 +1,6 @@
-/** Middleware that need an identity, in runs that can give none: found before anything listens. */
+/**
+ * Finds middleware that need an identity in runs that cannot provide one, before anything listens.
+ */
 
 import type { Refusal } from '../end-reason.ts'
 import { CioError } from '../errors.ts'
@@ -10,7 +12,8 @@ declare module '../pipeline/middleware.ts' {
   interface Hints {
     /**
      * Whether the middleware would refuse a peer now, without a connection: for
-     * `server.wouldAdmit()`. Undefined if it would let the peer pass. Throws where it cannot tell.
+     * `server.wouldAdmit()`. Undefined if it would let the peer pass. Throws if only a connection
+     * can decide.
      *
      * @default the middleware is not asked
      */
@@ -18,7 +21,7 @@ declare module '../pipeline/middleware.ts' {
   }
 }
 
-// Here too: a declaration that refers to the hint must come with it.
+// Declared here too, so that each declaration that refers to the hint brings it along.
 declare module '../pipeline/registration.ts' {
   interface SettledHints {
     readonly refusalOf?: NonNullable<Hints['refusalOf']>
@@ -28,7 +31,7 @@ declare module '../pipeline/registration.ts' {
 /**
  * Fails where a middleware needs `ctx.peer` and nothing in the pipeline can give one.
  *
- * @param whyNone Says why the step `secure` gives none; undefined where it does.
+ * @param whyNone Returns why the step `secure` gives none; undefined if it does.
  * @throws `ERR_CIO_NO_IDENTITY`: says what to add
  */
 export function checkPeerNeeds(
@@ -38,7 +41,7 @@ export function checkPeerNeeds(
   const [needy] = pipeline.needing('peer')
   if (needy === undefined) return
   const providers = pipeline.providing('peer')
-  // Something besides the step of Cio's, for instance `startTls`.
+  // A middleware that provides it instead of Cio's step, such as `startTls`.
   if (providers.some(({ step }) => !step)) return
   const why = whyNone(providers.length > 0)
   if (why === undefined) return
@@ -48,5 +51,5 @@ export function checkPeerNeeds(
   )
 }
 
-/** Why there is no identity where Cio's own step is not there. */
+/** Why there is no identity if the pipeline is without Cio's own step. */
 export const noSecureStep = 'the step `secure` is removed or disabled; let it stand'

@@ -40,8 +40,8 @@ export class RevocationList {
   }
 
   /**
-   * OpenSSL's verdict on the lists by which a handshake checks a certificate: it takes one of the
-   * issuer that is in force. Undefined if there is one, or no list at all.
+   * OpenSSL's verdict on the lists with which a handshake checks a certificate. It uses a list of
+   * the issuer that is valid now. Undefined if there is one, or no list at all.
    */
   lacks({ raw }: X509Certificate): 'UNABLE_TO_GET_CRL' | 'CRL_HAS_EXPIRED' | undefined {
     if (this.#periods.size === 0) return undefined

@@ -1,4 +1,4 @@
-/** An app as its contexts know it. The class, which stands on all of this, is in `cio.ts`. */
+/** The part of an app that its contexts use. The class itself is in `cio.ts`. */
 
 import type { EventEmitter } from 'node:events'
 import type { Pipeline } from '../pipeline/pipeline.ts'

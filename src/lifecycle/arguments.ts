@@ -46,7 +46,10 @@ export function optionsOf(
   return checkedOptions(call, given)
 }
 
-/** Refuses inherited options: they are not copied, and a check that one turns on would be off. */
+/**
+ * Refuses inherited options: they are not copied, so a check that one of them turns on would stay
+ * off.
+ */
 function checkOwn(call: Call, options: unknown): void {
   if (typeof options !== 'object' || options === null) return
   const prototype: unknown = Object.getPrototypeOf(options)

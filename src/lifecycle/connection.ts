@@ -1,8 +1,8 @@
 /**
  * The life of a connection:
  *
- * 1. It is accepted, or given to `app.handle()`. From here to its close it has an `error` listener,
- *    and is in the `connections` of its server. Cio emits `connection`.
+ * 1. The server accepts it, or the application passes it to `app.handle()`. From here to its close
+ *    it has an `error` listener, and is in the `connections` of its server. Cio emits `connection`.
  * 2. The pipeline runs: the middleware before `secure`, then the handshake (Cio emits `secure`),
  *    then the rest. Nothing is read before a middleware reads.
  * 3. At the end of the pipeline it waits for the stream to finish (`stream-life.ts`).
@@ -52,9 +52,9 @@ declare module './app.ts' {
 /** The life of a connection. */
 class ConnectionLife extends StreamLife {
   ctx!: ConnectionContext
-  /** The probes that saw its begin, which see its end. */
+  /** The probes that saw its begin; they also see its end. */
   declare probe?: FoldedProbe<ConnectionContext>
-  /** Published to the diagnostic channels; absent if nothing was subscribed at its begin. */
+  /** The message for the diagnostic channels; undefined if nothing was subscribed at its begin. */
   declare message?: ConnectionMessage
   /** When the server accepted it, by `performance.now()`. */
   acceptedAt = 0
@@ -101,7 +101,7 @@ class ConnectionLife extends StreamLife {
 export class ConnectionContext extends StreamContext {
   /** @internal */
   declare readonly lifeType: ConnectionLife
-  /** The server that accepted it; null for what was given to `app.handle()`. */
+  /** The server that accepted it; null for a stream that was passed to `app.handle()`. */
   readonly server: Contexts['server'] | null
 
   constructor(
@@ -123,7 +123,7 @@ export class ConnectionContext extends StreamContext {
   }
 
   /**
-   * Notes how many bytes came before the first of the client's own, such as a PROXY header.
+   * Notes how many bytes came before the client's own bytes: those of a PROXY header, for example.
    *
    * @internal
    */

@@ -63,7 +63,7 @@ export abstract class Context {
   }
 
   /**
-   * For the compiler alone: the type of its life, which only the core can reach.
+   * Only for the compiler: the type of its life, which only the core can reach.
    *
    * @internal
    */
@@ -73,7 +73,10 @@ export abstract class Context {
   readonly app: App
   /** The innermost middleware entered: it is waiting now, or it returned early. */
   step = ''
-  /** The `generation` of its pipeline when the run began, whose order it keeps. 0 before that. */
+  /**
+   * The `generation` of its pipeline when the run began. The run keeps the order of that
+   * generation. 0 before the run begins.
+   */
   generation = 0
 
   readonly #life: Lifecycle
@@ -130,7 +133,7 @@ export abstract class Context {
 
   /** Destroys the run: aborts `signal` and `draining`. The error becomes the outcome of the run. */
   destroy(cause?: Error): void {
-    // JavaScript may pass anything; as for Node's streams, null is no error.
+    // JavaScript may pass anything. As with Node's streams, null means no error.
     this.#life.destroy(cause === undefined || cause === null ? undefined : asError(cause))
   }
 

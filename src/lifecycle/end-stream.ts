@@ -22,7 +22,7 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
   if (!stream || !transport) return
   if (!life.wasReady) warnOfEarlyReturn(ctx, stream)
   const waiting = stream.writableLength
-  // Node loses it with the socket.
+  // Read now: Node loses the address when it destroys the socket.
   const remote = waiting > 0 ? ctx.remote : ''
   const cut = (): void => life.cut()
   if (hasUnreadEnd(stream)) await endUnread(stream, timeout, cut)
@@ -33,7 +33,7 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
       transport.destroy()
     })
   const done = await endGracefully(stream, timeout, { cut })
-  // If a layer was left on the stream, or failed.
+  // A layer may still be on the stream, or may have failed.
   if (life.cause) return life.disconnect()
   if (done && (await endGracefully(transport, timeout, { cut }))) return
   throw new CioError(
@@ -43,7 +43,7 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
   )
 }
 
-/** Ends a stream without reading what has come: that is kept for a later reader. */
+/** Ends a stream without reading its buffered input, which is kept for a later reader. */
 async function endUnread(stream: Duplex, timeout: number, cut: () => void): Promise<void> {
   const deadline = startDeadline(timeout, cut)
   const settled = new Promise<void>((resolve) => {

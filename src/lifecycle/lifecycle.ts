@@ -25,7 +25,7 @@ export type Phase = 'starting' | 'ready' | 'draining' | 'closed'
 /** Milliseconds that the middleware of a destroyed run may take to return. */
 export const unwindTimeout = 1_000
 
-/** Milliseconds at a deadline for what was written; less than the middleware have. */
+/** Milliseconds at a deadline to flush what was written; less than the middleware get to return. */
 const flushPatience = unwindTimeout / 2
 
 /** The common part of the three kinds of runs. Each kind adds how it ends its resources. */

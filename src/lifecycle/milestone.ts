@@ -1,6 +1,6 @@
 /** A promise that is settled from outside, and that may stay without a listener. */
 
-/** Made only when something waits for what it stands for. */
+/** Created only when something waits for it. */
 export class Milestone {
   readonly promise: Promise<void>
   /** Fulfils the promise, or rejects it. */

@@ -27,7 +27,7 @@ export function runConnection(ctx: ConnectionContext): void {
       composed instanceof Promise
         ? composed.then((compiled) => start(ctx, compiled))
         : start(ctx, composed)
-    // Not an async function: its frame would stay for the whole life of the connection.
+    // Not an async function: its frame would stay in memory for the whole life of the connection.
     run.then(
       () => returned(ctx),
       (thrown: unknown) => failed(ctx, asError(thrown)),
@@ -51,7 +51,7 @@ function returned(ctx: ConnectionContext): void {
   life.hasReturned = true
   const { stream, transport } = life
   const ordinary = ordinaryEnd(life)
-  // Most have closed by now.
+  // Most streams have closed by now.
   if (stream!.destroyed && transport!.destroyed)
     return end(ctx, rootCause(ctx, undefined), ordinary)
   endStream(ctx, life.times().flush).then(

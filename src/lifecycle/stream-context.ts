@@ -32,8 +32,8 @@ export abstract class StreamContext extends Context {
   tlsSkipped = false
   /**
    * Sends a ping of the transport, and fulfils with its pong; rejects if the connection closes
-   * before. Undefined if the transport has no pings of its own, as WebSocket has them. Whatever
-   * passes a stream to `handle()` may add it, by `extend`.
+   * before. Undefined if the transport has no pings; WebSocket has them. Code that passes a stream
+   * to `handle()` may add it by `extend`.
    */
   declare readonly ping?: () => Promise<void>
 
@@ -77,7 +77,7 @@ export abstract class StreamContext extends Context {
   }
 
   /**
-   * The Duplex at the bottom, for middleware that create it; its end ends all layers above it.
+   * The Duplex at the bottom, for middleware that create it. When it ends, all layers above it end.
    *
    * @internal
    */
@@ -178,8 +178,8 @@ export abstract class StreamContext extends Context {
 }
 
 /**
- * A socket without an address. Node loses the address with the socket. If the connection was reset
- * before accept, the kernel does not know it any more either.
+ * A socket without an address: Node loses the address when it destroys the socket. If the
+ * connection was reset before accept, even the kernel has no address for it.
  */
 function withoutAddress(socket: Socket): string {
   return handleKind(socket) === 'Pipe' ? 'a local socket' : 'an address that is no longer known'

@@ -1,8 +1,8 @@
 /**
  * The listeners by which runs notice the end of their streams.
  *
- * One function serves all streams, since closures for each idle connection cost heap; a stream holds its
- * owners.
+ * One function serves all streams, since closures for each idle connection would cost heap. Each
+ * stream holds its owners.
  */
 
 import type { Duplex } from 'node:stream'
@@ -24,11 +24,11 @@ export interface StreamOwner {
 
 /** The property of a stream that holds its owner. */
 const owner: unique symbol = Symbol('cio.life')
-/** The owners outside that one, over the same stream. */
+/** The owners of outer runs over the same stream. */
 const outer: unique symbol = Symbol('cio.outerLives')
 type Owned = Duplex & { [owner]?: StreamOwner; [outer]?: StreamOwner[] }
 
-/** Lets an owner hear of a stream. */
+/** Makes a run the owner of a stream: it gets the events of that stream. */
 export function own(stream: Owned, by: StreamOwner): void {
   const before = stream[owner]
   if (before === by) return
@@ -37,12 +37,12 @@ export function own(stream: Owned, by: StreamOwner): void {
     stream.on('end', onEnd)
     stream.on('close', onClose)
     stream.removeAllListeners = removeListenersButOurs
-    // A stream may have one of its own.
+    // A stream may already have its own `push` or `unshift`.
     if (!Object.hasOwn(stream, 'push')) stream.push = pushAndNotice
     if (!Object.hasOwn(stream, 'unshift')) stream.unshift = putBackAndNotice
   }
   if (!before || before.isSettled) stream[owner] = by
-  // A run within a run over the same stream: the outer one gets its events, too.
+  // For a run inside another run over the same stream: both get its events.
   else if (!stream[outer]?.includes(by)) (stream[outer] ??= []).push(by)
 }
 
@@ -63,7 +63,7 @@ function onClose(this: Owned): void {
 
 const listeners = { error: destroyBy, end: onEnd, close: onClose } as const
 
-/** Node emits nothing for an end of input behind bytes that nothing reads. */
+/** Replaces `push()` of a stream: Node emits nothing for an end of input behind unread bytes. */
 function pushAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): boolean {
   const prototype = Object.getPrototypeOf(this) as Owned
   const hasRoom = prototype.push.call(this, chunk, encoding)
@@ -72,8 +72,9 @@ function pushAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): 
 }
 
 /**
- * The end was not behind unread bytes before: it may have come while a middleware had them. Libraries put
- * bytes back themselves, such as ws those after the upgrade.
+ * Replaces `unshift()` of a stream. The end of input may have come while a middleware held these
+ * bytes, and only now lies behind unread bytes. Libraries also put bytes back, as ws does after an
+ * upgrade.
  */
 function putBackAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): void {
   const prototype = Object.getPrototypeOf(this) as Owned
@@ -88,9 +89,9 @@ function noticeEnd(stream: Owned): void {
 }
 
 /**
- * In place of that of a stream in use. A library that takes a socket over may remove all listeners, as
- * smtp-server does for STARTTLS. Without Cio's an error would end the process, and the end of the
- * connection would go unnoticed.
+ * Replaces `removeAllListeners()` of a stream in use. A library that takes over a socket may remove
+ * all listeners, as smtp-server does for STARTTLS. Without Cio's listeners an error would end the
+ * process, and Cio would not notice the end of the connection.
  */
 function removeListenersButOurs(this: Owned, ...events: string[]): Owned {
   const prototype = Object.getPrototypeOf(this) as Owned

@@ -30,9 +30,9 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
   stream: Duplex | undefined
   /** The stream at the bottom; its end ends all layers above it. */
   transport: Duplex | undefined
-  /** Bytes that came before the first of the client's own: those of a PROXY header. */
+  /** Bytes that came before the client's own bytes: those of a PROXY header. */
   preambleSize = 0
-  /** The error for which it was last asked to finish, where it was for one. */
+  /** The error that was the last reason to ask it to finish, if there was one. */
   evictedBy: CioError | undefined
   #lent: Socket | undefined
   #brokenLayer: Error | undefined
@@ -40,11 +40,13 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
   #ownEnds = 0
   #whenOver: (() => void) | undefined
   #halfOpen: HalfOpenWatch | undefined
-  /** Whether nothing will read, so that an end behind unread bytes is the end. */
+  /**
+   * Whether nothing will read the input, so that an end behind unread bytes ends the connection.
+   */
   #readsAhead = false
   /** Whether the input has ended behind bytes that nothing reads. */
   #endedUnread = false
-  /** True once secured; before that, what waits for it, if anything does. */
+  /** True once secured. Before that, the promise of `secured`, if it was read. */
   #secured: true | Milestone | undefined
 
   /** Begins with a stream at the bottom. */
@@ -62,7 +64,10 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
     this.stream = stream
   }
 
-  /** Counts again which listeners are not of the application, once all others were removed. */
+  /**
+   * Counts again the listeners that do not belong to the application, after all others were
+   * removed.
+   */
   recount(stream: Duplex): void {
     if (stream === this.stream) this.#ownEnds = stream.listenerCount('end')
   }
@@ -130,7 +135,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
   /** The last bytes of the input have arrived; they may be unread. */
   inputEnded(stream: Duplex): void {
     if (this.isSettled || stream !== this.stream || isAttached(stream)) return
-    // Node emits `end` where nothing is left to read, and `net` asks for it by itself.
+    // If nothing is left to read, a read makes Node emit `end`; `net` reads by itself.
     if (!hasUnreadEnd(stream)) stream.read(0)
     else if (!this.#readsAhead) this.#halfOpen ??= this.#watchHalfOpen()
     else {
@@ -147,7 +152,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
   /** The input of a stream has ended. */
   ended(stream: Duplex): void {
     if (this.isSettled || (stream !== this.stream && stream !== this.transport)) return
-    // The time begins anew with the end of what was read until now.
+    // The time begins again: the handler has just read the input to its end.
     if (stream === this.stream) this.#halfOpen?.stop()
     if (stream === this.stream || !this.#halfOpen) this.#halfOpen = this.#watchHalfOpen()
     if (stream !== this.stream || !this.#whenOver) return
@@ -188,17 +193,17 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
     const { halfOpen, flush } = this.times()
     if (halfOpen === Infinity || halfOpen === 0) return undefined
     const { stream, transport } = this
-    // Its counters show what was written.
+    // A socket counts what was written.
     const bottom = stream instanceof Socket ? stream : transport!
     return new HalfOpenWatch(bottom, halfOpen, flush, () => {
       if (isIdle(this.stream!)) this.halfOpenFor(halfOpen)
-      // The time begins when it has been read to its end.
+      // The time begins when the input has been read to its end.
       else this.#halfOpen = undefined
     })
   }
 
   override destroy(cause?: Error): void {
-    // The first cause counts, which may be the network.
+    // The first cause counts, and that may be an error of the network.
     const first = this.cause
     if (first) {
       this.abort(first)
@@ -208,9 +213,9 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
   }
 
   /**
-   * Destroys the stream and all beneath it, and leaves the run as it is. Truncated data must not
-   * look whole: the other side sees a reset if bytes still wait, or if this side failed after it
-   * began to write. Unix sockets have no reset.
+   * Destroys the stream and all streams beneath it, but does not end the run. Truncated data must
+   * not look whole: the other side sees a reset if bytes still wait, or if this side failed after
+   * it began to write. Unix sockets have no reset.
    */
   disconnect(cause?: Error): void {
     if (cause && this.#isAmidst(cause)) resetOnDestroy(this.transport)

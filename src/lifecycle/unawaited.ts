@@ -20,9 +20,9 @@ export function handled<Value>(promise: Promise<Value>): Promise<Value> {
 /** Receives the error of a promise that nothing awaited. */
 export type Untaken = (error: Error) => void
 
-/** Has its own handler, and knows whether another one was added. */
+/** A promise with its own handler, which also knows whether another handler was added. */
 class Unawaited<Value> extends Promise<Value> {
-  // A derived promise is an ordinary one.
+  // A promise that `then()` returns is an ordinary promise.
   static override readonly [Symbol.species] = Promise
   #isTaken = false
 
@@ -58,7 +58,7 @@ export function unawaited<Value>(
   return whenUntaken(work, untaken)
 }
 
-/** The same without a context: all errors that nothing awaits go to `untaken`. */
+/** The same without a context: it passes each error that nothing awaits to `untaken`. */
 export function whenUntaken<Value>(work: Promise<Value>, untaken: Untaken): Promise<Value> {
   const promise = new Unawaited<Value>((resolve) => resolve(work))
   promise.whenUntaken(untaken)

@@ -61,7 +61,7 @@ export class BorderedDecoder<In> implements Decoder<In> {
     this.#handEmpty(into)
   }
 
-  /** The empty messages that came before anything read, for which no byte stands in the stream. */
+  /** The empty messages that came before anything was read. The stream has no byte for these. */
   #handEmpty(into: In[]): void {
     for (let next; (next = this.#borders.next) && next.end === this.#at;) {
       this.#borders.shift()

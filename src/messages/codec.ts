@@ -1,4 +1,4 @@
-/** A codec: how bytes become messages, and messages bytes. */
+/** A codec: decodes bytes to messages, and encodes messages to bytes. */
 
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { PartialMessage } from './partial-message.ts'
@@ -13,7 +13,9 @@ export interface Decoder<In> {
   decode(chunk: Buffer, into: In[]): void
   /** Adds the messages that the end of input completes. */
   end(into: In[]): void
-  /** Called when nothing more will be read, perhaps again: for a decoder that has a timer. */
+  /**
+   * Called when nothing more will be read, perhaps more than once. For a decoder that has a timer.
+   */
   close?(): void
 }
 
@@ -27,8 +29,8 @@ export interface BorderedCodec<In, Out = In> {
   /** As that of {@link Codec}. A string is sent as text, bytes as binary. */
   readonly encoder: () => (message: Out) => string | Uint8Array
   /**
-   * One for each connection. It makes a message of the bytes, or undefined of those that are to be
-   * ignored. `at` is the position of the first byte in the stream, for errors.
+   * One for each connection. It makes a message of the bytes, or returns undefined to ignore them.
+   * `at` is the position of the first byte in the stream, for errors.
    */
   readonly decoder: (
     ctx: StreamContext,
@@ -40,8 +42,8 @@ export interface Codec<In, Out = In> {
   /** The name of its middleware, for errors. */
   readonly name: string
   /**
-   * One for each connection: it may have state that the peer shares. Everything it returns is sent,
-   * in that order. It throws `ERR_CIO_ENCODE` (local) for a message that it cannot encode.
+   * One for each connection: it may have state that the peer shares. Cio sends everything that it
+   * returns, in that order. It throws `ERR_CIO_ENCODE` (local) for a message that it cannot encode.
    *
    * If every connection gets the same function, the codec has no state, and `messages.encode()`
    * encodes once for many connections.

@@ -1,4 +1,4 @@
-/** Decodes frames from bytes: bounded in bytes, however many chunks they arrive in. */
+/** Decodes frames from bytes, bounded in bytes and in time, in however many chunks they arrive. */
 
 import { isUtf8 } from 'node:buffer'
 import { CioError, isCioError, quote } from '../errors.ts'
@@ -8,7 +8,7 @@ import { PartialMessage } from './partial-message.ts'
 const lineFeed = 0x0a
 const empty = Buffer.alloc(0)
 
-// Errors that do not name the peer yet, which is unknown here.
+// Errors that do not name the peer yet, because the decoder does not know it.
 const anonymous = new WeakSet<Error>()
 
 /** The same error, with the peer in its message. */
@@ -82,7 +82,7 @@ export class LineDecoder<In> implements Decoder<In> {
     this.#lines(rest, rest.length, into)
   }
 
-  /** The lines of what comes before `end`, which is that of the bytes or the line feed there. */
+  /** Adds the lines before `end`: a line feed, or the end of the bytes. */
   #lines(bytes: Buffer, end: number, into: In[]): void {
     if (!isUtf8(bytes)) return this.#oneByOne(bytes.subarray(0, end), into)
 
@@ -176,7 +176,7 @@ export interface Framing<In> {
   end(bytes: Buffer, start: number, offset: number): number
   /**
    * Adds the messages of the frames that lie in `bytes` from its beginning to each of `ends`. They
-   * may be views of it, since it is not changed later.
+   * may be views of `bytes`, which Cio does not change later.
    *
    * @throws `ERR_CIO_SYNTAX` (remote)
    */
@@ -218,7 +218,7 @@ export class FrameDecoder<In> implements Decoder<In> {
   end(): void {
     const { remainder } = this
     if (remainder.length === 0) return
-    // Malformed input is reported as such, even if scanning had waited for more.
+    // Malformed input is reported as malformed, even if the scan was waiting for more.
     this.#framing.end(remainder.bytes, 0, this.#offset)
     throw truncatedMessage(this.#owner, remainder.length, remainder.bytes)
   }
@@ -238,7 +238,7 @@ export class FrameDecoder<In> implements Decoder<In> {
         start = end
       }
     } finally {
-      // Also the frames before a refused one; their errors come first.
+      // The frames before a refused one are decoded too; their errors come first.
       if (ends.length > 0) this.#framing.open(bytes, ends, into, this.#offset)
     }
     return start

@@ -1,4 +1,4 @@
-/** Frame formats, made of their options. */
+/** Makes frame formats from their options. */
 
 import type { Decoder } from './codec.ts'
 import { FrameDecoder, type Framing, messageTooLong } from './frame-decoder.ts'
@@ -65,7 +65,7 @@ export interface Frames {
 const shownBytes = 16
 
 /**
- * Makes the frame format of the options.
+ * Makes the frame format that the options describe.
  *
  * @throws `ERR_CIO_OPTION`
  */
@@ -123,7 +123,7 @@ function framingOf(owner: string, maxLength: number, format: FrameFormat): Frame
   }
 }
 
-/** The most common format, at the cost of a loop by hand; undefined for all others. */
+/** The most common format, as fast as a loop by hand; undefined for all others. */
 function plainLength(
   owner: string,
   maxLength: number,

@@ -8,7 +8,7 @@ export const Level = {
   texts: 2,
   /** Strings only: the keys of a record. */
   keys: 3,
-  /** The library may read it a second time. */
+  /** Values that the library may read a second time. */
   twice: 4,
   /** Members of a `Set`, or alternating keys and values of a `Map`. */
   set: 5,

@@ -9,7 +9,7 @@ import { closedError } from './message-writer.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /**
- * The messages of one connection that have been decoded and not taken.
+ * The decoded messages of one connection that no reader has taken yet.
  *
  * The stream flows while a reader waits. A chunk that arrives without a waiting reader is put back.
  * So at most one chunk is decoded ahead, and TCP backpressure slows the peer.
@@ -74,7 +74,10 @@ export class MessageReader<In> {
     this.#pull()
   }
 
-  /** As `wait`, before all others: for a reader that was called back and did not take a message. */
+  /**
+   * As `wait`, but before all other readers: for a reader that was called back and did not take a
+   * message.
+   */
   waitFirst(call: (some: boolean) => void): void {
     this.#waiting.unshift(call)
   }
@@ -98,7 +101,7 @@ export class MessageReader<In> {
   close(): void {
     this.release()
     if (!this.#over && hasUnreadEnd(this.#stream)) {
-      // Kept for a later reader: no more than the stream has read ahead.
+      // Kept for a later reader. It is no more than the stream had read ahead.
       this.#decode(this.#read())
       this.#end()
     }
@@ -152,7 +155,7 @@ export class MessageReader<In> {
     }
   }
 
-  /** The stream's buffered input. It emits `data` for it too. */
+  /** Reads the stream's buffered input; the stream also emits `data` for it. */
   #read(): Buffer | null {
     this.#pulling = true
     const chunk = this.#stream.read() as Buffer | null

@@ -19,8 +19,8 @@ export function closedError(ctx: StreamContext): CioError {
 /**
  * The strings that were sent on a stream in one turn of the event loop, for one write.
  *
- * Node's own `cork()` makes an object and a queue entry of each. There is one batch for each
- * stream, for all codecs that write to it.
+ * With Node's own `cork()`, each string costs an object and a queue entry. There is one batch for
+ * each stream, for all codecs that write to it.
  */
 class Gathered {
   static readonly #byStream = new WeakMap<Duplex, Gathered>()
@@ -89,7 +89,7 @@ export class MessageWriter<Out> {
   #stream: StreamContext['stream']
   readonly encode: (message: Out) => string | Uint8Array
   readonly #maxQueueSize: number
-  /** Whether messages may be joined: not on a carrier that keeps their borders. */
+  /** Whether messages may be joined. On a carrier that keeps message borders they may not. */
   readonly #isJoined: boolean
   #gathered: Gathered | undefined
   #scheduled = false
@@ -123,8 +123,8 @@ export class MessageWriter<Out> {
   /**
    * Sends bytes that the encoder of this connection could have returned.
    *
-   * The first of a turn are written at once: they go to many connections, and a batch of one costs
-   * each of them more than it saves.
+   * The first bytes of a turn are written at once: such bytes go to many connections, and a batch
+   * of one message costs more than it saves.
    */
   sendBytes(bytes: string | Uint8Array): Promise<void> {
     try {

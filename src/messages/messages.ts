@@ -105,7 +105,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   /**
    * The next message, or `done` at the end of input.
    *
-   * @throws what the codec rejects, once the messages before it have been handed out
+   * @throws the error of the codec, after the reader has got the messages before it
    * @throws `ERR_CIO_TWO_READERS` (local): another middleware waits for messages
    */
   next(): Promise<IteratorResult<In, undefined>> {
@@ -113,7 +113,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     try {
       this.#readers.claim(this.#ctx.step)
       if (inbox.ready > 0 && !inbox.isAwaited) {
-        // Not an async function: that would be two promises a message.
+        // Not an async function: that would cost two promises for each message.
         const result = this.#result()
         if (result) return result instanceof Promise ? handled(result) : Promise.resolve(result)
       }
@@ -129,7 +129,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     let canFail = false
     promise = new Promise((resolve, reject) => {
       const take = (some: boolean): void => {
-        // Only then, since a handler for each message would be slow.
+        // Only a promise that can reject gets a handler: one for each message would be slow.
         canFail = !some || this.#validate !== undefined || this.#interceptors !== undefined
         if (canFail && promise) void handled(promise)
         if (!some) return inbox.failure ? reject(inbox.failure) : resolve(done)
@@ -153,7 +153,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    *
    * @param owner The name of the middleware that consumes all messages exclusively; by default, the
    *   running middleware.
-   * @throws what the codec rejects, or the function throws
+   * @throws the error of the codec, or of the function
    * @throws `ERR_CIO_TWO_READERS` (local): another middleware waits for messages
    */
   each(handler: (message: In) => unknown, owner?: string): Promise<void> {
@@ -217,7 +217,8 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     const encoder = this.#form.encoder()
     const bytes = encoder(message)
     const isShared = encoder === this.#outbox.encode
-    // Each connection would convert a text again; but a WebSocket has to know that it is one.
+    // Converted once, so that not each connection converts the text again. A WebSocket has to know
+    // that it is text.
     const isConverted = typeof bytes === 'string' && this.#form === this.#codec
     const whole = isConverted ? Buffer.from(bytes) : bytes
     const shared = isShared ? whole : undefined
@@ -245,9 +246,9 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 
   /**
-   * Adds functions that see each message: received ones before their reader gets them, and sent
-   * ones before they are encoded. For middleware that answers pings, or limits a rate; those that
-   * registered first see a message first. Returns a function that removes them.
+   * Adds functions that see each message: a received message before its reader gets it, and a sent
+   * message before it is encoded. For middleware that answers pings, or limits a rate. The
+   * functions that were added first see a message first. Returns a function that removes them.
    */
   intercept(interceptor: Interceptor<In, Out>): () => void {
     return (this.#interceptors ??= new Interceptors()).add(interceptor)
@@ -264,7 +265,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 
   /**
-   * Ends this side; fulfils when everything was passed to the kernel.
+   * Ends this side; fulfils when the kernel has accepted everything.
    *
    * @throws `ERR_CIO_CLOSED` (remote): the connection was lost before
    */
@@ -341,7 +342,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     return undefined
   }
 
-  /** Sends a message, or the bytes of it, which the interceptors see. */
+  /** Sends a message, or its bytes. The interceptors see the message. */
   #seen(message: Out, bytes?: string | Uint8Array): Promise<void> {
     try {
       this.#interceptors!.sending(message)
@@ -359,7 +360,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     )
   }
 
-  /** The next message that is decoded already; undefined if interceptors keep all of these. */
+  /** The next decoded message; undefined if interceptors keep all decoded messages. */
   #result(): IteratorResult<In, undefined> | Promise<IteratorResult<In, undefined>> | undefined {
     let message: In | typeof kept | Promise<In | typeof kept> = kept
     while (message === kept) {
@@ -401,7 +402,10 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 }
 
-/** Whether it is thenable: a query builder is no Promise, and runs only when it is awaited. */
+/**
+ * Whether a value is thenable. A query builder, for example, is not a Promise, and runs only when
+ * it is awaited.
+ */
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value
 }

@@ -25,11 +25,11 @@ export type { PartsReceiver, PendingCall } from './pending-calls/entry.ts'
 
 /** Options of a call. */
 export interface CallOptions {
-  /** Gives the call up: it rejects with the signal's reason. */
+  /** Aborts the call, which rejects with the signal's reason. */
   readonly signal?: AbortSignal
   /**
-   * Milliseconds to wait for the answer, from the call on; then it is given up. `Infinity` waits as
-   * long as the connection lasts.
+   * Milliseconds from the call to its answer; then the call rejects. `Infinity` waits as long as
+   * the connection lasts.
    *
    * @default the `timeout` of the middleware
    */
@@ -44,12 +44,13 @@ const callOptionNames = ['signal', 'timeout']
  * `requests` do.
  *
  * A call waits in the `SendQueue` while the other side does not read. If the connection is lost, a
- * call that was not sent rejects with `ERR_CIO_CLOSED`, and one that was sent with
- * `ERR_CIO_ANSWER_LOST`: it cannot be known whether the other side has acted on it.
+ * call that was not sent rejects with `ERR_CIO_CLOSED`. A call that was sent rejects with
+ * `ERR_CIO_ANSWER_LOST`: the other side may have acted on it.
  *
- * By id, an answer to a call that was given up is counted and dropped. In order, that call keeps its
- * place until its answer has come, since otherwise every later answer would go to the wrong call. A
- * place that is still open after twice its timeout ends the connection.
+ * If answers match by id, Cio counts and drops an answer to a call that was given up. If answers
+ * match in order, such a call keeps its place until its answer has come: otherwise every later
+ * answer would go to the wrong call. If that takes more than twice its timeout, Cio ends the
+ * connection.
  */
 export class PendingCalls<Answer = unknown> {
   readonly #ctx: StreamContext
@@ -62,7 +63,7 @@ export class PendingCalls<Answer = unknown> {
   readonly #cancel: ((id: number) => unknown) | undefined
   readonly #unsent = new Set<Entry<Answer>>()
   readonly #sent = new Map<unknown, Entry<Answer>>()
-  /** In order, the id of the oldest request that has no answer. */
+  /** If answers match in order: the id of the oldest request without an answer. */
   #oldest = 1
   #late = 0
   #closed = false
@@ -84,19 +85,22 @@ export class PendingCalls<Answer = unknown> {
     this.#cancel = options.cancel
   }
 
-  /** How many calls wait for an answer or for room; in order, those that were given up count. */
+  /**
+   * How many calls wait for an answer or for room. If answers match in order, calls that were given
+   * up count too.
+   */
   get pending(): number {
     return this.#sent.size + this.#unsent.size
   }
 
-  /** How many answers came after their calls had been given up. */
+  /** How many answers came too late, after their calls were given up. */
   get late(): number {
     return this.#late
   }
 
   /**
-   * Sends a request as soon as there is room; settles with its answer, or with its last part. `make`
-   * gets the id of the call and makes the message.
+   * Sends a request as soon as there is room; settles with its answer, or with the last part of the
+   * answer. `make` gets the id of the call and makes the message.
    *
    * @throws `ERR_CIO_CALL_TIMEOUT`, `ERR_CIO_ANSWER_LOST`, `ERR_CIO_CLOSED` (remote)
    * @throws `ERR_CIO_TOO_MANY_CALLS`, `ERR_CIO_ENCODE` (local), or the reason of `signal`
@@ -126,8 +130,8 @@ export class PendingCalls<Answer = unknown> {
   }
 
   /**
-   * The call that an answer with this id belongs to, or undefined: look at `isLate()` then. With
-   * `isLast` false more parts follow, and the call remains pending, with its timeout begun again.
+   * The call that an answer with this id belongs to. If it is undefined, ask `isLate()`. If
+   * `isLast` is false, more parts follow: the call remains pending, and its timeout begins again.
    */
   answered(id: unknown, isLast = true): PendingCall<Answer> | undefined {
     const entry = this.#sent.get(id)
@@ -137,12 +141,15 @@ export class PendingCalls<Answer = unknown> {
     return entry
   }
 
-  /** Takes the parts of a call that waits for its answer; undefined if it wants only the last. */
+  /**
+   * The function that takes the parts of a pending call; undefined if the caller wants only the
+   * last part.
+   */
   partsOf(id: unknown): PartsReceiver<Answer> | undefined {
     return this.#sent.get(id)?.parts
   }
 
-  /** The call that an answer belongs to in order; undefined if none waits. */
+  /** The call that the next answer in order belongs to; undefined if no call waits. */
   answeredInOrder(isLast = true): PendingCall<Answer> | undefined {
     const entry = this.answered(this.#oldest, isLast)
     if (!entry || !isLast) return entry
@@ -152,7 +159,7 @@ export class PendingCalls<Answer = unknown> {
   }
 
   /**
-   * Whether an answer that matches no call has an id that was used: it is late, or the second one.
+   * Whether an answer that matches no call has an id that was used: then it came late, or twice.
    * Counts it, and frees the id with the last part.
    */
   isLate(id: unknown, isLast = true): boolean {
@@ -180,7 +187,7 @@ export class PendingCalls<Answer = unknown> {
     return this.#ids.hasFree(this.#sent.size) ? undefined : noIdError(label)
   }
 
-  /** Watches over the deadline and the signal of a new call. */
+  /** Watches the deadline and the signal of a new call. */
   #enter(entry: Entry<Answer>): void {
     const { signal } = entry
     this.#deadlines.watch(entry)
@@ -193,7 +200,7 @@ export class PendingCalls<Answer = unknown> {
     const task = (): void => {
       this.#unsent.delete(entry)
       entry.task = undefined
-      // Its connection was lost in the same turn, and `close()` follows.
+      // The connection was lost in the same turn, and `close()` follows.
       if (!this.#pump.isWritable) this.#fail(entry, unsentError(entry.label, this.#ctx.broken))
       else this.#send(entry, make)?.catch((error: unknown) => entry.reject(error))
     }
@@ -202,7 +209,7 @@ export class PendingCalls<Answer = unknown> {
     this.#queue.call(task)
   }
 
-  /** Hands the request over; returns a rejection if it was not. */
+  /** Passes the request to the queue; returns a rejection if that failed. */
   #send(entry: Entry<Answer>, make: (id: number) => unknown): Promise<never> | undefined {
     if (!this.#ids.hasFree(this.#sent.size)) {
       this.#remove(entry)

@@ -14,14 +14,17 @@ export interface PumpOptions {
   readonly owner: string
   /** Handles one message; the next waits for its promise. An error ends the connection. */
   readonly take: (message: unknown) => unknown
-  /** Maximum concurrent pieces of work; at the bound it reads nothing more until one is done. */
+  /** Maximum concurrent pieces of work. At this bound the pump reads no more until one is done. */
   readonly maxRunning: number
   /**
-   * Whether it reads on at that bound, for answers without which no work would end. It is asked again
-   * after `wake()`. Without it, never.
+   * Whether the pump reads on at that bound: for answers that pending work needs. The pump asks
+   * again after `wake()`. Without it, the pump never reads on.
    */
   readonly readsOn?: () => boolean
-  /** Whether an answer is pending, so that it reads on while draining. Without it, never. */
+  /**
+   * Whether an answer is pending, so that the pump reads on while draining. Without it, the pump
+   * does not.
+   */
   readonly expects?: () => boolean
   /**
    * Called when nothing more will be read, perhaps more than once. Without it, nothing is called.
@@ -93,7 +96,10 @@ export class Pump {
     this.#options = options
   }
 
-  /** Whether no new work may begin: it is draining, or the inner middleware have returned. */
+  /**
+   * Whether no new work may begin, because the connection drains or the inner middleware have
+   * returned.
+   */
   get leaving(): boolean {
     return this.#leaving || this.#ctx.isDraining
   }
@@ -200,7 +206,7 @@ export class Pump {
     const { lastMessage, ended } = this.#options
     const last = lastMessage?.(error)
     if (last === undefined) {
-      // A local fault is the cause of the end, even if others see its consequence first.
+      // A local fault is the cause of the end, even if other code sees its consequence first.
       if (isCioError(error) && error.fault === 'remote') this.#stream.destroy()
       else this.#ctx.destroy(error)
       return
@@ -229,7 +235,7 @@ export class Pump {
     try {
       do {
         await this.#messages.each(this.#take, this.#options.owner)
-        // While draining it returns early, and pending work may wait for an answer.
+        // While draining, the loop ends early, and pending work may still wait for an answer.
       } while (this.#mayCome && this.#busy && (await this.#arrival()))
     } catch (thrown) {
       this.fail(asError(thrown))

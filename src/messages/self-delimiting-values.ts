@@ -14,8 +14,8 @@ export interface ValueFormat<In> {
   /** Maximum nesting depth. */
   readonly maxDepth: number
   /**
-   * Decodes a region of complete values. An error may have the values before it (`values`) and its
-   * position (`lastPosition`), as those of cbor-x and msgpackr do.
+   * Decodes a region of complete values. Its error may contain the values before it (`values`) and
+   * its position (`lastPosition`), as in cbor-x and msgpackr.
    */
   readonly decode: (region: Buffer) => In[]
   /**
@@ -36,7 +36,8 @@ const mostTwice = 2
 const recordSize = 256
 const keySize = 16
 const leastRecordsSize = 64 * 1024
-// Both libraries compile a function for a record after so many uses: about 0.2 ms.
+// After this many uses of a record, both libraries compile a function for it, which takes about 0.2
+// ms.
 const usesUntilCompiled = 3
 const mostCompiled = 512
 const bytesPerCompiled = 512
@@ -53,8 +54,9 @@ interface Known {
  * It finds their ends without decoding them, bounded in length and depth, and keeps its place in
  * incomplete values. Values that arrive together are decoded by one call.
  *
- * The library behind `decode` must never see what the scanner did not understand. So a scanner
- * refuses unknown input, and every form in which the library would count bytes differently.
+ * The library behind `decode` must never see input that the scanner did not understand. So the
+ * scanner refuses unknown input, and every form for which the library would count bytes
+ * differently.
  *
  * A subclass knows the tokens of the format. One for each connection.
  */
@@ -264,9 +266,9 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
 }
 
 /**
- * A stateful encoder of one connection, which sends some things once, such as the keys of a record.
- * After an error it may rely on something that was not sent. So it is created again, and sends
- * everything again.
+ * A stateful encoder of one connection. It sends some things only once, such as the keys of a
+ * record. After an error it may rely on something that was not sent. So Cio creates it again, and
+ * it sends everything again.
  */
 export function statefulEncoder<Out>(
   owner: string,

@@ -1,4 +1,7 @@
-/** Orders what a connection sends, and which requests begin, while the other side does not read. */
+/**
+ * Decides what a connection sends next, and which request begins next, while the other side does
+ * not read.
+ */
 
 import { CioError } from '../errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -12,7 +15,10 @@ interface Parked {
   readonly bytes: number
 }
 
-/** The requests that wait beside the running ones: as many as the default of `maxCalls` lets a peer make. */
+/**
+ * Maximum requests that wait beside the running ones: as many calls as the default of `maxCalls`
+ * allows.
+ */
 const maxParked = 1_000
 const maxParkedBytes = 16 * 1024 * 1024
 const maxNotifications = 1_000
@@ -20,10 +26,10 @@ const maxNotifications = 1_000
 /**
  * The messages that wait for room, and the requests that wait to begin.
  *
- * Answers and calls wait until the other side reads, so that large ones cannot overflow
- * `maxQueueSize`. A request begins when there is room for its answer: otherwise the other side could
- * let all answers be made at once. Answers go first. Then calls and requests take turns, so that
- * neither side can keep the other waiting for ever.
+ * Answers and calls wait until the other side reads, so that large messages cannot overflow
+ * `maxQueueSize`. A request begins when there is room for its answer. Otherwise the other side
+ * could make Cio compute all answers at once. Answers go first. Then calls and requests take turns,
+ * so that neither side can keep the other waiting for ever.
  */
 export class SendQueue {
   readonly #ctx: StreamContext
@@ -32,7 +38,7 @@ export class SendQueue {
   readonly #answers: Task[] = []
   /** Calls and notifications in their order, and answers that follow a notification. */
   readonly #line = new Set<Task>()
-  /** Those of the line that a later answer must not overtake. */
+  /** Messages of that queue that a later answer must not overtake. */
   readonly #ordered = new Set<Task>()
   readonly #parked: Parked[] = []
   #parkedBytes = 0
@@ -107,7 +113,7 @@ export class SendQueue {
 
   /** Runs a request when there is room for its answer. It counts as running until `done()`. */
   park(task: Task): void {
-    // Bytes are known by chunks only, so those before the first are not counted.
+    // Cio knows the number of bytes only by chunk, so bytes before the first chunk do not count.
     const bytes = this.#parked.length === 0 ? 0 : this.#pump.bytesRead - this.#bytesSeen
     this.#bytesSeen = this.#pump.bytesRead
     this.#parkedBytes += bytes
@@ -121,7 +127,7 @@ export class SendQueue {
     if (this.#parked.length > 0) this.#start()
   }
 
-  /** Takes note of a message that is no request, so that its bytes do not count as waiting. */
+  /** Notes a message that is not a request, so that its bytes do not count as waiting. */
   skip(): void {
     if (this.#parked.length > 0) this.#bytesSeen = this.#pump.bytesRead
   }

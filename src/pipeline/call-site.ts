@@ -3,13 +3,13 @@
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-// The error's first line, this function, and the calling method.
+// Skipped lines: the error's first line, this function, and the calling method.
 const framesAbove = 3
 
 /** The file and line that called the method that calls this, relative to the working directory. */
 export function callSite(): string {
   const { stackTraceLimit } = Error
-  // With source maps each frame costs. It cannot be set where the intrinsics are frozen.
+  // With source maps each frame costs time. The limit cannot be set if the intrinsics are frozen.
   Reflect.set(Error, 'stackTraceLimit', Math.min(stackTraceLimit, framesAbove))
   const frame = new Error().stack?.split('\n')[framesAbove] ?? ''
   Reflect.set(Error, 'stackTraceLimit', stackTraceLimit)

@@ -83,13 +83,13 @@ const stack = koaCompose as <Ctx>(layers: readonly Layer<Ctx>[]) => Run<Ctx>
 interface Visit {
   /** The visit whose `next()` led here. */
   readonly outer: Visit | undefined
-  /** koa-compose's `next()`; dropped once it has run. */
+  /** koa-compose's `next()`; released once it has run. */
   dispatch: Next | undefined
   /** The promise that `next()` returned last. */
   inner: Promise<void> | undefined
   /** Whether `inner` is pending. */
   isInside: boolean
-  /** Whether its end is that of `inner`. */
+  /** Whether it ends together with `inner`, because it returned the promise of its `next()`. */
   passesOn: boolean
   /** How the middleware has settled. */
   settled: 'fulfilled' | 'rejected' | undefined
@@ -121,7 +121,7 @@ function enter<Ctx extends { step: string }>(
     return (visit.inner = dispatch())
   }
 
-  /** The rest to wait for once a middleware has fulfilled. */
+  /** The work that Cio still waits for after a middleware has fulfilled. */
   const fulfilled = (ctx: Ctx, visit: Visit, value: unknown): Promise<void> | undefined => {
     visit.settled = 'fulfilled'
     if (visit.isInside) {
@@ -165,7 +165,7 @@ function enter<Ctx extends { step: string }>(
       (thrown: unknown) => {
         visit.settled = 'rejected'
         noteSite(thrown, step.at)
-        // Added in time, and after the handler of the middleware that awaits it.
+        // Added early enough, but after the handler of the middleware that awaits it.
         result.catch(() => leave(visit.outer))
         throw thrown
       },
@@ -174,7 +174,7 @@ function enter<Ctx extends { step: string }>(
   }
 }
 
-/** Notes the end of a pass before the repeating middleware itself sees it. */
+/** Notes the end of one `next()` before the repeating middleware sees it. */
 function again(visit: Visit, inner: Promise<void>): Promise<void> {
   const left = (): void => leave(visit)
   inner.then(left, left)

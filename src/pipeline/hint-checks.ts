@@ -7,7 +7,7 @@ import { type Registration, hintsOf, isCalled, nameOf } from './registration.ts'
 type Entries = readonly Registration<never>[]
 
 /**
- * Checks that what enabled entries require is there.
+ * Checks that the entries that others require are there and enabled.
  *
  * @throws `ERR_CIO_REQUIRES`
  */
@@ -24,7 +24,10 @@ export function checkRequires(kind: string, entries: Entries): void {
   }
 }
 
-/** A hint may name an absent middleware, but a misspelt one silently does nothing. */
+/**
+ * A hint may name an absent middleware. So a misspelt name would silently do nothing: it gets a
+ * warning.
+ */
 export function warnOfHints(kind: string, entries: Entries, warned: Set<string>): void {
   const names = new Set(entries.map(nameOf))
   for (const entry of entries) {

@@ -10,10 +10,10 @@ import type { Middleware } from './middleware.ts'
 /**
  * Imports the default export of a module: a middleware, or a factory of one.
  *
- * What `defineMiddleware` made, takes two parameters, or is async and takes one, is a middleware;
- * any other function is a factory, and is called without options. With options it must be a
- * factory: a function of two parameters is one too then. The application's directory is the working
- * directory.
+ * A function is a middleware if `defineMiddleware` made it, if it has two parameters, or if it is
+ * async and has one. Any other function is a factory; Cio calls it without options. If options are
+ * given, the export must be a factory, and may have two parameters. The application's directory is
+ * the working directory.
  *
  * @throws `ERR_CIO_LOAD`: no such module, its default export is neither, or a factory throws
  */
@@ -30,9 +30,9 @@ export async function importMiddleware(name: string, options?: object): Promise<
   return made as Middleware<never>
 }
 
-/** Whether a function is a middleware, as against a factory of one. */
+/** Whether a function is a middleware, and not a factory of one. */
 export function isMiddleware(exported: Function): exported is Middleware<never> {
-  // A handler that never calls `next()` takes one parameter; called as a factory it would run.
+  // A handler that never calls `next()` has one parameter. Called as a factory, it would run.
   const least = exported instanceof AsyncFunction ? 1 : 2
   return exported.length >= least || Object.hasOwn(exported, 'hints')
 }
@@ -47,7 +47,7 @@ async function callFactory(
   try {
     return await (options === undefined ? factory() : factory(options))
   } catch (thrown) {
-    // Not the options themselves, which may have secrets.
+    // Without the options themselves, which may contain secrets.
     const how = options === undefined ? 'without' : 'with its'
     throw unfit(name, `was called as a factory, ${how} options, and threw`, asError(thrown))
   }
@@ -66,7 +66,7 @@ async function importDefault(name: string): Promise<unknown> {
   try {
     const module = await importFrom(process.cwd(), name)
     const exported = module.default
-    // CommonJS that was transpiled from ESM has its default one level down.
+    // CommonJS that was transpiled from ESM has its default export one level down.
     const nested = (exported as { default?: unknown } | undefined)?.default
     return typeof nested === 'function' ? nested : exported
   } catch (thrown) {

@@ -31,11 +31,11 @@ export interface Hints {
    * @default the function's name
    */
   readonly name?: string
-  /** Runs before these, if present; `'*'` means all that do not say the same. */
+  /** Runs before these, if present; `'*'` means all that do not have the same hint. */
   readonly before?: string | readonly string[]
-  /** Runs after these, if present; `'*'` means all that do not say the same. */
+  /** Runs after these, if present; `'*'` means all that do not have the same hint. */
   readonly after?: string | readonly string[]
-  /** These must be present and enabled, or `listen()` and `connect()` fail. */
+  /** These must be present and enabled; otherwise `listen()` and `connect()` fail. */
   readonly requires?: string | readonly string[]
   /**
    * Its `next()` may be called again after it has settled, and runs the inner middleware again. For
@@ -93,7 +93,7 @@ export function checkHints(owner: string, hints: Hints): void {
 /**
  * Adds its publisher's hints to a middleware.
  *
- * @throws `ERR_CIO_OPTION`: a hint is of no kind that is known
+ * @throws `ERR_CIO_OPTION`: a hint is unknown, or has the wrong type
  *
  * @example
  * import { defineMiddleware, type StreamContext } from 'cio'

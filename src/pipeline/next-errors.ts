@@ -2,14 +2,14 @@
 
 import { CioError } from '../errors.ts'
 
-/** A middleware, as an error names it. */
+/** The parts of a middleware that an error names. */
 export interface Named {
   readonly name: string
   /** The file and line of its registration. */
   readonly at?: string
 }
 
-/** A middleware returned before its `next()` had. */
+/** The error of a middleware that returned before its `next()` had settled. */
 export function notAwaited(step: Named): CioError {
   return new CioError(
     'ERR_CIO_NOT_AWAITED',
@@ -17,7 +17,7 @@ export function notAwaited(step: Named): CioError {
   )
 }
 
-/** A middleware returned a function, and did not call `next()`. */
+/** The error of a middleware that returned a function, and did not call `next()`. */
 export function notCalled(step: Named): CioError {
   return new CioError(
     'ERR_CIO_NOT_CALLED',
@@ -25,7 +25,7 @@ export function notCalled(step: Named): CioError {
   )
 }
 
-/** A name and its call site, since functions without a name are all called the same. */
+/** A name and its call site, since all functions without a name have the same one. */
 export function label({ name, at }: Named): string {
   return at === undefined || at === 'unknown' ? `\`${name}\`` : `\`${name}\` (at ${at})`
 }

@@ -2,7 +2,7 @@
  * Orders a pipeline by its hints, with the reason for each place. Pure functions.
  *
  * 1. Hints that name a middleware always hold. If they contradict each other there is no order.
- * 2. `'*'` means "all that do not say otherwise": it holds unless it contradicts 1.
+ * 2. `'*'` means "all without a hint to the contrary": it holds unless it contradicts 1.
  * 3. Middleware without hints keep the order of registration, unless it contradicts 1 or 2.
  * 4. So do all others.
  *

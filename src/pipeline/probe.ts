@@ -1,4 +1,4 @@
-/** Probes: what watches the runs of a pipeline, without a middleware of its own in it. */
+/** Probes: they watch the runs of a pipeline without being a middleware in it. */
 
 import type { ConnectionEnd } from '../connection-end.ts'
 
@@ -18,8 +18,8 @@ export interface PipelineProbe<in Ctx> {
    * A run has passed a step: it entered the next one, or reached the end of the pipeline.
    *
    * `duration` is the step's own time in milliseconds, from its start until it called `next()`: the
-   * wait for its turn, a handshake, a lookup. It contains nothing of the steps inside it. A step
-   * that the run never passes, such as the handler, has no such time.
+   * wait for its turn, a handshake, a lookup. It does not include the steps inside it. A step that
+   * the run never passes, such as the handler, has no such time.
    *
    * The probe may not have seen the `begin` of this run, in three cases: the run began before the
    * probe was added, it is a client before its step `connect`, or another app passed on the
@@ -39,13 +39,16 @@ export interface PipelineProbe<in Ctx> {
 export interface ProbedCall {
   /** `server`: the peer calls a method of this side. `client`: this side calls one of the peer. */
   readonly side: 'server' | 'client'
-  /** The peer chose this name if `isKnown` is false. */
+  /** If `isKnown` is false, the peer may have chosen any name. */
   readonly method: string
   /** Whether this side has that method; always true for a call of this side. */
   readonly isKnown: boolean
   /** Undefined for a notification, which gets no response. */
   readonly id: string | number | null | undefined
-  /** As they were received or passed. For a call of this side, `call` of a probe may replace them. */
+  /**
+   * The parameters as they were received or passed. For a call of this side, the method `call` of a
+   * probe may replace them.
+   */
   params: unknown
   /** The code of the error response, once the call is over; undefined for a result. */
   readonly code: number | undefined
@@ -59,10 +62,10 @@ export interface ProbedCall {
 export interface FoldedProbe<in Ctx> {
   begin(ctx: Ctx): void
   end(ctx: Ctx, end: ConnectionEnd): void
-  /** Absent where no probe asks for it or for `called`. Runs `run` once, whatever probes do. */
+  /** Undefined if no probe has `call` or `called`. Runs `run` once, whatever the probes do. */
   readonly call: ((ctx: Ctx, call: ProbedCall, run: () => void) => void) | undefined
   called(ctx: Ctx, call: ProbedCall): void
-  /** Absent where no probe asks for it, so that the pipeline has nothing to measure. */
+  /** Undefined if no probe has it. Then the pipeline measures nothing. */
   readonly step: ((ctx: Ctx, name: string, duration: number) => void) | undefined
 }
 

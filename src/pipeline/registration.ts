@@ -4,8 +4,8 @@ import { type Hints, type Middleware, checkHints } from './middleware.ts'
 import { optionError } from '../options.ts'
 
 /**
- * The name of a module whose default export is a middleware or a factory of one. With options, it is
- * a factory, which checks the options when Cio loads the module.
+ * The name of a module whose default export is a middleware or a factory of one. With options, the
+ * export is a factory. It checks the options when Cio loads the module.
  */
 export type ModuleName = string | readonly [name: string, options: object]
 
@@ -14,7 +14,7 @@ export type Registrable<Ctx extends object> = Middleware<Ctx> | ModuleName
 
 /** A middleware with its hints. */
 export interface Registration<Ctx extends object> {
-  /** Absent while the module is not imported. */
+  /** Undefined until the module is imported. */
   middleware: Middleware<Ctx> | undefined
   readonly module: string | undefined
   /** The options for the factory of the module. */
@@ -77,7 +77,7 @@ export function nameOf(entry: Registration<never>): string {
   return hint(entry, 'name') ?? (functionName(entry) || entry.module) ?? anonymous
 }
 
-/** Whether hints set its name, so that it is not just its function's. */
+/** Whether a hint sets its name, and not only its function. */
 export function isNamed(entry: Registration<never>): boolean {
   return hint(entry, 'name') !== undefined
 }
@@ -87,7 +87,7 @@ function functionName({ middleware }: Registration<never>): string | undefined {
   return middleware?.name === 'default' ? undefined : middleware?.name
 }
 
-/** A module also has its module name, before and after its function's name is known. */
+/** An entry that was given as a module also has the name of the module. */
 export function isCalled(entry: Registration<never>, name: string): boolean {
   return nameOf(entry) === name || entry.module === name
 }

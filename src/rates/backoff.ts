@@ -36,8 +36,8 @@ export interface BackoffOptions {
    */
   readonly maxDelay?: number
   /**
-   * Random share of each delay, from 0 to 1. With 1 ("full jitter") the delay is random between 0
-   * and the whole.
+   * Random share of each delay, from 0 to 1. With 1 ("full jitter") each delay is random between 0
+   * and its full length.
    *
    * @default 0
    */
@@ -74,15 +74,15 @@ export class Backoff {
 
   /** Milliseconds to wait before a retry; the first is 1. */
   delay(retry: number): number {
-    // Bounded before it is multiplied: 0 times Infinity is not a number.
+    // Bounded before the multiplication: 0 times Infinity is NaN.
     const growth = Math.min(this.#factor ** (retry - 1), Number.MAX_VALUE)
     const whole = Math.min(this.#delay * growth, this.#maxDelay, maxTimerDelay)
     return whole * (1 - this.#jitter * Math.random())
   }
 
   /**
-   * Milliseconds for errors that are unlikely to pass: the longest delay, less at most half its
-   * jitter.
+   * Milliseconds after an error that is unlikely to go away: the longest delay, less at most half
+   * its jitter.
    */
   longestDelay(): number {
     const whole = Math.min(this.#maxDelay, maxTimerDelay)

@@ -77,7 +77,7 @@ export class RetryBudget {
     return Math.max(0, Math.floor(sum + rounding))
   }
 
-  /** Deposits: call it for each success. */
+  /** Deposits. Call it for each success. */
   deposit(): void {
     this.#expire()
     this.#slots[slots - 1]! += this.#ratio
@@ -101,7 +101,7 @@ export class RetryBudget {
   }
 }
 
-/** Five times 0.2 must be one. */
+/** Rounded, since five times 0.2 must be one. */
 const rounding = 1e-9
 
 function now(): number {

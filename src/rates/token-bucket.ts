@@ -32,7 +32,7 @@ export function checkRate(owner: string, option: string, rate: Rate): void {
  * and this rate in the long run.
  *
  * It stores only the time at which it will be full again (generic cell rate algorithm, GCRA). So it
- * needs no timer, and a bucket for each of very many addresses costs little.
+ * needs no timer, and a bucket for each of many addresses costs little.
  *
  * @example
  * import { TokenBucket } from 'cio/kit'
@@ -49,7 +49,10 @@ export class TokenBucket {
     this.#rate = rate
   }
 
-  /** Takes a token; false if there is none. `now` is in milliseconds of any one clock. */
+  /**
+   * Takes a token; returns false if there is none. `now` is in milliseconds, always of the same
+   * clock.
+   */
   take(now: number = performance.now()): boolean {
     if (this.delay(now) > 0) return false
     const { count, per } = this.#rate
@@ -70,5 +73,5 @@ export class TokenBucket {
   }
 }
 
-/** A hundred hundredths must be one. */
+/** Rounded, since a hundred hundredths must be one. */
 const rounding = 1e-6

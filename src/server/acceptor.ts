@@ -33,15 +33,18 @@ export interface Overload {
   readonly descriptor: number
   /** How many the process may have. */
   readonly limit: number
-  /** Connections that were closed at once for that, since the last such event of this server. */
+  /**
+   * Connections that were closed at once because of the shortage, since the last `overload` of this
+   * server.
+   */
   readonly dropped: number
 }
 
 declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /**
-     * A server is short of file descriptors and does not listen until more are free. At most once in
-     * five seconds.
+     * A server is short of file descriptors, and does not listen until more are free. Emitted at
+     * most once in five seconds.
      */
     overload: [overload: Overload, server: ServerContext]
   }
@@ -50,7 +53,7 @@ declare module '../lifecycle/app.ts' {
 /** Accepts for one server. */
 export class Acceptor {
   readonly server: Server
-  /** Connections that were closed at once, for want of descriptors. */
+  /** Connections that were closed at once, because too few descriptors were free. */
   dropped = 0
   readonly #ctx: ServerContext
   /** The first descriptor above the bound. */
@@ -91,7 +94,7 @@ export class Acceptor {
     if (address && typeof address === 'object') this.#place = { ...this.#place, port: address.port }
     log('listens on %o', address)
     server.on('error', (error) => {
-      // The caller of `resume()` gets the error.
+      // While it opens, the caller of `listen()` or `resume()` gets the error.
       if (!this.#opening) reportError(ctx.app, error, ctx)
     })
     this.#watch()
@@ -130,7 +133,7 @@ export class Acceptor {
     this.#timer?.ref()
   }
 
-  /** One at a time: a host's name may have to be looked up. */
+  /** One attempt at a time: it may have to look up the name of a host. */
   async #unhold(): Promise<void> {
     if (this.#opening) await this.#opening.catch(() => {})
     if (!this.#mayListen || this.server.listening) return
@@ -185,11 +188,11 @@ export class Acceptor {
     } else this.#ctx.accept(socket)
   }
 
-  /** Descriptors that were taken by something else than accepted connections. */
+  /** Finds descriptors that something other than accepted connections has taken. */
   #watch(): void {
     this.#timer = setTimeout(() => {
       // Without descriptors libuv accepts and closes connections silently, so Cio checks from time
-      // to time. If this descriptor is free there are enough, and the check opens none.
+      // to time. If this descriptor is free, enough descriptors are free, and the check opens none.
       const maybeShort = this.#short || (this.#bound < Infinity && isOpen(this.#bound))
       const descriptor = maybeShort ? nextDescriptor() : 0
       if (descriptor >= this.#bound) this.#runShort(descriptor)

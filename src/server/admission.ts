@@ -20,7 +20,8 @@ export interface AdmissionOptions {
    */
   readonly issuers?: readonly X509Certificate[]
   /**
-   * The host name for which the client would ask (SNI), where `sni` has CAs of its own.
+   * The host name that the client would request (SNI). It matters if `sni` has other CAs for that
+   * name.
    *
    * @default none
    */
@@ -33,8 +34,8 @@ export interface AdmissionStep {
   /** The file and line that registered it. */
   readonly at: string
   /**
-   * `not asked`: the middleware has no hint `refusalOf`. `unknown`: it was asked, and `message` says
-   * why only a connection can tell. `not reached`: an earlier one refuses.
+   * `not asked`: the middleware has no hint `refusalOf`. `unknown`: it was asked, but only a
+   * connection can decide; `message` says why. `not reached`: an earlier step refuses.
    */
   readonly outcome: 'admits' | 'refuses' | 'unknown' | 'not asked' | 'not reached'
   readonly refusal?: Refusal
@@ -43,9 +44,9 @@ export interface AdmissionStep {
 
 /** The answer of `server.wouldAdmit()`. */
 export interface Admission {
-  /** Undefined if a step could not tell, and none refuses. */
+  /** Undefined if a step could not decide, and no step refuses. */
   readonly admitted: boolean | undefined
-  /** The enabled middleware of connections, in their order. */
+  /** The enabled connection middleware, in their order. */
   readonly steps: readonly AdmissionStep[]
 }
 
@@ -56,7 +57,7 @@ interface Judging {
   readonly tls: Server | null
 }
 
-/** Asks the steps of a server in their order, up to the first that refuses. */
+/** Asks the steps of a server in their order, up to the first step that refuses. */
 export async function admissionOf(
   server: Judging,
   certificate: X509Certificate,
@@ -79,7 +80,7 @@ export async function admissionOf(
 
 type Answer = Pick<AdmissionStep, 'outcome' | 'refusal' | 'message'>
 
-/** The peer, or why it would have no verified identity, or why that cannot be said. */
+/** The peer; or why it would have no verified identity; or why that cannot be decided. */
 type Identity =
   { readonly peer: Peer } | { readonly untrusted: Refusal } | { readonly error: Error }
 

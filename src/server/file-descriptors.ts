@@ -1,9 +1,10 @@
 /**
- * How near the process is to its limit of open file descriptors.
+ * Measures how near the process is to its limit of open file descriptors.
  *
- * Node does not report it: without free descriptors, libuv accepts each connection on a reserved
- * one, and closes it. But the kernel always assigns the lowest free number. So the number of a new
- * descriptor is a lower bound of those open, and costs nothing to read.
+ * Node does not report a shortage: without free descriptors, libuv accepts each connection on a
+ * reserved one, and closes it. But the kernel always assigns the lowest free number. So the number
+ * of a new descriptor is a lower bound for the number of open descriptors, and reading it costs
+ * nothing.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -41,7 +42,7 @@ export function isOpen(descriptor: number): boolean {
   }
 }
 
-/** The number of the next descriptor; `Infinity` if there is none. */
+/** The number that the next descriptor would get; `Infinity` if none is free. */
 export function nextDescriptor(): number {
   try {
     const descriptor = openSync(devNull, 'r')

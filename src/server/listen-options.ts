@@ -12,11 +12,13 @@ import type { TlsServerOptions } from '../tls/tls-options.ts'
  */
 export interface ListenOptions
   extends Omit<ServerOpts, 'allowHalfOpen'>, Omit<NodeListenOptions, 'signal'>, TlsServerOptions {
-  /** A descriptor that listens already, such as 3, the first from systemd socket activation. */
+  /**
+   * A descriptor that listens already: for example 3, the first one of systemd socket activation.
+   */
   readonly fd?: number
   /**
-   * Whether to listen. If false, the server still runs, over what you pass to `accept()`: sockets
-   * that another process accepted, or the streams of a test.
+   * Whether to listen. If false, the server still runs, with the sockets or streams that you pass
+   * to `accept()`: sockets that another process accepted, or the streams of a test.
    *
    * @default true
    */
@@ -31,16 +33,16 @@ export interface ListenOptions
   /**
    * Milliseconds that a half-open connection may be silent after its client has ended its side;
    * each write restarts the time. Then `ctx.signal` aborts and the connection closes. `Infinity`
-   * waits for ever, for long calls. 0 ends a connection as soon as its client does: the default of
-   * `net.createServer`, which libraries for it expect.
+   * waits for ever, for long calls. With 0, Cio ends a connection as soon as its client ends it, as
+   * `net.createServer` does by default; libraries for `net` expect that.
    *
    * @default 10_000
    */
   readonly halfOpenTimeout?: number
   /**
    * File descriptors to keep free for files and outgoing connections. When fewer are free, the
-   * server stops listening for a second or more, and emits `overload`. 0 uses the last one; then
-   * Node accepts and closes further connections without a report.
+   * server stops listening for a second or more, and emits `overload`. With 0, the server uses the
+   * last one too; then Node accepts and closes further connections without a report.
    *
    * @default 16
    */

@@ -12,10 +12,10 @@ import { trustError } from '../tls/trust-store.ts'
 import { namesOf, swapCertificates } from '../tls/tls-server.ts'
 
 const log = debug('cio:server')
-// Each check takes the time of a signature.
+// Each check takes as long as the check of a signature.
 const judgedAtOnce = 32
 
-/** Makes new options from the present ones; must return the same if nothing has changed. */
+/** Makes new options from the current ones; must return the same object if nothing has changed. */
 export type OptionsLoader = (options: ListenOptions) => ListenOptions | Promise<ListenOptions>
 
 declare module '../lifecycle/app.ts' {
@@ -41,7 +41,7 @@ export class Reloader {
     return () => void this.#loads.delete(load)
   }
 
-  /** One at a time. */
+  /** One reload at a time. */
   run(): Promise<void> {
     const reload = (): Promise<void> => this.#run()
     const result = this.#last.then(reload, reload)
@@ -56,7 +56,7 @@ export class Reloader {
     checkOptions('listen', options)
     if (ctx.isClosed) throw ctx.signal.reason
     const { requestCert } = ctx.options
-    // Set by `listen`, perhaps meanwhile: without it, the server would request no certificate.
+    // `listen` may have set it meanwhile. Without it, the server would request no certificate.
     if (requestCert !== undefined) options = concealed({ ...options, requestCert }, options)
     const { tls } = ctx
     const before = tls && namesOf(tls)

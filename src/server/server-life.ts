@@ -48,7 +48,7 @@ export class ServerLife extends Lifecycle {
     if (!this.isDraining || this.connections.size > 0) return
     this.#stopWaves()
     this.#emptied()
-    // Now it is the turn of the server's own middleware.
+    // The server's own middleware return next, so their time begins again.
     this.watchAgain()
   }
 
@@ -88,7 +88,7 @@ export class ServerLife extends Lifecycle {
     reason: Error | undefined,
   ): () => void {
     for (const connection of connections) {
-      // The connection was accepted but its client sent no byte of a handshake: nothing is lost.
+      // The client has sent no byte of a handshake, so nothing is lost.
       const { encrypted, tlsSkipped, socket } = connection
       if (this.ctx.tls && !tlsSkipped && !encrypted && socket?.bytesRead === 0) connection.destroy()
     }

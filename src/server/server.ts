@@ -1,5 +1,5 @@
 /**
- * One `listen()`: its context, which is also what `listen()` resolves to, and the `listen` step.
+ * One `listen()`: its context, to which `listen()` resolves, and the `listen` step.
  *
  * Closing goes in this order: stop accepting; `draining` aborts on the server and on each
  * connection; wait for the connections; at the deadline, destroy those that are left; then the
@@ -51,16 +51,16 @@ declare module '../lifecycle/app.ts' {
   }
 }
 
-/** The context of one `listen()`, and what it resolves to. */
+/** The context of one `listen()`. `listen()` also resolves to it. */
 export class ServerContext<Connection extends object = {}> extends Context {
   /** @internal */
   declare readonly lifeType: ServerLife
   /** Node's server; undefined until the `listen` step. */
   server: Server | undefined
   /**
-   * Node's `tls.Server`, which does the handshakes and never listens, from the `listen` step on.
-   * Use it for its events `keylog`, `OCSPRequest`, `newSession` and `resumeSession`. Null on a
-   * server without TLS.
+   * Node's `tls.Server`, which does the handshakes and never listens. It is there from the `listen`
+   * step on. Use it for its events `keylog`, `OCSPRequest`, `newSession` and `resumeSession`. Null
+   * on a server without TLS.
    */
   tls: TlsServer | null = null
 
@@ -92,8 +92,8 @@ export class ServerContext<Connection extends object = {}> extends Context {
   }
 
   /**
-   * Registers a function that makes options from the present ones, now and with each `reload()`:
-   * for middleware that read something which may change. Returns a function that removes it.
+   * Registers a function that makes options from the current ones, now and with each `reload()`.
+   * For middleware that read files or settings that may change. Returns a function that removes it.
    */
   configure(load: OptionsLoader): Promise<() => void> {
     return this.#reloads.add(load)
@@ -112,11 +112,11 @@ export class ServerContext<Connection extends object = {}> extends Context {
 
   /**
    * Dry run of one client: whether this server would admit a certificate now, and which step would
-   * refuse it. It asks the trust of the server (CAs, revocation lists, dates, purpose), then each
-   * middleware with the hint `refusalOf`, such as `allowList`, which calls its predicates. There is
-   * no connection, and no event.
+   * refuse it. First it checks the certificate as a handshake does (CAs, revocation lists, dates,
+   * purpose). Then it asks each middleware with the hint `refusalOf`, such as `allowList`, which
+   * calls its predicates. There is no connection, and no event.
    *
-   * @throws `ERR_CIO_OPTION`: an option is unknown, or `certificate` is no `X509Certificate`
+   * @throws `ERR_CIO_OPTION`: an option is unknown, or `certificate` is not an `X509Certificate`
    */
   async wouldAdmit(
     certificate: X509Certificate,
@@ -130,8 +130,8 @@ export class ServerContext<Connection extends object = {}> extends Context {
   }
 
   /**
-   * The open connections, from accept to close. They have the members of a middleware once it has
-   * run: not yet during the TLS handshake, for example.
+   * The open connections, from accept to close. A connection has the members that a middleware adds
+   * only after that middleware has run: not during the TLS handshake, for example.
    */
   get connections(): ReadonlySet<ConnectionContext & Connection> {
     return lifeOf(this).connections as ReadonlySet<object> as ReadonlySet<
@@ -141,7 +141,7 @@ export class ServerContext<Connection extends object = {}> extends Context {
 
   /**
    * Connections that Cio closed at once, without a context, because too few file descriptors were
-   * left. Connections that libuv closes itself, when none is left at all, are not among them.
+   * left. It does not count connections that libuv closes itself when no descriptor is left at all.
    */
   get dropped(): number {
     return lifeOf(this).acceptor?.dropped ?? 0
@@ -279,7 +279,7 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
 
 /** Why the connections of a server have no identity; undefined where they may have one. */
 function whyNoPeer({ options, tls }: ServerContext, hasStep: boolean): string | undefined {
-  // What `accept()` is given may have an identity of its own.
+  // A stream that is passed to `accept()` may have its own identity.
   if (options.bind === false && !tls) return undefined
   if (!hasStep) return noSecureStep
   if (tls && options.requestCert) return undefined

@@ -7,7 +7,7 @@ import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { checkDuration, optionError } from '../options.ts'
 
-// One timer for all: ten thousand timers would do the same.
+// One timer for all connections, instead of one for each.
 const leastStep = 10
 
 /**

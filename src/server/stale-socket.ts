@@ -11,9 +11,9 @@ const lookAgainAfter = 100
 /**
  * Removes a socket file on which no server listens; fulfils with whether it did.
  *
- * The file must be a socket, not a link, of our own user, and must refuse connections, twice.
- * Another process may do the same at the same time. So the file is renamed in one step, and renamed
- * back if it turns out to be a new one.
+ * The file must be a socket and not a link, must belong to our own user, and must refuse
+ * connections twice. Another process may do the same at the same time. So Cio renames the file in
+ * one step, and renames it back if it turns out to be a new socket.
  */
 export async function removeStaleSocket(path: string, signal: AbortSignal): Promise<boolean> {
   // In a cluster, the primary process holds the sockets of all workers.
@@ -37,7 +37,9 @@ export async function removeStaleSocket(path: string, signal: AbortSignal): Prom
   }
 }
 
-/** Our own user's socket at a path; undefined for anything else, also for a link to one. */
+/**
+ * The socket of our own user at a path; undefined for anything else, including a link to a socket.
+ */
 function socketAt(path: string): BigIntStats | undefined {
   const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false })
   const isOurs = stats?.uid === BigInt(process.geteuid?.() ?? -1)

@@ -9,13 +9,19 @@ export interface Border {
   readonly end: number
   /** Whether the sender marked it as text. */
   readonly isText: boolean
-  /** Whether it has no bytes. If its end is not that of the message before, a byte stands for it. */
+  /**
+   * Whether it has no bytes. If its end differs from that of the message before, the stream has one
+   * byte in its place.
+   */
   readonly isEmpty: boolean
 }
 
-/** Empty messages to keep before a codec reads: a client could send any number of them. */
+/**
+ * Maximum empty messages that are kept before a codec reads: a client could send any number of
+ * them.
+ */
 const mostUnread = 64
-/** Borders that are kept, at least, though others have read their bytes. */
+/** Minimum number of borders that are kept after something else has read their bytes. */
 const mostForgotten = 1024
 const standIn = Buffer.of(0)
 const byStream = new WeakMap<Duplex, Borders>()
@@ -23,9 +29,9 @@ const byStream = new WeakMap<Duplex, Borders>()
 /**
  * The borders of the messages that a carrier has put into its stream, and that were not read yet.
  *
- * The stream stays one of bytes, since a layer or `Peek` may read it first. A codec that can do
- * without framing reads the borders here. The carrier calls `add()` for each message, and pushes its
- * bytes in the same turn, all at once. It sends one message for each `write()`.
+ * The stream remains a stream of bytes, since a layer or `Peek` may read it first. A codec without
+ * framing reads the borders here. The carrier calls `add()` for each message, and pushes its bytes
+ * in the same turn, all at once. It sends one message for each `write()`.
  *
  * @example
  * import type { Duplex } from 'node:stream'
@@ -44,7 +50,7 @@ export class Borders {
   #empty = 0
   #isRead = false
 
-  /** The borders of a stream; undefined for a stream without any. */
+  /** The borders of a stream; undefined for a stream without borders. */
   static of(stream: Duplex): Borders | undefined {
     return byStream.get(stream)
   }
@@ -56,7 +62,7 @@ export class Borders {
 
   /** Notes a message that the carrier is about to push. */
   add(size: number, isText: boolean): void {
-    // Not at once: `Peek` may hold bytes, and put them back.
+    // Not at once: `Peek` may hold bytes, and put them back later.
     if (!this.#isRead && this.#all.length > mostForgotten) this.#forget()
     const isEmpty = size === 0
     if (isEmpty && !this.#isRead && ++this.#empty > mostUnread) return
@@ -87,7 +93,10 @@ export class Borders {
     this.#at = 0
   }
 
-  /** Node ignores empty chunks, and a reader would not learn of the last message, which is empty. */
+  /**
+   * Node ignores empty chunks, so without this byte a reader would not notice that the last message
+   * is empty.
+   */
   #wake(): void {
     const { isText } = this.#all.pop()!
     this.#pushed += standIn.length
@@ -99,7 +108,7 @@ export class Borders {
     return this.#pushed - this.#stream.readableLength
   }
 
-  /** Forgets the messages that others have read as bytes. */
+  /** Forgets the messages that something else has read as bytes. */
   #forget(): void {
     const position = this.#position
     for (let next; (next = this.next);) {

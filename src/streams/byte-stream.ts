@@ -8,7 +8,7 @@ import { optionError } from '../options.ts'
  * A stream of `Buffer` from one of `Uint8Array`, such as a stream in object mode that was made from
  * web streams. Other streams are returned unchanged.
  *
- * @throws `ERR_CIO_OPTION`: an encoding was set, so the bytes are lost
+ * @throws `ERR_CIO_OPTION`: an encoding is set, so the original bytes are lost
  */
 export function byteStream(owner: string, option: string, stream: Duplex): Duplex {
   if (stream.readableEncoding) {

@@ -28,7 +28,7 @@ export interface FinishOptions {
  * destroys the stream. It discards further input: unread input would turn the end into a reset,
  * which can overtake the last reply.
  *
- * Fulfils with false if the time passed with something still unsent.
+ * Fulfils with false if the time passed before everything was sent.
  *
  * @param timeout Milliseconds; `Infinity` waits for ever.
  */

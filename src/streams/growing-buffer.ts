@@ -3,8 +3,8 @@
 const leastCapacity = 64
 
 /**
- * Joins pieces. Each byte is copied at most a few times, however the input is cut, and the memory
- * held is at most twice what was appended, or 64 bytes.
+ * Joins pieces. It copies each byte a few times at most, however the input is cut. It holds at most
+ * twice the appended bytes, or 64 bytes.
  */
 export class GrowingBuffer {
   #memory: Buffer
@@ -25,7 +25,7 @@ export class GrowingBuffer {
     return this.#memory.subarray(0, this.#length)
   }
 
-  /** Copies a piece behind the others. */
+  /** Appends a copy of a piece. */
   append(piece: Buffer): void {
     const length = this.#length + piece.length
     if (length > this.#memory.length) {

@@ -1,4 +1,7 @@
-/** Half-open connections, whose other side has ended its direction: how long they may be silent. */
+/**
+ * Half-open connections: the other side has ended its direction. This file limits how long they may
+ * be silent.
+ */
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -17,8 +20,8 @@ export interface ConnectionTimes {
 const looks = 4
 
 /**
- * Waits until nothing was written to a stream for so long. Each write restarts the time. Data that
- * does not flush has the longer of the two timeouts.
+ * Waits until nothing was written to a stream for so long. Each write restarts the time. For data
+ * that does not flush, the longer of the two timeouts applies.
  */
 export class HalfOpenWatch {
   readonly #stream: Duplex
@@ -65,7 +68,7 @@ export class HalfOpenWatch {
   }
 }
 
-/** A stream without its own counter: its writes are counted from now on. */
+/** The stream has no counter of its own, so Cio counts its writes from now on. */
 function countWrites(stream: Duplex): () => number {
   let count = 0
   const write = stream.write.bind(stream) as (...given: unknown[]) => boolean

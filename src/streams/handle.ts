@@ -1,6 +1,6 @@
 /**
- * Facts that only Node's undocumented handle of a socket has. A socket has none before it connects, and none
- * when it is closed.
+ * Facts that only Node's undocumented handle of a socket knows. A socket has no handle before it
+ * connects, and none after it has closed.
  */
 
 import type { Duplex } from 'node:stream'
@@ -16,7 +16,7 @@ function handleOf(stream: Duplex): Handle | undefined {
   return (stream as Duplex & { readonly _handle?: Handle | null })._handle ?? undefined
 }
 
-/** The kind of a socket: `TCP`, `Pipe` (a Unix socket), or another one. */
+/** The kind of a socket: `TCP`, `Pipe` (a Unix socket), or another kind. */
 export function handleKind(stream: Duplex): string | undefined {
   return handleOf(stream)?.constructor.name
 }

@@ -3,7 +3,10 @@
 import { isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
 
-/** A host without the brackets that an IPv6 address has in a URL, and some configurations any address. */
+/**
+ * A host without brackets. An IPv6 address has them in a URL; in some configurations every address
+ * has them.
+ */
 export function withoutBrackets(host: string): string {
   const inner = host.slice(1, -1)
   return host.startsWith('[') && host.endsWith(']') && isIP(inner) !== 0 ? inner : host

@@ -3,7 +3,10 @@
 import { setMaxListeners } from 'node:events'
 import { CioError } from '../errors.ts'
 
-/** The reason without an error. Shared: a stack trace for each connection says nothing. */
+/**
+ * The reason if there is no error. Shared, because a stack trace for each connection would say
+ * nothing.
+ */
 const ordinary: Record<'closing' | 'closed', Error> = {
   closing: withoutStack(new CioError('ERR_CIO_CLOSING', 'close() was called')),
   closed: withoutStack(new CioError('ERR_CIO_CLOSED', 'the connection closed without an error')),
@@ -20,7 +23,7 @@ export type Reason = Error | keyof typeof ordinary
 /** Before first use it holds only the state: nothing, or the reason. */
 export type LazyAbort = AbortController | Reason | undefined
 
-/** The same signal, made. */
+/** The same signal, as an AbortSignal that is created now. */
 export function made(signal: LazyAbort): AbortController {
   if (signal instanceof AbortController) return signal
   const controller = new AbortController()

@@ -11,13 +11,13 @@ import { hasInputEnded, leaveUnread } from './reading.ts'
 /** The bounds of a {@link Peek}. */
 export interface PeekOptions {
   /**
-   * Maximum number of bytes to look at, and to take at once. `Peek` reads only while you await it,
-   * and holds at most one chunk more.
+   * Maximum bytes to look at, and to take with one call. `Peek` reads only while you await it, and
+   * holds at most one chunk more.
    */
   readonly maxSize: number
   /**
-   * Milliseconds from the first wait, after which `Peek` stops waiting. It limits all waits
-   * together. `Infinity` waits for ever.
+   * Milliseconds from the first wait until `Peek` stops waiting: one limit for all waits together.
+   * `Infinity` waits for ever.
    */
   readonly timeout: number
 }
@@ -27,8 +27,8 @@ const carriageReturn = 0x0d
 
 /**
  * The first bytes of a stream, as they arrive. `take()` and `takeLine()` remove bytes; `release()`
- * puts all others back, and the stream is as before, so that TLS or a codec may follow. `Peek` is
- * not a layer on the stream. One waits at a time.
+ * puts all others back, so that TLS or a codec may read the stream next. `Peek` is not a layer on
+ * the stream. Only one call may wait at a time.
  *
  * @example
  * import { Cio } from 'cio'
@@ -76,7 +76,7 @@ export class Peek {
   }
 
   /**
-   * Whether no more bytes will come: the input ended, or the bound in time or bytes is reached.
+   * Whether no more bytes will come, because the input ended or `timeout` or `maxSize` is reached.
    * After `take()` there may be room again.
    */
   get isOver(): boolean {
@@ -95,7 +95,7 @@ export class Peek {
     if (this.isOver) return Promise.resolve(false)
     return new Promise((resolve) => {
       this.#waiting = resolve
-      // Bytes that came since the last wait have emitted `readable` already.
+      // For bytes that came since the last wait, the stream has emitted `readable` already.
       if (this.#isListening) this.#read()
       else this.#listen()
     })
@@ -105,9 +105,9 @@ export class Peek {
    * Takes the next bytes off the stream, once all of them have arrived.
    *
    * @throws `ERR_CIO_NOTHING_SAID` (remote): the other side closed without a byte;
-   *   `ERR_CIO_TRUNCATED` (remote): it closed before the last of these bytes;
-   *   `ERR_CIO_PEEK_TIMEOUT` (remote): `timeout` has passed; `ERR_CIO_OPTION`: `size` is less than 1
-   *   or more than `maxSize`; `ERR_CIO_CLOSED`: after `release()`
+   *   `ERR_CIO_TRUNCATED` (remote): it closed before all of these bytes had arrived;
+   *   `ERR_CIO_PEEK_TIMEOUT` (remote): `timeout` has passed; `ERR_CIO_OPTION`: `size` is less than
+   *   1 or more than `maxSize`; `ERR_CIO_CLOSED`: after `release()`
    */
   async take(size: number): Promise<Buffer> {
     const maxSize = this.#maxSize
@@ -119,11 +119,11 @@ export class Peek {
   }
 
   /**
-   * Takes a line off the stream, and returns it without its end: a line feed, or a carriage return
-   * and a line feed. Bytes after it in the same chunk stay.
+   * Takes a line off the stream, and returns it without its end, which is a line feed or a carriage
+   * return and a line feed. Bytes after the line stay in the stream.
    *
-   * @throws `ERR_CIO_MESSAGE_TOO_LONG` (remote): it has more than `maxSize` bytes with its end;
-   *   `ERR_CIO_SYNTAX` (remote): it is not UTF-8; and as `take()`
+   * @throws `ERR_CIO_MESSAGE_TOO_LONG` (remote): the line and its end have more than `maxSize`
+   *   bytes; `ERR_CIO_SYNTAX` (remote): it is not UTF-8; and as `take()`
    */
   async takeLine(): Promise<string> {
     const maxSize = this.#maxSize
@@ -152,7 +152,7 @@ export class Peek {
   async #need(what: string): Promise<void> {
     if (this.#isReleased) throw releasedError()
     const before = this.#received
-    // The last bytes before a bound or the end may suffice.
+    // The last bytes before a bound or the end may be enough.
     if ((await this.more()) || this.#received > before) return
     if (this.#isReleased) throw releasedError()
     const { errored } = this.#stream
@@ -168,7 +168,7 @@ export class Peek {
   #remove(size: number): Buffer {
     if (this.#isReleased) throw releasedError()
     const { bytes } = this
-    // At the end of input they are in the stream already.
+    // At the end of input the bytes are back in the stream already.
     if (this.#isPutBack) this.#stream.read(size)
     this.#bytes = new GrowingBuffer(bytes.subarray(size))
     // A copy: a token that is kept must not keep its whole chunk in memory.
@@ -185,8 +185,9 @@ export class Peek {
   readonly #read = (): void => {
     const stream = this.#stream
     const before = this.#received
-    // Only on request and within the bound, so that the stream holds back the other side otherwise.
-    // Newer versions of Node return one chunk at a time, and some streams have a next one at once.
+    // Reads only on request and within the bound; otherwise backpressure slows the other side.
+    // Newer versions of Node return one chunk at a time, and some streams have the next chunk at
+    // once.
     let piece: Buffer | null
     while (
       this.#waiting &&

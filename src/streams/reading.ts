@@ -17,24 +17,24 @@ interface WithState {
   readonly _readableState?: { readonly ended: boolean; dataEmitted: boolean }
 }
 
-/** Whether the end of input has come, though `end` is emitted only when all was read. */
+/** Whether the end of input has arrived. Node emits `end` only later, when everything was read. */
 export function hasInputEnded(stream: Duplex): boolean {
   return (stream as WithState)._readableState?.ended === true
 }
 
-/** Puts bytes back for the application, which has read nothing yet. */
+/** Puts bytes back for the application, as if nothing had read the stream. */
 export function leaveUnread(stream: Duplex, bytes: Buffer): void {
   if (bytes.length > 0) putBack(stream, bytes)
   const { _readableState: state } = stream as WithState
   if (state) state.dataEmitted = false
 }
 
-/** Whether the end of input has come, behind bytes that nothing has read. */
+/** Whether the end of input has arrived behind bytes that nothing has read. */
 export function hasUnreadEnd(stream: Duplex): boolean {
   return hasInputEnded(stream) && stream.readableLength > 0 && !stream.destroyed
 }
 
-/** Whether a stream has been read to its end, or nothing has ever read it. */
+/** Whether a stream was read to its end, or was never read. */
 export function isIdle(stream: Duplex): boolean {
   return stream.readableEnded || !(stream.readableDidRead || isAttached(stream))
 }

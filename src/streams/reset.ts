@@ -1,6 +1,6 @@
 /**
- * Resets a connection, so that the other side does not see an orderly end: at once, or when it is
- * destroyed.
+ * Resets a connection, at once or when it is destroyed, so that the other side does not see a
+ * regular end.
  */
 
 import { Socket } from 'node:net'
@@ -19,19 +19,19 @@ export interface Resettable {
  * Resets a connection, so that the other side does not treat truncated data as complete. Written
  * data that was not read yet may be lost.
  *
- * Unix sockets and other streams have no reset: they are destroyed. So is a socket whose end waits
- * behind unsent bytes, which libuv does not reset.
+ * Unix sockets and other streams have no reset: they are destroyed. A socket whose end waits behind
+ * unsent bytes is destroyed too, because libuv does not reset it.
  *
  * @param done Called when the connection is closed: in this turn, or over TLS in the next one.
- * @param error What a stream without a socket is destroyed with, since it may have a sign of its own for
- *   an error.
+ * @param error A stream without a socket is destroyed with this error: it may have its own way to
+ * report one.
  */
 export function reset(
   { stream, socket, transport }: Resettable,
   done: () => void,
   error?: Error,
 ): void {
-  // On Node 20, a reset within a callback of the TLS socket ends the process by SIGSEGV.
+  // On Node 20, a reset within a callback of the TLS socket crashes the process (SIGSEGV).
   if (socket instanceof TLSSocket) setImmediate(cut)
   else cut()
 

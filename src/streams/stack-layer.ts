@@ -43,10 +43,10 @@ type Done = (error?: Error | null) => void
 /**
  * The Duplex on top of another one.
  *
- * It passes on the end of each direction separately, and backpressure, however far input expands.
- * It ends the stream beneath, and is destroyed together with it. An error of a decoder becomes
- * `ERR_CIO_DECODE` (remote), one of an encoder `ERR_CIO_ENCODE` (local). Input that decodes to more
- * than `maxRatio` allows is `ERR_CIO_DECODE_RATIO` (remote).
+ * It passes on backpressure, however much the input expands, and the end of each direction
+ * separately. It ends the stream beneath, and is destroyed together with it. An error of a decoder
+ * becomes `ERR_CIO_DECODE` (remote), one of an encoder `ERR_CIO_ENCODE` (local). Input that decodes
+ * to more than `maxRatio` allows is `ERR_CIO_DECODE_RATIO` (remote).
  */
 export class StackLayer extends Duplex {
   readonly #beneath: Duplex
@@ -74,7 +74,8 @@ export class StackLayer extends Duplex {
     }
     raiseListenerLimit(beneath)
 
-    // Before those of pipeline(), which destroys what is beneath by the same error.
+    // Added before the listeners of pipeline(), which destroys the stream beneath with the same
+    // error.
     for (const coder of decode) {
       coder.on('error', (error) => {
         if (this.#endedEmpty) this.push(null)
@@ -87,7 +88,7 @@ export class StackLayer extends Duplex {
     const bound = decode.length > 0 ? maxRatio : Infinity
     let decoded = 0
     const sink = new Writable({
-      // So a chunk that is not bytes is an error of this stream, and not an uncaught one.
+      // This makes a chunk that is not bytes an error of this stream, and not an uncaught error.
       objectMode: beneath.readableObjectMode && decode.length === 0,
       write: (chunk: Buffer, _encoding, taken) => {
         decoded += chunk.length
@@ -111,7 +112,7 @@ export class StackLayer extends Duplex {
     })
   }
 
-  /** Its own failure, as opposed to that of the stream beneath or of a caller of destroy(). */
+  /** Its own failure, and not that of the stream beneath or of a caller of destroy(). */
   get failure(): CioError | undefined {
     return this.#failure
   }
@@ -183,12 +184,12 @@ function ratioError(maxRatio: number): CioError {
 const listenersOfPipelines = 8
 
 /**
- * Raises the number of listeners above which Node warns of a leak, for a stream in one pipeline per
- * direction.
+ * Raises the number of listeners above which Node warns of a leak. For a stream that is in one
+ * pipeline per direction.
  */
 export function raiseListenerLimit(stream: Duplex): void {
   const bound = stream.getMaxListeners()
-  // 0 means no bound.
+  // Node has 0 for "no bound".
   if (bound > 0) stream.setMaxListeners(bound + listenersOfPipelines)
 }
 

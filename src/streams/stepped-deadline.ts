@@ -2,7 +2,7 @@
 
 import { type Deadline, startDeadline } from '../deadline.ts'
 
-/** A stall uses up one of them, and not the whole time of what waits. */
+/** Number of steps. A stall uses up one step, and not the whole time. */
 const steps = 4
 
 /** Calls a function after so many milliseconds, unless it is cancelled before; `Infinity` never does. */

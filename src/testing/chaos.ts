@@ -38,8 +38,8 @@ export interface ChaosOptions {
    */
   readonly stall?: number
   /**
-   * The seed of the random numbers. The connections of one `chaos()` differ from each other, and
-   * are the same in each run that makes them in the same order.
+   * The seed of the random numbers. Each connection of one `chaos()` gets other faults. If a run
+   * makes the connections in the same order, the faults are the same.
    *
    * @default 1
    */
@@ -111,7 +111,7 @@ export function chaos(options: ChaosOptions = {}): Middleware<StreamContext> {
   )
 }
 
-/** The error of a reset, as on the other side. */
+/** The error of a reset, the same as on the other side. */
 function cutOff(stream: Duplex & { resetAndDestroy?: () => unknown }): void {
   if (stream.resetAndDestroy) stream.resetAndDestroy()
   else stream.destroy()

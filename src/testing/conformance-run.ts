@@ -65,7 +65,7 @@ export class ConformanceRun {
           { ...plain, cut },
           'survives the peer leaving',
         )
-        // Each of the others would take as long.
+        // After a timeout, stop: each further cut would take as long.
         if (!over) return
       }
     }
@@ -218,7 +218,7 @@ async function drain(ctx: StreamContext): Promise<void> {
   for await (const _piece of source);
 }
 
-/** Whether an error is another one, or has it as a cause. */
+/** Whether an error is the other one, or has it as a cause. */
 function has(error: unknown, wanted: unknown): boolean {
   if (error === wanted) return true
   return error instanceof Error && error.cause !== undefined && has(error.cause, wanted)
@@ -226,7 +226,7 @@ function has(error: unknown, wanted: unknown): boolean {
 
 const over = new Set(['ERR_CIO_CLOSED', 'ERR_CIO_CLOSING'])
 
-/** Whether it is how a connection ends that its peer, or this side, has ended. */
+/** Whether a connection may end with this error after one side has ended it. */
 function isOfThePeer(error: Error): boolean {
   if (isCioError(error)) return error.fault === 'remote' || over.has(error.code)
   return isEndOfConnection(error)

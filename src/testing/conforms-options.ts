@@ -35,10 +35,10 @@ export interface ConformsOptions {
    */
   readonly values?: readonly unknown[]
   /**
-   * The behaviour of the other side; throws if the answer is wrong. For a middleware that answers
-   * by itself.
+   * The behaviour of the other side; throws if the answer is wrong. For a middleware that sends
+   * answers itself.
    *
-   * @default sends, and expects the same back
+   * @default sends messages or bytes, and expects the same back
    */
   readonly talk?: (ctx: StreamContext, connection: number) => unknown
   /**

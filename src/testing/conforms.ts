@@ -31,7 +31,7 @@ const known = [
   'except',
   'timeout',
 ]
-// One run at a time: leaks of one run would be reported for another.
+// One run at a time: otherwise a leak of one run would be reported for another.
 let last: Promise<void> = Promise.resolve()
 
 /**
@@ -87,6 +87,6 @@ export async function conforms(
   const story = breaks.map(({ promise, where, what }) => `- ${promise}: ${where}, ${what}`)
   const message = `\`${name}\` does not keep to what a middleware promises:\n${story.join('\n')}`
   const error = new CioError('ERR_CIO_NONCONFORMING', message)
-  // Its own text, of several lines: an error escapes those in the message that it is made with.
+  // Set afterwards, since the text has several lines, and the constructor escapes line feeds.
   throw Object.assign(error, { message })
 }

@@ -41,7 +41,7 @@ class Half extends Duplex implements DuplexEnd {
     const { other } = this
     this.other = undefined
     if (other && !other.destroyed && (this.#resets || !this.writableFinished)) {
-      // Like a socket: an end, or a reset if data was still in flight.
+      // As with a socket: an end, or a reset if data was still in flight.
       const cut = this.#resets || this.readableLength > 0 || this.writableLength > 0
       process.nextTick(() => (cut ? other.destroy(resetError()) : other.push(null)))
     }

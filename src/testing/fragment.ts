@@ -49,7 +49,7 @@ export function* fragment(
   yield Array.from(whole, (_, at) => whole.subarray(at, at + 1))
   const next = seeded(seed)
   for (let way = 0; way < ways; way++) {
-    // Some with few pieces, some with many.
+    // Some of them have few pieces, some have many.
     const share = next()
     yield cut(whole, () => next() < share)
   }

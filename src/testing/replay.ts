@@ -1,4 +1,4 @@
-/** Runs what `record` has written into an app again, and compares the answers. */
+/** Replays a recording of `record` into an app, and compares the answers. */
 
 import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -13,38 +13,38 @@ import { type DuplexEnd, duplexPair } from './duplex-pair.ts'
 /** Options of {@link replay}. */
 export interface ReplayOptions {
   /**
-   * How fast the input comes: as soon as the answers before it are there, or when it came then.
+   * When the input is sent: as soon as the earlier answers are there (`fast`), or at the recorded
+   * times.
    *
    * @default 'fast'
    */
   readonly pace?: 'fast' | 'recorded'
   /**
-   * Milliseconds to wait for an answer that was there when it was recorded, before the next input is
-   * sent anyway.
+   * Milliseconds to wait for a recorded answer; then the next input is sent anyway.
    *
    * @default 1_000
    */
   readonly timeout?: number
 }
 
-/** The first difference between the answers then and now. */
+/** The first difference between the recorded answers and those of the app. */
 export interface ReplayDifference {
-  /** How many bytes are the same. */
+  /** How many bytes are equal before the difference. */
   readonly offset: number
-  /** The bytes that followed then, and that follow now; at most 64 bytes. */
+  /** The next bytes of the recording, and those of the app; at most 64 bytes each. */
   readonly recorded: Buffer
   readonly sent: Buffer
 }
 
 /** The result of {@link replay}. */
 export interface Replayed {
-  /** How the connection ended now. */
+  /** How the connection of the replay ended. */
   readonly end: ConnectionEnd
-  /** How it ended then. */
+  /** How the recorded connection ended. */
   readonly recorded: Pick<ConnectionEnd, 'reason' | 'by' | 'step'>
-  /** All that the app has sent now. */
+  /** All bytes that the app has sent. */
   readonly sent: Buffer
-  /** Where the answers differ first; undefined if they are the same. */
+  /** The first difference between the answers; undefined if they are the same. */
   readonly differs: ReplayDifference | undefined
 }
 
@@ -61,12 +61,13 @@ interface Foot {
 const shown = 64
 
 /**
- * Replays a file that `record` has written into an app, over a pair in memory, and compares what the
- * app sends with what it sent then.
+ * Replays a file of `record` into an app, over an in-memory pair, and compares the answers of the
+ * app with the recorded ones.
  *
- * `ctx.peer` is the recorded one. There is no socket and no TLS, so the middleware see a stream.
+ * `ctx.peer` is the recorded peer. There is no socket and no TLS, so the middleware see only a
+ * stream.
  *
- * @throws `ERR_CIO_OPTION`: it is no such file, or an option is out of its range
+ * @throws `ERR_CIO_OPTION`: it is not a file of `record`, or an option is out of its range
  *
  * @example
  * import { Cio } from 'cio'
@@ -112,7 +113,7 @@ export async function replay<A extends object, B extends object, C extends objec
   return { end, recorded: foot.end, sent, differs: difference(then, sent) }
 }
 
-/** The bytes that an app sends, as they come. */
+/** Collects the bytes that an app sends. */
 class Answers {
   readonly #chunks: Buffer[] = []
   #size = 0
@@ -136,7 +137,7 @@ class Answers {
     return Buffer.concat(this.#chunks)
   }
 
-  /** Waits for so many bytes, or for the end, and at most for so long. */
+  /** Waits for so many bytes or for the end, at most for the given time. */
   async until(size: number, timeout: number): Promise<void> {
     const late = AbortSignal.timeout(Math.min(timeout, 2 ** 31 - 1))
     while (this.#size < size && !this.#isOver && !late.aborted) {
@@ -153,7 +154,7 @@ function start(
   far: DuplexEnd,
   peer: Peer | null,
 ): { ctx: ConnectionContext; ended: Promise<ConnectionEnd> } {
-  // Before its first middleware.
+  // Sets the peer before the first middleware runs.
   const identify = (one: ConnectionContext): void => {
     Object.defineProperty(one, 'peer', { value: peer, configurable: true })
   }

@@ -28,7 +28,7 @@ export class ResourceLeaks {
 
   /** Runs a function whose resources count. */
   during<T>(work: () => T): T {
-    // A deadline inside then has a timer of its own, which counts if it is left.
+    // So that a deadline inside `run` gets a new timer, which counts if it is left.
     clearIdleTimers()
     this.#hook.enable()
     return this.#within.run(true, work)
@@ -52,7 +52,7 @@ export class ResourceLeaks {
 
   stop(): void {
     this.#hook.disable()
-    // On Node 20, each promise of the process pays for each storage that is enabled.
+    // On Node 20, each enabled storage makes every promise of the process slower.
     this.#within.disable()
   }
 }

@@ -17,7 +17,7 @@ export type End = 'connection' | 'client'
 /** The setup of a scenario: two apps, each with what it needs, a middleware and a handler. */
 export interface Stage {
   readonly end: End
-  /** The middleware that is watched, and the one at the other end, if there is one. */
+  /** The watched middleware, and the middleware at the other end, if any. */
   readonly subject: Middleware<StreamContext>
   readonly counterpart: Middleware<StreamContext> | undefined
   readonly setUp: (app: Cio, end: End) => void
@@ -42,12 +42,13 @@ export interface Outcome {
   /** Whether it ended in time. */
   readonly over: boolean
   /**
-   * The errors that the app of the watched middleware reported, or its `connect()` rejected with.
+   * The errors that the app of the watched middleware reported, or with which its `connect()`
+   * rejected.
    */
   readonly errors: readonly Error[]
   /** The error of the outer middleware. */
   readonly outside: readonly Error[]
-  /** The listeners that each of several connections leaked on the app, in words. */
+  /** The listeners that each of several connections leaked on the app, as text. */
   readonly piled: readonly string[]
 }
 

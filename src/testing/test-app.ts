@@ -19,7 +19,7 @@ export interface TestAppOptions<
   /**
    * The app of the client, whose client pipeline runs.
    *
-   * @default a new one, without middleware; it presents any certificate in PEM, an expired one too
+   * @default a new app without middleware; it presents any certificate in PEM, even an expired one
    */
   readonly client?: Cio<Connection, Client, Server>
   /**
@@ -43,8 +43,7 @@ export interface TestConnection<Connection extends object, Client extends object
   /** The server's end: the context of the app's middleware. */
   readonly ctx: ConnectionContext & Connection
   /**
-   * Fulfils when the server's end has closed: with the error, or with undefined without one. Never
-   * rejects.
+   * Fulfils when the server's end has closed, with the error or undefined. Never rejects.
    */
   readonly closed: Promise<Error | undefined>
 }

@@ -1,4 +1,4 @@
-/** Whether a certificate may serve as that of a TLS client, or as a CA above one (RFC 5280, 4.2.1). */
+/** Whether a certificate is allowed for a TLS client, or for a CA above one (RFC 5280, 4.2.1). */
 
 import type { X509Certificate } from 'node:crypto'
 import { quote } from '../errors.ts'
@@ -19,7 +19,7 @@ const usageOfClients = 0x88
  */
 export function purposeVerdict(certificate: X509Certificate, depth: number): string | undefined {
   const { raw, subject, keyUsage: purposes } = certificate
-  // A CA that is limited to other purposes serves no client either.
+  // A CA that is limited to other purposes cannot issue certificates for clients either.
   if (purposes?.length > 0 && !purposes.includes(clientAuthentication)) return 'INVALID_PURPOSE'
   if (depth === 0) return maySign(raw) ? undefined : 'INVALID_PURPOSE'
   if (extensionOf(raw, nameConstraints) !== undefined) {

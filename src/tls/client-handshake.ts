@@ -90,8 +90,8 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
     socket.once('close', close)
     socket.once('secureConnect', () => {
       deadline?.stop()
-      // At once, so that an error always has a listener. Not put back afterwards: the end of the TLS
-      // socket is the end of the one beneath.
+      // At once, so that an error always has a listener. Not restored afterwards: the socket
+      // beneath ends together with the TLS socket.
       ctx.stream = socket
       ctx.socket = socket
       socket.off('error', fail)

@@ -1,4 +1,4 @@
-/** Errors of TLS handshakes, in words. */
+/** The errors of TLS handshakes. */
 
 import { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
@@ -48,7 +48,7 @@ interface OpenSslError extends Error {
   readonly code?: string
 }
 
-/** OpenSSL refuses these without an alert, since they are no TLS, or the other side is gone. */
+/** OpenSSL sends no alert for these: the input is not TLS, or the other side has gone. */
 const withoutAlert = new Set([
   'ERR_SSL_HTTP_REQUEST',
   'ERR_SSL_HTTPS_PROXY_REQUEST',
@@ -56,7 +56,7 @@ const withoutAlert = new Set([
   'ERR_SSL_UNEXPECTED_EOF_WHILE_READING',
 ])
 
-/** Which way the alert went with which a handshake failed; undefined without one. */
+/** The direction of the alert that ended a handshake; undefined without an alert. */
 export function alertOf(cause: Error | null): HandshakeFailure['alert'] {
   const { library, code = '' } = (cause ?? {}) as OpenSslError
   if (library !== 'SSL routines') return undefined
@@ -85,7 +85,7 @@ export function handshakeTimeoutError(
 /** The error of a client without a trusted certificate. */
 export function clientRefusedError(ctx: StreamContext): CioError {
   const socket = ctx.socket as TLSSocket
-  // Declared as an Error, but in fact a code.
+  // Declared as an Error, but its value is a code.
   const verdict = String(socket.authorizationError)
   const claim = claimOf(socket)
   const why = claim
@@ -98,7 +98,7 @@ export function clientRefusedError(ctx: StreamContext): CioError {
   return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote', end: 'untrusted', refusal })
 }
 
-/** The reason of a refusal that belongs to a verdict of OpenSSL. */
+/** The reason of a refusal, for a verdict of OpenSSL. */
 export function refusalReasonOf(verdict: string): RefusalReason {
   if (verdict === 'CERT_HAS_EXPIRED') return 'expired'
   return verdict === 'CERT_REVOKED' ? 'revoked' : 'untrusted'

@@ -21,7 +21,7 @@ interface Asked {
 
 const names = new WeakMap<TLSSocket, string>()
 
-/** Keeps the name that selected a certificate. */
+/** Notes the name for which a certificate was selected. */
 export function keepName(socket: TLSSocket, name: string): void {
   names.set(socket, name)
 }

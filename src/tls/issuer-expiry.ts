@@ -1,25 +1,31 @@
 /**
  * The dates of a certificate and of its issuers, where a session is resumed.
  *
- * OpenSSL repeats the verdict of the full handshake then, and the session has only the certificate of
- * the peer. So the first expiry among its issuers is kept from there. It is kept for each issuer, since
- * one issues many certificates, and reading a chain takes several times as long as reading one.
+ * On resumption OpenSSL repeats the verdict of the full handshake, and the session contains only
+ * the certificate of the peer. So Cio notes in each full handshake when the first of the issuers
+ * expires. It notes this for each issuer, since an issuer has many certificates, and reading a
+ * whole chain is slow.
  */
 
 import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
 import { certificateFields, extensionOf, notAfterOf } from '../identity/der.ts'
 import { presentedCertificate } from '../identity/peer-certificate.ts'
 
-/** TLS 1.3 has no older sessions: an issuer that is valid for longer need not be read again. */
+/**
+ * TLS 1.3 sessions are not older than this, so an issuer that is valid for longer need not be read
+ * again.
+ */
 const longestSession = 7 * 24 * 60 * 60 * 1_000
 const maxIssuers = 1_000
 const longestChain = 16
 const authorityKeyIdentifier = '551d23'
 
-/** When the first of an issuer and its issuers expires. */
+/** The first expiry among an issuer and its own issuers. */
 const expiries = new Map<string, number>()
 
-/** Keeps when the issuers of a certificate expire that a full handshake has verified. */
+/**
+ * Notes when the issuers of a certificate expire. Called after a full handshake has verified it.
+ */
 export function keepIssuerExpiry(trust: string, socket: TLSSocket): void {
   const certificate = presentedCertificate(socket)
   if (!certificate) return
@@ -28,16 +34,16 @@ export function keepIssuerExpiry(trust: string, socket: TLSSocket): void {
   if (known !== undefined && known > Date.now() + longestSession) return
   const first = firstExpiry(socket.getPeerCertificate(true))
   expiries.delete(key)
-  // Verified by other issuers than those that were sent, such as renewed ones in `ca`.
+  // OpenSSL verified it by other issuers than the sent ones, such as renewed issuers in `ca`.
   if (first <= Date.now()) return
-  // A renewed issuer has the same key, so it vouches for older sessions, too.
+  // A renewed issuer has the same key, so it also counts for older sessions.
   expiries.set(key, Math.max(known ?? 0, first))
   if (expiries.size > maxIssuers) expiries.delete(expiries.keys().next().value!)
 }
 
 /**
- * Checks the dates where a session is resumed. Of an issuer that this process has not seen in a full
- * handshake, as with tickets of another process, it knows none.
+ * Checks the dates when a session is resumed. It does not know the dates of an issuer that this
+ * process has never seen in a full handshake: with a ticket of another process, for example.
  */
 export function checkResumedDates(trust: string, socket: TLSSocket): void {
   if (!socket.authorized) return
@@ -48,7 +54,10 @@ export function checkResumedDates(trust: string, socket: TLSSocket): void {
   Object.assign(socket, { authorized: false, authorizationError: 'CERT_HAS_EXPIRED' })
 }
 
-/** The issuer by its name and key; without an identifier of the key, of this certificate alone. */
+/**
+ * Identifies the issuer by its name and key. Without a key identifier, the result applies to this
+ * certificate only.
+ */
 function keyOf(trust: string, certificate: Buffer): string {
   const { issuer } = certificateFields(certificate)
   const name = certificate.toString('latin1', issuer.start, issuer.end)

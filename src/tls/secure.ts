@@ -20,14 +20,14 @@ type ClientContext = Contexts['client']
 
 declare module '../lifecycle/app.ts' {
   interface AppEvents {
-    /** A TLS handshake is done and the certificate is accepted, on a server or a client. */
+    /** A server or a client has finished a TLS handshake, and has accepted the certificate. */
     secure: [ctx: ConnectionContext | ClientContext]
   }
 }
 
 /** The `secure` step of a connection: the server's side of the handshake. */
 export function secureConnection(ctx: ConnectionContext, next: Next): Promise<void> {
-  // Not async: a plain connection keeps no frame of it.
+  // Not async, so that a plain connection keeps no frame of it in memory.
   if (ctx.awaitsHandshake) return handshake(ctx).then(next)
   lifeOf(ctx).secure()
   return next()

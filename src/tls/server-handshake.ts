@@ -39,7 +39,7 @@ export async function handshakeOfServer(ctx: ConnectionContext): Promise<void> {
   const raw = ctx.socket
   const names = namesOf(server)
   const socket = await serverHandshake(ctx, server, options)
-  // Not put back afterwards: the end of the TLS socket is the end of the one beneath.
+  // Not restored afterwards: the socket beneath ends together with the TLS socket.
   ctx.stream = socket
   ctx.socket = socket
   if (socket.destroyed) {
@@ -72,7 +72,7 @@ function serverHandshake(
   { handshakeTimeout = defaultHandshakeTimeout }: TlsServerOptions,
 ): Promise<TLSSocket> {
   const raw = ctx.stream
-  // Node loses the address with the socket unless it was read before, and the errors below name it.
+  // Read now for the errors below: Node loses the address when it destroys the socket.
   void ctx.socket?.remoteAddress
   return new Promise<TLSSocket>((resolve, reject) => {
     const settle = (): void => {
@@ -102,14 +102,15 @@ function serverHandshake(
         resolve(socket)
       },
       reject: (cause) => {
-        // Node reports the error by which this side destroyed the socket as a failure of the peer.
+        // Node reports the error with which this side destroyed the socket as a failure of the
+        // peer.
         if (isSilent()) fail(nothingSaid(ctx.remote, cause))
         else if (ctx.isClosed) fail(asError(ctx.signal.reason))
         else fail(handshakeError(ctx.remote, handshakeReason(cause), cause, pending.serverName))
       },
     }
     if (raw.destroyed) return close()
-    // Before the listeners that end the run on `close`. It is not removed: removing it costs more
+    // Added before the listeners that end the run on `close`. Never removed: removing it costs more
     // memory than keeping it.
     raw.prependListener('close', giveUp)
     handshakes.set(raw, pending)

@@ -109,9 +109,9 @@ function contextOf(name: string, settings: object): SecureContext {
 }
 
 /**
- * Whether a session of one name must not be resumed under another. OpenSSL resumes it whatever the
- * name, and the certificate in it counts as verified, by CAs that the other name may not trust; the
- * callback is not even asked.
+ * Whether a session of one name must not be resumed under another. OpenSSL resumes a session under
+ * any name, without calling the callback. The certificate in it counts as verified, although the
+ * CAs that verified it may not be trusted under the other name.
  */
 export function namesDiffer(options: TlsServerOptions): boolean {
   const { sni = {}, SNICallback, requestCert, strictSni } = options

@@ -1,4 +1,4 @@
-/** The options of TLS: what `listen()` and `connect()` have of it. */
+/** The TLS options of `listen()` and `connect()`. */
 
 import type { ServerOpts } from 'node:net'
 import type { ConnectionOptions, TlsOptions } from 'node:tls'
@@ -27,7 +27,7 @@ export interface TlsClientOptions
       keyof CertFilesOptions | 'socket' | 'allowHalfOpen' | 'signal' | 'timeout'
     >,
     CertFilesOptions {
-  /** Uses TLS, if no other option turns it on. */
+  /** Turns TLS on, if no other option does. */
   readonly tls?: boolean
   /**
    * Milliseconds for a whole TLS handshake. `Infinity` waits for ever.

@@ -19,7 +19,7 @@ export interface Handshake {
   readonly close: () => void
   readonly resolve: (socket: TLSSocket) => void
   readonly reject: (error: Error) => void
-  /** The name that the client asked for, as far as it is known. */
+  /** The name that the client asked for, if it is known. */
   serverName?: string | false
 }
 
@@ -105,9 +105,9 @@ export function swapCertificates(server: Server, options: TlsServerOptions): voi
 }
 
 /**
- * Keeps sessions from the listeners of an application that stores them, where a session of one name
- * must not be resumed under another. The option that turns off tickets leaves session ids as they
- * are, and before TLS 1.3 Node offers no other place at which to refuse one.
+ * Hides sessions from an application that stores them, if a session of one name must not be resumed
+ * under another. The option that turns off tickets does not turn off session ids, and before TLS
+ * 1.3 Node has no other place to refuse a session.
  */
 function withholdSessions(server: Server, withhold: boolean): void {
   if (!withhold) return void Reflect.deleteProperty(server, 'emit')
@@ -178,12 +178,13 @@ interface Beneath {
 }
 
 /**
- * Node keeps the socket beneath a TLS socket in this undocumented property; a Duplex that is no
- * socket, in a wrapper.
+ * Node keeps the socket beneath a TLS socket in this undocumented property. For a Duplex that is
+ * not a socket, it keeps a wrapper there.
  */
 function rawOf(socket: TLSSocket): Duplex {
   const { _parent: parent, _handle: handle } = socket as unknown as Beneath
-  // If the socket is closed, a key that no handshake has: the raw socket's `close` reports it.
+  // If the socket is closed, a key that no handshake has; the `close` of the raw socket reports the
+  // end.
   return parent ?? handle?._parentWrap?.stream ?? socket
 }
 
@@ -191,7 +192,9 @@ interface Asked {
   readonly _handle: { readonly getServername?: () => string | false } | null
 }
 
-/** Node sets `servername` when a handshake is done, so for one that failed only OpenSSL knows it. */
+/**
+ * Node sets `servername` after the handshake, so after a failed handshake only OpenSSL knows it.
+ */
 function askedBy(socket: TLSSocket): string | false {
   return (socket as unknown as Asked)._handle?.getServername?.() ?? false
 }

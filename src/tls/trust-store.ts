@@ -18,7 +18,9 @@ import { purposeVerdict } from './certificate-purpose.ts'
 
 /** The options that decide about trust, as in Node's `tls`. */
 export type TrustOptions = Pick<SecureContextOptions, 'ca' | 'crl'> & {
-  /** Node's option, from 22.9 on: every given certificate is an end of the chain. */
+  /**
+   * Node's option, from 22.9 on: a chain may end at any certificate of `ca`, not only at a root.
+   */
   readonly allowPartialTrustChain?: boolean
 }
 
@@ -37,7 +39,8 @@ export function trustHash({
 }): Buffer {
   const hash = createHash('sha256')
   for (const list of [ca, crl]) for (const text of texts(list)) hash.update(text).update('\0')
-  // Without the option it stays as it was, so that a release does not invalidate tickets.
+  // Without the option the hash is as in earlier releases, so that an upgrade does not invalidate
+  // tickets.
   if (allowPartialTrustChain) hash.update('partial')
   return hash.update(String(ca === undefined)).digest()
 }
@@ -49,18 +52,18 @@ function texts(list: unknown): string[] {
 
 const block = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END/g
 
-/** The answer of a check that needs no look at the issuers. */
+/** The answer of a check that makes the issuers irrelevant. */
 const isTrusted = 'trusted'
 
-/** How to look for a way from a leaf to a CA that is trusted. */
+/** How to search for a path from a leaf to a trusted CA. */
 interface Search {
   /** The intermediates that came with the leaf. */
   readonly presented: readonly X509Certificate[]
   /** OpenSSL's verdict on one certificate by itself; the leaf has depth 0. */
   readonly check: (certificate: X509Certificate, depth: number) => string | undefined
-  /** Called for each certificate of the way that was found. */
+  /** Called for each certificate of the path that was found. */
   readonly trusted: (certificate: X509Certificate) => void
-  /** The fingerprints of what was looked at. */
+  /** The fingerprints of the certificates that were looked at. */
   readonly seen: Set<string>
 }
 
@@ -86,7 +89,10 @@ export class TrustStore {
   readonly #anchors: readonly X509Certificate[]
   readonly #partial: boolean
   readonly #revoked: RevocationList
-  /** Until when each is valid that was accepted before, with the issuers that it depends on. */
+  /**
+   * The certificates that were accepted before: until when each is valid, together with its
+   * issuers.
+   */
   readonly #accepted = new Map<string, number>()
 
   /**
@@ -107,7 +113,7 @@ export class TrustStore {
    */
   refuses(leaf: X509Certificate, presented: readonly X509Certificate[] = []): string | undefined {
     const accepted = this.#accepted
-    // Of the path that is followed: from a CA, or from one that was accepted before.
+    // The first expiry on the path that is followed.
     let until = Infinity
     const verdict = this.#verdict(leaf, {
       presented,
@@ -131,9 +137,9 @@ export class TrustStore {
   }
 
   /**
-   * OpenSSL's verdict on the certificate of a client that has not connected, and the intermediates
-   * that it would send; undefined if a handshake would verify it. It does not look at the strength of
-   * keys and signatures.
+   * OpenSSL's verdict on a client's certificate and its intermediates, without a connection;
+   * undefined if a handshake would verify it. It does not check the strength of keys and
+   * signatures.
    *
    * @throws if a CA of the chain has name constraints, which only a handshake checks
    */
@@ -156,7 +162,7 @@ export class TrustStore {
     return verdict ?? chain.map((one) => this.#revoked.lacks(one)).find((one) => one !== undefined)
   }
 
-  /** The verdict on a certificate, by a check of each one up to a CA that is trusted. */
+  /** The verdict on a certificate: it checks each certificate up to a trusted CA. */
   #verdict(certificate: X509Certificate, search: Search, depth = 0): string | undefined {
     const { presented, check, trusted, seen } = search
     seen.add(certificate.fingerprint256)
@@ -166,7 +172,7 @@ export class TrustStore {
     let verdict: string | undefined
     let isFound = this.#isAnchor(certificate)
     for (const issuer of isFound ? [] : [...this.#anchors, ...presented]) {
-      // Once is enough, also where certificates have issued each other.
+      // Each certificate is looked at once: certificates may have issued each other.
       if (seen.has(issuer.fingerprint256) || !this.#hasIssued(issuer, certificate)) continue
       const refused = this.#verdict(issuer, search, depth + 1)
       isFound = refused === undefined
@@ -197,7 +203,7 @@ interface Trusts {
   readonly trustOf: (servername: string | false | null | undefined) => TrustStore
 }
 
-/** Why a verified peer is not trusted any more, or undefined. */
+/** Why a verified peer is no longer trusted; undefined if it is. */
 export function trustError(ctx: StreamContext, names: Trusts): CioError | undefined {
   const { peer, socket, remote } = ctx
   if (!peer) return undefined

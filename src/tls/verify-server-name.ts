@@ -11,7 +11,7 @@ import { trustHash } from './trust-store.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { askedName } from '../streams/host-name.ts'
 
-/** The check of the server's name: Node's or the application's, which may throw. */
+/** The check of the server's name: Node's own, or the application's, which may throw. */
 export function serverNameCheck({
   checkServerIdentity: check = checkServerIdentity,
 }: TlsClientOptions): typeof checkServerIdentity {
@@ -24,13 +24,13 @@ export function serverNameCheck({
   }
 }
 
-/** A key for the trust of a client: clients that trust other CAs or lists have another key. */
+/** A key that stands for the trust of a client: it differs if the trusted CAs or lists differ. */
 export function clientTrust(options: TlsClientOptions): string {
   return trustHash(options).toString('hex')
 }
 
 /**
- * When a session is resumed, Node checks neither the name nor the date again, even if the session
+ * When a session is resumed, Node does not check the name or the date again, even if the session
  * was for another name.
  */
 export function checkResumedServer(

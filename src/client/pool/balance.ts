@@ -1,4 +1,4 @@
-/** Power of two choices: of two connections by chance, the one with less to do. */
+/** Power of two choices: draws two connections at random, and takes the one with less to do. */
 
 /** A connection that may be chosen. */
 export interface Candidate {
@@ -26,7 +26,7 @@ export function choose<C extends Candidate>(
   return other.pending / other.weight < one.pending / one.weight ? other : one
 }
 
-/** Draws by weight, without a sum over all of them. */
+/** Draws by weight, without adding up all weights. */
 function draw<C extends Candidate>(
   candidates: readonly C[],
   maxWeight: number,

@@ -5,7 +5,10 @@ import { isCioError } from '../../errors.ts'
 import type { Candidate } from './balance.ts'
 import type { Upstream, UpstreamHost } from './upstream.ts'
 
-/** Milliseconds that a connection must last for the backoff to begin anew when it is lost. */
+/**
+ * Milliseconds that a connection must last; if it is lost after that, the backoff begins again at
+ * its base delay.
+ */
 const stableAfter = 5_000
 
 /** One connection of a target, or its place while there is none. */
@@ -37,7 +40,7 @@ export class Member<Client> implements Candidate {
     )
   }
 
-  /** Ends it: at once if nothing is pending, by itself when the last use has settled. */
+  /** Ends the connection: at once if no use is pending, otherwise when the last use has settled. */
   leave(): void {
     this.#isOver = true
     this.#stop()
@@ -65,7 +68,7 @@ export class Member<Client> implements Candidate {
     const error: unknown = client.signal.reason
     if (!this.#isOver) {
       if (this.#host.clock.now() - this.#since >= stableAfter) this.#retry = 1
-      // An end without an error is how a server drains.
+      // A server that drains ends its connections without an error.
       if (error instanceof Error && !isCioError(error, 'ERR_CIO_CLOSED')) {
         this.upstream.failed(error)
       }

@@ -41,7 +41,10 @@ export interface EjectOptions {
 
 /** Options of a {@link Pool}. */
 export interface PoolOptions {
-  /** The targets: a host and a port, or a path, each; or where they come from, such as `dnsTargets()`. */
+  /**
+   * The targets, each with a host and a port, or with a path. Or a source of targets, such as
+   * `dnsTargets()`.
+   */
   readonly targets: readonly PoolTarget[] | TargetSource
   /**
    * Options of `connect()`, for each connection.
@@ -56,13 +59,13 @@ export interface PoolOptions {
    */
   readonly connections?: number
   /**
-   * Uses at once of one connection; a full one is not chosen.
+   * Maximum concurrent uses of one connection. The pool does not choose a connection that is full.
    *
    * @default 100
    */
   readonly maxPending?: number
   /**
-   * Uses that may wait for a connection; one more rejects.
+   * Maximum uses that wait for a connection. Further uses reject.
    *
    * @default 1_000
    */
@@ -136,7 +139,7 @@ export function checkTargets(targets: unknown, connect: ConnectOptions): void {
     throw optionError('Pool', 'targets', 'a list of one or more targets, or a source', targets)
   }
   for (const { weight = 1, priority = 0, ...target } of targets as PoolTarget[]) {
-    // Now, since the pool would connect again and again.
+    // Checked here: with a wrong option the pool would try to connect again and again.
     checkOptions('connect', { ...connect, ...target })
     if (!Number.isFinite(weight) || weight <= 0) {
       throw optionError('Pool', 'weight', 'a number above 0', weight)

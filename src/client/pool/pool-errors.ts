@@ -4,7 +4,7 @@ import { CioError } from '../../errors.ts'
 import type { PoolSettings } from './options.ts'
 import type { PoolTargetState } from './pool-types.ts'
 
-/** The state of the targets. */
+/** Describes the state of all targets, for the messages. */
 interface Known {
   readonly states: readonly PoolTargetState[]
   readonly connected: number

@@ -8,7 +8,10 @@ import { stateOf } from './upstreams.ts'
 
 const log = debug('cio:pool')
 
-/** The events of one pool. Each is emitted later: a listener that throws must not reach a use. */
+/**
+ * The events of one pool. Emitted in a later turn, so that a listener that throws does not fail a
+ * use.
+ */
 export class PoolReports<Client> {
   readonly #pool: EventEmitter<PoolEvents>
 

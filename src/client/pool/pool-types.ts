@@ -54,7 +54,8 @@ export interface PoolEvents {
 /** Options of `pool.use()`. */
 export interface UseOptions {
   /**
-   * Whether the work may be done twice. If it fails, another target may get it, once.
+   * Whether the work may be done twice. If it fails, the pool tries it once more, on another
+   * target.
    *
    * @default false
    */
@@ -66,7 +67,7 @@ export interface UseOptions {
   readonly signal?: AbortSignal
 }
 
-/** The type of `call` of what a client has: `rpc` or `requests`. */
+/** The type of `call`: that of the client's `rpc` or `requests`. */
 export type PoolCall<Client> = Client extends { readonly rpc: { readonly call: infer Call } }
   ? Call
   : Client extends { readonly requests: { readonly call: infer Call } }

@@ -6,7 +6,7 @@ import type { PoolTarget } from './pool-types.ts'
 
 /** The targets that a source has found. */
 export interface FoundTargets {
-  /** The targets that there are now. An empty list counts as a failure. */
+  /** The current targets. An empty list counts as a failure. */
   readonly targets: readonly PoolTarget[]
   /** Milliseconds until the pool asks again. `Infinity` never asks again. */
   readonly ttl: number
@@ -15,8 +15,8 @@ export interface FoundTargets {
 /** Where a pool gets targets that change. */
 export interface TargetSource {
   /**
-   * Finds the targets. If it rejects, the pool keeps those that it has, and asks again after a delay
-   * that grows. `signal` aborts when the pool is closed.
+   * Finds the targets. If it rejects, the pool keeps its targets, and asks again after a growing
+   * delay. `signal` aborts when the pool is closed.
    */
   resolve(signal: AbortSignal): Promise<FoundTargets>
 }
@@ -45,7 +45,8 @@ export interface DnsTargetsOptions {
    */
   readonly maxTtl?: number
   /**
-   * Maximum number of targets; of more, the pool uses the first in the order of their addresses.
+   * Maximum number of targets. If there are more, the pool sorts them by address, and uses the
+   * first ones.
    *
    * @default 100
    */
@@ -67,7 +68,8 @@ export interface SrvTargetsOptions {
    */
   readonly interval?: number
   /**
-   * Maximum number of targets; of more, the pool uses the first by priority, then by name.
+   * Maximum number of targets. If there are more, the pool sorts them by priority, then by name,
+   * and uses the first ones.
    *
    * @default 100
    */
@@ -81,13 +83,13 @@ export interface SrvTargetsOptions {
 }
 
 const second = 1_000
-/** The codes of a resolver if a name has no records of a kind. */
+/** The codes of a resolver for a name without records of the requested kind. */
 const noRecords: ReadonlySet<unknown> = new Set(['ENODATA', 'ENOTFOUND'])
 
 /**
- * All addresses of a host (A and AAAA records) as the targets of a {@link Pool}, asked for again when
- * their TTL is over. It asks DNS servers, and not `/etc/hosts`. With TLS, set `servername` in
- * the `connect` of the pool to the host, since the targets are addresses.
+ * All addresses of a host (A and AAAA records) as the targets of a {@link Pool}. It looks them up
+ * again when their TTL is over. It asks DNS servers, and not `/etc/hosts`. With TLS, set
+ * `servername` in the `connect` of the pool to the host, since the targets are addresses.
  *
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  *
@@ -116,7 +118,8 @@ export function dnsTargets(
   checkCount('dnsTargets', 'maxTargets', maxTargets, 1)
   return {
     async resolve() {
-      // A family that fails is not one without addresses: without this, half of the targets would go.
+      // A failed lookup of one family does not mean that it has no addresses. Otherwise the pool
+      // would drop half of its targets.
       const records = await Promise.all([
         recordsOf(resolver.resolve4(host, { ttl: true })),
         recordsOf(resolver.resolve6(host, { ttl: true })),
@@ -156,7 +159,8 @@ export function srvTargets(name: string, options: SrvTargetsOptions = {}): Targe
   return {
     async resolve() {
       const records = await resolver.resolveSrv(name)
-      // A record with the name `.`, which Node gives as an empty one, says that there is no such service.
+      // A record with the name `.` says that there is no such service. Node returns that name as an
+      // empty string.
       const found = records.filter((record) => record.name !== '' && record.name !== '.')
       const order = (a: (typeof found)[0], b: (typeof found)[0]): number =>
         a.priority - b.priority || (a.name < b.name ? -1 : 1)
@@ -168,7 +172,8 @@ export function srvTargets(name: string, options: SrvTargetsOptions = {}): Targe
             host: record.name,
             port: record.port,
             priority: record.priority,
-            // 0 means a small share, beside others; no weight at all if all have it.
+            // A weight of 0 means a small share beside other weights. If all weights are 0, they
+            // are ignored.
             weight: Math.max(1, record.weight),
           })),
         ttl: interval,

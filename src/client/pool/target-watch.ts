@@ -12,16 +12,16 @@ import type { TargetSource } from './target-sources.ts'
 export interface TargetWatchHost {
   readonly clock: Clock
   readonly settings: PoolSettings
-  /** Takes the targets; returns whether they are others than before. */
+  /** Takes the targets; returns whether they have changed. */
   readonly update: (targets: readonly PoolTarget[]) => boolean
   readonly changed: () => void
   readonly failed: (error: Error) => void
 }
 
-/** Milliseconds between two questions, at least. */
+/** Minimum milliseconds between two lookups. */
 const leastTtl = 10
 
-/** Keeps the targets of a pool as its source has them. */
+/** Keeps the targets of a pool up to date with its source. */
 export class TargetWatch {
   /** Why the source has failed; undefined once it has answered again. */
   error: Error | undefined
@@ -36,7 +36,7 @@ export class TargetWatch {
     this.#host = host
   }
 
-  /** Asks now, and again when the answer is old. */
+  /** Asks the source now, and again each time when its answer has expired. */
   async ask(): Promise<void> {
     const { signal } = this.#aborter
     const { clock, settings, update, changed, failed } = this.#host
@@ -49,7 +49,7 @@ export class TargetWatch {
       this.error = undefined
       this.#failures = 0
       if (update(targets)) changed()
-      // A source that says 0 must not keep the process busy.
+      // A source that returns a `ttl` of 0 must not keep the process busy.
       delay = Math.max(ttl, leastTtl)
     } catch (error) {
       if (signal.aborted) return

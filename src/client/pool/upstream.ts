@@ -6,7 +6,9 @@ import type { Backoff } from '../../rates/backoff.ts'
 import type { Clock } from './clock.ts'
 import { Member } from './member.ts'
 
-/** `probing`: its time is over, and one use decides. */
+/**
+ * `probing`: the time of its ejection is over, and the next use decides whether it is used again.
+ */
 export type UpstreamState = 'ready' | 'ejected' | 'probing'
 
 /** The ejection of targets that fail; see `PoolOptions`. */
@@ -31,9 +33,11 @@ export interface UpstreamHost<Client> {
   restored(upstream: Upstream<Client>): void
 }
 
-/** Milliseconds that a probe waits for an idempotent use; then a connection alone decides. */
+/**
+ * Milliseconds that a probe waits for an idempotent use. After that, a connection alone decides.
+ */
 const probeDelay = 1_000
-/** The least share of its weight that a target has during its slow start. */
+/** The smallest share of its weight that a target has during its slow start. */
 const leastShare = 0.1
 
 /** One target. */
@@ -41,7 +45,7 @@ export class Upstream<Client> {
   readonly target: ConnectTarget
   readonly members: readonly Member<Client>[]
   state: UpstreamState = 'ready'
-  /** Changes with the state, so that a use from before does not count for what is now. */
+  /** Changes with the state, so that a use that began earlier does not count for the new state. */
   epoch = 0
   /** Whether a use that decides about a probing target is under way. */
   isProbed = false
@@ -70,7 +74,7 @@ export class Upstream<Client> {
     this.members = Array.from({ length: connections }, () => new Member(this, host))
   }
 
-  /** Its weight now: it grows during the slow start. */
+  /** Its current weight, which grows during the slow start. */
   get weight(): number {
     const { slowStartDuration, clock } = this.#host
     if (this.#isWarm || slowStartDuration === 0) return this.#weight
@@ -79,7 +83,7 @@ export class Upstream<Client> {
     return this.#weight * Math.min(1, Math.max(leastShare, share))
   }
 
-  /** Its share when the slow start is over. */
+  /** Its weight when the slow start is over. */
   set weight(weight: number) {
     this.#weight = weight
   }
@@ -128,7 +132,7 @@ export class Upstream<Client> {
 
   #eject(error: Error): void {
     const { clock, ejection } = this.#host
-    // After a long time without an ejection, the next one has the base duration again.
+    // After a long time without an ejection, the next ejection has the base duration again.
     if (this.state === 'ready' && clock.now() - this.#since > ejection.maxDuration) {
       this.#ejections = 0
     }
@@ -147,7 +151,10 @@ export class Upstream<Client> {
     this.#host.changed()
   }
 
-  /** Lets another use decide, since the last one neither failed nor succeeded by the target. */
+  /**
+   * Lets another use decide, because the last one showed neither a failure nor a success of the
+   * target.
+   */
   probeAgain(): void {
     if (this.#hasLeft) return
     this.#stop()

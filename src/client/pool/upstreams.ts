@@ -1,4 +1,4 @@
-/** The targets of a pool, and which of their connections a use gets. */
+/** The targets of a pool, and the choice of a connection for each use. */
 
 import { placeOf } from '../connect-options.ts'
 import { choose } from './balance.ts'
@@ -9,7 +9,7 @@ import type { PoolTargetState } from './pool-types.ts'
 import type { Member } from './member.ts'
 import { type UpstreamHost, Upstream } from './upstream.ts'
 
-/** Milliseconds for the uses of a target that the source has no more. */
+/** Milliseconds that pending uses get after the source has dropped their target. */
 const drainTimeout = 30_000
 
 /** All targets. */
@@ -19,7 +19,7 @@ export class Upstreams<Client> {
   readonly #host: UpstreamHost<Client>
   #byKey = new Map<string, Upstream<Client>>()
   #all: readonly Upstream<Client>[] = []
-  /** Targets that are no more, while uses of their connections are under way. */
+  /** Targets that were dropped, while uses of their connections are pending. */
   readonly #leaving = new Map<Upstream<Client>, () => void>()
   #maxWeight = 1
   /** The connections that may be chosen, and those of the lowest priority number among them. */
@@ -32,7 +32,10 @@ export class Upstreams<Client> {
     this.#host = { ...host, mayEject: () => this.#mayEject() }
   }
 
-  /** Takes a list of targets: keeps those that it has, opens the new ones, and drains the others. */
+  /**
+   * Takes a new list of targets: keeps the targets that are still in it, opens the new ones, and
+   * drains the others.
+   */
   update(targets: readonly PoolTarget[]): boolean {
     const before = this.#byKey
     const opened: Upstream<Client>[] = []
@@ -110,7 +113,7 @@ export class Upstreams<Client> {
     if (!member && except) {
       member = choose(this.#open.filter(isFree), this.#maxWeight, this.#clock.random)
     }
-    // No other target is connected: an ejected one is better than none.
+    // No other target is connected, and an ejected one is better than none.
     if (!member && this.#ready.length === 0) {
       const ejected = this.#all.flatMap(({ members }) => members)
       const open = ejected.filter((one) => one.client && isFree(one))
@@ -120,7 +123,7 @@ export class Upstreams<Client> {
     return member
   }
 
-  /** A connection of a target whose next use decides about it. */
+  /** A connection of a target that is probing: this use decides about the target. */
   #probe(isFree: (member: Member<Client>) => boolean): Member<Client> | undefined {
     for (const upstream of this.#all) {
       if (upstream.state !== 'probing' || upstream.isProbed) continue

@@ -30,7 +30,7 @@ export class WaitingUses<Member> {
     return this.#queue.size
   }
 
-  /** Fulfils with what `choose` gives, once it gives something. */
+  /** Fulfils with the result of `choose`, once that is defined. */
   add(
     choose: () => Member | undefined,
     signal: AbortSignal | undefined,
@@ -43,7 +43,7 @@ export class WaitingUses<Member> {
     })
   }
 
-  /** Fulfils when a condition holds, which is checked with each change. */
+  /** Fulfils when a condition holds. It checks the condition after each change. */
   until(
     holds: () => boolean,
     signal: AbortSignal | undefined,
@@ -62,7 +62,7 @@ export class WaitingUses<Member> {
     for (const { holds, resolve } of this.#conditions) if (holds()) resolve()
   }
 
-  /** Gives connections to the first, until none is left. */
+  /** Gives connections to the uses at the head of the queue, until no connection is left. */
   serve(): void {
     for (const { choose, resolve } of this.#queue) {
       const member = choose()

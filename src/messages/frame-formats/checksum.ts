@@ -11,7 +11,7 @@ const widestDigits = 8
 
 /** A checksum of given options: reads, compares and writes it. */
 export class FrameChecksum {
-  /** Its bytes, with those of the mark before it. */
+  /** The bytes of the checksum, with those of the mark before it. */
   readonly width: number
   readonly isUint: boolean
   readonly before: Buffer
@@ -46,7 +46,10 @@ export class FrameChecksum {
     this.#endian = check.endian('endian', options.endian, endian)
   }
 
-  /** Why it does not hold; undefined if it does. The frame begins at `start`, it ends at `until`. */
+  /**
+   * Why the checksum is wrong; undefined if it is right. The frame begins at `start`, the checksum
+   * ends at `until`.
+   */
   faultOf(
     bytes: Buffer,
     start: number,

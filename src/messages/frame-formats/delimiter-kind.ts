@@ -8,7 +8,7 @@ import { MarkSearch } from './search.ts'
 export class DelimiterKind extends KindWithoutLength {
   override readonly tail: Buffer
   readonly #layout: Layout
-  /** The longest first: two may end at the same place. */
+  /** Sorted by length, the longest first, since two delimiters may end at the same place. */
   readonly #delimiters: readonly Buffer[]
 
   constructor(layout: Layout, delimiters: readonly Buffer[]) {
@@ -51,7 +51,7 @@ class DelimiterReader implements KindReader {
   measure(bytes: Buffer, start: number, at: number): number | FrameFault {
     const from = start + this.#layout.start.length
     const end = firstEnd(this.#searches, bytes, from, at - start)
-    // Without one, the next byte completes one at the earliest, perhaps the longest.
+    // Without a complete delimiter, the next byte is the earliest that can complete one.
     const least = end < 0 ? Math.max(bytes.length + 1, from + this.#shortest) : end
     const tail = this.#layout.whole ? 0 : end < 0 ? this.#longest : this.tail(bytes, end)
     if (least - start - tail - this.#around > this.#maxLength) return tooLong()

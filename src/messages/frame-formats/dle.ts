@@ -50,7 +50,7 @@ class DleReader implements FrameReader {
   readonly #checksum: FrameChecksum | undefined
   readonly #maxLength: number
   readonly #longest: number
-  /** The frame that is being measured, and how far it has been. */
+  /** The frame that is being measured, and the position up to which it was measured. */
   #at = -1
   #seen = 0
 
@@ -91,7 +91,7 @@ class DleReader implements FrameReader {
   }
 }
 
-/** The content, with each DLE once. */
+/** The content, with each doubled DLE as one. */
 function single(raw: Buffer): Buffer {
   const first = raw.indexOf(dle)
   if (first < 0) return raw

@@ -1,4 +1,4 @@
-/** Makes a frame format of its options, and refuses what cannot be meant. */
+/** Makes a frame format from its options, and refuses options that make no sense together. */
 
 import { FrameChecksum } from './checksum.ts'
 import { cobs } from './cobs.ts'
@@ -39,7 +39,7 @@ export function formatOf(
   if (kind === 'oneOf') return oneOfFormat(check, options, maxLength)
 
   const checksum = checksumOf(check, options)
-  // Nothing else has an order of bytes.
+  // Only numbers have a byte order.
   if (options.endian !== undefined && kind !== 'length' && !checksum?.isUint) {
     throw check.refused(
       `\`endian\` is for a length or a checksum, and \`${kind}\` has none of its own`,
@@ -113,7 +113,7 @@ function delimited(
   return new MarkedFormat(layout, kind, checksum, () => kind.finder())
 }
 
-/** A checksum that may have the delimiter in it would end the frame too early. */
+/** If the checksum could contain the delimiter, the frame would end too early. */
 function checkAgainst(
   check: OptionCheck,
   delimiter: Buffer,

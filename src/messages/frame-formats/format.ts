@@ -3,11 +3,14 @@
 import { CioError, isCioError } from '../../errors.ts'
 import { messageTooLong, syntaxError } from '../frame-decoder.ts'
 
-/** The part of a frame that does not hold. */
+/** The invalid part of a frame. */
 export type FaultPart =
   'start' | 'end' | 'length' | 'checksum' | 'escape' | 'measure' | 'long' | 'gap'
 
-/** Why a frame is bad. It is returned and not thrown, since a search for the next one meets many. */
+/**
+ * Why a frame is bad. Returned and not thrown, since a search for the next good frame finds many
+ * bad ones.
+ */
 export class FrameFault {
   readonly part: FaultPart
   readonly what: string
@@ -36,7 +39,7 @@ export interface FrameReader {
    *   more of it.
    */
   measure(bytes: Buffer, start: number, at: number): number | FrameFault
-  /** The message of a whole frame; undefined for what stands between frames. */
+  /** The message of a whole frame; undefined for bytes between frames. */
   open(bytes: Buffer, start: number, end: number): Buffer | FrameFault | undefined
 }
 
@@ -61,7 +64,7 @@ export interface FrameFormat {
 
 const shownBytes = 16
 
-/** The beginning of a frame in hexadecimal digits, for errors. */
+/** The first bytes of a frame in hexadecimal digits, for errors. */
 export function shownHex(bytes: Buffer, start: number): string {
   const shown = bytes.toString('hex', start, start + shownBytes)
   return bytes.length - start > shownBytes ? `${shown}…` : shown

@@ -1,4 +1,4 @@
-/** The end of a frame of which nothing more comes. */
+/** The time limit for the next byte of a frame that is not complete. */
 
 import { type Deadline, startDeadline } from '../../deadline.ts'
 import { CioError } from '../../errors.ts'
@@ -8,7 +8,10 @@ import type { Decoder } from '../codec.ts'
 import type { StreamContext } from '../../lifecycle/stream-context.ts'
 
 const defaultGapTimeout = 30_000
-/** Parts of the time: so many lists of deadlines there are at most, and one is so much late. */
+/**
+ * Deadlines are rounded up to one of so many parts of the time. That bounds the number of lists of
+ * deadlines, and how late one may be.
+ */
 const parts = 16
 
 /** @throws `ERR_CIO_OPTION` */
@@ -71,11 +74,11 @@ export class GapTimeout<In> implements Decoder<In> {
     this.#deadline = undefined
     if (this.#decoder.remainder.length === 0) return
     const { stream } = this.#ctx
-    // Nothing is read now, so that nothing can be missed.
+    // The stream is paused or has unread input, so it is not the sender that is silent.
     if (stream.isPaused() || stream.readableLength > 0) return this.#rearm(this.#timeout)
     const left = this.#timeout - (performance.now() - this.#last)
     if (left > 0) return this.#rearm(left)
-    // If this process was blocked, it reads the pending input first.
+    // If this process was blocked, let it read the pending input first.
     const last = this.#last
     this.#recheck = setImmediate(() => {
       if (this.#last !== last) return this.#rearm(this.#timeout)
@@ -98,7 +101,7 @@ export class GapTimeout<In> implements Decoder<In> {
       fault: 'remote',
     })
     if (ctx.kind === 'connection') ctx.destroy(error)
-    // A client may reconnect.
+    // Not `destroy()`: a client may reconnect.
     else ctx.disconnect(error)
   }
 }

@@ -1,9 +1,9 @@
-/** How a frame says where it ends; here by its size, or by a function. */
+/** The ways to find the end of a frame. In this file: by a fixed size, and by a function. */
 
 import { FrameFault, tooLong } from './format.ts'
 import type { Measure } from './options.ts'
 
-/** What is common to all frames of a format. */
+/** The settings that all frames of a format share. */
 export interface Layout {
   readonly owner: string
   readonly start: Buffer
@@ -23,10 +23,10 @@ export interface KindReader {
   tail(bytes: Buffer, end: number): number
 }
 
-/** One way to say where a frame ends. */
+/** One way to find the end of a frame. */
 export interface FrameKind {
   reader(maxLength: number): KindReader
-  /** The field before a body of so many bytes. */
+  /** Makes the field for a body of so many bytes. */
   field(length: number): Buffer
   /** Writes the length into a whole frame. */
   patch(frame: Buffer): void
@@ -67,7 +67,7 @@ export class SizeKind extends KindWithoutLength {
   }
 }
 
-/** Frames that a function measures. */
+/** Frames whose length a function returns. */
 export class MeasureKind extends KindWithoutLength {
   readonly #layout: Layout
   readonly #measure: Measure
@@ -86,7 +86,7 @@ export class MeasureKind extends KindWithoutLength {
 class MeasureReader implements KindReader {
   readonly #measure: Measure
   readonly #start: number
-  /** The longest and the shortest frame. */
+  /** The lengths of the longest and the shortest frame. */
   readonly #most: number
   readonly #least: number
   /** The frame that is being measured. */
@@ -107,9 +107,10 @@ class MeasureReader implements KindReader {
       this.#kept = {}
       this.#length = undefined
     }
-    // It is not asked again once it has answered.
+    // The function is not called again once it has returned a length.
     if (this.#length !== undefined) return this.#length
-    // No more than the longest frame, so that the result is the same wherever the input is cut.
+    // The function sees no more than the longest frame, so that its result does not depend on where
+    // the input is cut.
     const view = bytes.subarray(start, Math.min(bytes.length, start + this.#most))
     let length: number | undefined
     try {

@@ -1,4 +1,4 @@
-/** The field of a frame that has its length. */
+/** The field of a frame that contains its length. */
 
 import { FrameFault, encodeError, tooLong } from './format.ts'
 import { digit, maskBits, readDigits, readUint, writeUint, writeVarint } from './numbers.ts'
@@ -19,7 +19,7 @@ const known = [
 ]
 const longestVarint = 5
 const longestDigits = 10
-/** Of a varint and of digits: more would be above 2^53. */
+/** Maximum bytes of a varint, and of digits. More would give numbers above 2^53. */
 const mostVarint = 8
 const mostDigits = 15
 const mostPosition = 65_535
@@ -74,12 +74,12 @@ export class NumberField {
     this.#endian = inside.endian('endian', field.endian, endian)
   }
 
-  /** Whether the options say what stands in each byte before the body. */
+  /** Whether the options define each byte before the body. */
   knowsHeader(start: number): boolean {
     return this.at === start && (this.header === undefined || this.header === this.at + this.width!)
   }
 
-  /** Reads its number into `number`; false if not all of it is there. */
+  /** Reads the number into `number`; returns false if some of its bytes are missing. */
   read(bytes: Buffer, at: number, number: FieldNumber, limit: number): boolean | FrameFault {
     const { as, width } = this
     if (as === 'varint') return this.#readVarint(bytes, at, number, limit)
@@ -115,7 +115,7 @@ export class NumberField {
     throw encodeError(this.owner, `has a length of ${value}, which does not fit into its field`)
   }
 
-  /** Writes a number into a frame, and leaves the bits that are not its own. */
+  /** Writes a number into a frame, and keeps the bits that do not belong to it. */
   patch(frame: Buffer, value: number): void {
     const bytes = this.write(value)
     if (this.mask !== undefined) {
@@ -192,7 +192,7 @@ function given(check: OptionCheck, options: unknown): LengthField {
   return { bytes: options as FieldWidth }
 }
 
-/** Checks what belongs to one form of the number alone. */
+/** Checks the options that only one form of the number has. */
 function checkForm(check: OptionCheck, field: LengthField, as: string, until: Buffer): void {
   const { bytes, maxBytes, mask } = field
   check.names(field, known)

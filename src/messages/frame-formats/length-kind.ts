@@ -1,4 +1,4 @@
-/** Frames that say how long they are. */
+/** Frames that contain their length. */
 
 import { FrameFault, encodeError, tooLong } from './format.ts'
 import { type FrameKind, type KindReader, type Layout, none } from './kinds.ts'
@@ -22,7 +22,7 @@ export class LengthKind implements FrameKind {
   field(length: number): Buffer {
     const { at, plus, counts } = this.#field
     const { trailer } = this.#layout
-    // Until the width is that of the number, which may count it.
+    // Repeated until the width fits the number, since the number may count its own field.
     for (let width = this.#field.width ?? 1; ;) {
       const counted = { frame: at + width, rest: 0, body: -trailer }[counts]
       const bytes = this.#field.write(length + trailer + counted - plus)
@@ -33,7 +33,8 @@ export class LengthKind implements FrameKind {
 
   patch(frame: Buffer): void {
     const { at, plus, counts, width, header } = this.#field
-    // A field that varies in width must be right: a message of another length would move the rest.
+    // A field of variable width must be right already: with another length, the rest of the frame
+    // would move.
     if (width === undefined) return
     const body = header ?? at + width
     if (frame.length < body + this.#layout.trailer) {
@@ -49,7 +50,7 @@ class LengthReader implements KindReader {
   readonly #trailer: number
   readonly #whole: boolean
   readonly #maxLength: number
-  /** Above this, a number is too large, whatever it counts. */
+  /** A number above this is too large for any `counts`. */
   readonly #limit: number
   readonly #number: FieldNumber = { value: 0, width: 0 }
 

@@ -1,4 +1,4 @@
-/** A frame format of a kind, with marks and a checksum around it. */
+/** Adds marks and a checksum to a kind of frame format. */
 
 import type { FrameChecksum } from './checksum.ts'
 import {
@@ -12,7 +12,7 @@ import {
 import type { FrameKind, KindReader, Layout } from './kinds.ts'
 import { MarkSearch, partialMark } from './search.ts'
 
-/** Frames with a start, a body, a checksum and an end, as far as they have them. */
+/** Frames with a body, and optionally a start, a checksum and an end. */
 export class MarkedFormat implements FrameFormat {
   readonly #layout: Layout
   readonly #kind: FrameKind
@@ -62,7 +62,7 @@ export class MarkedFormat implements FrameFormat {
     return frame
   }
 
-  /** A copy of a whole frame, with its length, checksum and end as they have to be. */
+  /** A copy of a whole frame with the right length, checksum and end. */
   #patched(whole: Uint8Array): Buffer {
     const { owner, start, end, trailer } = this.#layout
     const frame = Buffer.from(whole)
@@ -106,7 +106,7 @@ class MarkedReader implements FrameReader {
     this.#whole = whole
     this.#kind = kind
     this.#checksum = checksum
-    // Made once, since a search meets the first at almost every byte.
+    // Made once, since a search returns the first of them for almost every byte.
     this.#noStart = new FrameFault('start', `does not begin with ${start.toString('hex')}`)
     this.#noEnd = new FrameFault('end', `does not end with ${end.toString('hex')}`)
   }
@@ -146,7 +146,7 @@ export function findStart(mark: Buffer): FindNext {
   }
 }
 
-/** Finds the end of the next delimiter, where a frame begins. */
+/** Finds the end of the next delimiter: a frame begins there. */
 export function findAfter(
   endOf: (bytes: Buffer, from: number, at: number) => number,
   longest: number,

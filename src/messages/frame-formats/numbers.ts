@@ -5,7 +5,7 @@ import type { Endian } from './options.ts'
 const base = 2 ** 32
 const most = 6
 
-/** An unsigned integer. Above 2^53 it is not exact, and above every length. */
+/** An unsigned integer. Above 2^53 it is not exact, but no length is as large as that. */
 export function readUint(bytes: Buffer, at: number, width: number, endian: Endian): number {
   if (width === 1) return bytes[at]!
   if (width <= most) {
@@ -31,7 +31,7 @@ export function writeUint(
   }
 }
 
-/** The value of a digit; -1 if it is none. */
+/** The value of a digit; -1 for any other byte. */
 export function digit(byte: number | undefined, radix: 10 | 16): number {
   if (byte === undefined) return -1
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30
@@ -40,7 +40,7 @@ export function digit(byte: number | undefined, radix: 10 | 16): number {
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : -1
 }
 
-/** The number that so many digits make; -1 if one of them is none. */
+/** The number in so many digits; -1 if one of the bytes is not a digit. */
 export function readDigits(bytes: Buffer, at: number, count: number, radix: 10 | 16): number {
   let value = 0
   for (let index = at; index < at + count; index++) {
@@ -51,7 +51,7 @@ export function readDigits(bytes: Buffer, at: number, count: number, radix: 10 |
   return value
 }
 
-/** The bits of both numbers, also above 32 of them. */
+/** The bits that are in both numbers, also for more than 32 bits. */
 export function maskBits(value: number, mask: number): number {
   const high = (Math.floor(value / base) & Math.floor(mask / base)) >>> 0
   return high * base + ((value & mask) >>> 0)

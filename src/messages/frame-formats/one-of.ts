@@ -38,7 +38,8 @@ export class OneOfFormat implements FrameFormat {
     return (bytes, from, at) => {
       const found = finders.map((find) => find!(bytes, from, at))
       const places = found.filter((place) => place >= 0)
-      // Otherwise the least position up to which all are certain, as each says it.
+      // Without a beginning: the lowest position up to which all formats are certain, as each of
+      // them returns it.
       return places.length > 0 ? Math.min(...places) : Math.max(...found)
     }
   }
@@ -82,7 +83,7 @@ class OneOfReader implements FrameReader {
     return reader?.open(bytes, start, end)
   }
 
-  /** The first whose start is there; undefined while one may still come. */
+  /** The first format whose start is there; undefined while one may still follow. */
   #chosen(bytes: Buffer, start: number): FrameReader | FrameFault | undefined {
     const there = Math.min(this.#longest, bytes.length - start)
     for (const { start: mark, reader } of this.#choices) {
@@ -94,7 +95,7 @@ class OneOfReader implements FrameReader {
   }
 }
 
-/** Why a reader does not find exactly this frame; undefined if it does. */
+/** Why a reader would not find exactly this frame; undefined if it would. */
 export function notReadBack(reader: FrameReader, frame: Buffer): string | undefined {
   let found = 0
   for (let start = 0; start < frame.length;) {

@@ -1,4 +1,4 @@
-/** Checks the options of a frame format, and names each by its place in them. */
+/** Checks the options of a frame format, and names each option by its place. */
 
 import { CioError, describe } from '../../errors.ts'
 import { checkOptionNames, optionError } from '../../options.ts'
@@ -24,7 +24,7 @@ export class OptionCheck {
     return optionError(this.owner, `${this.#path}${option}`, rule, value)
   }
 
-  /** The error of options that do not go together. */
+  /** The error of options that cannot be combined. */
   refused(words: string): CioError {
     const place = this.#path === '' ? '' : `${this.#path.slice(0, -1)}: `
     return new CioError('ERR_CIO_OPTION', `${this.owner}: ${place}${words}`)
@@ -67,7 +67,7 @@ export class OptionCheck {
     if (typeof value !== 'string' || value === '') {
       throw this.wrong(option, 'at least one character or byte', value)
     }
-    // As UTF-8 '\xaa\x55' would be three bytes.
+    // Not UTF-8: '\xaa\x55' would be three bytes.
     if (/^[\0-\x7f]*$/.test(value)) return Buffer.from(value)
     const rule = "ASCII, or bytes such as `Buffer.from('aa55', 'hex')`"
     throw new CioError(

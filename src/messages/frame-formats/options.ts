@@ -1,4 +1,4 @@
-/** The options of a frame format. Their types refuse what cannot be meant. */
+/** The options of a frame format. Their types refuse combinations that make no sense. */
 
 /** The bytes of a mark: a string of ASCII, or bytes. */
 export type Mark = string | Uint8Array
@@ -19,7 +19,7 @@ export interface LengthField {
   readonly as?: 'uint' | 'varint' | 'decimal' | 'hex'
   /** Bytes of the field, or number of digits. Without it, a varint, or digits up to `until`. */
   readonly bytes?: FieldWidth
-  /** The mark after digits of any number. Without it, digits have a fixed number. */
+  /** The mark after a variable number of digits. Without it, the number of digits is fixed. */
   readonly until?: string
   /**
    * Maximum bytes of a varint, or of digits before `until`.
@@ -52,7 +52,7 @@ export interface LengthField {
    */
   readonly plus?: number
   /**
-   * The bits of the field that are the number.
+   * A bit mask: the bits of the field that contain the number.
    *
    * @default all
    */
@@ -99,11 +99,11 @@ export interface Stuffing {
   readonly flag: number
   /** The byte before each escaped byte. */
   readonly escape: number
-  /** Escaped bytes are changed by this exclusive or. Without it, give `map`. */
+  /** The value for the exclusive or that changes an escaped byte. Without it, give `map`. */
   readonly xor?: number
   /** The byte that stands for each escaped byte. Without it, give `xor`. */
   readonly map?: Readonly<Record<number, number>>
-  /** Further bytes to escape when sending. Without it, flag and escape only. */
+  /** Further bytes to escape when sending. Without it, Cio escapes only the flag and the escape. */
   readonly also?: readonly number[]
 }
 
@@ -153,7 +153,7 @@ export interface FormatOptions {
    */
   readonly endian?: Endian
   /**
-   * Whether a message is the frame as it stands on the wire, or its body.
+   * Whether a message is the whole frame as it is on the wire, and not only its body.
    *
    * @default false
    */
@@ -170,11 +170,11 @@ export interface Resync {
   readonly maxSkipped?: number
 }
 
-/** The options for frames that are bad, or do not end. */
+/** The options for bad frames, and for frames that do not end. */
 export interface FrameFaultOptions {
   /**
-   * Searches for the next good frame after a bad one, where the connection would end. Needs
-   * `start`, `delimiter` or `stuffing`.
+   * Searches for the next good frame after a bad one. Without it, a bad frame ends the connection.
+   * Needs `start`, `delimiter` or `stuffing`.
    *
    * @default false
    */
@@ -223,5 +223,5 @@ export type OneFramingOptions =
 export type OneOfOptions = Required<Pick<FormatOptions, 'oneOf'>> &
   Without<Exclude<Kind, 'oneOf'> | Around>
 
-/** A frame format, and what becomes of bad frames. */
+/** A frame format, and the treatment of bad frames. */
 export type FramingOptions = (OneFramingOptions | OneOfOptions) & FrameFaultOptions

@@ -18,9 +18,9 @@ import type { OptionCheck } from './option-check.ts'
 import type { Resync } from './options.ts'
 
 const defaultMaxSkipped = 65_536
-/** Bytes that may be checked in vain for each byte that is received, in the long run. */
+/** Bytes that may be checked without success for each received byte, in the long run. */
 const mostInVain = 8
-/** Bytes that a function may look at before it throws, by a guess. */
+/** An estimate of the bytes that a function looks at before it throws. */
 const measureCost = 256
 
 /** The bytes that were skipped between two good frames. */
@@ -87,10 +87,13 @@ export class ResyncDecoder<In> implements Decoder<In> {
   #offset = 0
   /** Why the last frame was bad, while there is no good one after it. */
   #fault: FrameFault | undefined
-  /** Whether it searches for a mark, and the first byte held may be no beginning. */
+  /** Whether it searches for a mark: the first byte held need not be the beginning of a frame. */
   #searching = false
   #first = ''
-  /** Bytes skipped since the last good frame, and those checked in vain that are not made up for. */
+  /**
+   * Bytes skipped since the last good frame, and bytes checked without success that good bytes have
+   * not offset.
+   */
   #skipped = 0
   #inVain = 0
   #gaveUp = false
@@ -118,14 +121,13 @@ export class ResyncDecoder<In> implements Decoder<In> {
     const { remainder } = this
     const { length } = remainder
     if (length === 0 && !this.#fault) return
-    // The rest of a frame does not come any more: there may be others within it.
+    // The rest of this frame will not come, but its bytes may contain other frames.
     if (length > 0) this.#frames(remainder.bytes, into, true)
     if (this.#fault) throw truncatedMessage(this.#resyncing.owner, this.#skipped)
   }
 
   /**
-   * Gives up the frame that is held, of which nothing more comes: its bytes are put back, and
-   * searched for others.
+   * Gives up the incomplete frame: searches its bytes for other frames.
    */
   giveUp(): void {
     if (this.#searching) return
@@ -136,7 +138,7 @@ export class ResyncDecoder<In> implements Decoder<In> {
     putBack(this.#resyncing.ctx.stream, held)
   }
 
-  /** Cuts bytes into frames; returns the position up to which it has. */
+  /** Cuts bytes into frames; returns the position of the first byte that is left. */
   #frames(bytes: Buffer, into: In[], isEnd: boolean): number {
     let start = 0
     this.#needed = 0
@@ -161,7 +163,7 @@ export class ResyncDecoder<In> implements Decoder<In> {
     return start
   }
 
-  /** Reads one frame; returns its end, or one beyond the bytes, or why it is bad. */
+  /** Reads one frame; returns its end, which may be beyond the bytes, or why it is bad. */
   #frame(bytes: Buffer, start: number, into: In[], isEnd: boolean): number | FrameFault {
     if (this.#gaveUp) {
       this.#gaveUp = false
@@ -206,14 +208,14 @@ export class ResyncDecoder<In> implements Decoder<In> {
     throw syntaxError(owner, what, this.#offset + start, shownHex(bytes, start))
   }
 
-  /** The cost of finding a fault, the same wherever the input is cut. */
+  /** The cost of finding a fault. It does not depend on where the input is cut. */
   #costOf({ part, length }: FrameFault): number {
     if (part === 'measure') return measureCost
-    // A length that is announced takes no search.
+    // To read an announced length takes no search.
     return part === 'long' && length === 0 ? this.#resyncing.maxLength : 0
   }
 
-  /** Bytes that are done with make up for others that were checked in vain. */
+  /** Bytes that are skipped or delivered offset others that were checked without success. */
   #makeUp(count: number): void {
     this.#inVain = Math.max(0, this.#inVain - mostInVain * count)
   }

@@ -1,4 +1,4 @@
-/** Byte stuffing with a flag and an escape: SLIP, HDLC and their kin. */
+/** Byte stuffing with a flag and an escape, as in SLIP and HDLC. */
 
 import type { FrameChecksum } from './checksum.ts'
 import {
@@ -17,10 +17,10 @@ import { MarkSearch } from './search.ts'
 const known = ['flag', 'escape', 'xor', 'map', 'also']
 const values = 256
 
-/** A way to keep one byte, the flag, out of the content of frames. */
+/** A way to keep the flag byte out of the content of frames. */
 export interface Escaping {
   readonly flag: number
-  /** Bytes that content of so many bytes takes at most. */
+  /** The maximum encoded length of content of so many bytes. */
   longest(length: number): number
   /** The bytes for content, without flags. */
   escape(content: Uint8Array): Buffer
@@ -30,7 +30,7 @@ export interface Escaping {
   readonly opens: boolean
 }
 
-/** Frames between flags. Nothing between two flags is no frame. */
+/** Frames between flags. Two flags in a row are not an empty frame. */
 export class FlaggedFormat implements FrameFormat {
   readonly #owner: string
   readonly #escaping: Escaping
@@ -101,7 +101,7 @@ class FlaggedReader implements FrameReader {
   }
 }
 
-/** The message in unescaped content. */
+/** The message of unescaped content. */
 export function opened(
   content: Buffer,
   checksum: FrameChecksum | undefined,
@@ -167,7 +167,7 @@ export class EscapeByte implements Escaping {
   unescape(bytes: Buffer): Buffer | FrameFault {
     const escape = this.#escape
     if (!bytes.includes(escape)) return bytes
-    // Into memory of its own: the chunk is never written to.
+    // Copied: Cio never writes to a received chunk.
     const content = Buffer.allocUnsafe(bytes.length - 1)
     let to = 0
     for (let at = 0; at < bytes.length; at++) {

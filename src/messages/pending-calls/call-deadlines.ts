@@ -4,7 +4,7 @@ import { maxTimerDelay } from '../../options.ts'
 
 /** An entry that has a deadline. */
 export interface Due {
-  /** When it is over, by `performance.now()`. */
+  /** When its time is over, by `performance.now()`. */
   readonly due: number
   readonly timeout: number
 }
@@ -13,9 +13,9 @@ export interface Due {
 const leeway = 1 / 16
 
 /**
- * One timer for all calls, since a timer for each would cost more than all the rest. Unlike
- * `startDeadline`, it is not stopped when a call is answered: most calls follow one another, and
- * would start it again at once.
+ * One timer for all calls, since a timer for each would cost more than all the rest. Unlike with
+ * `startDeadline`, an answer does not stop the timer: calls often follow one another, and the next
+ * one would start it again at once.
  */
 export class CallDeadlines<Call extends Due> {
   readonly #calls: () => Iterable<Call>
@@ -24,13 +24,13 @@ export class CallDeadlines<Call extends Due> {
   #next = Infinity
   #isStopped = false
 
-  /** @param isOver Is called when one is due, and may move it to a later time. */
+  /** @param isOver Called for each call that is due; may move the call to a later time. */
   constructor(calls: () => Iterable<Call>, isOver: (call: Call) => void) {
     this.#calls = calls
     this.#isOver = isOver
   }
 
-  /** Watches over one more. */
+  /** Adds a call. */
   watch({ due }: Call): void {
     if (due < this.#next) this.#wait(due, due)
   }
@@ -53,7 +53,7 @@ export class CallDeadlines<Call extends Due> {
     for (const call of this.#calls()) if (call.due <= now) this.#isOver(call)
     let next: Call | undefined
     for (const call of this.#calls()) if (!next || call.due < next.due) next = call
-    // Not for each one alone, since this goes through all of them.
+    // Not one timer for each due time, since each run goes through all calls.
     if (next) this.#wait(next.due, Math.max(next.due, now + next.timeout * leeway))
     else this.#wait(Infinity, Infinity)
   }

@@ -2,7 +2,7 @@
 
 import { CioError } from '../../errors.ts'
 
-/** It was not sent. */
+/** The error of a call that was not sent. */
 export function unsentError(label: string, cause: unknown): CioError {
   const message = `the connection was closed or ended before ${named(label)} was sent`
   return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause })
@@ -19,7 +19,7 @@ export function callTimeoutError(label: string, timeout: number): CioError {
   return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'remote' })
 }
 
-/** A place in the order of calls that stays open. */
+/** The error of a place in the order of calls that stays open. */
 export function openPlaceError(label: string, timeout: number): CioError {
   const message = `the peer did not answer ${named(label)} within twice its timeout of ${timeout} ms, and answers come in order, so that none behind it can be told apart`
   return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'remote' })

@@ -1,9 +1,9 @@
-/** The ids of calls, which may begin again. */
+/** The ids of calls. After the largest id they begin again at 1. */
 
-/** How many given up ids are kept from being used again: all of a protocol with 16 bits. */
+/** How many ids of calls that were given up Cio does not use again: as many as 16 bits have. */
 const maxGivenUp = 65_536
 
-/** Chooses ids from 1 to a largest one, and tells those that were used from those that were not. */
+/** Chooses ids from 1 to a largest one, and knows which of them were used. */
 export class CallIds {
   readonly #max: number
   /** Calls that were given up and may still be answered; none if ids are never used again. */
@@ -15,12 +15,12 @@ export class CallIds {
     this.#max = max
   }
 
-  /** Whether there is one more, beside so many that wait for an answer. */
+  /** Whether there is a free id, beside so many that wait for an answer. */
   hasFree(taken: number): boolean {
     return taken + this.#givenUp.size < this.#max
   }
 
-  /** The next one that is not taken; ask `hasFree` before. */
+  /** The next free id; ask `hasFree` before. */
   next(isTaken: (id: number) => boolean): number {
     do {
       if (this.#last < this.#max) this.#last += 1
@@ -32,27 +32,28 @@ export class CallIds {
     return this.#last
   }
 
-  /** Takes the last one back, which was not sent. */
+  /** Takes back the last id, which was not sent. */
   takeBack(): void {
     this.#last -= 1
   }
 
-  /** Keeps one from being used again, until its answer has come. */
+  /** Reserves the id of a call that was given up, until its answer has come. */
   giveUp(id: number): void {
     if (this.#max === Number.MAX_SAFE_INTEGER) return
     this.#givenUp.add(id)
     if (this.#givenUp.size <= maxGivenUp) return
-    // The oldest is met again after all other ids, and by then its answer is too late to matter.
+    // The oldest id comes again only after all other ids. An answer to its first use would be
+    // extremely late by then.
     const [oldest] = this.#givenUp
     this.#givenUp.delete(oldest!)
   }
 
-  /** The answer of one that was given up has come. */
+  /** Frees an id: the answer of its given-up call has come. */
   free(id: number): void {
     this.#givenUp.delete(id)
   }
 
-  /** Whether it was used for a request. */
+  /** Whether an id was used for a request. */
   wasUsed(id: unknown): id is number {
     if (typeof id !== 'number' || !Number.isInteger(id) || id < 1) return false
     return id <= (this.#hasWrapped ? this.#max : this.#last)

@@ -1,12 +1,12 @@
-/** A call, from the time it is made. */
+/** A pending call. */
 
 import { allowListeners } from '../../streams/lazy-abort.ts'
 
-/** Takes the parts of an answer that comes in several. */
+/** Takes the parts of an answer that has several parts. */
 export interface PartsReceiver<Answer> {
-  /** Takes a part that is not the last. Returns a promise while no more may be read. */
+  /** Takes a part that is not the last. Returns a promise while Cio must not read more. */
   push(part: Answer): Promise<void> | undefined
-  /** Whether parts wait to be taken, so that the time until the next one does not count. */
+  /** Whether parts wait to be taken. Then the time until the next part does not count. */
   readonly isFull: boolean
 }
 
@@ -16,7 +16,7 @@ export interface PendingCall<Answer> {
   readonly label: string
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: unknown) => void
-  /** Where parts go that are not the last; undefined if the caller wants only the last. */
+  /** Takes all parts but the last; undefined if the caller wants only the last. */
   readonly parts: PartsReceiver<Answer> | undefined
 }
 
@@ -27,13 +27,13 @@ export class Entry<Answer> implements PendingCall<Answer> {
   readonly timeout: number
   readonly signal: AbortSignal | undefined
   readonly parts: PartsReceiver<Answer> | undefined
-  /** When it times out, by `performance.now()`. */
+  /** When the call times out, by `performance.now()`. */
   due: number
-  /** 0 until it is sent. */
+  /** 0 until the call is sent. */
   id = 0
   isGivenUp = false
   abort: (() => void) | undefined
-  /** The task that sends it, while it waits for room. */
+  /** The task that sends the call, while it waits for room. */
   task: (() => void) | undefined
 
   constructor(
@@ -49,13 +49,13 @@ export class Entry<Answer> implements PendingCall<Answer> {
     this.reject = reject
     this.timeout = timeout
     this.signal = signal
-    // It may be that of many calls.
+    // The signal may belong to many calls.
     if (signal) allowListeners(signal)
     this.parts = parts
     this.due = performance.now() + timeout
   }
 
-  /** An abort does not end it any more. */
+  /** From now on an abort does not end the call. */
   forgetSignal(): void {
     if (!this.abort) return
     this.signal?.removeEventListener('abort', this.abort)

@@ -203,7 +203,7 @@ export function limit(options: LimitOptions = {}): Limit {
       // Before any await: the socket forgets its address when it closes.
       const address = addressOf(ctx)
       const entered = gate.enter(address ?? undefined, ctx.transport!)
-      const verdict = await entered
+      const verdict = entered instanceof Promise ? await entered : entered
       if (verdict === 'gone') return
       if (verdict !== 'in') {
         throw refuse(ctx, { reason: verdict, address, waited: entered instanceof Promise })
@@ -212,7 +212,7 @@ export function limit(options: LimitOptions = {}): Limit {
       try {
         if (bounds.handshakes < Infinity && ctx.awaitsHandshake) {
           const turn = handshakes.enter(ctx)
-          const ending = await turn
+          const ending = turn instanceof Promise ? await turn : turn
           if (ending === 'gone') return
           if (ending === 'late') {
             throw refuse(ctx, { reason: 'handshakes', address, waited: turn instanceof Promise })

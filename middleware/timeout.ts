@@ -5,7 +5,7 @@ import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
-import { meter } from './timeout/traffic.ts'
+import { type Meter, meter } from './timeout/traffic.ts'
 import { type Bounds, Deadlines } from './timeout/deadlines.ts'
 
 const log = debug('cio:timeout')
@@ -105,56 +105,74 @@ export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext>
     { name: 'timeout', after: ['connect', 'proxyProtocol', 'limit'], before: 'secure' },
     async function timeout(ctx, next) {
       const bounds = isConnection(ctx) ? given : ofClient
-      const stop = watch(ctx, bounds, (overstepped) => {
-        const error = errorOf(ctx, overstepped, bounds[overstepped])
-        log('%d %s', ctx.id, error.message)
-        if (overstepped === 'lifetime') evict(ctx, error, { drainTimeout })
-        // A client may reconnect; a server connection cannot.
-        else if (isConnection(ctx)) ctx.destroy(error)
-        else ctx.disconnect(error)
-      })
+      const watch = new Watch(ctx, bounds, drainTimeout)
       try {
         await next()
       } finally {
-        stop()
+        watch.stop()
       }
     },
   )
 }
 
-/** Calls `overstep` for each exceeded timeout; returns a function that stops the timers. */
-function watch(
-  ctx: StreamContext,
-  bounds: Bounds,
-  overstep: (bound: keyof Bounds) => void,
-): () => void {
-  const { read, restore } = meter(ctx)
-  const watching = new Deadlines(bounds, performance.now(), read())
-  let timer: NodeJS.Timeout | undefined
-  let recheck: NodeJS.Immediate | undefined
+/** Looks at the traffic of one connection now and then. */
+class Watch {
+  readonly #ctx: StreamContext
+  readonly #bounds: Bounds
+  readonly #drainTimeout: number
+  readonly #meter: Meter
+  readonly #deadlines: Deadlines
+  #timer: NodeJS.Timeout | undefined
+  #recheck: NodeJS.Immediate | undefined
 
-  const arm = (): void => {
-    const delay = watching.delay(performance.now())
-    timer = delay === Infinity ? undefined : setTimeout(look, Math.min(delay, maxTimerDelay))
+  constructor(ctx: StreamContext, bounds: Bounds, drainTimeout: number) {
+    this.#ctx = ctx
+    this.#bounds = bounds
+    this.#drainTimeout = drainTimeout
+    this.#meter = meter(ctx)
+    const now = performance.now()
+    this.#deadlines = new Deadlines(bounds, now, this.#meter.read())
+    this.#arm(now)
   }
-  const settle = (bound: keyof Bounds | undefined): void => {
-    // A connection that is being closed needs no further check.
-    if (bound === undefined || bound === 'lifetime') arm()
-    if (bound !== undefined) overstep(bound)
+
+  stop(): void {
+    clearTimeout(this.#timer)
+    clearImmediate(this.#recheck)
+    this.#meter.restore()
   }
-  const look = (): void => {
-    const bound = watching.check(performance.now(), read())
-    if (bound === undefined || bound === 'lifetime') return settle(bound)
+
+  #arm(now: number): void {
+    const delay = this.#deadlines.delay(now)
+    if (delay === Infinity) return
+    this.#timer = setTimeout(() => this.#look(), Math.min(delay, maxTimerDelay))
+  }
+
+  #look(): void {
+    const bound = this.#check()
+    if (bound === undefined || bound === 'lifetime') return this.#settle(bound)
     // One turn of the event loop later: if this process was blocked, it reads the pending input
     // first.
-    recheck = setImmediate(() => settle(watching.check(performance.now(), read())))
+    this.#recheck = setImmediate(() => this.#settle(this.#check()))
   }
 
-  arm()
-  return () => {
-    clearTimeout(timer)
-    clearImmediate(recheck)
-    restore()
+  #check(): keyof Bounds | undefined {
+    return this.#deadlines.check(performance.now(), this.#meter.read())
+  }
+
+  #settle(bound: keyof Bounds | undefined): void {
+    // A connection that is being closed needs no further check.
+    if (bound === undefined || bound === 'lifetime') this.#arm(performance.now())
+    if (bound !== undefined) this.#overstep(bound)
+  }
+
+  #overstep(bound: keyof Bounds): void {
+    const ctx = this.#ctx
+    const error = errorOf(ctx, bound, this.#bounds[bound])
+    log('%d %s', ctx.id, error.message)
+    if (bound === 'lifetime') evict(ctx, error, { drainTimeout: this.#drainTimeout })
+    // A client may reconnect; a server connection cannot.
+    else if (isConnection(ctx)) ctx.destroy(error)
+    else ctx.disconnect(error)
   }
 }
 

@@ -15,10 +15,10 @@ export function watchBeats(
   times: HeartbeatTimes,
   ping: () => void,
 ): { set(times: HeartbeatTimes): void; heard(): void; stop(): void } {
-  const { read, restore } = meter(ctx)
+  const traffic = meter(ctx)
   let pongs = 0
   const passed = (): Passed => {
-    const { read: bytes, sent } = read()
+    const { read: bytes, sent } = traffic.read()
     const received = bytes + pongs
     const { stream, transport } = ctx
     const isPaused = stream.readableLength > 0 || (transport?.readableLength ?? 0) > 0
@@ -63,7 +63,7 @@ export function watchBeats(
     stop() {
       clearImmediate(recheck)
       watch.stop()
-      restore()
+      traffic.restore()
     },
   }
 }

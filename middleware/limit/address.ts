@@ -13,7 +13,8 @@ const groupsOfAddress = 8
  * @param address In canonical form
  */
 export function networkOf(address: string): string {
-  if (!isIPv6(address)) return address
+  // Node's own test is a large regular expression; few paths of Unix sockets have a colon.
+  if (!address.includes(':') || !isIPv6(address)) return address
   const [head = '', tail] = address.split('::')
   const groups = head === '' ? [] : head.split(':')
   if (tail !== undefined) {

@@ -20,76 +20,92 @@ export interface Traffic {
   readonly handshaking: boolean
 }
 
-/** Counters of the underlying stream of a connection. */
-interface Counters {
-  readonly read: () => number
-  /** Whether something was received that is not the transport's own, such as a ping. */
-  readonly came: () => boolean
-  readonly sent: () => number
-  readonly queued: () => number
-  readonly restore: () => void
-}
-
 /** Reads the current traffic of a connection. */
 export interface Meter {
-  readonly read: () => Traffic
+  read(): Traffic
   /** Removes the counters from the stream. */
-  readonly restore: () => void
+  restore(): void
 }
 
 /** Creates the meter of a connection. */
 export function meter(ctx: StreamContext): Meter {
   const transport = ctx.transport!
-  const counters = transport instanceof Socket ? ofSocket(transport) : ofStream(transport)
-  const read = (): Traffic => {
+  if (!(transport instanceof Socket)) return new StreamMeter(ctx, transport)
+  return new SocketMeter(ctx, transport)
+}
+
+/** Asks the counters of a socket. */
+class SocketMeter implements Meter {
+  readonly #ctx: StreamContext
+  readonly #transport: Socket
+
+  constructor(ctx: StreamContext, transport: Socket) {
+    this.#ctx = ctx
+    this.#transport = transport
+  }
+
+  read(): Traffic {
+    const ctx = this.#ctx
+    const transport = this.#transport
     const { encrypted, socket, stream } = ctx
+    // A TLS socket counts the decrypted bytes.
+    const counted = encrypted && socket ? socket : transport
     return {
-      read: counters.read(),
-      sent: counters.sent(),
-      waiting: counters.queued() + transport.writableLength + stream.writableLength > 0,
-      // A TLS socket counts the decrypted bytes.
-      spoken: encrypted && isOwn(socket, transport) ? socket.bytesRead > 0 : counters.came(),
+      read: transport.bytesRead,
+      sent: bytesAccepted(transport),
+      waiting: bytesHeld(transport) + transport.writableLength + stream.writableLength > 0,
+      spoken: counted.bytesRead > 0,
       encrypted,
-      handshaking: ctx.step === 'secure' && !encrypted && !ctx.wasReady,
+      handshaking: isHandshaking(ctx, encrypted),
     }
   }
-  return { read, restore: counters.restore }
-}
 
-/** Whether a socket belongs to this connection alone, and does not carry other streams as well. */
-function isOwn(socket: Socket | null, transport: Duplex): socket is Socket {
-  return socket !== null && transport instanceof Socket
-}
-
-function ofSocket(socket: Socket): Counters {
-  return {
-    read: () => socket.bytesRead,
-    came: () => socket.bytesRead > 0,
-    sent: () => bytesAccepted(socket),
-    queued: () => bytesHeld(socket),
-    restore: () => {},
-  }
+  restore(): void {}
 }
 
 /**
  * For a stream without counters: counts its chunks as they pass. If it has `bytesRead`, as a WebSocket
  * has, these bytes count too: those of half a message, of pings and pongs.
  */
-function ofStream(stream: Duplex & { readonly bytesRead?: number }): Counters {
-  const counts = { push: 0, _write: 0, _writev: 0 }
-  const restores = (['push', '_write', '_writev'] as const).map((method) =>
-    counting(stream, method, () => counts[method]++),
-  )
-  return {
-    read: () => counts.push + (stream.bytesRead ?? 0),
-    came: () => counts.push > 0,
-    // The stream gets the next chunk only after it has accepted the last one.
-    sent: () => counts._write + counts._writev,
-    queued: () => 0,
-    restore: () => {
-      for (const restore of restores) restore()
-    },
+class StreamMeter implements Meter {
+  readonly #ctx: StreamContext
+  readonly #transport: Duplex & { readonly bytesRead?: number }
+  readonly #counts = { push: 0, _write: 0, _writev: 0 }
+  readonly #restores: (() => void)[]
+
+  constructor(ctx: StreamContext, transport: Duplex) {
+    this.#ctx = ctx
+    this.#transport = transport
+    const counts = this.#counts
+    this.#restores = (['push', '_write', '_writev'] as const).map((method) =>
+      counting(transport, method, () => counts[method]++),
+    )
   }
+
+  read(): Traffic {
+    const ctx = this.#ctx
+    const transport = this.#transport
+    const { push, _write, _writev } = this.#counts
+    const { encrypted } = ctx
+    return {
+      read: push + (transport.bytesRead ?? 0),
+      // The stream gets the next chunk only after it has accepted the last one.
+      sent: _write + _writev,
+      waiting: transport.writableLength + ctx.stream.writableLength > 0,
+      // Not what is the transport's own, such as a ping.
+      spoken: push > 0,
+      encrypted,
+      handshaking: isHandshaking(ctx, encrypted),
+    }
+  }
+
+  restore(): void {
+    for (const restore of this.#restores) restore()
+  }
+}
+
+function isHandshaking(ctx: StreamContext, encrypted: boolean): boolean {
+  return ctx.step === 'secure' && !encrypted && !ctx.wasReady
 }
 
 type Method = (this: Duplex, ...given: unknown[]) => unknown

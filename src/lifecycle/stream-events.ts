@@ -5,6 +5,7 @@
  * stream holds its owners.
  */
 
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { readyForPutBack } from '../streams/put-back.ts'
 import { hasInputEnded } from '../streams/reading.ts'
@@ -67,7 +68,10 @@ const listeners = { error: destroyBy, end: onEnd, close: onClose } as const
 function pushAndNotice(this: Owned, chunk: unknown, encoding?: BufferEncoding): boolean {
   const prototype = Object.getPrototypeOf(this) as Owned
   const hasRoom = prototype.push.call(this, chunk, encoding)
-  if (chunk === null) process.nextTick(noticeEnd, this)
+  // A socket without unread bytes emits `end` by itself.
+  if (chunk === null && (this.readableLength > 0 || !(this instanceof Socket))) {
+    process.nextTick(noticeEnd, this)
+  }
   return hasRoom
 }
 

@@ -18,7 +18,7 @@ import type { Duplex } from 'node:stream'
 import { type CioError, asError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
 import { HalfOpenWatch } from '../streams/half-open.ts'
-import { hasUnreadEnd, isAttached, isIdle } from '../streams/reading.ts'
+import { hasUnreadEnd, isAttached, isIdle, isOver } from '../streams/reading.ts'
 import { resetOnDestroy } from '../streams/reset.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { Milestone } from './milestone.ts'
@@ -107,9 +107,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
 
   /** Whether the other side has ended, or the connection is lost. */
   get hasEnded(): boolean {
-    const { stream, transport } = this
-    if (this.#endedUnread) return true
-    return [stream, transport].some((each) => each && (each.destroyed || each.readableEnded))
+    return this.#endedUnread || isOver(this.stream) || isOver(this.transport)
   }
 
   /** Fulfils when the stream is over; see above. */

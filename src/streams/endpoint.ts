@@ -27,7 +27,8 @@ export function formatEndpoint({ address, port }: Endpoint): string {
 
 /** The canonical form of an address: IPv6 shortened and in lower case, IPv4-mapped IPv6 as IPv4. */
 export function canonicalAddress(address: string): string {
-  if (isIPv4(address) || !isIPv6(address)) return address
+  // Node's own tests are regular expressions, and each connection may ask.
+  if (!address.includes(':') || !isIPv6(address)) return address
   const canonical = new SocketAddress({ address, family: 'ipv6' }).address.toLowerCase()
   const mapped = canonical.startsWith('::ffff:') ? canonical.slice('::ffff:'.length) : ''
   return isIPv4(mapped) ? mapped : canonical

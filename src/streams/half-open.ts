@@ -28,7 +28,8 @@ export class HalfOpenWatch {
   readonly #timeout: number
   readonly #flushTimeout: number
   readonly #expire: () => void
-  readonly #written: () => number
+  /** For a stream that counts nothing itself. */
+  readonly #counted: (() => number) | undefined
   #deadline: Deadline | undefined
   #seen: number
   #since: number = performance.now()
@@ -38,13 +39,17 @@ export class HalfOpenWatch {
     this.#timeout = timeout
     this.#flushTimeout = flushTimeout
     this.#expire = expire
-    this.#written = stream instanceof Socket ? () => stream.bytesWritten : countWrites(stream)
-    this.#seen = this.#written()
+    this.#counted = stream instanceof Socket ? undefined : countWrites(stream)
+    this.#seen = this.#written
     this.#wait()
   }
 
   stop(): void {
     this.#deadline?.stop()
+  }
+
+  get #written(): number {
+    return this.#counted ? this.#counted() : (this.#stream as Socket).bytesWritten
   }
 
   #wait(): void {
@@ -55,7 +60,7 @@ export class HalfOpenWatch {
     const stream = this.#stream
     if (stream.destroyed) return
     // Data in flight counts as written until the kernel has accepted it.
-    const seen = this.#written() - stream.writableLength
+    const seen = this.#written - stream.writableLength
     const now = performance.now()
     if (seen !== this.#seen) {
       this.#seen = seen

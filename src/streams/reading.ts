@@ -38,3 +38,8 @@ export function hasUnreadEnd(stream: Duplex): boolean {
 export function isIdle(stream: Duplex): boolean {
   return stream.readableEnded || !(stream.readableDidRead || isAttached(stream))
 }
+
+/** Whether a stream is destroyed, or has been read to its end. */
+export function isOver(stream: Duplex | undefined): boolean {
+  return stream !== undefined && (stream.destroyed || stream.readableEnded)
+}

@@ -86,8 +86,13 @@ function optionsOf(at: string, json: boolean): Options {
   const { stdout } = process
   const terminal = {
     output: stdout,
-    columns: stdout.columns ?? 120,
-    rows: stdout.rows ?? 40,
+    // A window changes its size, and some say that it is 0. Elsewhere, lines are for programs, and whole.
+    get columns() {
+      return stdout.columns || (stdout.isTTY ? 80 : Infinity)
+    },
+    get rows() {
+      return stdout.rows || (stdout.isTTY ? 24 : Infinity)
+    },
     paint: (style: Parameters<typeof paint>[0], text: string) => paint(style, text, stdout),
   }
   return { at, json, terminal }

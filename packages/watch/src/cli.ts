@@ -17,6 +17,7 @@ import { topText } from './terminal/top.ts'
 /** Where the output goes, and how it looks. */
 export interface Terminal {
   readonly output: NodeJS.WritableStream & { readonly isTTY?: boolean }
+  /** The size of this moment: a window may change it. `Infinity` elsewhere than on a terminal. */
   readonly columns: number
   readonly rows: number
   readonly paint: Paint
@@ -36,7 +37,7 @@ export interface CommandOptions {
  * Ctrl-C; once elsewhere. Fulfils with the exit code.
  */
 export async function top({ at, json, terminal }: CommandOptions): Promise<number> {
-  const { output, columns, rows } = terminal
+  const { output } = terminal
   const stream = await ask(at, '/events')
   // The first event is from before the server looked: without rates.
   let events = 0
@@ -46,17 +47,23 @@ export async function top({ at, json, terminal }: CommandOptions): Promise<numbe
     const isLive = output.isTTY === true && !json
     if (!isLive && events < 3) continue
     const { snapshot } = JSON.parse(line.slice('data: '.length)) as { snapshot: Snapshot }
-    const connections = await get<ConnectionPage>(at, `/connections?limit=${isLive ? rows : 20}`)
+    const limit = isLive ? terminal.rows : 20
+    const connections = await get<ConnectionPage>(at, `/connections?limit=${limit}`)
     if (json) output.write(`${JSON.stringify({ snapshot, connections })}\n`)
     else {
-      const text = topText(snapshot, connections, columns, isLive ? rows : Infinity, terminal.paint)
-      output.write(isLive ? `\u001B[H\u001B[2J${text}` : text)
+      const text = topText(snapshot, connections, terminal, isLive)
+      output.write(isLive ? over(text) : text)
     }
     if (isLive) continue
     stream.destroy()
     return 0
   }
-  return 0
+  throw new Error(`the server at ${at} has ended`)
+}
+
+/** A screen in place of the one before, without an empty one between them. */
+function over(text: string): string {
+  return `\u001B[H${text.replaceAll('\n', '\u001B[K\n')}\u001B[J`
 }
 
 /**

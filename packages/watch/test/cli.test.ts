@@ -1,17 +1,20 @@
 import test, { type ExecutionContext } from 'ava'
 import { Cio, allowList, certs } from 'cio'
 import { testCertificates } from 'cio/testing'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Writable } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
-import { top, why } from '../src/cli.ts'
+import { stripVTControlCharacters } from 'node:util'
+import { type Terminal, top, why } from '../src/cli.ts'
 import { watch } from '../src/index.ts'
 import { closeAfter, ended, exchange, terminal } from './support.ts'
 
 /** A gateway with an admin socket: alice is in, bob was refused. */
-async function gateway(t: ExecutionContext) {
-  const { clients, server: identity } = await testCertificates('alice', 'bob')
+async function gateway(t: ExecutionContext, refused = 'bob') {
+  const { clients, server: identity } = await testCertificates('alice', refused)
   const folder = await mkdtemp(join(tmpdir(), 'cio-watch-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const app = new Cio()
@@ -27,8 +30,8 @@ async function gateway(t: ExecutionContext) {
   const at = join(folder, 'admin.sock')
   const admin = await watching.listen(at)
   t.teardown(() => admin.close({ timeout: 0 }))
-  const come = (name: 'alice' | 'bob') => {
-    const { key, cert, ca } = clients[name]
+  const come = (name: string) => {
+    const { key, cert, ca } = clients[name]!
     const socket = connectTls({ port: server.port, host: 'localhost', key, cert, ca })
     socket.on('error', () => {})
     t.teardown(() => socket.destroy())
@@ -36,9 +39,9 @@ async function gateway(t: ExecutionContext) {
   }
   await exchange(come('alice'), 'hello')
   const end = ended(app)
-  come('bob')
+  come(refused)
   await end
-  return { at, watching, server }
+  return { at, admin, watching, server }
 }
 
 test('top shows the steps, the refused and the open connections, with rates, and ends', async (t) => {
@@ -57,6 +60,56 @@ test('top shows the steps, the refused and the open connections, with rates, and
   await top({ at, json: false, terminal: narrow })
   for (const line of narrow.text().split('\n')) t.true(line.length <= 50, line)
 })
+
+test('a long name of a peer takes the room of no figure, and is whole where no terminal is', async (t) => {
+  const name = `device-${'x'.repeat(200)}`
+  const { at } = await gateway(t, name)
+  const shown = terminal(80)
+  await top({ at, json: false, terminal: shown })
+  t.regex(shown.text(), /^not listed +allowList \S+ +device-x+… +1$/m)
+  for (const line of shown.text().split('\n')) t.true(line.length <= 80, line)
+  const pipe = terminal(Infinity)
+  await top({ at, json: false, terminal: pipe })
+  t.true(pipe.text().includes(name))
+})
+
+test('on a terminal, each screen fits its size of that moment, and the end of the server is said', async (t) => {
+  const { at, admin } = await gateway(t)
+  const screens: string[] = []
+  const output = new Writable({
+    write(chunk, _encoding, done) {
+      screens.push(String(chunk))
+      if (screens.length === 2) output.emit('second')
+      done()
+    },
+  })
+  const size = { columns: 70, rows: 30 }
+  const shown: Terminal = {
+    output: Object.assign(output, { isTTY: true }),
+    paint: (_, text) => text,
+    get columns() {
+      return screens.length === 0 ? size.columns : 30
+    },
+    get rows() {
+      return screens.length === 0 ? size.rows : 8
+    },
+  }
+  const second = once(output, 'second')
+  const live = top({ at, json: false, terminal: shown })
+  await second
+  const told = t.throwsAsync(live, { message: /admin\.sock has ended$/ })
+  await admin.close({ timeout: 0 })
+  await told
+  const [wide, small] = screens.map(linesOf)
+  t.true(wide!.some((line) => line.length > 30))
+  t.true(small!.length <= 8, `${small!.length} lines`)
+  for (const line of small!) t.true(line.length <= 30, line)
+})
+
+/** The lines of a screen, without what drives the terminal. */
+function linesOf(screen: string): string[] {
+  return stripVTControlCharacters(screen).split('\n')
+}
 
 test('top --json prints one object', async (t) => {
   const { at, server } = await gateway(t)

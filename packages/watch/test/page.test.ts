@@ -283,6 +283,32 @@ test('a client that sends nothing is closed, so that it does not hold a place fo
   t.is(admin.connections.size, 0)
 })
 
+test('a client that sends its headers one byte at a time is closed, too', async (t) => {
+  const { admin } = await served(t, { probes: { host: '127.0.0.1', port: 0 } })
+  const slow = await Promise.all([dial(t, admin), dial(t, admin.probes!)])
+  for (const socket of slow) socket.write('GET /readyz HTTP/1.1\r\nx: ')
+  const trickle = setInterval(() => {
+    for (const socket of slow) socket.write('x')
+  }, 200)
+  t.teardown(() => clearInterval(trickle))
+  await Promise.all(slow.map((socket) => once(socket.resume(), 'close')))
+  t.pass()
+})
+
+test('of many requests in one packet only some are answered', async (t) => {
+  const { admin } = await served(t, { probes: { host: '127.0.0.1', port: 0 } })
+  for (const server of [admin, admin.probes!]) {
+    const socket = await dial(t, server)
+    socket.write('GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(1_000))
+    let text = ''
+    for await (const chunk of socket) {
+      text += String(chunk)
+      if (text.includes('503')) break
+    }
+    t.is(text.split('503')[0]!.split('200 OK').length - 1, 100)
+  }
+})
+
 test('one address does not hold all places of the probes', async (t) => {
   const { admin } = await served(t, { probes: { host: '127.0.0.1', port: 0 } })
   const { port } = admin.probes!

@@ -7,19 +7,20 @@ import {
   type ServerContext,
   type StreamContext,
   allowList,
+  contextOf,
   http,
   limit,
   timeout,
 } from 'cio'
 
-import { checkOptionNames, optionError, optionsOf, removeStaleSocket } from 'cio/kit'
+import { asError, checkOptionNames, optionError, optionsOf, removeStaleSocket } from 'cio/kit'
 import { chmod } from 'node:fs/promises'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer } from 'node:http'
 import type { Watch } from '../watch.ts'
 import { isLoopback } from './guard.ts'
 import { answerProbe } from './health.ts'
 import { type WatchListenOptions, checkProbes } from './options.ts'
-import { Page } from './page.ts'
+import { Page, type PageHandler } from './page.ts'
 
 /** The server of the page. */
 export interface WatchServer extends ServerContext {
@@ -35,6 +36,13 @@ const mostConnections = 100
 const mostOfAddress = 20
 /** A client that sends nothing, or reads nothing, does not hold a place. */
 const patience = { firstByte: 5_000, write: 30_000 }
+/** Nor does one that sends its request byte by byte, or a thousand of them at once. */
+const bounds = {
+  headersTimeout: 5_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 1_000,
+}
+const mostRequests = 100
 const tunnelPort = 9_400
 
 /** Serves the page on loopback, a Unix socket, or to verified peers. */
@@ -66,7 +74,7 @@ export async function listen(
   if (hasPeers) admin = admin.useConnection(allowList(() => true))
   const mode = new SocketMode(place.path)
   admin.useConnection(mode.admit, { before: '*', name: 'socketMode' })
-  admin.useConnection(http(page.handler))
+  admin.useConnection(serve(page.handler))
   let beside: ServerContext | null = null
   admin.useServer(
     async function probesBeside(_, next) {
@@ -88,6 +96,15 @@ export async function listen(
   return Object.assign(server, { url: urlOf(server, page), probes: beside })
 }
 
+/** A server of Node, since only that has a bound on the requests of one connection. */
+function serve(answer: PageHandler): ReturnType<typeof http> {
+  const server = createServer(bounds, (request, response) => {
+    answer(request, response).catch((error: unknown) => contextOf(request)?.destroy(asError(error)))
+  })
+  server.maxRequestsPerSocket = mostRequests
+  return http(server)
+}
+
 function urlOf({ address, tls }: ServerContext, { guard: { token } }: Page): string {
   const scheme = tls ? 'https' : 'http'
   if (typeof address !== 'object' || address === null) {
@@ -103,7 +120,7 @@ function listenForProbes(
   { readiness }: Page,
   place: { readonly host: string; readonly port: number },
 ): Promise<ServerContext> {
-  const handler = (request: IncomingMessage, response: ServerResponse): void => {
+  const handler: PageHandler = async (request, response) => {
     response.setHeader('cache-control', 'no-store')
     response.setHeader('x-content-type-options', 'nosniff')
     const { url = '/' } = request
@@ -114,7 +131,7 @@ function listenForProbes(
   return new Cio()
     .useConnection(limit({ connections: mostConnections, perAddress: mostOfAddress }))
     .useConnection(timeout(patience))
-    .useConnection(http(handler))
+    .useConnection(serve(handler))
     .listen(place)
 }
 

@@ -8,13 +8,18 @@ import { clean } from '../text.ts'
 
 type Rows = readonly (readonly string[])[]
 
-/** The text of one screen, no wider than `columns` and no longer than `rows`. */
+interface Screen {
+  readonly columns: number
+  readonly rows: number
+  readonly paint: Paint
+}
+
+/** The text of one screen, no wider than its columns and, if it is live, no longer than its rows. */
 export function topText(
   { servers, totals, pipelines, refused, ended, time, since }: Snapshot,
   { rows: connections, matching }: ConnectionPage,
-  columns: number,
-  rows: number,
-  paint: Paint,
+  { columns, rows, paint }: Screen,
+  isLive: boolean,
 ): string {
   const streams = handled({ servers, totals })
   const heads = servers.map(({ address, state, tls, connections: open }) => {
@@ -83,7 +88,7 @@ export function topText(
   ]
   const rest = matching - connections.length
   if (rest > 0) lines.push(`and ${count(rest)} more`)
-  return `${lines.slice(0, rows - 1).join('\n')}\n`
+  return `${lines.slice(0, isLive ? rows - 1 : undefined).join('\n')}\n`
 }
 
 function table(
@@ -96,13 +101,38 @@ function table(
   const widths = titles.map((text, column) =>
     Math.max(text.length, ...rows.map((row) => row[column]!.length)),
   )
+  narrow(widths, titles, columns, right)
   const line = (row: readonly string[]): string => {
-    const cells = row.map((cell, column) =>
-      right.includes(column) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
-    )
-    return fit(cells.join('  ').trimEnd(), columns)
+    const cells = row.map((cell, column) => {
+      const width = widths[column]!
+      return right.includes(column) ? cell.padStart(width) : fit(cell, width).padEnd(width)
+    })
+    return fit(cells.join(between).trimEnd(), columns)
   }
   return [title(line(titles)), ...rows.map(line)]
+}
+
+const between = '  '
+/** The end of a text is cut to no less. */
+const leastText = 8
+
+/** Takes room from the widest texts, so that a long name hides no figure. */
+function narrow(
+  widths: number[],
+  titles: readonly string[],
+  columns: number,
+  right: readonly number[],
+): void {
+  const least = titles.map((text, column) =>
+    right.includes(column) ? Infinity : Math.max(text.length, leastText),
+  )
+  let over = widths.reduce((sum, width) => sum + width + between.length, -between.length) - columns
+  for (; over > 0; over--) {
+    const spare = widths.map((width, column) => width - least[column]!)
+    const widest = spare.indexOf(Math.max(...spare))
+    if (!(spare[widest]! > 0)) return
+    widths[widest]! -= 1
+  }
 }
 
 function fit(text: string, columns: number): string {

@@ -15,10 +15,10 @@ export interface AllowListOptions extends AccessListOptions {}
  * Admits only verified certificates on an allow list (mutual TLS).
  *
  * Fails closed. It rejects a connection without TLS, without a certificate, or with a certificate
- * that was not verified. It also rejects two common names and a NUL in a name, and when a predicate
- * throws or takes too long. An empty list admits no client. Request certificates with `requestCert`
- * on the server. In a client pipeline the list checks the server, in addition to Node's own check
- * of its host name.
+ * that was not verified. It also rejects a certificate with two common names or with a NUL in a
+ * name. It rejects if a predicate throws or takes too long. An empty list admits no client. Request
+ * certificates with `requestCert` on the server. In a client pipeline the list checks the server,
+ * in addition to Node's own check of its host name.
  *
  * A string is the whole common name, exactly. A pattern is not anchored: `/alice/` admits
  * `malice`; write `/^alice$/`.

@@ -135,7 +135,7 @@ export function cbor<Message = unknown>(
     const decoder = new Decoder({ ...given, structures: [] })
     const decode = (region: Buffer): Message[] => decoder.decodeMultiple(region) as Message[]
     const bounds = { maxLength, maxDepth }
-    // cbor-x continues the numbers of shared values from one item of a region to the next.
+    // Within one region, cbor-x continues the numbers of shared values from one item to the next.
     const format = { owner: 'cbor', name: 'CBOR', ...bounds, decode, oneByOne: structuredClone }
     return new FrameDecoder('cbor', new Items(format, read))
   }
@@ -143,7 +143,7 @@ export function cbor<Message = unknown>(
   return messages<Message, unknown>(
     {
       name: 'cbor',
-      // Without records it has no state, and all connections share it.
+      // Without records the encoder has no state, so all connections share one.
       encoder: messageEncoder,
       decoder,
       bordered: {

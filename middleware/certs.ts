@@ -92,7 +92,8 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
   const forget = await ctx.configure(async (options) => {
     const named = Object.entries(sni).map(async ([name, one]) => [
       name,
-      // Given up by name: options that are set keep the secrets that they lack.
+      // Set to undefined by name: otherwise the options would keep secrets that they do not
+      // mention.
       { ...replaced, ...(await loadCerts(rename(one))) },
     ])
     const { strictSni, revoked, drainTimeout } = sources
@@ -127,7 +128,7 @@ async function serve(ctx: ServerContext, sources: CertsOptions, next: Next): Pro
   }
 }
 
-/** Options that the loaded material replaces; it has their contents under another name. */
+/** Options that Cio removes: the loaded material has their contents under another name. */
 const replaced = { private: undefined, public: undefined, root: undefined, pfx: undefined } as const
 
 /**

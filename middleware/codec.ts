@@ -38,7 +38,7 @@ const shownBytes = 16
  * of `decode` is the peer's fault, an error of `encode` is local.
  *
  * Every codec of Cio keeps one contract. A library never sees bytes that the scanner in front of it
- * did not understand. The cost is linear in the bytes received, however they are split. An
+ * did not understand. The cost is linear in the received bytes, wherever they are split. An
  * incomplete message takes at most three times its bytes of memory (`jsonStream`: twelve times).
  * Each message is delivered with its last byte. You are responsible for the time and memory of
  * `decode`.
@@ -51,8 +51,8 @@ const shownBytes = 16
  *   (remote): the input ended within a frame; `ERR_CIO_FRAME_TIMEOUT` (remote): nothing came for
  *   `gapTimeout` within a frame; `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy
  *   `validate`; `ERR_CIO_ENCODE` (local): `encode` threw, or its result does not fit the framing
- * @throws `ERR_CIO_OPTION`: an option is missing, unknown or out of its range, or options do not go
- *   together
+ * @throws `ERR_CIO_OPTION`: an option is missing, unknown or out of its range, or options cannot be
+ * combined
  *
  * @example
  * import { Cio, codec } from 'cio'

@@ -16,8 +16,9 @@ export interface DenyListOptions extends AccessListOptions {}
  *
  * Fails closed, as `allowList` does: a peer without a verified identity cannot be matched. It
  * rejects a connection without TLS, without a certificate, or with a certificate that was not
- * verified. It also rejects two common names and a NUL in a name, and when a predicate throws or
- * takes too long. An empty list admits every peer with a verified identity.
+ * verified. It also rejects a certificate with two common names or with a NUL in a name. It rejects
+ * if a predicate throws or takes too long. An empty list admits every peer with a verified
+ * identity.
  *
  * @pipelines connection, client
  * @order after `secure`

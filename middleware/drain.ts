@@ -160,7 +160,7 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
   const watched = new WeakSet<ServerContext>()
 
   return defineMiddleware<ServerContext>({ name: 'drain' }, function drain(ctx, next) {
-    // An outer middleware may run this one again; the signals are watched already.
+    // An outer middleware may run this one again. Then the signals are watched already.
     if (watched.has(ctx)) return next()
     watched.add(ctx)
     let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined
@@ -176,8 +176,8 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
       }
       first = { signal, at: now }
       stopIgnoringHangup = watchSignals(['SIGHUP'], () => {})
-      // In this turn of the event loop, Node still accepts the connections that the kernel has
-      // completed.
+      // Waits one turn of the event loop, in which Node still accepts the connections that the
+      // kernel has completed.
       if (delay === 0) setImmediate(() => void finish(now))
       else waiting = setTimeout(begin, delay)
     }

@@ -41,7 +41,7 @@ interface Entry {
 }
 
 const reserved = 'error'
-/** Far below the limit of a function call, which depends on the stack. */
+/** Far below the limit of arguments of a function call, which depends on the stack. */
 const maxArguments = 10_000
 
 /**
@@ -165,7 +165,7 @@ export class Events<
   #add(name: string, entry: Entry): this {
     checkName(name)
     this.#entries.set(name, [...(this.#entries.get(name) ?? []), entry])
-    // One turn later, so that others can attach their listeners in this turn.
+    // One turn later, so that other code can attach its listeners in this turn.
     if (!this.#begun) setImmediate(this.#pump.start)
     this.#begun = true
     return this

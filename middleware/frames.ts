@@ -22,29 +22,29 @@ export interface FramesContext<Message = Buffer> extends MessagesContext<
 /**
  * Length-prefixed framing; also by delimiter, size, byte stuffing or a function.
  *
- * One option says how a frame ends: `length`, `delimiter`, `size`, `stuffing`, `measure` or `oneOf`.
- * `start`, `end` and `checksum` say what stands around its body. A message is the body, or with
- * `whole` the frame.
+ * One option defines how a frame ends: `length`, `delimiter`, `size`, `stuffing`, `measure` or
+ * `oneOf`. `start`, `end` and `checksum` define the bytes around its body. A message is the body,
+ * or the whole frame with `whole`.
  *
- * A message is a `Buffer`, a view of the received chunk, so Cio copies nothing. A frame that you keep
- * holds its whole chunk (up to 64 KiB, with other frames) in memory: keep `Buffer.from(frame)`
- * instead. Cio copies only a frame that arrives in several chunks, or has escaped bytes. Strings are
- * sent as UTF-8.
+ * A message is a `Buffer`, a view of the received chunk, so Cio copies nothing. A frame that you
+ * keep holds its whole chunk (up to 64 KiB, with other frames) in memory: keep `Buffer.from(frame)`
+ * instead. Cio copies a frame only if it arrives in several chunks or has escaped bytes. Strings
+ * are sent as UTF-8.
  *
- * Cio rejects a length above `maxLength` as soon as it reads it, before it allocates memory. It reads
- * each frame that it sends by the same options, and sends only one that would be read as this
+ * Cio rejects a length above `maxLength` as soon as it reads it, before it allocates memory. Before
+ * it sends a frame, Cio reads it by the same options, and refuses it if the result is not this
  * message.
  *
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
  * @rejects `ERR_CIO_MESSAGE_TOO_LONG` (remote): a frame is longer than `maxLength`;
- *   `ERR_CIO_TRUNCATED` (remote): the input ended within a frame; `ERR_CIO_SYNTAX` (remote): a mark,
- *   a length, an escape or a checksum of a frame does not hold; `ERR_CIO_FRAME_TIMEOUT` (remote):
+ *   `ERR_CIO_TRUNCATED` (remote): the input ended within a frame; `ERR_CIO_SYNTAX` (remote): a
+ *   mark, a length, an escape or a checksum of a frame is wrong; `ERR_CIO_FRAME_TIMEOUT` (remote):
  *   nothing came for `gapTimeout` within a frame; `ERR_CIO_INVALID_MESSAGE` (remote): a frame does
  *   not satisfy `validate`; `ERR_CIO_ENCODE` (local): a message to send has no frame that would be
  *   read as this message
- * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or options do not go together
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or options cannot be combined
  *
  * @example
  * import { Cio, frames } from 'cio'

@@ -17,27 +17,28 @@ export interface HeartbeatOptions<In = unknown, Out = In> {
    */
   readonly interval?: number
   /**
-   * Milliseconds after `interval` in which nothing was received; then the other side is dead.
+   * Milliseconds after `interval`. If nothing was received in this time, the other side is dead.
    * `Infinity` never closes the connection.
    *
    * @default 20_000
    */
   readonly timeout?: number
   /**
-   * The message that asks for a sign of life, or a function that makes it; not itself a function.
+   * The message to send as a ping, or a function that makes it. The message itself cannot be a
+   * function.
    *
-   * @default a ping of the transport, if it has these (WebSocket); or else this side only listens
+   * @default a ping of the transport (WebSocket); if it has none, this side sends no pings
    */
   readonly ping?: Out | ((ctx: StreamContext) => Out)
   /**
-   * Whether a message answers `ping`: then it does not reach the application.
+   * Whether a message is a pong. A pong does not reach the application.
    *
    * @default none does
    */
   readonly isPong?: (message: In) => boolean
   /**
-   * The answer to a ping of the other side, which then does not reach the application; undefined for
-   * any other message.
+   * The answer to a ping of the other side, or undefined if the message is not a ping. A ping does
+   * not reach the application.
    *
    * @default no message is a ping
    */
@@ -46,11 +47,11 @@ export interface HeartbeatOptions<In = unknown, Out = In> {
 
 /** The heartbeat of one connection. */
 export interface Heartbeat {
-  /** Changes the times of this connection, to what both sides have agreed upon. */
+  /** Changes the times of this connection, for example to values that both sides have agreed on. */
   set(times: Partial<HeartbeatTimes>): void
   /**
-   * Milliseconds between the last ping and its pong; undefined before, or if no message is known as a
-   * pong.
+   * Milliseconds between the last ping and its pong. Undefined before the first pong, or if no
+   * message counts as a pong.
    */
   readonly roundTrip: number | undefined
 }
@@ -69,10 +70,10 @@ export interface HeartbeatContext {
  * that talks costs nothing. On a connection of `websocket`, it sends the pings of that protocol,
  * unless you give a `ping` of your own.
  *
- * It counts ticks of a timer that all connections share, and not the clock: if this process stands
- * still, because it or its machine was suspended, it pings all when it goes on, and closes only
- * those that do not answer within `timeout`. While unread input waits, no connection counts as
- * dead, since this side cannot hear the answer.
+ * It counts ticks of a timer that all connections share, and not the time of the clock. If this
+ * process or its machine was suspended, `heartbeat` pings all connections afterwards, and closes
+ * only those that do not answer within `timeout`. A connection with unread input does not count as
+ * dead: its answer may be in that input.
  *
  * @pipelines connection, client
  * @order after a codec; before `rateLimit`, `events` and `rpc`, so that they do not see pongs
@@ -127,7 +128,7 @@ export function heartbeat<In = unknown, Out = In>(
           heard()
           watch.heard()
         }
-        // It rejects when the connection closes.
+        // The promise rejects when the connection closes.
         answered.then(pong, () => {})
       }
       const sendPing = (): void => {
@@ -135,7 +136,7 @@ export function heartbeat<In = unknown, Out = In>(
         if (ping === undefined) return pingTransport()
         pingedAt = performance.now()
         const make = ping as (ctx: StreamContext) => Out
-        // Its failure is that of the connection, or a fault that `send` reports.
+        // If it fails, the connection ends with that error, or `send` reports the fault.
         void messages.send(typeof ping === 'function' ? make(ctx) : ping)
       }
       const removers: (() => void)[] = []
@@ -170,7 +171,7 @@ function checked(times: HeartbeatTimes): HeartbeatTimes {
   return times
 }
 
-/** Keeps pongs, and answers pings. */
+/** Removes pongs, and answers pings. */
 function answering<In, Out>(
   messages: Pick<MessagesContext<In, Out>['messages'], 'drained' | 'send'>,
   isPong: ((message: In) => boolean) | undefined,
@@ -190,7 +191,7 @@ function answering<In, Out>(
         void messages.send(answer)
         return true
       }
-      // A side that sends pings and reads no pongs is not read from either.
+      // If the other side sends pings but reads no pongs, Cio does not read from it.
       return full.then(() => {
         void messages.send(answer)
         return true

@@ -8,14 +8,17 @@ import { checkListening } from './inherited/listening-socket.ts'
 
 const log = debug('cio:inherited')
 
-/** It has to hold the connections of a restart; the kernel bounds it by `net.core.somaxconn`. */
+/**
+ * Large enough for the connections that arrive during a restart. The kernel limits it to
+ * `net.core.somaxconn`.
+ */
 const longBacklog = 4_096
 
 /** Options of {@link inherited}. */
 export interface InheritedOptions {
   /**
-   * The name of the socket, as `FileDescriptorName=` of the socket unit has it. Without it, all
-   * sockets that were passed must have one name, or none.
+   * The name of the socket: `FileDescriptorName=` of the socket unit. Without it, all passed
+   * sockets must have the same name, or none.
    */
   readonly name?: string
 }
@@ -32,7 +35,7 @@ export interface InheritedOptions {
  *
  * Each `listen()` takes the next socket of the name, once. TCP and Unix sockets are accepted. In a
  * worker of `node:cluster`, the descriptor is the primary's. The variables `LISTEN_*` are removed
- * from the environment, so that no child process takes the socket for its own.
+ * from the environment, so that no child process uses the socket by mistake.
  *
  * @pipelines server
  * @order before `listen`
@@ -61,7 +64,7 @@ export function inherited(options: InheritedOptions = {}): Middleware<ServerCont
   return defineMiddleware<ServerContext>(
     { name: 'inherited', before: 'listen' },
     function inherited(ctx, next) {
-      // Over streams that are given to `accept()`, nothing listens.
+      // With `bind: false` nothing listens: the server gets its streams by `accept()`.
       if (ctx.options.bind === false) return next()
       const descriptors = passedDescriptors()
       if (descriptors.length === 0) {

@@ -30,8 +30,8 @@ export interface JsonStreamOptions<Message = unknown> extends MessagesOptions<Me
    */
   readonly top?: Readonly<Record<string, JsonHandler>>
   /**
-   * Handlers for the values at these paths: `$` is the root, `$.orders.*.id` the `id` of each of
-   * its `orders`. Keys that contain a full stop have no path.
+   * Handlers for the values at these paths: `$` is the root, and `$.orders.*.id` is the `id` of
+   * each of its `orders`. Keys that contain a full stop have no path.
    *
    * @default nothing
    */
@@ -60,11 +60,11 @@ const maxIndent = 10
 /**
  * Streaming JSON: parses concatenated values, pretty-printed or not.
  *
- * With handlers, `jsonStream` reads by itself, and passes each matching value to its handlers as
- * soon as the value is complete, one after the other. It does not keep other values. So you can
- * read an endless array by its elements: `paths: { '$.*': … }`. `maxLength` limits each value
- * passed to a handler, not the value around it. Handlers send with `ctx.messages.send`. If the
- * input ends within a value, the error comes after the values before it.
+ * With handlers, `jsonStream` reads the connection itself. It passes each matching value to its
+ * handlers as soon as the value is complete, one after the other. It does not keep other values. So
+ * you can read an endless array by its elements: `paths: { '$.*': … }`. `maxLength` limits each
+ * value passed to a handler, not the value around it. Handlers send with `ctx.messages.send`. If
+ * the input ends within a value, the error comes after the values before it.
  *
  * Cio skips a byte order mark at the beginning of the input.
  *

@@ -54,8 +54,8 @@ const defaultFlushTimeout = 30_000
  * Compression (gzip, Brotli), encryption or any transform of the stream.
  *
  * In the middleware after `layer`, `ctx.stream` is decoded and encoded. After `next()` has settled,
- * `ctx.stream` is the original stream again. Ends pass through: if the peer ends its side, you may
- * still write; if you end yours, the encoder writes its last bytes first. Backpressure passes
+ * `ctx.stream` is the original stream again. Ends pass through. If the peer ends its side, you may
+ * still write. If you end your side, the encoder writes its last bytes first. Backpressure passes
  * through too: the decoder decodes no faster than you read. `maxRatio` limits the decompression
  * ratio, against a decompression bomb. Limit the data that you collect too; the codecs do
  * (`maxLength`).
@@ -101,7 +101,7 @@ export function layer(options: LayerOptions): Middleware<StreamContext> {
 
   return defineMiddleware<StreamContext>({ name: 'layer' }, async function layer(ctx, next) {
     const inner = ctx.stream
-    // In parallel: each side may have to send something for the other's decoder.
+    // In parallel: the decoder of each side may need data from the other side.
     const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
     const layer = new StackLayer(inner, {
       decode: decoders,

@@ -21,14 +21,14 @@ export interface LimitOptions {
    */
   readonly connections?: number
   /**
-   * Maximum number of connections at once from one address, waiting ones included. An IPv6 address
-   * counts as its /64. `Infinity` is unlimited.
+   * Maximum number of connections at once from one address, including waiting connections. An IPv6
+   * address counts as its /64. `Infinity` is unlimited.
    *
    * @default 1_000
    */
   readonly perAddress?: number
   /**
-   * Rate of new connections: `count` in `per` milliseconds, at once or spread over that time.
+   * Rate of new connections: `count` in `per` milliseconds, all at once or spread over that time.
    *
    * @default { count: Infinity, per: 1_000 }
    */
@@ -89,8 +89,8 @@ export type LimitReason = Cap | 'handshakes' | 'queued'
 export interface LimitRefusal {
   readonly reason: LimitReason
   /**
-   * The key it counted for: an IPv4 address, or the /64 of an IPv6 address; null without an
-   * address.
+   * The key under which it was counted: an IPv4 address, or the /64 of an IPv6 address. Null
+   * without an address.
    */
   readonly address: string | null
   /** Whether it had waited for its turn. */
@@ -200,7 +200,7 @@ export function limit(options: LimitOptions = {}): Limit {
   const middleware = defineMiddleware<ConnectionContext>(
     { name: 'limit', after: 'proxyProtocol', before: 'secure' },
     async function limit(ctx, next) {
-      // Before any await: the socket forgets its address when it closes.
+      // Read before any await: the socket loses its address when it closes.
       const address = addressOf(ctx)
       const entered = gate.enter(address ?? undefined, ctx.transport!)
       const verdict = entered instanceof Promise ? await entered : entered

@@ -67,7 +67,10 @@ function encodeLine(line: string): string {
   return `${checkedLine(line)}\n`
 }
 
-/** The line of a message with borders. Its end is optional; a second line is refused, as above. */
+/**
+ * The line in a message with borders. Its line end is optional. Cio refuses a second line, for the
+ * reason above.
+ */
 function wholeLine(bytes: Buffer, isText: boolean, at: number): string {
   const text = bytes.toString()
   if (!isText && !isUtf8(bytes)) throw syntaxError('lines', 'is not UTF-8', at, text)

@@ -14,41 +14,41 @@ export type { Logger } from './log/sink.ts'
 /** Options of {@link log}. */
 export interface LogOptions {
   /**
-   * A logger such as pino, with the methods `info`, `warn` and `error`, each of a record and a
-   * message; or a stream, which gets lines of JSON.
+   * A logger such as pino: its methods `info`, `warn` and `error` take a record and a message. Or a
+   * stream, which gets lines of JSON.
    *
    * @default lines of JSON on standard output
    */
   readonly to?: Logger | Writable
   /**
-   * The share of ordinary ends that get a line, from 0 to 1. Refusals and failures always do.
+   * The share of ordinary ends that get a line, from 0 to 1. Refusals and failures always get one.
    *
    * @default 1
    */
   readonly ordinary?: number
   /**
-   * Lines also for connections that end without a byte (`nothing_said`), as those of health checks
-   * and port scanners do.
+   * Writes lines also for connections that end without a byte (`nothing_said`): those of health
+   * checks and port scanners, for example.
    *
    * @default false
    */
   readonly healthChecks?: boolean
   /**
-   * Milliseconds after which a connection that is still open gets a line, again and again.
-   * `Infinity` waits for its end.
+   * An open connection gets a line each time this many milliseconds have passed. With `Infinity` it
+   * gets a line only at its end.
    *
    * @default 3_600_000
    */
   readonly openInterval?: number
   /**
-   * Lines for each reason. What is above that is counted, and one line sums it up.
+   * Maximum rate of lines for each reason. Cio counts further lines, and sums them up in one line.
    *
    * @default { count: 50, per: 10_000 }
    */
   readonly rate?: Rate
   /**
-   * How much of a client's address the lines have: all of it and the port, the network (/24 of
-   * IPv4, /48 of IPv6), or nothing.
+   * The part of a client's address that the lines show: address and port (`full`), the network (/24
+   * of IPv4, /48 of IPv6), or nothing.
    *
    * @default 'full'
    */
@@ -60,8 +60,8 @@ export interface LogOptions {
    */
   readonly peer?: 'name' | 'spki' | 'none'
   /**
-   * Bytes of lines that may wait for a slow reader; further lines are dropped and counted. Not for
-   * a logger, which has a buffer of its own.
+   * Bytes of lines that may wait for a slow reader; further lines are dropped and counted. Not used
+   * with a logger, which has its own buffer.
    *
    * @default 1_048_576
    */
@@ -82,14 +82,14 @@ const peers: readonly unknown[] = ['name', 'spki', 'none'] satisfies PeerDetail[
 /**
  * Access log: one line of JSON for each connection, at its end.
  *
- * A line says how the connection ended, which side ended it, in which middleware it stood, why it
- * was refused, how long it was open, and how many bytes passed. The names are attributes of
- * OpenTelemetry where it has some. A flood of connections does not become a flood of lines: each
- * reason has a token bucket, and one line sums up what is above it. Nothing that a client chooses
- * can write an escape sequence or a second line.
+ * A line contains how the connection ended, which side ended it, the innermost middleware, the
+ * reason of a refusal, the duration, and the number of bytes. The names are OpenTelemetry's
+ * attributes if it has one. A flood of connections does not cause a flood of lines: each reason has
+ * a token bucket, and one line sums up the rest. Nothing that a client chooses can write an escape
+ * sequence or a second line.
  *
- * On a server it logs the connections of that server; on a client each connection and each attempt
- * to make one.
+ * On a server it logs the connections of that server. On a client it logs each connection, and each
+ * failed attempt to connect.
  *
  * @pipelines server, client
  * @order before all others, so that it sees every attempt to connect

@@ -133,7 +133,7 @@ export function msgpack<Message = unknown>(
   }
   const encoder = () =>
     statefulEncoder<unknown>('msgpack', () => {
-      // msgpackr writes to the options that it is given.
+      // msgpackr modifies the options object that it receives.
       const packr = new Packr({ ...given, sequential: true })
       return (message) => packr.pack(message)
     })
@@ -147,7 +147,7 @@ export function msgpack<Message = unknown>(
       maxLength,
       maxDepth,
       decode,
-      // An item must not refer to one before it.
+      // An item must not refer to an earlier item.
       oneByOne: structuredClone,
     }
     return new FrameDecoder('msgpack', new Values(format, read))
@@ -156,7 +156,7 @@ export function msgpack<Message = unknown>(
   return messages<Message, unknown>(
     {
       name: 'msgpack',
-      // Without records it has no state, and all connections share it.
+      // Without records the encoder has no state, so all connections share one.
       encoder: messageEncoder,
       decoder,
       bordered: {

@@ -27,15 +27,15 @@ export interface MultiplexOptions {
    */
   readonly initiator?: boolean
   /**
-   * Maximum number of open streams, for each side. Streams of the peer beyond it are refused; a
+   * Maximum number of open streams, for each side. Cio refuses further streams of the peer. A
    * stream counts until its handler has ended. `Infinity` is unlimited.
    *
    * @default 256
    */
   readonly maxStreams?: number
   /**
-   * Maximum number of streams that were requested and not yet accepted, for each side. `open()`
-   * waits while there are that many. `Infinity` is unlimited.
+   * Maximum number of streams that were requested and not yet accepted, for each side. At this
+   * number `open()` waits. `Infinity` is unlimited.
    *
    * @default 128
    */
@@ -47,8 +47,8 @@ export interface MultiplexOptions {
    */
   readonly maxHeadersSize?: number
   /**
-   * Bytes that may wait for the reader of a stream before the peer must stop; at least the
-   * protocol's 262_144. A connection may hold that many for each stream.
+   * Maximum bytes that wait for the reader of a stream; then the peer must stop sending. At least
+   * 262_144, the protocol's initial window. A connection may hold that many for each stream.
    *
    * @default 262_144
    */
@@ -185,7 +185,7 @@ export function multiplex(
           }
         },
       })
-      // Its listeners are internal to the stack: none of them handles the end of input.
+      // The listeners of `multiplex` are internal: none of them handles the end of input.
       ctx.stream = session.transport
 
       const leave = async (): Promise<void> => {

@@ -117,7 +117,7 @@ export function proxyProtocol(
   )
 }
 
-/** A client of a Unix socket has no address; the sender's address is not the client's. */
+/** A client of a Unix socket has no address, and the sender's address is not that of the client. */
 function originOf({ source }: Proxied): ConnectionContext['forwardedFor'] {
   return source && isIP(source.address) !== 0 ? source : 'unknown'
 }

@@ -10,24 +10,28 @@ const log = debug('cio:rateLimit')
 
 /** Options of {@link rateLimit}. */
 export interface RateLimitOptions<Needs extends StreamContext = StreamContext> {
-  /** Messages that may be received: `count` in `per` milliseconds, at once or spread. */
+  /**
+   * Messages that may be received: `count` in `per` milliseconds, all at once or spread over that
+   * time.
+   */
   readonly rate: Rate
   /**
-   * The key whose connections share one rate, such as a verified name; null is not limited. It is
-   * asked once for each connection.
+   * Returns a key, such as a verified name. All connections with one key share one rate; Cio does
+   * not limit a connection with the key null. Called once for each connection.
    *
    * @default each connection has a rate of its own
    */
   readonly by?: (ctx: Needs) => string | null
   /**
-   * Above the rate: `pause` lets the next message wait for its turn, and with it the sender; `close`
-   * closes the connection.
+   * What happens above the rate. `pause`: the next message and its sender wait. `close`: Cio closes
+   * the connection.
    *
    * @default 'pause'
    */
   readonly over?: 'pause' | 'close'
   /**
-   * Keys of `by` that are remembered; beyond that number, Cio drops the least recently used.
+   * Maximum number of keys of `by` that Cio remembers; beyond it, Cio drops the least recently used
+   * key.
    *
    * @default 10_000
    */
@@ -39,11 +43,11 @@ const defaultMaxKeys = 10_000
 /**
  * Rate limit for received messages, by connection or by identity (token bucket).
  *
- * It counts messages when your code takes them. Above the rate, the next one waits, Cio reads no
- * more, and TCP holds the sender back: nothing is lost, and no memory grows. With `over: 'close'`
- * the connection is closed instead.
+ * It counts messages when your code takes them. Above the rate, the next message waits, Cio stops
+ * reading, and TCP slows down the sender. No message is lost, and the memory does not grow. With
+ * `over: 'close'` the connection is closed instead.
  *
- * It is not `limit`, which counts connections and handshakes before anything is read.
+ * To limit connections and handshakes, use `limit`.
  *
  * @pipelines connection, client
  * @order after a codec and after `heartbeat`, before what reads `ctx.messages`; after `allowList`,
@@ -109,9 +113,11 @@ export function rateLimit<Needs extends StreamContext = StreamContext>(
   )
 }
 
-/** Waits for a token. Fulfils with true, so that the message is dropped, if the run is over. */
+/**
+ * Waits for a token. If the run ends meanwhile, fulfils with true, so that the message is dropped.
+ */
 async function turn({ signal }: StreamContext, bucket: TokenBucket): Promise<boolean> {
-  // The connections of one identity share the bucket, so that another may be first.
+  // The connections of one identity share the bucket, so another one may take the token first.
   while (!signal.aborted && !bucket.take()) {
     await new Promise<void>((resolve) => {
       const done = (): void => {

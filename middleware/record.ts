@@ -12,32 +12,34 @@ import { Recording } from './record/recording.ts'
 
 /** Options of {@link record}. */
 export interface RecordOptions {
-  /** Whether to record a connection. Anything but `true` does not. */
+  /** Whether to record a connection: only if the result is `true`. */
   readonly when: (ctx: ConnectionContext) => boolean
-  /** The directory for the files. It is made if it is missing, for the owner alone. */
+  /**
+   * The directory for the files. If it is missing, Cio creates it, with access for the owner only.
+   */
   readonly to: string
   /**
-   * How many connections are recorded in all; then no more.
+   * Maximum number of recorded connections, in total.
    *
    * @default 10
    */
   readonly connections?: number
   /**
-   * Bytes that are recorded of one connection, of both directions together.
+   * Maximum recorded bytes of one connection, both directions together.
    *
    * @default 65_536
    */
   readonly bytes?: number
   /**
-   * Milliseconds for which one connection is recorded.
+   * Maximum recorded milliseconds of one connection.
    *
    * @default 300_000
    */
   readonly duration?: number
   /**
-   * Replaces what must not be in the file, such as passwords. It gets each chunk as it passes, and
-   * its direction, and returns what to write; the connection itself is unchanged. If it throws,
-   * nothing of this connection is written, and `error` reports it.
+   * Removes secrets, such as passwords, from the file. It gets each chunk and its direction, and
+   * returns the bytes to write; it does not change the connection. If it throws, Cio writes nothing
+   * of this connection, and `error` reports it.
    *
    * @default the chunk as it is
    */
@@ -46,7 +48,7 @@ export interface RecordOptions {
 
 declare module '../src/lifecycle/app.ts' {
   interface AppEvents {
-    /** `record` has written what passed over a connection into a file. */
+    /** `record` has written the recording of a connection to a file. */
     recorded: [file: string, ctx: ConnectionContext]
   }
 }
@@ -59,14 +61,15 @@ const forOwner = { directory: 0o700, file: 0o600 }
 /**
  * Records the traffic of chosen connections to files, to replay it in a test.
  *
- * A file has what passed above TLS, both ways, with the times and the borders of the chunks, and
- * how the connection ended. `replay` of `cio/testing` runs it into the same pipeline and says
- * where the answers differ. A recording is bounded four ways: by `when`, `connections`, `bytes` and
- * `duration`. The files are readable by their owner alone, and may contain what your clients send:
- * remove them when the bug is found.
+ * A file contains the plain text of both directions, with the time and the borders of each chunk,
+ * and the end of the connection. `replay` of `cio/testing` sends it through the same pipeline, and
+ * reports where the answers differ. Four options bound the recordings: `when`, `connections`,
+ * `bytes` and `duration`. Only their owner can read the files. They may contain data of your
+ * clients: remove them when you have found the bug.
  *
  * @pipelines connection
- * @order where it is registered: it sees what passes at its place, plain text after `secure`
+ * @order where it is registered: it sees the bytes that pass at its place: plain text after
+ * `secure`
  * @adds nothing
  * @rejects `ERR_CIO_RECORD` (local): a file could not be written, or `redact` threw; the connection
  *   goes on
@@ -96,7 +99,7 @@ export function record(options: RecordOptions): Middleware<ConnectionContext> {
   // A predicate in JavaScript may return a promise, which is not true.
   const chooses: (ctx: ConnectionContext) => unknown = when
   let left = connections
-  // One listener for each app, however many connections are recorded.
+  // One listener for each app, for any number of recorded connections.
   const apps = new WeakSet<App>()
   const recorded = new WeakMap<ConnectionContext, (end: ConnectionEnd) => void>()
   const listenTo = (app: App): void => {
@@ -121,7 +124,7 @@ export function record(options: RecordOptions): Middleware<ConnectionContext> {
   })
 }
 
-/** What is known of a connection when its recording begins. No address: it is no part of a test. */
+/** The first line of a file. It has no address, since a test does not need one. */
 function headOf(ctx: ConnectionContext): object {
   const { socket, peer, generation, app } = ctx
   return {
@@ -150,7 +153,7 @@ async function save(
     if (failed !== undefined) throw asError(failed)
     await mkdir(to, { recursive: true, mode: forOwner.directory })
     const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
-    // Never over another file, nor through a link.
+    // Never overwrites a file, and never follows a link.
     await writeFile(file, text, { flag: 'wx', mode: forOwner.file })
     emitSafely(ctx.app, 'recorded', file, ctx)
   } catch (cause) {

@@ -39,22 +39,22 @@ export interface RequestsOptions<In, Out = In> {
   /** How answers find their requests: in the order of the requests, or by an id. */
   readonly match: 'order' | MatchById<In, Out>
   /**
-   * In order, whether a message is an answer; the others go to `serve`.
+   * With `match: 'order'`: whether a message is an answer. Other messages go to `serve`.
    *
-   * @default all are, without `serve`; with it, none is
+   * @default without `serve` every message is an answer; with it, none is
    */
   readonly isAnswer?: (message: In) => boolean
   /**
    * Whether a message is the last part of an answer.
    *
-   * @default each is
+   * @default every message is
    */
   readonly isLast?: (answer: In) => boolean
   /**
-   * The error that an answer stands for; undefined if it stands for none. The call rejects with
-   * `ERR_CIO_ANSWER`, and the error is its `cause`.
+   * The error in an answer; undefined if the answer is not an error. The call rejects with
+   * `ERR_CIO_ANSWER`, whose `cause` is that error.
    *
-   * @default none is an error
+   * @default no answer is an error
    */
   readonly failure?: (answer: In) => unknown
   /**
@@ -63,15 +63,15 @@ export interface RequestsOptions<In, Out = In> {
    */
   readonly serve?: Serve<In, Out>
   /**
-   * Milliseconds to wait for an answer, and for each part after the one before, unless the call sets
-   * its own. `Infinity` waits as long as the connection lasts.
+   * Milliseconds to wait for an answer, and for each further part of it. A call may set its own.
+   * `Infinity` waits as long as the connection lasts.
    *
    * @default 30_000
    */
   readonly timeout?: number
   /**
-   * Maximum number of calls that wait for an answer or for room; one more rejects. `Infinity` is
-   * unlimited.
+   * Maximum number of calls that wait for an answer or for room. Further calls reject. `Infinity`
+   * is unlimited.
    *
    * @default 1_000
    */
@@ -99,11 +99,12 @@ export interface RequestsContext<In, Out = In> {
 /**
  * Matches answers with requests, by id or in order, over any codec, both ways.
  *
- * For protocols with requests and responses that are not JSON-RPC (correlation ids, pipelining): Redis
- * and SMTP answer in order, most binary protocols by an id. Either side may call and serve. A call
- * waits for room while the other side does not read. A call that is given up never takes the answer
- * of another: by id, its id is not used again until its answer has come; in order, its place stays,
- * and after twice its timeout the connection ends.
+ * For protocols with requests and responses that are not JSON-RPC (correlation ids, pipelining):
+ * Redis and SMTP answer in order, most binary protocols by an id. Either side may call and serve. A
+ * call waits for room while the other side does not read. After a call was given up, its late
+ * answer never reaches another call. With ids, Cio does not use its id again until its answer has
+ * come. In order, the call keeps its place; if the answer takes more than twice the timeout, Cio
+ * ends the connection.
  *
  * An error that `serve` throws ends the connection: return the error message of the protocol
  * instead. While the connection drains, Cio serves no more requests.
@@ -154,7 +155,7 @@ export function requests<In, Out = In>(
         owner: 'requests',
         maxRunning: maxServed,
         take: (message) => answers.take(message as In),
-        // Answers stand behind requests in the input, and what is served may wait for them.
+        // Answers may come behind requests in the input, and `serve` may wait for these answers.
         readsOn: () => calls.pending > 0 && queue.mayPark,
         expects: () => calls.pending > 0,
         ended: () => calls.close(),
@@ -207,18 +208,20 @@ export class Requests<In, Out = In> {
     this.#refuse = refuse
   }
 
-  /** How many calls wait for an answer or for room; in order, those that were given up count. */
+  /**
+   * How many calls wait for an answer or for room. In order, calls that were given up count too.
+   */
   get pending(): number {
     return this.#calls.pending
   }
 
-  /** How many answers came after their calls had been given up. Cio ignores them. */
+  /** How many answers came too late, after their calls were given up. Cio ignores such answers. */
   get late(): number {
     return this.#calls.late
   }
 
   /**
-   * Sends a request; fulfils with its answer, or with the last part of it.
+   * Sends a request; fulfils with its answer, or with the last part of the answer.
    *
    * @throws `ERR_CIO_ANSWER`, `ERR_CIO_CALL_TIMEOUT`, `ERR_CIO_ANSWER_LOST`, `ERR_CIO_CLOSED`
    *   (remote)
@@ -230,8 +233,9 @@ export class Requests<In, Out = In> {
   }
 
   /**
-   * Sends a request when the loop begins, and yields the parts of its answer. Leaving the loop gives
-   * the call up. While `maxParts` parts wait to be taken, Cio reads nothing from the connection.
+   * Sends a request when the loop begins, and yields the parts of its answer. Leaving the loop
+   * cancels the call. While `maxParts` parts wait to be taken, Cio reads nothing from the
+   * connection.
    *
    * @throws as `call()` does, in the loop
    */

@@ -20,15 +20,15 @@ export type { RoomWatcher } from './rooms/open-rooms.ts'
 /** Options of {@link rooms}. */
 export interface RoomsOptions {
   /**
-   * Bytes that may wait for one member. Above it, Cio closes the connection of the member, so that
-   * it does not hold the memory of messages that it does not read. The same bound holds for the
-   * messages that are under way to the members of one room. `Infinity` sets no bound.
+   * Maximum bytes that wait for one member. Above it, Cio closes the member's connection, so that
+   * unread messages do not fill the memory. The same bound applies to the messages of one room that
+   * are not delivered to all members yet. `Infinity` sets no bound.
    *
    * @default 1_048_576
    */
   readonly maxBacklog?: number
   /**
-   * Rooms that one connection may join. `Infinity` sets no bound.
+   * Maximum rooms that one connection may join. `Infinity` sets no bound.
    *
    * @default 100
    */
@@ -44,7 +44,7 @@ export interface RoomSendOptions {
    */
   readonly except?: StreamContext
   /**
-   * Only to the members of this instance, where the rooms extend over several.
+   * Sends only to the members of this instance, if the rooms extend over several instances.
    *
    * @default false
    */
@@ -57,25 +57,26 @@ export interface RoomsContext {
 }
 
 /**
- * The middleware, with what sends to its members. {@link rooms} has the members of one process; a
- * package may implement the same over many.
+ * The middleware, with the methods that reach its members. {@link rooms} has the members of one
+ * process; a package may implement the same interface for several processes.
  */
 export interface Rooms<
   Out = unknown,
   Member extends StreamContext = StreamContext,
 > extends Middleware<StreamContext & MessagesContext<unknown, Out>, RoomsContext> {
   /**
-   * Sends a message to those who are members now, at most once to each; a member gets the messages
-   * of one room in the order of `send()`. Fulfils when it was passed to their connections. That is
-   * at once, or some turns of the event loop later if the room is large; until then, do not change
-   * the message. It never waits for a member that does not read.
+   * Sends a message to the current members, at most once to each. A member gets the messages of one
+   * room in the order of `send()`. Fulfils when Cio has passed the message to their connections: at
+   * once, or some turns of the event loop later if the room is large. Do not change the message
+   * before that. It never waits for a member that does not read.
    *
-   * @throws `ERR_CIO_ENCODE` (local): a codec cannot encode it; members with other codecs may have it
-   * @throws `ERR_CIO_QUEUE_SIZE` (local): messages of more than `maxBacklog` bytes are under way in
-   *   this room; await `send()` before the next
+   * @throws `ERR_CIO_ENCODE` (local): a codec cannot encode it; members with another codec may have
+   * got it
+   * @throws `ERR_CIO_QUEUE_SIZE` (local): messages of more than `maxBacklog` bytes are not
+   * delivered yet in this room; await `send()` before the next
    */
   send(room: string, message: Out, options?: RoomSendOptions): Promise<RoomSent>
-  /** The members of a room on this instance, as they are now. */
+  /** The current members of a room on this instance. */
   members(room: string): ReadonlySet<Member>
 }
 
@@ -95,13 +96,14 @@ const defaultMaxRooms = 100
 /**
  * Rooms: broadcast of one message to many connections (publish-subscribe).
  *
- * A connection joins rooms by `ctx.rooms.join()`; `send()` of the middleware itself passes a
- * message to all members of a room, from wherever you call it. Cio encodes the message once for
- * all connections of one codec, and writes to 500 members in one turn of the event loop.
+ * A connection joins rooms by `ctx.rooms.join()`. `send()` of the middleware itself passes a
+ * message to all members of a room; you may call it anywhere. Cio encodes the message once for all
+ * connections of one codec, and writes to 500 members in one turn of the event loop.
  *
- * A member that does not read holds up no other: above `maxBacklog` Cio closes it. There is no
- * history, and no answer that a member has received anything. A second argument, a `RoomWatcher`,
- * learns which rooms have members here, for a package that extends them over several instances.
+ * A member that does not read does not delay the others: above `maxBacklog` Cio closes its
+ * connection. There is no history, and no confirmation that a member has received a message. The
+ * second argument, a `RoomWatcher`, is for a package that extends rooms over several instances: Cio
+ * calls it when a room gets its first member and loses its last one.
  *
  * @pipelines connection, client
  * @order after a codec
@@ -172,7 +174,7 @@ function sendTo<Out>(
   const [first] = room.contexts
   const refuse = (error: Error): Promise<never> => {
     const refused = handled(Promise.reject(error))
-    // It is no fault of that member, but of the application, which need not await it.
+    // A fault of the application and not of that member; nothing need await it.
     return first ? unawaited(first, refused, () => reportError(first.app, error)) : refused
   }
   try {

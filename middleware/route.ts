@@ -14,8 +14,8 @@ export type { ClientHello } from './route/client-hello.ts'
 export type { RouteConditions } from './route/conditions.ts'
 
 /**
- * Where a connection goes: on in this pipeline (`'next'`), to one or several middleware, which
- * handle it to its end, or through the connection pipeline of another app.
+ * The target of a connection: the rest of this pipeline (`'next'`), one or several middleware that
+ * handle it to its end, or the connection pipeline of another app.
  */
 export type RouteTarget =
   | 'next'
@@ -34,8 +34,8 @@ export interface Route {
     RouteConditions | ((ctx: ConnectionContext & RouteContext) => boolean | Promise<boolean>)
   readonly to: RouteTarget
   /**
-   * Lets a connection continue without TLS on a server with TLS. A route to middleware never makes
-   * a handshake, so that it has no effect there.
+   * Lets a connection continue without TLS on a server with TLS. It has no effect on a route to
+   * middleware, which never makes a handshake.
    *
    * @default false
    */
@@ -45,8 +45,8 @@ export interface Route {
 /** Options of {@link route}. */
 export interface RouteOptions {
   /**
-   * Milliseconds to wait for the bytes that a condition needs; after that, a condition that needs
-   * more does not match. `Infinity` waits for ever.
+   * Milliseconds to wait for the bytes that the conditions need. After that, a condition that needs
+   * more bytes does not match. `Infinity` waits for ever.
    *
    * @default 5_000
    */
@@ -82,9 +82,9 @@ const defaultMaxSize = 16_384
  * Routes a connection by SNI, ALPN, address or first bytes.
  *
  * Cio takes the first route whose conditions match. A condition that needs more bytes delays only
- * the routes after it. A route by address or function is decided at once, also for a client that
- * waits for the server to speak first. Inspected bytes are put back, and no layer remains. If no
- * route matches, Cio rejects the connection.
+ * the routes after it. A route by address or function is decided at once, also if the client waits
+ * for the server to send first. Inspected bytes are put back, and no layer remains. If no route
+ * matches, Cio rejects the connection.
  *
  * It runs before TLS, so it sees what the client claims in its ClientHello. That is enough to pass
  * a connection on with `forward`, but not for authorization. On a server with TLS, `'next'` and

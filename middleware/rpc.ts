@@ -37,7 +37,7 @@ export interface RpcOptions<Local = OwnMethods> {
    * Without it, the peer can call none.
    */
   readonly methods?: Methods<Local>
-  /** Schemas of parameters, by method name. Without it, methods get what the peer sent. */
+  /** Schemas of parameters, by method name. Without it, methods get the parameters unchecked. */
   readonly params?: Schemas<Local>
   /**
    * Milliseconds to wait for a response, unless the call sets its own. `Infinity` waits as long as
@@ -47,8 +47,8 @@ export interface RpcOptions<Local = OwnMethods> {
    */
   readonly timeout?: number
   /**
-   * Maximum number of calls that wait for a response or for room; one more rejects. `Infinity` is
-   * unlimited.
+   * Maximum number of calls that wait for a response or for room. Further calls reject. `Infinity`
+   * is unlimited.
    *
    * @default 1_000
    */
@@ -99,8 +99,8 @@ const bounds = ['timeout', 'maxCalls', 'maxRequests', 'maxBatch', 'maxParts']
  *
  * An error thrown by a method emits `error`, and the caller gets -32603 without details; throw
  * `rpcError()` to send details. Calls and responses wait while the peer does not read, so that
- * `maxQueueSize` never refuses them. If methods of both sides call each other, and `maxRequests` of
- * each side wait, the calls end with a timeout.
+ * `maxQueueSize` never refuses them. If methods of both sides call each other, and `maxRequests`
+ * calls wait on each side, the calls time out.
  *
  * @pipelines connection, client
  * @order after a codec and after what its methods need, since requests may arrive at once
@@ -114,7 +114,7 @@ const bounds = ['timeout', 'maxCalls', 'maxRequests', 'maxBatch', 'maxParts']
  *   `maxCalls` wait; `ERR_CIO_ENCODE` (local). A notification: `ERR_CIO_QUEUE_SIZE` (local). The
  *   signal of a request: `ERR_CIO_CANCELLED`
  *   (remote), `ERR_CIO_CLOSED` (remote)
- * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or a method is no function
+ * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range, or a method is not a function
  * @see https://www.jsonrpc.org/specification
  *
  * @example
@@ -150,7 +150,7 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods>(
         owner: 'rpc',
         maxRunning: maxRequests,
         take: (message) => batches.take(message),
-        // Responses stand behind requests in the input, and running methods may wait for them.
+        // Responses may come behind requests in the input, and running methods may wait for them.
         readsOn: () => calls.waiting && queue.mayPark,
         expects: () => calls.waiting,
         ended: () => calls.close(),

@@ -92,9 +92,9 @@ export function sendProxyProtocol(
 /**
  * The bytes of a PROXY header, for given content or for a connection to relay.
  *
- * For a connection, it has the source address, or the one that a trusted sender sent, and the TLS
- * details; a common name only if it was verified. Without addresses, as with a Unix socket, the
- * header says that the address is unknown.
+ * For a connection, it contains the source address, or the address from a trusted sender, and the
+ * TLS details. It contains a common name only if that was verified. Without addresses, as with a
+ * Unix socket, the header says that the address is unknown.
  *
  * @throws `ERR_CIO_OPTION`: an option is out of its range, or the header cannot represent its
  *   content

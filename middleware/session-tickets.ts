@@ -46,8 +46,8 @@ const keySize = 48
  *
  * The ticket key is derived (HKDF) from a secret, the trust settings (the contents of `ca` and
  * `crl`), and the time. So a session resumes at any process with the same secret and the same
- * trust. Once the trust has changed, it resumes at none: a revoked client has to do a full
- * handshake. Node's plain `ticketKeys`, kept over a change of `ca`, would still accept it.
+ * trust. After a change of trust it resumes at no process: a revoked client has to do a full
+ * handshake. With Node's plain `ticketKeys` it would still resume after a change of `ca`.
  *
  * Node holds only the current key, so a session from before a rotation is not resumed: it costs a
  * full handshake, and nothing fails. `update(secret)` changes the secret while servers run, for
@@ -100,7 +100,7 @@ export function sessionTickets(options: SessionTicketsOptions): SessionTicketsMi
       const forget = await ctx.configure((given) => ({ ...given, ...keys(given) }))
       turn()
       renewals.add(renew)
-      // A reload that began before an update would bring the previous secret back.
+      // Otherwise a reload that began before an update would bring the previous secret back.
       const reloaded = (server: ServerContext): void => void (server === ctx && renew())
       ctx.app.on('reload', reloaded)
       renew()
@@ -129,14 +129,14 @@ export function sessionTickets(options: SessionTicketsOptions): SessionTicketsMi
     }
     return {
       ticketKeys: derive('ticket keys', keySize),
-      // The same for every secret, since it cannot change while a server runs. The server mixes the
-      // trust in, and a ticket of another secret cannot be decrypted.
+      // The same for every secret, since it cannot change while a server runs. That is safe: the
+      // server adds the trust to it, and a ticket of another secret cannot be decrypted.
       sessionIdContext: 'cio sessionTickets',
     }
   }
 }
 
-/** Checks a secret, and copies it. Never puts it into a message. */
+/** Checks and copies a secret. No error contains it. */
 function checkedSecret(secret: unknown): string | Buffer {
   const valid = typeof secret === 'string' || Buffer.isBuffer(secret)
   if (valid && secret.length >= leastSecret) {

@@ -43,11 +43,12 @@ const tlsRecord = 0x16
  * For SMTP, IMAP, LDAP, PostgreSQL and similar. `ctx.startTls()` uses the certificates of
  * `listen()`, or the options of `connect()`, and verifies as `secure` does. If bytes arrived after
  * the command, or after the answer to it, a man in the middle may have injected them, and Cio
- * closes the connection: it never reads plaintext input after the upgrade. A failed handshake also
- * closes the connection, so that no side continues in plaintext.
+ * closes the connection: after the upgrade it never reads plaintext input. A failed handshake also
+ * closes the connection, so that neither side continues in plaintext.
  *
- * Before the upgrade, `ctx.peer` is null. Put lists, and all else for verified peers, after the
- * middleware that calls `ctx.startTls()`; that middleware must not call `next()` without TLS.
+ * Before the upgrade, `ctx.peer` is null. Put lists, and all other middleware that need a verified
+ * peer, after the middleware that calls `ctx.startTls()`; that middleware must not call `next()`
+ * without TLS.
  *
  * @pipelines connection, client
  * @order before `secure`, which then makes no handshake; after `connect` and `proxyProtocol`

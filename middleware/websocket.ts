@@ -44,15 +44,15 @@ export interface WebsocketOptions {
    */
   readonly origins?: readonly string[] | OriginPredicate
   /**
-   * The subprotocols of this server. Cio takes the first of the client's that is listed, and answers
-   * 400 to a client that asks for others only.
+   * The subprotocols of this server. Cio takes the client's first subprotocol that is listed here.
+   * If a client asks only for others, Cio answers 400.
    *
    * @default []
    */
   readonly subprotocols?: readonly string[]
   /**
-   * Keeps message borders for the codecs that can do without framing. With `false` every codec
-   * writes and reads a stream of bytes, whose pieces are the messages.
+   * Keeps message borders, for codecs that need no framing on a WebSocket. With `false`, every
+   * codec writes and reads a stream of bytes, and the borders of WebSocket messages mean nothing.
    *
    * @default true
    */
@@ -141,7 +141,7 @@ export function websocket(
   return defineMiddleware<StreamContext>(
     { name: 'websocket' },
     async function websocket(ctx, next) {
-      // The middleware after this one may be for WebSockets alone.
+      // The middleware after this one may be for WebSockets only.
       await (requestOf(ctx) ? next() : serve(ctx, () => closed(ctx.stream)))
     },
   )
@@ -173,7 +173,7 @@ export function subprotocolOf(ctx: StreamContext): string | undefined {
 /**
  * The codec by the subprotocol that `websocket` has chosen, as the first middleware of its app.
  *
- * A client that asked for no subprotocol is closed; a codec with the name `''` is for it.
+ * Cio closes a client that asked for no subprotocol, unless there is a codec with the name `''`.
  *
  * @throws `ERR_CIO_OPTION`: a name is no token, or a codec is no middleware; in the connection,
  *   `ERR_CIO_WEBSOCKET` (remote): there is no codec for its subprotocol
@@ -206,7 +206,7 @@ function connect(
   const remote = beneath?.remote ?? 'a client'
   const stream = streamOf(client, remote)
   if (hasBorders) keepBorders(stream, client)
-  // For `timeout` and `heartbeat`: the stream sees whole messages alone.
+  // For `timeout` and `heartbeat`: the stream itself counts only whole messages.
   Object.defineProperty(stream, 'bytesRead', { get: () => socket.bytesRead })
   byStream.set(stream, request)
   if (client.protocol !== '') subprotocolByRequest.set(request, client.protocol)
@@ -253,7 +253,7 @@ function closeByCode(
     })
   stream._destroy = (error, done) => {
     if (client.readyState !== client.OPEN) return destroy(error, done)
-    // Without an end before, what was sent is not whole.
+    // Without an end before it, the sent data is incomplete.
     withContext((ctx) => client.close(codeOf(ctx, error, codes.failed)))
     // ws would terminate here, and the client might never read the close frame.
     const timer = setTimeout(() => client.terminate(), closeTimeout)
@@ -289,7 +289,8 @@ function streamOf(client: WebSocket, remote: string): Duplex {
       done(cause ? gone(remote, cause) : null)
     })
   }
-  // These listeners destroy the stream with the error they receive: pass one with the right fault.
+  // ws's listeners destroy the stream with the error that they receive: pass an error with the
+  // right fault.
   for (const listener of client.listeners('error')) {
     client.off('error', listener as () => void)
     client.once('error', (cause) => listener.call(client, refusal(remote, cause)))

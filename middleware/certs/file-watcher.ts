@@ -1,10 +1,10 @@
 /**
  * Watches files for changes.
  *
- * It polls the state of the files instead of using `fs.watch`. `fs.watch` watches the inode: it
- * misses later changes after another file has been renamed into place, or after a link to the file
- * or to its directory has changed, as Kubernetes does it. Polling works however a file is replaced
- * and on any file system, and costs a few microseconds.
+ * It polls the state of the files instead of using `fs.watch`. `fs.watch` watches the inode. After
+ * another file was renamed into place, it misses later changes. It also misses a changed link to
+ * the file or to its directory, which is how Kubernetes replaces files. Polling works however a
+ * file is replaced and on any file system, and costs a few microseconds.
  */
 
 import { stat } from 'node:fs/promises'
@@ -20,7 +20,7 @@ export class FileWatch {
   readonly #paths: readonly string[]
   readonly #interval: number
   /**
-   * The state that was applied last, the one that was tried last, and the one that was seen last.
+   * The last states: the applied one, the tried one, and the seen one.
    */
   #applied = ''
   #tried = ''
@@ -28,7 +28,7 @@ export class FileWatch {
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
-  /** @param sources What has the files, as `certs` takes it. */
+  /** @param sources The options of `certs` that contain the files. */
   constructor(sources: readonly object[], interval: number) {
     this.#paths = sources.flatMap(pathsOf)
     this.#interval = interval

@@ -12,11 +12,11 @@ export interface HeartbeatTimes {
 export interface Passed {
   readonly received: number
   readonly sent: number
-  /** Whether input waits that this side does not read: then it cannot hear the other side. */
+  /** Whether unread input waits. Then this side does not notice what the other side sends. */
   readonly isPaused: boolean
 }
 
-/** Looks at each time as often as this. */
+/** Number of checks within each of the times. */
 const looks = 16
 
 /** Counts the ticks of silence of one connection. */
@@ -47,7 +47,7 @@ export class Beat {
     return shortest === Infinity ? looks : Math.max(1, Math.floor(shortest / looks))
   }
 
-  /** What is to be done now, if anything. */
+  /** The next action, if any. */
   look(tick: number, passed: Passed): 'dead' | 'ping' | undefined {
     const last = this.#last
     this.#last = passed
@@ -55,7 +55,7 @@ export class Beat {
     if (passed.sent !== last.sent) this.#saidAt = tick
     const interval = this.#interval
     const mostSilence = (interval === Infinity ? 0 : interval) + this.#timeout
-    // The tick of the last byte had begun before it.
+    // The last byte came after the begin of its tick.
     if (tick - this.#heardAt > mostSilence) return 'dead'
     const isDue = tick - Math.min(this.#heardAt, this.#saidAt) >= interval
     const wasLately = this.#pingedAt !== undefined && tick - this.#pingedAt < interval
@@ -65,7 +65,7 @@ export class Beat {
     return 'ping'
   }
 
-  /** This side stood still: a ping at once, and `timeout` for its answer. */
+  /** This side was stalled: it sends a ping at once, and waits `timeout` for the answer. */
   stalled(tick: number): void {
     const interval = this.#interval
     this.#heardAt = interval === Infinity ? tick : Math.max(this.#heardAt, tick - interval)

@@ -9,7 +9,7 @@ import { Beat, type HeartbeatTimes, type Passed } from './beat.ts'
 
 const log = debug('cio:heartbeat')
 
-/** Looks at the traffic now and then, and closes the connection when it is dead. */
+/** Checks the traffic from time to time, and closes a dead connection. */
 export function watchBeats(
   ctx: StreamContext,
   times: HeartbeatTimes,
@@ -46,7 +46,7 @@ export function watchBeats(
   }
   const watch = new Watch(look, (tick) => {
     beat.stalled(tick)
-    // Spread over a second, since all connections do it now.
+    // Spread over a second, because all connections send a ping now.
     watch.in(1 + (ctx.id % 4))
   })
   watch.in(beat.next)
@@ -56,7 +56,7 @@ export function watchBeats(
       beat.set(changed)
       watch.in(beat.next)
     },
-    /** A sign of life that no byte of the stream is. */
+    /** Notes a sign of life that is not a byte of the stream. */
     heard() {
       pongs += 1
     },

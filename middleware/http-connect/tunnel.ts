@@ -1,4 +1,4 @@
-/** The CONNECT request, and what an HTTP proxy answers. */
+/** The CONNECT request, and the answer of an HTTP proxy. */
 
 import { request } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -70,7 +70,7 @@ function requestTunnel(stream: Duplex, authority: string, proxy: Proxy): Promise
     connectRequest.once(
       'connect',
       ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
-        // At once: in the next turn the stream may have ended, and takes nothing back.
+        // At once: in the next turn the stream may have ended, and then it takes no bytes back.
         if (stream instanceof Rest) stream.giveBack(head)
         else leaveUnread(stream, head)
         resolve({ status: statusCode, message: statusMessage })

@@ -6,7 +6,7 @@ import { CioError } from '../../src/errors.ts'
 /** One descriptor that was passed to this process. */
 export interface Descriptor {
   readonly fd: number
-  /** From `LISTEN_FDNAMES`; `unknown`, as systemd has it, where no names were passed. */
+  /** From `LISTEN_FDNAMES`; if no names were passed, `unknown`, as in systemd. */
   readonly name: string
 }
 
@@ -19,7 +19,7 @@ const taken = new Set<number>()
 
 /**
  * The descriptors that were passed to this process. The first call removes the variables from the
- * environment, so that no child of this process takes them for its own.
+ * environment, so that no child process uses them by mistake.
  *
  * @throws `ERR_CIO_INHERITED`: the variables are malformed, or were meant for another process
  */
@@ -31,7 +31,7 @@ export function passedDescriptors(): readonly Descriptor[] {
 }
 
 /**
- * Reads the variables, for the process with this id.
+ * Reads the variables that are meant for the process with this id.
  *
  * @throws `ERR_CIO_INHERITED`
  */
@@ -60,7 +60,7 @@ export function readDescriptors(env: NodeJS.ProcessEnv, pid: number): readonly D
   }))
 }
 
-/** The next descriptor of this name that no server of this process has taken. */
+/** The next descriptor of this name that no server of this process uses. */
 export function nextDescriptor(
   descriptors: readonly Descriptor[],
   name: string | undefined,
@@ -86,7 +86,7 @@ export function nextDescriptor(
   )
 }
 
-/** Marks a descriptor as used: Node closes it with its server, so it serves once. */
+/** Marks a descriptor as used. Node closes it with its server, so it can be used only once. */
 export function take(descriptor: Descriptor): void {
   taken.add(descriptor.fd)
 }

@@ -1,9 +1,9 @@
 /**
  * Whether a descriptor is a stream socket that listens already.
  *
- * Node would not notice: it opens a file or a datagram socket with a bare `EINVAL`, and for a socket
- * that is not bound it listens at a random port. On Linux, the kernel's tables say what it is. On
- * other systems Cio checks that it is a socket, and the rest is up to Node.
+ * Node does not check that. For a file or a datagram socket it fails with a bare `EINVAL`; with a
+ * socket that is not bound it listens at a random port. On Linux, Cio looks the descriptor up in
+ * the kernel's tables. On other systems it checks only that it is a socket.
  */
 
 import { type Stats, fstatSync, readFileSync, statSync } from 'node:fs'
@@ -50,7 +50,7 @@ function listens(pid: number, inode: string): boolean {
   if (unix) {
     return (parseInt(unix[3]!, 16) & unixListens) !== 0 && parseInt(unix[4]!, 16) === unixStream
   }
-  // Without IPv6 in the kernel, there is no table of it.
+  // Without IPv6 in the kernel, this table does not exist.
   const tables = [() => rows('tcp'), () => rows('tcp6')]
   return tables.some((table) =>
     orNone(table).some((row) => row[9] === inode && row[3] === tcpListens),

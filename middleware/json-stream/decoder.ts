@@ -223,7 +223,8 @@ export class ValueDecoder<In> implements Decoder<In> {
 
   #syntax(what: string, cause?: Error): Error {
     const at = this.#input.passedOver + (this.#depth > 0 ? this.#rootFrom : this.#tokenFrom)
-    // The parser goes on with positions in its own chunks, which depend on how the input was cut.
+    // The parser's message continues with a position in its own chunk, which depends on how the
+    // input was cut.
     const [why = ''] = (cause?.message ?? '').split(' at chunk position')
     return syntaxError(owner, what, at, why)
   }

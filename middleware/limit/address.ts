@@ -29,9 +29,10 @@ export function networkOf(address: string): string {
  * A rate for each address, for a bounded number of addresses.
  *
  * A bucket that was unused for `per` is full again, so Cio need not keep it. Therefore there are
- * two generations: an address in use is in the young one, which becomes the old one after `per`;
- * the old one is dropped then. That happens earlier if the young one holds half of `most`. The
- * alternative, to reject new addresses during a flood, would let the flood lock out all clients.
+ * two generations. An address in use is in the young generation. After `per`, or when the young
+ * generation holds half of `most`, it becomes the old generation, and Cio drops the previous old
+ * one. The alternative, to reject new addresses during a flood, would let the flood lock out all
+ * clients.
  */
 export class AddressRates {
   readonly #rate: Rate

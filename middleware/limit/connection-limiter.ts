@@ -69,7 +69,7 @@ export class ConnectionLimiter {
       if (bounded && !this.#rates.take(network)) return 'ratePerAddress'
     }
     const over = this.#obstacle()
-    // Not past connections that wait already.
+    // A new connection does not overtake waiting ones.
     if (!over && this.#line.length === 0) {
       this.#count(network, 1)
       this.#take()
@@ -103,7 +103,7 @@ export class ConnectionLimiter {
   #admit(): void {
     while (this.#line.length > 0 && !this.#obstacle()) this.#line.call()
     if (this.#line.length === 0 || this.#obstacle() !== 'rate') return
-    // A connection that leaves wakes the others; a new token needs a timer.
+    // A connection that closes wakes a waiting one, but a new token needs a timer.
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#admit()

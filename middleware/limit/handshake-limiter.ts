@@ -21,8 +21,8 @@ const begun: Progress = { read: undefined, looks: 0 }
  * Handshakes in progress.
  *
  * At most one begins in each turn of the event loop. Handshakes that begin together stay in step:
- * each turn would compute all of their signatures, a millisecond or two each, before it serves an
- * open connection.
+ * one turn would compute all of their signatures before it serves an open connection. A signature
+ * takes one or two milliseconds.
  *
  * A handshake stops counting when it completes or its connection closes. While others wait, it also
  * stops counting if the client sent no byte since the last check, or has not finished after five
@@ -61,7 +61,7 @@ export class HandshakeLimiter {
    */
   enter(ctx: StreamContext): Promise<Ending> | Ending {
     this.#listen(ctx.app)
-    // Not past connections that wait already.
+    // A new connection does not overtake waiting ones.
     if (!this.#turn && this.#line.length === 0 && this.#hasRoom) {
       this.#begin(ctx)
       return 'turn'

@@ -5,7 +5,7 @@ import { bytesAccepted } from '../../src/streams/handle.ts'
 
 /** Minimum milliseconds between two checks; the second value applies above half of the limit. */
 const intervals = [100, 20] as const
-/** A check takes at most 1/n of the time between two checks; n is given here. */
+/** A check takes at most one part in this many of the time between two checks. */
 const shares = [500, 20] as const
 
 /**
@@ -58,7 +58,7 @@ export class Queues {
     const isNear = this.#total > this.#most / 2
     const before = this.#taken
     this.#taken = isNear ? new Map(this.#measured(takenOf)) : undefined
-    // Speed needs two checks to measure.
+    // Measuring a speed needs two checks.
     if (this.#total > this.#most && before) this.#relieve(before)
     if (this.#connections.size === 0) return this.#rest()
     const took = performance.now() - begun

@@ -7,7 +7,7 @@ import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { type Endpoint, canonicalAddress, remoteEndpoint } from '../../src/streams/endpoint.ts'
 
-/** How much of an address a line has. */
+/** The part of an address that a line shows. */
 export type AddressDetail = 'full' | 'network' | 'none'
 /** The attributes of a peer in a line. */
 export type PeerDetail = 'name' | 'spki' | 'none'
@@ -15,7 +15,10 @@ export type PeerDetail = 'name' | 'spki' | 'none'
 /** The values of one line, by the attribute names of OpenTelemetry. */
 export type Attributes = Record<string, string | number | boolean>
 
-/** The attributes that must be read while a connection is open, since Node forgets it with the socket. */
+/**
+ * The attributes that must be read while a connection is open, since Node loses them when it
+ * destroys the socket.
+ */
 export interface Facts {
   readonly began: number
   /** When its last line was written, or it began. */
@@ -35,12 +38,12 @@ export interface Details {
 
 export function factsOf({ socket }: StreamContext, port: number, { address }: Details): Facts {
   const now = performance.now()
-  // A system call, so only where it is used.
+  // A system call, so made only if the result is used.
   const remote = address === 'none' ? null : remoteEndpoint(socket)
   return { began: now, lastLine: now, remote, port }
 }
 
-/** Adds what is known after a handshake. */
+/** Adds the attributes that are known after a handshake. */
 export function noteHandshake(facts: Facts, ctx: StreamContext, { peer }: Details): void {
   const { socket } = ctx
   if (!(socket instanceof TLSSocket)) return
@@ -101,7 +104,7 @@ function addEndpoint(
   if (endpoint.port > 0) found[`${prefix}.port`] = endpoint.port
 }
 
-/** The target of a client: an address of ours, and of no person. */
+/** The target of a client. It is not personal data, so it is always shown in full. */
 function addTarget(found: Attributes, { options }: ClientContext): void {
   const { host, port, path } = options
   if (path !== undefined) found['server.address'] = safe(path)
@@ -109,7 +112,7 @@ function addTarget(found: Attributes, { options }: ClientContext): void {
   if (port !== undefined) found['server.port'] = port
 }
 
-/** Adds how it ended. */
+/** Adds the attributes of its end. */
 export function addEnd(found: Attributes, end: ConnectionEnd, { peer: detail }: Details): void {
   const { reason, by, why, step, code, error, refusal, handshake } = end
   found['cio.end.reason'] = reason

@@ -16,9 +16,9 @@ import { Flood, type Suppressed } from './flood.ts'
 import { type Settings, levelOf } from './settings.ts'
 import { type Sink, sinkOf } from './sink.ts'
 
-/** How many times an interval is checked in its length. */
+/** Number of checks within an interval. */
 const checks = 4
-/** Milliseconds between checks of an interval that is longer. */
+/** Maximum milliseconds between two checks. */
 const longestCheck = 60_000
 
 /** The counts of {@link log}. */
@@ -65,7 +65,7 @@ export class ConnectionLog {
       this.#timer = undefined
       this.#flood.sumUp()
       process.off('exit', this.#sink.flushSync)
-      // Not `flushSync`, which blocks where standard output is a pipe that is full.
+      // Not `flushSync`: that blocks if standard output is a full pipe.
       this.#sink.flush()
     }
   }
@@ -111,7 +111,7 @@ export class ConnectionLog {
     return this.#users.has(user as ServerContext | ClientContext)
   }
 
-  /** Asked once for each server: it is a system call, and a server that has closed has none. */
+  /** Read once for each server: it is a system call, and a closed server has no port. */
   #portOf(ctx: StreamContext): number {
     if (ctx.kind === 'client') return 0
     const server = (ctx as ConnectionContext).server!

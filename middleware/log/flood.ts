@@ -1,10 +1,10 @@
 import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
 
-/** The suppressed lines of one reason, so far. */
+/** The suppressed lines of one reason since the last summary. */
 export interface Suppressed {
   readonly reason: string
   readonly count: number
-  /** When the first of them ended, and the last, in milliseconds since 1970. */
+  /** When the first and the last of these connections ended, in milliseconds since 1970. */
   readonly first: number
   readonly last: number
 }
@@ -17,14 +17,14 @@ interface Counts {
 }
 
 /**
- * A token bucket for each reason: under attack the log must not become the attack. What is above the
- * rate is counted, and summed up after `per`.
+ * A token bucket for each reason, so that an attack does not fill the log. Cio counts the lines
+ * above the rate, and sums them up after `per`.
  */
 export class Flood {
   readonly #rate: Rate
   readonly #report: (suppressed: Suppressed) => void
   readonly #reasons = new Map<string, Counts>()
-  /** All that were suppressed so far, by reason. */
+  /** The number of suppressed lines so far, by reason. */
   readonly totals: Record<string, number> = {}
   #timer: NodeJS.Timeout | undefined
 
@@ -33,7 +33,7 @@ export class Flood {
     this.#report = report
   }
 
-  /** Whether there may be a line; otherwise it is counted. Reasons are of a closed set. */
+  /** Whether a line may be written; otherwise counts it. Reasons are from a closed set. */
   admits(reason: string): boolean {
     let counts = this.#reasons.get(reason)
     if (!counts) {
@@ -50,7 +50,7 @@ export class Flood {
     return false
   }
 
-  /** Reports what was suppressed since the last time. */
+  /** Reports the lines that were suppressed since the last summary. */
   sumUp(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined

@@ -1,7 +1,7 @@
 import { write, writeSync } from 'node:fs'
 import type { Writable } from 'node:stream'
 
-/** Milliseconds until the next attempt, where a pipe is full. */
+/** Milliseconds until the next attempt to write to a full pipe. */
 const retryDelay = 20
 const standardOutput = 1
 
@@ -9,7 +9,7 @@ const standardOutput = 1
 const unprintable = /(?! )[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
 const isPlain = /^[ -~]*$/
 
-/** A value as one line of JSON, in which nothing can drive a terminal. */
+/** A value as one line of JSON without characters that can drive a terminal. */
 export function lineOf(value: object): string {
   const line = JSON.stringify(value)
   if (isPlain.test(line)) return line
@@ -22,8 +22,8 @@ export function lineOf(value: object): string {
 }
 
 /**
- * Writes lines without ever blocking the event loop: `process.stdout` blocks where it is a pipe whose
- * reader is slow. Lines above the bound are dropped, counted, and reported once there is room.
+ * Writes lines without blocking the event loop: `process.stdout` blocks if it is a pipe with a slow
+ * reader. It drops and counts lines above the bound, and reports them once there is room.
  */
 export class LineWriter {
   readonly #stream: Writable | undefined
@@ -32,7 +32,7 @@ export class LineWriter {
   #waiting = ''
   #writing: Buffer | undefined
   #dropped = 0
-  /** All that were dropped so far. */
+  /** The number of dropped lines so far. */
   allDropped = 0
   #isScheduled = false
 
@@ -67,7 +67,7 @@ export class LineWriter {
     })
   }
 
-  /** What is left, at the end of the process, as far as it can be written at once. */
+  /** Writes the remaining lines at the end of the process, as far as that is possible at once. */
   flushSync(): void {
     if (this.#stream) return this.flush()
     let rest = Buffer.concat([this.#writing ?? Buffer.alloc(0), this.#take()])
@@ -90,7 +90,7 @@ export class LineWriter {
     return bytes
   }
 
-  /** Begins to write what waits; never blocks. */
+  /** Begins to write the waiting lines; never blocks. */
   flush(): void {
     if (this.#waiting === '') return
     if (this.#stream) {
@@ -105,7 +105,7 @@ export class LineWriter {
   #writeOut(): void {
     const bytes = this.#writing!
     write(standardOutput, bytes, (error, written) => {
-      // Written by `flushSync` meanwhile.
+      // `flushSync` has written them meanwhile.
       if (this.#writing !== bytes) return
       if (error?.code === 'EAGAIN') {
         setTimeout(() => this.#writing === bytes && this.#writeOut(), retryDelay).unref()

@@ -23,7 +23,7 @@ const ordinary: ReadonlySet<EndReason> = new Set<EndReason>([
 ])
 const ofApp: ReadonlySet<EndReason> = new Set<EndReason>(['local_fault', 'stuck', 'upstream'])
 
-/** The level of a line: `info` for ordinary ends alone. */
+/** The level of a line: `info` only for ordinary ends. */
 export function levelOf(reason: EndReason): Level {
   if (ordinary.has(reason)) return 'info'
   return ofApp.has(reason) ? 'error' : 'warn'

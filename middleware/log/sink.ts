@@ -10,9 +10,9 @@ export type Logger = { readonly [L in Level]: (record: object, message: string) 
 /** Where lines go. */
 export interface Sink {
   readonly write: (level: Level, record: object, message: string) => void
-  /** Begins to write what waits. */
+  /** Begins to write the waiting lines. */
   readonly flush: () => void
-  /** Writes what waits, as far as it can be written at once: for the end of the process. */
+  /** Writes the waiting lines at the end of the process, as far as that is possible at once. */
   readonly flushSync: () => void
   /** How many lines were dropped so far. */
   readonly dropped: () => number

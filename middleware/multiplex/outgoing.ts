@@ -4,12 +4,12 @@ import type { Duplex } from 'node:stream'
 import type { MuxStream } from './stream.ts'
 import { Type, headerSize, writeHeader } from './wire.ts'
 
-/** Maximum bytes of a payload in one frame: the other streams wait that long. */
+/** Maximum bytes of a payload in one frame. The other streams wait until it is sent. */
 const longestPayload = 64 * 1024
 /** Maximum unsent bytes in the underlying stream before the streams above have to wait. */
 const highWater = 128 * 1024
 /**
- * The same limit with replies to the peer included: beyond it, the peer sends requests but does not
+ * The same limit, including replies to the peer. Beyond it, the peer sends requests but does not
  * read.
  */
 const flooded = 1024 * 1024

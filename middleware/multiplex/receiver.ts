@@ -33,7 +33,7 @@ export class Receiver implements FrameSink {
     try {
       this.#frames.take(chunk)
     } catch (error) {
-      // Another error was thrown by a write callback of the application.
+      // Any other error comes from a write callback of the application.
       if (!isCioError(error)) throw error
       this.#session.fail(error)
     }

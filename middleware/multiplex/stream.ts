@@ -100,14 +100,15 @@ export class MuxStream extends Duplex {
   receiveEnd(): void {
     this.peerHasFinished = true
     if (this.destroyed) return
-    // Also what nothing has asked for yet, so that the end is noticed behind it. It is in memory anyway.
+    // Also delivers data that nothing has asked for yet, so that the end behind it is noticed. That
+    // data is in memory anyway.
     for (const block of this.#backlog.drain()) this.#give(block)
     this.push(null)
   }
 
   /**
    * The connection is closed, so the stream fails. But after an orderly close, a stream that the
-   * peer had ended is complete, and its reader can read it.
+   * peer had ended is complete, and can still be read.
    */
   lose(error: Error, isOrderly: boolean): void {
     const isWhole = this.peerHasFinished && !this.readableEnded && !this.#chunk

@@ -14,12 +14,13 @@ export interface Times {
 /** The default of `listen` and `connect`. */
 const defaultFlushTimeout = 30_000
 
-/** The options of the underlying connection: a nested stream has none of its own. */
+/** The options of the underlying connection: a nested stream has no options. */
 export function timesOf(ctx: StreamContext): Times {
   const { muxed, options, server } = ctx as AnyContext
   if (muxed) return timesOf(muxed.parent)
   const { flushTimeout = defaultFlushTimeout, halfOpenTimeout } = options ?? server?.options ?? {}
-  // 0 is about sockets: a stream whose other side has ended it may always be answered.
+  // 0 applies to sockets only: after the other side has ended a stream, this side may always
+  // answer.
   return { flushTimeout, ...(halfOpenTimeout && { halfOpenTimeout }) }
 }
 

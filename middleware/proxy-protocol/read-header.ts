@@ -56,7 +56,7 @@ export function readHeader(
     if (stream.readableEnded || stream.destroyed) return end()
     stream.on('readable', read)
     stream.on('end', end)
-    // Before the listeners that end the pipeline on close.
+    // Added before the listeners that end the pipeline on `close`.
     stream.prependListener('close', end)
   })
 }

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 
-/** Which way a chunk went: from the other side, or to it. */
+/** The direction of a chunk: from the other side, or to it. */
 export type Direction = 'in' | 'out'
 
 /** The bounds of a recording. */
@@ -21,10 +21,10 @@ interface Written {
 }
 type Done = (error?: Error | null) => void
 
-/** The lines of one recording. It notes chunks as they pass a stream, and holds nothing up. */
+/** The lines of one recording. It notes chunks as they pass a stream, and does not delay them. */
 export class Recording {
   readonly lines: object[] = []
-  /** What `redact` threw. Then nothing is kept. */
+  /** The value that `redact` threw. Then nothing is written. */
   failed: unknown
   isCut = false
   readonly #began = performance.now()
@@ -36,12 +36,12 @@ export class Recording {
     this.#left = bounds.bytes
   }
 
-  /** Milliseconds since it began. */
+  /** Milliseconds since the recording began. */
   get at(): number {
     return Math.round((performance.now() - this.#began) * 1_000) / 1_000
   }
 
-  /** Begins to note what passes a stream; returns a function that stops it. */
+  /** Begins to note the chunks that pass a stream; returns a function that stops it. */
   attach(stream: Duplex): () => void {
     const inner = stream as unknown as Internals
     const push = inner.push.bind(stream)
@@ -51,7 +51,7 @@ export class Recording {
       (name) => [name, Object.getOwnPropertyDescriptor(inner, name)] as const,
     )
     if (stream.readableLength > 0) {
-      // Bytes that a middleware before this one has put back.
+      // Notes bytes that a middleware before this one has put back.
       const waiting = stream.read() as Buffer | null
       if (waiting) {
         this.#note('in', waiting)
@@ -76,7 +76,7 @@ export class Recording {
     return () => {
       for (const [name, own] of before) {
         if (own) Object.defineProperty(inner, name, own)
-        // Without it the stream has that of its class again.
+        // Removed, so that the stream has the method of its class again.
         else Reflect.deleteProperty(inner, name)
       }
     }

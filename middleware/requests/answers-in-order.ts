@@ -1,4 +1,4 @@
-/** Sends answers in the order of their requests, whatever finishes first. */
+/** Sends answers in the order of their requests, whichever finishes first. */
 
 type Task = () => void
 
@@ -12,19 +12,19 @@ export class Place {
     this.#order = order
   }
 
-  /** Runs a task when all requests before have been answered. */
+  /** Runs a task when all earlier requests have been answered. */
   run(task: Task): void {
     if (this.#order.isFirst(this)) task()
     else this.#tasks.push(task)
   }
 
-  /** Gives the place up: nothing more follows. */
+  /** Ends the place: nothing more follows. */
   end(): void {
     this.#isOver = true
     this.#order.proceed()
   }
 
-  /** Whether it is over, once its tasks have run. */
+  /** Runs the waiting tasks; returns whether the place has ended. */
   runAll(): boolean {
     for (const task of this.#tasks.splice(0)) task()
     return this.#isOver
@@ -47,7 +47,7 @@ export class AnswersInOrder {
     return this.#isClosed || this.#places[0] === place
   }
 
-  /** Goes on to the first request that is not answered. */
+  /** Continues with the first request that is not answered. */
   proceed(): void {
     while (this.#places[0]?.runAll()) this.#places.shift()
   }

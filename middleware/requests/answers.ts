@@ -1,4 +1,4 @@
-/** Tells answers from requests, and gives each answer to its call. */
+/** Separates answers from requests, and passes each answer to its call. */
 
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
@@ -29,7 +29,7 @@ export class Answers<In, Out> {
     this.#options = options
   }
 
-  /** Takes one message; returns a promise while nothing more may be read. */
+  /** Takes one message; returns a promise while Cio must not read more. */
   take(message: In): unknown {
     const { match, serve, isAnswer } = this.#options
     if (match === 'order') {
@@ -71,7 +71,7 @@ export class Answers<In, Out> {
     return { isLast: this.#ask(() => isLast(message)), failure: undefined }
   }
 
-  /** Asks a function of the options; it throws for a message that the protocol does not allow. */
+  /** Calls a function of the options. It throws for a message that the protocol does not allow. */
   #ask<Answer>(ask: () => Answer): Answer {
     try {
       return ask()

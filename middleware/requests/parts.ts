@@ -5,7 +5,7 @@ import type { CallOptions, PartsReceiver } from '../../src/messages/pending-call
 
 /**
  * Makes a call when the loop begins, and yields the parts of its answer; the call fulfils with the
- * last ones. Leaving the loop gives the call up.
+ * last part. Leaving the loop cancels the call.
  */
 export function inParts<In>(
   maxParts: number,
@@ -38,7 +38,7 @@ export class Parts<In> implements PartsReceiver<In> {
   #taken: (() => void) | undefined
   #arrived: (() => void) | undefined
 
-  /** @param max How many parts may wait. At that number nothing more is read. */
+  /** @param max Maximum parts that wait. At that number Cio stops reading. */
   constructor(max: number) {
     this.#max = max
   }
@@ -55,7 +55,7 @@ export class Parts<In> implements PartsReceiver<In> {
     return new Promise((resolve) => (this.#taken = resolve))
   }
 
-  /** Yields the parts, the last ones included. */
+  /** Yields all parts, including the last. */
   async *read(last: Promise<readonly In[]>): AsyncGenerator<In, void, undefined> {
     this.#last = last.then((parts) => {
       for (const part of parts) this.#parts.push(part)

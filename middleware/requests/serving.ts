@@ -1,4 +1,4 @@
-/** The serving side: what the other side asks, and the answers to it. */
+/** The serving side: the requests of the other side, and their answers. */
 
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
@@ -45,11 +45,13 @@ export class Serving<In, Out> {
     this.#order = isOrdered ? new AnswersInOrder() : undefined
   }
 
-  /** Takes a message that answers no call of ours. */
+  /** Takes a message that is not an answer. */
   take(message: In): void {
-    // While it drains, requests are not served, and their callers learn that no answer comes.
+    // While the connection drains, Cio does not serve requests; their callers notice that by the
+    // end of the connection.
     if (this.#pump.leaving) return
-    // It counts until its answer is sent: Cio stops reading from a side that does not read.
+    // A request counts until its answer is sent. So Cio stops reading from a side that does not
+    // read.
     this.#pump.begin()
     const request = new Served<Out>(this.#order?.enter(), (answer) => this.#send(answer))
     this.#open.add(request)
@@ -57,7 +59,7 @@ export class Serving<In, Out> {
     else this.#queue.park(() => this.#run(message, request))
   }
 
-  /** Aborts the signals of all requests: their caller is gone. */
+  /** Aborts the signals of all requests: the caller has disconnected. */
   abort(): void {
     const message = `${this.#ctx.remote} is gone`
     const lost = new CioError('ERR_CIO_CLOSED', message, { fault: 'remote' })
@@ -89,7 +91,10 @@ export class Serving<In, Out> {
     )
   }
 
-  /** Without its answer the caller would wait, and in order get that of another request. */
+  /**
+   * Without this answer the caller would wait, and in order it would get the answer to another
+   * request.
+   */
   #fail(request: Served<Out>, thrown: unknown): void {
     this.#pump.fail(asError(thrown))
     void request.end(undefined)
@@ -127,11 +132,11 @@ class Served<Out> implements ServedRequest<Out> {
     return this.#controller.signal
   }
 
-  // Not a method: `serve` may take it out of the object.
+  // Not a method, so that `serve` may use it without the object.
   readonly send = (part: Out): Promise<void> =>
     handled(this.#isOver ? Promise.reject(answeredError()) : this.#enqueue(part))
 
-  /** Sends the answer, if there is one, and ends the request. */
+  /** Sends the answer, if any, and ends the request. */
   end(answer: Out | undefined | void): Promise<void> | undefined {
     if (this.#isOver) return undefined
     this.#isOver = true

@@ -7,7 +7,7 @@ import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { unawaited } from '../../src/lifecycle/unawaited.ts'
 import type { OpenRooms } from './open-rooms.ts'
 
-// A client often chooses the names, and they stay in memory.
+// Bounded: a client often chooses the names, and they stay in memory.
 const longestName = 1_024
 
 /** The rooms of one connection. */
@@ -21,9 +21,9 @@ export interface RoomMembership {
    * @throws `ERR_CIO_CLOSED` (remote): its pipeline has returned
    */
   join(room: string): Promise<void>
-  /** Leaves a room. A message that is under way does not reach it any more. */
+  /** Leaves a room. A message that is still being delivered does not reach it any more. */
   leave(room: string): void
-  /** The rooms that it is in. */
+  /** The rooms that the connection is in. */
   readonly all: ReadonlySet<string>
 }
 
@@ -32,7 +32,7 @@ export let endMembership: <Out>(membership: Membership<Out>) => void
 
 export class Membership<Out> implements RoomMembership {
   static {
-    // No method, since `ctx.rooms` is this object.
+    // Not a public method, since `ctx.rooms` is this object.
     endMembership = (membership) => membership.#end()
   }
 

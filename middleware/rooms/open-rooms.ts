@@ -4,9 +4,14 @@ import type { Messages } from '../../src/messages/messages.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { Room, type Slow } from './room.ts'
 
-/** Learns which rooms have members on this instance: for rooms that extend over several. */
+/**
+ * Gets the first and the last member of each room on this instance. For rooms that extend over
+ * several instances.
+ */
 export interface RoomWatcher {
-  /** A room gets its first member. All who join wait for the promise; if it throws, `join()` rejects. */
+  /**
+   * A room gets its first member. Each `join()` waits for the promise, and rejects if it throws.
+   */
   opened(room: string): Promise<void>
   /** The last member of a room has left. */
   closed(room: string): void
@@ -33,7 +38,7 @@ export class OpenRooms<Out> {
     return this.#all.get(name)?.room
   }
 
-  /** Adds a member. The promise, if any, fulfils when the watcher knows of the room. */
+  /** Adds a member. The promise, if any, fulfils when the watcher has noted the room. */
   join(
     name: string,
     ctx: StreamContext,

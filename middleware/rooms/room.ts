@@ -1,4 +1,4 @@
-/** The members of one room, and the messages under way to them. */
+/** The members of one room, and the messages that are being delivered to them. */
 
 import { CioError, asError, quote } from '../../src/errors.ts'
 import type { Encoded } from '../../src/messages/encoded.ts'
@@ -6,28 +6,28 @@ import type { Messages } from '../../src/messages/messages.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { isRefused } from '../../src/lifecycle/unawaited.ts'
 
-/** A member as its room knows it. */
+/** The parts of a member that its room uses. */
 interface Member<Out> {
   readonly ctx: StreamContext
   readonly messages: Messages<unknown, Out>
-  /** The number of its join. */
+  /** Members are numbered in the order in which they join. */
   readonly joined: number
 }
 
 /** Receives a member that reads too slowly, and the bytes that wait for it. */
 export type Slow = (ctx: StreamContext, room: string, waiting: number) => void
 
-/** How many members it reached. */
+/** The result of `send()`: how many members the message reached. */
 export interface RoomSent {
-  /** The members of this instance to whose connections it was passed. */
+  /** The number of members of this instance to whose connections the message was passed. */
   readonly members: number
 }
 
-/** A message under way: it continues at the member where it stopped. */
+/** A message that is being delivered: it continues at the member where it stopped. */
 export interface Delivery<Out> {
   readonly message: Out
   readonly except: StreamContext | undefined
-  /** One for each codec of the room, made when it is needed. */
+  /** One encoded message for each codec of the room, made when it is needed. */
   readonly encoded: Encoded[]
   readonly size: number
   /** Members that joined later do not get it. */
@@ -36,7 +36,7 @@ export interface Delivery<Out> {
   members: number
   failure: Error | undefined
   isDone: boolean
-  /** Called when it is done. */
+  /** Called when all members have it. */
   settle: (() => void) | undefined
 }
 
@@ -48,7 +48,7 @@ export class Room<Out> {
   readonly #members = new Map<StreamContext, Member<Out>>()
   readonly #underWay: Delivery<Out>[] = []
   #joins = 0
-  /** Bytes of the messages under way. */
+  /** Bytes of the messages that are being delivered. */
   #backlog = 0
 
   constructor(name: string, maxBacklog: number, slow: Slow) {
@@ -65,7 +65,7 @@ export class Room<Out> {
     return this.#members.keys()
   }
 
-  /** Whether messages are under way. */
+  /** Whether messages are being delivered. */
   get isBusy(): boolean {
     return this.#underWay.length > 0
   }
@@ -81,7 +81,7 @@ export class Room<Out> {
   }
 
   /**
-   * Puts a message under way; `deliver` passes it on.
+   * Queues a message; `deliver` passes it on.
    *
    * @throws `ERR_CIO_ENCODE`, `ERR_CIO_QUEUE_SIZE` (local)
    */
@@ -112,7 +112,7 @@ export class Room<Out> {
     return delivery
   }
 
-  /** Passes messages on to so many members at most; returns how many more it could have. */
+  /** Passes messages on to at most so many members; returns how much of that number is left. */
   deliver(most: number): number {
     let left = most
     while (left > 0 && this.#underWay.length > 0) {
@@ -161,7 +161,7 @@ export class Room<Out> {
     delivery.members += 1
   }
 
-  /** The message in the form of another codec; undefined if it has none in it. */
+  /** The message in the form of another codec; undefined if that codec cannot encode it. */
   #encodedFor(delivery: Delivery<Out>, messages: Messages<unknown, Out>): Encoded | undefined {
     const { encoded, message } = delivery
     const known = encoded.find((one) => messages.accepts(one))

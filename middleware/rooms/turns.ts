@@ -3,20 +3,23 @@
 /** A room, for its turns. */
 interface Deliverer {
   readonly isBusy: boolean
-  /** Delivers to so many members at most; returns how many are left of these. */
+  /** Delivers to at most so many members; returns how much of that number is left. */
   deliver(most: number): number
 }
 
 /** Members in one turn: with ten microseconds for each, reading waits 5 ms at most. */
 const perTurn = 500
 
-/** So many members in one turn, over all rooms. Rooms that are not done take turns. */
+/**
+ * Delivers to a fixed number of members in one turn, over all rooms. Rooms that are not done take
+ * turns.
+ */
 export class Turns {
   readonly #busy = new Set<Deliverer>()
   #left = perTurn
   #isScheduled = false
 
-  /** Delivers now as far as this turn allows, and the rest in the next ones. */
+  /** Delivers as many as this turn allows now, and the rest in the next turns. */
   deliver(room: Deliverer): void {
     this.#continue(room)
     if (this.#isScheduled) return
@@ -34,7 +37,7 @@ export class Turns {
     this.#left = perTurn
     for (const room of this.#busy) {
       if (this.#left === 0) break
-      // To the end of the line, if it has more.
+      // Back to the end of the queue, if it has more.
       this.#busy.delete(room)
       this.deliver(room)
     }

@@ -149,9 +149,9 @@ function isHttp(first: FirstBytes): boolean | undefined {
 }
 
 /**
- * The parts of an expression that depend on the end of the text: `$`, `\b`, `\B`, `(?=` and `(?!`. An expression without
- * them that matches a part of a line matches the whole line too. One with `\$` or `[$]` waits in vain,
- * and matches when the line has ended.
+ * The parts of an expression that depend on the end of the text: `$`, `\b`, `\B`, `(?=` and `(?!`.
+ * An expression without them that matches a part of a line matches the whole line too. An
+ * expression with `\$` or `[$]` need not wait, but does: it matches when the line has ended.
  */
 const looksAhead = /\$|\\b|\(\?[=!]/i
 

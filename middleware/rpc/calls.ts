@@ -19,7 +19,7 @@ interface Progress {
   readonly value?: unknown
 }
 
-/** The values of a result that came whole: a server that sends no parts answers with all of them. */
+/** The values of a result without parts: such a server answers with all values together. */
 function valuesOf(result: unknown): unknown[] {
   if (result === null || result === undefined) return []
   return Array.isArray(result) ? result : [result]
@@ -56,7 +56,7 @@ export class Calls {
     const start = { side: 'client', method, isKnown: true, id: undefined, params } as const
     const observed = new ObservedCall(this.#ctx, start)
     const answer = observed.run(() => this.#call(method, observed.params, options, parts))
-    // Not its own `then`, which would note that the caller has taken the error.
+    // Not its own `then`: that would mark the error as handled by the caller.
     void Promise.prototype.then.call(
       answer,
       () => observed.succeeded(),
@@ -81,17 +81,17 @@ export class Calls {
     )
   }
 
-  /** Whether `$/progress` is a part of a result that is streamed, or was until a moment ago. */
+  /** Whether `$/progress` is a part of a streamed result, including one that has just ended. */
   hasStream(params: unknown): boolean {
     const { token } = (params ?? {}) as Progress
     return this.#pending.partsOf(token) !== undefined || this.#pending.isLate(token, false)
   }
 
-  /** Takes a part. Returns a promise while no more may be read. */
+  /** Takes a part. Returns a promise while Cio must not read more. */
   progress(params: unknown): Promise<void> | undefined {
     const { token, value } = params as Progress
     const parts = this.#pending.partsOf(token)
-    // The time of a call whose result is not streamed goes on.
+    // If the result is not streamed, the timeout of the call does not begin again.
     if (!parts) return undefined
     this.#pending.answered(token, false)
     return parts.push(value)

@@ -2,7 +2,7 @@
 
 import type { StandardSchema } from '../../src/messages/messages.ts'
 
-/** A JSON Schema, draft 7, as OpenRPC has them. */
+/** A JSON Schema, draft 7, as in OpenRPC. */
 export type JsonSchema = Readonly<Record<string, unknown>>
 
 /** A schema that describes itself: `StandardJSONSchemaV1` of `@standard-schema/spec` 1.1. */
@@ -21,7 +21,7 @@ export class DocumentSchemas {
   /** Schemas that other schemas refer to, by their names in `components.schemas`. */
   readonly components: Map<string, JsonSchema> = new Map()
 
-  /** The JSON Schema of a schema; empty, which is anything, where it has none. */
+  /** The JSON Schema of a schema. Without one, an empty JSON Schema, which allows anything. */
   place(
     name: string,
     schema: StandardSchema<unknown> | undefined,
@@ -29,13 +29,14 @@ export class DocumentSchemas {
   ): JsonSchema {
     const own = jsonSchemaOf(schema, side)
     if (!JSON.stringify(own).includes('"$ref":"#')) return own
-    // Tools of OpenRPC find a schema that stands in `components.schemas`, but no part of it.
+    // OpenRPC tools find a schema in `components.schemas`, but not a part of it.
     const { definitions = {}, ...root } = referringTo(own, name) as Defining
     for (const [part, defined] of Object.entries(definitions)) {
       this.components.set(`${name}.${part}`, defined)
     }
     this.components.set(name, root)
-    // Some libraries define every schema that refers to itself, and have a reference at the root.
+    // Some libraries move each schema that refers to itself into the definitions, and leave a
+    // reference at the root.
     const [, defined = ''] = definition.exec(String(own.$ref)) ?? []
     return this.components.get(`${name}.${defined}`) ?? root
   }

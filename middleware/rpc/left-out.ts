@@ -1,4 +1,4 @@
-/** Results and their parts that JSON would omit, so that the message would not have them. */
+/** Finds results, and parts of results, that JSON would omit from the message. */
 
 import { CioError } from '../../src/errors.ts'
 
@@ -15,7 +15,7 @@ export function isLeftOut(value: unknown): boolean {
     const replaced: unknown = toJSON.call(value, 'result')
     return ['undefined', 'function', 'symbol'].includes(typeof replaced)
   } catch {
-    // It throws again during encoding, and that error names it.
+    // It throws again during encoding, with an error that names it.
     return false
   }
 }

@@ -1,4 +1,4 @@
-/** Calls as probes and diagnostic channels see them. */
+/** Reports calls to probes and diagnostic channels. */
 
 import { asError } from '../../src/errors.ts'
 import { type CallMessage, calls } from '../../src/lifecycle/channels.ts'
@@ -14,7 +14,7 @@ export function isObserved(ctx: StreamContext): boolean {
   return ctx.app.pipelines[ctx.kind].probe?.call !== undefined || calls.hasSubscribers
 }
 
-/** A request of the peer whose method begins; undefined if nothing watches. */
+/** Reports a request of the peer whose method begins; undefined if nothing watches. */
 export function observeRequest(
   { ctx, method, id }: RpcRequest,
   params: unknown,

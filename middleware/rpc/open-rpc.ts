@@ -48,8 +48,8 @@ export interface OpenRpcOptions<Local = OwnMethods> {
   /** One or more sentences about the service, in Markdown. Without it, there is no description. */
   readonly description?: string
   /**
-   * Schemas of results, by method name. They are written into the document; results are not
-   * validated. Without it, a result may be anything.
+   * Schemas of results, by method name. They appear in the document, but Cio does not validate
+   * results. Without it, a result may be anything.
    */
   readonly results?: {
     readonly [Name in keyof Local]?: StandardSchema<Returned<Local[Name]>>
@@ -69,13 +69,14 @@ type Titled = JsonSchema & { readonly title?: string }
 
 /**
  * Makes the OpenRPC document of methods, from the same object that `rpc()` takes. Give it to the
- * option `discover` of `rpc()`, write it to a file, or add to it what the schemas do not say.
+ * option `discover` of `rpc()`, write it to a file, or add information that the schemas do not
+ * have.
  *
  * The schemas give their JSON Schema by Standard JSON Schema: zod from 4.2 on, arktype from 2.1.28
- * on, valibot with `toStandardJsonSchema()` of `@valibot/to-json-schema`. A method without one is
- * listed without parameters, and a result without one may be anything.
+ * on, valibot with `toStandardJsonSchema()` of `@valibot/to-json-schema`. A method without a schema
+ * is listed without parameters, and a result without a schema may be anything.
  *
- * @throws `ERR_CIO_OPTION`: `title` or `version` is missing, or a result is of no method
+ * @throws `ERR_CIO_OPTION`: `title` or `version` is missing, or `results` names an unknown method
  * @see https://spec.open-rpc.org
  *
  * @example
@@ -130,7 +131,7 @@ function paramsOf(schema: JsonSchema): Pick<OpenRpcMethod, 'paramStructure' | 'p
     const params = Object.entries(properties).map(([name, part]) => {
       return { name, required: required.includes(name), schema: part }
     })
-    // OpenRPC wants those that may be left out behind the others.
+    // OpenRPC requires that optional parameters come last.
     params.sort((one, other) => Number(other.required) - Number(one.required))
     return { paramStructure: 'by-name', params }
   }

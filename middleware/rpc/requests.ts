@@ -50,7 +50,8 @@ export class Requests {
 
   /** Takes a request or notification, and answers it when its method has finished. */
   take(message: Received, respond: Respond = this.#respond): void {
-    // It counts until its response is sent: Cio stops reading from a peer that does not read.
+    // A request counts until its response is sent. So Cio stops reading from a peer that does not
+    // read.
     this.#pump.begin()
     if (!isRequest(message)) return this.#finish(respond, invalid(message))
     const { method, id, params } = message
@@ -163,7 +164,7 @@ export class Requests {
   }
 
   #tell(error: Error): void {
-    // Without a listener it would be printed, and a caller could fill the log.
+    // Not reported without a listener: Cio would print it, and a caller could fill the log.
     const ctx = this.#ctx
     if (!this.#told || ctx.app.listenerCount('error') > 0) reportError(ctx.app, error, ctx)
     this.#told = true

@@ -1,4 +1,4 @@
-/** Results in parts, as the Language Server Protocol has them: `$/progress` with a token. */
+/** Results in parts, as in the Language Server Protocol: `$/progress` with a token. */
 
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
@@ -15,17 +15,18 @@ export function isStreamed(result: unknown): result is AsyncIterable<unknown> {
   try {
     return Symbol.asyncIterator in result
   } catch {
-    // A Proxy that throws; the codec cannot read it either, and says so.
+    // A Proxy that throws. The codec cannot read it either, and reports that.
     return false
   }
 }
 
 /**
- * Sends each value with the token that the caller has given for partial results; then the result is
- * null. The next value is asked for when the one before was sent. If the caller cancels or is lost,
- * the iterator is closed.
+ * Sends each value with the caller's token for partial results; then the result is null. It asks
+ * for the next value when the previous one was sent. If the caller cancels or is lost, the iterator
+ * is closed.
  *
- * @throws an error for the caller, if it gave no token: all values together have no bound
+ * @throws an error for the caller, if it sent no token: the size of all values together is not
+ * bounded
  */
 export async function sendStreamed(
   values: AsyncIterable<unknown>,
@@ -74,11 +75,11 @@ export async function sendStreamed(
   return null
 }
 
-/** Runs what a generator has in `finally`. Its errors come too late for the caller. */
+/** Runs the `finally` blocks of a generator. Their errors come too late for the caller. */
 async function close(iterator: AsyncIterator<unknown>): Promise<void> {
   try {
     await iterator.return?.()
   } catch {
-    // Nothing waits for the values any more.
+    // Nothing waits for the values any more, so errors are ignored.
   }
 }

@@ -37,7 +37,7 @@ export type Response =
   | { readonly jsonrpc: '2.0'; readonly id: Id; readonly result: unknown }
   | { readonly jsonrpc: '2.0'; readonly id: Id; readonly error: RpcFailure }
 
-/** A received message of unknown kind. */
+/** A received message whose kind is not known yet. */
 export interface Received {
   readonly jsonrpc?: unknown
   readonly id?: unknown
@@ -99,7 +99,7 @@ export function rpcFailure(error: unknown): RpcFailure | undefined {
   return isCioError(error, 'ERR_CIO_RPC') ? (error.cause as RpcFailure) : undefined
 }
 
-/** The error with which a call rejects, from the peer's error response. */
+/** The error of a call, made from the peer's error response. */
 export function answeredError(method: string, error: unknown): CioError<'ERR_CIO_RPC'> {
   const { code, message, data } = (error ?? {}) as Partial<Record<keyof RpcFailure, unknown>>
   const cause: RpcFailure = {
@@ -111,7 +111,7 @@ export function answeredError(method: string, error: unknown): CioError<'ERR_CIO
   return new CioError('ERR_CIO_RPC', said, { fault: 'remote', cause })
 }
 
-/** The response to a message that is no request. */
+/** The response to a message that is not a request. */
 export function invalid({ id }: Received): Response {
   return failed(isId(id) ? id : null, failures.invalidRequest)
 }

@@ -3,8 +3,8 @@
 import { BorrowedInput } from '../../src/streams/borrowed-input.ts'
 
 /**
- * One byte at a time, so that the library holds nothing of what follows the last answer. It pauses
- * when it has that.
+ * One byte at a time, so that the library takes no byte after the last answer. The library pauses
+ * the stream when it has that answer.
  */
 export class Answers extends BorrowedInput {
   protected override receive(chunk: Buffer): void {

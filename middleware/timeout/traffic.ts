@@ -64,8 +64,8 @@ class SocketMeter implements Meter {
 }
 
 /**
- * For a stream without counters: counts its chunks as they pass. If it has `bytesRead`, as a WebSocket
- * has, these bytes count too: those of half a message, of pings and pongs.
+ * For a stream without counters: counts its chunks as they pass. If it has `bytesRead`, as a
+ * WebSocket has, these bytes count too, for incomplete messages, pings and pongs.
  */
 class StreamMeter implements Meter {
   readonly #ctx: StreamContext

@@ -6,8 +6,8 @@ import type { Duplex } from 'node:stream'
 type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
 /**
- * Waits with an upgrade for the response to the request before it. Node does not, and a response that
- * ends the connection would do so beneath the WebSocket.
+ * Delays an upgrade until the previous request has its response. Node does not wait, and a response
+ * that ends the connection would end the WebSocket too.
  */
 export function inTurn(server: Server, upgrade: Upgrade): Upgrade {
   const open = new WeakMap<Duplex, ServerResponse>()

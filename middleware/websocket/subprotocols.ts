@@ -1,4 +1,4 @@
-/** WebSocket subprotocols: their negotiation, and the codec by the one that was chosen. */
+/** WebSocket subprotocols: their negotiation, and the codec for the chosen one. */
 
 import type { IncomingMessage } from 'node:http'
 import { CioError } from '../../src/errors.ts'
@@ -20,7 +20,7 @@ export function checkedSubprotocols(given: readonly string[]): readonly string[]
 
 /**
  * The first subprotocol of the client that is listed; undefined if the client asks for none. Null
- * if it asks for others only: RFC 6455 lets it fail then, and browsers do.
+ * if it asks only for others: by RFC 6455 the client may fail then, and browsers do.
  */
 export function chooseSubprotocol(
   { headers }: IncomingMessage,

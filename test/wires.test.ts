@@ -4,10 +4,12 @@ import test from 'ava'
 import type { FormatOptions } from '../src/messages/frame-formats.ts'
 import { seeded } from '../src/testing/random.ts'
 import { checkValues, checksums } from './fixtures/wires/checksums.ts'
-import { type WireVector, vectors } from './fixtures/wires/vectors.ts'
+import { moreVectors } from './fixtures/wires/more-vectors.ts'
+import { type WireVector, vectors as pageVectors } from './fixtures/wires/vectors.ts'
 import { decodeFrames, encodeFrame, everyCut, randomly, singly } from './support/frame-input.ts'
 import { readFrame } from './support/wire-oracle.ts'
 
+const vectors: readonly WireVector[] = [...pageVectors, ...moreVectors]
 const randomCuts = 200
 const bytesOf = (hex: string): Buffer => Buffer.from(hex, 'hex')
 

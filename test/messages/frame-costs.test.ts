@@ -174,6 +174,7 @@ const checksum = fc.record(
     as: fc.constantFrom('uint', 'hex', 'decimal'),
     over: fc.constantFrom('frame', 'header', 'body'),
     before: fc.constantFrom('*', '10='),
+    afterDelimiter: fc.boolean(),
   },
   { requiredKeys: ['of', 'bytes'] },
 )
@@ -184,7 +185,7 @@ const field = fc.record(
     header: fc.nat(8),
     counts: fc.constantFrom('rest', 'frame', 'body'),
     plus: fc.integer({ min: -3, max: 3 }),
-    mask: fc.constantFrom(0x7f, 0x3ff),
+    mask: fc.constantFrom(0x7f, 0x3ff, 0x3f8),
   },
   { requiredKeys: ['bytes'] },
 )
@@ -209,6 +210,7 @@ const optional = { requiredKeys: [] }
 const anyOptions = fc.oneof(
   fc.record({ length, start, end, checksum, whole }, optional),
   fc.record({ delimiter, start, checksum, whole }, { requiredKeys: ['delimiter'] }),
+  fc.record({ delimiter, start, end, checksum, whole }, { requiredKeys: ['delimiter'] }),
   fc.record({ stuffing, checksum }, { requiredKeys: ['stuffing'] }),
   fc.record({ size, start, end, checksum, whole }, { requiredKeys: ['size'] }),
 ) as fc.Arbitrary<FramesOptions>

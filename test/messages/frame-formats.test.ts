@@ -48,6 +48,13 @@ const refused: readonly [options: object, words: RegExp][] = [
   [{ delimiter: '\xaa' }, /Buffer\.from\('aa55', 'hex'\)/],
   [{ start: '', length: 2 }, /at least one character or byte/],
   [{ delimiter: '\n', end: '\n' }, /the delimiter is the end/],
+  [{ delimiter: '\n', end: '\n', checksum: { of: xor8, bytes: 2, as: 'hex' } }, /afterDelimiter/],
+  [{ length: 2, checksum: { of: xor8, bytes: 1, afterDelimiter: true } }, /needs `delimiter`/],
+  [
+    { stuffing: 'dle', checksum: { of: xor8, bytes: 1, afterDelimiter: true } },
+    /needs `delimiter`/,
+  ],
+  [{ delimiter: '\n', checksum: { of: xor8, bytes: 1, afterDelimiter: 1 } }, /true or false/],
   [{ delimiter: '\n', checksum: { of: xor8, bytes: 1 } }, /may contain the delimiter/],
   [{ delimiter: 'E', checksum: { of: xor8, bytes: 2, as: 'hex' } }, /may contain the delimiter/],
   [{ length: 2, checksum: { bytes: 2 } }, /`checksum\.of` to be a function/],
@@ -129,6 +136,7 @@ test('what cannot be meant does not compile, and what can does', (t) => {
   takes({})
   takes({ length: 3, resync: true, gapTimeout: 5, maxLength: 10 })
   takes({ delimiter: ['\n', '\0'], checksum: { of: xor8, bytes: 2, as: 'hex' } })
+  takes({ delimiter: '!', checksum: { of: xor8, bytes: 1, afterDelimiter: true }, end: '\n' })
   takes({ oneOf: [{ start: 'a', size: 3, whole: true }, { measure: () => 1 }] })
   const message = codec({ length: 'varint', encode: (n: number) => String(n), decode: Number })
   t.is(message.name, 'codec')
@@ -159,6 +167,39 @@ test('bits beside the mask are not the length, and stay what they are in a whole
   const options: FramesOptions = { length: { bytes: 2, mask: 0x0fff }, whole: true }
   t.deepEqual(decodeFrames(options, [Buffer.from('f0026869', 'hex')]).frames, ['f0026869'])
   t.is(encodeFrame(options, Buffer.from('a0006869', 'hex')).toString('hex'), 'a0026869')
+})
+
+test('a mask above the lowest bit is a number that begins at its own lowest bit', (t) => {
+  const options: FramesOptions = { length: { bytes: 2, mask: 0x0ff0 }, whole: true }
+  t.deepEqual(decodeFrames(options, [Buffer.from('f02f6869', 'hex')]).frames, ['f02f6869'])
+  t.is(encodeFrame(options, Buffer.from('afff6869', 'hex')).toString('hex'), 'a02f6869')
+  const fits = Buffer.alloc(2 + 255)
+  t.is(encodeFrame(options, fits).readUInt16BE(0), 0x0ff0)
+  t.throws(() => encodeFrame(options, Buffer.alloc(2 + 256)), { code: 'ERR_CIO_ENCODE' })
+})
+
+test('a checksum after the delimiter may contain it, and covers it unless it covers the body alone', (t) => {
+  const seen: string[] = []
+  const of = (bytes: Uint8Array): number => {
+    seen.push(Buffer.from(bytes).toString('latin1'))
+    return 0x03
+  }
+  for (const over of ['frame', 'header', 'body'] as const) {
+    const options: FramesOptions = {
+      start: '\x02',
+      delimiter: '\x03',
+      checksum: { of, bytes: 1, over, afterDelimiter: true },
+      end: ';',
+    }
+    t.is(encodeFrame(options, 'hi').toString('latin1'), '\x02hi\x03\x03;')
+    t.deepEqual(read(options, '\x02hi\x03', '\x03;\x02\x03\x03;'), ['hi', ''])
+    t.throws(() => encodeFrame(options, 'h\x03i'), { code: 'ERR_CIO_ENCODE' })
+    t.regex(why(options, '\x02hi\x03\x04;')!, /has checksum 04, computed 03/)
+    t.regex(why(options, '\x02hi\x03\x03,')!, /does not end with 3b/)
+  }
+  for (const covered of ['\x02hi\x03', '\x02\x03', 'hi\x03', '\x03', 'hi', '']) {
+    t.true(seen.includes(covered), JSON.stringify(covered))
+  }
 })
 
 test('a length that does not fit its field never leaves (tokio-rs/tokio#8275)', (t) => {
@@ -377,6 +418,12 @@ test('resync gives the same frames wherever noisy input is cut', async (t) => {
       checksum: { of: xor8, as: 'hex', bytes: 2, before: '*', over: 'header' },
     },
     { delimiter: '\n', checksum: { of: xor8, as: 'hex', bytes: 2 } },
+    { start: '<', delimiter: '>', checksum: { of: xor8, bytes: 1, afterDelimiter: true } },
+    {
+      delimiter: '>',
+      checksum: { of: xor8, as: 'hex', bytes: 2, afterDelimiter: true },
+      end: '\r\n',
+    },
     { stuffing: 'slip', checksum: { of: xor8, bytes: 1 } },
     { stuffing: 'dle', checksum: { of: xor8, bytes: 1 } },
     { oneOf: [marked, { start: '>', length: 1, checksum: { of: xor8, bytes: 1 } }] },

@@ -39,9 +39,21 @@ export function readFrame(options: FormatOptions, bytes: Buffer): Read {
     check(found.length > 0, 'delimiter')
     tail = found[0]!.width
     end = found[0]!.at + tail
+    if (checksum?.afterDelimiter) {
+      const between = tail
+      end += sumWidth + endMark.length
+      check(end <= bytes.length, 'checksum after the delimiter')
+      const frame = bytes.subarray(0, end)
+      check(endMark.equals(frame.subarray(end - endMark.length)), 'end')
+      const until = end - endMark.length
+      const read = checked(frame, start.length, header, until, checksum, endian, between)
+      return { end, message: whole ? frame : read }
+    }
   } else if (options.size !== undefined) end = options.size
-  else if (options.measure) end = options.measure(bytes, {}) ?? Infinity
-  else {
+  else if (options.measure) {
+    end = options.measure(bytes, {}) ?? Infinity
+    check(end > 0 && end >= header + sumWidth + endMark.length, 'length by measure')
+  } else {
     const field = fieldOf(options.length ?? 4)
     const at = field.at ?? start.length
     const { value, width } = readField(field, bytes, at, endian)
@@ -97,8 +109,10 @@ function readField(
   }
   const width = field.bytes!
   const value = readNumber(bytes.subarray(at, at + width), field.as, field.endian ?? endian)
-  const mask = field.mask === undefined ? undefined : BigInt(field.mask)
-  return { value: mask === undefined ? value : Number(BigInt(value) & mask), width }
+  if (field.mask === undefined) return { value, width }
+  const bits = BigInt(value) & BigInt(field.mask)
+  const zeros = /0*$/.exec(field.mask.toString(2))![0].length
+  return { value: Number(bits >> BigInt(zeros)), width }
 }
 
 function readNumber(bytes: Buffer, as: string | undefined, endian: 'big' | 'little'): number {
@@ -117,6 +131,7 @@ function checked(
   until: number,
   checksum: Checksum | undefined,
   endian: 'big' | 'little',
+  between = 0,
 ): Buffer {
   if (!checksum) {
     check(header <= until, 'no room')
@@ -125,12 +140,13 @@ function checked(
   const before = bytesOf(checksum.before)
   const at = until - checksum.bytes
   const covered = at - before.length
-  check(covered >= header, 'no room for the checksum')
+  check(covered - between >= header, 'no room for the checksum')
   check(before.equals(frame.subarray(covered, at)), 'before the checksum')
   const from = { frame: 0, header: afterStart, body: header }[checksum.over ?? 'frame']
   const found = readNumber(frame.subarray(at, until), checksum.as, checksum.endian ?? endian)
-  check(found === checksum.of(frame.subarray(from, covered)), 'checksum')
-  return frame.subarray(header, covered)
+  const to = checksum.over === 'body' ? covered - between : covered
+  check(found === checksum.of(frame.subarray(from, to)), 'checksum')
+  return frame.subarray(header, covered - between)
 }
 
 const named: Record<string, Stuffing> = {

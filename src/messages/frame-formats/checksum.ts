@@ -5,7 +5,7 @@ import { readDigits, readUint, writeUint } from './numbers.ts'
 import type { OptionCheck } from './option-check.ts'
 import type { Checksum, Endian } from './options.ts'
 
-const known = ['of', 'bytes', 'as', 'over', 'before', 'endian']
+const known = ['of', 'bytes', 'as', 'over', 'before', 'afterDelimiter', 'endian']
 const widestUint = 4
 const widestDigits = 8
 
@@ -15,6 +15,7 @@ export class FrameChecksum {
   readonly width: number
   readonly isUint: boolean
   readonly before: Buffer
+  readonly afterDelimiter: boolean
   readonly digits: number
   readonly #owner: string
   readonly #of: (bytes: Uint8Array) => number
@@ -34,6 +35,8 @@ export class FrameChecksum {
     if (as !== 'uint' && options.endian !== undefined) {
       throw check.refused('`endian` is for a checksum that is an integer, and this one has digits')
     }
+    check.boolean('afterDelimiter', options.afterDelimiter)
+    this.afterDelimiter = options.afterDelimiter ?? false
     this.before = before === undefined ? Buffer.alloc(0) : check.mark('before', before)
     this.digits = bytes
     this.width = this.before.length + bytes
@@ -48,7 +51,7 @@ export class FrameChecksum {
 
   /**
    * Why the checksum is wrong; undefined if it is right. The frame begins at `start`, the checksum
-   * ends at `until`.
+   * ends at `until`, and stands after a delimiter of `delimiter` bytes.
    */
   faultOf(
     bytes: Buffer,
@@ -56,10 +59,12 @@ export class FrameChecksum {
     afterStart: number,
     header: number,
     until: number,
+    delimiter = 0,
   ): FrameFault | undefined {
     const at = until - this.digits
     const covered = at - this.before.length
-    if (covered < header) return new FrameFault('checksum', 'is too short for its checksum')
+    if (covered - delimiter < header)
+      return new FrameFault('checksum', 'is too short for its checksum')
     if (this.before.length > 0 && this.before.compare(bytes, covered, at) !== 0) {
       return new FrameFault('checksum', 'has no mark before its checksum')
     }
@@ -68,26 +73,30 @@ export class FrameChecksum {
       : readDigits(bytes, at, this.digits, this.#radix)
     if (found < 0) return new FrameFault('checksum', 'has a checksum that is not of digits')
     const from = this.#from(start, afterStart, header)
+    const to = this.#over === 'body' ? covered - delimiter : covered
     let computed: number
     try {
-      computed = this.#compute(bytes.subarray(from, covered))
+      computed = this.#compute(bytes.subarray(from, to))
     } catch (cause) {
       return new FrameFault('checksum', 'has a checksum that cannot be computed', 0, cause)
     }
     if (found === computed) return undefined
-    const shown = (sum: number): string => sum.toString(this.#radix).padStart(this.digits, '0')
+    const places = this.isUint ? 2 * this.digits : this.digits
+    const shown = (sum: number): string => sum.toString(this.#radix).padStart(places, '0')
     const what = `has checksum ${shown(found)}, computed ${shown(computed)}`
     return new FrameFault('checksum', what)
   }
 
   /** Writes it before `until`, with the mark before it. */
-  write(frame: Buffer, afterStart: number, header: number, until: number): void {
+  write(frame: Buffer, afterStart: number, header: number, until: number, delimiter = 0): void {
     const at = until - this.digits
     const covered = at - this.before.length
-    if (covered < header) throw encodeError(this.#owner, 'is too short for its checksum')
+    if (covered - delimiter < header)
+      throw encodeError(this.#owner, 'is too short for its checksum')
+    const to = this.#over === 'body' ? covered - delimiter : covered
     let sum: number
     try {
-      sum = this.#compute(frame.subarray(this.#from(0, afterStart, header), covered))
+      sum = this.#compute(frame.subarray(this.#from(0, afterStart, header), to))
     } catch (cause) {
       throw encodeError(this.#owner, 'has a checksum that cannot be computed', cause)
     }

@@ -36,6 +36,7 @@ class DelimiterReader implements KindReader {
   readonly #shortest: number
   readonly #longest: number
   readonly #maxLength: number
+  /** Bytes of a frame, up to its delimiter, that are none of the message. */
   readonly #around: number
 
   constructor(layout: Layout, delimiters: readonly Buffer[], maxLength: number) {
@@ -45,7 +46,8 @@ class DelimiterReader implements KindReader {
     this.#shortest = delimiters.at(-1)!.length
     this.#longest = delimiters[0]!.length
     this.#maxLength = maxLength
-    this.#around = layout.whole ? 0 : layout.start.length + layout.trailer
+    const { whole, start, trailer, behind } = layout
+    this.#around = (whole ? 0 : start.length + trailer) - behind
   }
 
   measure(bytes: Buffer, start: number, at: number): number | FrameFault {
@@ -55,7 +57,7 @@ class DelimiterReader implements KindReader {
     const least = end < 0 ? Math.max(bytes.length + 1, from + this.#shortest) : end
     const tail = this.#layout.whole ? 0 : end < 0 ? this.#longest : this.tail(bytes, end)
     if (least - start - tail - this.#around > this.#maxLength) return tooLong()
-    return end < 0 ? bytes.length - start + 1 : end - start
+    return end < 0 ? bytes.length - start + 1 : end - start + this.#layout.behind
   }
 
   header(): number {

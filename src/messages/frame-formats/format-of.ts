@@ -45,14 +45,18 @@ export function formatOf(
       `\`endian\` is for a length or a checksum, and \`${kind}\` has none of its own`,
     )
   }
+  if (checksum?.afterDelimiter && kind !== 'delimiter') {
+    throw check.refused('`checksum.afterDelimiter` needs `delimiter`')
+  }
   if (kind === 'stuffing') return stuffed(check, options, checksum)
 
   const start = markOf(check, 'start', options.start)
   const end = markOf(check, 'end', options.end)
   const trailer = (checksum?.width ?? 0) + end.length
+  const behind = checksum?.afterDelimiter ? trailer : 0
   const { owner } = check
   const whole = options.whole ?? false
-  const layout: Layout = { owner, start, end, trailer, whole }
+  const layout: Layout = { owner, start, end, trailer, behind, whole }
   const marked = (made: FrameKind): FrameFormat => new MarkedFormat(layout, made, checksum)
   if (kind === 'delimiter') return delimited(check, options, layout, checksum)
   if (kind === 'size') return marked(sized(check, options.size, layout, maxLength))
@@ -89,8 +93,10 @@ function delimited(
   layout: Layout,
   checksum: FrameChecksum | undefined,
 ): FrameFormat {
-  if (options.end !== undefined) {
-    throw check.refused('`end` and `delimiter` exclude each other; the delimiter is the end')
+  if (options.end !== undefined && !checksum?.afterDelimiter) {
+    throw check.refused(
+      '`end` and `delimiter` exclude each other, since the delimiter is the end; only a checksum with `afterDelimiter` has an `end` after it',
+    )
   }
   const given = options.delimiter
   const marks = Array.isArray(given) ? (given as readonly Mark[]) : [given as Mark]
@@ -119,7 +125,7 @@ function checkAgainst(
   delimiter: Buffer,
   checksum: FrameChecksum | undefined,
 ): void {
-  if (!checksum) return
+  if (!checksum || checksum.afterDelimiter) return
   const { isUint, digits, before } = checksum
   const isInDigits = !isUint && delimiter.every((byte) => digit(byte, 16) >= 0)
   if ((isUint && delimiter.length <= digits) || isInDigits || before.includes(delimiter)) {

@@ -10,6 +10,8 @@ export interface Layout {
   readonly end: Buffer
   /** Bytes of the checksum and of `end`. */
   readonly trailer: number
+  /** Those of them that stand after the delimiter: all or none. */
+  readonly behind: number
   readonly whole: boolean
 }
 
@@ -19,7 +21,7 @@ export interface KindReader {
   measure(bytes: Buffer, start: number, at: number): number | FrameFault
   /** Bytes before the body. */
   header(bytes: Buffer, start: number): number
-  /** Bytes of the delimiter. */
+  /** Bytes of the delimiter that ends at `end`. */
   tail(bytes: Buffer, end: number): number
 }
 

@@ -1,7 +1,15 @@
 /** The field of a frame that contains its length. */
 
 import { FrameFault, encodeError, tooLong } from './format.ts'
-import { digit, maskBits, readDigits, readUint, writeUint, writeVarint } from './numbers.ts'
+import {
+  digit,
+  lowestBit,
+  maskBits,
+  readDigits,
+  readUint,
+  writeUint,
+  writeVarint,
+} from './numbers.ts'
 import type { OptionCheck } from './option-check.ts'
 import type { Endian, FieldWidth, LengthField } from './options.ts'
 
@@ -37,6 +45,8 @@ export class NumberField {
   readonly counts: 'rest' | 'frame' | 'body'
   readonly plus: number
   readonly mask: number | undefined
+  /** The value of the lowest bit of the number in the field. */
+  readonly #unit: number
   readonly #until: Buffer
   readonly #endian: Endian
 
@@ -64,6 +74,7 @@ export class NumberField {
     this.counts = counts
     this.plus = plus
     this.mask = mask
+    this.#unit = mask === undefined ? 1 : lowestBit(mask)
     if (header !== undefined) {
       if (this.width === undefined) {
         throw inside.refused('`header` is a fixed position, and the width of this field varies')
@@ -88,7 +99,7 @@ export class NumberField {
     number.width = width
     if (as === 'uint') {
       const value = readUint(bytes, at, width, this.#endian)
-      number.value = this.mask === undefined ? value : maskBits(value, this.mask)
+      number.value = this.mask === undefined ? value : maskBits(value, this.mask) / this.#unit
       return true
     }
     number.value = readDigits(bytes, at, width, as === 'hex' ? 16 : 10)
@@ -100,14 +111,15 @@ export class NumberField {
     const { as, width = 0, mask } = this
     if (value < 0) throw encodeError(this.owner, `would have a length of ${value}`)
     if (as === 'uint') {
-      const most = mask ?? 256 ** width - 1
-      const fits = value <= most && (mask === undefined || maskBits(value, mask) === value)
+      const most = (mask ?? 256 ** width - 1) / this.#unit
+      const placed = value * this.#unit
+      const fits = value <= most && (mask === undefined || maskBits(placed, mask) === placed)
       if (!fits) {
         const holds = mask === undefined ? `a length of ${width} bytes` : 'its field'
         throw encodeError(this.owner, `has a length of ${value}; ${holds} holds at most ${most}`)
       }
       const bytes = Buffer.alloc(width)
-      writeUint(bytes, value, 0, width, this.#endian)
+      writeUint(bytes, placed, 0, width, this.#endian)
       return bytes
     }
     const bytes = as === 'varint' ? writeVarint(value) : this.#digits(value)
@@ -121,7 +133,7 @@ export class NumberField {
     if (this.mask !== undefined) {
       const all = readUint(frame, this.at, this.width!, this.#endian)
       const others = all - maskBits(all, this.mask)
-      writeUint(bytes, others + value, 0, bytes.length, this.#endian)
+      writeUint(bytes, others + value * this.#unit, 0, bytes.length, this.#endian)
     }
     bytes.copy(frame, this.at)
   }

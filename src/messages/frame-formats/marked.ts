@@ -29,7 +29,9 @@ export class MarkedFormat implements FrameFormat {
     this.#kind = kind
     this.#checksum = checksum
     if (layout.start.length > 0) this.#finder = () => findStart(layout.start)
-    else if (afterDelimiter) this.#finder = () => findAfter(afterDelimiter(), kind.tail.length)
+    else if (afterDelimiter) {
+      this.#finder = () => findAfter(afterDelimiter(), kind.tail.length, layout.behind)
+    }
   }
 
   reader(maxLength: number): FrameReader {
@@ -47,7 +49,7 @@ export class MarkedFormat implements FrameFormat {
 
   /** The frame around a body. */
   #around(body: Uint8Array): Buffer {
-    const { start, end, trailer } = this.#layout
+    const { start, end, trailer, behind } = this.#layout
     const field = this.#kind.field(body.length)
     const { tail } = this.#kind
     const header = start.length + field.length
@@ -55,16 +57,17 @@ export class MarkedFormat implements FrameFormat {
     start.copy(frame)
     field.copy(frame, start.length)
     frame.set(body, header)
-    const until = frame.length - tail.length - end.length
+    const between = behind > 0 ? tail.length : 0
+    const until = frame.length - tail.length - end.length + between
     end.copy(frame, until)
-    tail.copy(frame, frame.length - tail.length)
-    this.#checksum?.write(frame, start.length, header, until)
+    tail.copy(frame, frame.length - tail.length - behind)
+    this.#checksum?.write(frame, start.length, header, until, between)
     return frame
   }
 
   /** A copy of a whole frame with the right length, checksum and end. */
   #patched(whole: Uint8Array): Buffer {
-    const { owner, start, end, trailer } = this.#layout
+    const { owner, start, end, trailer, behind } = this.#layout
     const frame = Buffer.from(whole)
     if (!start.equals(frame.subarray(0, start.length))) {
       throw encodeError(owner, `does not begin with ${start.toString('hex')}`)
@@ -72,13 +75,14 @@ export class MarkedFormat implements FrameFormat {
     this.#kind.patch(frame)
     const reader = this.#kind.reader(Infinity)
     const tail = this.#tailOf(frame, reader)
-    const until = frame.length - tail - end.length
+    const between = behind > 0 ? tail : 0
+    const until = frame.length - tail - end.length + between
     if (until < start.length + trailer - end.length) {
       throw encodeError(owner, 'is too short for its marks and checksum')
     }
     end.copy(frame, until)
     if (this.#checksum) {
-      this.#checksum.write(frame, start.length, reader.header(frame, 0), until)
+      this.#checksum.write(frame, start.length, reader.header(frame, 0), until, between)
     }
     return frame
   }
@@ -86,8 +90,9 @@ export class MarkedFormat implements FrameFormat {
   #tailOf(frame: Buffer, reader: KindReader): number {
     if (this.#kind.tail.length === 0) return 0
     const measured = reader.measure(frame, 0, 0)
-    if (measured === frame.length) return reader.tail(frame, frame.length)
-    throw encodeError(this.#layout.owner, 'does not end with its first delimiter')
+    const { owner, behind } = this.#layout
+    if (measured === frame.length) return reader.tail(frame, frame.length - behind)
+    throw encodeError(owner, 'does not end with its first delimiter')
   }
 }
 
@@ -95,15 +100,17 @@ class MarkedReader implements FrameReader {
   readonly #start: Buffer
   readonly #end: Buffer
   readonly #whole: boolean
+  readonly #behind: number
   readonly #kind: KindReader
   readonly #checksum: FrameChecksum | undefined
   readonly #noStart: FrameFault
   readonly #noEnd: FrameFault
 
-  constructor({ start, end, whole }: Layout, kind: KindReader, checksum?: FrameChecksum) {
+  constructor({ start, end, whole, behind }: Layout, kind: KindReader, checksum?: FrameChecksum) {
     this.#start = start
     this.#end = end
     this.#whole = whole
+    this.#behind = behind
     this.#kind = kind
     this.#checksum = checksum
     // Made once, since a search returns the first of them for almost every byte.
@@ -123,17 +130,21 @@ class MarkedReader implements FrameReader {
   open(bytes: Buffer, start: number, end: number): Buffer | FrameFault {
     const mark = this.#end
     const header = start + this.#kind.header(bytes, start)
-    const until = end - this.#kind.tail(bytes, end) - mark.length
+    const behind = this.#behind
+    const tail = this.#kind.tail(bytes, end - behind)
+    const between = behind > 0 ? tail : 0
+    const until = end - tail - mark.length + between
     for (let index = 0; index < mark.length; index++) {
       if (bytes[until + index] !== mark[index]) return this.#noEnd
     }
     const checksum = this.#checksum
     if (checksum) {
-      const fault = checksum.faultOf(bytes, start, start + this.#start.length, header, until)
+      const afterStart = start + this.#start.length
+      const fault = checksum.faultOf(bytes, start, afterStart, header, until, between)
       if (fault) return fault
     }
     if (this.#whole) return bytes.subarray(start, end)
-    return bytes.subarray(header, checksum ? until - checksum.width : until)
+    return bytes.subarray(header, checksum ? until - checksum.width - between : until)
   }
 }
 
@@ -146,13 +157,16 @@ export function findStart(mark: Buffer): FindNext {
   }
 }
 
-/** Finds the end of the next delimiter: a frame begins there. */
+/** Finds where a frame begins: `behind` bytes after the end of the next delimiter. */
 export function findAfter(
   endOf: (bytes: Buffer, from: number, at: number) => number,
   longest: number,
+  behind = 0,
 ): FindNext {
   return (bytes, from, at) => {
     const end = endOf(bytes, Math.max(0, from - longest), at)
-    return end >= 0 ? end : -1 - Math.max(from, bytes.length - longest + 1)
+    if (end < 0) return -1 - Math.max(from, bytes.length - longest + 1)
+    // It is found again, with the bytes behind it.
+    return end + behind <= bytes.length ? end + behind : -1 - Math.max(from, end - longest)
   }
 }

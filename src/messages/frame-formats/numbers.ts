@@ -57,6 +57,13 @@ export function maskBits(value: number, mask: number): number {
   return high * base + ((value & mask) >>> 0)
 }
 
+/** The lowest bit of a number that is not 0. */
+export function lowestBit(value: number): number {
+  let bit = 1
+  while (value % (2 * bit) === 0) bit *= 2
+  return bit
+}
+
 /** The unsigned LEB128 of a number. */
 export function writeVarint(value: number): Buffer {
   const bytes: number[] = []

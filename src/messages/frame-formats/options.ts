@@ -52,7 +52,7 @@ export interface LengthField {
    */
   readonly plus?: number
   /**
-   * A bit mask: the bits of the field that contain the number.
+   * A bit mask: the bits of the field that contain the number. The lowest of them counts one.
    *
    * @default all
    */
@@ -65,7 +65,7 @@ export interface LengthField {
   readonly endian?: Endian
 }
 
-/** A checksum: the last bytes before `end` or the delimiter. */
+/** A checksum: the last bytes before `end` or the delimiter, or those after the delimiter. */
 export interface Checksum {
   /** Computes it. Cio takes the result modulo the width. */
   readonly of: (bytes: Uint8Array) => number
@@ -78,13 +78,20 @@ export interface Checksum {
    */
   readonly as?: 'uint' | 'decimal' | 'hex'
   /**
-   * The bytes that it covers: from the first byte, from after `start`, or the body.
+   * The bytes that it covers: from the first byte, from after `start`, or the body. Except for the
+   * body, these include a delimiter that stands before it.
    *
    * @default 'frame'
    */
   readonly over?: 'frame' | 'header' | 'body'
   /** A mark before it that it does not cover, such as `*` of NMEA. Without it, there is none. */
   readonly before?: Mark
+  /**
+   * Whether it stands after the delimiter, as in `STX … ETX LRC`; `end` may then follow it.
+   *
+   * @default false
+   */
+  readonly afterDelimiter?: boolean
   /**
    * Byte order of the number.
    *
@@ -195,10 +202,11 @@ type Without<Names extends Kind | Around> = { readonly [Name in Names]?: never }
 export type ByLengthOptions = Pick<FormatOptions, 'length' | Around> &
   Without<Exclude<Kind, 'length'>>
 
-/** Frames that a delimiter ends. */
+/** Frames that a delimiter ends; with a checksum after the delimiter, `end` may follow. */
 export type ByDelimiterOptions = Required<Pick<FormatOptions, 'delimiter'>> &
-  Pick<FormatOptions, Exclude<Around, 'end'>> &
-  Without<Exclude<Kind, 'delimiter'> | 'end'>
+  Pick<FormatOptions, Around> &
+  Without<Exclude<Kind, 'delimiter'>> &
+  (Without<'end'> | Required<Pick<FormatOptions, 'end' | 'checksum'>>)
 
 /** Frames of one size. */
 export type BySizeOptions = Required<Pick<FormatOptions, 'size'>> &

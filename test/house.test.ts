@@ -151,6 +151,7 @@ const testedElsewhere: Record<string, string> = {
   'messages/frame-formats/kinds': 'test/messages/frame-formats.test.ts, test/wires.test.ts',
   'messages/frame-formats/length-kind': 'test/messages/frame-formats.test.ts, test/wires.test.ts',
   'messages/frame-formats/length-field': 'test/messages/frame-formats.test.ts, test/wires.test.ts',
+  'messages/frame-formats/length-form': 'test/messages/frame-formats.test.ts',
   'messages/frame-formats/marked': 'test/wires.test.ts',
   'messages/frame-formats/numbers': 'test/messages/frame-formats.test.ts: integers',
   'messages/frame-formats/one-of': 'test/messages/frame-formats.test.ts, test/wires.test.ts',

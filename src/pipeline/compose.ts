@@ -10,6 +10,7 @@ import koaCompose from 'koa-compose'
 import { noteSite } from '../connection-end.ts'
 import { CioError } from '../errors.ts'
 import type { Next } from './middleware.ts'
+import { ownPromise } from './own-promise.ts'
 import { type Named, label, notAwaited, notCalled } from './next-errors.ts'
 
 /** A middleware of the composition. */
@@ -110,7 +111,7 @@ function enter<Ctx extends { step: string }>(
       if (error.code === 'ERR_CIO_NOT_AWAITED' && visit.settled === 'fulfilled') {
         reportOnce(ctx, step, error, report)
       }
-      return rejected(error)
+      return ownPromise(rejected(error))
     }
     visit.isInside = true
     if (inside) return again(visit, inside(ctx))
@@ -118,7 +119,7 @@ function enter<Ctx extends { step: string }>(
     // A second call is refused above, so koa-compose's function can be released early.
     visit.dispatch = undefined
     entering = visit
-    return (visit.inner = dispatch())
+    return (visit.inner = ownPromise(dispatch()))
   }
 
   /** The work that Cio still waits for after a middleware has fulfilled. */
@@ -178,7 +179,7 @@ function enter<Ctx extends { step: string }>(
 function again(visit: Visit, inner: Promise<void>): Promise<void> {
   const left = (): void => leave(visit)
   inner.then(left, left)
-  return (visit.inner = inner)
+  return (visit.inner = ownPromise(inner))
 }
 
 /** The layer after the last middleware. */

@@ -47,6 +47,24 @@ for (const transport of transports) {
     t.deepEqual(seen, ['error ERR_CIO_NOT_AWAITED', 'remoteError ERR_CIO_SYNTAX'])
   })
 
+  test(`a middleware that chains to next() without await is named, and ends no process, over ${transport}`, async (t) => {
+    let count = 0
+    const app = new Cio()
+      .useConnection(function gauge(_ctx, next) {
+        count++
+        void next().finally(() => count--)
+      })
+      .useConnection(json())
+      .useConnection((ctx) => ctx.messages.each(() => {}))
+    const seen = reports(app)
+    const closed = nextEvent(app, 'close')
+    const client = await open(t, app, transport)
+    client.write('not json\n')
+    await closed
+    t.is(count, 0)
+    t.deepEqual(seen, ['error ERR_CIO_NOT_AWAITED', 'remoteError ERR_CIO_SYNTAX'])
+  })
+
   test(`what stands inside one that does not await next() gives its whole answer, over ${transport}`, async (t) => {
     const app = new Cio()
       .useConnection(lines())

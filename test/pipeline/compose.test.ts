@@ -202,6 +202,14 @@ for (const kind of ['server', 'connection', 'client'] as const) {
       await Promise.resolve()
     },
     'handles its rejection': (_ctx, next) => void next().catch(() => {}),
+    'chains to it': (_ctx, next) => void next().then(() => {}),
+    'cleans up after it': (_ctx, next) => void next().finally(() => {}),
+    'throws its error again': (_ctx, next) =>
+      void next()
+        .finally(() => {})
+        .catch((error: Error) => {
+          throw error
+        }),
     'returns a stream': (_ctx, next) => {
       void next()
       return new PassThrough()

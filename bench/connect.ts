@@ -1,6 +1,7 @@
 /** What does a short connection cost: connect, (handshake,) say one line, hear it, leave? */
 
 import { once } from 'node:events'
+import type { TLSSocket } from 'node:tls'
 import { ask, dial } from './side-by-side.ts'
 
 const atOnce = 16
@@ -42,6 +43,15 @@ await ask([
     load: (port, identity) => visits(port, true, 160, identity),
   },
   {
+    title: 'mutual TLS connection, resumed',
+    per: 'connection',
+    tls: true,
+    mutual: true,
+    warmUp: 10,
+    target: 1.1,
+    load: (port, identity) => resumedVisits(port, 240, identity),
+  },
+  {
     title: 'mutual TLS connection with `limit`, `timeout` and `allowList`',
     per: 'connection',
     tls: true,
@@ -51,6 +61,16 @@ await ask([
     target: 1.18,
     load: (port, identity) => visits(port, true, 160, identity),
   },
+  {
+    title: 'mutual TLS connection with `limit`, `timeout` and `allowList`, resumed',
+    per: 'connection',
+    tls: true,
+    mutual: true,
+    guarded: true,
+    warmUp: 10,
+    target: 1.25,
+    load: (port, identity) => resumedVisits(port, 240, identity),
+  },
 ])
 
 async function visits(
@@ -58,17 +78,33 @@ async function visits(
   tls: boolean,
   count: number,
   identity?: string,
+  session?: Buffer,
 ): Promise<number> {
   let left = count
   const visitor = async (): Promise<void> => {
-    while (left-- > 0) await visit(port, tls, identity)
+    while (left-- > 0) await visit(port, tls, identity, session)
   }
   await Promise.all(Array.from({ length: atOnce }, visitor))
   return count
 }
 
-async function visit(port: number, tls: boolean, identity?: string): Promise<void> {
-  const socket = await dial(port, tls, identity)
+/** One full handshake, whose session the others resume. */
+async function resumedVisits(port: number, count: number, identity?: string): Promise<number> {
+  const first = (await dial(port, true, identity)) as TLSSocket
+  const [session] = (await once(first, 'session')) as [Buffer]
+  first.end()
+  await once(first, 'close')
+  return visits(port, true, count, identity, session)
+}
+
+async function visit(
+  port: number,
+  tls: boolean,
+  identity?: string,
+  session?: Buffer,
+): Promise<void> {
+  const socket = await dial(port, tls, identity, session)
+  if (session && !(socket as TLSSocket).isSessionReused()) throw new Error('a full handshake')
   socket.write(line)
   await once(socket, 'data')
   socket.end()

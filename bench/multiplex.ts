@@ -24,7 +24,6 @@ const names = Object.keys(libraries).filter((name) =>
   values.only.split(',').some((part) => name.includes(part)),
 )
 
-const warmUp = 2
 const sizeLength = 4
 const roundTimeout = 10_000
 const mebibyte = 1024 * 1024
@@ -42,6 +41,8 @@ interface Work {
   readonly count: number
   readonly atOnce: number
   readonly units: number
+  /** Rounds that are not counted, until what runs has been compiled. */
+  readonly warmUp: number
   /** Its name in the table, and what it should cost beside others. */
   readonly what: string
   readonly targets: Readonly<Record<string, number>>
@@ -55,6 +56,7 @@ const works: readonly Work[] = [
     count: 8,
     atOnce: 8,
     units: 32,
+    warmUp: 3,
     what: '`multiplex`, a MiB over 8 streams',
     targets: { 'node:http2': 1.05 },
   },
@@ -65,6 +67,7 @@ const works: readonly Work[] = [
     count: 500,
     atOnce: 50,
     units: 500,
+    warmUp: 25,
     what: 'streams of `multiplex`, opened and closed',
     targets: { multiplex: 0.7, 'node:http2': 1.25 },
   },
@@ -91,12 +94,12 @@ for (const work of works) {
   for (let launch = 0; launch < launches; launch++) {
     const sides: Side[] = []
     for (const name of names) if (!failed.has(name)) sides.push(await start(name))
-    for (let round = 0; round < warmUp + rounds; round++) {
+    for (let round = 0; round < work.warmUp + rounds; round++) {
       for (const side of round % 2 ? sides : sides.toReversed()) {
         if (failed.has(side.name)) continue
         try {
           const sample = await measure(side, work)
-          if (round >= warmUp) samples.get(side.name)!.push(sample)
+          if (round >= work.warmUp) samples.get(side.name)!.push(sample)
         } catch (error) {
           if (process.env['DEBUG']) console.log(side.name, error)
           failed.add(side.name)

@@ -4,13 +4,16 @@
  * It says its port, and leaves with its parent.
  */
 
+import { createBirpc } from 'birpc'
 import createDuplexEmitter from 'duplex-emitter'
 import jayson from 'jayson'
 import { once } from 'node:events'
 import { type AddressInfo, type Server, createServer } from 'node:net'
 import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
+import { WebSocketServer } from 'ws'
 import { Cio, contentLength, events, json, rpc } from 'cio'
+import { websocket } from 'cio/websocket'
 
 /** The libraries, Cio's middleware with their codecs, and the least that a conversation takes. */
 export type Library =
@@ -19,8 +22,11 @@ export type Library =
   | 'duplex-emitter'
   | 'cio rpc'
   | 'cio rpc, Content-Length'
+  | 'birpc'
   | 'jayson'
   | 'vscode-jsonrpc'
+  | 'ws by hand'
+  | 'cio websocket'
 
 const host = '127.0.0.1'
 const methods = { add: ([a, b]: [number, number]) => a + b }
@@ -54,6 +60,21 @@ const servers: Record<Library, () => number | Promise<number>> = {
   'cio rpc': () => listen(new Cio().useConnection(json()).useConnection(rpc({ methods }))),
   'cio rpc, Content-Length': () =>
     listen(new Cio().useConnection(contentLength()).useConnection(rpc({ methods }))),
+  birpc: () =>
+    bare(
+      createServer({ noDelay: true }, (socket) => {
+        const lines = socket.pipe(split2())
+        createBirpc<object>(
+          { add: (a: number, b: number) => a + b },
+          {
+            post: (line: string) => socket.write(`${line}\n`),
+            on: (hear) => lines.on('data', hear),
+            serialize: JSON.stringify,
+            deserialize: JSON.parse,
+          },
+        )
+      }),
+    ),
   jayson: () =>
     bare(
       new jayson.Server({
@@ -68,6 +89,29 @@ const servers: Record<Library, () => number | Promise<number>> = {
         connection.onRequest('add', (a: number, b: number) => a + b)
         connection.listen()
       }),
+    ),
+  async 'ws by hand'() {
+    const server = new WebSocketServer({ host, port: 0 })
+    server.on('connection', (socket) => {
+      socket.on('message', (bytes: Buffer) => {
+        const [id, a, b] = JSON.parse(bytes.toString()) as [number, number, number]
+        socket.send(JSON.stringify([id, a + b]))
+      })
+    })
+    await once(server, 'listening')
+    return (server.address() as AddressInfo).port
+  },
+  'cio websocket': () =>
+    listen(
+      new Cio().useConnection(
+        websocket(
+          new Cio()
+            .useConnection(json<[id: number, a: number, b?: number]>())
+            .useConnection(({ messages }) =>
+              messages.each(([id, a, b = 0]) => messages.send([id, a + b])),
+            ),
+        ),
+      ),
     ),
 }
 

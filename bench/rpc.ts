@@ -3,6 +3,7 @@
 // Round trips a second, of `events` and `rpc` beside the packages that they talk to: one after
 // another, and with a hundred under way.
 
+import { createBirpc } from 'birpc'
 import createDuplexEmitter from 'duplex-emitter'
 import jayson from 'jayson'
 import { fork } from 'node:child_process'
@@ -13,6 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
+import WebSocket from 'ws'
 import { Cio, contentLength, events, json, rpc } from 'cio'
 import { middleHalf, quantile, record } from './results.ts'
 import type { Library } from './rpc-server.ts'
@@ -76,6 +78,23 @@ const clients: Record<Library, (port: number) => Add | Promise<Add>> = {
     const client = await app.connect({ port, host })
     return (a, b) => client.rpc.call('add', [a, b])
   },
+  async birpc(port) {
+    const socket = connect({ port, host, noDelay: true })
+    await once(socket, 'connect')
+    const lines = socket.pipe(split2())
+    const remote = createBirpc<{ add(a: number, b: number): number }>(
+      {},
+      {
+        post: (line: string) => socket.write(`${line}\n`),
+        on: (hear) => lines.on('data', hear),
+        serialize: JSON.stringify,
+        deserialize: JSON.parse,
+      },
+    )
+    return (a, b) => remote.add(a, b)
+  },
+  'ws by hand': webSocketClient,
+  'cio websocket': webSocketClient,
   jayson(port) {
     const client = jayson.Client.tcp({ port, host })
     return (a, b) =>
@@ -97,6 +116,8 @@ const clients: Record<Library, (port: number) => Add | Promise<Add>> = {
 /** Each of Cio's, and the packages that it is measured against. */
 const questions: readonly (readonly [ours: Library, theirs: Library])[] = [
   ['cio events', 'duplex-emitter'],
+  ['cio rpc', 'birpc'],
+  ['cio websocket', 'ws by hand'],
   ['cio rpc', 'jayson'],
   ['cio rpc', 'vscode-jsonrpc'],
   ['cio rpc, Content-Length', 'vscode-jsonrpc'],
@@ -108,7 +129,9 @@ const questions: readonly (readonly [ours: Library, theirs: Library])[] = [
 /** The time of a call that is aimed at, by how many are under way. */
 const goals: Record<string, Record<number, number>> = {
   'cio events / duplex-emitter': { 1: 0.9 },
-  'cio rpc / jayson': { 1: 1.05, 100: 0.26 },
+  'cio rpc / birpc': { 1: 1, 100: 0.26 },
+  'cio rpc / jayson': { 1: 1.05 },
+  'cio websocket / ws by hand': { 1: 1.1 },
 }
 
 const libraries = Object.keys(clients) as Library[]
@@ -145,6 +168,18 @@ function asking() {
       waiting.delete(id)
     },
   }
+}
+
+/** The same client for both servers. */
+async function webSocketClient(port: number): Promise<Add> {
+  const socket = new WebSocket(`ws://${host}:${port}`)
+  await once(socket, 'open')
+  const { ask, answer } = asking()
+  socket.on('message', (bytes: Buffer) => {
+    const [id, sum] = JSON.parse(bytes.toString()) as [number, number]
+    answer(id, sum)
+  })
+  return (a, b) => ask((id) => socket.send(JSON.stringify([id, a, b])))
 }
 
 async function start(library: Library) {

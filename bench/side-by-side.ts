@@ -77,12 +77,17 @@ export async function start(
   return { port, cpu: () => ask('cpu'), heap: () => ask('heap'), stop: () => child.disconnect() }
 }
 
-/** A connection to a server, TLS with a full handshake or plain, once it is ready to be used. */
-export async function dial(port: number, tls: boolean, identity?: string): Promise<Socket> {
+/** A connection to a server, TLS or plain, once it is ready to be used. With a session it is resumed. */
+export async function dial(
+  port: number,
+  tls: boolean,
+  identity?: string,
+  session?: Buffer,
+): Promise<Socket> {
   const options = { port, host, noDelay: true, allowHalfOpen: true }
   const own = identity ? { key: identity, cert: identity } : {}
   const socket = tls
-    ? connectTls({ ...options, ...own, rejectUnauthorized: false })
+    ? connectTls({ ...options, ...own, ...(session && { session }), rejectUnauthorized: false })
     : connectNet({ ...options })
   await once(socket, tls ? 'secureConnect' : 'connect')
   return socket

@@ -120,13 +120,22 @@ const extensions = 0xa3
  * @throws if the certificate is truncated
  */
 export function extensionOf(der: Buffer, type: string): Element | undefined {
+  return extensionsOf(der, type)[0]
+}
+
+/**
+ * All values of an extension, which should be one at most (RFC 5280, section 4.2): another reader
+ * might take another one.
+ *
+ * @throws if the certificate is truncated
+ */
+export function extensionsOf(der: Buffer, type: string): Element[] {
   const holder = certificateFields(der).rest.find(({ tag }) => tag === extensions)
   const [list] = holder ? children(der, holder) : []
-  for (const extension of list ? children(der, list) : []) {
+  return (list ? children(der, list) : []).flatMap((extension) => {
     const [id, ...others] = children(der, extension)
-    if (id && der.toString('hex', id.start, id.end) === type) return others.at(-1)
-  }
-  return undefined
+    return id && der.toString('hex', id.start, id.end) === type ? others.slice(-1) : []
+  })
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

@@ -1,22 +1,15 @@
 /** A verified certificate as an identity. */
 
 import { X509Certificate, createHash } from 'node:crypto'
-import { isIP } from 'node:net'
-import { canonicalAddress } from '../streams/endpoint.ts'
-import { attributesOf, certificateFields, extensionOf } from './der.ts'
-
-/** Subject alternative names by kind, as in the certificate; addresses in canonical form. */
-export interface PeerNames {
-  readonly dns: readonly string[]
-  readonly uri: readonly string[]
-  readonly email: readonly string[]
-  readonly ip: readonly string[]
-}
+import { type PeerNames, alternativeNamesOf } from './alternative-names.ts'
+import { attributesOf, certificateFields, extensionsOf } from './der.ts'
 
 // Types of attributes of a name, by the hexadecimal of their object identifiers.
 const commonName = '550403'
 const organization = '55040a'
 const organizationalUnit = '55040b'
+
+export type { PeerNames }
 
 const alternativeNames = '551d11'
 
@@ -127,11 +120,10 @@ export class Peer {
   #namesOrNull(): PeerNames | null {
     if (this.#names !== undefined) return this.#names
     try {
-      const text = this.certificate.subjectAltName as string | null | undefined
-      // Also if Node has no text for the extension.
-      const readable =
-        text != null && text !== '' ? true : extensionOf(this.#der, alternativeNames) === undefined
-      return (this.#names = readable ? parseNames(text ?? undefined) : null)
+      const [value, ...others] = extensionsOf(this.#der, alternativeNames)
+      if (!value) return (this.#names = nobody)
+      const names = alternativeNamesOf(this.#der.subarray(value.start, value.end))
+      return (this.#names = others.length === 0 ? names : null)
     } catch {
       return (this.#names = null)
     }
@@ -139,41 +131,3 @@ export class Peer {
 }
 
 const nobody: PeerNames = { dns: [], uri: [], email: [], ip: [] }
-
-const kinds: Readonly<Record<string, keyof PeerNames>> = {
-  DNS: 'dns',
-  URI: 'uri',
-  email: 'email',
-  'IP Address': 'ip',
-}
-
-// A kind, a colon, and either a JSON string or a text without commas and quotes: Node writes the
-// first wherever the second would be ambiguous (X509Certificate.subjectAltName, CVE-2021-44532).
-const nextName = /([A-Za-z ]+):(?:("(?:[^"\\]|\\.)*")|([^",]*))(?:, (?!$)|$)/y
-
-/** Parses the text form of alternative names; null if any part is malformed. */
-export function parseNames(text: string | undefined): PeerNames | null {
-  const names = { dns: [], uri: [], email: [], ip: [] } as Record<keyof PeerNames, string[]>
-  if (text === undefined) return names
-
-  nextName.lastIndex = 0
-  while (nextName.lastIndex < text.length) {
-    const [, kind, quoted, plain] = nextName.exec(text) ?? []
-    if (kind === undefined) return null
-    const value = quoted === undefined ? plain! : unquote(quoted)
-    if (value === null) return null
-    const key = kinds[kind]
-    // Node writes only the length of an invalid address.
-    if (key === 'ip' && isIP(value) === 0) return null
-    if (key) names[key].push(key === 'ip' ? canonicalAddress(value) : value)
-  }
-  return names
-}
-
-function unquote(text: string): string | null {
-  try {
-    return JSON.parse(text) as string
-  } catch {
-    return null
-  }
-}

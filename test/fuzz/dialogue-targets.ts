@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { socks5 } from '../../middleware/socks5.ts'
 import { websocket } from '../../middleware/websocket.ts'
-import { parseNames } from '../../src/identity/peer.ts'
+import { alternativeNamesOf } from '../../src/identity/alternative-names.ts'
 import { RevocationList } from '../../src/identity/revocation-list.ts'
 import { Cio, type StreamContext, isCioError, json, requests } from '../../src/index.ts'
 import { replay } from '../../src/testing.ts'
@@ -145,12 +145,18 @@ export const dialogues: readonly Target[] = [
   },
   {
     name: 'alternative-names',
-    seeds: text(
-      'DNS:a.test, IP Address:127.0.0.1',
-      'DNS:"a, b", URI:urn:x',
-      'email:a@b, othername:<unsupported>',
+    seeds: hex(
+      '300e 8206612e74657374 87047f000001',
+      '300a 860575726e3a78 810161',
+      '3008 a00306012a 820162',
     ),
-    run: (pieces) => parseNames(Buffer.concat(pieces).toString('latin1')),
+    run(pieces) {
+      try {
+        return alternativeNamesOf(Buffer.concat(pieces))
+      } catch {
+        return 'refused'
+      }
+    },
   },
   {
     name: 'revocation-list',

@@ -2,7 +2,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { X509Certificate } from 'node:crypto'
 import { isIPv4, isIPv6 } from 'node:net'
-import { Peer, parseNames } from '../../src/identity/peer.ts'
+import { Peer } from '../../src/identity/peer.ts'
 import { canonicalAddress } from '../../src/streams/endpoint.ts'
 import { contents } from '../support/certificates.ts'
 
@@ -75,7 +75,7 @@ test('names of other kinds are passed over, whatever they hold', (t) => {
   t.deepEqual(names, { dns: ['bob'], uri: [], email: [], ip: [] })
 })
 
-for (const file of ['oddAddress', 'noAddress', 'noNames']) {
+for (const file of ['oddAddress', 'noAddress', 'noNames', 'namesTwice']) {
   test(`alternative names that cannot be read (${file}) are a defect`, (t) => {
     t.regex(peer(file).defect ?? '', /alternative names .* cannot be read/)
     t.deepEqual(peer(file).names, { dns: [], uri: [], email: [], ip: [] })
@@ -103,86 +103,6 @@ for (const [file, name] of [
 test('a name in UTF-8 and one in a BMPString are read', (t) => {
   t.is(peer('unicode').name, 'älice ☃')
   t.is(peer('bmp').name, 'alice')
-})
-
-test('no text at all makes no names', (t) => {
-  const none = { dns: [], uri: [], email: [], ip: [] }
-  t.deepEqual(parseNames(undefined), none)
-  t.deepEqual(parseNames(''), none)
-})
-
-for (const text of [
-  'DNS',
-  'DNS:a,DNS:b',
-  'DNS:a, ',
-  'DNS:"a',
-  'DNS:"a" ',
-  'DNS:"\\x"',
-  'DNS:a"b',
-  ', DNS:a',
-  'DNS:a, , DNS:b',
-  'DNS:"a"b, DNS:c',
-]) {
-  test(`names that are not of Node's form are not read: ${text}`, (t) => {
-    t.is(parseNames(text), null)
-  })
-}
-
-const kind = fc.constantFrom('DNS', 'URI', 'email')
-// What Node quotes: all that could be taken for the end of a name or for a quote.
-const form = (name: string): string =>
-  /^[ -~]*$/.test(name) && !/[",\\]/.test(name)
-    ? name
-    : JSON.stringify(name).replaceAll(',', String.raw`\u002c`)
-
-test('names in the form of Node are read back as they were', (t) => {
-  fc.assert(
-    fc.property(fc.array(fc.tuple(kind, fc.string({ unit: 'binary' }))), (names) => {
-      const text = names.map(([type, name]) => `${type}:${form(name)}`).join(', ')
-      const read = parseNames(text)
-      const of = (wanted: string) =>
-        names.filter(([type]) => type === wanted).map(([, name]) => name)
-      t.deepEqual(read, { dns: of('DNS'), uri: of('URI'), email: of('email'), ip: [] })
-    }),
-  )
-})
-
-test('no text makes the parser throw, or hang', (t) => {
-  const piece = fc.constantFrom(
-    'DNS:',
-    'URI:',
-    'IP Address:',
-    '"',
-    '\\',
-    '\\u00',
-    ', ',
-    ',',
-    'a',
-    ':',
-    '\0',
-    '\n',
-  )
-  const text = fc.oneof(
-    fc.string({ unit: 'binary', maxLength: 200 }),
-    fc.array(piece, { maxLength: 50 }).map((pieces) => pieces.join('')),
-  )
-  fc.assert(
-    fc.property(text, (input) => {
-      const names = parseNames(input)
-      if (names === null) return
-      // What was read was there: nothing is made up.
-      t.true(names.dns.length <= input.split('DNS:').length - 1)
-    }),
-    { numRuns: 1_000 },
-  )
-})
-
-test('the parser takes time in proportion to its input', (t) => {
-  const start = performance.now()
-  parseNames(`DNS:"${'\\'.repeat(200_001)}`)
-  parseNames('A '.repeat(100_000))
-  parseNames('DNS:a, '.repeat(50_000))
-  t.true(performance.now() - start < 2_000)
 })
 
 for (const [address, canonical] of [

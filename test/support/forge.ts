@@ -65,12 +65,15 @@ function forge(
   subject: readonly Attribute[],
   alternativeNames?: readonly Buffer[],
   until: number = Date.now() + 10 * day,
+  /** How often it has the extension with the names. */
+  copies = 1,
 ): void {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const ecdsaWithSha256 = sequence(oid('2a8648ce3d040302'))
   const extensions = [extension('551d25', sequence(oid('2b06010505070302')))]
   if (alternativeNames) {
-    extensions.push(extension('551d11', sequence(...alternativeNames)))
+    const names = extension('551d11', sequence(...alternativeNames))
+    extensions.push(...Array<Buffer>(copies).fill(names))
   }
   const body = sequence(
     der(0xa0, der(0x02, Buffer.from([2]))),
@@ -123,6 +126,7 @@ export function forgeAll(directory: string): void {
   forge(directory, 'oddAddress', [alice], [dns('alice'), der(0x87, Buffer.from([1, 2, 3, 4, 5]))])
   forge(directory, 'noNames', [alice], [])
   forge(directory, 'noAddress', [alice], [der(0x87)])
+  forge(directory, 'namesTwice', [alice], [dns('alice')], undefined, 2)
   const bits = der(0x03, Buffer.from([0, 1]))
   forge(directory, 'bitString', [alice, [commonName, bits]])
   forge(directory, 'sequenceName', [[commonName, sequence(oid(commonName))]])

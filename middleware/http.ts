@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import {
   type IncomingMessage,
   Server,
@@ -75,7 +76,13 @@ export function http(handler: HttpHandler, options?: HttpOptions): Middleware<St
   return defineMiddleware<StreamContext>({ name: 'http' }, async function http(ctx, next) {
     // Node drops the address when the socket closes.
     const { stream, remote } = ctx
-    const exchange: Exchange = { ctx, responses: new Set(), upgraded: false, failure: undefined }
+    const exchange: Exchange = {
+      ctx,
+      inside: AsyncLocalStorage.snapshot(),
+      responses: new Set(),
+      upgraded: false,
+      failure: undefined,
+    }
     exchanges.set(stream, exchange)
     watchUpgrades(server)
     const drain = (): void => closeWhenIdle(exchange)
@@ -103,6 +110,8 @@ export function contextOf({ socket }: IncomingMessage): StreamContext | undefine
 /** The state of one connection. */
 interface Exchange {
   readonly ctx: StreamContext
+  /** Runs a function in the AsyncLocalStorage of the middleware outside. */
+  readonly inside: ReturnType<typeof AsyncLocalStorage.snapshot>
   readonly responses: Set<ServerResponse>
   upgraded: boolean
   failure: { readonly reason: unknown } | undefined
@@ -156,16 +165,21 @@ function begin(request: IncomingMessage, response: ServerResponse): void {
 const watched = new WeakSet<Server>()
 
 /**
- * An upgraded connection belongs to the `upgrade` listener. Cio adds its own only beside another,
- * because Node would otherwise upgrade every request.
+ * An upgraded connection belongs to the `upgrade` listener, which runs in the AsyncLocalStorage around
+ * `http`, as listeners for `request` do. Node emits it in that of the socket.
  */
 function watchUpgrades(server: Server): void {
-  if (watched.has(server) || server.listenerCount('upgrade') === 0) return
+  if (watched.has(server)) return
   watched.add(server)
-  server.prependListener('upgrade', ({ socket }) => {
-    const exchange = exchanges.get(socket)
-    if (exchange) exchange.upgraded = true
-  })
+  const emit = server.emit.bind(server) as (...words: unknown[]) => boolean
+  // No listener of Cio's: with one, Node would upgrade every request.
+  server.emit = (...words: unknown[]): boolean => {
+    const [event, , socket] = words
+    const exchange = event === 'upgrade' ? exchanges.get(socket as Duplex) : undefined
+    if (!exchange) return emit(...words)
+    exchange.upgraded = true
+    return exchange.inside(emit, ...words)
+  }
 }
 
 /** Closes a connection after the responses in progress, or at once if there are none. */

@@ -2,6 +2,10 @@
 
 import test from 'ava'
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { once } from 'node:events'
+import { type ServerResponse, createServer } from 'node:http'
+import { WebSocket } from 'ws'
+import { websocket } from '../middleware/websocket.ts'
 import {
   Cio,
   type Next,
@@ -15,6 +19,7 @@ import {
 } from '../src/index.ts'
 import { identity } from './support/certificates.ts'
 import { dial, readAll, serve } from './support/serve.ts'
+import { deferred } from './support/transports.ts'
 
 const store = new AsyncLocalStorage<string>()
 
@@ -106,3 +111,54 @@ for (const [what, options] of [
     }
   })
 }
+
+test('handlers of WebSockets keep the store around websocket, also behind a request of the same connection', async (t) => {
+  const said = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+    await ctx.messages.send(String(store.getStore()))
+    await ctx.messages.each((line) => ctx.messages.send(`${line} ${store.getStore()}`))
+  })
+  const app = new Cio().useConnection(within).useConnection(websocket(said))
+  const server = await serve(t, app)
+  const client = new WebSocket(`ws://127.0.0.1:${server.port}`)
+  t.teardown(() => client.terminate())
+  const heard: string[] = []
+  client.on('message', (text: Buffer) => heard.push(String(text)))
+  await once(client, 'message')
+  client.send('again')
+  await once(client, 'message')
+  t.deepEqual(heard, ['outside', 'again outside'])
+
+  const asked = deferred<ServerResponse>()
+  const slow = new Cio().useConnection(within).useConnection(
+    websocket(said, {
+      handler: (_request, response) => asked.resolve(response),
+    }),
+  )
+  const socket = await dial(t, await serve(t, slow))
+  const upgrade = `Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${btoa('sixteen bytes...')}`
+  socket.write(
+    `GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\n\r\n`,
+  )
+  let text = ''
+  socket.on('data', (chunk: Buffer) => {
+    text += chunk.toString('latin1')
+  })
+  const received = async (what: string): Promise<void> => {
+    while (!text.includes(what)) await once(socket, 'data')
+  }
+  const response = await asked.promise
+  response.end('first')
+  await received('101 Switching Protocols')
+  await received('outside')
+})
+
+test('a listener for upgrade of a server of yours keeps the store around http', async (t) => {
+  const own = createServer()
+  own.on('upgrade', (_request, socket) => {
+    socket.end(`HTTP/1.1 101 Switching Protocols\r\n\r\n${store.getStore()}`)
+  })
+  const app = new Cio().useConnection(within).useConnection(http(own))
+  const socket = await dial(t, await serve(t, app))
+  socket.end('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+  t.regex(await readAll(socket), /outside$/)
+})

@@ -1,5 +1,6 @@
 /** Upgrades in the order of the requests of a connection. */
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 
@@ -25,7 +26,7 @@ export function inTurn(server: Server, upgrade: Upgrade): Upgrade {
       else socket.destroy()
     }
     const before = open.get(socket)
-    if (before) before.once('close', begin)
+    if (before) before.once('close', AsyncLocalStorage.bind(begin))
     else begin()
   }
 }

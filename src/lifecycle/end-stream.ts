@@ -10,6 +10,7 @@ import { unwindTimeout } from './lifecycle.ts'
 import type { StreamContext } from './stream-context.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
 import { hasUnreadEnd, isAttached } from '../streams/reading.ts'
+import { SteppedDeadline } from '../streams/stepped-deadline.ts'
 
 /**
  * Ends the stream of a run whose middleware have all returned.
@@ -45,13 +46,13 @@ export async function endStream(ctx: StreamContext, timeout: number): Promise<vo
 
 /** Ends a stream without reading its buffered input, which is kept for a later reader. */
 async function endUnread(stream: Duplex, timeout: number, cut: () => void): Promise<void> {
-  const deadline = startDeadline(timeout, cut)
+  const deadline = new SteppedDeadline(timeout, cut)
   const settled = new Promise<void>((resolve) => {
     stream.once('finish', resolve).once('close', resolve)
   })
   stream.end()
   if (!stream.writableFinished && !stream.destroyed) await settled
-  deadline?.stop()
+  deadline.stop()
 }
 
 /** Ends the stream of a failed run. */

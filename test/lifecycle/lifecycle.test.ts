@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Cio, CioError, type ConnectionContext, type ConnectionEnd } from '../../src/index.ts'
 import { Lifecycle, type Phase } from '../../src/lifecycle/lifecycle.ts'
+import { hasUnreadEnd } from '../../src/streams/reading.ts'
 import { identity } from '../support/certificates.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
@@ -665,4 +666,29 @@ test('a stall of the event loop leaves no middleware behind that returns in time
   const until = performance.now() + 1_200
   while (performance.now() < until);
   t.is((await closed)[1].reason, 'forced')
+})
+
+test('a stall of the event loop does not cut an answer whose request was never read', async (t) => {
+  const size = 32 * 1024 * 1024
+  const app = new Cio().useConnection(async ({ stream }) => {
+    stream.read(0)
+    while (!hasUnreadEnd(stream)) await new Promise(setImmediate)
+    stream.write(Buffer.alloc(size))
+    // The flush has begun by then.
+    setImmediate(() => setImmediate(stall))
+  })
+  const stall = (): void => {
+    const until = performance.now() + 400
+    while (performance.now() < until);
+    // After the timers that the stall made late.
+    setTimeout(() => client.resume(), 1)
+  }
+  app.on('remoteError', (error) => t.fail(error.message))
+  const server = await serve(t, app, { flushTimeout: 300 })
+  const client = await dial(t, server)
+  let received = 0
+  client.on('data', (chunk: Buffer) => (received += chunk.length)).pause()
+  client.end('a request')
+  await once(client, 'close')
+  t.is(received, size)
 })

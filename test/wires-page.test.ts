@@ -24,6 +24,30 @@ test('the checksums of the page have the values of the catalogue', (t) => {
   }
 })
 
+for (const name of ['resp', 'headersThenBody', 'stomp', 'nats', 'memcached', 'imap']) {
+  test(`${name}: a line in single bytes is looked at once`, (t) => {
+    const measure = functions[name] as (bytes: Buffer, kept: object) => number | undefined
+    const line = Buffer.from(`+${'x'.repeat(2_000)}`)
+    const kept = {}
+    let looks = 0
+    for (let length = 1; length <= line.length; length++) {
+      const bytes = line.subarray(0, length)
+      Object.assign(bytes, {
+        indexOf(value: string | number, from = 0) {
+          looks += length - from
+          return Buffer.prototype.indexOf.call(bytes, value, from)
+        },
+        toString(encoding: BufferEncoding, from = 0, to = length) {
+          looks += to - from
+          return Buffer.prototype.toString.call(bytes, encoding, from, to)
+        },
+      })
+      t.is(measure(bytes, kept), undefined)
+    }
+    t.true(looks < 10 * line.length, `${looks} bytes looked at`)
+  })
+}
+
 for (const { name, code, options } of formats) {
   test(`${name}: the options of the page read and send its frames`, (t) => {
     t.true(code.trimEnd().split('\n').length <= mostLines, 'at most ten lines')

@@ -82,14 +82,14 @@ export interface Table {
   /** Sets a row, and fulfils with its revision. */
   put(key: string, value: Uint8Array): Promise<number>
   /**
-   * Sets a row if its revision is still `revision`; 0 stands for a row that was never there. A deleted
-   * row may have a revision, which `get()` gives.
+   * Sets a row if its revision is still `revision`: the one that `get()` gives, or 0 where it gives
+   * undefined. A row that was deleted may have one, so 0 alone does not mean "if there is no value".
    *
    * @throws `ERR_CIO_STALE`: the row has another revision
    */
   replace(key: string, value: Uint8Array, revision: number): Promise<number>
   /**
-   * Deletes a row, with `revision` only if that is still its revision.
+   * Deletes a row, with `revision` only if that is still its revision, as `replace()` takes it.
    *
    * @throws `ERR_CIO_STALE`: the row has another revision
    */

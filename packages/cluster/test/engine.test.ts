@@ -1,6 +1,6 @@
 import test from 'ava'
 import { memory, memoryHub } from '../src/index.ts'
-import type { Engine } from '../src/index.ts'
+import type { Engine, MemoryHub, Table } from '../src/index.ts'
 import { engineConforms } from '../src/testing.ts'
 
 test('memory() keeps the contract of an engine', async (t) => {
@@ -35,6 +35,42 @@ test('engineConforms() names each promise that an engine breaks', async (t) => {
   t.regex(error.message, /passes messages on in order/)
   t.regex(error.message, /says at once that nothing subscribes/)
   t.notRegex(error.message, /replaces a row once/)
+})
+
+test('engineConforms() holds an engine to the revisions that it gives', async (t) => {
+  const make = (hub: MemoryHub, wrap: (table: Table) => Partial<Table>) => (): Engine => {
+    const engine = memory(hub)
+    const table = engine.table.bind(engine)
+    engine.table = async (name, options) => {
+      const real = await table(name, options)
+      const same: Table = {
+        get: (key) => real.get(key),
+        put: (key, value) => real.put(key, value),
+        replace: (...args) => real.replace(...args),
+        delete: (...args) => real.delete(...args),
+        watch: (...args) => real.watch(...args),
+      }
+      return { ...same, ...wrap(real) }
+    }
+    return engine
+  }
+  const broken: Record<string, (table: Table) => Partial<Table>> = {
+    'gives a revision of a deletion, and does not take it': (table) => ({
+      get: async (key) => (await table.get(key)) ?? { key, value: null, revision: 1_000 },
+    }),
+    'deletes any row at 0': (table) => ({
+      delete: (key, revision) => table.delete(key, revision || undefined),
+    }),
+    'takes 0 for any row': (table) => ({
+      replace: (key, value, revision) =>
+        revision === 0 ? table.put(key, value) : table.replace(key, value, revision),
+    }),
+  }
+  for (const [what, wrap] of Object.entries(broken)) {
+    const conforms = engineConforms(make(memoryHub(), wrap), { timeout: 5_000 })
+    const error = await t.throwsAsync(conforms, { code: 'ERR_CIO_NONCONFORMING' }, what)
+    t.regex(error.message, /takes the revision that `get\(\)` gives/, what)
+  }
 })
 
 test('a hub passes nothing to an engine that it has cut off', async (t) => {

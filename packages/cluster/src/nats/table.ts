@@ -4,7 +4,14 @@ import { type JetStreamClient, jetstream } from '@nats-io/jetstream'
 import { type KV, Kvm } from '@nats-io/kv'
 import type { NatsConnection } from '@nats-io/transport-node'
 import debug from 'debug'
-import { type Row, type Table, type WatchOptions, checkPayload, checkSubject } from '../engine.ts'
+import {
+  type Row,
+  type Table,
+  type WatchOptions,
+  checkPayload,
+  checkSubject,
+  staleError,
+} from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
 import { tableError } from './errors.ts'
 import { RowWatch } from './row-watch.ts'
@@ -70,6 +77,11 @@ export class NatsTable implements Table {
   }
 
   async delete(key: string, revision?: number): Promise<void> {
+    // nats.js would take it for no condition.
+    if (revision === 0) {
+      if (await this.get(key)) throw staleError(key)
+      return
+    }
     const options = revision === undefined ? undefined : { previousSeq: revision }
     await this.#ask(key, (kv) => kv.delete(key, options))
   }

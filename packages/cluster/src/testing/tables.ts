@@ -67,6 +67,33 @@ export const tables: Checks = {
       check(again > second, 'revisions rise over a deletion')
     },
   },
+  'takes the revision that `get()` gives, and no other, also for a row that is not there': {
+    run: async (trial) => {
+      const name = trial.word()
+      const one = await trial.table(trial.one, name)
+      const other = await trial.table(trial.other, name)
+      const stale = async (what: string, ...revisions: readonly number[]): Promise<void> => {
+        for (const revision of revisions) {
+          const replace = (): unknown => one.replace('k', bytes('x'), revision)
+          await rejects('ERR_CIO_STALE', replace, `replace over ${revision} of ${what}`)
+          const remove = (): unknown => one.delete('k', revision)
+          await rejects('ERR_CIO_STALE', remove, `delete of ${revision} of ${what}`)
+        }
+      }
+      check((await other.get('k')) === undefined, 'get() of a row that was never there')
+      const first = await one.replace('k', bytes('1'), 0)
+      await stale('a row', 0, first + 1)
+      await one.delete('k', first)
+      const gone = (await other.get('k'))?.revision ?? 0
+      await stale('a deleted row', first, ...(gone === 0 ? [] : [0]))
+      const racers = Array.from({ length: 10 }, (_, at) =>
+        (at % 2 ? one : other).replace('k', bytes('2'), gone),
+      )
+      const won = (await Promise.allSettled(racers)).filter(({ status }) => status === 'fulfilled')
+      check(won.length === 1, `${won.length} of 10 replace a deleted row`)
+      await stale('a row that came back', 0, first, gone)
+    },
+  },
   'passes on changes in order': {
     run: async (trial) => {
       const name = trial.word()

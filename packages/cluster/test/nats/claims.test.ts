@@ -4,12 +4,14 @@
  * CIO_AT_ONCE=30 npx ava --timeout=10m packages/cluster/test/nats/claims.test.ts` has 100,000.
  */
 
-import type { Report } from './claims-process.ts'
+import type { Command, Report } from './claims-process.ts'
 import { until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
 import { randomOf } from '../support/random.ts'
 import { natsTest } from '../support/with-nats.ts'
 import { Process } from './process.ts'
+
+const script = new URL('claims-process.ts', import.meta.url)
 
 const rounds = Number(process.env.CIO_ROUNDS ?? 4)
 const seed = Number(process.env.CIO_SEED ?? 1)
@@ -20,7 +22,7 @@ const names = Array.from({ length: 8 }, (_, at) => `device-${at}`)
 natsTest('over NATS, one connection has a name at rest, after kills and outages', async (t) => {
   const random = randomOf(seed)
   const server = await NatsServer.start(t)
-  const all = await Promise.all([1, 2, 3].map(() => Process.start(t, server)))
+  const all = await Promise.all([1, 2, 3].map(() => Process.start<Command>(t, server, script)))
   const given = new Map<string, number>()
   const operate = async (): Promise<void> => {
     const one = all[Math.floor(random() * all.length)]!
@@ -32,7 +34,7 @@ natsTest('over NATS, one connection has a name at rest, after kills and outages'
   const disturb = [
     async () => {
       await all[0]!.kill()
-      all[0] = await Process.start(t, server)
+      all[0] = await Process.start<Command>(t, server, script)
     },
     async () => {
       all[1]!.child.kill('SIGSTOP')
@@ -68,7 +70,7 @@ natsTest('over NATS, one connection has a name at rest, after kills and outages'
 })
 
 async function whatIsWrong(
-  all: readonly Process[],
+  all: readonly Process<Command>[],
   given: ReadonlyMap<string, number>,
 ): Promise<string> {
   const reports = await Promise.all(all.map((one) => one.ask<Report>({ report: true })))

@@ -10,7 +10,10 @@ import { Instance } from '../support/fleet.ts'
 import { until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
 import { natsTest } from '../support/with-nats.ts'
+import type { Command } from './claims-process.ts'
 import { Process } from './process.ts'
+
+const script = new URL('claims-process.ts', import.meta.url)
 
 const count = Number(process.env.CIO_DEVICES ?? 300)
 const atOnce = 200
@@ -41,7 +44,7 @@ natsTest('devices that come back at once are registered, and have their letters'
         })),
     })
   const others = [await start(), await start()]
-  const killed = await Process.start(t, server)
+  const killed = await Process.start<Command>(t, server, script)
   const before = new Map<string, number>()
   const came = await each(async (name) => {
     before.set(name, (await killed.ask<number>({ connect: name })) ?? 0)

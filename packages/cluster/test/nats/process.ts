@@ -6,25 +6,27 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { typescript } from '../../../../test/support/typescript.ts'
 import type { NatsServer } from '../support/nats-server.ts'
-import type { Command } from './claims-process.ts'
 
-const script = fileURLToPath(new URL('./claims-process.ts', import.meta.url))
-
-/** The process. */
-export class Process {
+/** The process, and what it can be asked. */
+export class Process<Command> {
   readonly child: ChildProcess
   readonly #answers = new Map<number, (result: unknown) => void>()
   #lastId = 0
 
-  static async start(t: ExecutionContext, server: NatsServer): Promise<Process> {
-    const one = new Process(server)
+  static async start<Command>(
+    t: ExecutionContext,
+    server: NatsServer,
+    script: URL | string,
+  ): Promise<Process<Command>> {
+    const one = new Process<Command>(server, script)
     t.teardown(() => one.child.kill('SIGKILL'))
     await new Promise((resolve) => one.#answers.set(0, resolve))
     return one
   }
 
-  private constructor(server: NatsServer) {
-    this.child = fork(script, [server.address], { execArgv: ['--import', typescript] })
+  private constructor(server: NatsServer, script: URL | string) {
+    const path = typeof script === 'string' ? script : fileURLToPath(script)
+    this.child = fork(path, [server.address], { execArgv: ['--import', typescript] })
     this.child.on('message', ({ id, result }: { id: number; result: unknown }) => {
       this.#answers.get(id)?.(result)
       this.#answers.delete(id)

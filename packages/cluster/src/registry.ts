@@ -171,7 +171,7 @@ export function registry<
   })
   const table = new ClaimTable(engine, name, settings.rowTtl)
   const claims = new Claims(cluster, table, { ...settings, duplicates }, damping)
-  const upkeep = new Upkeep(cluster, table, claims, { ...settings, duplicates })
+  const upkeep = new Upkeep(table, claims, settings.rowTtl)
   const directory = new Directory(cluster, name, table, claims)
   const slots = new Slots(cluster, table, directory, max)
   let instance = ''

@@ -9,7 +9,7 @@ import { quote } from 'cio/kit'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Cluster } from '../cluster.ts'
 import { type Incoming, type Row, downError } from '../engine.ts'
-import { decodeFrame, encodeFrame, textOf } from '../wire/frames.ts'
+import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
 import type { ClaimTable } from './claim-table.ts'
 import { type Claim, claimOf } from './entry.ts'
 import { duplicateError, takenOverError } from './errors.ts'
@@ -68,6 +68,10 @@ export class Claims {
       await this.#takeovers.admit(key, holder)
       if (holder.isLost) return false
       before = this.held.get(code)
+      if (before && before.age < holder.age) {
+        holder.supersede(takenOverError(key))
+        return false
+      }
     }
     this.held.set(code, holder)
     before?.supersede(takenOverError(key))
@@ -80,6 +84,7 @@ export class Claims {
         break
       } catch (error) {
         if (!isCioError(error, 'ERR_CIO_CLUSTER_DOWN') || whenDown === 'refuse') throw error
+        holder.isLate = true
         if (whenDown === 'admit') break
         await this.#untilUp(holder)
       }
@@ -116,11 +121,17 @@ export class Claims {
         attempt === 0 && holder.row === 0 && !holder.isDoubtful && this.#table.expectsNew
       const { row, claim } = isNew ? {} : await this.#table.find(code)
       if (claim?.connection === holder.connection) {
-        this.adopt(holder, row!, claim)
+        this.#adopt(holder, row!, claim)
         return undefined
       }
       const isTaken = claim !== undefined && (await this.#isTaken(key, claim))
       if (isTaken && this.#options.duplicates === 'oldest') throw duplicateError(key)
+      if (isTaken && holder.isLate && !(await this.#isNewer(holder, row!, claim))) {
+        holder.supersede(takenOverError(key))
+        return undefined
+      }
+      // A row of before does not count any more.
+      holder.row = 0
       // One of this instance has been counted before it was closed.
       const isRemote = claim?.instance !== this.#cluster.engine.instance
       if (isTaken && isRemote) await this.#takeovers.admit(key, holder)
@@ -143,7 +154,7 @@ export class Claims {
   }
 
   /** The row is that of this connection: an answer was lost, or the row was written again. */
-  adopt(holder: Holder, { revision }: Row, { claimed = revision }: Claim): void {
+  #adopt(holder: Holder, { revision }: Row, { claimed = revision }: Claim): void {
     this.#won(holder, revision, Math.max(holder.revision, claimed))
   }
 
@@ -151,7 +162,9 @@ export class Claims {
   async serve({ payload, reply }: Incoming): Promise<void> {
     const header = decodeFrame(payload)?.header
     const holder = header && this.#open.get(textOf(header, 'connection') ?? '')
-    if (header?.kind === 'held') return reply(encodeFrame({ kind: holder ? 'yes' : 'no' }))
+    if (header?.kind === 'held') {
+      return reply(encodeFrame(holder ? { kind: 'yes', age: Math.round(holder.age) } : { kind: 'no' }))
+    }
     if (header?.kind !== 'yield') return reply(encodeFrame({ kind: 'unsupported' }))
     if (holder) {
       holder.supersede(takenOverError(holder.key))
@@ -183,7 +196,20 @@ export class Claims {
     if (instance === this.#cluster.engine.instance) return this.#open.has(connection)
     if (!(await this.#cluster.checkAlive(instance))) return false
     if (this.#options.duplicates === 'newest') return true
-    return (await this.#ask(instance, { kind: 'held', key, connection })) !== 'no'
+    return (await this.#ask(instance, { kind: 'held', key, connection }))?.kind !== 'no'
+  }
+
+  /**
+   * Whether a connection is newer than the one that has the name. If that one's instance does not say,
+   * the order of the table decides.
+   */
+  async #isNewer(holder: Holder, row: Row, { instance, connection }: Claim): Promise<boolean> {
+    const local = this.#open.get(connection)
+    if (local) return holder.age < local.age
+    const answer = await this.#ask(instance, { kind: 'held', key: holder.key, connection })
+    if (answer?.kind === 'no') return true
+    const age = answer && numberOf(answer, 'age')
+    return age === undefined ? holder.row > row.revision : holder.age < age
   }
 
   #yielded(key: string, { instance, connection }: Claim): Promise<unknown> {
@@ -196,19 +222,19 @@ export class Claims {
     return before?.released ?? Promise.resolve()
   }
 
-  /** The kind of the answer; undefined without one: the instance hangs. */
+  /** The answer; undefined without one: the instance hangs. */
   async #ask(
     instance: string,
     header: { readonly kind: string; readonly key: string; readonly connection: string },
-  ): Promise<string | undefined> {
+  ): Promise<Header | undefined> {
     const subject = `${this.#options.name}.at.${instance}`
     const timeout = this.#options.handoverTimeout + answerMargin
     try {
       const request = encodeFrame(header)
       const answer = await this.#cluster.engine.request(subject, request, { timeout })
-      return decodeFrame(answer)?.header.kind
+      return decodeFrame(answer)?.header
     } catch (error) {
-      if (isCioError(error, 'ERR_CIO_NO_RESPONDER')) return 'no'
+      if (isCioError(error, 'ERR_CIO_NO_RESPONDER')) return { kind: 'no' }
       if (isCioError(error, 'ERR_CIO_CALL_TIMEOUT')) return undefined
       throw error
     }

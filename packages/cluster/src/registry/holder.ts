@@ -17,6 +17,7 @@ export class Holder implements Registration {
   readonly connection: string
   readonly about: unknown
   readonly since: number = Date.now()
+  readonly #arrivedAt = performance.now()
   /** The fencing token; 0 without a claim. */
   revision = 0
   /** The revision of the row, which is written again from time to time. */
@@ -27,6 +28,8 @@ export class Holder implements Registration {
   seen = 0
   /** Whether a write of its row has failed, and may have been made. */
   isDoubtful = false
+  /** Whether its claim had to wait: a newer connection may have the name by now. */
+  isLate = false
   /** Why it must not go on. */
   superseded: CioError | undefined
   /** Brings messages for it, while its pipeline goes on. */
@@ -59,6 +62,11 @@ export class Holder implements Registration {
 
   get isConfirmed(): boolean {
     return this.row > 0 && !this.superseded
+  }
+
+  /** Milliseconds since it arrived: no clock of another machine counts. */
+  get age(): number {
+    return performance.now() - this.#arrivedAt
   }
 
   /** Whether its pipeline goes on, so that it takes messages. */

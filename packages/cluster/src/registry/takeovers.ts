@@ -27,6 +27,7 @@ export class Takeovers {
       const wait = bucket.delay()
       if (isFirst) this.#delayed(holder, wait)
       isFirst = false
+      holder.isLate = true
       const end = new AbortController()
       const due = delay(wait, undefined, { signal: end.signal }).catch(() => {})
       await Promise.race([due, holder.lost])

@@ -2,10 +2,8 @@
 
 import debug from 'debug'
 import { isCioError } from 'cio'
-import type { Cluster } from '../cluster.ts'
 import type { ClaimTable } from './claim-table.ts'
 import type { Claims } from './claims.ts'
-import { duplicateError, takenOverError } from './errors.ts'
 import type { Holder } from './holder.ts'
 
 const log = debug('cio:cluster')
@@ -15,26 +13,17 @@ const longestInterval = 5_000
 const mostLeftOver = 100_000
 
 export class Upkeep {
-  readonly #cluster: Cluster
   readonly #table: ClaimTable
   readonly #claims: Claims
-  readonly #duplicates: 'newest' | 'oldest'
   readonly #rowTtl: number
   /** Connections that ended while their rows could not be deleted, with the codes of their names. */
   readonly #leftOver = new Map<string, string>()
   #tending = false
 
-  constructor(
-    cluster: Cluster,
-    table: ClaimTable,
-    claims: Claims,
-    options: { readonly duplicates: 'newest' | 'oldest'; readonly rowTtl: number },
-  ) {
-    this.#cluster = cluster
+  constructor(table: ClaimTable, claims: Claims, rowTtl: number) {
     this.#table = table
     this.#claims = claims
-    this.#duplicates = options.duplicates
-    this.#rowTtl = options.rowTtl
+    this.#rowTtl = rowTtl
   }
 
   /** After a gap: gives back what ended in it, verifies what is held, claims what is not confirmed. */
@@ -103,16 +92,13 @@ export class Upkeep {
     // A connection that is about to claim does so by itself.
     if (holder.isLost || !this.#claims.has(holder.connection)) return
     if (!holder.isActive && holder.row === 0) return
-    const { row, claim } = await this.#table.find(holder.code)
-    if (claim?.connection === holder.connection) return this.#claims.adopt(holder, row!, claim)
-    const isTaken = claim !== undefined && (await this.#cluster.checkAlive(claim.instance))
-    if (isTaken && holder.row > 0) return holder.supersede(takenOverError(holder.key))
-    if (isTaken && this.#duplicates === 'oldest') {
-      return holder.supersede(duplicateError(holder.key))
+    holder.isLate = true
+    try {
+      await this.#claims.takeOver(holder, () => {})
+    } catch (error) {
+      if (!isCioError(error, 'ERR_CIO_DUPLICATE')) throw error
+      return holder.supersede(error)
     }
-    // A row of before does not count any more.
-    holder.row = 0
-    await this.#claims.takeOver(holder, () => {})
     if (!this.#claims.has(holder.connection)) await this.forget(holder)
   }
 

@@ -1,13 +1,12 @@
 /** A broker that hangs, and a path to it on which nothing passes: no connection ends, and no sign comes. */
 
-import { type Socket, type Server, connect, createServer } from 'node:net'
-import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { nats } from '../../src/nats.ts'
 import { Instance } from '../support/fleet.ts'
 import { heard, until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
+import { Path } from '../support/path.ts'
 import { natsTest } from '../support/with-nats.ts'
 
 const leaseTimeout = 900
@@ -22,49 +21,6 @@ async function start(
   const gone: string[] = []
   instance.app.on('instanceDown', ({ id }) => gone.push(id))
   return { instance, gone }
-}
-
-/** A path to the broker that can hold back all that passes. */
-class Path {
-  readonly #server: Server
-  readonly #sockets: Socket[] = []
-
-  static async open(t: ExecutionContext, port: number): Promise<Path> {
-    const path = new Path(port)
-    await once(path.#server.listen(0, '127.0.0.1'), 'listening')
-    t.teardown(() => {
-      path.#server.close()
-      for (const socket of path.#sockets) socket.destroy()
-    })
-    return path
-  }
-
-  private constructor(port: number) {
-    this.#server = createServer((near) => {
-      const far = connect(port, '127.0.0.1')
-      for (const [from, to] of [
-        [near, far],
-        [far, near],
-      ] as const) {
-        this.#sockets.push(from)
-        from.on('error', () => {}).on('data', (chunk) => to.write(chunk))
-        from.on('close', () => to.destroy())
-      }
-    })
-  }
-
-  get address(): string {
-    const { port } = this.#server.address() as { port: number }
-    return `127.0.0.1:${port}`
-  }
-
-  hold(): void {
-    for (const socket of this.#sockets) socket.pause()
-  }
-
-  release(): void {
-    for (const socket of this.#sockets) socket.resume()
-  }
 }
 
 natsTest('while a broker hangs, no instance takes the others for dead', async (t) => {

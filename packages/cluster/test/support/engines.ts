@@ -10,6 +10,10 @@ export interface Engines {
   readonly down: () => Promise<void>
   /** Brings it back, with what it has stored; fulfils when all engines are up. */
   readonly up: () => Promise<void>
+  /** Cuts one of the first two engines off from the broker; fulfils when it knows. */
+  readonly cut: (engine: Engine) => Promise<void>
+  /** Connects it again; fulfils when it is up. */
+  readonly heal: (engine: Engine) => Promise<void>
 }
 
 /** A test, or one that is skipped aloud. */
@@ -26,6 +30,7 @@ export interface ContractOf {
 export async function memoryEngines(): Promise<Engines> {
   const hub = memoryHub()
   const made: Engine[] = []
+  const cut = new Set<Engine>()
   return {
     make: () => {
       const engine = memory(hub)
@@ -34,5 +39,11 @@ export async function memoryEngines(): Promise<Engines> {
     },
     down: async () => hub.cut(...made),
     up: async () => hub.heal(),
+    cut: async (engine) => hub.cut(...cut.add(engine)),
+    heal: async (engine) => {
+      cut.delete(engine)
+      hub.heal()
+      hub.cut(...cut)
+    },
   }
 }

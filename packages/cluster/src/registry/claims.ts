@@ -9,10 +9,10 @@ import { quote } from 'cio/kit'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Cluster } from '../cluster.ts'
 import { type Incoming, type Row, downError } from '../engine.ts'
-import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
 import type { ClaimTable } from './claim-table.ts'
 import { type Claim, claimOf } from './entry.ts'
 import { duplicateError, takenOverError } from './errors.ts'
+import { Handover } from './handover.ts'
 import type { Holder } from './holder.ts'
 import type { Takeovers } from './takeovers.ts'
 
@@ -32,8 +32,6 @@ export interface Predecessor {
 
 const mostAttempts = 100
 const retryDelay = 100
-// The one before may take as long as this instance waits, and its answer needs a moment.
-const answerMargin = 250
 
 export class Claims {
   /** The newest connection of each name on this instance, by the code of the name. */
@@ -42,6 +40,7 @@ export class Claims {
   readonly #table: ClaimTable
   readonly #options: ClaimsOptions
   readonly #takeovers: Takeovers
+  readonly #handover: Handover
   /** All connections whose pipeline has not returned. */
   readonly #open = new Map<string, Holder>()
 
@@ -50,7 +49,13 @@ export class Claims {
     this.#table = table
     this.#options = options
     this.#takeovers = takeovers
+    this.#handover = new Handover(cluster, options, this.#open)
     table.watch({ take: (row) => this.#see(row) })
+  }
+
+  /** Answers another instance. */
+  serve(message: Incoming): Promise<void> {
+    return this.#handover.serve(message)
   }
 
   has(connection: string): boolean {
@@ -90,7 +95,7 @@ export class Claims {
       }
     }
     // Also where it has lost the name meanwhile: its successor waits for it, and not for the first.
-    await this.#atMost(...gone)
+    await this.#handover.atMost(...gone)
     return !holder.isLost
   }
 
@@ -147,7 +152,7 @@ export class Claims {
       this.#table.expectsNew = row === undefined
       if (!isTaken) return undefined
       onTakeover({ instance: claim.instance, revision: row!.revision })
-      return { done: this.#yielded(key, claim) }
+      return { done: this.#handover.yielded(key, claim) }
     }
     if (holder.isLost) return undefined
     throw downError(`the name ${quote(key)} was claimed by others ${mostAttempts} times`)
@@ -156,21 +161,6 @@ export class Claims {
   /** The row is that of this connection: an answer was lost, or the row was written again. */
   #adopt(holder: Holder, { revision }: Row, { claimed = revision }: Claim): void {
     this.#won(holder, revision, Math.max(holder.revision, claimed))
-  }
-
-  /** Answers another instance. */
-  async serve({ payload, reply }: Incoming): Promise<void> {
-    const header = decodeFrame(payload)?.header
-    const holder = header && this.#open.get(textOf(header, 'connection') ?? '')
-    if (header?.kind === 'held') {
-      return reply(encodeFrame(holder ? { kind: 'yes', age: Math.round(holder.age) } : { kind: 'no' }))
-    }
-    if (header?.kind !== 'yield') return reply(encodeFrame({ kind: 'unsupported' }))
-    if (holder) {
-      holder.supersede(takenOverError(holder.key))
-      await this.#atMost(holder.released)
-    }
-    reply(encodeFrame({ kind: 'yes' }))
   }
 
   /** A later claim of another connection ends the one that is here. */
@@ -192,61 +182,22 @@ export class Claims {
   }
 
   /** Whether a claim is in force; with `oldest`, its instance is asked. */
-  async #isTaken(key: string, { instance, connection }: Claim): Promise<boolean> {
+  async #isTaken(key: string, claim: Claim): Promise<boolean> {
+    const { instance, connection } = claim
     if (instance === this.#cluster.engine.instance) return this.#open.has(connection)
     if (!(await this.#cluster.checkAlive(instance))) return false
     if (this.#options.duplicates === 'newest') return true
-    return (await this.#ask(instance, { kind: 'held', key, connection }))?.kind !== 'no'
+    return (await this.#handover.ageOf(key, claim)) !== null
   }
 
   /**
    * Whether a connection is newer than the one that has the name. If that one's instance does not say,
    * the order of the table decides.
    */
-  async #isNewer(holder: Holder, row: Row, { instance, connection }: Claim): Promise<boolean> {
-    const local = this.#open.get(connection)
-    if (local) return holder.age < local.age
-    const answer = await this.#ask(instance, { kind: 'held', key: holder.key, connection })
-    if (answer?.kind === 'no') return true
-    const age = answer && numberOf(answer, 'age')
+  async #isNewer(holder: Holder, row: Row, claim: Claim): Promise<boolean> {
+    const age = await this.#handover.ageOf(holder.key, claim)
+    if (age === null) return true
     return age === undefined ? holder.row > row.revision : holder.age < age
-  }
-
-  #yielded(key: string, { instance, connection }: Claim): Promise<unknown> {
-    if (instance !== this.#cluster.engine.instance) {
-      // The watch of that instance ends the connection if this does not arrive.
-      return this.#ask(instance, { kind: 'yield', key, connection }).catch(() => {})
-    }
-    const before = this.#open.get(connection)
-    before?.supersede(takenOverError(key))
-    return before?.released ?? Promise.resolve()
-  }
-
-  /** The answer; undefined without one: the instance hangs. */
-  async #ask(
-    instance: string,
-    header: { readonly kind: string; readonly key: string; readonly connection: string },
-  ): Promise<Header | undefined> {
-    const subject = `${this.#options.name}.at.${instance}`
-    const timeout = this.#options.handoverTimeout + answerMargin
-    try {
-      const request = encodeFrame(header)
-      const answer = await this.#cluster.engine.request(subject, request, { timeout })
-      return decodeFrame(answer)?.header
-    } catch (error) {
-      if (isCioError(error, 'ERR_CIO_NO_RESPONDER')) return { kind: 'no' }
-      if (isCioError(error, 'ERR_CIO_CALL_TIMEOUT')) return undefined
-      throw error
-    }
-  }
-
-  /** Waits for what has to let go, at most as long as a handover may take. */
-  async #atMost(...work: readonly Promise<unknown>[]): Promise<void> {
-    if (work.length === 0) return
-    const end = new AbortController()
-    const late = delay(this.#options.handoverTimeout, undefined, { signal: end.signal })
-    await Promise.race([Promise.all(work), late.catch(() => {})])
-    end.abort()
   }
 
   async #untilUp(holder: Holder): Promise<void> {

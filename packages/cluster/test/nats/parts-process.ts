@@ -19,15 +19,19 @@ const start = (options: FleetOptions): Promise<Instance> =>
   )
 let letters!: Mailbox<unknown>
 let groups!: ReturnType<typeof rooms>
+/** Devices have their letters, and have not said so while it waits. */
+let holding: Promise<void> | undefined
+let release = (): void => {}
 const plain = await start({
   inside: (here) => {
     groups = rooms(here)
     letters = mailbox(here, {
-      deliver: (ctx, { message, seq }) =>
-        (ctx as never as { messages: { send(one: unknown): Promise<unknown> } }).messages.send({
-          letter: message,
-          seq,
-        }),
+      deliver: async (ctx, { message, seq }) => {
+        await (
+          ctx as never as { messages: { send(one: unknown): Promise<unknown> } }
+        ).messages.send({ letter: message, seq })
+        await holding
+      },
     })
     return (ctx, next) =>
       groups(ctx as never, async () => {
@@ -72,6 +76,13 @@ const methods: Record<string, (...params: never[]) => unknown> = {
   find: async (name: string) => (await plain.devices.find(name))?.revision,
   room: async (message: unknown) => (await groups.send('all', message)).members,
   mail: (name: string, message: unknown, id: string) => letters.send(name, message, { id }),
+  hold: () => {
+    holding = new Promise((resolve) => (release = resolve))
+  },
+  release: () => {
+    holding = undefined
+    release()
+  },
   alive: () => plain.here.instances.size,
   close: async () => {
     await plain.server.close({ timeout: 0 })

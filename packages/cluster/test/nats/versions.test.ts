@@ -3,8 +3,8 @@
  * with a checkout of it in `../older`, whose packages are installed:
  *
  * ```sh
- * cp packages/cluster/test/nats/versions-process.ts ../older/packages/cluster/test/nats/
- * (cd ../older/packages/cluster && npx esbuild test/nats/versions-process.ts --bundle --platform=node \
+ * cp packages/cluster/test/nats/parts-process.ts ../older/packages/cluster/test/nats/
+ * (cd ../older/packages/cluster && npx esbuild test/nats/parts-process.ts --bundle --platform=node \
  *   --format=esm --packages=external --outfile=build/older.mjs)
  * CIO_OLDER=../older/packages/cluster/build/older.mjs npx ava packages/cluster/test/nats/versions.test.ts
  * ```
@@ -15,9 +15,9 @@ import { until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
 import { natsTest } from '../support/with-nats.ts'
 import { Process } from './process.ts'
-import type { Command } from './versions-process.ts'
+import type { Command } from './parts-process.ts'
 
-const script = new URL('versions-process.ts', import.meta.url)
+const script = new URL('parts-process.ts', import.meta.url)
 const { CIO_OLDER: older } = process.env
 
 natsTest('an instance of another release takes part in everything', async (t) => {

@@ -96,7 +96,9 @@ process.on('message', ({ id, command }: { id: number; command: Command }) => {
     .then(() => methods[name]!(...(params as never[])))
     .then(
       (result) => ({ result }),
-      (error: { code?: string }) => ({ result: `failed: ${error.code ?? String(error)}` }),
+      (error: { code?: string; message: string }) => ({
+        result: `failed: ${error.code ?? error.message}`,
+      }),
     )
     .then((answer) => process.send!({ id, ...answer }))
 })

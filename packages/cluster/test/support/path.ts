@@ -21,7 +21,10 @@ export class Path {
 
   private constructor(port: number) {
     this.#server = createServer((near) => {
-      if (this.#isCut) return void near.on('error', () => {}).destroy()
+      if (this.#isCut) {
+        near.on('error', () => {}).destroy()
+        return
+      }
       const far = connect(port, '127.0.0.1')
       for (const [from, to] of [
         [near, far],

@@ -1,4 +1,4 @@
-/** What instances ask each other about the connections that have names. */
+/** The questions between instances about the connections that have names. */
 
 import { isCioError } from 'cio'
 import { setTimeout as delay } from 'node:timers/promises'

@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events'
 import { randomBytes } from 'node:crypto'
 import { CioError } from 'cio'
 import { checkDuration } from 'cio/kit'
-import { type Gap, checkPayload, checkSubject, downError, leastTtl } from './engine.ts'
+import { type Gap, checkPayload, checkSubject, downError, leastTtl, maxPayload } from './engine.ts'
 
 /** Ends a wait with an error. */
 type Interrupt = (error: Error) => void
@@ -22,6 +22,7 @@ interface EngineEvents {
 export class EngineState extends EventEmitter<EngineEvents> {
   instance = ''
   isUp = false
+  maxPayload: number = maxPayload
   #downSince: number | undefined
   readonly #waits = new Set<Interrupt>()
   readonly #watches = new Set<() => void>()
@@ -80,7 +81,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
   /** Checks a message and the connection to the broker. @throws `ERR_CIO_SUBJECT`, `ERR_CIO_PAYLOAD_SIZE`, `ERR_CIO_CLUSTER_DOWN` */
   checkMessage(what: string, subject: string, payload: Uint8Array): void {
     checkSubject(subject)
-    checkPayload(subject, payload)
+    checkPayload(subject, payload, this.maxPayload)
     this.checkUp(what)
   }
 

@@ -14,7 +14,7 @@ export interface Incoming {
   /**
    * Answers a request; does nothing for a message that is no request.
    *
-   * @throws `ERR_CIO_PAYLOAD_SIZE`: the payload has more than {@link maxPayload} bytes
+   * @throws `ERR_CIO_PAYLOAD_SIZE`: the payload has more bytes than `maxPayload` of the engine
    */
   readonly reply: (payload: Uint8Array) => void
 }
@@ -51,7 +51,7 @@ export interface RequestOptions {
 export interface TableOptions {
   /**
    * Milliseconds after its last change at which the broker forgets a row; at least 1_000. `Infinity`
-   * keeps rows.
+   * keeps rows. If instances open a table with several, the longest counts.
    */
   readonly ttl: number
 }
@@ -153,6 +153,8 @@ export interface Engine {
   readonly instance: string
   /** Whether there is a connection to the broker. */
   readonly isUp: boolean
+  /** The most bytes of a payload: {@link maxPayload}, or less if the broker takes less. */
+  readonly maxPayload: number
   /** Connects, and fulfils when the engine is up. The signal ends the attempts. */
   open(signal: AbortSignal): Promise<void>
   /** Ends all subscriptions, requests and watches. */
@@ -161,7 +163,7 @@ export interface Engine {
    * Sends to all subscribers, at most once, in order; to those of this instance too.
    *
    * @throws `ERR_CIO_CLUSTER_DOWN`: there is no connection; the engine keeps nothing for later
-   * @throws `ERR_CIO_PAYLOAD_SIZE`: the payload has more than {@link maxPayload} bytes
+   * @throws `ERR_CIO_PAYLOAD_SIZE`: the payload has more than `maxPayload` bytes
    */
   publish(subject: string, payload: Uint8Array): void
   /**
@@ -186,8 +188,11 @@ export interface Engine {
   off(event: 'up', listener: (gap: Gap) => void): this
 }
 
-/** The most bytes of a payload: the default of NATS, less than it takes for its own headers. */
-export const maxPayload: number = 1024 * 1024 - 1024
+/** Bytes that a broker needs for headers of its own. */
+export const headerRoom = 1024
+
+/** The most bytes of a payload: the default of NATS, without its headers. */
+export const maxPayload: number = 1024 * 1024 - headerRoom
 
 /** The least `ttl` of a table, in milliseconds. */
 export const leastTtl = 1_000
@@ -213,9 +218,9 @@ export function checkSubject(subject: string): void {
  *
  * @throws `ERR_CIO_PAYLOAD_SIZE`
  */
-export function checkPayload(subject: string, { byteLength }: Uint8Array): void {
-  if (byteLength <= maxPayload) return
-  const what = `${byteLength} bytes, more than the ${maxPayload} that fit into one message`
+export function checkPayload(subject: string, { byteLength }: Uint8Array, most: number): void {
+  if (byteLength <= most) return
+  const what = `${byteLength} bytes, more than the ${most} that fit into one message`
   throw new CioError('ERR_CIO_PAYLOAD_SIZE', `the payload for \`${subject}\` has ${what}`)
 }
 

@@ -145,7 +145,7 @@ class MemoryEngine extends EngineState implements Engine {
       for (const subscriber of all) {
         // The answer does not pass either if one of the two was cut off meanwhile.
         const reply = (bytes: Uint8Array): void => {
-          checkPayload(subject, bytes)
+          checkPayload(subject, bytes, this.maxPayload)
           if (subscriber.engine.isUp && this.isUp) resolve(bytes)
         }
         this.#deliver(subscriber, payload, reply)
@@ -161,7 +161,8 @@ class MemoryEngine extends EngineState implements Engine {
   async table(name: string, { ttl }: TableOptions): Promise<Table> {
     this.checkTable(name, ttl)
     const { tables } = this.hub
-    const rows = tables.get(name) ?? new Rows(ttl)
+    const rows = tables.get(name) ?? new Rows()
+    rows.keepFor(ttl)
     tables.set(name, rows)
     return new MemoryTable(this, rows)
   }

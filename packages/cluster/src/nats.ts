@@ -15,6 +15,8 @@ import {
   type Table,
   type TableOptions,
   checkSubject,
+  headerRoom,
+  maxPayload,
 } from './engine.ts'
 import { EngineState } from './engine-base.ts'
 import { requestError } from './nats/errors.ts'
@@ -64,6 +66,13 @@ class NatsEngine extends EngineState implements Engine {
     // A connection that was passed in may be down at the moment.
     if (this.#options.connection) await this.wait('open', connection.flush(), signal)
     this.setUp()
+  }
+
+  override setUp(): void {
+    // What Cio takes at most leaves so much for headers.
+    const most = (this.#connection?.info?.max_payload ?? Infinity) - headerRoom
+    this.maxPayload = Math.min(maxPayload, most)
+    super.setUp()
   }
 
   async close(): Promise<void> {
@@ -119,6 +128,7 @@ class NatsEngine extends EngineState implements Engine {
       ttl,
       replicas,
       timeout: this.#timeout,
+      lost: () => this.#loseStore(),
     })
     await table.ensure()
     this.#stores.add(table)
@@ -175,6 +185,13 @@ class NatsEngine extends EngineState implements Engine {
       } else if (type === 'reconnect') void this.#restore()
       else if (type === 'close') this.setDown()
     }
+  }
+
+  /** An operator has deleted a table: changes are missed until it is there again, as in an outage. */
+  #loseStore(): void {
+    if (!this.isUp) return
+    this.setDown()
+    void this.#restore()
   }
 
   /** Makes tables and letters again if the broker has lost them, so that `up` means that they can be used. */

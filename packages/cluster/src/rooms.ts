@@ -129,7 +129,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
         const subject = subjectOf(room)
         // Before anything is sent: else a value that cannot travel would reach some members only.
         const frame = encodeValue(message, header())
-        checkPayload(subject, frame)
+        checkPayload(subject, frame, engine.maxPayload)
         sent = sendHere(room, message, options)
         if (!options.local) engine.publish(subject, frame)
         return sent

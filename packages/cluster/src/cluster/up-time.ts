@@ -3,6 +3,7 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
+import { isCioError } from 'cio'
 import type { Engine } from '../engine.ts'
 
 const log = debug('cio:cluster')
@@ -59,14 +60,14 @@ export class UpTime {
 
   async #open(): Promise<void> {
     await this.#engine.open(this.#stop.signal)
-    await this.#begin()
+    await this.#begin(true)
   }
 
-  async #begin(): Promise<void> {
+  async #begin(isStart = false): Promise<void> {
     const up = (this.#up = new AbortController())
     // Each part of a cluster has some.
     setMaxListeners(0, up.signal)
-    await Promise.all([...this.#works].map((work) => run(work, up.signal)))
+    await Promise.all([...this.#works].map((work) => run(work, up.signal, isStart)))
   }
 
   #end(): void {
@@ -75,13 +76,15 @@ export class UpTime {
   }
 }
 
-async function run(work: Work, signal: AbortSignal): Promise<void> {
+/** Runs work until it fulfils; at the start, waiting does not mend an option that the broker refuses. */
+async function run(work: Work, signal: AbortSignal, isStart = false): Promise<void> {
   while (!signal.aborted) {
     try {
       await work(signal)
       return
     } catch (error) {
       if (signal.aborted) return
+      if (isStart && isCioError(error, 'ERR_CIO_OPTION')) throw error
       log('work fails, and is tried again: %s', (error as Error).message)
       await delay(retryDelay, undefined, { signal }).catch(() => {})
     }

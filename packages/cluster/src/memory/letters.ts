@@ -90,7 +90,7 @@ export class MemoryLetters implements Letters {
   }
 
   async append(key: string, payload: Uint8Array, id: string): Promise<Appended> {
-    checkPayload(key, payload)
+    checkPayload(key, payload, this.#engine.maxPayload)
     checkSubject(id)
     return this.#ask(key, () => this.#store.append(key, payload, id))
   }

@@ -12,14 +12,15 @@ interface Stored {
 
 /** The rows of a table, which all engines of a hub share. */
 export class Rows {
-  readonly #ttl: number
+  #ttl = 0
   // In the order of their changes, so that those that expire first are first.
   readonly #rows = new Map<string, Stored>()
   readonly #watchers = new Set<(row: Row) => void>()
   #revision = 0
 
-  constructor(ttl: number) {
-    this.#ttl = ttl
+  /** The longest time counts, as with a broker. */
+  keepFor(ttl: number): void {
+    this.#ttl = Math.max(this.#ttl, ttl)
   }
 
   get(key: string): Row | undefined {
@@ -76,12 +77,12 @@ export class MemoryTable implements Table {
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
-    checkPayload(key, value)
+    checkPayload(key, value, this.#engine.maxPayload)
     return this.#ask(key, () => this.#rows.change(key, value))
   }
 
   async replace(key: string, value: Uint8Array, revision: number): Promise<number> {
-    checkPayload(key, value)
+    checkPayload(key, value, this.#engine.maxPayload)
     return this.#ask(key, () => this.#rows.change(key, value, revision))
   }
 

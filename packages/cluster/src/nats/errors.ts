@@ -1,11 +1,14 @@
 /** The errors of nats.js in the words of the contract. */
 
 import { JetStreamApiError } from '@nats-io/jetstream'
+import { CioError } from 'cio'
 import { errors } from '@nats-io/transport-node'
 import { downError, noResponderError, requestTimeoutError, staleError } from '../engine.ts'
 
 // `wrong last sequence`, with and without the sequence.
 const wrongLastSequence: readonly number[] = [10_071, 10_164]
+const noReplicas = 10_074
+const notFound = 10_059
 
 /** The error of a request. */
 export function requestError(subject: string, timeout: number, error: unknown): Error {
@@ -18,10 +21,41 @@ export function requestError(subject: string, timeout: number, error: unknown): 
   return downError('request', error)
 }
 
+/** Whether an error of JetStream has one of these codes. */
+export function isApiError(
+  error: unknown,
+  ...codes: readonly number[]
+): error is JetStreamApiError {
+  return error instanceof JetStreamApiError && codes.includes(error.code)
+}
+
+/** Whether the broker has no such store: it, or an operator, has deleted it. */
+export function isStoreLost(error: unknown): boolean {
+  return isApiError(error, notFound)
+}
+
+/** Whether no part of JetStream took a request. */
+export function isUnheard(error: unknown): boolean {
+  // nats.js does not export its class.
+  return (error as Error).name === 'JetStreamNotEnabled'
+}
+
+/** The error of a store that cannot be made: waiting helps only if the broker is away. */
+export function storeError(what: string, error: unknown): CioError {
+  if (isUnheard(error)) {
+    const message =
+      'nats: the broker, or this account, has no JetStream: start `nats-server` with `-js`'
+    return new CioError('ERR_CIO_OPTION', message, { cause: error })
+  }
+  if (isApiError(error, noReplicas)) {
+    const message = 'nats: `replicas` above 1 need a cluster of brokers, and this broker is alone'
+    return new CioError('ERR_CIO_OPTION', message, { cause: error })
+  }
+  return downError(what, error)
+}
+
 /** The error of a table: a row that has changed, or a broker without an answer. */
 export function tableError(key: string, error: unknown): Error {
-  if (error instanceof JetStreamApiError && wrongLastSequence.includes(error.code)) {
-    return staleError(key, error)
-  }
+  if (isApiError(error, ...wrongLastSequence)) return staleError(key, error)
   return downError('table', error)
 }

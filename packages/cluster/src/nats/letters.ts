@@ -4,7 +4,7 @@ import {
   DiscardPolicy,
   type JetStreamClient,
   type JetStreamManager,
-  JetStreamApiError,
+  type PubAck,
   RetentionPolicy,
   StorageType,
   jetstream,
@@ -23,6 +23,7 @@ import {
   fullError,
 } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
+import { isApiError, isUnheard, storeError } from './errors.ts'
 
 const nameInUse = 10_058
 const storeFailed = 10_077
@@ -82,20 +83,23 @@ export class NatsLetters implements Letters {
       })
       this.#manager = manager
     } catch (error) {
-      throw downError('letters', error)
+      throw storeError('letters', error)
     }
   }
 
   async append(key: string, payload: Uint8Array, id: string): Promise<Appended> {
-    checkPayload(key, payload)
+    checkPayload(key, payload, this.#engine.maxPayload)
     checkSubject(id)
     return this.#ask(key, async () => {
       const options = { msgID: `${key}.${id}`, timeout: this.#options.timeout }
-      const { seq, duplicate } = await this.#client.publish(
-        `${this.#subject}.${key}`,
-        payload,
-        options,
-      )
+      const store = (): Promise<PubAck> =>
+        this.#client.publish(`${this.#subject}.${key}`, payload, options)
+      const { seq, duplicate } = await store().catch(async (error: unknown) => {
+        if (!isUnheard(error)) throw error
+        // An operator has deleted the stream, or its brokers choose a leader.
+        await this.ensure()
+        return store()
+      })
       return { seq, isDuplicate: duplicate }
     })
   }
@@ -128,8 +132,4 @@ export class NatsLetters implements Letters {
       return isFull ? fullError(key, error) : downError('letters', error)
     })
   }
-}
-
-function isApiError(error: unknown, code: number): error is JetStreamApiError {
-  return error instanceof JetStreamApiError && error.code === code
 }

@@ -10,6 +10,7 @@ import {
 } from '@nats-io/jetstream'
 import debug from 'debug'
 import type { Row } from '../engine.ts'
+import { isStoreLost } from './errors.ts'
 
 const log = debug('cio:cluster')
 
@@ -18,6 +19,7 @@ export class RowWatch {
   readonly #bucket: string
   readonly #prefix: string
   readonly #take: (row: Row) => void
+  readonly #lost: () => void
   /** Fulfils when the snapshot, if any, was passed on. */
   readonly whole: Promise<void>
   #isWhole = (): void => {}
@@ -30,11 +32,12 @@ export class RowWatch {
   #isOver = false
   #isChecking = false
 
-  constructor(client: JetStreamClient, bucket: string, take: (row: Row) => void) {
+  constructor(client: JetStreamClient, bucket: string, take: (row: Row) => void, lost: () => void) {
     this.#client = client
     this.#bucket = bucket
     this.#prefix = `$KV.${bucket}.`
     this.#take = take
+    this.#lost = lost
     this.whole = new Promise((resolve) => (this.#isWhole = resolve))
   }
 
@@ -58,6 +61,7 @@ export class RowWatch {
       })
     } catch (error) {
       log('the watch of %s: %s', this.#bucket, (error as Error).message)
+      if (isStoreLost(error)) this.#lost()
     } finally {
       this.#isChecking = false
     }

@@ -35,7 +35,7 @@ export class NatsSubscription implements Subscription {
     this.#take({
       payload: message.data,
       reply: (bytes) => {
-        checkPayload(message.subject, bytes)
+        checkPayload(message.subject, bytes, this.#engine.maxPayload)
         // Kept by nats.js and lost in an outage: as if it were on its way.
         if (this.#engine.isUp) message.respond(bytes)
       },

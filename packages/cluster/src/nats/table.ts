@@ -1,8 +1,8 @@
 /** A table in NATS: a KV bucket in a file, with one revision of each key. */
 
-import { type JetStreamClient, jetstream } from '@nats-io/jetstream'
+import { type JetStreamClient, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { type KV, Kvm } from '@nats-io/kv'
-import type { NatsConnection } from '@nats-io/transport-node'
+import { type NatsConnection, nanos } from '@nats-io/transport-node'
 import debug from 'debug'
 import {
   type Row,
@@ -13,7 +13,7 @@ import {
   staleError,
 } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
-import { tableError } from './errors.ts'
+import { storeError, tableError } from './errors.ts'
 import { RowWatch } from './row-watch.ts'
 
 const log = debug('cio:cluster')
@@ -26,6 +26,8 @@ export interface Bucket {
   readonly ttl: number
   readonly replicas: number
   readonly timeout: number
+  /** The broker has deleted the bucket. */
+  readonly lost: () => void
 }
 
 export class NatsTable implements Table {
@@ -46,15 +48,24 @@ export class NatsTable implements Table {
   async ensure(): Promise<void> {
     const { bucket, ttl, replicas, timeout } = this.#options
     const kvm = new Kvm(this.#connection)
-    // Not in memory: such a bucket is gone after a restart, and its watches stay silent.
     // 0 stands for rows that stay.
     const maxAge = ttl === Infinity ? 0 : ttl
-    const made = kvm.create(bucket, { history: 1, ttl: maxAge, replicas, timeout })
     try {
-      this.#kv = await made
+      // Not in memory: such a bucket is gone after a restart, and its watches stay silent.
+      this.#kv = await kvm.create(bucket, { history: 1, ttl: maxAge, replicas, timeout })
+      await this.#keepFor(nanos(maxAge))
     } catch (error) {
-      throw tableError(bucket, error)
+      throw storeError(bucket, error)
     }
+  }
+
+  /** Instances of another release may have made the bucket for a shorter time, and not for a longer one. */
+  async #keepFor(maxAge: number): Promise<void> {
+    const { bucket, timeout } = this.#options
+    const { streams } = await jetstreamManager(this.#connection, { timeout, checkAPI: false })
+    const { max_age: now } = (await streams.info(`KV_${bucket}`)).config
+    const isShorter = now !== 0 && (maxAge === 0 || now < maxAge)
+    if (isShorter) await streams.update(`KV_${bucket}`, { max_age: maxAge })
   }
 
   async get(key: string): Promise<Row | undefined> {
@@ -66,12 +77,12 @@ export class NatsTable implements Table {
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
-    checkPayload(key, value)
+    checkPayload(key, value, this.#engine.maxPayload)
     return this.#ask(key, (kv) => kv.put(key, value))
   }
 
   async replace(key: string, value: Uint8Array, revision: number): Promise<number> {
-    checkPayload(key, value)
+    checkPayload(key, value, this.#engine.maxPayload)
     // Not `kv.create()`: it reads the row again if there is one.
     return this.#ask(key, (kv) => kv.put(key, value, { previousSeq: revision }))
   }
@@ -90,7 +101,7 @@ export class NatsTable implements Table {
     if (signal.aborted) return
     const { bucket } = this.#options
     this.#engine.checkUp('watch')
-    const watch = new RowWatch(this.#client, bucket, take)
+    const watch = new RowWatch(this.#client, bucket, take, this.#options.lost)
     const end = (): void => watch.end(this.#engine.isUp)
     const begun = watch.begin(snapshot)
     try {

@@ -3,7 +3,7 @@
 import debug from 'debug'
 import { CioError, isCioError, rpcFailure } from 'cio'
 import { asError, evict, quote } from 'cio/kit'
-import { type Incoming, maxPayload } from '../engine.ts'
+import type { Incoming } from '../engine.ts'
 import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
 import { decodeValue, encodeValue } from '../wire/values.ts'
 import type { Holder } from './holder.ts'
@@ -76,7 +76,7 @@ export async function serve(holder: Holder, message: Incoming): Promise<void> {
     const result = await obey(holder.ctx, order)
     message.reply(encodeFrame({ kind: 'done' }, encodeValue(result)))
   } catch (error) {
-    message.reply(failure(asError(error)))
+    fail(message, asError(error))
   } finally {
     if (id !== undefined) holder.running!.delete(id)
   }
@@ -93,21 +93,20 @@ function orderOf(header: Header, body: Uint8Array, signal: AbortSignal): Order |
 }
 
 /**
- * An error on its way to another instance. A device chooses what its error brings along: if that
- * cannot travel, the rest does.
+ * Answers with an error. A device chooses what its error brings along: if that cannot travel, the rest
+ * does.
  */
-function failure(error: Error): Buffer {
+function fail({ reply }: Incoming, error: Error): void {
   const code = isCioError(error) ? error.code : 'ERR_CIO_REMOTE'
   const header = { kind: 'failed', code, message: error.message.slice(0, longestMessage) }
   const rpc = rpcFailure(error)
   try {
-    const frame = encodeFrame({ ...header, rpc })
-    if (frame.length <= maxPayload) return frame
+    return reply(encodeFrame({ ...header, rpc }))
   } catch (thrown) {
     log('%s: %s', error.message, asError(thrown).message)
   }
   const message = rpc?.message.slice(0, longestMessage)
-  return encodeFrame({ ...header, ...(rpc && { rpc: { code: rpc.code, message } }) })
+  reply(encodeFrame({ ...header, ...(rpc && { rpc: { code: rpc.code, message } }) }))
 }
 
 /** The result of an answer; throws the error that it brings. */

@@ -1,6 +1,5 @@
 /** The promises about messages and requests. */
 
-import { maxPayload } from '../engine.ts'
 import { encodeName } from '../names.ts'
 import { type Checks, Collected, bytes, check, rejects, text } from './trial.ts'
 
@@ -79,7 +78,7 @@ export const subjects: Checks = {
   'rejects a payload that is too long': {
     run: async (trial) => {
       const subject = trial.word()
-      const long = Buffer.alloc(maxPayload + 1)
+      const long = Buffer.alloc(trial.one.maxPayload + 1)
       const publish = (): void => trial.one.publish(subject, long)
       await rejects('ERR_CIO_PAYLOAD_SIZE', publish, 'publish')
       const asked = trial.word()
@@ -94,9 +93,9 @@ export const subjects: Checks = {
       const taken = new Collected<number>(trial)
       trial.other.subscribe(subject, ({ payload }) => taken.add(payload.byteLength))
       await trial.settle(trial.other)
-      trial.one.publish(subject, Buffer.alloc(maxPayload))
+      trial.one.publish(subject, Buffer.alloc(trial.one.maxPayload))
       await taken.until(({ length }) => length > 0, 'the arrival of the longest payload')
-      check(taken.items[0] === maxPayload, 'the longest payload arrives whole')
+      check(taken.items[0] === trial.one.maxPayload, 'the longest payload arrives whole')
     },
   },
   'passes the answer to a request': {
@@ -115,7 +114,7 @@ export const subjects: Checks = {
       const { other, one } = trial
       other.subscribe(subject, ({ reply }) => {
         try {
-          reply(Buffer.alloc(maxPayload + 1))
+          reply(Buffer.alloc(trial.one.maxPayload + 1))
         } catch (error) {
           reply(bytes((error as { code: string }).code))
         }

@@ -1,6 +1,6 @@
 /** The promises about tables. */
 
-import type { Row } from '../engine.ts'
+import type { Row, Table } from '../engine.ts'
 import { type Checks, bytes, check, rejects, text } from './trial.ts'
 
 const racers = 20
@@ -147,19 +147,36 @@ export const tables: Checks = {
       check(text(row?.value) === 'v' && row?.revision === revision, 'the row has its value')
     },
   },
+  'keeps rows for the longest time that an instance has asked for': {
+    run: async (trial) => {
+      const name = trial.word()
+      const short = await trial.one.table(name, { ttl: 1_000 })
+      const long = await trial.other.table(name, { ttl: 60_000 })
+      const again = await trial.one.table(name, { ttl: 1_000 })
+      for (const table of [short, long, again]) await table.put('k', bytes('v'))
+      const other = await trial.one.table(trial.word(), { ttl: 1_000 })
+      await gone(other)
+      check(text((await long.get('k'))?.value) === 'v', 'the row is gone before the longer time')
+    },
+  },
   'forgets a row after its time': {
     run: async (trial) => {
       const table = await trial.one.table(trial.word(), { ttl: 1_000 })
-      await table.put('k', bytes(''))
-      const began = performance.now()
-      while ((await table.get('k'))?.value) {
-        check(performance.now() - began < 20_000, 'the row is still there after 20 s')
-        await new Promise((resolve) => setTimeout(resolve, 50))
-      }
-      check(performance.now() - began > 500, 'the row is gone before its time')
+      check((await gone(table)) > 500, 'the row is gone before its time')
       await table.replace('k', bytes(''), (await table.get('k'))?.revision ?? 0)
     },
   },
+}
+
+/** Sets a row, and waits until it is forgotten; the milliseconds that it was there. */
+async function gone(table: Table): Promise<number> {
+  await table.put('k', bytes(''))
+  const began = performance.now()
+  while ((await table.get('k'))?.value) {
+    check(performance.now() - began < 20_000, 'the row is still there after 20 s')
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  return performance.now() - began
 }
 
 function rising(rows: readonly Row[]): boolean {

@@ -1,8 +1,10 @@
 import test from 'ava'
+import { jetstreamManager } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
+import { Cio } from 'cio'
 import { once } from 'node:events'
 import type { EventEmitter } from 'node:events'
-import type { Engine } from '../../src/index.ts'
+import { type Engine, cluster } from '../../src/index.ts'
 import { type NatsOptions, nats } from '../../src/nats.ts'
 import { engineConforms } from '../../src/testing.ts'
 import { NatsServer, natsServerVersion } from '../support/nats-server.ts'
@@ -32,6 +34,51 @@ natsTest('nats() keeps the contract, with a broker that is frozen', async (t) =>
   const outage = { begin: () => server.freeze(), end: () => server.thaw() }
   const kept = await engineConforms(() => engineOf(server), { outage })
   t.true(kept.includes('rejects at once without a broker, and keeps nothing for later'))
+})
+
+natsTest('nats() keeps the contract, with a broker that takes shorter payloads', async (t) => {
+  const server = await NatsServer.start(t, 'max_payload: 65536')
+  const kept = await engineConforms(() => engineOf(server))
+  t.true(kept.includes('rejects a payload that is too long'))
+})
+
+natsTest('a broker that will never do is an error at the start, and no wait', async (t) => {
+  const without = await NatsServer.start(t, 'accounts { A { users: [{ user: a, password: a }] } }')
+  const alone = await NatsServer.start(t)
+  const account = { user: 'a', pass: 'a', servers: without.address }
+  for (const [engine, message] of [
+    [nats({ connect: account }), /no JetStream: start `nats-server` with `-js`/],
+    [engineOf(alone, { replicas: 3 }), /`replicas` above 1 need a cluster of brokers/],
+  ] as const) {
+    const here = cluster({ engine })
+    const listens = new Cio().useServer(here).listen({ port: 0, host: '127.0.0.1' })
+    await t.throwsAsync(listens, { code: 'ERR_CIO_OPTION', message })
+    await t.throwsAsync(here.open(), { code: 'ERR_CIO_OPTION', message })
+    t.false(engine.isUp)
+  }
+})
+
+natsTest('what an operator has deleted is made again, and for a table that is a gap', async (t) => {
+  const server = await NatsServer.start(t)
+  const engine = engineOf(server)
+  t.teardown(() => engine.close())
+  await engine.open(signal)
+  const table = await engine.table('rows', { ttl: 60_000 })
+  await table.watch(() => {}, { signal })
+  await table.put('k', Buffer.from('v'))
+  const letters = await engine.letters('box', { maxPerKey: 9, maxBytes: 9_000, maxAge: 60_000 })
+  await letters.append('k', Buffer.from('lost'), 'a')
+  const up = heard(engine, 'up')
+  const operator = await connect({ servers: server.address })
+  const { streams } = await jetstreamManager(operator)
+  await streams.delete('cio_letters_box')
+  await letters.append('k', Buffer.from('stored'), 'b')
+  t.is(Buffer.from((await letters.next('k', 0))!.payload).toString(), 'stored')
+  await streams.delete('KV_cio_rows')
+  await operator.close()
+  await up
+  t.is(await table.get('k'), undefined)
+  await table.replace('k', Buffer.from('again'), 0)
 })
 
 natsTest('up means that tables can be used, also where the broker has lost them', async (t) => {

@@ -1,7 +1,7 @@
 /** Names in subjects: a certificate may contain any name, and a subject only a few characters. */
 
 import { CioError, type Fault } from 'cio'
-import { quote } from 'cio/kit'
+import { optionError, quote } from 'cio/kit'
 
 const plain = /^[\w-]+$/
 // A broker takes subjects of about 4 kB, and a word grows by a third.
@@ -11,7 +11,7 @@ const maxNameLength = 1_000
  * Encodes a name for a subject or a key: letters, digits, `_` and `-` stay; any other name becomes
  * `=` and its bytes in base64url. Two names never have the same code.
  *
- * @throws `ERR_CIO_NAME_LENGTH`: the name has more than 1_000 bytes
+ * @throws `ERR_CIO_NAME_LENGTH`: the name has more than 1_000 bytes; `ERR_CIO_OPTION`: it is no string
  *
  * @example
  * import { encodeName } from '@cio/cluster'
@@ -20,6 +20,7 @@ const maxNameLength = 1_000
  * console.log(encodeName('a.*')) // =YS4q
  */
 export function encodeName(name: string, fault: Fault = 'local'): string {
+  if (typeof name !== 'string') throw optionError('encodeName', 'name', 'a string', name)
   const bytes = Buffer.from(name, 'utf8')
   if (bytes.length > maxNameLength) {
     const message = `the name ${quote(name)} has ${bytes.length} bytes, more than ${maxNameLength}`

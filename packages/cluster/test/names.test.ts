@@ -31,3 +31,9 @@ test('a name of more than 1000 bytes is rejected, by the fault of its sender', (
   })
   t.is((error as { fault?: string }).fault, 'remote')
 })
+
+test('a name that is no string is refused, and not taken for one', (t) => {
+  for (const name of [undefined, null, 7, ['a'], Buffer.from('a'), {}] as unknown[]) {
+    t.throws(() => encodeName(name as string), { code: 'ERR_CIO_OPTION', message: /a string/ })
+  }
+})

@@ -132,6 +132,7 @@ test('every value comes back as it was, or is refused', (t) => {
       return true
     }),
   )
+  t.is(decodeValue(encodeValue('half of a pair: \ud800')), 'half of a pair: \ud800')
   t.is(
     Object.getPrototypeOf(decodeValue(encodeValue(JSON.parse('{"__proto__":{"a":1}}')))),
     Object.prototype,

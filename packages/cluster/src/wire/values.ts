@@ -1,5 +1,6 @@
 /** The values of messages and calls between instances, as bytes. */
 
+import { toUSVString } from 'node:util'
 import { CioError } from 'cio'
 import { quote } from 'cio/kit'
 
@@ -23,7 +24,9 @@ interface Tagged {
  */
 export function encodeValue(value: unknown, header: Uint8Array = noHeader): Buffer {
   if (value instanceof Uint8Array) return joined(header, kinds.bytes, value)
-  if (typeof value === 'string') return joined(header, kinds.text, value)
+  // UTF-8 has no half of a surrogate pair, and JSON escapes it.
+  const isText = typeof value === 'string' && toUSVString(value) === value
+  if (isText) return joined(header, kinds.text, value)
   if (value === undefined) return joined(header, kinds.nothing, '')
   const isPlain = isJson(value, 0)
   const text = JSON.stringify(isPlain ? value : tag(value, 0))

@@ -69,7 +69,7 @@ class NatsEngine extends EngineState implements Engine {
   }
 
   override setUp(): void {
-    // What Cio takes at most leaves so much for headers.
+    // As the bound of Cio does, it leaves room for headers.
     const most = (this.#connection?.info?.max_payload ?? Infinity) - headerRoom
     this.maxPayload = Math.min(maxPayload, most)
     super.setUp()

@@ -12,9 +12,9 @@ import { forNode } from './build-options.ts'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const outdir = join(root, 'build', 'tests')
 
-/** Whole programs and long tests, which `test:cases`, `test:packages` and `interop` run. */
+/** Whole programs, long tests and rules of the sources: `test:cases`, `test:house`, `test:packages` and `interop`. */
 const elsewhere =
-  /^(cases|interop)\/|^(cli|create-cio|docs|examples|many-processes|package)\.test\.ts$/
+  /^(cases|interop)\/|^(api|cli|create-cio|docs|examples|house|many-processes|package|public-types)\.test\.ts$/
 
 /** A test still finds the files beside its source. */
 const inPlace: Plugin = {

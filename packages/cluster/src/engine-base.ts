@@ -7,7 +7,7 @@ import { checkDuration } from 'cio/kit'
 import { type Gap, checkPayload, checkSubject, downError, leastTtl, maxPayload } from './engine.ts'
 
 /** Ends a wait with an error. */
-type Interrupt = (error: Error) => void
+export type Interrupt = (error: Error) => void
 
 interface EngineEvents {
   down: []
@@ -24,7 +24,8 @@ export class EngineState extends EventEmitter<EngineEvents> {
   isUp = false
   maxPayload: number = maxPayload
   #downSince: number | undefined
-  readonly #waits = new Set<Interrupt>()
+  /** They end when the engine goes down. */
+  readonly waits: Set<Interrupt> = new Set()
   readonly #watches = new Set<() => void>()
 
   constructor() {
@@ -102,7 +103,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
   ): Promise<Value> {
     return new Promise<Value>((resolve, reject) => {
       const finish = (): void => {
-        this.#waits.delete(interrupt)
+        this.waits.delete(interrupt)
         signal?.removeEventListener('abort', abort)
       }
       const interrupt: Interrupt = (cause) => {
@@ -114,7 +115,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
         reject(signal!.reason as Error)
       }
       if (signal?.aborted) return abort()
-      this.#waits.add(interrupt)
+      this.waits.add(interrupt)
       signal?.addEventListener('abort', abort, { once: true })
       work.then(
         (value) => {
@@ -133,6 +134,6 @@ export class EngineState extends EventEmitter<EngineEvents> {
     this.isUp = false
     const error = new CioError('ERR_CIO_CLOSED', why)
     for (const end of this.#watches) end()
-    for (const interrupt of this.#waits) interrupt(error)
+    for (const interrupt of this.waits) interrupt(error)
   }
 }

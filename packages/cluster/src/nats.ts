@@ -4,7 +4,7 @@ import { type NatsConnection, connect } from '@nats-io/transport-node'
 import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
 import { CioError } from 'cio'
-import { checkDuration, maxTimerDelay } from 'cio/kit'
+import { checkDuration } from 'cio/kit'
 import {
   type Engine,
   type Incoming,
@@ -22,6 +22,7 @@ import { EngineState } from './engine-base.ts'
 import { requestError } from './nats/errors.ts'
 import { type NatsOptions, checkNatsOptions } from './nats/options.ts'
 import { NatsLetters } from './nats/letters.ts'
+import { Requests } from './nats/requests.ts'
 import { NatsSubscription } from './nats/subscription.ts'
 import { NatsTable } from './nats/table.ts'
 
@@ -37,6 +38,7 @@ class NatsEngine extends EngineState implements Engine {
   readonly #prefix: string
   readonly #timeout: number
   #connection: NatsConnection | undefined
+  #requests: Requests | undefined
   readonly #subscriptions = new Set<NatsSubscription>()
   /** Made before the engine was open, with their subjects. */
   readonly #waiting = new Map<NatsSubscription, string>()
@@ -57,6 +59,7 @@ class NatsEngine extends EngineState implements Engine {
     signal.throwIfAborted()
     this.begin()
     this.#connection = connection
+    this.#requests = new Requests(this, connection)
     void this.#follow(connection)
     for (const [subscription, subject] of this.#waiting) {
       // It may have ended before the engine was open.
@@ -78,6 +81,7 @@ class NatsEngine extends EngineState implements Engine {
   async close(): Promise<void> {
     const connection = this.#connection
     this.#connection = undefined
+    this.#requests?.end()
     this.#epoch += 1
     for (const one of this.#subscriptions) one.unsubscribe()
     this.#stores.clear()
@@ -112,18 +116,16 @@ class NatsEngine extends EngineState implements Engine {
   ): Promise<Uint8Array> {
     checkDuration('request', 'timeout', timeout)
     this.checkMessage('request', subject, payload)
-    const answer = this.#connection!.request(`${this.#prefix}.${subject}`, payload, {
-      timeout: Math.min(timeout, maxTimerDelay),
-    })
     const mapError = (error: unknown): Error => requestError(subject, timeout, error)
-    const { data } = await this.wait('request', answer, signal, mapError)
+    const asking = { timeout, signal, mapError }
+    const { data } = await this.#requests!.ask(`${this.#prefix}.${subject}`, payload, asking)
     return data
   }
 
   async table(name: string, { ttl }: TableOptions): Promise<Table> {
     this.checkTable(name, ttl)
     const { replicas = 1 } = this.#options
-    const table = new NatsTable(this, this.#connection!, {
+    const table = new NatsTable(this, this.#connection!, this.#requests!, {
       bucket: `${this.#prefix}_${name}`,
       ttl,
       replicas,
@@ -140,7 +142,7 @@ class NatsEngine extends EngineState implements Engine {
     this.checkUp('letters')
     const { replicas = 1 } = this.#options
     const [prefix, timeout] = [this.#prefix, this.#timeout]
-    const letters = new NatsLetters(this, this.#connection!, {
+    const letters = new NatsLetters(this, this.#connection!, this.#requests!, {
       ...options,
       prefix,
       name,

@@ -37,7 +37,8 @@ export function isStoreLost(error: unknown): boolean {
 /** Whether no part of JetStream took a request. */
 export function isUnheard(error: unknown): boolean {
   // nats.js does not export its class.
-  return (error as Error).name === 'JetStreamNotEnabled'
+  const { name } = error as Error
+  return name === 'JetStreamNotEnabled' || error instanceof errors.NoRespondersError
 }
 
 /** The error of a store that cannot be made: waiting helps only if the broker is away. */

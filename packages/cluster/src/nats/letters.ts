@@ -2,15 +2,12 @@
 
 import {
   DiscardPolicy,
-  type JetStreamClient,
   type JetStreamManager,
-  type PubAck,
   RetentionPolicy,
   StorageType,
-  jetstream,
   jetstreamManager,
 } from '@nats-io/jetstream'
-import { type NatsConnection, nanos } from '@nats-io/transport-node'
+import { type NatsConnection, headers, nanos } from '@nats-io/transport-node'
 import {
   type Appended,
   type Letter,
@@ -24,6 +21,7 @@ import {
 } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
 import { isApiError, isUnheard, storeError } from './errors.ts'
+import type { Requests, Stored } from './requests.ts'
 
 const nameInUse = 10_058
 const storeFailed = 10_077
@@ -42,17 +40,22 @@ export class NatsLetters implements Letters {
   readonly #engine: EngineState
   readonly #options: Stream
   readonly #connection: NatsConnection
-  readonly #client: JetStreamClient
+  readonly #requests: Requests
   readonly #stream: string
   readonly #subject: string
   #manager: JetStreamManager | undefined
 
-  constructor(engine: EngineState, connection: NatsConnection, options: Stream) {
-    const { prefix, name, timeout } = options
+  constructor(
+    engine: EngineState,
+    connection: NatsConnection,
+    requests: Requests,
+    options: Stream,
+  ) {
+    const { prefix, name } = options
     this.#engine = engine
     this.#options = options
     this.#connection = connection
-    this.#client = jetstream(connection, { timeout })
+    this.#requests = requests
     this.#stream = `${prefix}_letters_${name}`
     this.#subject = `${prefix}_letters.${name}`
   }
@@ -90,11 +93,17 @@ export class NatsLetters implements Letters {
   async append(key: string, payload: Uint8Array, id: string): Promise<Appended> {
     checkPayload(key, payload, this.#engine.maxPayload)
     checkSubject(id)
+    const known = headers()
+    known.set('Nats-Msg-Id', `${key}.${id}`)
+    const asking = {
+      timeout: this.#options.timeout,
+      headers: known,
+      mapError: (error: unknown) => error as Error,
+    }
+    const store = (): Promise<Stored> =>
+      this.#requests.store(`${this.#subject}.${key}`, payload, asking)
     return this.#ask(key, async () => {
-      const options = { msgID: `${key}.${id}`, timeout: this.#options.timeout }
-      const store = (): Promise<PubAck> =>
-        this.#client.publish(`${this.#subject}.${key}`, payload, options)
-      const { seq, duplicate } = await store().catch(async (error: unknown) => {
+      const { seq, duplicate = false } = await store().catch(async (error: unknown) => {
         if (!isUnheard(error)) throw error
         // An operator has deleted the stream, or its brokers choose a leader.
         await this.ensure()

@@ -8,11 +8,19 @@ import {
   type OrderedPushConsumerOptions,
   type PushConsumer,
 } from '@nats-io/jetstream'
+import type { MsgHdrs } from '@nats-io/transport-node'
 import debug from 'debug'
 import type { Row } from '../engine.ts'
 import { isStoreLost } from './errors.ts'
 
 const log = debug('cio:cluster')
+
+/** The header of a deletion, as all libraries of NATS write it. */
+export const operation = 'KV-Operation'
+
+export function isDeleted(headers: MsgHdrs | undefined): boolean {
+  return (headers?.get(operation) ?? '') !== ''
+}
 
 export class RowWatch {
   readonly #client: JetStreamClient
@@ -94,9 +102,8 @@ export class RowWatch {
     // Another consumer may have passed it on.
     if (seq > this.#last) {
       this.#last = seq
-      const isDeleted = (headers?.get('KV-Operation') ?? '') !== ''
       const key = subject.slice(this.#prefix.length)
-      this.#take({ key, value: isDeleted ? null : data, revision: seq })
+      this.#take({ key, value: isDeleted(headers) ? null : data, revision: seq })
     }
     if (this.#left > 0 && (--this.#left === 0 || message.info.pending === 0)) {
       this.#left = 0

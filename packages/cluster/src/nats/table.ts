@@ -1,24 +1,19 @@
 /** A table in NATS: a KV bucket in a file, with one revision of each key. */
 
 import { type JetStreamClient, jetstream, jetstreamManager } from '@nats-io/jetstream'
-import { type KV, Kvm } from '@nats-io/kv'
-import { type NatsConnection, nanos } from '@nats-io/transport-node'
+import { Kvm } from '@nats-io/kv'
+import { type NatsConnection, headers, nanos } from '@nats-io/transport-node'
 import debug from 'debug'
-import {
-  type Row,
-  type Table,
-  type WatchOptions,
-  checkPayload,
-  checkSubject,
-  staleError,
-} from '../engine.ts'
+import { type Row, type Table, type WatchOptions, checkPayload, checkSubject } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
 import { storeError, tableError } from './errors.ts'
-import { RowWatch } from './row-watch.ts'
+import type { Asking, Requests } from './requests.ts'
+import { RowWatch, isDeleted, operation } from './row-watch.ts'
 
 const log = debug('cio:cluster')
 
 const checkInterval = 2_000
+const notFound = 404
 
 /** How a bucket is made. */
 export interface Bucket {
@@ -34,13 +29,19 @@ export class NatsTable implements Table {
   readonly #engine: EngineState
   readonly #options: Bucket
   readonly #connection: NatsConnection
+  readonly #requests: Requests
   readonly #client: JetStreamClient
-  #kv: KV | undefined
 
-  constructor(engine: EngineState, connection: NatsConnection, options: Bucket) {
+  constructor(
+    engine: EngineState,
+    connection: NatsConnection,
+    requests: Requests,
+    options: Bucket,
+  ) {
     this.#engine = engine
     this.#options = options
     this.#connection = connection
+    this.#requests = requests
     this.#client = jetstream(connection, { timeout: options.timeout })
   }
 
@@ -52,7 +53,7 @@ export class NatsTable implements Table {
     const maxAge = ttl === Infinity ? 0 : ttl
     try {
       // Not in memory: such a bucket is gone after a restart, and its watches stay silent.
-      this.#kv = await kvm.create(bucket, { history: 1, ttl: maxAge, replicas, timeout })
+      await kvm.create(bucket, { history: 1, ttl: maxAge, replicas, timeout })
       await this.#keepFor(nanos(maxAge))
     } catch (error) {
       throw storeError(bucket, error)
@@ -69,32 +70,28 @@ export class NatsTable implements Table {
   }
 
   async get(key: string): Promise<Row | undefined> {
-    const entry = await this.#ask(key, (kv) => kv.get(key))
-    if (!entry) return undefined
-    const { revision, operation } = entry
+    const { bucket } = this.#options
+    const subject = `$JS.API.DIRECT.GET.KV_${bucket}.${this.#subject(key)}`
+    const { headers: known, data } = await this.#requests.ask(subject, undefined, this.#asking(key))
+    if (known?.code === notFound) return undefined
+    const revision = Number(known?.get('Nats-Sequence'))
+    if (!(revision > 0)) throw tableError(key, new Error(`an answer of ${known?.description}`))
     // The revision of a deleted row, so that `replace()` need not ask for it.
-    return { key, value: operation === 'PUT' ? entry.value : null, revision }
+    return { key, value: isDeleted(known) ? null : data, revision }
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
     checkPayload(key, value, this.#engine.maxPayload)
-    return this.#ask(key, (kv) => kv.put(key, value))
+    return this.#store(key, value)
   }
 
   async replace(key: string, value: Uint8Array, revision: number): Promise<number> {
     checkPayload(key, value, this.#engine.maxPayload)
-    // Not `kv.create()`: it reads the row again if there is one.
-    return this.#ask(key, (kv) => kv.put(key, value, { previousSeq: revision }))
+    return this.#store(key, value, revision)
   }
 
   async delete(key: string, revision?: number): Promise<void> {
-    // nats.js would take it for no condition.
-    if (revision === 0) {
-      if (await this.get(key)) throw staleError(key)
-      return
-    }
-    const options = revision === undefined ? undefined : { previousSeq: revision }
-    await this.#ask(key, (kv) => kv.delete(key, options))
+    await this.#store(key, undefined, revision)
   }
 
   async watch(take: (row: Row) => void, { snapshot = false, signal }: WatchOptions): Promise<void> {
@@ -124,14 +121,22 @@ export class NatsTable implements Table {
     log('watches %s', bucket)
   }
 
-  #ask<Value>(key: string, work: (kv: KV) => Promise<Value>): Promise<Value> {
-    try {
-      checkSubject(key)
-      this.#engine.checkUp('table')
-      const answer = work(this.#kv!)
-      return this.#engine.wait('table', answer, undefined, (error) => tableError(key, error))
-    } catch (error) {
-      return Promise.reject(error)
-    }
+  async #store(key: string, value: Uint8Array | undefined, over?: number): Promise<number> {
+    const asking = this.#asking(key)
+    const known = headers()
+    if (!value) known.set(operation, 'DEL')
+    if (over !== undefined) known.set('Nats-Expected-Last-Subject-Sequence', String(over))
+    const stored = this.#requests.store(this.#subject(key), value, { ...asking, headers: known })
+    return (await stored).seq
+  }
+
+  #asking(key: string): Asking {
+    checkSubject(key)
+    this.#engine.checkUp('table')
+    return { timeout: this.#options.timeout, mapError: (error) => tableError(key, error) }
+  }
+
+  #subject(key: string): string {
+    return `$KV.${this.#options.bucket}.${key}`
   }
 }

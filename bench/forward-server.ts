@@ -5,11 +5,20 @@
 
 import { type Server, type Socket, connect, createServer } from 'node:net'
 import { pipeline } from 'node:stream'
+import { createServer as createTlsServer } from 'node:tls'
 import { markCompacts } from './collections.ts'
 import { pageFaults } from './page-faults.ts'
 
 /** A way to forward a connection; `echo` is what all of them forward to. */
 export type Way = 'echo' | 'net + pipeline' | '.pipe() twice' | 'cio'
+
+/** What the proxy does besides. */
+export interface Extras {
+  /** Writes a header of the PROXY protocol, version 2. */
+  readonly header?: boolean
+  /** Ends TLS: a key and its certificate, in one PEM text. */
+  readonly pem?: string
+}
 
 /** What a server says of itself. */
 export interface ForwardFigures {
@@ -24,7 +33,9 @@ export interface ForwardFigures {
 }
 
 const host = '127.0.0.1'
-const [, , way, target] = process.argv
+const [, , way, target, extras = '{}'] = process.argv
+const { header = false, pem } = JSON.parse(extras) as Extras
+const tls = pem === undefined ? {} : { key: pem, cert: pem }
 const options = { allowHalfOpen: true, noDelay: true }
 const ignore = (): void => {}
 
@@ -46,18 +57,22 @@ async function answer(): Promise<void> {
 
 async function listenCio(): Promise<{ port: number; open: () => Promise<number> }> {
   // The other ways do not load it.
-  const { Cio, forward } = await import('cio')
-  const app = new Cio().useConnection(forward({ host, port: Number(target) }))
-  const server = await app.listen({ host, port: 0 })
+  const { Cio, forward, proxyHeader } = await import('cio')
+  const options = header ? { header: proxyHeader } : {}
+  const app = new Cio().useConnection(forward({ host, port: Number(target) }, options))
+  const server = await app.listen({ host, port: 0, ...tls })
   return { port: server.port, open: async () => server.connections.size }
 }
 
 async function listenBare(): Promise<{ port: number; open: () => Promise<number> }> {
-  const server: Server = createServer(options, (socket) => {
+  const serve = (socket: Socket): void => {
     socket.on('error', ignore)
     if (way === 'echo') socket.pipe(socket)
     else join(socket)
-  })
+  }
+  const server: Server = pem
+    ? createTlsServer({ ...options, ...tls }, serve)
+    : createServer(options, serve)
   await new Promise<void>((resolve) => server.listen(0, host, resolve))
   const address = server.address()
   const open = (): Promise<number> =>
@@ -68,6 +83,7 @@ async function listenBare(): Promise<{ port: number; open: () => Promise<number>
 function join(near: Socket): void {
   const far = connect({ ...options, host, port: Number(target) })
   far.on('error', ignore)
+  if (header) far.write(headerOf(near))
   if (way === '.pipe() twice') {
     near.pipe(far)
     far.pipe(near)
@@ -75,4 +91,17 @@ function join(near: Socket): void {
     pipeline(near, far, ignore)
     pipeline(far, near, ignore)
   }
+}
+
+/** By hand, for two IPv4 addresses. */
+function headerOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): Buffer {
+  const header = Buffer.alloc(28)
+  header.write('0d0a0d0a000d0a515549540a2111000c', 'hex')
+  for (const [index, address] of [remoteAddress, localAddress].entries()) {
+    const bytes = address!.split('.').map(Number)
+    for (const [at, byte] of bytes.entries()) header[16 + 4 * index + at] = byte
+  }
+  header.writeUInt16BE(remotePort!, 24)
+  header.writeUInt16BE(localPort!, 26)
+  return header
 }

@@ -8,11 +8,13 @@ import { once } from 'node:events'
 import { type Socket, connect } from 'node:net'
 import { extname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import type { ForwardFigures, Way } from './forward-server.ts'
+import type { Extras, ForwardFigures, Way } from './forward-server.ts'
 import { keepsFreedMemory } from './page-faults.ts'
 import { median, middleHalf, quantile, record } from './results.ts'
+import { selfSigned } from './self-signed.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -46,6 +48,8 @@ interface Load {
   /** The ratio to `net + pipeline` that Cio should not exceed. */
   readonly target: number
   readonly warmUp: number
+  /** What each proxy does besides. */
+  readonly extras?: Extras
   /** The environment of the servers, beside that of this process. */
   readonly env?: Readonly<Record<string, string>>
   /** Does a bounded amount of work; fulfils with how many units it was. */
@@ -73,6 +77,22 @@ const loads: readonly Load[] = [
     target: 1,
     warmUp: 6,
     run: (port) => visits(port, 400),
+  },
+  {
+    title: 'short connections with a PROXY header',
+    per: 'connection',
+    target: 1,
+    warmUp: 6,
+    extras: { header: true },
+    run: (port) => visits(port, 400),
+  },
+  {
+    title: 'short connections, TLS ends at the proxy',
+    per: 'connection',
+    target: 1,
+    warmUp: 6,
+    extras: { pem: selfSigned() },
+    run: (port) => visits(port, 120, true),
   },
   {
     title: 'throughput',
@@ -114,10 +134,11 @@ async function compare(load: Load, samples: Record<string, Sample[]>): Promise<v
   echo.stop()
 }
 
-async function start(way: Way, { env }: Load, target = 0): Promise<Running> {
+async function start(way: Way, { env, extras }: Load, target = 0): Promise<Running> {
   const file = `forward-server${extname(import.meta.url)}`
   const path = fileURLToPath(new URL(file, import.meta.url))
-  const child = fork(path, [way, String(target)], { env: { ...process.env, ...env } })
+  const args = [way, String(target), JSON.stringify(way === 'echo' ? {} : (extras ?? {}))]
+  const child = fork(path, args, { env: { ...process.env, ...env } })
   const [port] = (await once(child, 'message')) as [number]
   const figures = async (): Promise<ForwardFigures> => {
     child.send('figures')
@@ -142,11 +163,11 @@ async function measure(load: Load, server: Running): Promise<Sample> {
   }
 }
 
-async function visits(port: number, count: number): Promise<number> {
+async function visits(port: number, count: number, tls = false): Promise<number> {
   let left = count
   const visitor = async (): Promise<void> => {
     while (left-- > 0) {
-      const socket = await dial(port)
+      const socket = await dial(port, tls)
       socket.write(line)
       await once(socket, 'data')
       socket.end()
@@ -177,9 +198,10 @@ async function echo(port: number, mebibytes: number): Promise<void> {
   if (heard !== total) throw new Error(`${total} bytes went out, ${heard} came back`)
 }
 
-async function dial(port: number): Promise<Socket> {
-  const socket = connect({ port, host, noDelay: true, allowHalfOpen: true })
-  await once(socket, 'connect')
+async function dial(port: number, tls = false): Promise<Socket> {
+  const options = { port, host, noDelay: true, allowHalfOpen: true }
+  const socket = tls ? connectTls({ ...options, rejectUnauthorized: false }) : connect(options)
+  await once(socket, tls ? 'secureConnect' : 'connect')
   return socket
 }
 

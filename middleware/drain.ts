@@ -65,6 +65,7 @@ export interface DrainOptions {
 
 /** The first argument of the event `drain`: why the server stops. */
 export interface Drain {
+  /** The signal that arrived. */
   readonly signal: NodeJS.Signals
   /** Whether it is the second signal, after which Cio destroys the remaining connections. */
   readonly forced: boolean

@@ -29,6 +29,7 @@ export interface EventsContext<
   Incoming extends EventMap<Incoming> = AnyEvents,
   Outgoing extends EventMap<Outgoing> = AnyEvents,
 > {
+  /** The events of the connection, in both directions. */
   events: Events<Incoming, Outgoing>
 }
 

@@ -58,6 +58,7 @@ export interface Heartbeat {
 
 /** The context that {@link heartbeat} adds. */
 export interface HeartbeatContext {
+  /** The heartbeat of the connection. */
   heartbeat: Heartbeat
 }
 

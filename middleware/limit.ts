@@ -87,6 +87,7 @@ export type LimitReason = Cap | 'handshakes' | 'queued'
 
 /** A connection that was rejected, or closed for `queued`, as in the event `limit`. */
 export interface LimitRefusal {
+  /** The option whose limit was reached. */
   readonly reason: LimitReason
   /**
    * The key under which it was counted: an IPv4 address, or the /64 of an IPv6 address. Null
@@ -117,6 +118,7 @@ export interface LimitCounts {
 
 /** The middleware, with its counts. */
 export interface Limit extends Middleware<ConnectionContext> {
+  /** The current counts. */
   readonly counts: LimitCounts
   /** Its options, with the defaults filled in. */
   readonly bounds: Required<LimitOptions>

@@ -70,6 +70,7 @@ export interface LogOptions {
 
 /** The middleware, with its counts. */
 export interface Log extends Middleware<ServerContext | ClientContext> {
+  /** The lines that were suppressed or dropped so far. */
   readonly counts: LogCounts
 }
 

@@ -64,6 +64,7 @@ export interface MultiplexOptions {
 
 /** What {@link multiplex} adds. */
 export interface MultiplexContext {
+  /** The streams of the connection. */
   mux: Mux
 }
 

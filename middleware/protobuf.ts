@@ -25,7 +25,9 @@ export type ProtobufOptions = FramingOptions & Omit<MessagesOptions, 'validate'>
 
 /** One type of message for each direction. */
 export interface ProtobufSchemas<Receives extends DescMessage, Sends extends DescMessage> {
+  /** The schema of received messages. */
   readonly receives: Receives
+  /** The schema of sent messages. */
   readonly sends: Sends
 }
 

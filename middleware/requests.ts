@@ -93,6 +93,7 @@ export interface RequestsOptions<In, Out = In> {
 
 /** What {@link requests} adds. */
 export interface RequestsContext<In, Out = In> {
+  /** The calls of the connection. */
   requests: Requests<In, Out>
 }
 

@@ -53,6 +53,7 @@ export interface RoomSendOptions {
 
 /** The context that {@link rooms} adds. */
 export interface RoomsContext {
+  /** The rooms of the connection. */
   rooms: RoomMembership
 }
 

@@ -32,6 +32,7 @@ export interface Route {
    */
   readonly when?:
     RouteConditions | ((ctx: ConnectionContext & RouteContext) => boolean | Promise<boolean>)
+  /** The target of matching connections. */
   readonly to: RouteTarget
   /**
    * Lets a connection continue without TLS on a server with TLS. It has no effect on a route to

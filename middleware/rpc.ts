@@ -81,6 +81,7 @@ export interface RpcOptions<Local = OwnMethods> {
 
 /** What {@link rpc} adds. */
 export interface RpcContext<Remote = AnyMethods> {
+  /** The calls of the connection. */
   rpc: Rpc<Remote>
 }
 

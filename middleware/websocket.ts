@@ -61,6 +61,7 @@ export interface WebsocketOptions {
 
 /** A Cio app, or another object that handles streams. */
 export interface HandlesStreams {
+  /** Runs a connection over a stream, as `app.handle()` does. */
   handle(stream: Duplex, options?: HandleOptions): StreamContext
 }
 

@@ -45,6 +45,7 @@ export interface HandleOptions {
   /**
    * The socket beneath the stream, if there is one: `ctx.socket` and `ctx.peer` come from it. It
    * still belongs to the caller: the end of the connection destroys the stream, not the socket.
+   * Without it, the connection has no socket.
    */
   readonly socket?: Socket
   /**
@@ -98,6 +99,7 @@ export class Cio<
     }))
   }
 
+  /** The three pipelines: to list, remove, replace, disable and enable their entries. */
   readonly pipelines: Pipelines = {
     server: new Pipeline('server', serverEnd, report),
     connection: new Pipeline('connection', connectionEnd, report),
@@ -281,6 +283,7 @@ export class Cio<
     return { forced: results.reduce((sum, { forced }) => sum + forced, 0) }
   }
 
+  /** Calls `close()` at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -5,6 +5,7 @@ import { CioError, isCioError } from './errors.ts'
 
 /** How a connection ended. */
 export interface ConnectionEnd {
+  /** Why it ended. */
   readonly reason: EndReason
   /** Which side ended it. */
   readonly by: 'remote' | 'local'
@@ -14,7 +15,9 @@ export interface ConnectionEnd {
   readonly step: string
   /** The code of the error, of Cio or of Node; undefined without an error. */
   readonly code: string | undefined
+  /** The error that ended it; undefined without one. */
   readonly error: Error | undefined
+  /** Why it was refused; undefined if it was not. */
   readonly refusal: Refusal | undefined
   /** More about a TLS handshake that failed; undefined for all other ends. */
   readonly handshake: HandshakeFailure | undefined

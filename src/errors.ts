@@ -20,7 +20,7 @@ export interface CioErrorOptions {
    * @default 'local'
    */
   readonly fault?: Fault
-  /** The cause, usually an error of Node. */
+  /** The cause, usually an error of Node. Without it, the error has none. */
   readonly cause?: unknown
   /**
    * The reason that `close` reports if this error ends a connection.
@@ -30,11 +30,12 @@ export interface CioErrorOptions {
   readonly end?: EndReason
   /**
    * A more precise reason. Use few different values, since it may be a label of a metric.
+   * Without it, there is none.
    */
   readonly why?: string
-  /** Why a connection was refused, in a form for programs. */
+  /** Why a connection was refused, in a form for programs. Without it, the error is no refusal. */
   readonly refusal?: Refusal
-  /** More about a TLS handshake that failed. */
+  /** More about a TLS handshake that failed. Without it, the error is not about a handshake. */
   readonly handshake?: HandshakeFailure
 }
 
@@ -52,7 +53,9 @@ export interface CioErrorOptions {
  */
 export class CioError<Code extends string = string> extends Error {
   override readonly name = 'CioError'
+  /** The code, such as `ERR_CIO_OPTION`: match on it. */
   readonly code: Code
+  /** The side that caused it. */
   readonly fault: Fault
   /** The reason, if given, that `close` reports if this error ends a connection. */
   declare readonly end?: EndReason

@@ -244,29 +244,6 @@ const needs: Record<string, readonly unknown[]> = {
   websocket: [new cio.Cio()],
 }
 
-/** Optional options without a default, nor a word on what happens without them. */
-const withoutDefault: Record<string, readonly string[]> = {
-  'src/cio.ts': ['socket'],
-  'src/client/connect-options.ts': ['signal', 'targets', 'createConnection'],
-  'src/errors.ts': ['cause', 'why', 'refusal', 'handshake'],
-  'src/messages/messages.ts': ['validate'],
-  'src/messages/pending-calls.ts': ['signal'],
-  'src/messages/pump.ts': ['lastMessage'],
-  'src/server/listen-options.ts': ['fd', 'signal'],
-  'src/tls/certificates.ts': [
-    'key',
-    'cert',
-    'ca',
-    'pfx',
-    'crl',
-    'dhparam',
-    'passphrase',
-    'sni',
-    'reloadSignal',
-  ],
-  'src/tls/tls-options.ts': ['tls'],
-}
-
 /** What the core throws and tells by itself; all other codes stand in a tag of a middleware. */
 const ofTheCore = 'src/'
 
@@ -526,8 +503,7 @@ test('every option says its default', async (t) => {
     for (const { name, comment } of options(text)) {
       // Other names of another option, and Node's own options, have theirs there.
       if (comment === '' || comment.includes('Another name of')) continue
-      const exempt = withoutDefault[path]?.includes(name) ?? false
-      t.true(exempt || /@default|\bWithout it\b/.test(comment), `${name} of ${path}`)
+      t.true(/@default|\bWithout it\b/.test(comment), `${name} of ${path}`)
     }
   }
 })

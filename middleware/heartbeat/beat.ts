@@ -4,7 +4,9 @@ import { tickDuration } from '../../src/deadline.ts'
 
 /** The times of a heartbeat, in milliseconds. */
 export interface HeartbeatTimes {
+  /** Milliseconds of silence until a ping. */
   readonly interval: number
+  /** Milliseconds after `interval` until the other side counts as dead. */
   readonly timeout: number
 }
 

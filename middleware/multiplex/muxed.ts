@@ -5,6 +5,7 @@ import type { MuxHeaders } from './mux.ts'
 
 /** The additional context of a stream that the peer opened, or that `mux.handle()` runs. */
 export interface MuxedContext {
+  /** The name, the headers and the parent connection of the stream. */
   readonly muxed: Muxed
 }
 

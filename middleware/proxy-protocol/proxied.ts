@@ -5,11 +5,13 @@ import { CioError } from '../../src/errors.ts'
 
 /** The report of a trusted sender about the connection that it relays. */
 export interface Proxied {
+  /** The version of the header. */
   readonly version: 1 | 2
   /** `'local'`: a connection of the sender itself, such as a health check. */
   readonly command: 'proxy' | 'local'
   /** The address family in the header; null if unspecified. */
   readonly family: 'IPv4' | 'IPv6' | 'Unix' | null
+  /** The transport protocol in the header; null if unspecified. */
   readonly protocol: 'stream' | 'datagram' | null
   /** The client; null if the header does not name it. */
   readonly source: Endpoint | null
@@ -52,6 +54,7 @@ export interface ProxiedSsl {
   readonly cn: string | null
   /** The common name, verified or not. */
   readonly claimedCn: string | null
+  /** The cipher, if the sender reports it; otherwise null. */
   readonly cipher: string | null
   /** The signature algorithm of the sender's own certificate, such as `'SHA256'`. */
   readonly sigAlg: string | null
@@ -63,7 +66,9 @@ export interface ProxiedSsl {
 
 /** One type-length-value of version 2. */
 export interface ProxyTlv {
+  /** The type. */
   readonly type: number
+  /** The bytes of the value. */
   readonly value: Buffer
 }
 

@@ -28,8 +28,11 @@ export interface OpenRpcMethod {
 export interface OpenRpcDocument {
   /** The version of the specification. */
   readonly openrpc: string
+  /** The title and the version of the service. */
   readonly info: { readonly title: string; readonly version: string; readonly description?: string }
+  /** The methods, by name. */
   readonly methods: readonly OpenRpcMethod[]
+  /** The schemas that other schemas refer to. */
   readonly components?: { readonly schemas?: Readonly<Record<string, JsonSchema>> }
 }
 

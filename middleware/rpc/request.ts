@@ -8,6 +8,7 @@ import type { Id } from './wire.ts'
 export class RpcRequest {
   /** The context of its connection. */
   readonly ctx: StreamContext
+  /** The name of the method. */
   readonly method: string
   /** Undefined for a notification, which gets no response. */
   readonly id: Id | undefined

@@ -22,8 +22,11 @@ export function isRequest(
 
 /** The error object of a response; `data` is free for the application. */
 export interface RpcFailure {
+  /** The error code. */
   readonly code: number
+  /** The message. */
   readonly message: string
+  /** Further data; undefined without any. */
   readonly data?: unknown
 }
 

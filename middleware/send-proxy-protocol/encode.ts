@@ -16,6 +16,7 @@ import { addressesOf, endsOf, owner, written } from './endpoints.ts'
 export interface ProxyHeader extends Partial<
   Omit<Proxied, 'version' | 'family' | 'ssl' | 'crc32c'>
 > {
+  /** TLS between the client and this side; null or undefined writes none. */
   readonly ssl?: Partial<Omit<ProxiedSsl, 'claimedCn' | 'tlvs'>> | null
 }
 

@@ -11,6 +11,7 @@ import type { StreamContext } from '../lifecycle/stream-context.ts'
 
 /** The members that a list adds to the context of a connection that it admits. */
 export interface VerifiedContext {
+  /** The verified identity of the other side, never null. */
   readonly peer: Peer
 }
 
@@ -18,7 +19,9 @@ export interface VerifiedContext {
 export interface AccessListMiddleware<Adds extends object = {}> {
   // Not a `Middleware<…, Adds>`: that type would require on `ctx` the members that it adds.
   (ctx: StreamContext, next: Next): unknown
+  /** Never set: carries the type of what it adds, for inference only. */
   readonly adds?: Adds
+  /** The order hints of the list. */
   readonly hints?: Hints
   /**
    * Replaces the list, and checks all open connections against it. If the new list rejects a peer,

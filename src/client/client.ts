@@ -135,6 +135,7 @@ export class ClientContext extends StreamContext {
     this.#options = concealed(options, this.#options)
   }
 
+  /** The kind of the context. */
   override get kind(): 'client' {
     return 'client'
   }

@@ -12,13 +12,41 @@ import type { TlsClientOptions } from '../tls/tls-options.ts'
  * switched off.
  */
 export interface ConnectOptions extends TlsClientOptions {
+  /**
+   * Node's option: sends small packets at once.
+   *
+   * @default true
+   */
   readonly noDelay?: boolean
+  /**
+   * Node's option: TCP keep-alive.
+   *
+   * @default false
+   */
   readonly keepAlive?: boolean
+  /**
+   * Node's option: milliseconds of silence before the first keep-alive probe.
+   *
+   * @default 0, the kernel's default
+   */
   readonly keepAliveInitialDelay?: number
+  /** Node's option: the local address to connect from. Without it, the kernel chooses. */
   readonly localAddress?: string
+  /** Node's option: the local port to connect from. Without it, the kernel chooses. */
   readonly localPort?: number
+  /**
+   * Node's option: the IP version, 4 or 6; 0 allows both.
+   *
+   * @default 0
+   */
   readonly family?: number
+  /** Node's option: flags for `dns.lookup()`. Without it, none are set. */
   readonly hints?: number
+  /**
+   * Node's option: tries all addresses of a name, one after the other.
+   *
+   * @default true
+   */
   readonly autoSelectFamily?: boolean
   /** Bytes that the socket buffers in each direction. Without it, Node's default. */
   readonly highWaterMark?: number
@@ -29,7 +57,10 @@ export interface ConnectOptions extends TlsClientOptions {
    * @default 1_000
    */
   readonly autoSelectFamilyAttemptTimeout?: number
-  /** Several targets, tried in turn: the array that `connect()` is given. */
+  /**
+   * Several targets, tried in turn: the array that `connect()` is given. Without it, the other
+   * options are the target.
+   */
   readonly targets?: readonly ConnectTarget[]
   /**
    * The order in which `targets` are tried: as given, or at random each time.
@@ -39,7 +70,8 @@ export interface ConnectOptions extends TlsClientOptions {
   readonly order?: 'given' | 'random'
   /**
    * Makes the connection instead of `net.connect`: through a proxy, for example. Cio adds TLS on
-   * top if it is configured; an identity beneath it is not `ctx.peer`.
+   * top if it is configured; an identity beneath it is not `ctx.peer`. Without it, Cio connects by
+   * `net.connect`.
    */
   readonly createConnection?: CreateConnection
   /**
@@ -63,13 +95,18 @@ export interface ConnectOptions extends TlsClientOptions {
    * @default 10_000
    */
   readonly halfOpenTimeout?: number
-  /** Ends the client when it aborts: at once before it is connected, by `close()` afterwards. */
+  /**
+   * Ends the client when it aborts: at once before it is connected, by `close()` afterwards.
+   * Without it, only `close()` does.
+   */
   readonly signal?: AbortSignal
 }
 
 /** One of several targets of `connect()`. */
 export interface ConnectTarget {
+  /** The host name or address. Without it, `localhost`. */
   readonly host?: string
+  /** The port. */
   readonly port?: number
   /** The path of a Unix socket, instead of a host and a port. */
   readonly path?: string

@@ -213,6 +213,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     stop()
   }
 
+  /** Calls `close()` at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -5,9 +5,13 @@ import { children, sequence } from './der.ts'
 
 /** Subject alternative names by kind, as in the certificate; addresses in canonical form. */
 export interface PeerNames {
+  /** DNS names, wildcards included. */
   readonly dns: readonly string[]
+  /** URIs. */
   readonly uri: readonly string[]
+  /** E-mail addresses. */
   readonly email: readonly string[]
+  /** IP addresses, in canonical form. */
   readonly ip: readonly string[]
 }
 

@@ -81,10 +81,12 @@ export class Peer {
     return this.certificate.issuer
   }
 
+  /** The begin of the validity of the certificate. */
   get validFrom(): Date {
     return new Date(this.certificate.validFrom)
   }
 
+  /** The end of the validity of the certificate. */
   get validTo(): Date {
     return new Date(this.certificate.validTo)
   }

@@ -23,5 +23,6 @@ export interface AppEvents {}
 
 /** The part of an app that contexts need. `cio.ts` adds what applications call. */
 export interface App extends EventEmitter<AppEvents> {
+  /** The three pipelines. */
   readonly pipelines: Pipelines
 }

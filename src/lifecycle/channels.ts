@@ -10,6 +10,7 @@ import type { StreamContext } from './stream-context.ts'
 
 /** The message of `tracing:cio.connection:*`: one object from its start to its end. */
 export interface ConnectionMessage {
+  /** The context of the connection. */
   readonly ctx: StreamContext
   /** From `asyncStart` on. */
   end?: ConnectionEnd
@@ -19,7 +20,9 @@ export interface ConnectionMessage {
 
 /** The message of `tracing:cio.rpc:*`: one object from its start to its end. */
 export interface CallMessage {
+  /** The context of the connection. */
   readonly ctx: StreamContext
+  /** The call. */
   readonly call: ProbedCall
   /** Set if the call failed. */
   error?: Error

@@ -131,6 +131,7 @@ export class ConnectionContext extends StreamContext {
     lifeOf(this).preambleSize = size
   }
 
+  /** The kind of the context. */
   override get kind(): 'connection' {
     return 'connection'
   }
@@ -140,6 +141,9 @@ export class ConnectionContext extends StreamContext {
     return Boolean(this.server?.tls) && !this.tlsSkipped && !lifeOf(this).isSecured
   }
 
+  /**
+   * Makes `secure` skip the TLS handshake, and emits `plaintext`: for a middleware before `secure`.
+   */
   override skipTls(): void {
     if (!this.awaitsHandshake) return
     super.skipTls()

@@ -70,6 +70,7 @@ export abstract class Context {
   declare readonly lifeType: Lifecycle
   /** The pipeline of this context. */
   abstract readonly kind: ContextKind
+  /** The app that this run belongs to. */
   readonly app: App
   /** The innermost middleware entered: it is waiting now, or it returned early. */
   step = ''
@@ -153,6 +154,7 @@ export abstract class Context {
     return { forced: this.#life.forced }
   }
 
+  /** Calls `close()` at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -18,6 +18,7 @@ let lastId = 0
 export abstract class StreamContext extends Context {
   /** @internal */
   declare readonly lifeType: StreamLife
+  /** The kind of the context. */
   abstract override readonly kind: 'connection' | 'client'
   /** Unique within the process. */
   readonly id: number = ++lastId

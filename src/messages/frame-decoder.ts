@@ -48,6 +48,7 @@ export type ParseLine<In> = (line: string, at: () => number) => In | undefined
  * A chunk is decoded as a whole, up to its last line feed, where no character can be cut in two.
  */
 export class LineDecoder<In> implements Decoder<In> {
+  /** The bytes of an incomplete line. */
   readonly remainder: PartialMessage = new PartialMessage()
   readonly #owner: string
   readonly #maxLength: number
@@ -60,6 +61,7 @@ export class LineDecoder<In> implements Decoder<In> {
     this.#parse = parse
   }
 
+  /** Adds the lines that a chunk completes. */
   decode(chunk: Buffer, into: In[]): void {
     const end = chunk.lastIndexOf(lineFeed)
     const whole = end >= 0 && end === chunk.length - 1
@@ -76,6 +78,7 @@ export class LineDecoder<In> implements Decoder<In> {
     this.remainder.append(rest)
   }
 
+  /** Adds the last line, at the end of input. */
   end(into: In[]): void {
     if (this.remainder.length === 0) return
     const rest = this.remainder.take(empty)
@@ -188,6 +191,7 @@ export interface Framing<In> {
  * known minimum has arrived.
  */
 export class FrameDecoder<In> implements Decoder<In> {
+  /** The bytes of an incomplete frame. */
   readonly remainder: PartialMessage = new PartialMessage()
   readonly #owner: string
   readonly #framing: Framing<In>
@@ -199,6 +203,7 @@ export class FrameDecoder<In> implements Decoder<In> {
     this.#framing = framing
   }
 
+  /** Adds the messages that a chunk completes. */
   decode(chunk: Buffer, into: In[]): void {
     const { remainder } = this
     let bytes = chunk
@@ -215,6 +220,7 @@ export class FrameDecoder<In> implements Decoder<In> {
     this.#offset += start
   }
 
+  /** Throws `ERR_CIO_TRUNCATED` if the input ended within a frame. */
   end(): void {
     const { remainder } = this
     if (remainder.length === 0) return

@@ -30,7 +30,10 @@ export interface MessagesOptions<Message = unknown> {
    * @default 16_777_216
    */
   readonly maxQueueSize?: number
-  /** A schema that validates and types each received message: zod, valibot, arktype. */
+  /**
+   * A schema that validates and types each received message: zod, valibot, arktype. Without it, Cio
+   * does not check messages.
+   */
   readonly validate?: StandardSchema<Message>
 }
 
@@ -53,6 +56,7 @@ type Validation<Output> =
 
 /** The members that a codec adds to the context. */
 export interface MessagesContext<In, Out = In> {
+  /** The messages of the connection, in both directions. */
   messages: Messages<In, Out>
 }
 
@@ -98,6 +102,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     this.#validate = validate?.['~standard'].validate
   }
 
+  /** The messages, one at a time, until the end of input. */
   [Symbol.asyncIterator](): this {
     return this
   }

@@ -8,6 +8,7 @@ export class PartialMessage {
   #buffer: Buffer = empty
   #length = 0
 
+  /** The number of bytes held. */
   get length(): number {
     return this.#length
   }
@@ -17,6 +18,7 @@ export class PartialMessage {
     return this.#buffer.subarray(0, this.#length)
   }
 
+  /** Appends a copy of bytes. */
   append(bytes: Buffer): void {
     const needed = this.#length + bytes.length
     if (needed > this.#buffer.length) {

@@ -25,7 +25,9 @@ export type { PartsReceiver, PendingCall } from './pending-calls/entry.ts'
 
 /** Options of a call. */
 export interface CallOptions {
-  /** Aborts the call, which rejects with the signal's reason. */
+  /**
+   * Aborts the call, which rejects with the signal's reason. Without it, nothing aborts the call.
+   */
   readonly signal?: AbortSignal
   /**
    * Milliseconds from the call to its answer; then the call rejects. `Infinity` waits as long as

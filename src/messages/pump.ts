@@ -32,7 +32,10 @@ export interface PumpOptions {
   readonly ended?: () => void
   /** Called once, when the stream has closed. Without it, nothing is called. */
   readonly closed?: () => void
-  /** The last message before the connection is destroyed. Undefined, or without it, none. */
+  /**
+   * Returns the last message before the connection is destroyed; undefined sends none. Without it,
+   * there is none.
+   */
   readonly lastMessage?: (error: Error) => unknown
 }
 

@@ -8,6 +8,7 @@ import { Level, open, openMap, openMapValue } from './level.ts'
 export interface ValueFormat<In> {
   /** The names of the middleware and the format, for errors. */
   readonly owner: string
+  /** The name of the middleware. */
   readonly name: string
   /** Maximum bytes of a value. */
   readonly maxLength: number
@@ -105,6 +106,7 @@ export abstract class SelfDelimitingValues<In> implements Framing<In> {
     return end
   }
 
+  /** Decodes the values that end at `ends`, for the frame decoder. */
   open(bytes: Buffer, ends: readonly number[], into: In[], offset: number): void {
     const { oneByOne } = this.#format
     if (!oneByOne) return this.#make(bytes, 0, ends.at(-1)!, ends.length, into, offset)

@@ -4,8 +4,11 @@ import type { PipelineEntry } from './pipeline.ts'
 
 /** What `app.inspect()` returns: data, whose `String()` is a table. */
 export class Inspection {
+  /** The server pipeline, in its final order. */
   readonly server: readonly PipelineEntry[]
+  /** The connection pipeline, in its final order. */
   readonly connection: readonly PipelineEntry[]
+  /** The client pipeline, in its final order. */
   readonly client: readonly PipelineEntry[]
 
   constructor(

@@ -23,6 +23,7 @@ import {
 export interface PipelineEntry extends SettledHints {
   /** Whether it is a step of Cio. */
   readonly step: boolean
+  /** Whether it runs: false after `disable()`. */
   readonly enabled: boolean
   /** The file and line that registered it. */
   readonly at: string

@@ -46,6 +46,7 @@ export interface BackoffOptions {
 
 /** Exponential backoff: how often to retry, and how long to wait before each retry. */
 export class Backoff {
+  /** The number of retries after the first attempt. */
   readonly retries: number
   readonly #delay: number
   readonly #factor: number

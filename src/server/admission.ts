@@ -30,6 +30,7 @@ export interface AdmissionOptions {
 
 /** One middleware of the connection pipeline, and its answer. */
 export interface AdmissionStep {
+  /** The name of the middleware. */
   readonly name: string
   /** The file and line that registered it. */
   readonly at: string
@@ -38,7 +39,9 @@ export interface AdmissionStep {
    * connection can decide; `message` says why. `not reached`: an earlier step refuses.
    */
   readonly outcome: 'admits' | 'refuses' | 'unknown' | 'not asked' | 'not reached'
+  /** Why it refuses the client; undefined if it does not. */
   readonly refusal?: Refusal
+  /** The refusal or the doubt, for readers. */
   readonly message?: string
 }
 

@@ -14,6 +14,7 @@ export interface ListenOptions
   extends Omit<ServerOpts, 'allowHalfOpen'>, Omit<NodeListenOptions, 'signal'>, TlsServerOptions {
   /**
    * A descriptor that listens already: for example 3, the first one of systemd socket activation.
+   * Without it, the server opens its own socket.
    */
   readonly fd?: number
   /**
@@ -47,6 +48,9 @@ export interface ListenOptions
    * @default 16
    */
   readonly reservedDescriptors?: number
-  /** Ends the server when it aborts: at once before it listens, by `close()` afterwards. */
+  /**
+   * Ends the server when it aborts: at once before it listens, by `close()` afterwards. Without it,
+   * only `close()` does.
+   */
   readonly signal?: AbortSignal
 }

@@ -75,6 +75,7 @@ export class ServerContext<Connection extends object = {}> extends Context {
     life.begin()
   }
 
+  /** The kind of the context. */
   override get kind(): 'server' {
     return 'server'
   }

@@ -14,6 +14,7 @@ export type Conforming<Needs extends object = never> = Middleware<Needs> | (() =
 
 /** The result of {@link conforms}. */
 export interface Conformance {
+  /** The name of the middleware. */
   readonly name: string
   /** The promises that were checked and kept. */
   readonly kept: readonly MiddlewarePromise[]

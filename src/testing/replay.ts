@@ -33,6 +33,7 @@ export interface ReplayDifference {
   readonly offset: number
   /** The next bytes of the recording, and those of the app; at most 64 bytes each. */
   readonly recorded: Buffer
+  /** The next bytes of the app. */
   readonly sent: Buffer
 }
 

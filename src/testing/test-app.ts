@@ -54,11 +54,13 @@ export interface TestApp<
   Client extends object,
   Server extends object,
 > extends TestConnection<Connection, Client> {
+  /** The server of the app. */
   readonly server: ServerContext & Server
   /** Makes another connection to the same server. */
   connect(options?: ConnectOptions): Promise<TestConnection<Connection, Client>>
   /** Destroys all connections, and waits for all middleware to return. `await using` calls it. */
   close(): Promise<void>
+  /** Calls `close()` at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void>
 }
 

@@ -9,7 +9,9 @@ import { optionError } from '../options.ts'
 
 /** A key and its certificate, for `certs`, `listen()`, `connect()` and Node's `tls`. */
 export interface TestIdentity {
+  /** The private key, in PEM. */
   readonly key: string
+  /** The certificate, in PEM. */
   readonly cert: string
   /** The CA of the other side. */
   readonly ca: string
@@ -17,6 +19,7 @@ export interface TestIdentity {
 
 /** A key pair of a client, with the server name that it requests. */
 export interface TestClientIdentity extends TestIdentity {
+  /** The name that the server's certificate must have. */
   readonly servername: string
 }
 

@@ -25,19 +25,31 @@ import {
 
 /** Keys, certificates and trusted CAs. Paths are relative to the working directory. */
 export interface CertFilesOptions {
-  /** Private keys, in PEM. */
+  /** Private keys, in PEM. Without it, Cio takes the key in `pfx`, if any. */
   readonly key?: KeySources
-  /** Certificates, in PEM, each followed by its intermediates; one for each key. */
+  /**
+   * Certificates, in PEM, each followed by its intermediates; one for each key. Without it, Cio
+   * takes the certificate in `pfx`, if any.
+   */
   readonly cert?: Sources
   /** Trusted CA certificates, in PEM. Without it, Cio trusts the CAs that come with Node. */
   readonly ca?: Sources
-  /** Keys with their certificates, in PKCS#12. */
+  /** Keys with their certificates, in PKCS#12. Without it, Cio takes `key` and `cert`. */
   readonly pfx?: KeySources
-  /** Revocation lists, in PEM: one for each CA of a chain. */
+  /**
+   * Revocation lists, in PEM: one for each CA of a chain. Without it, no certificate counts as
+   * revoked.
+   */
   readonly crl?: Sources
-  /** Diffie-Hellman parameters, in PEM, or `'auto'`. Used only by servers before TLS 1.3. */
+  /**
+   * Diffie-Hellman parameters, in PEM, or `'auto'`. Used only by servers before TLS 1.3. Without
+   * it, there are no DHE ciphers.
+   */
   readonly dhparam?: CertSource
-  /** The passphrase of all keys and PKCS#12 files without their own. */
+  /**
+   * The passphrase of all keys and PKCS#12 files without their own. Without it, these are not
+   * encrypted.
+   */
   readonly passphrase?: string
   /** Another name of `key`, from cio 0.5. */
   readonly private?: KeySources
@@ -52,7 +64,7 @@ export interface CertificateOptions extends CertFilesOptions, EvictOptions {
   /**
    * Keys and certificates by the host name that a client requests (SNI). `*.example` matches one
    * label in place of the star; an exact name takes precedence. A name without its own `ca` trusts
-   * the CAs of the server.
+   * the CAs of the server. Without it, all names get the same certificate.
    */
   readonly sni?: Readonly<Record<string, CertFilesOptions>>
   /**
@@ -69,7 +81,10 @@ export interface CertificateOptions extends CertFilesOptions, EvictOptions {
    * @default false
    */
   readonly watch?: boolean | number
-  /** A signal of the operating system that reloads the files, such as `'SIGHUP'`. */
+  /**
+   * A signal of the operating system that reloads the files, such as `'SIGHUP'`. Without it, no
+   * signal does.
+   */
   readonly reloadSignal?: NodeJS.Signals
 }
 

@@ -27,7 +27,7 @@ export interface TlsClientOptions
       keyof CertFilesOptions | 'socket' | 'allowHalfOpen' | 'signal' | 'timeout'
     >,
     CertFilesOptions {
-  /** Turns TLS on, if no other option does. */
+  /** Turns TLS on, if no other option does. Without it, any other TLS option turns TLS on. */
   readonly tls?: boolean
   /**
    * Milliseconds for a whole TLS handshake. `Infinity` waits for ever.

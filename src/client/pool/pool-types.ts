@@ -22,7 +22,9 @@ export interface PoolTarget extends ConnectTarget {
 
 /** The part of an app that a pool uses. */
 export interface ConnectsClients<Client> {
+  /** The pipelines of the app: the pool looks for `reconnect`. */
   readonly pipelines: { readonly client: { readonly names: readonly string[] } }
+  /** Connects a client, as `app.connect()` does. */
   connect(options: ConnectOptions): Promise<ClientContext & Client>
 }
 
@@ -30,6 +32,7 @@ export interface ConnectsClients<Client> {
 export interface PoolTargetState {
   /** Its host and port, or its path. */
   readonly place: string
+  /** Whether the pool uses it. */
   readonly state: UpstreamState
   /** How many of its connections are ready. */
   readonly connections: number

@@ -23,8 +23,11 @@ export interface TargetSource {
 
 /** The part of `dns.promises` that Cio uses; a `Resolver` with servers of your own has it too. */
 export interface TargetResolver {
+  /** Looks up the A records of a host. */
   resolve4(host: string, options: { ttl: true }): Promise<{ address: string; ttl: number }[]>
+  /** Looks up the AAAA records of a host. */
   resolve6(host: string, options: { ttl: true }): Promise<{ address: string; ttl: number }[]>
+  /** Looks up SRV records. */
   resolveSrv(
     name: string,
   ): Promise<{ name: string; port: number; priority: number; weight: number }[]>

@@ -14,7 +14,9 @@ export interface PartsReceiver<Answer> {
 export interface PendingCall<Answer> {
   /** The name of the call, for errors; empty for a call without one. */
   readonly label: string
+  /** Fulfils the call with its answer. */
   readonly resolve: (answer: Answer) => void
+  /** Rejects the call. */
   readonly reject: (error: unknown) => void
   /** Takes all parts but the last; undefined if the caller wants only the last. */
   readonly parts: PartsReceiver<Answer> | undefined

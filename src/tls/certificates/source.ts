@@ -14,8 +14,11 @@ export type CertSource = string | URL | Buffer
 
 /** A key or PKCS#12 file with its own passphrase, under Node's names. */
 export interface KeySource {
+  /** The key, in PEM. */
   readonly pem?: CertSource
+  /** The PKCS#12 file. */
   readonly buf?: CertSource
+  /** Its passphrase. Without it, that of the options. */
   readonly passphrase?: string
 }
 

@@ -8,7 +8,7 @@ import { UsageError } from './command.ts'
 import { find } from './find.ts'
 import { note } from './terminal.ts'
 
-// Enough for tsx to read a large application on a busy machine.
+// Milliseconds: enough for tsx to read a large application on a busy machine.
 const longestImport = 30_000
 
 /** An app, perhaps of another copy of Cio. */
@@ -71,8 +71,8 @@ export function appOf(module: Record<string, unknown>, file: string, name?: stri
 }
 
 /**
- * CommonJS that was transpiled from ESM has its exports one level down. tsx makes that of TypeScript
- * if no package.json says `"type": "module"`.
+ * CommonJS that was transpiled from ESM has its exports one level down. tsx does that with
+ * TypeScript if no package.json has `"type": "module"`.
  */
 function exportsOf(module: Record<string, unknown>): Record<string, unknown> {
   const inner = module.default as { __esModule?: unknown } | null | undefined

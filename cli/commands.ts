@@ -1,4 +1,4 @@
-/** The commands, each imported when it is named. */
+/** The commands. Each is imported only when it is named. */
 
 import { type Command, UsageError, meant, table } from './command.ts'
 import { exitCodes, tellFailure } from './failure.ts'
@@ -15,7 +15,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   why: async () => (await import('./watch.ts')).why,
 }
 
-/** Runs what the arguments name, and returns the exit code. */
+/** Runs the command that the arguments name, and returns the exit code. */
 export async function run([first, ...rest]: readonly string[]): Promise<number> {
   if (first === '--help' || first === '-h') {
     process.stdout.write(await help())

@@ -42,7 +42,7 @@ export async function converse(
     }
   })()
   try {
-    // After the end of the other side there is nothing left to send to.
+    // After the other side has ended, nothing receives what is sent.
     await Promise.race([receiving, sending.then(() => receiving)])
   } finally {
     clearTimeout(timer)

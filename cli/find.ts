@@ -10,7 +10,7 @@ export function find(name: string): string | undefined {
     try {
       return pathToFileURL(createRequire(place).resolve(name)).href
     } catch {
-      // Try the next place.
+      // Not found here: try the next place.
     }
   }
   return undefined

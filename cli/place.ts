@@ -7,7 +7,7 @@ export type Place = { readonly host: string; readonly port: number } | { readonl
 
 const highestPort = 65_535
 
-/** Reads `host:port`, `[::1]:port`, `port`, or what has a slash: a path. */
+/** Reads `host:port`, `[::1]:port` or `port`. A text with a slash is a path. */
 export function placeFrom(text: string | undefined, otherwise: string, lowest: number): Place {
   if (text === undefined)
     throw new UsageError('give the address to connect to: host:port, a port, or a path')

@@ -1,4 +1,4 @@
-/** `cio replay`: runs a recording into an application again, and says where the answers differ. */
+/** `cio replay`: replays a recording into an application, and shows where the answers differ. */
 
 import { writeFile } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
@@ -66,7 +66,7 @@ function inWords(file: string, { differs, end, recorded }: Replayed): string {
   ].join('\n')
 }
 
-/** As JSON: what a peer has sent must not reach a terminal raw. */
+/** As JSON: bytes of a peer must not reach a terminal unescaped. */
 function quoted(text: string): string {
   return JSON.stringify(text).replace(
     /[\u007f-\u{10ffff}]/gu,
@@ -92,7 +92,7 @@ function literal(text: string): string {
   return `'${JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll("'", "\\'")}'`
 }
 
-/** The test demands what is not so now: the recorded answers, or else an ordinary end. */
+/** The test requires what fails now: the recorded answers, or otherwise an ordinary end. */
 async function writeTest(
   file: string,
   from: string,
@@ -127,7 +127,7 @@ test(${literal(`${basename(file)} is answered`)}, async (t) => {
   ${claims.join('\n  ')}
 })
 `
-  // Never over a test that somebody has changed.
+  // Never overwrites a test, which may have been edited.
   await writeFile(test, text, { flag: 'wx' })
   process.stderr.write(`wrote ${test}\n`)
 }

@@ -42,7 +42,7 @@ export function note(text: string): void {
 // Control characters drive terminals; a tab is harmless.
 const controls = /(?!\t)\p{Cc}/gu
 
-/** Makes control characters visible, so that what a peer sends cannot drive the terminal. */
+/** Escapes control characters, so that bytes of a peer cannot control the terminal. */
 export function escapeControls(text: string): string {
   return text.replace(controls, (one) => `\\x${one.charCodeAt(0).toString(16).padStart(2, '0')}`)
 }

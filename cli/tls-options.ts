@@ -1,9 +1,9 @@
-/** The options of TLS that commands share, and what `connect()` makes of them. */
+/** The TLS options that several commands share, and the options of `connect()` made from them. */
 
 import type { ConnectOptions } from '../src/index.ts'
 import { UsageError, type Values } from './command.ts'
 
-/** The options of a client by TLS. */
+/** The TLS options of a client. */
 export const tlsOptions = {
   tls: { type: 'boolean', says: 'uses TLS' },
   ca: { type: 'string', multiple: true, value: 'file', says: 'a CA that is trusted, in PEM' },
@@ -14,7 +14,7 @@ export const tlsOptions = {
   insecure: { type: 'boolean', short: 'k', says: 'takes any certificate of the server' },
 } as const
 
-/** The options of `connect()`; any option of TLS asks for TLS. */
+/** The options of `connect()`. Each TLS option turns TLS on. */
 export function tlsOptionsFrom(values: Values<typeof tlsOptions>): ConnectOptions {
   const { tls, ca, cert, key, servername, alpn, insecure } = values
   if ((key === undefined) !== (cert === undefined)) {

@@ -86,7 +86,8 @@ function optionsOf(at: string, json: boolean): Options {
   const { stdout } = process
   const terminal = {
     output: stdout,
-    // A window changes its size, and some say that it is 0. Elsewhere, lines are for programs, and whole.
+    // A window may change its size, and some terminals report 0. Without a terminal, lines are for
+    // programs, so they are not cut.
     get columns() {
       return stdout.columns || (stdout.isTTY ? 80 : Infinity)
     },

@@ -1,4 +1,4 @@
-/** One instance of an application among others. */
+/** One instance of an application, and its view of the other instances. */
 
 import debug from 'debug'
 import {
@@ -37,8 +37,8 @@ export interface ClusterOptions {
    */
   readonly engine?: Engine
   /**
-   * Milliseconds without a sign of life after which an instance counts as dead. It gives one every
-   * third of that time.
+   * Milliseconds without a sign of life after which an instance counts as dead. Each instance sends
+   * one every third of that time.
    *
    * @default 10_000
    */
@@ -60,11 +60,11 @@ export interface ClusterContext {
 /** The middleware, with this instance and its view of the others. */
 export interface Cluster extends Middleware<ServerContext, ClusterContext> {
   readonly engine: Engine
-  /** The instances that are alive, this one included, as far as this one knows. */
+  /** The live instances, including this one, as far as this one knows. */
   readonly instances: ReadonlyMap<string, InstanceInfo>
   /** Whether an instance is alive, as far as this one knows. */
   isAlive(instance: string): boolean
-  /** The same, and asks the broker about an instance that is not known yet. */
+  /** The same, but asks the broker about an instance that is not known yet. */
   checkAlive(instance: string): Promise<boolean>
   /**
    * Connects an instance without a server, such as a web application that sends to devices. A
@@ -85,7 +85,7 @@ export interface Cluster extends Middleware<ServerContext, ClusterContext> {
    * @throws `ERR_CIO_OPTION`: there is a part of this name, or it is no plain word
    */
   reserve(owner: string, name: string): void
-  /** Says in the signs of life which revision of a shared part is in force here. */
+  /** Adds to the signs of life the revision of a shared part that is in force here. */
   report(name: string, revision: SharedRevision): void
   /** Calls a function whenever `instances` may have changed. Returns a function that ends it. */
   watchInstances(watcher: () => void): () => void
@@ -93,13 +93,16 @@ export interface Cluster extends Middleware<ServerContext, ClusterContext> {
 
 declare module 'cio' {
   interface AppEvents {
-    /** The broker is there again, after so long. Messages of that time are lost. */
+    /** The broker is connected again, after the time in the gap. Messages of that time are lost. */
     clusterUp: [gap: Gap, cluster: Cluster]
-    /** The broker is away. Connections stay; what concerns other instances is rejected. */
+    /**
+     * The connection to the broker is lost. Local connections stay open; calls for other instances
+     * reject.
+     */
     clusterDown: [cluster: Cluster]
-    /** Another instance has come. */
+    /** Another instance has started. */
     instanceUp: [instance: InstanceInfo, cluster: Cluster]
-    /** Another instance has left, or gave no sign of life for `leaseTimeout`. */
+    /** Another instance has left, or sent no sign of life for `leaseTimeout`. */
     instanceDown: [instance: InstanceInfo, cluster: Cluster]
   }
 }
@@ -107,12 +110,12 @@ declare module 'cio' {
 /**
  * Connects the instances of an application: clustering over NATS, or in memory.
  *
- * Each instance gives signs of life, and knows which others are alive. `registry`, `rooms` and the
- * like stand on it. The server connects before it listens, and leaves when its last connection has
+ * Each instance sends signs of life, and tracks which others are alive. `registry`, `rooms` and
+ * others use it. The server connects before it listens, and leaves when its last connection has
  * closed.
  *
- * If the broker goes away, local connections stay and handlers run on. `clusterDown` reports it, and
- * `clusterUp` the end and the length of the gap.
+ * If the broker is down, local connections stay open and handlers continue to run. `clusterDown`
+ * reports it, and `clusterUp` the end and the length of the gap.
  *
  * @pipelines server
  * @order after `certs`, before `listen`

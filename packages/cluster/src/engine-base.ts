@@ -1,4 +1,4 @@
-/** The part that is the same in all engines: going down, coming up, and requests that wait. */
+/** The common part of all engines: going down, coming up, and pending requests. */
 
 import { EventEmitter } from 'node:events'
 import { randomBytes } from 'node:crypto'
@@ -30,7 +30,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
 
   constructor() {
     super()
-    // One listener for each registry, room and list: there may be many.
+    // Each registry, room and list has a listener, so there may be many.
     this.setMaxListeners(0)
   }
 
@@ -45,7 +45,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
     signal.addEventListener('abort', over)
   }
 
-  /** A new start: another instance. */
+  /** A new start counts as another instance. */
   begin(): void {
     this.instance = randomBytes(9).toString('base64url')
     this.#downSince = undefined

@@ -1,8 +1,8 @@
 /**
  * The contract of an engine: the connection between the instances of an application.
  *
- * An engine knows nothing of Cio: it has subjects, requests, tables and letters. `memory()` and `nats()` are
- * engines, and `engineConforms()` of `@cio/cluster/testing` checks others.
+ * An engine does not depend on Cio: it has subjects, requests, tables and letters. `memory()` and
+ * `nats()` are engines, and `engineConforms()` of `@cio/cluster/testing` checks others.
  */
 
 import { CioError } from 'cio'
@@ -12,7 +12,7 @@ export interface Incoming {
   /** Must not be changed: other subscribers may have the same bytes. */
   readonly payload: Uint8Array
   /**
-   * Answers a request; does nothing for a message that is no request.
+   * Answers a request; does nothing for any other message.
    *
    * @throws `ERR_CIO_PAYLOAD_SIZE`: the payload has more bytes than `maxPayload` of the engine
    */
@@ -35,7 +35,7 @@ export interface Row {
   readonly key: string
   /** Null: the row was deleted. */
   readonly value: Uint8Array | null
-  /** Rises with each change in the table, so that of two changes the later has the higher one. */
+  /** Rises with each change in the table: of two changes, the later one has the higher revision. */
   readonly revision: number
 }
 
@@ -59,7 +59,7 @@ export interface TableOptions {
 /** Options of `Table.watch()`. */
 export interface WatchOptions {
   /**
-   * Whether the rows that are there already come first.
+   * Whether the watch begins with the rows that exist already.
    *
    * @default false
    */
@@ -69,14 +69,14 @@ export interface WatchOptions {
 }
 
 /**
- * Rows in one total order, shared by all instances. Each method rejects with
- * `ERR_CIO_CLUSTER_DOWN` without a connection to the broker, and if the broker does not answer: then
+ * Rows in one total order, shared by all instances. Each method rejects with `ERR_CIO_CLUSTER_DOWN`
+ * if there is no connection to the broker, or if the broker does not answer. In the second case,
  * the change may have been made.
  */
 export interface Table {
   /**
    * The row of a key: undefined, or a row with the value null, if there is none. It may be older
-   * than the last change, so never decide by it alone: pass its revision to `replace()`.
+   * than the last change. So never decide by it alone, but pass its revision to `replace()`.
    */
   get(key: string): Promise<Row | undefined>
   /** Sets a row, and fulfils with its revision. */
@@ -89,7 +89,8 @@ export interface Table {
    */
   replace(key: string, value: Uint8Array, revision: number): Promise<number>
   /**
-   * Deletes a row, with `revision` only if that is still its revision, as `replace()` takes it.
+   * Deletes a row. If `revision` is given, only if the row still has that revision, as with
+   * `replace()`.
    *
    * @throws `ERR_CIO_STALE`: the row has another revision
    */
@@ -112,48 +113,51 @@ export interface Letter {
 /** A letter that is stored. */
 export interface Appended {
   readonly seq: number
-  /** Whether there was one of this id, which has this `seq`. */
+  /** Whether there was already a letter with this id; then `seq` is that of the first one. */
   readonly isDuplicate: boolean
 }
 
-/** Options of `Engine.letters()`: what is beyond is refused, or forgotten after `maxAge`. */
+/**
+ * Options of `Engine.letters()`. Letters beyond the bounds are refused; letters older than `maxAge`
+ * are dropped.
+ */
 export interface LettersOptions {
-  /** Letters that may wait for one key. */
+  /** Maximum letters that wait for one key. */
   readonly maxPerKey: number
-  /** Bytes that may wait for all keys. */
+  /** Maximum bytes that wait for all keys. */
   readonly maxBytes: number
-  /** Milliseconds; at least 1_000. */
+  /** Maximum age in milliseconds; at least 1_000. */
   readonly maxAge: number
 }
 
 /**
- * Letters that wait, each for a key. Each method rejects with `ERR_CIO_CLUSTER_DOWN` as those of a
- * table do.
+ * Letters that wait, each for a key. Each method rejects with `ERR_CIO_CLUSTER_DOWN`, as the
+ * methods of a table do.
  */
 export interface Letters {
   /**
-   * Stores a letter, unless the key had one of this id within two minutes. It stays over a restart of
-   * the broker.
+   * Stores a letter, unless the key had one with this id within two minutes. It survives a restart
+   * of the broker.
    *
-   * @throws `ERR_CIO_MAILBOX_FULL`: a bound is reached; letters that are there stay
+   * @throws `ERR_CIO_MAILBOX_FULL`: a bound is reached; existing letters stay
    */
   append(key: string, payload: Uint8Array, id: string): Promise<Appended>
   /** The oldest letter of a key after a `seq`, or undefined. */
   next(key: string, after: number): Promise<Letter | undefined>
-  /** Removes a letter; does nothing if it is gone. */
+  /** Removes a letter; does nothing if it does not exist. */
   remove(key: string, seq: number): Promise<void>
 }
 
 /**
- * Five verbs, tables and letters. Subjects and keys consist of `[A-Za-z0-9_=-]`, with dots between words:
- * pass names through {@link encodeName}.
+ * The connection to the other instances: messages, requests, tables and letters. Subjects and keys
+ * consist of `[A-Za-z0-9_=-]`, with dots between words: pass names through {@link encodeName}.
  */
 export interface Engine {
-  /** The id of this instance; another one after each `open()`. */
+  /** The id of this instance. It changes with each `open()`. */
   readonly instance: string
   /** Whether there is a connection to the broker. */
   readonly isUp: boolean
-  /** The most bytes of a payload: {@link maxPayload}, or less if the broker takes less. */
+  /** Maximum bytes of a payload: {@link maxPayload}, or less if the broker allows less. */
   readonly maxPayload: number
   /** Connects, and fulfils when the engine is up. The signal ends the attempts. */
   open(signal: AbortSignal): Promise<void>
@@ -191,13 +195,13 @@ export interface Engine {
 /** Bytes that a broker needs for headers of its own. */
 export const headerRoom = 1024
 
-/** The most bytes of a payload: the default of NATS, without its headers. */
+/** Maximum bytes of a payload: the default of NATS, without its headers. */
 export const maxPayload: number = 1024 * 1024 - headerRoom
 
-/** The least `ttl` of a table, in milliseconds. */
+/** The minimum `ttl` of a table, in milliseconds. */
 export const leastTtl = 1_000
 
-/** Milliseconds in which a second letter of one id is dropped, but at most `maxAge`. */
+/** Milliseconds in which a second letter with the same id is dropped; at most `maxAge`. */
 export const duplicateWindow = 120_000
 
 const words = /^[\w=-]+(?:\.[\w=-]+)*$/

@@ -1,4 +1,4 @@
-/** Messages for devices that are away. */
+/** Messages for offline devices. */
 
 import { randomUUID } from 'node:crypto'
 import debug from 'debug'
@@ -24,8 +24,8 @@ const longestRetry = 60_000
 /** Options of `Mailbox.send()`. */
 export interface MailOptions {
   /**
-   * The id of the message: for two minutes, a second one of this id and key is dropped. Pass one if you
-   * send again after an error.
+   * The id of the message: for two minutes, the broker drops a second message with this id and key.
+   * Pass one if you send again after an error.
    *
    * @default a random one
    */
@@ -36,7 +36,7 @@ export interface MailOptions {
 export interface Mailed {
   /** Rises with each letter. */
   readonly seq: number
-  /** Whether the broker had a letter of this id. */
+  /** Whether the broker already had a letter with this id. */
   readonly isDuplicate: boolean
 }
 
@@ -52,9 +52,10 @@ export interface Mailbox<Out, Needs extends StreamContext = StreamContext> exten
   Needs & RegistrationContext
 > {
   /**
-   * Sends a message at least once: when this fulfils, the broker has stored it. It is delivered now,
-   * or when the device comes back. After `ERR_CIO_CLUSTER_DOWN` the letter may have been stored: send
-   * it again with the same `id`. If you do not await it, a letter that was not stored is lost in silence.
+   * Sends a message at least once: when this fulfils, the broker has stored it. Cio delivers it
+   * now, or when the device reconnects. After `ERR_CIO_CLUSTER_DOWN` the letter may have been
+   * stored: send it again with the same `id`. If you do not await it, you do not notice that a
+   * letter was not stored.
    *
    * @throws `ERR_CIO_MAILBOX_FULL`: `maxLetters` or `maxBytes` wait already
    * @throws `ERR_CIO_CLUSTER_DOWN`
@@ -64,17 +65,18 @@ export interface Mailbox<Out, Needs extends StreamContext = StreamContext> exten
 
 declare module 'cio' {
   interface AppEvents {
-    /** `deliver` has rejected, and the letter is tried again. Those behind it wait. */
+    /** `deliver` has rejected, and Cio will try the letter again. The letters behind it wait. */
     letterFailed: [error: Error, letter: FailedLetter, ctx: StreamContext]
   }
 }
 
 /**
- * At-least-once messages to devices that are away: a message queue for each name (store and forward).
+ * At-least-once messages to offline devices: a message queue for each name (store and forward).
  *
- * The broker keeps a letter until the device has it: `deliver` has fulfilled. Letters of one key are
- * delivered one after the other, in the order in which the broker has stored them, by the instance
- * that has the connection. The device may get one twice if an answer was lost: it can tell by `seq`.
+ * The broker keeps a letter until the device has it: `deliver` has fulfilled. Letters of one key
+ * are delivered one after the other, in the order in which the broker has stored them, by the
+ * instance that has the connection. If an answer is lost, the device gets a letter twice, and can
+ * recognise it by `seq`.
  *
  * The mailbox is bounded, and a full one refuses new letters and drops none. It needs no state in
  * the broker for a device without letters.
@@ -180,7 +182,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
     try {
       engine.publish(subjectOf(code), encodeFrame({ kind: 'nudge', seq }))
     } catch (error) {
-      // After the gap, all who are connected look for letters.
+      // After the gap, each connection looks for letters.
       log('nudge: %s', asError(error).message)
     }
   }

@@ -22,9 +22,9 @@ import { MemoryTable, Rows } from './memory/rows.ts'
 
 /** Connects the engines of one process, as a broker does for those of many. */
 export interface MemoryHub {
-  /** Cuts engines off from the hub: each goes `down`, and nothing passes any more. */
+  /** Cuts engines off from the hub: each emits `down`, and no message passes. */
   cut(...engines: Engine[]): void
-  /** Connects all engines that were cut off: each comes `up`, with the length of the gap. */
+  /** Connects all engines that were cut off: each emits `up`, with the length of the gap. */
   heal(): void
 }
 
@@ -143,7 +143,7 @@ class MemoryEngine extends EngineState implements Engine {
         timer = setTimeout(() => reject(requestTimeoutError(subject, timeout)), timeout)
       }
       for (const subscriber of all) {
-        // The answer does not pass either if one of the two was cut off meanwhile.
+        // If one of the two was cut off meanwhile, the answer does not pass either.
         const reply = (bytes: Uint8Array): void => {
           checkPayload(subject, bytes, this.maxPayload)
           if (subscriber.engine.isUp && this.isUp) resolve(bytes)
@@ -172,7 +172,7 @@ class MemoryEngine extends EngineState implements Engine {
     this.checkUp('letters')
     const { letters } = this.hub
     const store = letters.get(name) ?? new LetterStore(options)
-    // The bounds of the last one count, as with a broker.
+    // The bounds of the last caller apply, as with a broker.
     store.options = options
     letters.set(name, store)
     return new MemoryLetters(this, store)

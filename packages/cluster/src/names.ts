@@ -1,10 +1,13 @@
-/** Names in subjects: a certificate may contain any name, and a subject only a few characters. */
+/**
+ * Encodes names for subjects: a certificate may contain any name, but a subject allows only a few
+ * characters.
+ */
 
 import { CioError, type Fault } from 'cio'
 import { optionError, quote } from 'cio/kit'
 
 const plain = /^[\w-]+$/
-// A broker takes subjects of about 4 kB, and a word grows by a third.
+// A broker allows subjects of about 4 kB, and encoding makes a name longer by a third.
 const maxNameLength = 1_000
 
 /**

@@ -40,7 +40,7 @@ class NatsEngine extends EngineState implements Engine {
   #connection: NatsConnection | undefined
   #requests: Requests | undefined
   readonly #subscriptions = new Set<NatsSubscription>()
-  /** Made before the engine was open, with their subjects. */
+  /** Subscriptions that were made before the engine was open. */
   readonly #waiting = new Map<NatsSubscription, string>()
   readonly #stores = new Set<NatsTable | NatsLetters>()
   /** Counts connections, so that work for an earlier one ends. */
@@ -154,7 +154,10 @@ class NatsEngine extends EngineState implements Engine {
     return letters
   }
 
-  /** nats.js cannot be stopped while it waits for its first connection: so one attempt at a time. */
+  /**
+   * nats.js cannot be stopped while it waits for its first connection, so Cio makes one attempt at
+   * a time.
+   */
   async #dial(signal: AbortSignal): Promise<NatsConnection> {
     for (;;) {
       signal.throwIfAborted()
@@ -164,7 +167,7 @@ class NatsEngine extends EngineState implements Engine {
           pingInterval: 5_000,
           maxPingOut: 2,
           timeout: 5_000,
-          // Else nats.js makes two errors with a stack for each request, in case it fails.
+          // Otherwise nats.js creates two errors with a stack for each request, in case it fails.
           noAsyncTraces: true,
           ...this.#options.connect,
         })
@@ -220,7 +223,7 @@ class NatsEngine extends EngineState implements Engine {
  * An engine over NATS with JetStream (`nats-server` from 2.9 on).
  *
  * It is strict: without a connection it rejects at once and keeps nothing for later, and after each
- * reconnect it emits `up`, because messages were lost. Tables are buckets of NATS KV in files.
+ * reconnect it emits `up`, because messages may be lost. Tables are buckets of NATS KV in files.
  *
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range; `connection` gives up
  *   reconnecting

@@ -1,4 +1,4 @@
-/** Finds a connection by its name, on whichever instance it is. */
+/** Finds a connection by its name, on any instance. */
 
 import { randomBytes } from 'node:crypto'
 import debug from 'debug'
@@ -70,37 +70,39 @@ export type RemoteCall<Remote> = <Method extends keyof Remote & string>(
     : [params: Called<Remote[Method]>[0], options?: CallOptions]
 ) => Promise<Returned<Remote[Method]>>
 
-/** The middleware, with what reaches the connections of all instances. */
+/** The middleware, with the methods that reach the connections of all instances. */
 export interface Registry<Out = unknown, Remote = AnyMethods> extends Middleware<
   StreamContext & MessagesContext<unknown, Out>,
   RegistrationContext
 > {
   /**
-   * Sends a message, at most once; with `duplicates: 'all'`, to each connection of the key. Fulfils when the instance that has the connection has queued it on
-   * the socket: only an answer of the device proves that it has arrived.
+   * Sends a message, at most once; with `duplicates: 'all'`, to each connection of the key. Fulfils
+   * when the instance of the connection has queued it on the socket. Only an answer of the device
+   * proves that it has arrived.
    *
-   * @throws `ERR_CIO_OFFLINE`: nothing is registered under the key; certain
-   * @throws `ERR_CIO_UNREACHABLE`: something is, and its instance does not answer in time; unknown
+   * @throws `ERR_CIO_OFFLINE`: certainly nothing is registered under the key
+   * @throws `ERR_CIO_UNREACHABLE`: a connection is registered, but its instance does not answer in
+   * time; the result is unknown
    * @throws `ERR_CIO_CLUSTER_DOWN`: the connection is not here, and there is no broker
    */
   send(key: string, message: Out, options?: ReachOptions): Promise<void>
   /**
    * Calls a method of the device, as `ctx.rpc.call()` does; needs `rpc()` before the registry. With
-   * `duplicates: 'all'`, the connection that registered last is called.
+   * `duplicates: 'all'`, it calls the connection that registered last.
    *
    * @throws as `ctx.rpc.call()` and as `send()`
    */
   readonly call: RemoteCall<Remote>
   /** Closes all connections of a key, wherever they are; false if nothing is registered under the key. */
   evict(key: string, options?: EvictRemoteOptions): Promise<boolean>
-  /** The newest entry of a key, or undefined: no connection of an instance that is alive. */
+  /** The newest entry of a key; undefined if no live instance has a connection with it. */
   find(key: string): Promise<Entry | undefined>
   /** All entries. Reads the whole table. */
   list(options?: ListOptions): AsyncIterable<Entry>
   /**
-   * Connections that come and end, from now on. Fails with `ERR_CIO_CLUSTER_DOWN` when the broker goes
-   * away, since changes are missed then. The connections of an instance that dies end without a
-   * change: `instanceDown` reports it.
+   * Changes from now on: connections that begin and end. Fails with `ERR_CIO_CLUSTER_DOWN` when the
+   * broker is lost, since it misses changes then. The connections of an instance that dies end
+   * without a change: `instanceDown` reports it.
    */
   watch(options: PresenceOptions): AsyncIterable<PresenceChange>
 }
@@ -110,8 +112,8 @@ declare module 'cio' {
     /** A new connection has taken over a key from another one. */
     takeover: [before: Predecessor, ctx: StreamContext, key: string]
     /**
-     * A new connection waits, since its key is taken over too often: probably two devices have one
-     * certificate.
+     * A new connection waits, because its key is taken over too often. Probably two devices have
+     * the same certificate.
      */
     conflict: [delay: number, ctx: StreamContext, key: string]
   }
@@ -123,9 +125,9 @@ const reachTimeout = 5_000
 /**
  * A registry of connections by name, over all instances: send, call, presence, duplicate logins.
  *
- * A device is found by the name of its verified certificate, on whichever instance it is connected.
- * Of two connections with one name the newer one stays: the older one has finished, or
- * `handoverTimeout` is over, before the newer one goes on.
+ * It finds a device by the name of its verified certificate, on any instance. Of two connections
+ * with one name the newer one stays. It continues only after the older one has finished, or after
+ * `handoverTimeout`.
  *
  * @pipelines connection
  * @order after the lists and a codec, and after `rpc` for `call`

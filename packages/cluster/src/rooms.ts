@@ -32,13 +32,13 @@ export interface RoomsOptions extends LocalRoomsOptions {
 /**
  * Rooms over all instances: broadcast and publish-subscribe to many connections of many processes.
  *
- * The same interface as `rooms` of `cio`, so that going from one instance to several changes an
- * import. Each instance subscribes to the rooms in which it has members, encodes a message once for
- * each codec, and writes to its own members.
+ * The same interface as `rooms` of `cio`: to move from one instance to several, change the import.
+ * Each instance subscribes to the rooms in which it has members, encodes a message once for each
+ * codec, and writes to its own members.
  *
- * At most once: members of this instance get a message in any case. Without a broker `send()`
- * rejects with `ERR_CIO_CLUSTER_DOWN`, since members of other instances have missed it. Messages of
- * one sender to one room arrive in order.
+ * At most once. Members of this instance always get a message. Without a broker `send()` rejects
+ * with `ERR_CIO_CLUSTER_DOWN`, since members of other instances have missed it. Messages of one
+ * sender to one room arrive in order.
  *
  * @pipelines connection, client
  * @order after a codec
@@ -93,7 +93,9 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
     }
     return own.header
   }
-  /** The header of the message before, of another instance: most often the next one has the same. */
+  /**
+   * The header of the previous message of another instance: the next message usually has the same.
+   */
   let known: Buffer | undefined
   const bodyOf = (payload: Uint8Array): Uint8Array | undefined => {
     if (known && startsWith(payload, known)) return payload.subarray(known.length)
@@ -105,7 +107,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
     return frame.body
   }
   const take = (room: string, { payload }: Incoming): void => {
-    // The broker gives it back to its sender too.
+    // The broker sends it back to its sender too.
     const body = startsWith(payload, header()) ? undefined : bodyOf(payload)
     if (!body) return
     try {
@@ -114,7 +116,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
       log('%s: %s', room, asError(error).message)
     }
   }
-  /** A rejection that need not be awaited: a member, if there is one, reports it. */
+  /** A rejection that need not be awaited: a member, if any, reports it. */
   const refused = (room: string, work: Promise<never>): Promise<never> =>
     whenUntaken(work, (error) => {
       const [first] = local.members(room)
@@ -127,7 +129,8 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
       let sent: Promise<RoomSent> | undefined
       try {
         const subject = subjectOf(room)
-        // Before anything is sent: else a value that cannot travel would reach some members only.
+        // Encoded before anything is sent: otherwise a value that cannot be encoded would reach
+        // only some members.
         const frame = encodeValue(message, header())
         checkPayload(subject, frame, engine.maxPayload)
         sent = sendHere(room, message, options)

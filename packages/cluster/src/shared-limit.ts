@@ -20,12 +20,12 @@ export interface SharedLimitOptions<Needs extends ConnectionContext = Connection
   /** A limiter of `rate-limiter-flexible`, or an object with such a `consume`. */
   readonly limiter: Limiter
   /**
-   * The key that is counted: the address, or a verified name; null is not limited. A client may have
-   * a whole /64 of IPv6 addresses: count those as one.
+   * Returns the key to count: the address, or a verified name; null is not limited. A client may
+   * have a whole /64 of IPv6 addresses: count those as one.
    */
   readonly key: (ctx: Needs) => string | null
   /**
-   * The rate of a key on this instance while the store is away.
+   * The rate of a key on this instance while the store is down.
    *
    * @default `points` and `duration` of the limiter
    */
@@ -37,13 +37,14 @@ export interface SharedLimitOptions<Needs extends ConnectionContext = Connection
    */
   readonly timeout?: number
   /**
-   * Milliseconds in which a store that has failed is not asked again.
+   * Milliseconds to wait after a failure before the store is asked again.
    *
    * @default 1_000
    */
   readonly retryInterval?: number
   /**
-   * Keys that are remembered while the store is away; beyond, Cio drops the least recently used.
+   * Maximum keys that are remembered while the store is down; beyond it, Cio drops the least
+   * recently used key.
    *
    * @default 10_000
    */
@@ -58,7 +59,7 @@ export interface SharedLimitOptions<Needs extends ConnectionContext = Connection
 
 declare module 'cio' {
   interface AppEvents {
-    /** The store of a shared limit fails: each instance counts by itself. */
+    /** The store of a shared limit fails: each instance counts its own connections. */
     sharedLimitDown: [error: Error, name: string]
     /** The store of a shared limit answers again. */
     sharedLimitUp: [name: string]
@@ -72,11 +73,11 @@ const known = ['limiter', 'key', 'fallback', 'timeout', 'retryInterval', 'maxKey
  *
  * All instances count in one store, by a limiter of the package `rate-limiter-flexible`: in memory,
  * in Redis, Valkey or another one that it supports. If the store fails or does not answer in time,
- * the instance counts by itself with a token bucket, emits `sharedLimitDown`, and asks the store again
- * once in `retryInterval`. A store that is away delays at most one connection in that time.
+ * the instance counts its own connections with a token bucket, emits `sharedLimitDown`, and asks
+ * the store again once in `retryInterval`. So a store that is down delays at most one connection in
+ * that time.
  *
- * It does not replace `limit`, which bounds connections and handshakes of this process without
- * asking another one.
+ * It does not replace `limit`, which limits the connections and handshakes of this process.
  *
  * @pipelines connection
  * @order before `secure` and after `limit` by address; after the lists by identity

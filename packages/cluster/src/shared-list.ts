@@ -21,13 +21,13 @@ export interface SharedListOptions extends SharedOptions {
   readonly list: { update(who?: PeerSelector): Promise<void> }
 }
 
-/** The middleware, with what changes the list everywhere. */
+/** The middleware, with the methods that change the list on all instances. */
 export interface SharedList extends Middleware<ServerContext> {
   /** The revision in force on this instance; 0: none. */
   readonly revision: number
   /**
-   * Signs a new list, and gives it to all instances. Fulfils with its revision when the broker has
-   * it; `applied()` waits for the instances.
+   * Signs a new list, and publishes it to all instances. Fulfils with its revision when the broker
+   * has it; `applied()` waits for the instances.
    *
    * @throws `ERR_CIO_OPTION`: a part has an unknown kind, or there is no `signKey`
    * @throws `ERR_CIO_STALE`: another one was published at the same time
@@ -35,10 +35,10 @@ export interface SharedList extends Middleware<ServerContext> {
    */
   publish(who: SharedPeers): Promise<number>
   /**
-   * Fulfils when all instances that are alive and have the list apply this revision or a later one:
-   * with the revision of each, by its id.
+   * Fulfils when all live instances with the list apply this revision or a later one, with the
+   * revision of each instance by its id.
    *
-   * @throws `ERR_CIO_NOT_APPLIED`: some do not within `timeout`; names them
+   * @throws `ERR_CIO_NOT_APPLIED`: some do not within `timeout`; the message names them
    */
   applied(revision: number, options?: AppliedOptions): Promise<ReadonlyMap<string, number>>
 }
@@ -47,9 +47,9 @@ export interface SharedList extends Middleware<ServerContext> {
  * An allow list or deny list for all instances: signed, changed once, applied everywhere.
  *
  * A revision is signed with an Ed25519 key (`node:crypto`), since the broker is not trusted. Each
- * instance verifies it, refuses one that is older than its own, and passes it to `list.update()`,
- * which also judges open connections again. An instance that cannot apply a revision keeps its last
- * good one, and emits `sharedRefused`.
+ * instance verifies it, refuses an older one, and passes it to `list.update()`, which also checks
+ * the open connections again. An instance that cannot apply a revision keeps its last good one, and
+ * emits `sharedRefused`.
  *
  * Fails closed: without a revision from the broker or from `file`, the server does not listen.
  *

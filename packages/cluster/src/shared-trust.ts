@@ -21,25 +21,25 @@ export interface SharedTrustOptions extends SharedOptions {
   readonly name?: string
 }
 
-/** The middleware, with what changes the trust everywhere. */
+/** The middleware, with the methods that change the trust on all instances. */
 export interface SharedTrust extends Middleware<ServerContext> {
   /** The revision in force on this instance; 0: none. */
   readonly revision: number
   /**
-   * Signs new PEM blocks, and gives them to all instances. Fulfils with the revision when the broker
-   * has it; `applied()` waits for the instances.
+   * Signs new PEM blocks, and publishes them to all instances. Fulfils with the revision when the
+   * broker has it; `applied()` waits for the instances.
    *
-   * @throws `ERR_CIO_CERTIFICATE`: this is no PEM of the kind
+   * @throws `ERR_CIO_CERTIFICATE`: the text is not PEM of the right kind
    * @throws `ERR_CIO_OPTION`: there is no `signKey`
    * @throws `ERR_CIO_STALE`: another one was published at the same time
    * @throws `ERR_CIO_CLUSTER_DOWN`
    */
   publish(pem: string | Buffer): Promise<number>
   /**
-   * Fulfils when all instances that are alive and have this trust apply this revision or a later
-   * one: with the revision of each, by its id.
+   * Fulfils when all live instances with this trust apply this revision or a later one, with the
+   * revision of each instance by its id.
    *
-   * @throws `ERR_CIO_NOT_APPLIED`: some do not within `timeout`; names them
+   * @throws `ERR_CIO_NOT_APPLIED`: some do not within `timeout`; the message names them
    */
   applied(revision: number, options?: AppliedOptions): Promise<ReadonlyMap<string, number>>
 }
@@ -53,9 +53,9 @@ const blocks = {
  * Certificate authorities or a certificate revocation list (CRL) for all instances of mutual TLS.
  *
  * As `sharedList`: signed with Ed25519, changed once, applied by each instance with a hot reload of
- * its servers, and refused if it is older, or if a server cannot use it. A reload judges open
- * connections again, as the option `revoked` of the server says. The value replaces the option `ca`
- * or `crl` of the server.
+ * its servers, and refused if it is older, or if a server cannot use it. A reload checks the open
+ * connections again, by the option `revoked` of the server. The value replaces the option `ca` or
+ * `crl` of the server.
  *
  * Fails closed: without a revision from the broker or from `file`, the server does not listen.
  *

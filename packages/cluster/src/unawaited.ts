@@ -1,9 +1,9 @@
-/** Calls that a program may start and leave alone. */
+/** Calls that a program need not await. */
 
 import { isCioError } from 'cio'
 import { whenUntaken } from 'cio/kit'
 
-/** The codes of rejections that are no fault of the caller, beside those of the other side. */
+/** The codes of rejections that are not the caller's fault, besides remote faults. */
 const beyondControl = new Set([
   'ERR_CIO_OFFLINE',
   'ERR_CIO_UNREACHABLE',
@@ -13,8 +13,8 @@ const beyondControl = new Set([
 ])
 
 /**
- * Nothing need await what a device or the broker can make fail. Any other rejection that nothing
- * awaits stays an unhandled one, since there is no context to report it with.
+ * A program need not await a call that a device or the broker can make fail. Any other rejection
+ * that nothing awaits remains an unhandled one, since there is no context to report it with.
  */
 export function unawaited<Value>(work: Promise<Value>): Promise<Value> {
   return whenUntaken(work, (error) => {

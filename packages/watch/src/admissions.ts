@@ -9,7 +9,7 @@ import { clean } from './text.ts'
 export interface ServerAdmission {
   /** Its address. */
   readonly server: string
-  /** Undefined if only a connection can tell. */
+  /** Undefined if only a connection can decide. */
   readonly admitted: boolean | undefined
   /** The middleware of its connections, in their order, with their answers. */
   readonly steps: readonly AdmissionStep[]

@@ -1,4 +1,7 @@
-/** `alarms(watching)`: raises alarms where the figures of a watch say that something needs a person. */
+/**
+ * `alarms(watching)`: raises an alarm when the figures of a watch need the attention of an
+ * operator.
+ */
 
 import type { App } from 'cio'
 import { checkDuration, checkOptionNames, emitSafely, optionError } from 'cio/kit'
@@ -32,8 +35,8 @@ declare module 'cio' {
 const minute = 60_000
 
 /**
- * Looks at the figures of a watch once a second, and emits `alarm` on its apps where an alarm is raised or
- * cleared.
+ * Checks the figures of a watch once a second, and emits `alarm` on its apps when an alarm is
+ * raised or cleared.
  *
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  */

@@ -34,7 +34,7 @@ export interface MethodCalls {
 const slow = 0.1
 const mostSlow = 20
 const keepSlow = 300_000
-/** Methods that are told apart; client code may make up names. */
+/** Maximum methods with separate figures, since client code may make up names. */
 const mostMethods = 200
 
 export class Calls {

@@ -1,4 +1,4 @@
-/** `cio top` and `cio why`: what the command line of Cio loads from here. */
+/** `cio top` and `cio why`, which the command line of Cio loads. */
 
 import { once } from 'node:events'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
@@ -14,10 +14,10 @@ import type { Paint } from './terminal/paint.ts'
 import { clean } from './text.ts'
 import { topText } from './terminal/top.ts'
 
-/** Where the output goes, and how it looks. */
+/** The destination and the form of the output. */
 export interface Terminal {
   readonly output: NodeJS.WritableStream & { readonly isTTY?: boolean }
-  /** The size of this moment: a window may change it. `Infinity` elsewhere than on a terminal. */
+  /** The current size, since a window may change it. `Infinity` without a terminal. */
   readonly columns: number
   readonly rows: number
   readonly paint: Paint
@@ -39,7 +39,7 @@ export interface CommandOptions {
 export async function top({ at, json, terminal }: CommandOptions): Promise<number> {
   const { output } = terminal
   const stream = await ask(at, '/events')
-  // The first event is from before the server looked: without rates.
+  // The server wrote the first event before it looked, so that event has no rates.
   let events = 0
   for await (const line of createInterface(stream)) {
     if (!line.startsWith('data: ')) continue
@@ -61,7 +61,7 @@ export async function top({ at, json, terminal }: CommandOptions): Promise<numbe
   throw new Error(`the server at ${at} has ended`)
 }
 
-/** A screen in place of the one before, without an empty one between them. */
+/** Replaces the previous screen without an empty screen in between. */
 function over(text: string): string {
   return `\u001B[H${text.replaceAll('\n', '\u001B[K\n')}\u001B[J`
 }
@@ -84,8 +84,8 @@ export async function why(
 }
 
 /**
- * Says whether a server would let in the certificate of a file, by its lists as they are now. Fulfils
- * with 1 unless all servers of the process would.
+ * Prints whether a server would admit the certificate in a file, by its current trust and lists.
+ * Fulfils with 1 unless all servers of the process would.
  */
 export async function whyCert(
   file: string,
@@ -105,7 +105,7 @@ export async function whyCert(
   return servers.length > 0 && servers.every(({ admitted }) => admitted === true) ? 0 : 1
 }
 
-/** @param body Is sent, if it is there. */
+/** @param body Sent, if given. */
 async function get<Answer>(at: string, path: string, body?: string): Promise<Answer> {
   const response = await ask(at, path, body)
   let text = ''

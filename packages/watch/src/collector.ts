@@ -1,8 +1,8 @@
 /**
- * Watches apps by a probe, and by events that change nothing for an app that has no listener of its own.
+ * Watches apps by a probe, and by events whose listeners do not change the behaviour of an app.
  *
- * All that is known at an end is folded into histograms, rings and groups there; an open connection has
- * one small record.
+ * At the end of a connection, its facts go into histograms, ring buffers and groups. An open
+ * connection has one small record.
  */
 
 import type {
@@ -35,7 +35,7 @@ type Watched = StreamContext & { [record: symbol]: WatchRecord | undefined }
 export class Collector {
   readonly since: number = Date.now()
   readonly servers: Set<ServerContext> = new Set()
-  /** Connections that came by `app.handle()`. */
+  /** Connections from `app.handle()`. */
   readonly loose: Set<ConnectionContext> = new Set()
   readonly families: Families
   readonly connections: ConnectionCounts
@@ -77,7 +77,7 @@ export class Collector {
     return this.options.top > 0
   }
 
-  /** The record of an open connection; undefined for a context that it never saw begin. */
+  /** The record of an open connection; undefined if the watch did not see its begin. */
   recordOf(ctx: StreamContext): WatchRecord | undefined {
     return (ctx as Watched)[this.#record]
   }
@@ -88,7 +88,7 @@ export class Collector {
     yield* this.loose
   }
 
-  /** A server that listens, also one that did before the watch began. */
+  /** Adds a server that listens, also one that listened before the watch began. */
   addServer(server: ServerContext): void {
     if (this.servers.has(server)) return
     this.servers.add(server)
@@ -159,7 +159,7 @@ export class Collector {
 
   #secured(ctx: StreamContext): void {
     const record = this.recordOf(ctx)
-    // The name is asked for now: a socket that is closed has no certificate.
+    // Reads the name now: a closed socket has no certificate.
     void ctx.peer
     if (!record || record.opened || ctx.kind !== 'connection') return
     this.connections.secured(ctx as ConnectionContext, record)

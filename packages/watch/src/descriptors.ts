@@ -4,7 +4,7 @@ import { readFileSync, readdirSync, statSync } from 'node:fs'
 
 let limit: number | undefined
 
-/** How many the process may have; undefined where the system does not say. */
+/** The limit of the process; undefined if the system does not provide it. */
 export function descriptorLimit(): number | undefined {
   return (limit ??= readLimit())
 }
@@ -23,12 +23,16 @@ let at = -Infinity
 // Reading the folder takes about a microsecond for each descriptor.
 const fresh = 5_000
 
-/** How many are open, counted at most every five seconds; undefined where the system does not say. */
+/**
+ * The number of open descriptors, counted at most every five seconds; undefined if the system does
+ * not provide it.
+ */
 export function openDescriptors(): number | undefined {
   const now = performance.now()
   if (now - at < fresh) return counted
   try {
-    // Linux 6.2 and newer says it at once. Of the others, one was for reading the folder.
+    // Linux 6.2 and newer has the number in the size of the folder. Older kernels need a count, and
+    // one of the entries is for reading the folder.
     counted = statSync('/proc/self/fd').size || readdirSync('/proc/self/fd').length - 1
     at = now
     return counted

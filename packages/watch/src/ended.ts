@@ -1,9 +1,12 @@
-/** Connections that are over: a ring for each reason, so that probes do not push out what matters. */
+/**
+ * Ended connections: a ring buffer for each reason, so that health checks do not push out other
+ * ends.
+ */
 
 import type { ConnectionEnd, EndReason, Refusal } from 'cio'
 import { type Passed, type PassedStep, passedSteps } from './ways.ts'
 
-/** A connection that is over. Texts are cut, and have no control characters. */
+/** An ended connection. Texts are cut, and have no control characters. */
 export interface ClosedConnection {
   readonly id: number
   readonly kind: 'connection' | 'client'
@@ -29,14 +32,14 @@ export interface ClosedConnection {
   readonly rx: number
   readonly tx: number
   readonly generation: number
-  /** The steps that it had passed, for one that did not live long. */
+  /** The steps that it had passed, for a short connection. */
   readonly steps: readonly PassedStep[]
 }
 
-/** As it is kept: its steps take less room so. */
+/** The stored form, in which the steps take less memory. */
 export interface KeptConnection extends Omit<ClosedConnection, 'steps'>, Passed {}
 
-/** As it is shown. */
+/** The public form. */
 export function shown({ way, times, ...facts }: KeptConnection): ClosedConnection {
   return { ...facts, steps: passedSteps({ way, times }) }
 }

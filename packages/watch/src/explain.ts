@@ -1,4 +1,6 @@
-/** Why a connection ended, or where it stands: its way through the pipeline, checked off. */
+/**
+ * Explains why a connection ended, or where it is now: its path through the pipeline, step by step.
+ */
 
 import type { App, ConnectionContext } from 'cio'
 import type { Collector } from './collector.ts'
@@ -16,7 +18,7 @@ export interface ExplainedStep {
   /** The file and line that registered it. */
   readonly at: string
   readonly outcome: 'passed' | 'stands here' | 'ended here' | 'refused here' | 'not reached'
-  /** Milliseconds that it took to pass; undefined where that is not known any more. */
+  /** Milliseconds to pass it; undefined if that is no longer known. */
   readonly duration: number | undefined
 }
 
@@ -26,9 +28,11 @@ export interface Explanation {
   readonly open: ConnectionDetail | undefined
   /** Set if it is over. */
   readonly ended: ClosedConnection | undefined
-  /** In the order of the pipeline as it is now, if that is the one that it ran on; otherwise empty. */
+  /** In the current order of the pipeline, if the connection ran on that; otherwise empty. */
   readonly steps: readonly ExplainedStep[]
-  /** How many more of the same subject are open, and are remembered as ended. */
+  /**
+   * How many more connections of the same subject are open, and how many are remembered as ended.
+   */
   readonly others: { readonly open: number; readonly ended: number }
 }
 
@@ -107,7 +111,7 @@ function isOf(one: ClosedConnection, subject: Subject): boolean {
   return isFrom(one.address, subject.address)
 }
 
-/** Only its network may have been kept. */
+/** Perhaps only its network was kept. */
 function isFrom(kept: string | null, address: string): boolean {
   return kept === address || kept === networkOf(address)
 }

@@ -14,7 +14,7 @@ export function bytes(count: number): string {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
 }
 
-/** A duration in seconds, in its greatest two units. */
+/** A duration in seconds, written in its two largest units. */
 export function duration(seconds: number): string {
   if (seconds < 0.001) return `${Math.round(seconds * 1_000_000)} µs`
   if (seconds < 1) return `${(seconds * 1_000).toFixed(seconds < 0.01 ? 1 : 0)} ms`
@@ -38,8 +38,8 @@ export function count(value: number): string {
 }
 
 /**
- * How many open connections are of no server: streams inside another connection, and others that
- * `app.handle()` was given.
+ * How many open connections belong to no server: streams inside another connection, and others from
+ * `app.handle()`.
  */
 export function handled({ totals, servers }: Pick<Snapshot, 'totals' | 'servers'>): number {
   return totals.open - servers.reduce((sum, { connections }) => sum + connections, 0)

@@ -1,4 +1,4 @@
-/** Metrics that are read at the moment of the scrape. */
+/** Metrics that are read at the time of the scrape. */
 
 import type { App } from 'cio'
 import { certificatesOf } from './certificates.ts'
@@ -94,7 +94,7 @@ function stepPoints(
   }
   const counts = { server: byStep(servers), connection: connections, client: byStep(clients) }
   return (['server', 'connection', 'client'] as const).flatMap((pipeline) => {
-    // Also those where nothing stands, so that a series does not come and go.
+    // Includes steps without connections, so that a series does not come and go.
     const names = apps.flatMap(({ pipelines }) => pipelines[pipeline].names)
     const all = new Set([...names, ...counts[pipeline].keys()])
     return [...all].map((step) => {
@@ -123,7 +123,7 @@ function generationPoints(apps: readonly App[]): Point[] {
   })
 }
 
-/** Several files may have one name: the first of them to expire counts. */
+/** Several files may have one name: the one that expires first counts. */
 function certificatePoints({ servers }: Collector): Point[] {
   const soonest = new Map<string, number>()
   for (const { name, expires } of [...servers].flatMap(certificatesOf)) {

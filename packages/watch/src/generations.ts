@@ -1,18 +1,18 @@
-/** Changes of the pipelines: what came and went, when, and from which line. */
+/** Changes of the pipelines: which entries came and went, when, and from which line. */
 
 import type { App } from 'cio'
 
 const kinds = ['server', 'connection', 'client'] as const
 const most = 50
 
-/** A pipeline as it was from one change to the next. */
+/** The state of a pipeline between two changes. */
 export interface Generation {
   readonly pipeline: (typeof kinds)[number]
   readonly generation: number
   /** When the watch saw it first, in milliseconds since 1970. */
   readonly seen: number
   readonly names: readonly string[]
-  /** Against the one before; empty for the first. */
+  /** Compared with the previous generation; empty for the first. */
   readonly added: readonly string[]
   readonly removed: readonly string[]
   /** The file and line that registered each of the added. */

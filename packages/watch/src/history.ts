@@ -21,7 +21,7 @@ export const columns = [
 export type Column = (typeof columns)[number]
 export type Sample = Readonly<Record<Column, number>>
 
-/** Rows as columns: `time` in seconds since 1970, and null where there is no figure. */
+/** The rows as columns: `time` in seconds since 1970, and null for a missing figure. */
 export type Table = { readonly time: readonly number[] } & {
   readonly [Name in Column]: readonly (number | null)[]
 }
@@ -40,7 +40,7 @@ export class History {
     this.#columns = columns.map(() => new Float32Array(size))
   }
 
-  /** Adds a sample; a figure that is not known is NaN. */
+  /** Adds a sample; an unknown figure is NaN. */
   add(time: number, sample: Sample): void {
     this.#times[this.#next] = time
     for (const [at, name] of columns.entries()) this.#columns[at]![this.#next] = sample[name]

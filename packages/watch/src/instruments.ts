@@ -2,7 +2,7 @@
 
 export type Attributes = Readonly<Record<string, string | number | boolean>>
 
-/** How a metric is read: OpenTelemetry's instruments. */
+/** The kinds of metrics: OpenTelemetry's instruments. */
 export type Kind = 'counter' | 'updown' | 'gauge' | 'histogram'
 
 /** The definition of a metric. */
@@ -16,7 +16,7 @@ export interface Metric {
   readonly buckets?: readonly number[]
 }
 
-/** One series of a metric, to be read. */
+/** One series of a metric, for reading. */
 export interface Point {
   readonly attributes: Attributes
   readonly value: number | Histogram
@@ -36,7 +36,7 @@ export class Counter {
 /** How many values fell into each bucket. */
 export class Histogram {
   readonly bounds: readonly number[]
-  /** One more than there are bounds: the last is for what is above all of them. */
+  /** One more than there are bounds: the last bucket is for values above all bounds. */
   readonly counts: number[]
   sum = 0
   count = 0
@@ -55,7 +55,7 @@ export class Histogram {
   }
 }
 
-/** The attributes of the series that takes the rest when there are too many. */
+/** The attributes of the series that collects the rest when there are too many. */
 const overflow: Attributes = { 'otel.metric.overflow': true }
 
 /** The series of one metric. */
@@ -73,11 +73,11 @@ export class Family<Value extends Counter | Histogram> {
     this.#make = make
   }
 
-  /** The series of a key. The attributes are asked for only where it is new. */
+  /** The series of a key. The attributes are computed only for a new series. */
   at(key: string, attributes: () => Attributes): Value {
     const known = this.#series.get(key)
     if (known) return known.value
-    // The last place is for all that have none.
+    // The last place is reserved for the rest.
     if (this.#series.size >= this.#most - 1 && key !== '') return this.at('', () => overflow)
     const value = this.#make()
     this.#series.set(key, { attributes: attributes(), value })
@@ -85,8 +85,8 @@ export class Family<Value extends Counter | Histogram> {
   }
 
   /**
-   * The series of a place and a word, found without a key to be made: that takes longer than to
-   * count.
+   * The series of a place and a word, found without building a key, which would take longer than
+   * counting.
    */
   of(
     place: { readonly key: string; readonly attributes: Attributes },

@@ -1,6 +1,6 @@
 /**
- * Facts that need repeated looks: rates, figures of the last minute, and history. Once a second while somebody
- * looks, and once a minute otherwise.
+ * Figures that need repeated looks: rates, figures of the last minute, and history. It looks once a
+ * second while a page is open, and once a minute otherwise.
  */
 
 import type { StreamContext } from 'cio'
@@ -15,10 +15,10 @@ import { type Walk, walk } from './walk.ts'
 
 const second = 1_000
 const minute = 60_000
-/** Steps of a connection that is older are dropped. */
+/** The steps of an older connection are dropped. */
 const forgetSteps = 60_000
 
-/** Sums at one moment, to be subtracted from those at a later one. */
+/** Sums at one moment, to subtract from later ones. */
 interface Sums {
   readonly at: number
   readonly accepted: number
@@ -65,7 +65,7 @@ export class Looker {
     return this.#viewers
   }
 
-  /** The walk of the last second; a new one if nobody looks. */
+  /** The walk of the last second; a new one if no page is open. */
   get walk(): Walk {
     return this.#timer ? this.#last : walk(this.#collector)
   }
@@ -76,7 +76,7 @@ export class Looker {
     this.#listeners.add(listener)
     this.#viewers += 1
     if (!this.#timer) {
-      // So that there are figures at once, of up to a minute.
+      // So that figures of up to a minute are there at once.
       this.#past = [this.#minuteAgo]
       this.#secondAgo = undefined
       this.#second()
@@ -91,7 +91,10 @@ export class Looker {
     }
   }
 
-  /** The time to pass a step in the last minute or, if nobody has looked so long, since then, in seconds. */
+  /**
+   * The time to pass a step, in seconds: in the last minute, or since looking began if that is
+   * shorter.
+   */
   stepQuantile(key: string, histogram: Histogram, which: number): number | null {
     return quantile(histogram, which, this.#past[0]?.steps.get(key))
   }

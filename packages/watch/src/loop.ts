@@ -1,4 +1,7 @@
-/** How busy the event loop is. Not by `monitorEventLoopDelay`, which costs more than all else here. */
+/**
+ * Measures how busy the event loop is. Not by `monitorEventLoopDelay`, which costs more than
+ * everything else here.
+ */
 
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 

@@ -1,4 +1,7 @@
-/** A `MetricProducer` of OpenTelemetry's SDK, by its shape: no package of it is loaded. */
+/**
+ * A `MetricProducer` for OpenTelemetry's SDK. It only has the same shape: no package of the SDK is
+ * loaded.
+ */
 
 import { Histogram, type Attributes, type Reading } from './instruments.ts'
 
@@ -40,7 +43,7 @@ export interface MetricData {
   }[]
 }
 
-/** Makes what a metric reader of OpenTelemetry collects. */
+/** Makes the result that a metric reader of OpenTelemetry collects. */
 export function toCollection(
   readings: readonly Reading[],
   since: number,

@@ -24,26 +24,27 @@ export interface WatchOptions {
    */
   readonly refused?: number
   /**
-   * Peers to tell apart by traffic, in `cio.peer.io`; all others are one. 0 tells none apart. Looks at
-   * each open connection once a second.
+   * Number of peers with their own series in `cio.peer.io`; all others share one. 0 means none.
+   * With it, the watch looks at each open connection once a second.
    *
    * @default 0
    */
   readonly top?: number
   /**
-   * The name that tells a peer from others. Only verified identities are asked for.
+   * Returns the name of a peer. Called only for verified identities.
    *
    * @default the common name
    */
   readonly peer?: (peer: Peer, ctx: StreamContext) => string | undefined
   /**
-   * How much to keep of an address: all, its /24 or /64, or nothing. No address is ever in a metric.
+   * The part of an address to keep: all, its /24 or /64, or nothing. A metric never contains an
+   * address.
    *
    * @default 'full'
    */
   readonly address?: 'full' | 'network' | 'none'
   /**
-   * Series of one metric; one of them counts for all that come beyond, with the attribute
+   * Maximum series of one metric. Further series count in one series with the attribute
    * `otel.metric.overflow`.
    *
    * @default 2_000

@@ -1,9 +1,9 @@
-/** Traffic by verified peer: those with most, in bounded memory. */
+/** The verified peers with most traffic, in bounded memory. */
 
 import type { Attributes } from './instruments.ts'
 import { SpaceSaving } from './space-saving.ts'
 
-/** More cells than are shown, so that those shown are right. */
+/** More cells than are shown, so that the shown ones are correct. */
 const cells = 1_024
 const window = 60_000
 
@@ -41,7 +41,7 @@ export class Peers {
     this.#begun = now
   }
 
-  /** The last whole minute; before there is one, what there is of it. */
+  /** The last whole minute; before there is one, the current one so far. */
   top(): readonly PeerTraffic[] {
     return this.#last.length > 0 ? this.#last : this.#top()
   }
@@ -56,7 +56,7 @@ export class Peers {
     const top = this.#heavy
       .cells()
       .slice(0, this.#most)
-      // The error is what others left behind.
+      // The error comes from other keys that had this cell.
       .map(({ key, weight, error }) => ({ name: key, bytes: weight - error }))
     const named = top.reduce((sum, { bytes }) => sum + bytes, 0)
     return this.#all > named ? [...top, { name: '_OTHER', bytes: this.#all - named }] : top

@@ -3,12 +3,12 @@
 import type { ClientContext, ServerContext } from 'cio'
 import type { Place } from './records.ts'
 
-/** Connections that came by `app.handle()`, or by a server without a socket of its own. */
+/** Connections from `app.handle()`, or from a server without its own socket. */
 export const pipe: Place = { key: 'pipe', attributes: { 'network.transport': 'pipe' } }
 
 const known = new WeakMap<ServerContext, Place>()
 
-/** The place of a server, as it listened first: a server that pauses keeps it. */
+/** The place where a server first listened. A server that pauses keeps it. */
 export function placeOfServer(server: ServerContext): Place {
   const place = known.get(server)
   if (place) return place

@@ -1,4 +1,4 @@
-/** The record of one connection, beside what its context knows. */
+/** The record of one connection, besides its context. */
 
 import type { Socket } from 'node:net'
 import type { Attributes } from './instruments.ts'
@@ -11,7 +11,7 @@ export interface Place {
   readonly attributes: Attributes
 }
 
-/** Facts that need a look at the open connections. */
+/** Figures that need a look at the open connections. */
 export interface Seen {
   /** Plain bytes at the last look. */
   rx: number
@@ -37,7 +37,7 @@ export interface WatchRecord {
   times: number[] | undefined
   /** Whether it is among the opened. */
   opened: boolean
-  /** Only while somebody looks. */
+  /** Only while a page is open. */
   seen: Seen | undefined
 }
 

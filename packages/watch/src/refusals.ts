@@ -1,10 +1,10 @@
-/** Groups of refusals: by step, reason and peer. Bounded, whatever a flood claims. */
+/** Groups of refusals by step, reason and peer. Bounded, also in a flood. */
 
 import { type ClosedConnection, type KeptConnection, shown } from './ended.ts'
 import { SpaceSaving } from './space-saving.ts'
 import { networkOf } from './text.ts'
 
-/** Refusals that are alike. */
+/** Refusals with the same step, reason and peer. */
 export interface RefusalGroup {
   readonly step: string
   readonly reason: string
@@ -13,11 +13,11 @@ export interface RefusalGroup {
   readonly who: string | null
   readonly verified: boolean
   readonly count: number
-  /** By how much the count may be too large: it took the place of another group. */
+  /** By how much the count may be too large, because the group replaced another one. */
   readonly error: number
   readonly first: number
   readonly last: number
-  /** The last one of them. */
+  /** The last refusal of the group. */
   readonly example: ClosedConnection
 }
 

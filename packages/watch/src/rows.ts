@@ -18,13 +18,13 @@ export interface ConnectionRow {
   readonly step: string
   /** Seconds since accept, or since the watch found it. */
   readonly age: number
-  /** Bytes a second, both ways; 0 until somebody has looked twice. */
+  /** Bytes a second, in both directions; 0 before the second look. */
   readonly rate: number
   readonly rx: number
   readonly tx: number
   /** Bytes written and not yet sent. */
   readonly queued: number
-  /** Seconds without a byte, as far as somebody looked. */
+  /** Seconds without a byte, as far as the looks show. */
   readonly idle: number
   readonly generation: number
 }
@@ -47,13 +47,13 @@ export interface ConnectionDetail extends ConnectionRow {
   readonly steps: readonly PassedStep[]
 }
 
-/** What to show of the open connections. */
+/** The query for open connections. */
 export interface ConnectionQuery {
   /** @default 'rate' */
   readonly sort?: 'rate' | 'bytes' | 'age' | 'idle' | 'queued' | 'step'
   /** A part of a name, an address, or `generation 3`. Without it, all. */
   readonly filter?: string
-  /** The step in which they stand. Without it, all. */
+  /** The step in which they are. Without it, all. */
   readonly step?: string
   /** @default 50 */
   readonly limit?: number

@@ -1,4 +1,4 @@
-/** Everything that the page and the terminal show at a glance. */
+/** The overview that the page and the terminal show. */
 
 import type { App, PipelineEntry, ServerContext } from 'cio'
 import type { Alarm } from './alarms/alarm.ts'
@@ -12,7 +12,7 @@ import { placeOfClient, placeOfServer } from './places.ts'
 import type { RefusalGroup } from './refusals.ts'
 import type { CallsView, ClientView, MethodView, ServerView, StepView } from './views.ts'
 
-/** All that fits on one screen. Lists are bounded. */
+/** The data of one screen. Lists are bounded. */
 export interface Snapshot {
   /** Milliseconds since 1970. */
   readonly time: number
@@ -127,7 +127,7 @@ function serverView(
     address: placeOfServer(server).key,
     state,
     tls: server.tls !== null,
-    // Of the same moment as the totals.
+    // From the same moment as the totals.
     connections: sums?.active ?? server.connections.size,
     handshakes: sums?.handshakes ?? 0,
     queued: sums?.queued ?? 0,

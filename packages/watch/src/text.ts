@@ -21,7 +21,7 @@ export function networkOf(address: string): string {
   return `${all.slice(0, 4).join(':')}::/64`
 }
 
-/** A code that is a word of programs, such as `ECONNRESET`; others are `_OTHER`. */
+/** A code, such as `ECONNRESET`; other texts become `_OTHER`. */
 export function codeLabel(code: string): string {
   return /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : '_OTHER'
 }

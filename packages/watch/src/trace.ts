@@ -31,9 +31,9 @@ export interface TraceOptions {
    */
   readonly steps?: boolean
   /**
-   * Whether calls carry the trace to the other side and take it from there, as
-   * `params._meta.traceparent`: only where `params` is an object or absent. A peer that you do not trust
-   * can choose the trace that its calls belong to.
+   * Whether calls pass on the trace, in both directions, as `params._meta.traceparent`. Works only
+   * if `params` is an object or absent. A peer that you do not trust can choose the trace of its
+   * calls.
    *
    * @default false
    */
@@ -46,7 +46,7 @@ export interface TraceOptions {
   readonly tracer?: Tracer
 }
 
-/** The spans of one context, under a symbol of its own. */
+/** The spans of one context, under a separate symbol. */
 interface Admission {
   readonly span: Span
   /** For a span of the next step. */
@@ -202,7 +202,7 @@ function extracted(params: unknown): Context {
   return isRecord(meta) ? propagation.extract(context.active(), meta) : context.active()
 }
 
-/** The parameters with the trace, where there is a place for it. */
+/** The parameters with the trace, if they can hold it. */
 function injected(inside: Context, params: unknown): unknown {
   if (params !== undefined && params !== null && !isRecord(params)) return params
   const { _meta: meta, ...others } = params ?? {}

@@ -13,7 +13,7 @@ export interface ServerView {
   readonly dropped: number
 }
 
-/** A middleware of a pipeline, with those that stand in it. */
+/** A middleware of a pipeline, with the number of connections in it. */
 export interface StepView {
   readonly name: string
   /** Whether it is a step of Cio. */

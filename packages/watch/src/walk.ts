@@ -1,4 +1,4 @@
-/** One walk over the open connections: who stands where, and what they have moved. */
+/** One walk over the open connections: counts them by step, and adds up their bytes. */
 
 import type { ConnectionContext } from 'cio'
 import type { Collector } from './collector.ts'
@@ -20,7 +20,7 @@ export interface PlaceSums {
 /** The findings of one walk. */
 export interface Walk {
   readonly places: ReadonlyMap<string, PlaceSums>
-  /** How many stand in each step of the connection pipeline. */
+  /** The number of connections in each step of the connection pipeline. */
   readonly steps: ReadonlyMap<string, number>
   /** How many run on each generation of it. */
   readonly generations: ReadonlyMap<number, number>

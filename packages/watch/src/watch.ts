@@ -48,13 +48,13 @@ export interface Watch extends Disposable {
    * `new PeriodicExportingMetricReader({ exporter, metricProducers: [watching.producer] })`.
    */
   readonly producer: { collect(): Promise<CollectionResult> }
-  /** All that the page shows at a glance. */
+  /** The overview that the page shows. */
   snapshot(): Snapshot
   /** Open connections, sorted and filtered. */
   connections(query?: ConnectionQuery): ConnectionPage
-  /** One open connection in full; undefined if there is none of that number. */
+  /** All data of one open connection; undefined if there is none with that id. */
   connection(id: number): ConnectionDetail | undefined
-  /** Connections that are over, the newest first. */
+  /** Ended connections, the newest first. */
   closed(query?: {
     readonly reason?: EndReason
     readonly limit?: number
@@ -62,18 +62,20 @@ export interface Watch extends Disposable {
   /** Groups of refusals, the newest first. */
   refused(): readonly RefusalGroup[]
   /**
-   * Explains one connection: the newest open one of a number, a name or an address, or else the last
-   * that ended. Undefined if there is none.
+   * Explains one connection, by an id, a name or an address: the newest open one, or otherwise the
+   * last that ended. Undefined if there is none.
    */
   explain(subject: Subject): Explanation | undefined
   /**
-   * Whether each server would admit a certificate now, by its trust and its lists, and which step
-   * would refuse it. `server.wouldAdmit()` of Cio says how. The texts are cut and escaped.
+   * Whether each server would admit a certificate now, by its trust store and its lists, and which
+   * step would refuse it: see `server.wouldAdmit()` of Cio. The texts are cut and escaped.
    */
   wouldAdmit(certificate: X509Certificate, options?: AdmissionOptions): Promise<ServerAdmission[]>
   /** Changes of the pipelines, the oldest first. */
   readonly generations: readonly Generation[]
-  /** Figures over time: five minutes by the second, while somebody looks, or a day by the minute. */
+  /**
+   * Figures over time: five minutes by the second, while a page is open, or a day by the minute.
+   */
   history(of: 'seconds' | 'minutes'): Table
   /**
    * Looks at all open connections once a second, for rates and figures of the last minute, and calls

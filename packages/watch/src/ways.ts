@@ -1,4 +1,7 @@
-/** The steps that connections have passed: the way is shared, and each has only its times. */
+/**
+ * The steps that connections have passed. Connections share the path, and each stores only its
+ * times.
+ */
 
 import type { Histogram } from './instruments.ts'
 
@@ -8,17 +11,17 @@ export interface PassedStep {
   readonly duration: number
 }
 
-/** A client that repeats steps has no longer way. */
+/** Maximum length of a path, for a client that repeats steps. */
 const longest = 64
 
-/** A step after those before it. */
+/** A step, with the steps before it. */
 export class Way {
   readonly name: string
   readonly before: Way | undefined
   readonly length: number
-  /** The times of all connections that passed this step, also by other ways. */
+  /** The times of all connections that passed this step, also by other paths. */
   readonly histogram: Histogram | undefined
-  /** The greatest length of a way that goes on from here. */
+  /** The greatest length of a path that continues from here. */
   #longest: number
   readonly #next = new Map<string, Way>()
   /** The step after this one that was taken last: it is nearly always the same. */
@@ -35,7 +38,7 @@ export class Way {
     }
   }
 
-  /** The way with one step more; the same if it is too long. */
+  /** The path with one more step; the same path if it is too long. */
   after(name: string, histogramOf: (name: string) => Histogram): Way {
     if (this.#usual?.name === name) return this.#usual
     const known = this.#next.get(name)
@@ -46,9 +49,9 @@ export class Way {
     return (this.#usual = made)
   }
 
-  /** Room for the times of a connection that begins with this step, in microseconds. */
+  /** An array for the times of a connection that begins with this step, in microseconds. */
   times(): number[] {
-    // Of the size that it will have: an array that grows takes room for 17 more.
+    // With its final size: an array that grows reserves space for 17 more.
     return Array.from({ length: this.#longest }, () => 0)
   }
 }

@@ -5,7 +5,7 @@ import { type Engine, type Row, type Table, leastTtl } from '../engine.ts'
 
 const log = debug('cio:cluster')
 
-/** An instance, as it said by its last sign of life. */
+/** An instance, by the content of its last sign of life. */
 export interface InstanceInfo {
   readonly id: string
   /** When it started, by its own clock. */
@@ -14,7 +14,7 @@ export interface InstanceInfo {
   readonly connections: number
   /** Whether its servers drain. */
   readonly isDraining: boolean
-  /** Which revisions of shared lists and trust are in force there, by their names. */
+  /** The revisions of shared lists and trust that are in force there, by their names. */
   readonly shared: ReadonlyMap<string, SharedRevision>
 }
 
@@ -37,8 +37,8 @@ const longestSweep = 1_000
 const mostLapsed = 1_000
 
 /**
- * The instances that give signs of life: rows of a table, judged by the time since this instance saw
- * the last one. No clock of another machine counts.
+ * The instances that send signs of life, as rows of a table. An instance is alive by the time since
+ * this one saw its last row; the clocks of other machines do not matter.
  */
 export class Instances {
   readonly alive: Map<string, InstanceInfo> = new Map()
@@ -47,7 +47,7 @@ export class Instances {
   readonly #sweepInterval: number
   readonly #hooks: InstanceHooks
   readonly #seen = new Map<string, number>()
-  /** Instances that gave no sign for too long, with the revision of their last one. */
+  /** Instances that sent no sign for too long, with the revision of their last one. */
   readonly #lapsed = new Map<string, number>()
   readonly #revisions = new Map<string, number>()
   readonly #shared = new Map<string, SharedRevision>()
@@ -64,14 +64,14 @@ export class Instances {
     this.#hooks = hooks
   }
 
-  /** Gives signs of life and watches those of others, until the signal aborts. */
+  /** Sends signs of life and watches those of others, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     this.#renew()
     const ttl = Math.max(this.#leaseTimeout, leastTtl)
     const table = (this.#table = await this.#engine.table('instances', { ttl }))
     if (!this.alive.has(this.#engine.instance)) this.#startedAt = new Date()
     await this.#beat()
-    // During a gap others may have left.
+    // Other instances may have left during the gap.
     const missing = new Set(this.alive.keys())
     const take = (row: Row): void => {
       missing.delete(row.key)
@@ -91,7 +91,7 @@ export class Instances {
     })
   }
 
-  /** Says at once, and with each sign of life, which revision is in force here. */
+  /** Publishes at once, and with each sign of life, the revision that is in force here. */
   report(name: string, revision: SharedRevision): void {
     this.#shared.set(name, revision)
     if (this.#isRunning) this.#tryToBeat()
@@ -103,7 +103,7 @@ export class Instances {
     return () => this.#watchers.delete(watcher)
   }
 
-  /** Says that this instance is gone. */
+  /** Publishes that this instance has left. */
   async leave(): Promise<void> {
     const { instance, isUp } = this.#engine
     this.alive.clear()
@@ -123,7 +123,7 @@ export class Instances {
     return this.#isStalled(now) || this.#isCutOff(now) || now - seen <= this.#leaseTimeout
   }
 
-  /** As `isAlive`, and asks the table about one that has not been seen yet. */
+  /** As `isAlive`, but asks the table about an instance that has not been seen yet. */
   async checkAlive(id: string): Promise<boolean> {
     if (this.isAlive(id)) return true
     if (this.#seen.has(id)) return false
@@ -141,7 +141,7 @@ export class Instances {
     await this.#table!.put(this.#engine.instance, Buffer.from(JSON.stringify(sign)))
   }
 
-  /** A failure shows as an engine that goes down. */
+  /** If this fails, the engine goes down, and that is handled elsewhere. */
   #tryToBeat(): void {
     this.#beat().catch((error: Error) => log('sign of life: %s', error.message))
   }
@@ -158,7 +158,7 @@ export class Instances {
     if (!info) return this.#remove(key)
     const isNew = !this.alive.has(key)
     const now = performance.now()
-    // Those of others may come after it.
+    // Signs of others may arrive after it.
     if (key === this.#engine.instance && this.#isCutOff(now)) this.#renew()
     this.#seen.set(key, now)
     this.#revisions.set(key, revision)
@@ -187,7 +187,7 @@ export class Instances {
     return now - this.#swept > 3 * this.#sweepInterval
   }
 
-  /** Its own signs do not come back: the silence of others says nothing about them. */
+  /** This instance does not get its own signs back, so the silence of others proves nothing. */
   #isCutOff(now: number): boolean {
     const own = this.#seen.get(this.#engine.instance)
     return own !== undefined && now - own > this.#leaseTimeout / 2
@@ -206,7 +206,10 @@ export class Instances {
   }
 }
 
-/** The row of another version may have more fields; one without these is no sign of life. */
+/**
+ * The row of another version may have more fields; a row without these fields is not a sign of
+ * life.
+ */
 function parse(id: string, value: Uint8Array): InstanceInfo | undefined {
   try {
     const sign = JSON.parse(Buffer.from(value).toString()) as Record<string, unknown>

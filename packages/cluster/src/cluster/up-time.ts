@@ -1,4 +1,4 @@
-/** Work that is done whenever the engine is up. */
+/** Runs work whenever the engine is up. */
 
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -65,7 +65,7 @@ export class UpTime {
 
   async #begin(isStart = false): Promise<void> {
     const up = (this.#up = new AbortController())
-    // Each part of a cluster has some.
+    // Each part of a cluster has some, so there may be many listeners.
     setMaxListeners(0, up.signal)
     await Promise.all([...this.#works].map((work) => run(work, up.signal, isStart)))
   }

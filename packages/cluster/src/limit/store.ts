@@ -1,4 +1,4 @@
-/** A limiter of another process, which may be away: never a reason to wait long. */
+/** A limiter in another process, which may be down. Cio never waits long for it. */
 
 import debug from 'debug'
 import { type Rate, CioError } from 'cio'
@@ -15,7 +15,7 @@ export interface Limiter {
   readonly duration?: number
 }
 
-/** How a store is asked. */
+/** The settings for requests to a store. */
 export interface StoreOptions {
   readonly limiter: Limiter
   readonly fallback: Rate
@@ -44,7 +44,7 @@ export class Store {
 
   async take(key: string): Promise<Verdict> {
     const now = performance.now()
-    // One connection in each interval finds out whether the store is back.
+    // One connection in each interval tries whether the store is up again.
     if (this.#isDown && now < this.#retryAt) return { isWithin: this.#takeHere(key) }
     this.#retryAt = now + this.#options.retryInterval
     try {

@@ -1,4 +1,4 @@
-/** Bounds what runs at once: after an outage, every connection of an instance wants its letters. */
+/** Limits concurrent work: after an outage, every connection of an instance looks for letters. */
 
 export class Gate {
   #free: number

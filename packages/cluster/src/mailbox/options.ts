@@ -8,7 +8,10 @@ import type { RegistrationContext } from '../registry/types.ts'
 /** A letter, as `deliver` gets it. */
 export interface Delivery<Out> {
   readonly message: Out
-  /** Rises with each letter of the mailbox: a device that keeps the last one can drop a second copy. */
+  /**
+   * Rises with each letter of the mailbox. A device that stores the last one can drop a second
+   * copy.
+   */
   readonly seq: number
   /** 1 for the first try on this connection. */
   readonly attempt: number
@@ -17,39 +20,39 @@ export interface Delivery<Out> {
 /** Options of `mailbox()`. */
 export interface MailboxOptions<Out, Needs extends StreamContext = StreamContext> {
   /**
-   * Delivers a letter to the device of a connection. When it fulfils, the device has the letter, and
-   * it is removed; if it rejects, the same letter is tried again. Let the device answer:
-   * `ctx.rpc.call()`, for example.
+   * Delivers a letter to the device of a connection. When it fulfils, the device has the letter,
+   * and Cio removes it. If it rejects, Cio tries the same letter again. Let the device answer, for
+   * example by `ctx.rpc.call()`.
    */
   readonly deliver: (ctx: Needs & RegistrationContext, letter: Delivery<Out>) => Promise<unknown>
   /**
-   * Letters that may wait for one key; more are refused.
+   * Maximum letters that wait for one key; more are refused.
    *
    * @default 100
    */
   readonly maxLetters?: number
   /**
-   * Bytes that may wait for all keys together; more are refused.
+   * Maximum bytes that wait for all keys together; more are refused.
    *
    * @default 268_435_456
    */
   readonly maxBytes?: number
   /**
-   * Milliseconds after which a letter is forgotten.
+   * Milliseconds after which the broker drops a letter.
    *
    * @default 604_800_000
    */
   readonly maxAge?: number
   /**
-   * Milliseconds before a letter that was not delivered is tried again; it doubles with each attempt,
-   * up to a minute.
+   * Milliseconds before Cio tries again to deliver a letter; it doubles with each attempt, up to a
+   * minute.
    *
    * @default 1_000
    */
   readonly retryDelay?: number
   /**
-   * Milliseconds, on average, between looks into the mailbox of a connection that hears of no letter:
-   * the news of one may be lost.
+   * Milliseconds, on average, between looks into the mailbox of a connection without new letters: a
+   * notice may be lost.
    *
    * @default 60_000
    */

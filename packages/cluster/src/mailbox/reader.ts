@@ -10,14 +10,14 @@ export interface Post {
   /** The letters; undefined without a broker. */
   readonly letters: () => Letters | undefined
   readonly gate: Gate
-  /** Milliseconds between looks for letters whose news was lost. */
+  /** Milliseconds between looks for letters whose notice was lost. */
   readonly checkInterval: number
 }
 
 /** The connection. */
 export interface Receiver {
   readonly code: string
-  /** Whether it may have letters: the name is confirmed to be its own. */
+  /** Whether it may have letters: only if its name is confirmed. */
   readonly isHolder: () => boolean
   readonly deliver: (letter: Letter, attempt: number) => Promise<unknown>
   readonly failed: (error: Error, letter: Letter, attempt: number) => void
@@ -32,9 +32,9 @@ export class Reader {
   readonly #backoff: Backoff
   /** The last letter that was delivered. */
   #after = 0
-  /** A letter that was delivered, and not removed yet. */
+  /** A letter that was delivered, but not removed yet. */
   #undone: number | undefined
-  /** The last letter that was heard of. */
+  /** The `seq` of the last letter that a notice announced. */
   #news = 0
   #looks = 0
   #attempt = 0
@@ -109,7 +109,7 @@ export class Reader {
       if (this.#over()) return false
       this.#to.failed(asError(error), letter, this.#attempt)
       const until = performance.now() + this.#backoff.delay(this.#attempt)
-      // News of other letters are no reason to hurry.
+      // Notices of other letters do not shorten this wait.
       for (let left = 1; left > 0 && !this.#over(); left = until - performance.now()) {
         this.#isStirred = false
         await this.#rest(left)

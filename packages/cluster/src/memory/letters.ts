@@ -20,7 +20,7 @@ interface Stored extends Letter {
 /** The letters of one name, which all engines of a hub share. */
 export class LetterStore {
   options: LettersOptions
-  // In the order in which they were appended, so that those that expire first are first.
+  // In the order in which they were appended, so the letters that expire first come first.
   readonly #all = new Map<number, Stored>()
   readonly #byKey = new Map<string, Map<number, Stored>>()
   readonly #ids = new Map<string, { readonly seq: number; readonly at: number }>()
@@ -79,7 +79,7 @@ export class LetterStore {
   }
 }
 
-/** The letters as one engine sees them: nothing passes while the engine is down. */
+/** The letters for one engine: no call passes while the engine is down. */
 export class MemoryLetters implements Letters {
   readonly #engine: EngineState
   readonly #store: LetterStore
@@ -103,7 +103,7 @@ export class MemoryLetters implements Letters {
     return this.#ask(key, () => this.#store.remove(key, seq))
   }
 
-  /** A turn there and a turn back, as over a network: an outage may come between. */
+  /** One turn in each direction, as over a network, so that an outage may happen in between. */
   async #ask<Value>(key: string, work: () => Value): Promise<Value> {
     checkSubject(key)
     this.#engine.checkUp('letters')

@@ -13,7 +13,7 @@ interface Stored {
 /** The rows of a table, which all engines of a hub share. */
 export class Rows {
   #ttl = 0
-  // In the order of their changes, so that those that expire first are first.
+  // In the order of their changes, so the rows that expire first come first.
   readonly #rows = new Map<string, Stored>()
   readonly #watchers = new Set<(row: Row) => void>()
   #revision = 0
@@ -52,7 +52,7 @@ export class Rows {
     return () => this.#watchers.delete(watcher)
   }
 
-  /** As with a broker, no watcher hears of it. */
+  /** As with a broker, a watch does not report it. */
   #expire(): void {
     const before = performance.now() - this.#ttl
     for (const [key, { at }] of this.#rows) {
@@ -62,7 +62,7 @@ export class Rows {
   }
 }
 
-/** The table as one engine sees it: nothing passes while the engine is down. */
+/** The table for one engine: no call passes while the engine is down. */
 export class MemoryTable implements Table {
   readonly #engine: EngineState
   readonly #rows: Rows
@@ -106,7 +106,7 @@ export class MemoryTable implements Table {
     })
   }
 
-  /** A turn there and a turn back, as over a network: an outage may come between. */
+  /** One turn in each direction, as over a network, so that an outage may happen in between. */
   async #ask<Value>(key: string, work: () => Value): Promise<Value> {
     checkSubject(key)
     this.#engine.checkUp('table')

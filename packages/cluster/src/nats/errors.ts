@@ -1,4 +1,4 @@
-/** The errors of nats.js in the words of the contract. */
+/** Translates the errors of nats.js to those of the contract. */
 
 import { JetStreamApiError } from '@nats-io/jetstream'
 import { CioError } from 'cio'

@@ -28,7 +28,7 @@ const storeFailed = 10_077
 const deleteFailed = 10_057
 const noSequence = 10_043
 
-/** How a stream is made. */
+/** The settings of a stream. */
 export interface Stream extends LettersOptions {
   readonly prefix: string
   readonly name: string
@@ -68,7 +68,7 @@ export class NatsLetters implements Letters {
       subjects: [`${this.#subject}.*`],
       retention: RetentionPolicy.Limits,
       storage: StorageType.File,
-      // A full box refuses the newest letter, and keeps those that it has.
+      // A full mailbox refuses a new letter, and keeps its letters.
       discard: DiscardPolicy.New,
       discard_new_per_subject: true,
       max_msgs_per_subject: maxPerKey,
@@ -122,7 +122,7 @@ export class NatsLetters implements Letters {
   async remove(key: string, seq: number): Promise<void> {
     await this.#ask(key, async () => {
       try {
-        // Not overwritten first: letters are no secrets to the broker's own disk.
+        // The broker need not overwrite the bytes first: letters are not secret on its own disk.
         await this.#manager!.streams.deleteMessage(this.#stream, seq, false)
       } catch (error) {
         const isGone =

@@ -6,9 +6,10 @@ import { checkCount, checkDuration, checkOptionNames, optionError } from 'cio/ki
 /** Options of `nats()`. */
 export interface NatsOptions {
   /**
-   * A connection that the application has made. It must have `maxReconnectAttempts: -1`, and should
-   * have a short `pingInterval`: by default, NATS notices a broker that hangs after 4 minutes. The
-   * application closes it. With `noAsyncTraces: true`, requests take less processor time.
+   * A connection that the application has opened. It must have `maxReconnectAttempts: -1`, and
+   * should have a short `pingInterval`: by default, NATS notices a broker that hangs after 4
+   * minutes. The application closes it. With `noAsyncTraces: true`, requests take less processor
+   * time.
    *
    * @default one of its own, made with `connect`
    */
@@ -29,7 +30,8 @@ export interface NatsOptions {
    */
   readonly prefix?: string
   /**
-   * How many brokers keep each table. 3 survives the loss of one; it needs a cluster of brokers.
+   * How many brokers store each table. With 3, tables survive the loss of one broker; that needs a
+   * cluster of brokers.
    *
    * @default 1
    */
@@ -61,7 +63,8 @@ export function checkNatsOptions(options: NatsOptions): void {
   checkCount('nats', 'replicas', replicas, 1)
   if (replicas > 5) throw optionError('nats', 'replicas', 'at most 5', replicas)
   checkDuration('nats', 'timeout', timeout)
-  // Not in the types of nats.js; where it cannot be read, the page of `connection` says it.
+  // Not in the types of nats.js. If it cannot be read, only the doc comment of `connection`
+  // requires it.
   const attempts = (connection as { options?: { maxReconnectAttempts?: number } } | undefined)
     ?.options?.maxReconnectAttempts
   if (attempts !== undefined && attempts !== -1) {

@@ -1,4 +1,4 @@
-/** A watch of a bucket, which goes on where it was when the broker that serves it dies. */
+/** A watch of a bucket. If the broker that serves it dies, it continues where it was. */
 
 import {
   type ConsumerMessages,
@@ -35,7 +35,7 @@ export class RowWatch {
   #messages: ConsumerMessages | undefined
   /** The revision of the last row. */
   #last = 0
-  /** Rows of the snapshot that have not come. */
+  /** Rows of the snapshot that have not arrived. */
   #left = 0
   #isOver = false
   #isChecking = false
@@ -55,8 +55,9 @@ export class RowWatch {
   }
 
   /**
-   * Asks whether the consumer is there, and makes another if not. In a cluster of brokers it lives on one
-   * of them: with that it ends, and nats.js notices after a minute and a half.
+   * Asks whether the consumer is there, and makes another if not. In a cluster of brokers a
+   * consumer is on one of them, and ends with it. nats.js notices that only after a minute and a
+   * half.
    */
   async check(): Promise<void> {
     if (this.#isChecking || this.#isOver) return
@@ -75,7 +76,10 @@ export class RowWatch {
     }
   }
 
-  /** Ends it; `isUp`: the broker can be asked to forget it, else it keeps it for five minutes. */
+  /**
+   * Ends the watch. With `isUp`, asks the broker to drop the consumer; otherwise the broker keeps
+   * it for five minutes.
+   */
   end(isUp: boolean): void {
     this.#isOver = true
     this.#messages?.stop()

@@ -7,7 +7,7 @@ import type { EngineState } from '../engine-base.ts'
 
 const log = debug('cio:cluster')
 
-// There is one for each device, so it keeps little.
+// There is one for each device, so it is small.
 export class NatsSubscription implements Subscription {
   readonly #engine: EngineState
   readonly #all: Set<NatsSubscription>
@@ -36,7 +36,7 @@ export class NatsSubscription implements Subscription {
       payload: message.data,
       reply: (bytes) => {
         checkPayload(message.subject, bytes, this.#engine.maxPayload)
-        // Kept by nats.js and lost in an outage: as if it were on its way.
+        // nats.js keeps it, and loses it in an outage, like a message on its way.
         if (this.#engine.isUp) message.respond(bytes)
       },
     })

@@ -15,7 +15,7 @@ const log = debug('cio:cluster')
 const checkInterval = 2_000
 const notFound = 404
 
-/** How a bucket is made. */
+/** The settings of a bucket. */
 export interface Bucket {
   readonly bucket: string
   readonly ttl: number
@@ -52,7 +52,7 @@ export class NatsTable implements Table {
     // 0 stands for rows that stay.
     const maxAge = ttl === Infinity ? 0 : ttl
     try {
-      // Not in memory: such a bucket is gone after a restart, and its watches stay silent.
+      // Not in memory: such a bucket disappears with a restart, and its watches stay silent.
       await kvm.create(bucket, { history: 1, ttl: maxAge, replicas, timeout })
       await this.#keepFor(nanos(maxAge))
     } catch (error) {
@@ -105,7 +105,7 @@ export class NatsTable implements Table {
       const mapError = (error: unknown): Error => tableError(bucket, error)
       await this.#engine.wait('watch', begun, signal, mapError)
     } catch (error) {
-      // It may begin after the wait for it is over.
+      // It may begin only after the wait for it is over.
       begun.then(end, () => {})
       if (signal.aborted) return
       throw error

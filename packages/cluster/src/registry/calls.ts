@@ -19,7 +19,7 @@ type AnyCall = (
   options: { readonly timeout?: number; readonly signal?: AbortSignal },
 ) => Promise<unknown>
 
-/** What to do with a connection. */
+/** An order for a connection: send, call or evict. */
 export type Order =
   | { readonly kind: 'send'; readonly message: unknown }
   | {
@@ -51,7 +51,7 @@ export async function obey(ctx: Registered, order: Order): Promise<unknown> {
   })
 }
 
-/** Fulfils when the message is queued: not when a slow device has read it. */
+/** Fulfils when the message is queued, and not only when a slow device has read it. */
 async function sendTo(ctx: Registered, message: unknown): Promise<void> {
   const sent = ctx.messages.send(message)
   await Promise.race([sent, new Promise((resolve) => setImmediate(resolve))])
@@ -109,7 +109,7 @@ function fail({ reply }: Incoming, error: Error): void {
   reply(encodeFrame({ ...header, ...(rpc && { rpc: { code: rpc.code, message } }) }))
 }
 
-/** The result of an answer; throws the error that it brings. */
+/** The result in an answer; throws the error in it, if any. */
 export function resultOf(key: string, payload: Uint8Array): unknown {
   const frame = decodeFrame(payload)
   if (frame?.header.kind === 'done') return decodeValue(frame.body)

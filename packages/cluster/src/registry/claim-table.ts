@@ -1,4 +1,4 @@
-/** The table of names, as claims use it. */
+/** The table of names, for claims. */
 
 import { isCioError } from 'cio'
 import type { Engine, Row, Table } from '../engine.ts'
@@ -9,7 +9,7 @@ import type { Holder } from './holder.ts'
 /** Sees each row that changes. */
 export interface RowWatcher {
   readonly take: (row: Row) => void
-  /** Rows were missed: the broker is away. */
+  /** Called if rows were missed, because the broker is down. */
   readonly lost?: () => void
 }
 
@@ -20,8 +20,8 @@ export class ClaimTable {
   readonly #watchers = new Set<RowWatcher>()
   #table: Table | undefined
   /**
-   * Whether the last name that was claimed had no row. Claims come in waves of one kind: names that are
-   * new, or those of an instance that has ended.
+   * Whether the last claimed name had no row. Claims come in waves of one kind: new names, or names
+   * of an instance that has ended.
    */
   expectsNew = true
   /** Fulfils when changes are seen. */
@@ -78,7 +78,7 @@ export class ClaimTable {
     try {
       return await table.replace(code, encodeClaim(claim), over)
     } catch (error) {
-      // Only the answer may be lost.
+      // The change may have been made, and only its answer lost.
       if (isCioError(error, 'ERR_CIO_CLUSTER_DOWN')) holder.isDoubtful = true
       throw error
     }

@@ -1,6 +1,6 @@
 /**
- * Which connection has a name. The order of a table decides: a claim replaces the row of the one
- * before, so that each claim has exactly one predecessor, and the revision of its row is the fencing
+ * Decides which connection has a name, by the order of a table. A claim replaces the row of the
+ * previous claim, so each claim has exactly one predecessor. The revision of its row is the fencing
  * token.
  */
 
@@ -16,7 +16,7 @@ import { Handover } from './handover.ts'
 import type { Holder } from './holder.ts'
 import type { Takeovers } from './takeovers.ts'
 
-/** How names are claimed. */
+/** The settings for claims. */
 export interface ClaimsOptions {
   readonly name: string
   readonly duplicates: 'newest' | 'oldest'
@@ -62,7 +62,7 @@ export class Claims {
     return this.#open.has(connection)
   }
 
-  /** Whether the connection may go on; rejects if it was refused. */
+  /** Fulfils when the connection may continue; rejects if it was refused. */
   async claim(holder: Holder, onTakeover: (before: Predecessor) => void): Promise<boolean> {
     const { code, key } = holder
     const { duplicates, whenDown } = this.#options
@@ -94,7 +94,8 @@ export class Claims {
         await this.#untilUp(holder)
       }
     }
-    // Also where it has lost the name meanwhile: its successor waits for it, and not for the first.
+    // Also if it has lost the name meanwhile: its successor waits for it, and not for the first
+    // connection.
     await this.#handover.atMost(...gone)
     return !holder.isLost
   }
@@ -112,8 +113,8 @@ export class Claims {
   }
 
   /**
-   * Replaces the row of the one before. `done` fulfils when that one has let go; undefined if there is
-   * none.
+   * Replaces the row of the previous connection. `done` fulfils when that connection has finished;
+   * undefined if there is none.
    */
   async takeOver(
     holder: Holder,
@@ -121,7 +122,7 @@ export class Claims {
   ): Promise<{ readonly done: Promise<unknown> } | undefined> {
     const { code, key } = holder
     for (let attempt = 0; attempt < mostAttempts && !holder.isLost; attempt++) {
-      // Then one write is the whole claim. If the name has a row, the write fails.
+      // Without a row, one write is the whole claim. If the name has a row, the write fails.
       const isNew =
         attempt === 0 && holder.row === 0 && !holder.isDoubtful && this.#table.expectsNew
       const { row, claim } = isNew ? {} : await this.#table.find(code)
@@ -135,9 +136,9 @@ export class Claims {
         holder.supersede(takenOverError(key))
         return undefined
       }
-      // A row of before does not count any more.
+      // An earlier row does not count any more.
       holder.row = 0
-      // One of this instance has been counted before it was closed.
+      // A connection of this instance was counted already, before it was closed.
       const isRemote = claim?.instance !== this.#cluster.engine.instance
       if (isTaken && isRemote) await this.#takeovers.admit(key, holder)
       if (holder.isLost) return undefined
@@ -158,18 +159,18 @@ export class Claims {
     throw downError(`the name ${quote(key)} was claimed by others ${mostAttempts} times`)
   }
 
-  /** The row is that of this connection: an answer was lost, or the row was written again. */
+  /** The row belongs to this connection: an answer was lost, or the row was written again. */
   #adopt(holder: Holder, { revision }: Row, { claimed = revision }: Claim): void {
     this.#won(holder, revision, Math.max(holder.revision, claimed))
   }
 
-  /** A later claim of another connection ends the one that is here. */
+  /** A later claim of another connection ends the connection on this instance. */
   #see(row: Row): void {
     const holder = this.held.get(row.key)
     if (!holder || holder.row === row.revision) return
     const claim = claimOf(row)
     if (!claim || claim.connection === holder.connection) return
-    // It may be seen before the answer to the own claim.
+    // The row may arrive before the answer to our own claim.
     holder.seen = Math.max(holder.seen, row.revision)
     if (holder.row > 0 && row.revision > holder.row) holder.supersede(takenOverError(holder.key))
   }
@@ -181,7 +182,7 @@ export class Claims {
     if (holder.seen > row) holder.supersede(takenOverError(holder.key))
   }
 
-  /** Whether a claim is in force; with `oldest`, its instance is asked. */
+  /** Whether a claim is in force. With `oldest`, asks its instance. */
   async #isTaken(key: string, claim: Claim): Promise<boolean> {
     const { instance, connection } = claim
     if (instance === this.#cluster.engine.instance) return this.#open.has(connection)

@@ -1,4 +1,4 @@
-/** Reaches a registered connection by its name, wherever it is. */
+/** Reaches a registered connection by its name, on any instance. */
 
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -14,7 +14,7 @@ import type { Claims } from './claims.ts'
 import { offlineError, unreachableError } from './errors.ts'
 import type { Holder } from './holder.ts'
 
-/** How long to wait for an order. */
+/** The settings of an order. */
 export interface Reach {
   readonly timeout: number
   readonly signal?: AbortSignal | undefined
@@ -51,14 +51,14 @@ export class Directory {
     holder.subscription = undefined
   }
 
-  /** Has an order run; fulfils with its result. */
+  /** Sends an order to the instance of the connection; fulfils with its result. */
   async reach(
     key: string,
     order: Order,
     options: Reach,
     code: string = encodeName(key),
   ): Promise<unknown> {
-    // Encoded for a local connection too: what cannot be sent does not depend on where it is.
+    // Encoded for a local connection too, so that the same values are refused on every instance.
     const body = bodyOf(order)
     const local = this.#claims.held.get(code)
     const ctx = local?.isActive && !local.isLost ? local.ctx : undefined
@@ -83,7 +83,7 @@ export class Directory {
         }
         if (!isCioError(error, 'ERR_CIO_NO_RESPONDER')) throw error
         if (await this.#isOffline(code)) throw offlineError(key)
-        // It is about to be taken over, or to be known: nothing has been sent.
+        // The name is being taken over or registered at this moment, and nothing has been sent.
         const wait = Math.min(firstRetry * 2 ** attempt, longestRetry)
         if (performance.now() + wait >= until) throw unreachableError(key, options.timeout, error)
         await delay(wait, undefined, options.signal ? { signal: options.signal } : {})

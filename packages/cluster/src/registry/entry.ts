@@ -4,7 +4,7 @@ import { CioError } from 'cio'
 import type { Row } from '../engine.ts'
 import { decodeName } from '../names.ts'
 
-/** A registered connection, as all instances see it. */
+/** A registered connection, for all instances. */
 export interface Entry<About = unknown> {
   readonly key: string
   /** The instance that has the connection. */
@@ -13,14 +13,14 @@ export interface Entry<About = unknown> {
   readonly since: Date
   /** The fencing token: it rises with each claim of the key. */
   readonly revision: number
-  /** The value that the option `about` says of it. */
+  /** The value that the option `about` returned for it. */
   readonly about: About
 }
 
 /** The row, as this release reads it. */
 export interface Claim {
   readonly instance: string
-  /** The connection in that instance: of two claims of one instance, which one. */
+  /** The number of the connection in that instance. */
   readonly connection: string
   readonly since: number
   /** The revision of the claim, in a row that was written again since. */
@@ -31,7 +31,7 @@ export interface Claim {
 const longestAbout = 1_024
 
 /**
- * Checks what the application says about a connection.
+ * Checks the data that `about` returned for a connection.
  *
  * @throws `ERR_CIO_ENCODE` (local): JSON cannot hold it, or it is longer than 1 KiB
  */
@@ -46,7 +46,7 @@ export function encodeClaim(claim: Claim): Buffer {
   return Buffer.from(JSON.stringify({ v: 1, ...claim }))
 }
 
-/** The claim of a row; undefined if the row is deleted, or nothing that a registry wrote. */
+/** The claim in a row; undefined if the row is deleted, or not written by a registry. */
 export function claimOf(row: Row | undefined): Claim | undefined {
   if (!row?.value) return undefined
   try {

@@ -3,36 +3,39 @@
 import { CioError, type StreamContext } from 'cio'
 import { quote } from 'cio/kit'
 
-/** Of a connection without a key. */
+/** The error of a connection without a key. */
 export function noKeyError({ remote }: StreamContext): CioError {
   const message = `registry: ${remote} has no key; by default, it is the common name of its certificate`
   return new CioError('ERR_CIO_REJECTED', message, { fault: 'remote' })
 }
 
-/** Of a connection whose name another one has claimed. */
+/** The error of a connection whose name another one has claimed. */
 export function takenOverError(key: string): CioError {
   const message = `another connection has registered as ${quote(key)}`
   return new CioError('ERR_CIO_TAKEN_OVER', message, { fault: 'remote' })
 }
 
-/** Of a connection whose name is taken, with `duplicates: 'oldest'`. */
+/** The error of a connection whose name is taken, with `duplicates: 'oldest'`. */
 export function duplicateError(key: string): CioError {
   const message = `there is a connection that is registered as ${quote(key)}`
   return new CioError('ERR_CIO_DUPLICATE', message, { fault: 'remote' })
 }
 
-/** Of a connection whose key has as many as it may have. */
+/** The error of a connection whose key already has the maximum number of connections. */
 export function tooManyError(key: string, max: number): CioError {
   const message = `${max} connections are registered as ${quote(key)}, as many as \`max\` allows`
   return new CioError('ERR_CIO_DUPLICATE', message, { fault: 'remote' })
 }
 
-/** Nothing is registered under the key: that is certain. */
+/** The error if certainly nothing is registered under the key. */
 export function offlineError(key: string): CioError {
   return new CioError('ERR_CIO_OFFLINE', `nothing is registered as ${quote(key)}`)
 }
 
-/** Something is registered, and does not answer: what has become of the message is unknown. */
+/**
+ * The error if a connection is registered but does not answer: it is unknown whether the message
+ * arrived.
+ */
 export function unreachableError(key: string, timeout: number, cause?: unknown): CioError {
   const message = `${quote(key)} is registered, and its instance did not answer within ${timeout} ms`
   return new CioError('ERR_CIO_UNREACHABLE', message, { cause })

@@ -9,7 +9,8 @@ import type { Claim } from './entry.ts'
 import { takenOverError } from './errors.ts'
 import type { Holder } from './holder.ts'
 
-// The one before may take as long as this instance waits, and its answer needs a moment.
+// The previous connection may take as long as this instance waits, and its answer needs a moment
+// more.
 const answerMargin = 250
 
 export class Handover {
@@ -69,7 +70,7 @@ export class Handover {
     reply(encodeFrame({ kind: 'yes' }))
   }
 
-  /** Waits for what has to let go, at most as long as a handover may take. */
+  /** Waits for the previous connections to finish, at most as long as a handover may take. */
   async atMost(...work: readonly Promise<unknown>[]): Promise<void> {
     if (work.length === 0) return
     const end = new AbortController()

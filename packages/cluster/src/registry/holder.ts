@@ -7,13 +7,13 @@ import type { Registered, Registration, Running } from './types.ts'
 /** Ends a connection. */
 export type End = (ctx: Registered, error: CioError) => void
 
-// There is one for each device: what is seldom needed is made when it is needed.
+// There is one for each device, so rarely needed parts are made on demand.
 export class Holder implements Registration {
   readonly ctx: Registered
   readonly key: string
   /** The key of its row: another one with each slot that it tries. */
   code: string
-  /** Names it among all connections of this instance. */
+  /** Identifies it among all connections of this instance. */
   readonly connection: string
   readonly about: unknown
   readonly since: number = Date.now()
@@ -32,7 +32,7 @@ export class Holder implements Registration {
   isLate = false
   /** Why it must not go on. */
   superseded: CioError | undefined
-  /** Brings messages for it, while its pipeline goes on. */
+  /** The subscription for its messages, while its pipeline runs. */
   subscription: Subscription | undefined
   running: Running | undefined
   readonly #end: End
@@ -69,7 +69,7 @@ export class Holder implements Registration {
     return performance.now() - this.#arrivedAt
   }
 
-  /** Whether its pipeline goes on, so that it takes messages. */
+  /** Whether its pipeline has reached its end and runs, so that it takes messages. */
   get isActive(): boolean {
     return this.subscription !== undefined
   }

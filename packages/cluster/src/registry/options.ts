@@ -7,7 +7,7 @@ import { leastTtl } from '../engine.ts'
 /** Options of `Registry.send()` and `Registry.evict()`. */
 export interface ReachOptions {
   /**
-   * Milliseconds to wait for the instance that has the connection.
+   * Milliseconds to wait for the instance of the connection.
    *
    * @default 5_000
    */
@@ -35,41 +35,42 @@ export interface RegistryOptions<Needs extends StreamContext = StreamContext> {
    */
   readonly key?: (ctx: Needs) => string | null
   /**
-   * Which of two connections of one key stays: `'newest'` closes the one before, `'oldest'` rejects
-   * the newcomer. `'all'` admits up to `max`: a limit of connections by identity over all instances.
+   * Which of two connections of one key stays: `'newest'` closes the older one, `'oldest'` rejects
+   * the new one. `'all'` admits up to `max`: a limit of connections by identity over all instances.
    *
    * @default 'newest'
    */
   readonly duplicates?: 'newest' | 'oldest' | 'all'
   /**
-   * Connections of one key at once, with `'all'`. A newcomer asks the broker for one slot after the
-   * other, so a small number is quick.
+   * Connections of one key at once, with `'all'`. A new connection asks the broker for one slot
+   * after the other, so a small number is fast.
    *
    * @default 10
    */
   readonly max?: number
   /**
-   * Milliseconds for the connection before to finish. The newcomer waits for it that long.
+   * Milliseconds for the previous connection to finish. The new one waits that long.
    *
    * @default 1_000
    */
   readonly handoverTimeout?: number
   /**
-   * Rate of takeovers of one key on this instance. Beyond it, newcomers wait and `conflict` is
-   * emitted: two devices have the same certificate. A `count` of `Infinity` sets no bound.
+   * Rate of takeovers of one key on this instance. Beyond it, new connections wait, and Cio emits
+   * `conflict`: probably two devices have the same certificate. A `count` of `Infinity` sets no
+   * bound.
    *
    * @default { count: 6, per: 60_000 }
    */
   readonly takeovers?: Rate
   /**
-   * What happens to a new connection without a broker: `'admit'` lets it in and claims its key later,
-   * `'refuse'` rejects it, `'wait'` lets it wait.
+   * What happens to a new connection without a broker: `'admit'` admits it and claims its key
+   * later, `'refuse'` rejects it, `'wait'` lets it wait.
    *
    * @default 'admit'
    */
   readonly whenDown?: 'admit' | 'refuse' | 'wait'
   /**
-   * What `find`, `list` and `watch` show of a connection: at most 1 KiB of JSON.
+   * Returns the data that `find`, `list` and `watch` show of a connection: at most 1 KiB of JSON.
    *
    * @default nothing
    */

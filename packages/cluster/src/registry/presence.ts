@@ -1,4 +1,4 @@
-/** Presence: entries of the table, of instances that are alive. */
+/** Presence: the entries of live instances. */
 
 import { CioError } from 'cio'
 import { type Row, downError } from '../engine.ts'

@@ -1,4 +1,4 @@
-/** Several connections of one key: each has a slot, a row of its own. */
+/** Several connections of one key: each has a slot, which is a separate row. */
 
 import { isCioError } from 'cio'
 import type { Cluster } from '../cluster.ts'
@@ -57,7 +57,7 @@ export class Slots {
     return newest(await this.#all(key))?.entry
   }
 
-  /** Has an order run by all connections of a key; a call, by the one that registered last. */
+  /** Sends an order to all connections of a key; a call only to the one that registered last. */
   async reach(key: string, order: Order, options: Reach): Promise<unknown> {
     const all = await this.#all(key)
     const one = newest(all)
@@ -69,14 +69,14 @@ export class Slots {
     let isReached = false
     for (const result of results) {
       if (result.status === 'fulfilled') isReached = true
-      // A connection that has ended meanwhile misses nothing.
+      // If a connection has ended meanwhile, that is no failure.
       else if (!isCioError(result.reason, 'ERR_CIO_OFFLINE')) throw result.reason
     }
     if (!isReached) throw offlineError(key)
     return (results[0] as PromiseFulfilledResult<unknown>).value
   }
 
-  /** Rows of instances that are alive. */
+  /** The rows of live instances. */
   async #all(key: string): Promise<readonly Found[]> {
     const found = await Promise.all(
       slotsOf(encodeName(key), this.#max).map(async (code) => {

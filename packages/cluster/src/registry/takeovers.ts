@@ -1,4 +1,4 @@
-/** Damps two connections that take one name from each other for ever. */
+/** Slows down two connections that take one name from each other all the time. */
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Rate } from 'cio'

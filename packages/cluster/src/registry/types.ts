@@ -1,4 +1,4 @@
-/** The registration and its connection, as they see each other. */
+/** The types that a registration and its connection share. */
 
 import type { MessagesContext, Rpc, StreamContext } from 'cio'
 
@@ -6,13 +6,16 @@ import type { MessagesContext, Rpc, StreamContext } from 'cio'
 export interface Registration {
   readonly key: string
   /**
-   * The fencing token: it rises with each claim of the key, on whichever instance. A store that keeps
-   * the highest one can refuse what a connection of before still writes. 0 while not confirmed.
+   * The fencing token: it rises with each claim of the key, on any instance. A store that keeps the
+   * highest token can refuse late writes of an earlier connection. 0 while not confirmed.
    */
   readonly revision: number
-  /** Which of the connections of its key, from 0: always 0 unless `duplicates` is `'all'`. */
+  /**
+   * The number of this connection among those of its key, from 0. Always 0 unless `duplicates` is
+   * `'all'`.
+   */
   readonly slot: number
-  /** Whether the broker has the claim. False after an outage at the start of the connection. */
+  /** Whether the broker has the claim. False if the broker was down when the connection began. */
   readonly isConfirmed: boolean
 }
 

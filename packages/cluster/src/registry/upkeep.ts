@@ -1,4 +1,4 @@
-/** Keeps the table and the connections of this instance the same, over outages and time. */
+/** Keeps the table in line with the connections of this instance, also after outages. */
 
 import debug from 'debug'
 import { isCioError } from 'cio'
@@ -26,7 +26,10 @@ export class Upkeep {
     this.#rowTtl = rowTtl
   }
 
-  /** After a gap: gives back what ended in it, verifies what is held, claims what is not confirmed. */
+  /**
+   * After a gap: deletes the rows of ended connections, verifies the held names, and claims the
+   * unconfirmed ones.
+   */
   async run(signal: AbortSignal): Promise<void> {
     const held = [...this.#claims.held.values()]
     log('verifies %d names, gives back %d', held.length, this.#leftOver.size)
@@ -52,7 +55,7 @@ export class Upkeep {
     if (this.#leftOver.size < mostLeftOver) this.#leftOver.set(connection, code)
   }
 
-  /** From time to time: writes rows again before they expire, and repeats what has failed. */
+  /** Periodically: writes rows again before they expire, and repeats failed writes. */
   async #tend(): Promise<void> {
     if (this.#tending) return
     this.#tending = true
@@ -87,9 +90,9 @@ export class Upkeep {
     })
   }
 
-  /** Whether the name is still that of the connection; if it is free, claims it again. */
+  /** Whether the name still belongs to the connection; if it is free, claims it again. */
   async #verify(holder: Holder): Promise<void> {
-    // A connection that is about to claim does so by itself.
+    // A connection that is about to claim needs no help.
     if (holder.isLost || !this.#claims.has(holder.connection)) return
     if (!holder.isActive && holder.row === 0) return
     holder.isLate = true
@@ -114,7 +117,7 @@ export class Upkeep {
   }
 }
 
-/** Does something for each, some at once; rejects with the first error. */
+/** Runs a function for each element, several at once; rejects with the first error. */
 async function each<Item>(
   items: readonly Item[],
   work: (item: Item) => Promise<unknown>,

@@ -30,7 +30,10 @@ export class Interest {
     this.#subscriptions.delete(room)
   }
 
-  /** A broker answers in order: a request to a subject without subscribers comes back after it. */
+  /**
+   * A broker answers in order, so the answer to this request comes after the subscription is in
+   * force.
+   */
   async #known(): Promise<void> {
     // No name has this code.
     await this.#engine

@@ -13,7 +13,7 @@ export async function readCopy(path: string): Promise<Uint8Array | undefined> {
   }
 }
 
-/** Replaces the file at once, so that a crash leaves the copy of before or the new one. */
+/** Replaces the file atomically, so that a crash leaves either the old copy or the new one. */
 export async function writeCopy(path: string, bytes: Uint8Array): Promise<void> {
   const draft = `${path}.${randomBytes(6).toString('hex')}`
   try {

@@ -1,8 +1,9 @@
 /**
  * Signed documents: a value with a name and a revision.
  *
- * The signature covers the bytes of an inner frame as they are, so that nothing is written again to
- * be checked. The name and the purpose are inside: a list is no CA, and one list is not another.
+ * The signature covers the bytes of an inner frame, so a check need not encode anything again. The
+ * name and the purpose are inside the signed part, so a list cannot stand in for a CA or for
+ * another list.
  */
 
 import {
@@ -115,7 +116,7 @@ function isKeyObject(key: Ed25519Key): key is KeyObject {
   return typeof key === 'object' && 'asymmetricKeyType' in key
 }
 
-/** The given value is in no message: it may be a private key. */
+/** No message contains the given value: it may be a private key. */
 function ed25519(owner: string, option: string, load: () => KeyObject): KeyObject {
   let key: KeyObject | undefined
   try {

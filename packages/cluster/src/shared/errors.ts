@@ -4,13 +4,13 @@ import { CioError } from 'cio'
 import { quote } from 'cio/kit'
 import type { Document } from './document.ts'
 
-/** Of a server that may not listen. */
+/** The error of a server that may not listen. */
 export function noCopyError(owner: string, name: string): CioError {
   const message = `${owner}: no signed revision of ${quote(name)} was found; publish one, or keep a copy in \`file\``
   return new CioError('ERR_CIO_NO_COPY', message)
 }
 
-/** Of a document that is not newer than the one in force. */
+/** The error of a document that is not newer than the one in force. */
 export function replayError(name: string, found: Document, own: Document): CioError {
   const isOlder = found.revision < own.revision
   const message = isOlder
@@ -19,7 +19,7 @@ export function replayError(name: string, found: Document, own: Document): CioEr
   return new CioError('ERR_CIO_REPLAY', message)
 }
 
-/** Of a revision that is not in force everywhere. */
+/** The error of a revision that is not in force everywhere. */
 export function notAppliedError(
   name: string,
   revision: number,

@@ -7,12 +7,12 @@ import { type Ed25519Key, privateKey, publicKeys } from './document.ts'
 /** Options of `sharedList()` and `sharedTrust()`. */
 export interface SharedOptions {
   /**
-   * The public key that signed revisions must have: Ed25519, as PEM or `KeyObject`. With several, one
-   * is enough, so that a key can be replaced.
+   * The public key that signed revisions must have: Ed25519, as PEM or `KeyObject`. With several
+   * keys, a signature by one of them is enough, so that you can replace a key.
    */
   readonly verifyKey: Ed25519Key | readonly Ed25519Key[]
   /**
-   * The private key, only where `publish()` is called.
+   * The private key, only on instances that call `publish()`.
    *
    * @default none, so that `publish()` rejects
    */
@@ -25,8 +25,8 @@ export interface SharedOptions {
    */
   readonly file?: string
   /**
-   * Milliseconds that `listen()` waits for a revision. Then it goes on with the copy of `file`, or
-   * rejects.
+   * Milliseconds that `listen()` waits for a revision. Then it continues with the copy in `file`,
+   * or rejects.
    *
    * @default 10_000
    */

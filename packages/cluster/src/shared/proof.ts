@@ -1,4 +1,4 @@
-/** Proof: which instance has which revision, by their signs of life. */
+/** Proof of revisions: each instance reports its revision in its signs of life. */
 
 import { checkDuration, checkOptionNames, maxTimerDelay } from 'cio/kit'
 import type { Cluster, SharedRevision } from '../cluster.ts'
@@ -15,7 +15,7 @@ export interface AppliedOptions {
   readonly timeout?: number
 }
 
-/** Fulfils when all instances that are alive have a revision or a later one, with that of each. */
+/** Fulfils when all live instances have a revision or a later one, with the revision of each. */
 export async function untilApplied(
   cluster: Cluster,
   name: string,
@@ -58,7 +58,7 @@ function reportOf(
   const missing: string[] = []
   for (const [id, { shared }] of instances) {
     const found = shared.get(name)
-    // It has no such list.
+    // This instance has no such list.
     if (!found) continue
     all.set(id, found.revision)
     const isOther = found.revision === own?.revision && found.digest !== own.digest

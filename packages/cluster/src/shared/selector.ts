@@ -4,7 +4,7 @@ import { CioError, type PeerFields } from 'cio'
 import { compilePeerMatcher, optionError } from 'cio/kit'
 import { decodeValue, encodeValue } from '../wire/values.ts'
 
-/** The parts of a shared list: all that `allowList` takes but functions. */
+/** The parts of a shared list: everything that `allowList` takes, except functions. */
 export type SharedPeers = readonly (string | RegExp | PeerFields)[]
 
 type Plain = string | { readonly pattern: string; readonly flags: string }

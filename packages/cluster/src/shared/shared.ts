@@ -1,9 +1,9 @@
 /**
  * A signed document that is the same on all instances.
  *
- * It lies in a table of the broker, which is not trusted: an instance takes a document only if it is
- * signed for this name and newer than the one in force. If the broker has lost it, or has an older
- * one, instances write theirs back.
+ * It is stored in a table of the broker, which is not trusted. So an instance accepts a document
+ * only if it is signed for this name and newer than the one in force. If the broker has lost it, or
+ * has an older one, the instances write their copy back.
  */
 
 import debug from 'debug'
@@ -22,11 +22,11 @@ const log = debug('cio:cluster')
 
 const tableName = 'shared'
 
-/** The part that the list and the trust have in common. */
+/** The common part of shared lists and shared trust. */
 export interface SharedPart extends Subject {
   /** The middleware, in errors. */
   readonly owner: string
-  /** Puts a value in force; rejects if it cannot, and the one before stays. */
+  /** Applies a value. If it rejects, the previous value stays in force. */
   readonly apply: (body: Uint8Array) => Promise<void>
 }
 
@@ -35,7 +35,7 @@ declare module 'cio' {
     /** A revision of a shared list or of shared trust is in force on this instance. */
     sharedApplied: [name: string, revision: number, cluster: Cluster]
     /**
-     * A revision was refused, and the one before stays in force: it is not signed by the key, is
+     * A revision was refused, and the previous one stays in force: it is not signed by the key, is
      * older, or cannot be applied. Or the last good copy could not be written.
      */
     sharedRefused: [error: Error, name: string, cluster: Cluster]
@@ -71,8 +71,8 @@ export class Shared {
   }
 
   /**
-   * Fulfils when a server may listen. Without a copy it may not: an instance that does not know the
-   * list must not let in everybody.
+   * Fulfils when a server may listen. Without a copy it may not: an instance without the list must
+   * not admit every client.
    */
   async enter(ctx: ServerContext): Promise<() => void> {
     const { owner, name } = this.#part
@@ -102,7 +102,7 @@ export class Shared {
     }
   }
 
-  /** Signs a value as the next revision, and gives it to all instances. */
+  /** Signs a value as the next revision, and publishes it to all instances. */
   async publish(body: Uint8Array): Promise<number> {
     const { owner, name } = this.#part
     const { signKey } = this.#settings
@@ -155,7 +155,7 @@ export class Shared {
     try {
       await this.#load()
     } catch (error) {
-      // The server that enters rejects with it.
+      // `listen()` of the server rejects with this error.
       return log('%s: %s', this.#part.name, asError(error).message)
     }
     const table = await this.#table()
@@ -204,7 +204,7 @@ export class Shared {
   async #writeBack(table: Table, row: Row | undefined, { bytes }: Document): Promise<void> {
     const { name } = this.#part
     const over = row?.value ? row : await table.get(name)
-    // It is there again: the watch brings it.
+    // The table has the row again, and the watch delivers it.
     if (!row?.value && over?.value) return
     await table.replace(name, bytes, over?.revision ?? 0)
   }

@@ -1,4 +1,4 @@
-/** The promises about a broker that is away. */
+/** The promises about an outage of the broker. */
 
 import { once } from 'node:events'
 import type { EventEmitter } from 'node:events'

@@ -6,7 +6,7 @@
  * `unsupported`. Frozen examples are in `test/fixtures/frames.json`.
  */
 
-/** The first byte of a frame. A release that changes it does not talk with the one before. */
+/** The first byte of a frame. Releases with different values cannot communicate. */
 export const version = 1
 
 /** The kind of a frame. */
@@ -26,7 +26,7 @@ export function encodeFrame(header: Header, body: Uint8Array = noBody): Buffer {
   return body.byteLength === 0 ? before : Buffer.concat([before, body])
 }
 
-/** The part before the body, for frames that share it. */
+/** The part before the body. Several frames may share it. */
 export function encodeHeader(header: Header): Buffer {
   const text = JSON.stringify(header)
   const length = Buffer.byteLength(text)
@@ -37,7 +37,7 @@ export function encodeHeader(header: Header): Buffer {
   return bytes
 }
 
-/** A frame, or undefined: it is of another version, or no frame. */
+/** The frame in these bytes; undefined if it has another version, or if it is not a frame. */
 export function decodeFrame(payload: Uint8Array): Frame | undefined {
   const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
   if (bytes.length < prefixLength || bytes[0] !== version) return undefined
@@ -58,7 +58,7 @@ export function startsWith(payload: Uint8Array, header: Buffer): boolean {
   return payload.byteLength >= length && header.compare(payload, 0, length) === 0
 }
 
-/** Members of a header that others may have written. */
+/** Checks members of a header from another instance. */
 export function textOf(header: Header, name: string): string | undefined {
   const value = header[name]
   return typeof value === 'string' ? value : undefined

@@ -4,7 +4,9 @@ import { toUSVString } from 'node:util'
 import { CioError } from 'cio'
 import { quote } from 'cio/kit'
 
-/** The first byte says what the rest is. These numbers are part of the format between versions. */
+/**
+ * The first byte is the type of the rest. These numbers are part of the format between versions.
+ */
 const kinds = { bytes: 0, text: 1, json: 2, tagged: 3, nothing: 4 } as const
 
 const deepest = 100
@@ -17,7 +19,7 @@ interface Tagged {
 }
 
 /**
- * Encodes a value: bytes, a text, or what JSON and a few more types can hold: `Uint8Array`, `Date`,
+ * Encodes a value: bytes, a text, or any value of JSON and a few more types: `Uint8Array`, `Date`,
  * `bigint`, `undefined` and all numbers, at any depth. A header stands before it.
  *
  * @throws `ERR_CIO_ENCODE`: it contains an instance of another class, a function or a cycle
@@ -36,7 +38,7 @@ export function encodeValue(value: unknown, header: Uint8Array = noHeader): Buff
 /**
  * The value of bytes.
  *
- * @throws `ERR_CIO_SYNTAX`: the bytes are no value
+ * @throws `ERR_CIO_SYNTAX`: the bytes are not a valid value
  */
 export function decodeValue(bytes: Uint8Array): unknown {
   const { buffer, byteOffset, byteLength } = bytes
@@ -71,7 +73,7 @@ function joined(header: Uint8Array, kind: number, body: Uint8Array | string): Bu
   return bytes
 }
 
-/** Whether JSON gives back the same. */
+/** Whether JSON preserves the value. */
 function isJson(value: unknown, depth: number): boolean {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return true
   if (typeof value === 'number') return Number.isFinite(value)

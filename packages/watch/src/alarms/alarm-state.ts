@@ -35,7 +35,7 @@ export class AlarmState {
   }
 
   #wantsChange(value: number | undefined): boolean {
-    // Something that is gone is no reason for an alarm.
+    // An alarm ends if its subject no longer exists.
     if (value === undefined) return this.active
     const { raise, clear, isBelow = false } = this.#rule
     if (this.active) return isBelow ? value >= clear : value <= clear

@@ -1,4 +1,4 @@
-/** An alarm as its readers see it. */
+/** The public form of an alarm. */
 
 /** The names of all alarms. */
 export type AlarmName =
@@ -21,7 +21,7 @@ export interface Alarm {
   readonly value: number | undefined
   /** When it was raised or cleared, in milliseconds since 1970. */
   readonly since: number
-  /** The advice: how to mend it. */
+  /** Advice: what to do about it. */
   readonly advice: string
 }
 

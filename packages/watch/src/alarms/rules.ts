@@ -1,4 +1,4 @@
-/** The alarms: what each one measures, from where it is raised, and what to do. */
+/** The alarms: what each measures, at which value it is raised, and what to do. */
 
 import type { Snapshot } from '../snapshot.ts'
 import type { AlarmName } from './alarm.ts'
@@ -18,14 +18,17 @@ export interface Look {
 export interface AlarmBounds {
   /** Raised at this value. */
   readonly raise?: number
-  /** Cleared at this value: away from `raise`, so that a value near it does not flutter. */
+  /**
+   * Cleared at this value. It differs from `raise`, so that a value near them does not change the
+   * alarm all the time.
+   */
   readonly clear?: number
   /** Milliseconds for which the value must last, both ways. */
   readonly duration?: number
 }
 
 export interface Rule extends Required<AlarmBounds> {
-  /** Whether small values are the bad ones. */
+  /** Whether low values raise the alarm. */
   readonly isBelow?: boolean
   /** Undefined where there is nothing to measure. */
   readonly value: (look: Look) => number | undefined

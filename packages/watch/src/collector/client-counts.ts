@@ -28,7 +28,7 @@ export class ClientCounts {
 
   /** It has passed `connect`. */
   connected(ctx: ClientContext, record: WatchRecord, seconds: number): void {
-    // Of several targets it is known only now which one it is.
+    // With several targets, only now is it known which one was chosen.
     record.place = placeOfClient(ctx)
     record.wire = ctx.socket
     record.began = performance.now()

@@ -1,4 +1,4 @@
-/** The metrics that grow as things happen; gauges are read at the moment of a scrape. */
+/** The counters and histograms. Gauges are read at the time of a scrape. */
 
 import { Counter, Family, Histogram } from '../instruments.ts'
 import { type MetricKey, metrics } from '../metrics.ts'

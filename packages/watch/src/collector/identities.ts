@@ -1,4 +1,4 @@
-/** Names and addresses of peers, as much of them as the options keep. */
+/** Names and addresses of peers, as far as the options keep them. */
 
 import type { StreamContext } from 'cio'
 import { asError, reportError } from 'cio/kit'
@@ -19,17 +19,17 @@ export class Identities {
     if (!peer) return undefined
     try {
       const name = this.#options.peer(peer, ctx)
-      // That is the name of all others together.
+      // This is the name for all others together.
       return name === undefined || name === '_OTHER' ? undefined : clean(name)
     } catch (thrown) {
-      // Once: it is asked for each connection, and again with each look.
+      // Reported once: it is called for each connection, and again with each look.
       if (!this.#hasFailed) reportError(ctx.app, asError(thrown), ctx)
       this.#hasFailed = true
       return undefined
     }
   }
 
-  /** An address, as much of it as the options keep. */
+  /** An address, as far as the options keep it. */
   addressOf(ctx: StreamContext): string | null {
     const { address: kept } = this.#options
     if (kept === 'none') return null
@@ -38,7 +38,7 @@ export class Identities {
     return kept === 'network' ? networkOf(address) : address
   }
 
-  /** Node keeps an address that was asked for once; at the end it is too late. */
+  /** Read now, because Node keeps an address that was read once. At the end it is too late. */
   keepAddress(ctx: StreamContext): void {
     if (this.#options.address !== 'none') void ctx.socket?.remoteAddress
   }

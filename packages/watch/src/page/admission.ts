@@ -10,12 +10,12 @@ const mostBytes = 256 * 1_024
 /** OpenSSL's own bound on a chain is 100. Each may cost some checks of signatures. */
 const mostCertificates = 20
 
-/** A watch, as far as it is asked here. */
+/** The part of a watch that is used here. */
 interface Judge {
   wouldAdmit(certificate: X509Certificate, options: AdmissionOptions): Promise<ServerAdmission[]>
 }
 
-/** The answer, or why there is none, with a status of HTTP. */
+/** The answer, or the reason why there is none, with an HTTP status. */
 export type AdmissionAnswer =
   | { readonly servers: readonly ServerAdmission[] }
   | { readonly status: 400 | 413; readonly text: string }

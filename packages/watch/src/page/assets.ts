@@ -1,4 +1,4 @@
-/** The files of the page: built ones, or, in a clone without a build, bundled when they are first asked for. */
+/** The files of the page: the built ones, or, in a clone without a build, bundled on first use. */
 
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -31,7 +31,7 @@ async function load(): Promise<Assets> {
   return bundlePage()
 }
 
-/** The document. All of it is drawn by the script. */
+/** The document. The script draws all of its content. */
 export const document = `<!doctype html>
 <html lang="en">
 <head>

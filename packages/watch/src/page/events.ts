@@ -1,11 +1,11 @@
-/** Server-sent events: the snapshot of each second, written once for all who look. */
+/** Server-sent events: the snapshot of each second, encoded once for all viewers. */
 
 import { contextOf } from 'cio'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Watch } from '../watch.ts'
 
 const mostStreams = 4
-/** A browser that does not read gets no more than this. */
+/** Maximum bytes that wait for a browser that does not read. */
 const mostQueued = 1_000_000
 
 export class EventStreams {
@@ -24,7 +24,7 @@ export class EventStreams {
     response.setHeader('x-accel-buffering', 'no')
     response.write('retry: 1000\n\n')
     this.#streams.add(response)
-    // An open stream would hold up the end of the server.
+    // An open stream would delay the end of the server.
     const draining = contextOf(request)?.draining
     const end = (): void => void response.end()
     draining?.addEventListener('abort', end)

@@ -1,9 +1,9 @@
 /**
  * Whether a request may see the page.
  *
- * A verified peer may. On loopback it takes the token of this start: in the address once, then in a
- * cookie. On a Unix socket, whose file only its owner may open, a program needs no token; a browser does,
- * which reaches it through a tunnel that others may reach too.
+ * A verified peer may. On loopback a request needs the token of this start: once in the address,
+ * then in a cookie. On a Unix socket, whose file only its owner may open, a program needs no token.
+ * A browser does, since it comes through a tunnel that other users may reach too.
  */
 
 import { type StreamContext, contextOf } from 'cio'
@@ -17,9 +17,9 @@ const loopback = new Set(['localhost', '127.0.0.1', '[::1]', '::1'])
 export type Verdict = 'welcome' | 'enters' | 'no token' | 'wrong host'
 
 export class Guard {
-  /** Random, in each start. */
+  /** Random for each start. */
   readonly token: string = randomBytes(24).toString('base64url')
-  /** Cookies do not tell ports apart, so that several pages on one host need several names. */
+  /** Cookies do not distinguish ports, so several pages on one host need different names. */
   readonly cookie: string = `cio_watch_${hash(this.token).toString('hex').slice(0, 8)}`
   readonly #hosts: ReadonlySet<string>
 
@@ -27,7 +27,7 @@ export class Guard {
     this.#hosts = new Set(hosts)
   }
 
-  /** Decides about a request. `enters` is one that brings the token in its address. */
+  /** Decides about a request. `enters` means that the request has the token in its address. */
   judge(request: IncomingMessage, url: URL): Verdict {
     if (!this.#isOwnHost(request)) return 'wrong host'
     const ctx = contextOf(request)
@@ -69,7 +69,7 @@ function cookieOf({ headers: { cookie = '' } }: IncomingMessage, name: string): 
   return undefined
 }
 
-/** So that texts of any length compare in the same time. */
+/** Hashed, so that texts of any length compare in the same time. */
 function hash(text: string): Buffer {
   return createHash('sha256').update(text).digest()
 }

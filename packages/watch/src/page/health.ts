@@ -11,7 +11,7 @@ interface Check {
   readonly holds: boolean
 }
 
-/** Knows which servers are to be drained: before they stop to accept. */
+/** Notes which servers will be drained, before they stop accepting. */
 export class Readiness {
   readonly #watching: Watch
   readonly #drained = new WeakSet<Server>()
@@ -27,7 +27,7 @@ export class Readiness {
 
   checks(): Check[] {
     const servers = [...this.#watching.servers]
-    // The event comes at most every five seconds while it lasts.
+    // During a shortage the event comes at most every five seconds.
     const isShort = this.#short > 0 && performance.now() - this.#short < 10_000
     return [
       { name: 'listening', holds: servers.length > 0 && servers.every(isListening) },
@@ -57,11 +57,14 @@ interface Metrics {
 }
 
 const publicMetrics = new WeakMap<Watch, Metrics>()
-/** For how many times the time that they took to write the metrics are given out again. */
+/** The same text is sent again for this many times the time that writing it took. */
 const reuse = 4
 const longestReuse = 1_000
 
-/** The metrics without names. Anybody may ask for them, so they take a fifth of the event loop at most. */
+/**
+ * The metrics without names. Any client may request them, so writing them takes at most a fifth of
+ * the event loop.
+ */
 function metricsFor(watching: Watch): string {
   const began = performance.now()
   const known = publicMetrics.get(watching)

@@ -1,4 +1,4 @@
-/** `watching.listen()`: the page on an app of its own, which is not watched. */
+/** `watching.listen()`: the page on a separate app, which is not watched. */
 
 import {
   Cio,
@@ -32,11 +32,11 @@ export interface WatchServer extends ServerContext {
 
 const owner = 'watching.listen'
 const mostConnections = 100
-/** Of one address, where all may ask. */
+/** Maximum connections of one address, at the address that is open to all. */
 const mostOfAddress = 20
-/** A client that sends nothing, or reads nothing, does not hold a place. */
+/** Closes a client that sends nothing or reads nothing. */
 const patience = { firstByte: 5_000, write: 30_000 }
-/** Nor does one that sends its request byte by byte, or a thousand of them at once. */
+/** Limits a client that sends its request byte by byte, or a thousand requests at once. */
 const bounds = {
   headersTimeout: 5_000,
   requestTimeout: 30_000,
@@ -70,7 +70,7 @@ export async function listen(
   let admin = new Cio()
     .useConnection(limit({ connections: mostConnections }))
     .useConnection(timeout(patience))
-  // Fails closed, and does not start where no client could be verified.
+  // Fails closed: does not start if it could not verify clients.
   if (hasPeers) admin = admin.useConnection(allowList(() => true))
   const mode = new SocketMode(place.path)
   admin.useConnection(mode.admit, { before: '*', name: 'socketMode' })
@@ -96,7 +96,7 @@ export async function listen(
   return Object.assign(server, { url: urlOf(server, page), probes: beside })
 }
 
-/** A server of Node, since only that has a bound on the requests of one connection. */
+/** A server of Node, since only that can limit the requests of one connection. */
 function serve(answer: PageHandler): ReturnType<typeof http> {
   const server = createServer(bounds, (request, response) => {
     answer(request, response).catch((error: unknown) => contextOf(request)?.destroy(asError(error)))
@@ -114,7 +114,7 @@ function urlOf({ address, tls }: ServerContext, { guard: { token } }: Page): str
   return `${scheme}://${host}:${address.port}/${tls ? '' : `?token=${token}`}`
 }
 
-/** An address that is open to all has these three paths alone. */
+/** An address that is open to all has only these three paths. */
 function listenForProbes(
   watching: Watch,
   { readiness }: Page,

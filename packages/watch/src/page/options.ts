@@ -5,8 +5,9 @@ import { checkOptionNames, optionError } from 'cio/kit'
 /** Options of the page, for `page()` and `watching.listen()`. */
 export interface PageOptions {
   /**
-   * Names by which browsers may ask for the page, besides those of this host's loopback. A request with
-   * any other `Host` gets 421, so that a foreign name that resolves to this host reads nothing.
+   * Host names under which browsers may request the page, besides the loopback names. A request
+   * with any other `Host` gets 421, so that another site whose name resolves to this host cannot
+   * read the page (DNS rebinding).
    *
    * @default none
    */
@@ -22,8 +23,8 @@ export interface PageOptions {
 /** Options of `watching.listen()`. */
 export interface WatchListenOptions extends PageOptions {
   /**
-   * Where to serve `/livez`, `/readyz` and `/metrics` alone, for a load balancer, a kubelet or a
-   * Prometheus that comes from elsewhere. No token is asked for there, and nothing names a client.
+   * The address that serves only `/livez`, `/readyz` and `/metrics`, for a load balancer, a kubelet
+   * or a Prometheus on another host. It needs no token, and its answers name no client.
    *
    * @default none: they are at the address of the page only
    */
@@ -41,7 +42,7 @@ export function checkedPageOptions(owner: string, options: PageOptions): Require
   return { hosts: hosts.map((host: string) => host.toLowerCase()), actions }
 }
 
-/** Checks where the probes are served. */
+/** Checks the address of the probes. */
 export function checkProbes(owner: string, probes: WatchListenOptions['probes']): void {
   if (probes === undefined) return
   const { host, port } = probes ?? {}

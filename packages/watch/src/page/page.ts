@@ -85,7 +85,7 @@ export class Page {
     await this.#read(request, url, response)
   }
 
-  /** Takes the token out of the address, where history and logs would keep it. */
+  /** Removes the token from the address, since history and logs would keep it. */
   #enter(response: ServerResponse): void {
     const { cookie, token } = this.guard
     response.setHeader('set-cookie', `${cookie}=${token}; HttpOnly; SameSite=Strict; Path=/`)
@@ -157,7 +157,7 @@ export class Page {
     if ('servers' in answer) {
       return send(response, 'application/json', JSON.stringify(answer.servers))
     }
-    // Node would take an unread body for the next request.
+    // Node would parse an unread body as the next request.
     response.setHeader('connection', 'close')
     say(response, answer.status, answer.text)
   }
@@ -201,7 +201,7 @@ function isOwnSite({ headers }: IncomingMessage): boolean {
 type ClosedReason = NonNullable<NonNullable<Parameters<Watch['closed']>[0]>['reason']> | null
 
 function urlOf({ url = '/' }: IncomingMessage): URL | undefined {
-  // Not with the host of the request: that is judged apart.
+  // Not with the host of the request, which is checked separately.
   return url.startsWith('/') && URL.canParse(url, 'http://page')
     ? new URL(url, 'http://page')
     : undefined

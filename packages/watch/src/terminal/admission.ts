@@ -11,8 +11,8 @@ import { clean } from '../text.ts'
 const block = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
 /**
- * The certificates of a file in PEM or DER, the client's first. Nothing else leaves this process: the
- * file may have the key, too.
+ * The certificates of a file in PEM or DER, the client's first. Nothing else leaves this process,
+ * since the file may also contain the key.
  */
 export async function certificatesIn(file: string): Promise<X509Certificate[]> {
   const content = await readFile(file)

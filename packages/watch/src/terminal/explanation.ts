@@ -5,7 +5,7 @@ import type { Explanation } from '../explain.ts'
 import { count, duration, marks, words } from '../format.ts'
 import { clean } from '../text.ts'
 
-/** The way of a connection through the pipeline, checked off, and how it ended. */
+/** The path of a connection through the pipeline, step by step, and its end. */
 export function explanationText(found: Explanation, paint: Paint): string {
   const { open, ended, steps, others } = found
   const width = Math.max(0, ...steps.map(({ name }) => name.length))

@@ -113,7 +113,7 @@ function table(
 }
 
 const between = '  '
-/** The end of a text is cut to no less. */
+/** A text is never cut to less than this. */
 const leastText = 8
 
 /** Takes room from the widest texts, so that a long name hides no figure. */

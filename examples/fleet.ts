@@ -1,4 +1,4 @@
-// npx tsx examples/fleet.ts
+// npm install --prefix packages/cluster && npx tsx examples/fleet.ts
 //
 // Three instances behind HAProxy, with mutual TLS and a broker: six devices are found by the names of
 // their certificates, wherever they are connected. One is away, and its letters wait for it. A deny list

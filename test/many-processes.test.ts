@@ -43,7 +43,7 @@ function folder(t: ExecutionContext): string {
     .replace('const server', `${block('ts fragment', 'proxyProtocol(').trim()}\nconst server`)
   writeFileSync(join(directory, 'server.mts'), server)
   writeFileSync(join(directory, 'behind.mts'), behind)
-  writeFileSync(join(directory, 'workers.mts'), from(block('ts fragment', '// workers.js')))
+  writeFileSync(join(directory, 'workers.mts'), from(block('ts fragment', '// workers.ts')))
   return directory
 }
 

@@ -26,6 +26,9 @@ export type { InstanceInfo, SharedRevision } from './cluster/instances.ts'
 
 const log = debug('cio:cluster')
 
+/** A start that takes longer is an outage. */
+const startDelay = 1_000
+
 type Emit = <Event extends keyof AppEvents>(event: Event, ...details: AppEvents[Event]) => void
 
 /** Options of {@link cluster}. */
@@ -45,7 +48,7 @@ export interface ClusterOptions {
   readonly leaseTimeout?: number
   /**
    * The behaviour of a server that starts without a broker: `'wait'` does not listen before there
-   * is one, `'listen'` listens at once.
+   * is one, `'listen'` listens at once. After a second, the app emits `clusterDown`.
    *
    * @default 'wait'
    */
@@ -177,23 +180,28 @@ export function cluster(options: ClusterOptions = {}): Cluster {
       const began = performance.now()
       servers.add(ctx)
       let isOpen = true
-      const opened = upTime.open(ctx.draining).catch((error: unknown) => {
-        isOpen = false
-        throw error
-      })
+      let isLate = false
+      const timer = setTimeout(() => {
+        isLate = !engine.isUp
+        if (isLate) emit('clusterDown', made)
+      }, startDelay)
+      const opened = upTime.open(ctx.draining).then(
+        () => {
+          clearTimeout(timer)
+          if (isLate) emit('clusterUp', { duration: performance.now() - began }, made)
+        },
+        (error: unknown) => {
+          clearTimeout(timer)
+          isOpen = false
+          throw error
+        },
+      )
       try {
         if (whenDown === 'wait') await opened
         else {
-          // In this turn a memory engine is up already.
-          await Promise.race([opened, Promise.resolve()])
-          if (!engine.isUp) emit('clusterDown', made)
-          const late = !engine.isUp
-          opened.then(
-            () => late && emit('clusterUp', { duration: performance.now() - began }, made),
-            (error: unknown) => {
-              if (!ctx.draining.aborted) reportError(ctx.app, asError(error), ctx)
-            },
-          )
+          opened.catch((error: unknown) => {
+            if (!ctx.draining.aborted) reportError(ctx.app, asError(error), ctx)
+          })
         }
         await provide(ctx, 'cluster', made, next)
       } finally {

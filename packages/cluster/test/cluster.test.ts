@@ -93,6 +93,7 @@ test('a server waits for the broker before it listens, unless it should not', as
   hub.cut(engine)
   const waiting = cluster({ engine })
   const app = new Cio().useServer(waiting)
+  const quiet = heard(app, 'clusterDown')
   let listens = false
   const listening = app.listen({ bind: false }).then((server) => {
     listens = true
@@ -104,7 +105,7 @@ test('a server waits for the broker before it listens, unless it should not', as
   const impatient = new Cio().useServer(cluster({ engine: eager, whenDown: 'listen' }))
   const down = heard(impatient, 'clusterDown')
   const server = await impatient.listen({ bind: false })
-  await down
+  await Promise.all([quiet, down])
   t.false(listens)
   const up = heard(impatient, 'clusterUp')
   hub.heal()

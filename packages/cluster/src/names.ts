@@ -24,12 +24,12 @@ const maxNameLength = 1_000
  */
 export function encodeName(name: string, fault: Fault = 'local'): string {
   if (typeof name !== 'string') throw optionError('encodeName', 'name', 'a string', name)
+  if (name.length <= maxNameLength && plain.test(name)) return name
   const bytes = Buffer.from(name, 'utf8')
   if (bytes.length > maxNameLength) {
     const message = `the name ${quote(name)} has ${bytes.length} bytes, more than ${maxNameLength}`
     throw new CioError('ERR_CIO_NAME_LENGTH', message, { fault })
   }
-  if (plain.test(name)) return name
   // Half a surrogate pair has no bytes in UTF-8: two such names would be one.
   if (bytes.toString('utf8') !== name) {
     return `==${Buffer.from(name, 'utf16le').toString('base64url')}`

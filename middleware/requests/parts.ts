@@ -1,6 +1,7 @@
 /** The parts of one answer, as an async iterable. */
 
 import { handled } from '../../src/lifecycle/unawaited.ts'
+import { anyOf, newAbort } from '../../src/streams/lazy-abort.ts'
 import type { CallOptions, PartsReceiver } from '../../src/messages/pending-calls.ts'
 
 /**
@@ -18,9 +19,8 @@ export function inParts<In>(
 
   async function* read(): AsyncGenerator<In, void, undefined> {
     const parts = new Parts<In>(maxParts)
-    const left = new AbortController()
-    const { signal } = options
-    const either = signal ? AbortSignal.any([signal, left.signal]) : left.signal
+    const left = newAbort()
+    const either = anyOf(left.signal, options.signal)
     try {
       yield* parts.read(call({ ...options, signal: either }, parts))
     } finally {

@@ -5,6 +5,7 @@ import { settled } from '../lifecycle/arguments.ts'
 import { byteStream } from '../streams/byte-stream.ts'
 import { type ConnectOptions, type ConnectTarget, placeOf } from './connect-options.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
+import { newAbort } from '../streams/lazy-abort.ts'
 import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
 import { connectTimeoutError, opened } from './open-socket.ts'
@@ -54,7 +55,7 @@ function dialOne(options: ConnectOptions, ours: AbortSignal): Promise<Duplex> {
   }
   ours.throwIfAborted()
 
-  const limit = new AbortController()
+  const limit = newAbort()
   const late = (): void => limit.abort(connectTimeoutError(options, connectTimeout))
   const timer = connectTimeout === Infinity ? undefined : setTimeout(late, connectTimeout)
   const abort = (): void => limit.abort(ours.reason)

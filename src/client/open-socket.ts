@@ -2,6 +2,7 @@
 
 import { type NetConnectOpts, type Socket, connect as connectNet } from 'node:net'
 import { type ConnectOptions, placeOf } from './connect-options.ts'
+import { allowListeners } from '../streams/lazy-abort.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
 
 /**
@@ -70,6 +71,7 @@ export function opened(
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted()
+    allowListeners(signal)
     const socket = startSocket(options, timeout, (error) => {
       signal.removeEventListener('abort', abort)
       if (error) reject(error)

@@ -7,6 +7,7 @@ import { reportError } from '../lifecycle/app-events.ts'
 import type { App } from '../lifecycle/app.ts'
 import { whenUntaken } from '../lifecycle/unawaited.ts'
 import { checkCount, checkDuration, checkOptionNames, checkSignal } from '../options.ts'
+import { anyOf } from '../streams/lazy-abort.ts'
 import type {
   ConnectsClients,
   PoolCall,
@@ -161,8 +162,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
       try {
         // The connection was lost after it had been chosen.
         if (!client) throw lostError()
-        const both = signal ? AbortSignal.any([signal, client.signal]) : client.signal
-        const result = await work(client, both)
+        const result = await work(client, anyOf(client.signal, signal))
         if (upstream.epoch === epoch) upstream.succeeded()
         this.#settings.budget.deposit()
         this.#settle(member, epoch)

@@ -1,5 +1,6 @@
 /** Exponential backoff with jitter: the delays between retries. */
 
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import {
   checkCount,
@@ -96,6 +97,8 @@ export class Backoff {
  * than Node's timers support, such as `Infinity`, become their maximum: 24 days.
  */
 export async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+  // By default Node warns of a leak from the eleventh on.
+  if (signal instanceof EventTarget) setMaxListeners(0, signal)
   try {
     await delay(Math.min(milliseconds, maxTimerDelay), undefined, { signal })
   } catch {

@@ -26,8 +26,7 @@ export type LazyAbort = AbortController | Reason | undefined
 /** The same signal, as an AbortSignal that is created now. */
 export function made(signal: LazyAbort): AbortController {
   if (signal instanceof AbortController) return signal
-  const controller = new AbortController()
-  allowListeners(controller.signal)
+  const controller = newAbort()
   if (signal) controller.abort(errorOf(signal))
   return controller
 }
@@ -46,6 +45,21 @@ export function hasFired(signal: LazyAbort): boolean {
 
 function errorOf(reason: Reason): Error {
   return typeof reason === 'string' ? ordinary[reason] : reason
+}
+
+/** A signal of Cio's, which may be given to others: it may have any number of listeners. */
+export function newAbort(): AbortController {
+  const controller = new AbortController()
+  allowListeners(controller.signal)
+  return controller
+}
+
+/** A signal that aborts with either of two, and may have any number of listeners. */
+export function anyOf(one: AbortSignal, other: AbortSignal | undefined): AbortSignal {
+  if (!other) return one
+  const signal = AbortSignal.any([one, other])
+  allowListeners(signal)
+  return signal
 }
 
 /**

@@ -3,7 +3,7 @@
 import { EventEmitter } from 'node:events'
 import { randomBytes } from 'node:crypto'
 import { CioError } from 'cio'
-import { checkDuration } from 'cio/kit'
+import { allowListeners, checkDuration } from 'cio/kit'
 import { type Gap, checkPayload, checkSubject, downError, leastTtl, maxPayload } from './engine.ts'
 
 /** Ends a wait with an error. */
@@ -42,6 +42,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
       end()
     }
     this.#watches.add(over)
+    allowListeners(signal)
     signal.addEventListener('abort', over)
   }
 
@@ -116,6 +117,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
       }
       if (signal?.aborted) return abort()
       this.waits.add(interrupt)
+      if (signal) allowListeners(signal)
       signal?.addEventListener('abort', abort, { once: true })
       work.then(
         (value) => {

@@ -164,6 +164,21 @@ test('a call that times out or is aborted is cancelled at the device', async (t)
   t.deepEqual(one.reported, [])
 })
 
+test('many calls may share a signal (nodejs/undici#3157)', async (t) => {
+  const warnings: Error[] = []
+  const warn = (warning: Error): void => void warnings.push(warning)
+  process.on('warning', warn)
+  t.teardown(() => process.off('warning', warn))
+  const { instances } = await fleet(t, 2, { rpc: true })
+  const [one, other] = instances as [Instance, Instance]
+  await other.connect('sensor-7')
+  const { signal } = controllerOf()
+  const call = (): Promise<unknown> => one.devices.call('sensor-7', 'add', [1, 1], { signal })
+  await Promise.all(Array.from({ length: 20 }, call))
+  await new Promise(setImmediate)
+  t.deepEqual(warnings, [])
+})
+
 test('a device without rpc takes messages and refuses calls', async (t) => {
   const { instances } = await fleet(t, 2)
   const [one, other] = instances as [Instance, Instance]

@@ -2,6 +2,7 @@
 
 import type { ClientContext } from '../client.ts'
 import { isCioError } from '../../errors.ts'
+import { newAbort } from '../../streams/lazy-abort.ts'
 import type { Candidate } from './balance.ts'
 import type { Upstream, UpstreamHost } from './upstream.ts'
 
@@ -33,7 +34,7 @@ export class Member<Client> implements Candidate {
   }
 
   open(): void {
-    const aborter = (this.#aborter = new AbortController())
+    const aborter = (this.#aborter = newAbort())
     this.#host.connect(this.upstream.target, aborter.signal).then(
       (client) => this.#opened(client),
       (error: Error) => this.#failed(error),

@@ -3,6 +3,7 @@
 import type { ClientContext } from '../client.ts'
 import type { ConnectTarget } from '../connect-options.ts'
 import type { Backoff } from '../../rates/backoff.ts'
+import { newAbort } from '../../streams/lazy-abort.ts'
 import type { Clock } from './clock.ts'
 import { Member } from './member.ts'
 
@@ -172,7 +173,7 @@ export class Upstream<Client> {
   #connectAlone(): void {
     if (this.isProbed) return
     this.isProbed = true
-    const aborter = new AbortController()
+    const aborter = newAbort()
     this.#stop = () => aborter.abort()
     this.#host.connect(this.target, aborter.signal).then(
       (client) => {

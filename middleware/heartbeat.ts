@@ -4,8 +4,8 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
-import type { HeartbeatTimes } from './heartbeat/beat.ts'
-import { watchBeats } from './heartbeat/watch-beats.ts'
+import type { HeartbeatTimes } from './heartbeat/liveness.ts'
+import { watchBeats } from './heartbeat/watch-liveness.ts'
 
 /** Options of {@link heartbeat}. */
 export interface HeartbeatOptions<In = unknown, Out = In> {

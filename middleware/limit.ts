@@ -8,7 +8,7 @@ import { networkOf } from './limit/address.ts'
 import { checkedOptions } from './limit/checked-options.ts'
 import { ConnectionLimiter, type Cap } from './limit/connection-limiter.ts'
 import { HandshakeLimiter } from './limit/handshake-limiter.ts'
-import { Queues } from './limit/queues.ts'
+import { Queues } from './limit/unsent-bytes.ts'
 
 const log = debug('cio:limit')
 

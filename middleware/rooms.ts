@@ -10,7 +10,7 @@ import { handled, unawaited } from '../src/lifecycle/unawaited.ts'
 import { Membership, type RoomMembership, endMembership } from './rooms/membership.ts'
 import { OpenRooms, type RoomWatcher } from './rooms/open-rooms.ts'
 import type { Room, RoomSent } from './rooms/room.ts'
-import { Turns } from './rooms/turns.ts'
+import { Turns } from './rooms/delivery-turns.ts'
 
 const log = debug('cio:rooms')
 

@@ -92,7 +92,7 @@ export {
   type HeartbeatContext,
   type HeartbeatOptions,
 } from '../middleware/heartbeat.ts'
-export type { HeartbeatTimes } from '../middleware/heartbeat/beat.ts'
+export type { HeartbeatTimes } from '../middleware/heartbeat/liveness.ts'
 export { json, type JsonContext, type JsonOptions } from '../middleware/json.ts'
 export {
   limit,

@@ -3,7 +3,7 @@
  * them.
  */
 
-import { Level, open, openMap } from '../../src/messages/level.ts'
+import { Level, open, openMap } from '../../src/messages/nesting-level.ts'
 import {
   type ValueFormat,
   SelfDelimitingValues,

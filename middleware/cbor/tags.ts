@@ -1,6 +1,6 @@
 /** The CBOR tags that are supported, and their content. */
 
-import { Level } from '../../src/messages/level.ts'
+import { Level } from '../../src/messages/nesting-level.ts'
 
 /** The content that a tag allows; anything else is rejected. */
 export interface Content {

@@ -6,7 +6,7 @@ import { type ConnectOptions, placeOf } from '../../src/client/connect-options.t
 import { CioError, quote } from '../../src/errors.ts'
 import { askedHost } from '../../src/streams/host-name.ts'
 import { leaveUnread } from '../../src/streams/reading.ts'
-import { Rest } from './rest.ts'
+import { Rest } from './after-interim.ts'
 
 /** The options of `httpConnect` that the request needs. */
 interface Proxy {

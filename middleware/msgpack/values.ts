@@ -3,7 +3,7 @@
  * them.
  */
 
-import { Level } from '../../src/messages/level.ts'
+import { Level } from '../../src/messages/nesting-level.ts'
 import {
   type ValueFormat,
   SelfDelimitingValues,

@@ -9,7 +9,7 @@ import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { awaited } from '../../src/lifecycle/unawaited.ts'
 import { observeRefusal, observeRequest } from './observed-call.ts'
 import { RpcRequest } from './request.ts'
-import { isLeftOut, withoutForm } from './left-out.ts'
+import { isLeftOut, withoutForm } from './omitted-values.ts'
 import { type Procedure, invoke } from './procedure.ts'
 import { isStreamed, sendStreamed } from './streamed.ts'
 import {

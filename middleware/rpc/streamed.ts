@@ -2,7 +2,7 @@
 
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
-import { isLeftOut, withoutForm } from './left-out.ts'
+import { isLeftOut, withoutForm } from './omitted-values.ts'
 import type { RpcRequest } from './request.ts'
 import { failures, rpcError } from './wire.ts'
 

@@ -3,7 +3,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { bytesAccepted, bytesHeld } from '../../src/streams/handle.ts'
+import { bytesAccepted, bytesHeld } from '../../src/streams/socket-handle.ts'
 
 /** Counters, to compare with those of an earlier check. */
 export interface Traffic {

@@ -9,7 +9,7 @@ import { Context, lifeOf } from './context.ts'
 import { CioError } from '../errors.ts'
 import { Peer } from '../identity/peer.ts'
 import { chunksOf } from '../streams/chunks-of.ts'
-import { handleKind } from '../streams/handle.ts'
+import { handleKind } from '../streams/socket-handle.ts'
 import type { StreamLife } from './stream-life.ts'
 
 let lastId = 0

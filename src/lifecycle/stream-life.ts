@@ -21,7 +21,7 @@ import { HalfOpenWatch } from '../streams/half-open.ts'
 import { hasUnreadEnd, isAttached, isIdle, isOver } from '../streams/reading.ts'
 import { resetOnDestroy } from '../streams/reset.ts'
 import { Lifecycle } from './lifecycle.ts'
-import { Milestone } from './milestone.ts'
+import { Milestone } from './deferred.ts'
 import { type StreamOwner, own } from './stream-events.ts'
 
 /** The common part of connections and clients. */

@@ -2,7 +2,7 @@
 
 import { CioError, asError } from '../errors.ts'
 import { type Framing, syntaxError, messageTooLong } from './frame-decoder.ts'
-import { Level, open, openMap, openMapValue } from './level.ts'
+import { Level, open, openMap, openMapValue } from './nesting-level.ts'
 
 /** Options of {@link SelfDelimitingValues}: the bounds of its values, and their decoder. */
 export interface ValueFormat<In> {

@@ -6,7 +6,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
-import { handleKind } from './handle.ts'
+import { handleKind } from './socket-handle.ts'
 
 /** A connection: the stream on top, its net or TLS socket, and the stream at the bottom. */
 export interface Resettable {

@@ -21,7 +21,7 @@ import {
   handshakeReason,
   handshakeTimeoutError,
 } from './handshake-errors.ts'
-import { checkRequest } from './hello-check.ts'
+import { checkRequest } from './client-hello-check.ts'
 import { checkResumedDates, keepIssuerExpiry } from './issuer-expiry.ts'
 import { type TlsServerOptions, defaultHandshakeTimeout } from './tls-options.ts'
 import { type Handshake, choosesByName, handshakes, namesOf } from './tls-server.ts'

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { Watch, tickDuration } from '../../src/deadline.ts'
-import { Beat } from '../../middleware/heartbeat/beat.ts'
+import { Beat } from '../../middleware/heartbeat/liveness.ts'
 import {
   Cio,
   type CioError,

@@ -1,7 +1,7 @@
 /** Unsent bytes over all connections. */
 
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
-import { bytesAccepted } from '../../src/streams/handle.ts'
+import { bytesAccepted } from '../../src/streams/socket-handle.ts'
 
 /** Minimum milliseconds between two checks; the second value applies above half of the limit. */
 const intervals = [100, 20] as const

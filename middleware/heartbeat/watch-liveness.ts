@@ -5,7 +5,7 @@ import { Watch } from '../../src/deadline.ts'
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { meter } from '../timeout/traffic.ts'
-import { Beat, type HeartbeatTimes, type Passed } from './beat.ts'
+import { Beat, type HeartbeatTimes, type Passed } from './liveness.ts'
 
 const log = debug('cio:heartbeat')
 

@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { ConnectionContext } from '../../../src/lifecycle/connection.ts'
-import { Queues } from '../../../middleware/limit/queues.ts'
+import { Queues } from '../../../middleware/limit/unsent-bytes.ts'
 
 /** As much of a connection as its queue needs. */
 class Connection {

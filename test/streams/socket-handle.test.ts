@@ -2,7 +2,12 @@ import test from 'ava'
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { Cio } from '../../src/index.ts'
-import { bytesAccepted, bytesHeld, descriptorOf, handleKind } from '../../src/streams/handle.ts'
+import {
+  bytesAccepted,
+  bytesHeld,
+  descriptorOf,
+  handleKind,
+} from '../../src/streams/socket-handle.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { dial, serve } from '../support/serve.ts'
 import { open } from '../support/transports.ts'

@@ -5,7 +5,7 @@ import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import type { HeartbeatTimes } from './heartbeat/liveness.ts'
-import { watchBeats } from './heartbeat/watch-liveness.ts'
+import { watchLiveness } from './heartbeat/watch-liveness.ts'
 
 /** Options of {@link heartbeat}. */
 export interface HeartbeatOptions<In = unknown, Out = In> {
@@ -144,7 +144,7 @@ export function heartbeat<In = unknown, Out = In>(
       if (isPong || pong) {
         removers.push(messages.intercept(answering(messages, isPong, pong, heard)))
       }
-      const watch = watchBeats(ctx, times, sendPing)
+      const watch = watchLiveness(ctx, times, sendPing)
       removers.push(() => watch.stop())
       const own: Heartbeat = {
         set(changed) {

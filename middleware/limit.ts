@@ -8,7 +8,7 @@ import { networkOf } from './limit/address.ts'
 import { checkedOptions } from './limit/checked-options.ts'
 import { ConnectionLimiter, type Cap } from './limit/connection-limiter.ts'
 import { HandshakeLimiter } from './limit/handshake-limiter.ts'
-import { Queues } from './limit/unsent-bytes.ts'
+import { UnsentBytes } from './limit/unsent-bytes.ts'
 
 const log = debug('cio:limit')
 
@@ -194,7 +194,7 @@ export function limit(options: LimitOptions = {}): Limit {
     })
   }
 
-  const queues = new Queues(bounds.queued, (ctx, queued, total) => {
+  const queues = new UnsentBytes(bounds.queued, (ctx, queued, total) => {
     note(ctx, { reason: 'queued', address: addressOf(ctx), waited: false })
     ctx.destroy(tooSlow(ctx, queued, total, bounds.queued))
   })

@@ -10,7 +10,7 @@ import { handled, unawaited } from '../src/lifecycle/unawaited.ts'
 import { Membership, type RoomMembership, endMembership } from './rooms/membership.ts'
 import { OpenRooms, type RoomWatcher } from './rooms/open-rooms.ts'
 import type { Room, RoomSent } from './rooms/room.ts'
-import { Turns } from './rooms/delivery-turns.ts'
+import { DeliveryTurns } from './rooms/delivery-turns.ts'
 
 const log = debug('cio:rooms')
 
@@ -139,7 +139,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
   checkCount('rooms', 'maxBacklog', maxBacklog)
   checkCount('rooms', 'maxRooms', maxRooms)
   const open = new OpenRooms<Out>(maxBacklog, closeSlow, watcher)
-  const turns = new Turns()
+  const turns = new DeliveryTurns()
 
   const middleware = defineMiddleware<StreamContext & MessagesContext<unknown, Out>, RoomsContext>(
     { name: 'rooms' },
@@ -168,7 +168,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
 
 function sendTo<Out>(
   room: Room<Out>,
-  turns: Turns,
+  turns: DeliveryTurns,
   message: Out,
   except: StreamContext | undefined,
 ): Promise<RoomSent> {

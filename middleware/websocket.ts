@@ -7,7 +7,7 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Borders } from '../src/streams/borders.ts'
-import { inTurn } from './websocket/upgrade-order.ts'
+import { afterResponse } from './websocket/upgrade-order.ts'
 import { pingsOf } from './websocket/pings.ts'
 import { type HttpHandler, contextOf, http, serverOf } from './http.ts'
 import {
@@ -136,7 +136,7 @@ export function websocket(
       connect(app, client, request, socket, borders)
     })
   }
-  server.on('upgrade', inTurn(server, upgrade))
+  server.on('upgrade', afterResponse(server, upgrade))
   const serve = http(server)
 
   return defineMiddleware<StreamContext>(

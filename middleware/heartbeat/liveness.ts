@@ -22,7 +22,7 @@ export interface Passed {
 const looks = 16
 
 /** Counts the ticks of silence of one connection. */
-export class Beat {
+export class Liveness {
   #interval = 0
   #timeout = 0
   #heardAt: number

@@ -5,12 +5,12 @@ import { Watch } from '../../src/deadline.ts'
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { meter } from '../timeout/traffic.ts'
-import { Beat, type HeartbeatTimes, type Passed } from './liveness.ts'
+import { Liveness, type HeartbeatTimes, type Passed } from './liveness.ts'
 
 const log = debug('cio:heartbeat')
 
 /** Checks the traffic from time to time, and closes a dead connection. */
-export function watchBeats(
+export function watchLiveness(
   ctx: StreamContext,
   times: HeartbeatTimes,
   ping: () => void,
@@ -24,10 +24,10 @@ export function watchBeats(
     const isPaused = stream.readableLength > 0 || (transport?.readableLength ?? 0) > 0
     return { received, sent, isPaused }
   }
-  const beat = new Beat(times, Watch.tick, passed())
+  const liveness = new Liveness(times, Watch.tick, passed())
   let current = times
   let recheck: NodeJS.Immediate | undefined
-  const act = (verdict: ReturnType<Beat['look']>): void => {
+  const act = (verdict: ReturnType<Liveness['look']>): void => {
     if (verdict === 'dead') return kill(ctx, current)
     if (verdict === 'ping') {
       try {
@@ -36,25 +36,25 @@ export function watchBeats(
         return ctx.destroy(asError(thrown))
       }
     }
-    watch.in(beat.next)
+    watch.in(liveness.next)
   }
   const look = (tick: number): void => {
-    const verdict = beat.look(tick, passed())
+    const verdict = liveness.look(tick, passed())
     if (verdict !== 'dead') return act(verdict)
     // One turn of the event loop later: a process that was busy reads the pending input first.
-    recheck = setImmediate(() => act(beat.look(tick, passed())))
+    recheck = setImmediate(() => act(liveness.look(tick, passed())))
   }
   const watch = new Watch(look, (tick) => {
-    beat.stalled(tick)
+    liveness.stalled(tick)
     // Spread over a second, because all connections send a ping now.
     watch.in(1 + (ctx.id % 4))
   })
-  watch.in(beat.next)
+  watch.in(liveness.next)
   return {
     set(changed) {
       current = changed
-      beat.set(changed)
-      watch.in(beat.next)
+      liveness.set(changed)
+      watch.in(liveness.next)
     },
     /** Notes a sign of life that is not a byte of the stream. */
     heard() {

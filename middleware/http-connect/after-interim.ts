@@ -3,7 +3,7 @@
 import { BorrowedInput } from '../../src/streams/borrowed-input.ts'
 
 /** It discards writes, because the request was sent already. */
-export class Rest extends BorrowedInput {
+export class AfterInterim extends BorrowedInput {
   override _write(_chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     done()
   }

@@ -6,7 +6,7 @@ import { type ConnectOptions, placeOf } from '../../src/client/connect-options.t
 import { CioError, quote } from '../../src/errors.ts'
 import { askedHost } from '../../src/streams/host-name.ts'
 import { leaveUnread } from '../../src/streams/reading.ts'
-import { Rest } from './after-interim.ts'
+import { AfterInterim } from './after-interim.ts'
 
 /** The options of `httpConnect` that the request needs. */
 interface Proxy {
@@ -28,7 +28,7 @@ export async function tunnel(
     if (interim === maxInterim) {
       throw proxyError(proxy, `it sends more than ${maxInterim} interim responses`, authority)
     }
-    reply = await requestTunnel(new Rest(stream), authority, proxy)
+    reply = await requestTunnel(new AfterInterim(stream), authority, proxy)
   }
   const { status } = reply
   if (status >= 200 && status < 300) return stream
@@ -71,7 +71,7 @@ function requestTunnel(stream: Duplex, authority: string, proxy: Proxy): Promise
       'connect',
       ({ statusCode = 0, statusMessage = '' }, _socket, head: Buffer) => {
         // At once: in the next turn the stream may have ended, and then it takes no bytes back.
-        if (stream instanceof Rest) stream.giveBack(head)
+        if (stream instanceof AfterInterim) stream.giveBack(head)
         else leaveUnread(stream, head)
         resolve({ status: statusCode, message: statusMessage })
       },

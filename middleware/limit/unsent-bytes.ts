@@ -14,7 +14,7 @@ const shares = [500, 20] as const
  * It checks at intervals, because counting each write would slow down each write. A check of a
  * thousand connections takes about a tenth of a millisecond; more connections mean fewer checks.
  */
-export class Queues {
+export class UnsentBytes {
   readonly #most: number
   readonly #close: (ctx: ConnectionContext, queued: number, total: number) => void
   readonly #connections = new Set<ConnectionContext>()

@@ -14,7 +14,7 @@ const perTurn = 500
  * Delivers to a fixed number of members in one turn, over all rooms. Rooms that are not done take
  * turns.
  */
-export class Turns {
+export class DeliveryTurns {
   readonly #busy = new Set<Deliverer>()
   #left = perTurn
   #isScheduled = false

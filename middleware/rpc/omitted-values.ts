@@ -3,7 +3,7 @@
 import { CioError } from '../../src/errors.ts'
 
 /** Whether JSON omits a value from its object. */
-export function isLeftOut(value: unknown): boolean {
+export function isOmitted(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) {
     return typeof value === 'function' || typeof value === 'symbol'
   }
@@ -21,7 +21,7 @@ export function isLeftOut(value: unknown): boolean {
 }
 
 /** The error of a method that returned such a value. */
-export function withoutForm(method: string): CioError {
+export function omittedError(method: string): CioError {
   return new CioError(
     'ERR_CIO_ENCODE',
     `rpc: \`${method}\` returned or yielded a value that JSON leaves out, such as a function; return a plain value`,

@@ -9,7 +9,7 @@ import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { awaited } from '../../src/lifecycle/unawaited.ts'
 import { observeRefusal, observeRequest } from './observed-call.ts'
 import { RpcRequest } from './request.ts'
-import { isLeftOut, withoutForm } from './omitted-values.ts'
+import { isOmitted, omittedError } from './omitted-values.ts'
 import { type Procedure, invoke } from './procedure.ts'
 import { isStreamed, sendStreamed } from './streamed.ts'
 import {
@@ -117,7 +117,7 @@ export class Requests {
         return void sent.then(succeed, fail)
       }
       this.#open.delete(request)
-      if (id !== undefined && isLeftOut(result)) return fail(withoutForm(request.method))
+      if (id !== undefined && isOmitted(result)) return fail(omittedError(request.method))
       observed?.succeeded()
       if (id === undefined) return this.#finish(respond, id, true)
       // JSON omits undefined, and a response without a result is invalid.

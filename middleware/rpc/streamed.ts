@@ -2,7 +2,7 @@
 
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
-import { isLeftOut, withoutForm } from './omitted-values.ts'
+import { isOmitted, omittedError } from './omitted-values.ts'
 import type { RpcRequest } from './request.ts'
 import { failures, rpcError } from './wire.ts'
 
@@ -54,7 +54,7 @@ export async function sendStreamed(
     while (!signal.aborted) {
       const { done, value } = await iterator.next()
       if (done) break
-      if (isLeftOut(value)) throw withoutForm(request.method)
+      if (isOmitted(value)) throw omittedError(request.method)
       const part = {
         jsonrpc: '2.0',
         method: progressMethod,

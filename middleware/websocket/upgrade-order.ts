@@ -10,7 +10,7 @@ type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
  * Delays an upgrade until the previous request has its response. Node does not wait, and a response
  * that ends the connection would end the WebSocket too.
  */
-export function inTurn(server: Server, upgrade: Upgrade): Upgrade {
+export function afterResponse(server: Server, upgrade: Upgrade): Upgrade {
   const open = new WeakMap<Duplex, ServerResponse>()
   server.on('request', ({ socket }, response) => {
     open.set(socket, response)

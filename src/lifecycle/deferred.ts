@@ -1,7 +1,7 @@
 /** A promise that is settled from outside, and that may stay without a listener. */
 
 /** Created only when something waits for it. */
-export class Milestone {
+export class Deferred {
   readonly promise: Promise<void>
   /** Fulfils the promise, or rejects it. */
   declare readonly settle: (error?: Error) => void

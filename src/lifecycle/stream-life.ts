@@ -21,7 +21,7 @@ import { HalfOpenWatch } from '../streams/half-open.ts'
 import { hasUnreadEnd, isAttached, isIdle, isOver } from '../streams/reading.ts'
 import { resetOnDestroy } from '../streams/reset.ts'
 import { Lifecycle } from './lifecycle.ts'
-import { Milestone } from './deferred.ts'
+import { Deferred } from './deferred.ts'
 import { type StreamOwner, own } from './stream-events.ts'
 
 /** The common part of connections and clients. */
@@ -47,7 +47,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
   /** Whether the input has ended behind bytes that nothing reads. */
   #endedUnread = false
   /** True once secured. Before that, the promise of `secured`, if it was read. */
-  #secured: true | Milestone | undefined
+  #secured: true | Deferred | undefined
 
   /** Begins with a stream at the bottom. */
   begin(transport: Duplex): void {
@@ -247,7 +247,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
   get secured(): Promise<void> {
     if (this.#secured === true) return Promise.resolve()
     if (!this.#secured) {
-      this.#secured = new Milestone()
+      this.#secured = new Deferred()
       if (this.isSettled) this.#secured.settle(this.signal.reason as Error)
     }
     return this.#secured.promise
@@ -263,7 +263,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
 
   /** Notes that the handshake is done, or that there is none. */
   secure(): void {
-    if (this.#secured instanceof Milestone) this.#secured.settle()
+    if (this.#secured instanceof Deferred) this.#secured.settle()
     this.#secured = true
   }
 
@@ -271,7 +271,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
     if (this.isSettled) return
     super.settle(cause)
     this.#halfOpen?.stop()
-    if (this.#secured instanceof Milestone) this.#secured.settle(this.signal.reason as Error)
+    if (this.#secured instanceof Deferred) this.#secured.settle(this.signal.reason as Error)
   }
 
   /** Destroys the stream at a deadline, after a short time to flush, if there is one. */

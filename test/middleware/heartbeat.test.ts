@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { Watch, tickDuration } from '../../src/deadline.ts'
-import { Beat } from '../../middleware/heartbeat/liveness.ts'
+import { Liveness } from '../../middleware/heartbeat/liveness.ts'
 import {
   Cio,
   type CioError,
@@ -29,49 +29,50 @@ const ticks = (count: number): number => count * tickDuration
 const quiet = { received: 0, sent: 0, isPaused: false }
 
 test('nothing received for interval and timeout is dead, and not one tick earlier', (t) => {
-  const beat = new Beat({ interval: ticks(4), timeout: ticks(3) }, 10, quiet)
-  for (let tick = 11; tick <= 17; tick++) t.not(beat.look(tick, quiet), 'dead', `${tick}`)
-  t.is(beat.look(18, quiet), 'dead')
+  const liveness = new Liveness({ interval: ticks(4), timeout: ticks(3) }, 10, quiet)
+  for (let tick = 11; tick <= 17; tick++) t.not(liveness.look(tick, quiet), 'dead', `${tick}`)
+  t.is(liveness.look(18, quiet), 'dead')
 })
 
 test('a ping follows silence of one direction, once each interval', (t) => {
-  const beat = new Beat({ interval: ticks(4), timeout: Infinity }, 0, quiet)
+  const liveness = new Liveness({ interval: ticks(4), timeout: Infinity }, 0, quiet)
   const pings = (from: number, to: number, passed: typeof quiet): number[] => {
     const at: number[] = []
-    for (let tick = from; tick <= to; tick++) if (beat.look(tick, passed) === 'ping') at.push(tick)
+    for (let tick = from; tick <= to; tick++)
+      if (liveness.look(tick, passed) === 'ping') at.push(tick)
     return at
   }
   t.deepEqual(pings(1, 12, quiet), [4, 8, 12])
   // What is received in each tick does not make up for what is not sent, nor the reverse.
-  for (let tick = 13; tick <= 15; tick++) beat.look(tick, { ...quiet, received: tick })
-  t.is(beat.look(16, { ...quiet, received: 16 }), 'ping')
+  for (let tick = 13; tick <= 15; tick++) liveness.look(tick, { ...quiet, received: tick })
+  t.is(liveness.look(16, { ...quiet, received: 16 }), 'ping')
   const both = (tick: number) => ({ received: tick, sent: tick, isPaused: false })
-  for (let tick = 17; tick <= 40; tick++) t.is(beat.look(tick, both(tick)), undefined)
+  for (let tick = 17; tick <= 40; tick++) t.is(liveness.look(tick, both(tick)), undefined)
 })
 
 test('without an interval it only listens, and timeout alone counts', (t) => {
-  const beat = new Beat({ interval: Infinity, timeout: ticks(3) }, 0, quiet)
-  for (let tick = 1; tick <= 3; tick++) t.is(beat.look(tick, quiet), undefined)
-  t.is(beat.look(4, quiet), 'dead')
+  const liveness = new Liveness({ interval: Infinity, timeout: ticks(3) }, 0, quiet)
+  for (let tick = 1; tick <= 3; tick++) t.is(liveness.look(tick, quiet), undefined)
+  t.is(liveness.look(4, quiet), 'dead')
 })
 
 test('no connection is dead while its input waits to be read, and its time begins anew after', (t) => {
-  const beat = new Beat({ interval: ticks(2), timeout: ticks(2) }, 0, quiet)
+  const liveness = new Liveness({ interval: ticks(2), timeout: ticks(2) }, 0, quiet)
   for (let tick = 1; tick <= 50; tick++) {
-    t.not(beat.look(tick, { ...quiet, isPaused: true }), 'dead')
+    t.not(liveness.look(tick, { ...quiet, isPaused: true }), 'dead')
   }
-  for (let tick = 51; tick <= 54; tick++) t.not(beat.look(tick, quiet), 'dead')
-  t.is(beat.look(55, quiet), 'dead')
+  for (let tick = 51; tick <= 54; tick++) t.not(liveness.look(tick, quiet), 'dead')
+  t.is(liveness.look(55, quiet), 'dead')
 })
 
 test('after a stop of this side each connection is pinged and has timeout for its answer', (t) => {
-  const beat = new Beat({ interval: ticks(8), timeout: ticks(3) }, 0, quiet)
-  beat.look(11, quiet)
+  const liveness = new Liveness({ interval: ticks(8), timeout: ticks(3) }, 0, quiet)
+  liveness.look(11, quiet)
   // One more tick, and it would be dead.
-  beat.stalled(12)
-  t.is(beat.look(13, quiet), 'ping')
-  for (let tick = 14; tick <= 15; tick++) t.is(beat.look(tick, quiet), undefined)
-  t.is(beat.look(16, quiet), 'dead')
+  liveness.stalled(12)
+  t.is(liveness.look(13, quiet), 'ping')
+  for (let tick = 14; tick <= 15; tick++) t.is(liveness.look(tick, quiet), undefined)
+  t.is(liveness.look(16, quiet), 'dead')
 })
 
 test('pings are answered and pongs are kept, and the round trip is measured', async (t) => {

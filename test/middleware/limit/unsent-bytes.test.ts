@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { ConnectionContext } from '../../../src/lifecycle/connection.ts'
-import { Queues } from '../../../middleware/limit/unsent-bytes.ts'
+import { UnsentBytes } from '../../../middleware/limit/unsent-bytes.ts'
 
 /** As much of a connection as its queue needs. */
 class Connection {
@@ -20,10 +20,14 @@ class Connection {
 }
 
 /** A bound of 100 bytes, and which were closed, in their order. */
-function bounded(): { queues: Queues; closed: string[]; until: (count: number) => Promise<void> } {
+function bounded(): {
+  queues: UnsentBytes
+  closed: string[]
+  until: (count: number) => Promise<void>
+} {
   const closed: string[] = []
   let stir = (): void => {}
-  const queues = new Queues(100, (ctx) => {
+  const queues = new UnsentBytes(100, (ctx) => {
     closed.push((ctx as unknown as Connection).name)
     stir()
   })

@@ -64,7 +64,8 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connectTls({
       // Without its secrets: Node keeps the options with the socket, and prints them with it.
-      ...(options as object),
+      // Without its signal: that closes the run gracefully, where Node would destroy the socket.
+      ...({ ...options, signal: undefined } as object),
       secureContext,
       ...askedName(options),
       checkServerIdentity: (name, certificate) => {

@@ -246,14 +246,23 @@ test('a signal that aborts at the moment of connecting leaves no connection behi
   await new Promise((resolve) => socket.once('end', resolve).once('close', resolve))
 })
 
-test('a signal that aborts once it is connected closes the client', async (t) => {
-  const controller = new AbortController()
-  const server = await serve(t, echo())
-  const ctx = await client(t).connect({ host, port: server.port, signal: controller.signal })
-  controller.abort()
-  await ctx.closed
-  t.like(ctx.signal.reason, { code: 'ERR_CIO_CLOSED' })
-})
+for (const transport of ['tcp', 'TLS']) {
+  test(`${transport}: a signal that aborts once it is connected closes the client gracefully`, async (t) => {
+    const isTcp = transport === 'tcp'
+    const controller = new AbortController()
+    const server = await serve(t, echo(), isTcp ? {} : identity('server'))
+    const app = client(t)
+    app.on('error', (error) => t.fail(String(error)))
+    const tls = isTcp ? {} : { ca: contents('root.crt'), servername: 'localhost' }
+    const { signal } = controller
+    const ctx = await app.connect({ host, port: server.port, signal, ...tls })
+    const [connection] = server.connections
+    controller.abort()
+    await ctx.closed
+    t.like(ctx.signal.reason, { code: 'ERR_CIO_CLOSED' })
+    await connection!.closed
+  })
+}
 
 test('app.close() during connect makes it reject with ERR_CIO_CLOSED', async (t) => {
   const app = client(t)

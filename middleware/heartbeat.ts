@@ -27,7 +27,7 @@ export interface HeartbeatOptions<In = unknown, Out = In> {
    * The message to send as a ping, or a function that makes it. The message itself cannot be a
    * function.
    *
-   * @default a ping of the transport (WebSocket); if it has none, this side sends no pings
+   * @default a ping of the transport (WebSocket, `multiplex`); if it has none, this side sends no pings
    */
   readonly ping?: Out | ((ctx: StreamContext) => Out)
   /**
@@ -68,8 +68,8 @@ export interface HeartbeatContext {
  * A connection whose cable is pulled stays open for hours if nothing is sent on it. `heartbeat`
  * sends `ping` after `interval` without a byte received or without a byte sent, and closes the
  * connection if nothing is received for `timeout` more. Any byte is a sign of life, so a connection
- * that talks costs nothing. On a connection of `websocket`, it sends the pings of that protocol,
- * unless you give a `ping` of your own.
+ * that talks costs nothing. On a connection of `websocket` and a stream of `multiplex`, it sends the
+ * pings of that protocol, unless you give a `ping` of your own.
  *
  * It counts ticks of a timer that all connections share, and not the time of the clock. If this
  * process or its machine was suspended, `heartbeat` pings all connections afterwards, and closes

@@ -74,7 +74,8 @@ export interface MultiplexContext {
  * Both sides open streams with `ctx.mux.open()`; the app on the other side handles them. Each has
  * its own flow control, half-close and reset: a stream that nothing reads does not block the
  * others. Its context has `muxed` (name and headers), and the `socket` and verified `peer` of the
- * connection. An `allowList` in that app needs TLS of the connection, which `listen()` does not check.
+ * connection; `heartbeat()` in that app uses the pings of yamux. An `allowList` in that app needs TLS
+ * of the connection, which `listen()` does not check.
  *
  * While draining, and when the middleware after it has returned, both sides open no more streams.
  * The open streams finish, and then the connection closes. If the connection is lost, all streams
@@ -155,7 +156,11 @@ export function multiplex(
         opening: Omit<Muxed, 'parent'>,
       ): ConnectionContext & Connection => {
         // A stream has the client address of its connection, also behind a proxy.
-        const extend = { muxed: { ...opening, parent: ctx }, forwardedFor: ctx.forwardedFor }
+        const extend = {
+          muxed: { ...opening, parent: ctx },
+          forwardedFor: ctx.forwardedFor,
+          ping: () => session.pings.share(),
+        }
         const socket = ctx.socket ?? undefined
         const made = to.handle(stream, { extend, ...times, ...(socket && { socket }) })
         runs.add(made)

@@ -1,6 +1,7 @@
 /** Pings without a reply yet. */
 
 import { CioError } from '../../src/errors.ts'
+import { handled } from '../../src/lifecycle/unawaited.ts'
 import { largest } from './wire.ts'
 
 /** Sends pings, and measures the time until the reply. */
@@ -10,6 +11,7 @@ export class Pings {
   readonly #remote: string
   #next = 0
   #lost: CioError | undefined
+  #shared: Promise<void> | undefined
 
   constructor(remote: string, send: (id: number) => void) {
     this.#remote = remote
@@ -37,6 +39,12 @@ export class Pings {
       this.#waiting.set(id, settle)
       this.#send(id)
     })
+  }
+
+  /** Fulfils with the reply. Streams share one ping, since it tells the same to all of them. */
+  share(): Promise<void> {
+    this.#shared ??= handled(this.ping(Infinity).then(() => (this.#shared = undefined)))
+    return this.#shared
   }
 
   /** A reply has arrived. A reply that no ping waits for is ignored. */

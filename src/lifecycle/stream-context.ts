@@ -33,8 +33,8 @@ export abstract class StreamContext extends Context {
   tlsSkipped = false
   /**
    * Sends a ping of the transport, and fulfils with its pong; rejects if the connection closes
-   * before. Undefined if the transport has no pings; WebSocket has them. Code that passes a stream
-   * to `handle()` may add it by `extend`.
+   * before. Undefined if the transport has no pings; WebSocket and `multiplex` have them. Code that
+   * passes a stream to `handle()` may add it by `extend`.
    */
   declare readonly ping?: () => Promise<void>
 

@@ -11,6 +11,7 @@ import {
   type StreamContext,
   heartbeat,
   json,
+  multiplex,
   reconnect,
 } from '../../src/index.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
@@ -120,6 +121,33 @@ test('a side that is mute is closed with ERR_CIO_HEARTBEAT, and a client reconne
   t.is(error.code, 'ERR_CIO_HEARTBEAT')
   t.is(error.fault, 'remote')
   await again
+  await client.close({ timeout: 0 })
+})
+
+test('on a muxed stream the pings of the connection are those of the heartbeat, one for all that ask at once', async (t) => {
+  const times = { interval: 250, timeout: 250 }
+  const ends: unknown[] = []
+  const inner = new Cio().useConnection(json<Message>()).useConnection(heartbeat<Message>(times))
+  inner.useConnection(({ messages }) => messages.each(() => {}))
+  inner.on('remoteError', (error) => ends.push((error as CioError).code))
+  const quietApp = new Cio()
+    .useConnection(json())
+    .useConnection(({ messages }) => messages.each(() => {}))
+  const app = new Cio().useConnection(multiplex(quietApp)).useClient(multiplex(quietApp))
+  const server = await serve(t, app)
+  const client = await app.connect(server.port)
+  const streams = await Promise.all(['a', 'b', 'c'].map((name) => client.mux.handle(inner, name)))
+  const [first, second] = streams.map((stream) => stream.ping!())
+  t.is(first, second)
+  await first
+  const done = Date.now() + 3 * (times.interval + times.timeout)
+  while (Date.now() < done) await new Promise((resolve) => setTimeout(resolve, 50))
+  t.deepEqual(ends, [])
+  for (const { heartbeat: own } of streams) t.true(own.roundTrip! >= 0)
+  const [connection] = server.connections
+  connection!.socket!.pause()
+  await Promise.all(streams.map(({ closed }) => closed))
+  t.deepEqual(ends, Array(3).fill('ERR_CIO_HEARTBEAT'))
   await client.close({ timeout: 0 })
 })
 

@@ -56,8 +56,7 @@ class ConnectionLife extends StreamLife {
   declare probe?: FoldedProbe<ConnectionContext>
   /** The message for the diagnostic channels; undefined if nothing was subscribed at its begin. */
   declare message?: ConnectionMessage
-  /** When the server accepted it, by `performance.now()`. */
-  acceptedAt = 0
+  readonly acceptedAt: number = performance.now()
   readonly #times: ConnectionTimes
 
   constructor(times: ConnectionTimes) {
@@ -134,6 +133,11 @@ export class ConnectionContext extends StreamContext {
   /** The kind of the context. */
   override get kind(): 'connection' {
     return 'connection'
+  }
+
+  /** When it was accepted, by `performance.now()`. */
+  get acceptedAt(): number {
+    return lifeOf(this).acceptedAt
   }
 
   /** Whether `secure` will do a handshake, or is doing it. */

@@ -78,7 +78,7 @@ export class ServerLife extends Lifecycle {
     if (this.minLifetime === 0 || this.phase === 'closed') return [this.connections, []]
     const since = performance.now() - this.minLifetime
     const all = [...this.connections]
-    const isOld = (connection: ConnectionContext): boolean => lifeOf(connection).acceptedAt <= since
+    const isOld = (connection: ConnectionContext): boolean => connection.acceptedAt <= since
     return [all.filter(isOld), all.filter((connection) => !isOld(connection))]
   }
 

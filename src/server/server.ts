@@ -205,7 +205,6 @@ export class ServerContext<Connection extends object = {}> extends Context {
     const ctx = new ConnectionContext(this.app, this, stream, this.options)
     const { connections, isDraining, phase } = lifeOf(this)
     connections.add(ctx)
-    lifeOf(ctx).acceptedAt = performance.now()
     if (isDraining) lifeOf(ctx).drain()
     // The server's middleware have returned, so their resources are gone.
     if (phase === 'closed') ctx.destroy()

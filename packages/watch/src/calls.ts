@@ -4,7 +4,7 @@ import type { StreamContext } from 'cio'
 import type { ProbedCall } from 'cio/kit'
 import type { Families } from './collector/families.ts'
 import type { Identities } from './collector/identities.ts'
-import { type Attributes, Histogram } from './instruments.ts'
+import { type Attributes, Histogram, type Place } from './instruments.ts'
 import { metrics } from './metrics.ts'
 import { clean, codeLabel } from './text.ts'
 
@@ -37,6 +37,8 @@ const keepSlow = 300_000
 /** Maximum methods with separate figures, since client code may make up names. */
 const mostMethods = 200
 
+const jsonrpc: Place = { key: 'jsonrpc', attributes: { 'rpc.system.name': 'jsonrpc' } }
+
 export class Calls {
   readonly methods: Map<string, MethodCalls> = new Map()
   #slowest: readonly SlowCall[] = []
@@ -61,7 +63,9 @@ export class Calls {
     const error = errorOf(call)
     const { rpcServer, rpcClient } = this.#families
     const family = side === 'server' ? rpcServer : rpcClient
-    family.at(`${method} ${error}`, () => attributesOf(method, code, error)).record(seconds)
+    family
+      .of(jsonrpc, `${method} ${error}`, () => attributesOf(method, code, error))
+      .record(seconds)
     const known = this.#method(side, method)
     known.histogram.record(seconds)
     if (error !== undefined) known.failed += 1
@@ -104,7 +108,6 @@ function attributesOf(
   error: string | undefined,
 ): Attributes {
   return {
-    'rpc.system.name': 'jsonrpc',
     'rpc.method': method,
     ...(code !== undefined && { 'rpc.status_code': String(code) }),
     ...(error !== undefined && { 'error.type': error }),

@@ -36,9 +36,22 @@ export interface CommandOptions {
  * Shows the pipeline and the connections of a running server: again each second on a terminal, until
  * Ctrl-C; once elsewhere. Fulfils with the exit code.
  */
-export async function top({ at, json, terminal }: CommandOptions): Promise<number> {
-  const { output } = terminal
+export async function top(options: CommandOptions): Promise<number> {
+  const { at } = options
   const stream = await ask(at, '/events')
+  const isOver = await showEvents(stream, options).catch((error: Error) => {
+    throw new Error(`${at} answers no more: ${error.message}`, { cause: error })
+  })
+  if (!isOver) throw new Error(`the server at ${at} has ended`)
+  return 0
+}
+
+/** Fulfils with whether all was shown: the server may end before. */
+async function showEvents(
+  stream: IncomingMessage,
+  { at, json, terminal }: CommandOptions,
+): Promise<boolean> {
+  const { output } = terminal
   // The server wrote the first event before it looked, so that event has no rates.
   let events = 0
   for await (const line of createInterface(stream)) {
@@ -56,9 +69,9 @@ export async function top({ at, json, terminal }: CommandOptions): Promise<numbe
     }
     if (isLive) continue
     stream.destroy()
-    return 0
+    return true
   }
-  throw new Error(`the server at ${at} has ended`)
+  return false
 }
 
 /** Replaces the previous screen without an empty screen in between. */

@@ -22,13 +22,21 @@ import { ConnectionCounts } from './collector/connection-counts.ts'
 import { type Families, families } from './collector/families.ts'
 import { Identities } from './collector/identities.ts'
 import { EndedRings } from './ended.ts'
-import type { Histogram } from './instruments.ts'
+import type { Histogram, Place } from './instruments.ts'
 import type { CheckedOptions } from './options.ts'
 import { Peers } from './peers.ts'
 import { pipe, placeOfClient, placeOfServer } from './places.ts'
-import { type Place, type WatchRecord, bytesOf } from './records.ts'
+import { type Seen, type WatchRecord, bytesOf, settledOf } from './records.ts'
 import { Refusals } from './refusals.ts'
 import { Way } from './ways.ts'
+
+/** Milliseconds from which a connection is old. */
+const keepSteps = 60_000
+
+const pipelines: Readonly<Record<'connection' | 'client', Place>> = {
+  connection: { key: 'connection', attributes: { 'cio.pipeline': 'connection' } },
+  client: { key: 'client', attributes: { 'cio.pipeline': 'client' } },
+}
 
 type Watched = StreamContext & { [record: symbol]: WatchRecord | undefined }
 
@@ -44,6 +52,8 @@ export class Collector {
   readonly ended: EndedRings
   readonly refusals: Refusals
   readonly peers: Peers
+  /** Of connections that somebody has looked at. */
+  readonly seen: WeakMap<StreamContext, Seen> = new WeakMap()
   readonly options: CheckedOptions
   /** Set by `alarms()`. */
   alarms: Alarms | undefined
@@ -69,8 +79,8 @@ export class Collector {
     for (const stop of this.#stops.splice(0)) stop()
   }
 
-  get clients(): ReadonlySet<ClientContext> {
-    return this.#clients.clients
+  get clients(): readonly ClientContext[] {
+    return [...this.#clients.clients.keys()]
   }
 
   get countsPeers(): boolean {
@@ -80,6 +90,19 @@ export class Collector {
   /** The record of an open connection; undefined if the watch did not see its begin. */
   recordOf(ctx: StreamContext): WatchRecord | undefined {
     return (ctx as Watched)[this.#record]
+  }
+
+  /** Drops the steps of a connection that is old, and its record if it has nothing of its own. */
+  settle(ctx: ConnectionContext): void {
+    const record = this.recordOf(ctx)
+    if (!record || performance.now() - ctx.acceptedAt <= keepSteps) return
+    if (record.isShared) return
+    if (record.opened && !this.#mayGetTls(ctx)) {
+      ;(ctx as StreamContext as Watched)[this.#record] = settledOf(record.place)
+      return
+    }
+    record.way = undefined
+    record.times = undefined
   }
 
   /** All open connections, of servers first. */
@@ -100,10 +123,7 @@ export class Collector {
     }
     void server.closed.then(() => {
       this.servers.delete(server)
-      const { key, attributes } = place
-      if (server.dropped > 0) {
-        this.families.dropped.at(key, () => attributes).value += server.dropped
-      }
+      if (server.dropped > 0) this.families.dropped.of(place).value += server.dropped
     })
   }
 
@@ -130,13 +150,12 @@ export class Collector {
 
   #begin(ctx: StreamContext, place: Place): WatchRecord {
     const record: WatchRecord = {
-      began: performance.now(),
       place,
       wire: ctx.socket,
       way: undefined,
       times: undefined,
       opened: false,
-      seen: undefined,
+      isShared: false,
     }
     ;(ctx as Watched)[this.#record] = record
     return record
@@ -170,10 +189,10 @@ export class Collector {
     const seconds = duration / 1_000
     const record = this.recordOf(ctx)
     const before = record?.way ?? this.#ways[kind]
-    const way = before.after(name, (step) => this.#stepTime(kind, step))
+    const way = before.after(name) ?? before.extend(name, this.#stepTime(kind, name))
     const histogram = way.name === name ? way.histogram! : this.#stepTime(kind, name)
     histogram.record(seconds)
-    if (!record) return
+    if (!record || record.isShared) return
     record.times ??= way.times()
     if (way !== before) record.times[way.length - 1] = Math.round(duration * 1_000)
     record.way = way
@@ -184,17 +203,24 @@ export class Collector {
     }
   }
 
+  #mayGetTls({ encrypted, app }: ConnectionContext): boolean {
+    return encrypted || app.pipelines.connection.has('startTls')
+  }
+
+  #secondsOf(ctx: StreamContext): number {
+    if (ctx.kind === 'client') return this.#clients.secondsOf(ctx as ClientContext)
+    return (performance.now() - (ctx as ConnectionContext).acceptedAt) / 1_000
+  }
+
   #stepTime(kind: 'connection' | 'client', name: string): Histogram {
-    return this.families.stepDuration.at(`${kind} ${name}`, () => {
-      return { 'cio.pipeline': kind, 'cio.step.name': name }
-    })
+    return this.families.stepDuration.of(pipelines[kind], name, () => ({ 'cio.step.name': name }))
   }
 
   #over(ctx: StreamContext, end: ConnectionEnd): void {
     const record = this.recordOf(ctx)
     if (!record) return
     ;(ctx as Watched)[this.#record] = undefined
-    const seconds = (performance.now() - record.began) / 1_000
+    const seconds = this.#secondsOf(ctx)
     if (ctx.kind === 'client') this.#clients.over(record, end, seconds)
     else this.#connectionOver(ctx as ConnectionContext, record, end, seconds)
     if (this.ended.isOff && !end.refusal) return
@@ -214,6 +240,9 @@ export class Collector {
     const bytes = bytesOf(ctx.socket, record.wire)
     this.connections.addBytes(record.place, bytes)
     if (!this.countsPeers) return
-    this.peers.add(this.identities.nameOf(ctx), bytes.rx + bytes.tx - (record.seen?.counted ?? 0))
+    this.peers.add(
+      this.identities.nameOf(ctx),
+      bytes.rx + bytes.tx - (this.seen.get(ctx)?.counted ?? 0),
+    )
   }
 }

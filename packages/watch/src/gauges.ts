@@ -6,7 +6,7 @@ import { addBytes } from './collector/families.ts'
 import type { Collector } from './collector.ts'
 import { boundsOf } from './bounds.ts'
 import { descriptorLimit, openDescriptors } from './descriptors.ts'
-import { type Attributes, Counter, Family, type Point, type Reading } from './instruments.ts'
+import type { Attributes, Point, Reading } from './instruments.ts'
 import type { LoopMeter } from './loop.ts'
 import { type MetricKey, metrics } from './metrics.ts'
 import { placeOfClient, placeOfServer } from './places.ts'
@@ -32,7 +32,6 @@ export function readMetrics(
   each('active', ({ active }) => active)
   each('queued', ({ queued }) => queued)
   each('handshakeActive', ({ handshakes }) => handshakes)
-  gauges.set('dropped', droppedOf(collector))
   gauges.set('stepActive', stepPoints(apps, collector, steps))
   gauges.set('clientActive', clientPoints(collector))
   gauges.set('generation', generationPoints(apps))
@@ -51,35 +50,21 @@ export function readMetrics(
   gauges.set('loopUtilization', one(loop?.utilization()))
   gauges.set('loopDelay', one(loop?.delay()))
 
-  // The sums of closed connections do not have the bytes of open ones.
-  const io = new Family(metrics.io, most, () => new Counter())
-  for (const [key, { attributes, value }] of families.io) {
-    io.at(key, () => attributes).value = value.value
+  // The sums of what is closed do not have the figures of what is open.
+  const dropped = families.dropped.copy()
+  for (const server of collector.servers) {
+    dropped.of(placeOfServer(server)).value += server.dropped
   }
+  const io = families.io.copy()
   for (const sums of all) addBytes(io, sums.place, sums)
 
-  const grown: Partial<Record<MetricKey, Reading>> = { io: io.read() }
+  const grown: Partial<Record<MetricKey, Reading>> = { io: io.read(), dropped: dropped.read() }
   for (const [key, family] of Object.entries(families)) {
-    if (key !== 'io' && key !== 'dropped') grown[key as MetricKey] = family.read()
+    grown[key as MetricKey] ??= family.read()
   }
   return (Object.keys(metrics) as MetricKey[]).map((key) => {
     return grown[key] ?? { metric: metrics[key], points: (gauges.get(key) ?? []).slice(0, most) }
   })
-}
-
-function droppedOf({ servers, families: { dropped } }: Collector): Point[] {
-  const sums = new Map(dropped)
-  const closed = [...sums.values()].map(({ attributes, value }) => {
-    return { attributes, value: value.value }
-  })
-  const open = [...servers].map((server) => {
-    const { key, attributes } = placeOfServer(server)
-    const before = closed.findIndex((point) => point.attributes === attributes)
-    const value = server.dropped + (sums.get(key)?.value.value ?? 0)
-    if (before !== -1) closed.splice(before, 1)
-    return { attributes, value }
-  })
-  return [...closed, ...open]
 }
 
 function stepPoints(

@@ -55,17 +55,29 @@ export class Histogram {
   }
 }
 
-/** The attributes of the series that collects the rest when there are too many. */
-const overflow: Attributes = { 'otel.metric.overflow': true }
+/** The common part of several series: a server, a pipeline, or the target of a client. */
+export interface Place {
+  /** Before the key of each series. */
+  readonly key: string
+  readonly attributes: Attributes
+}
+
+interface Series<Value> {
+  readonly attributes: Attributes
+  readonly value: Value
+}
+
+/** The series that collects the rest when there are too many. */
+const overflow: Place = { key: '', attributes: { 'otel.metric.overflow': true } }
 
 /** The series of one metric. */
 export class Family<Value extends Counter | Histogram> {
   readonly metric: Metric
   readonly #make: () => Value
   readonly #most: number
-  readonly #series = new Map<string, { readonly attributes: Attributes; readonly value: Value }>()
-
-  readonly #words = new WeakMap<object, Map<string, Value>>()
+  readonly #series = new Map<string, Series<Value>>()
+  /** The same by place and word, without building a key, which would take longer than counting. */
+  readonly #byPlace = new WeakMap<Place, Map<string, Value>>()
 
   constructor(metric: Metric, most: number, make: () => Value) {
     this.metric = metric
@@ -73,40 +85,39 @@ export class Family<Value extends Counter | Histogram> {
     this.#make = make
   }
 
-  /** The series of a key. The attributes are computed only for a new series. */
-  at(key: string, attributes: () => Attributes): Value {
-    const known = this.#series.get(key)
-    if (known) return known.value
-    // The last place is reserved for the rest.
-    if (this.#series.size >= this.#most - 1 && key !== '') return this.at('', () => overflow)
-    const value = this.#make()
-    this.#series.set(key, { attributes: attributes(), value })
-    return value
-  }
-
-  /**
-   * The series of a place and a word, found without building a key, which would take longer than
-   * counting.
-   */
-  of(
-    place: { readonly key: string; readonly attributes: Attributes },
-    word: string,
-    more: () => Attributes,
-  ): Value {
-    let words = this.#words.get(place)
-    if (!words) this.#words.set(place, (words = new Map()))
-    const known = words.get(word)
+  /** The series of a place and a word. Its other attributes are computed only for a new series. */
+  of(place: Place, word = '', more?: () => Attributes): Value {
+    let values = this.#byPlace.get(place)
+    if (!values) this.#byPlace.set(place, (values = new Map()))
+    const known = values.get(word)
     if (known) return known
-    const { key, attributes } = place
-    const value = this.at(`${key} ${word}`, () => ({ ...attributes, ...more() }))
-    if (words.size < this.#most) words.set(word, value)
+    const { value } = this.#find(place, word, more)
+    if (values.size < this.#most) values.set(word, value)
     return value
   }
 
-  [Symbol.iterator](): Iterator<
-    [string, { readonly attributes: Attributes; readonly value: Value }]
-  > {
+  #find(place: Place, word: string, more?: () => Attributes): Series<Value> {
+    const key = seriesKey(place, word)
+    const known = this.#series.get(key)
+    if (known) return known
+    // The last place is reserved for the rest.
+    if (this.#series.size >= this.#most - 1 && place !== overflow) return this.#find(overflow, '')
+    const series = { attributes: { ...place.attributes, ...more?.() }, value: this.#make() }
+    this.#series.set(key, series)
+    return series
+  }
+
+  [Symbol.iterator](): Iterator<[string, Series<Value>]> {
     return this.#series[Symbol.iterator]()
+  }
+
+  /** The same counts, to be added to. */
+  copy(this: Family<Counter>): Family<Counter> {
+    const made = new Family(this.metric, this.#most, this.#make)
+    for (const [key, { attributes, value }] of this.#series) {
+      made.#series.set(key, { attributes, value: Object.assign(made.#make(), value) })
+    }
+    return made
   }
 
   read(): Reading {
@@ -115,6 +126,11 @@ export class Family<Value extends Counter | Histogram> {
     })
     return { metric: this.metric, points }
   }
+}
+
+/** The key of a series, as a family iterates over it. */
+export function seriesKey({ key }: Place, word: string): string {
+  return word === '' ? key : `${key} ${word}`
 }
 
 /**

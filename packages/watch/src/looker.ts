@@ -3,20 +3,18 @@
  * second while a page is open, and once a minute otherwise.
  */
 
-import type { StreamContext } from 'cio'
+import type { ConnectionContext } from 'cio'
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 import type { Collector } from './collector.ts'
 import { type Column, History, columns } from './history.ts'
 import { type Histogram, quantile } from './instruments.ts'
 import type { LoopMeter } from './loop.ts'
 import { byGroup } from './reasons.ts'
-import type { Bytes, WatchRecord } from './records.ts'
+import type { Bytes } from './records.ts'
 import { type Walk, walk } from './walk.ts'
 
 const second = 1_000
 const minute = 60_000
-/** The steps of an older connection are dropped. */
-const forgetSteps = 60_000
 
 /** Sums at one moment, to subtract from later ones. */
 interface Sums {
@@ -137,7 +135,7 @@ export class Looker {
 
   #minute(): void {
     if (!this.#timer) {
-      this.#last = walk(this.#collector, (ctx) => forgetOldSteps(this.#collector.recordOf(ctx)))
+      this.#last = walk(this.#collector, (ctx) => this.#collector.settle(ctx))
       this.#measureLoop()
     }
     const now = this.#sums(this.#last)
@@ -151,18 +149,11 @@ export class Looker {
     this.#busy = now
   }
 
-  #see(ctx: StreamContext, { rx, tx }: Bytes, now: number): void {
-    const record = this.#collector.recordOf(ctx)
-    if (!record) return
-    forgetOldSteps(record)
-    const seen = (record.seen ??= {
-      rx,
-      tx,
-      rate: 0,
-      at: now,
-      moved: now,
-      counted: 0,
-    })
+  #see(ctx: ConnectionContext, { rx, tx }: Bytes, now: number): void {
+    this.#collector.settle(ctx)
+    const known = this.#collector.seen.get(ctx)
+    const seen = known ?? { rx, tx, rate: 0, at: now, moved: now, counted: 0 }
+    if (!known) this.#collector.seen.set(ctx, seen)
     const moved = rx + tx - seen.rx - seen.tx
     const passed = now - seen.at
     seen.rate = passed > 0 ? (moved * 1_000) / passed : 0
@@ -221,12 +212,6 @@ export class Looker {
       delay: this.#loop?.delay() ?? Number.NaN,
     }
   }
-}
-
-function forgetOldSteps(record: WatchRecord | undefined): void {
-  if (!record?.way || performance.now() - record.began <= forgetSteps) return
-  record.way = undefined
-  record.times = undefined
 }
 
 function difference(

@@ -1,7 +1,7 @@
 /** Servers and targets as attributes: `server.address`, `server.port`, `network.transport`. */
 
 import type { ClientContext, ServerContext } from 'cio'
-import type { Place } from './records.ts'
+import type { Place } from './instruments.ts'
 
 /** Connections from `app.handle()`, or from a server without its own socket. */
 export const pipe: Place = { key: 'pipe', attributes: { 'network.transport': 'pipe' } }

@@ -1,15 +1,8 @@
 /** The record of one connection, besides its context. */
 
 import type { Socket } from 'node:net'
-import type { Attributes } from './instruments.ts'
+import type { Place } from './instruments.ts'
 import type { Way } from './ways.ts'
-
-/** Where connections are counted: a server, or the target of a client. */
-export interface Place {
-  /** Before the key of each series. */
-  readonly key: string
-  readonly attributes: Attributes
-}
 
 /** Figures that need a look at the open connections. */
 export interface Seen {
@@ -25,10 +18,8 @@ export interface Seen {
   counted: number
 }
 
-/** A connection from its begin to its end. Small: there is one for each open connection. */
+/** A connection from its begin to its end, or many that are alike: see `settledOf`. */
 export interface WatchRecord {
-  /** `performance.now()` at accept, or when the watch found it. */
-  began: number
   place: Place
   /** The socket beneath TLS: its bytes are those on the wire. */
   wire: Socket | null
@@ -37,8 +28,19 @@ export interface WatchRecord {
   times: number[] | undefined
   /** Whether it is among the opened. */
   opened: boolean
-  /** Only while a page is open. */
-  seen: Seen | undefined
+  /** Whether others have the same record, so that it must not change. */
+  readonly isShared: boolean
+}
+
+const settled = new WeakMap<Place, WatchRecord>()
+
+/** The record that all old connections without TLS of one place share: they have nothing of their own. */
+export function settledOf(place: Place): WatchRecord {
+  const known = settled.get(place)
+  if (known) return known
+  const made = { place, wire: null, way: undefined, times: undefined, opened: true, isShared: true }
+  settled.set(place, Object.freeze(made))
+  return made
 }
 
 /** Bytes of a connection: plain ones, and those on the wire. */

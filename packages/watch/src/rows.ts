@@ -110,10 +110,10 @@ function matcher(collector: Collector, filter: string): (ctx: ConnectionContext)
 type Weigh = (collector: Collector, now: number) => (ctx: ConnectionContext) => number
 
 const weights: Readonly<Record<Exclude<(typeof sorts)[number], 'step'>, Weigh>> = {
-  rate: (collector) => (ctx) => collector.recordOf(ctx)?.seen?.rate ?? 0,
+  rate: (collector) => (ctx) => collector.seen.get(ctx)?.rate ?? 0,
   bytes: () => (ctx) => (ctx.socket?.bytesRead ?? 0) + (ctx.socket?.bytesWritten ?? 0),
-  age: (collector, now) => (ctx) => now - (collector.recordOf(ctx)?.began ?? now),
-  idle: (collector, now) => (ctx) => now - (collector.recordOf(ctx)?.seen?.moved ?? now),
+  age: (_, now) => (ctx) => now - ctx.acceptedAt,
+  idle: (collector, now) => (ctx) => now - (collector.seen.get(ctx)?.moved ?? now),
   queued: () => (ctx) => ctx.stream.writableLength,
 }
 
@@ -131,19 +131,19 @@ function byWeight(
 function rowOf(collector: Collector, ctx: ConnectionContext, now: number): ConnectionRow {
   const record = collector.recordOf(ctx)
   const { rx, tx } = bytesOf(ctx.socket, null)
-  const began = record?.began ?? now
+  const seen = collector.seen.get(ctx)
   return {
     id: ctx.id,
     server: record?.place.key ?? '',
     peer: collector.identities.nameOf(ctx) ?? null,
     address: collector.identities.addressOf(ctx),
     step: ctx.step,
-    age: (now - began) / 1_000,
-    rate: record?.seen?.rate ?? 0,
+    age: (now - ctx.acceptedAt) / 1_000,
+    rate: seen?.rate ?? 0,
     rx,
     tx,
     queued: ctx.stream.writableLength,
-    idle: (now - (record?.seen?.moved ?? began)) / 1_000,
+    idle: (now - (seen?.moved ?? ctx.acceptedAt)) / 1_000,
     generation: ctx.generation,
   }
 }

@@ -3,7 +3,8 @@
 import type { ConnectionContext } from 'cio'
 import type { Collector } from './collector.ts'
 import { placeOfServer, pipe } from './places.ts'
-import { type Bytes, type Place, bytesOf } from './records.ts'
+import type { Place } from './instruments.ts'
+import { type Bytes, bytesOf } from './records.ts'
 
 /** Sums over the connections of one place. */
 export interface PlaceSums {

@@ -23,6 +23,7 @@ export class Way {
   readonly histogram: Histogram | undefined
   /** The greatest length of a path that continues from here. */
   #longest: number
+  #zeros: readonly number[] = []
   readonly #next = new Map<string, Way>()
   /** The step after this one that was taken last: it is nearly always the same. */
   #usual: Way | undefined
@@ -38,21 +39,29 @@ export class Way {
     }
   }
 
-  /** The path with one more step; the same path if it is too long. */
-  after(name: string, histogramOf: (name: string) => Histogram): Way {
+  /** The path with one more step, if a connection took it before. */
+  after(name: string): Way | undefined {
     if (this.#usual?.name === name) return this.#usual
     const known = this.#next.get(name)
-    if (known) return (this.#usual = known)
+    if (known) this.#usual = known
+    return known
+  }
+
+  /** The path with one more step, which is new; the same path if it is too long. */
+  extend(name: string, histogram: Histogram): Way {
     if (this.length === longest) return this
-    const made = new Way(name, this, histogramOf(name))
+    const made = new Way(name, this, histogram)
     this.#next.set(name, made)
-    return (this.#usual = made)
+    return made
   }
 
   /** An array for the times of a connection that begins with this step, in microseconds. */
   times(): number[] {
-    // With its final size: an array that grows reserves space for 17 more.
-    return Array.from({ length: this.#longest }, () => 0)
+    if (this.#zeros.length < this.#longest) {
+      this.#zeros = Array.from({ length: this.#longest }, () => 0)
+    }
+    // With its final size: an array that grows reserves space for 17 more. A copy is fast.
+    return this.#zeros.slice()
   }
 }
 

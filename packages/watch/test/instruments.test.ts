@@ -27,7 +27,8 @@ test('a quantile is interpolated in its bucket, and only of what came since', (t
 
 test('a family has no more series than it may, and counts the rest in one', (t) => {
   const family = new Family(metrics.refused, 3, () => new Counter())
-  for (const name of ['a', 'b', 'c', 'd', 'a']) family.at(name, () => ({ name })).value += 1
+  const place = { key: 'server', attributes: {} }
+  for (const name of ['a', 'b', 'c', 'd', 'a']) family.of(place, name, () => ({ name })).value += 1
   t.deepEqual(family.read().points, [
     { attributes: { name: 'a' }, value: 2 },
     { attributes: { name: 'b' }, value: 1 },

@@ -46,7 +46,7 @@ test('what was measured passes the checks of promtool', async (t) => {
 
 test('a label with quotes, backslashes and lines stays one label', (t) => {
   const family = new Family(metrics.refused, 10, () => new Counter())
-  family.at('odd', () => ({ 'cio.step.name': 'a "b" \\ c\nd' })).value = 1
+  family.of({ key: 'odd', attributes: { 'cio.step.name': 'a "b" \\ c\nd' } }).value = 1
   const line = toText([family.read()]).split('\n')[2]
   t.is(line, String.raw`cio_connection_refused_total{cio_step_name="a \"b\" \\ c\nd"} 1`)
 })

@@ -8,7 +8,8 @@ import { codeLabel } from '../text.ts'
 import type { Families } from './families.ts'
 
 export class ClientCounts {
-  readonly clients: Set<ClientContext> = new Set()
+  /** With `performance.now()` at the begin of the connection, or of the attempt to make one. */
+  readonly clients: Map<ClientContext, number> = new Map()
   readonly #families: Families
 
   constructor(families: Families) {
@@ -16,14 +17,20 @@ export class ClientCounts {
   }
 
   began(ctx: ClientContext): void {
-    if (this.clients.has(ctx)) return
-    this.clients.add(ctx)
+    const isKnown = this.clients.has(ctx)
+    this.clients.set(ctx, performance.now())
+    if (isKnown) return
     void ctx.closed.then(() => this.clients.delete(ctx))
   }
 
   reconnects(ctx: ClientContext): void {
-    const { key, attributes } = placeOfClient(ctx)
-    this.#families.clientReconnects.at(key, () => attributes).value += 1
+    this.#families.clientReconnects.of(placeOfClient(ctx)).value += 1
+  }
+
+  /** Seconds since its connection, or its attempt to make one, began. */
+  secondsOf(ctx: ClientContext): number {
+    const now = performance.now()
+    return (now - (this.clients.get(ctx) ?? now)) / 1_000
   }
 
   /** It has passed `connect`. */
@@ -31,10 +38,9 @@ export class ClientCounts {
     // With several targets, only now is it known which one was chosen.
     record.place = placeOfClient(ctx)
     record.wire = ctx.socket
-    record.began = performance.now()
     record.opened = true
-    const { key, attributes } = record.place
-    this.#families.clientConnect.at(key, () => attributes).record(seconds)
+    this.clients.set(ctx, performance.now())
+    this.#families.clientConnect.of(record.place).record(seconds)
   }
 
   over({ place, opened }: WatchRecord, { code }: ConnectionEnd, seconds: number): void {
@@ -42,7 +48,7 @@ export class ClientCounts {
     const error: Attributes = code === undefined ? {} : { 'error.type': codeLabel(code) }
     const family = opened ? clientDuration : clientConnect
     family
-      .at(`${place.key} ${error['error.type']}`, () => ({ ...place.attributes, ...error }))
+      .of(place, code === undefined ? '' : String(error['error.type']), () => error)
       .record(seconds)
   }
 }

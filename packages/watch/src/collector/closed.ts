@@ -13,7 +13,7 @@ export function closedConnection(
   duration: number,
   identities: Identities,
 ): KeptConnection {
-  const { peer: claim, ...refused } = refusal ?? {}
+  const claim = refusal?.peer
   const { rx, tx } = bytesOf(ctx.socket, record.wire)
   const isAnonymous = claim?.name == null || claim.verified
   return {
@@ -25,7 +25,7 @@ export function closedConnection(
     why,
     code: code === undefined ? undefined : clean(code, 64),
     message: error && clean(error.message),
-    refusal: refusal && { ...(refused as Omit<Refusal, 'peer'>), why: clean(refusal.why, 64) },
+    refusal: refusal && withoutPeer(refusal),
     peer: identities.nameOf(ctx) ?? null,
     claimed: isAnonymous ? null : clean(claim.name),
     address: identities.addressOf(ctx),
@@ -38,4 +38,9 @@ export function closedConnection(
     way: record.way,
     times: record.times,
   }
+}
+
+function withoutPeer(refusal: Refusal): Omit<Refusal, 'peer'> {
+  const { peer: _, ...facts } = refusal
+  return { ...facts, why: clean(facts.why, 64) }
 }

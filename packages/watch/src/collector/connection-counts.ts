@@ -2,9 +2,9 @@
 
 import type { ConnectionContext, ConnectionEnd } from 'cio'
 import { TLSSocket } from 'node:tls'
-import { type Attributes, Histogram } from '../instruments.ts'
+import { type Attributes, Histogram, type Place } from '../instruments.ts'
 import { metrics } from '../metrics.ts'
-import type { Bytes, Place, WatchRecord } from '../records.ts'
+import type { Bytes, WatchRecord } from '../records.ts'
 import { timeInSteps } from '../ways.ts'
 import { codeLabel } from '../text.ts'
 import { type Families, addBytes } from './families.ts'

@@ -1,8 +1,8 @@
 /** The counters and histograms. Gauges are read at the time of a scrape. */
 
-import { Counter, Family, Histogram } from '../instruments.ts'
+import { Counter, Family, Histogram, type Place } from '../instruments.ts'
 import { type MetricKey, metrics } from '../metrics.ts'
-import type { Bytes, Place } from '../records.ts'
+import type { Bytes } from '../records.ts'
 
 export interface Families {
   readonly opened: Family<Counter>

@@ -64,13 +64,19 @@ export class Upstream {
         bytes,
       )
     }
-    if (isDuplex(target))
-      return withBytesSent({ stream: target, socket: null, transport: target }, bytes)
+    if (isDuplex(target)) return this.#await(ctx, target, bytes)
     if (isContext(target)) return withBytesSent(target, bytes)
     const prepared = this.#prepared.get(target)
     if (!prepared) return this.#prepare(target).then((made) => this.#connect(ctx, made, bytes))
     if (prepared.staleAt < performance.now()) this.#refresh(ctx, target, prepared)
     return this.#connect(ctx, prepared, bytes)
+  }
+
+  /** A stream that another caller created may still connect; it has as long as any other target. */
+  async #await(ctx: ConnectionContext, target: Duplex, bytes: Bytes): Promise<Resettable> {
+    const own = { path: 'its stream', createConnection: () => target }
+    await dial({ connectTimeout: this.#connectTimeout, ...own }, ctx.signal)
+    return withBytesSent({ stream: target, socket: null, transport: target }, bytes)
   }
 
   /** Reads and checks certificates, and creates a secure context, once for each options object. */

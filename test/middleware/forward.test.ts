@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
-import { type Server, type Socket, createServer } from 'node:net'
+import { type Server, Socket, connect as connectNet, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
@@ -173,6 +173,35 @@ test('a function may return a connection: a stream, or a client of an app', asyn
   const client = await dial(t, await serve(t, app))
   client.end('x')
   t.is(await whole(client), '<x>')
+})
+
+test('a stream of a function is waited for while it connects (nodejs/node#49860)', async (t) => {
+  const port = await listenBare(t, echoing())
+  const app = new Cio().useConnection(
+    forward(() => connectNet({ port, allowHalfOpen: true }), { header: () => 'head ' }),
+  )
+  const client = await dial(t, await serve(t, app))
+  client.end('x')
+  t.is(await whole(client), '<head x>')
+
+  const nowhere = (): Socket => connectNet({ host: '127.0.0.1', port: 1 })
+  const never = (): Socket => Object.assign(new Socket(), { connecting: true })
+  const overTls = (): Socket => connect({ host: '127.0.0.1', port: 1 })
+  for (const target of [nowhere, overTls, never]) {
+    const made: Socket[] = []
+    const choose = (): Socket => {
+      made.push(target())
+      return made[0]!
+    }
+    const dead = new Cio().useConnection(forward(choose, { connectTimeout: 50 }))
+    const failed = once(dead, 'error')
+    const caller = await dial(t, await serve(t, dead))
+    caller.on('error', () => {}).resume()
+    const [error] = (await failed) as [Error]
+    t.like(error, { code: 'ERR_CIO_UPSTREAM' })
+    t.regex(error.message, /cannot be reached/)
+    t.true(made[0]!.destroyed)
+  }
 })
 
 test('the header comes first, before a handshake too', async (t) => {

@@ -196,9 +196,12 @@ export class Claims {
    * the order of the table decides.
    */
   async #isNewer(holder: Holder, row: Row, claim: Claim): Promise<boolean> {
+    const asked = holder.age
     const age = await this.#handover.ageOf(holder.key, claim)
     if (age === null) return true
-    return age === undefined ? holder.row > row.revision : holder.age < age
+    // It was said in between.
+    const own = (asked + holder.age) / 2
+    return age === undefined ? holder.row > row.revision : own < age
   }
 
   async #untilUp(holder: Holder): Promise<void> {

@@ -1,5 +1,6 @@
 /** Which of two connections is the newer one, where the broker could not see them come. */
 
+import { setTimeout as delay } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import type { ContractOf, Engines } from '../support/engines.ts'
 import { type Device, type FleetOptions, Instance } from '../support/fleet.ts'
@@ -11,7 +12,7 @@ async function fleet(
   options: FleetOptions = {},
 ): Promise<[Instance, Instance]> {
   const start = (): Promise<Instance> =>
-    Instance.start(t, { ...options, cluster: { engine: make() } })
+    Instance.start(t, { handoverTimeout: 60_000, ...options, cluster: { engine: make() } })
   return [await start(), await start()]
 }
 
@@ -37,6 +38,7 @@ export function newestContract({ test, over, engines }: ContractOf): void {
       await cut(one.engine)
       const older = await one.dial('sensor-7')
       if (whenDown === 'admit') await older.entered
+      await delay(1_000)
       const newer = await other.connect('sensor-7')
       const { revision } = newer.ctx.registration
       await heal(one.engine)
@@ -53,6 +55,7 @@ export function newestContract({ test, over, engines }: ContractOf): void {
     const [one, other] = await fleet(t, broker)
     const older = await other.connect('sensor-7')
     await cut(one.engine)
+    await delay(1_000)
     const newer = await one.connect('sensor-7')
     await heal(one.engine)
     await stays(t, newer, older)
@@ -67,6 +70,8 @@ export function newestContract({ test, over, engines }: ContractOf): void {
       await cut(one.engine)
       await cut(other.engine)
       const older = await one.connect('sensor-7')
+      // Longer than a question between the instances takes.
+      await delay(1_000)
       const newer = await other.connect('sensor-7')
       const [soon, late] = first === 'older' ? [one, other] : [other, one]
       const { registration } = (first === 'older' ? older : newer).ctx

@@ -105,7 +105,7 @@ export interface Table {
 
 /** A letter that waits for its receiver. */
 export interface Letter {
-  /** Rises with each letter of one name, whatever its key. */
+  /** Rises with each letter of one name, whatever its key; also if the broker has lost the others. */
   readonly seq: number
   readonly payload: Uint8Array
 }

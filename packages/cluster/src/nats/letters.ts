@@ -21,6 +21,7 @@ import {
 } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
 import { isApiError, isUnheard, storeError } from './errors.ts'
+import { Numbers } from './numbers.ts'
 import type { Requests, Stored } from './requests.ts'
 
 const nameInUse = 10_058
@@ -43,6 +44,7 @@ export class NatsLetters implements Letters {
   readonly #requests: Requests
   readonly #stream: string
   readonly #subject: string
+  readonly #numbers = new Numbers()
   #manager: JetStreamManager | undefined
 
   constructor(
@@ -80,10 +82,11 @@ export class NatsLetters implements Letters {
     }
     try {
       const manager = await jetstreamManager(this.#connection, { timeout, checkAPI: false })
-      await manager.streams.add(config).catch((error: unknown) => {
+      const info = await manager.streams.add(config).catch((error: unknown) => {
         if (!isApiError(error, nameInUse)) throw error
         return manager.streams.update(this.#stream, config)
       })
+      this.#numbers.begin(info)
       this.#manager = manager
     } catch (error) {
       throw storeError('letters', error)
@@ -109,17 +112,22 @@ export class NatsLetters implements Letters {
         await this.ensure()
         return store()
       })
-      return { seq, isDuplicate: duplicate }
+      return { seq: this.#numbers.of(seq), isDuplicate: duplicate }
     })
   }
 
   async next(key: string, after: number): Promise<Letter | undefined> {
-    const query = { seq: after + 1, next_by_subj: `${this.#subject}.${key}` }
+    // After a letter of a stream of before, from the first on.
+    const seq = Math.max(0, this.#numbers.within(after)) + 1
+    const query = { seq, next_by_subj: `${this.#subject}.${key}` }
     const found = await this.#ask(key, () => this.#manager!.direct.getMessage(this.#stream, query))
-    return found ? { seq: found.seq, payload: found.data } : undefined
+    return found ? { seq: this.#numbers.of(found.seq), payload: found.data } : undefined
   }
 
-  async remove(key: string, seq: number): Promise<void> {
+  async remove(key: string, number: number): Promise<void> {
+    const seq = this.#numbers.within(number)
+    // The stream of this letter is gone.
+    if (seq <= 0) return
     await this.#ask(key, async () => {
       try {
         // The broker need not overwrite the bytes first: letters are not secret on its own disk.

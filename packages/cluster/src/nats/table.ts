@@ -4,9 +4,17 @@ import { type JetStreamClient, jetstream, jetstreamManager } from '@nats-io/jets
 import { Kvm } from '@nats-io/kv'
 import { type NatsConnection, headers, nanos } from '@nats-io/transport-node'
 import debug from 'debug'
-import { type Row, type Table, type WatchOptions, checkPayload, checkSubject } from '../engine.ts'
+import {
+  type Row,
+  type Table,
+  type WatchOptions,
+  checkPayload,
+  checkSubject,
+  staleError,
+} from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
 import { storeError, tableError } from './errors.ts'
+import { Numbers } from './numbers.ts'
 import type { Asking, Requests } from './requests.ts'
 import { RowWatch, isDeleted, operation } from './row-watch.ts'
 
@@ -31,6 +39,7 @@ export class NatsTable implements Table {
   readonly #connection: NatsConnection
   readonly #requests: Requests
   readonly #client: JetStreamClient
+  readonly #numbers = new Numbers()
 
   constructor(
     engine: EngineState,
@@ -64,7 +73,9 @@ export class NatsTable implements Table {
   async #keepFor(maxAge: number): Promise<void> {
     const { bucket, timeout } = this.#options
     const { streams } = await jetstreamManager(this.#connection, { timeout, checkAPI: false })
-    const { max_age: now } = (await streams.info(`KV_${bucket}`)).config
+    const info = await streams.info(`KV_${bucket}`)
+    this.#numbers.begin(info)
+    const { max_age: now } = info.config
     const isShorter = now !== 0 && (maxAge === 0 || now < maxAge)
     if (isShorter) await streams.update(`KV_${bucket}`, { max_age: maxAge })
   }
@@ -74,10 +85,10 @@ export class NatsTable implements Table {
     const subject = `$JS.API.DIRECT.GET.KV_${bucket}.${this.#subject(key)}`
     const { headers: known, data } = await this.#requests.ask(subject, undefined, this.#asking(key))
     if (known?.code === notFound) return undefined
-    const revision = Number(known?.get('Nats-Sequence'))
-    if (!(revision > 0)) throw tableError(key, new Error(`an answer of ${known?.description}`))
+    const seq = Number(known?.get('Nats-Sequence'))
+    if (!(seq > 0)) throw tableError(key, new Error(`an answer of ${known?.description}`))
     // The revision of a deleted row, so that `replace()` need not ask for it.
-    return { key, value: isDeleted(known) ? null : data, revision }
+    return { key, value: isDeleted(known) ? null : data, revision: this.#numbers.of(seq) }
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
@@ -98,7 +109,8 @@ export class NatsTable implements Table {
     if (signal.aborted) return
     const { bucket } = this.#options
     this.#engine.checkUp('watch')
-    const watch = new RowWatch(this.#client, bucket, take, this.#options.lost)
+    const hear = (row: Row): void => take({ ...row, revision: this.#numbers.of(row.revision) })
+    const watch = new RowWatch(this.#client, bucket, hear, this.#options.lost)
     const end = (): void => watch.end(this.#engine.isUp)
     const begun = watch.begin(snapshot)
     try {
@@ -125,9 +137,14 @@ export class NatsTable implements Table {
     const asking = this.#asking(key)
     const known = headers()
     if (!value) known.set(operation, 'DEL')
-    if (over !== undefined) known.set('Nats-Expected-Last-Subject-Sequence', String(over))
+    if (over !== undefined) {
+      const seq = over === 0 ? 0 : this.#numbers.within(over)
+      // It is of a bucket of before.
+      if (seq < 0) throw staleError(key)
+      known.set('Nats-Expected-Last-Subject-Sequence', String(seq))
+    }
     const stored = this.#requests.store(this.#subject(key), value, { ...asking, headers: known })
-    return (await stored).seq
+    return this.#numbers.of((await stored).seq)
   }
 
   #asking(key: string): Asking {

@@ -81,24 +81,34 @@ natsTest('what an operator has deleted is made again, and for a table that is a 
   await table.replace('k', Buffer.from('again'), 0)
 })
 
-natsTest('up means that tables can be used, also where the broker has lost them', async (t) => {
-  const server = await NatsServer.start(t)
-  const engine = engineOf(server)
-  t.teardown(() => engine.close())
-  await engine.open(signal)
-  const table = await engine.table('rows', { ttl: 60_000 })
-  await table.put('k', Buffer.from('v'))
-  const down = heard(engine, 'down')
-  await server.kill()
-  server.forget()
-  await down
-  const up = heard(engine, 'up')
-  await server.start()
-  await up
-  t.is((await table.get('k'))?.value ?? null, null)
-  await table.put('k', Buffer.from('again'))
-  t.is(Buffer.from((await table.get('k'))!.value!).toString(), 'again')
-})
+natsTest(
+  'up means that tables and letters can be used, also if the broker has lost them, and numbers rise',
+  async (t) => {
+    const server = await NatsServer.start(t)
+    const engine = engineOf(server)
+    t.teardown(() => engine.close())
+    await engine.open(signal)
+    const table = await engine.table('rows', { ttl: 60_000 })
+    const before = await table.put('k', Buffer.from('v'))
+    const letters = await engine.letters('box', { maxPerKey: 9, maxBytes: 9_000, maxAge: 60_000 })
+    const { seq } = await letters.append('k', Buffer.from('lost'), 'a')
+    const down = heard(engine, 'down')
+    await server.kill()
+    server.forget()
+    await down
+    const up = heard(engine, 'up')
+    await server.start()
+    await up
+    t.is((await table.get('k'))?.value ?? null, null)
+    await t.throwsAsync(table.replace('k', Buffer.from('old'), before), { code: 'ERR_CIO_STALE' })
+    t.true((await table.put('k', Buffer.from('again'))) > before)
+    t.is(Buffer.from((await table.get('k'))!.value!).toString(), 'again')
+    const next = await letters.append('k', Buffer.from('next'), 'b')
+    t.true(next.seq > seq)
+    await letters.remove('k', seq)
+    t.is((await letters.next('k', seq))?.seq, next.seq)
+  },
+)
 
 natsTest('open() waits for a broker that is not there yet, until its signal aborts', async (t) => {
   const server = await NatsServer.start(t)

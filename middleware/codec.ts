@@ -10,6 +10,7 @@ import {
 } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
 import { checkOptionNames, optionError } from '../src/options.ts'
+import { atOnce } from '../src/thenable.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 /** The two functions of {@link codec}. */
@@ -79,7 +80,7 @@ export function codec<Decoded, Out = Decoded, In = Decoded>(
   const decodeFrame = (frame: Buffer, at: number): In => {
     try {
       // The type differs only with `validate`, which converts the message.
-      return decode(frame) as unknown as In
+      return atOnce('codec', 'decode', decode(frame)) as unknown as In
     } catch (cause) {
       if (isCioError(cause)) throw cause
       const shown = frame.toString('hex', 0, shownBytes)
@@ -88,7 +89,7 @@ export function codec<Decoded, Out = Decoded, In = Decoded>(
   }
   const encodeContent = (message: Out): string | Uint8Array => {
     try {
-      return encode(message)
+      return atOnce('codec', 'encode', encode(message))
     } catch (cause) {
       if (isCioError(cause)) throw cause
       throw new CioError('ERR_CIO_ENCODE', 'codec: `encode` threw', { cause })

@@ -3,6 +3,7 @@ import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError, isCioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { atOnce } from '../src/thenable.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { join } from './forward/join.ts'
 import { type ForwardTarget, Upstream } from './forward/upstream.ts'
@@ -80,7 +81,7 @@ export function forward(
   return defineMiddleware<ConnectionContext>({ name: 'forward' }, async function forward(ctx) {
     let reached: Parameters<typeof join>[1]
     try {
-      const bytes = header?.(ctx)
+      const bytes = header && atOnce('forward', 'header', header(ctx))
       const chosen = typeof target === 'function' ? await target(ctx) : target
       checkTarget(chosen)
       reached = await upstream.reach(ctx, chosen, bytes)

@@ -2,6 +2,7 @@ import type { Interceptor } from '../src/messages/interceptors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { atOnce } from '../src/thenable.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import type { HeartbeatTimes } from './heartbeat/liveness.ts'
@@ -138,7 +139,9 @@ export function heartbeat<In = unknown, Out = In>(
         pingedAt = performance.now()
         const make = ping as (ctx: StreamContext) => Out
         // If it fails, the connection ends with that error, or `send` reports the fault.
-        void messages.send(typeof ping === 'function' ? make(ctx) : ping)
+        void messages.send(
+          typeof ping === 'function' ? atOnce('heartbeat', 'ping', make(ctx)) : ping,
+        )
       }
       const removers: (() => void)[] = []
       if (isPong || pong) {
@@ -181,11 +184,11 @@ function answering<In, Out>(
 ): Interceptor<In, Out> {
   return {
     received(message) {
-      if (isPong?.(message)) {
+      if (isPong && atOnce('heartbeat', 'isPong', isPong(message))) {
         heard()
         return true
       }
-      const answer = pong?.(message)
+      const answer = pong && atOnce('heartbeat', 'pong', pong(message))
       if (answer === undefined) return false
       const full = messages.drained()
       if (!full) {

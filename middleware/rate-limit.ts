@@ -3,6 +3,7 @@ import { CioError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
+import { atOnce } from '../src/thenable.ts'
 import { type Rate, TokenBucket, checkRate } from '../src/rates/token-bucket.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
@@ -94,7 +95,7 @@ export function rateLimit<Needs extends StreamContext = StreamContext>(
   return defineMiddleware<Needs & MessagesContext<unknown>>(
     { name: 'rateLimit' },
     async function rateLimit(ctx, next) {
-      const key = by?.(ctx)
+      const key = by && atOnce('rateLimit', 'by', by(ctx))
       if (key === null) return next()
       const own = new TokenBucket(rate)
       const received = (): void | Promise<boolean> => {

@@ -7,6 +7,7 @@ import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import type { App } from '../src/lifecycle/app.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { atOnce } from '../src/thenable.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { Recording } from './record/recording.ts'
 
@@ -109,7 +110,7 @@ export function record(options: RecordOptions): Middleware<ConnectionContext> {
   }
 
   return defineMiddleware<ConnectionContext>({ name: 'record' }, async function record(ctx, next) {
-    if (left <= 0 || chooses(ctx) !== true) return next()
+    if (left <= 0 || atOnce('record', 'when', chooses(ctx)) !== true) return next()
     left -= 1
     const recording = new Recording({ bytes, duration, redact })
     const head = headOf(ctx)

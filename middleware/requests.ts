@@ -8,6 +8,7 @@ import { type CallOptions, PendingCalls } from '../src/messages/pending-calls.ts
 import { Pump } from '../src/messages/pump.ts'
 import { SendQueue } from '../src/messages/send-queue.ts'
 import { Answers } from './requests/answers.ts'
+import { atOnce } from '../src/thenable.ts'
 import { checkOptions } from './requests/check-options.ts'
 import { type Parts, inParts } from './requests/parts.ts'
 import { type Serve, type ServedRequest, Serving } from './requests/serving.ts'
@@ -254,7 +255,8 @@ export class Requests<In, Out = In> {
   #call(request: Out, options?: CallOptions, parts?: Parts<In>): Promise<In> {
     if (this.#refuse) return this.#refuse()
     const withId = this.#withId
-    const make = withId ? (id: number): Out => withId(request, id) : (): Out => request
+    const make = (id: number): Out =>
+      withId ? atOnce('requests', 'withId', withId(request, id)) : request
     return this.#calls.call('', make, options, parts)
   }
 }

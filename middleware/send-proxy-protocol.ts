@@ -2,6 +2,7 @@ import { localEndpoint, remoteEndpoint } from '../src/streams/endpoint.ts'
 import type { ClientContext } from '../src/client/client.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkOptionNames, optionError } from '../src/options.ts'
+import { atOnce } from '../src/thenable.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type ProxyHeader, encodeV1, encodeV2 } from './send-proxy-protocol/encode.ts'
 import { headerFor } from './send-proxy-protocol/header-for.ts'
@@ -79,7 +80,8 @@ export function sendProxyProtocol(
     { name: 'sendProxyProtocol', after: 'connect', before: 'secure' },
     async function sendProxyProtocol(ctx, next) {
       const { stream } = ctx
-      const says = typeof header === 'function' ? header(ctx) : header
+      const says =
+        typeof header === 'function' ? atOnce('sendProxyProtocol', 'header', header(ctx)) : header
       const bytes = proxyHeader(says, encoding)
       await new Promise<void>((resolve, reject) => {
         stream.write(bytes, (error) => (error ? reject(error) : resolve()))

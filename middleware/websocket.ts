@@ -2,9 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer, createWebSocketStream } from 'ws'
 import type { HandleOptions } from '../src/cio.ts'
-import { CioError, isCioError } from '../src/errors.ts'
+import { CioError, asError, isCioError } from '../src/errors.ts'
+import { reportError } from '../src/lifecycle/app-events.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { atOnce } from '../src/thenable.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Borders } from '../src/streams/borders.ts'
 import { afterResponse } from './websocket/upgrade-order.ts'
@@ -130,7 +132,15 @@ export function websocket(
       const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`
       socket.end(head, () => socket.destroy())
     }
-    if (origin !== undefined && !admits(origin, request)) return refuse('403 Forbidden')
+    if (origin !== undefined) {
+      try {
+        if (!atOnce('websocket', 'origins', admits(origin, request))) return refuse('403 Forbidden')
+      } catch (thrown) {
+        const beneath = contextOf(request)
+        if (beneath) reportError(beneath.app, asError(thrown), beneath)
+        return refuse('500 Internal Server Error')
+      }
+    }
     if (chooseSubprotocol(request, subprotocols) === null) return refuse('400 Bad Request')
     upgrader.handleUpgrade(request, socket, head, (client) => {
       connect(app, client, request, socket, borders)

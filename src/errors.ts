@@ -184,13 +184,15 @@ export function escapeText(text: string): string {
  * The same cause, with its message escaped: parsers quote their input, and Node quotes the names of
  * a certificate. An error is printed with its causes.
  */
-function printableCause(cause: unknown, depth = 0): unknown {
+function printableCause(cause: unknown, seen = new Set<unknown>(), depth = 0): unknown {
   try {
-    if (!(cause instanceof Error) || depth > deepestCause) return cause
+    // Each once: errors may hold each other, and an AggregateError many.
+    if (!(cause instanceof Error) || depth > deepestCause || seen.has(cause)) return cause
+    seen.add(cause)
     escapeTexts(cause as Error & Record<string, unknown>)
-    if (cause.cause !== undefined) printableCause(cause.cause, depth + 1)
+    if (cause.cause !== undefined) printableCause(cause.cause, seen, depth + 1)
     const { errors } = cause as { readonly errors?: unknown }
-    if (Array.isArray(errors)) for (const one of errors) printableCause(one, depth + 1)
+    if (Array.isArray(errors)) for (const one of errors) printableCause(one, seen, depth + 1)
   } catch {
     // If a getter throws or the error is frozen, it stays unchanged.
   }

@@ -79,6 +79,7 @@ export {
   type Untaken,
   whenUntaken,
 } from './lifecycle/unawaited.ts'
+export { atOnce, whenRejected } from './thenable.ts'
 export { isAddressUnavailable } from './network-errors.ts'
 export { nothingSaid } from './connection-end.ts'
 export type { Probe } from './lifecycle/probe.ts'

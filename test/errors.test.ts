@@ -198,3 +198,11 @@ test('what a parser says of its input reaches no terminal raw', (t) => {
   const printed = inspect(new CioError('ERR_MINE', 'not JSON', { cause }))
   for (const character of ['\u202e', '\u001b']) t.false(printed.includes(character))
 })
+
+test('errors that hold each other many times are a cause, each of them once', (t) => {
+  const cause: Error & { errors?: unknown } = new Error('it\u001b fails')
+  cause.cause = cause
+  cause.errors = Array.from({ length: 100 }, () => cause)
+  const error = new CioError('ERR_CIO_ODD', 'it fails', { cause })
+  t.is((error.cause as Error).message, 'it\\u001b fails')
+})

@@ -43,6 +43,7 @@ const ground = [
   'errors',
   'network-errors',
   'options',
+  'thenable',
 ]
 const doorFiles = ['index', 'kit', 'pool', 'testing']
 
@@ -128,6 +129,7 @@ const mayBeLonger: Record<string, string> = {
 
 /** Files of `src/` whose test has another name, or that need none; and why. */
 const testedElsewhere: Record<string, string> = {
+  'tls/handshake-callbacks': 'test/cases/odd-errors.test.ts, test/cases/async-callbacks.test.ts',
   'identity/peer-certificate': 'test/tls/secure.test.ts: resumed sessions',
   'identity/der': 'test/tls/trust-store.test.ts: revocation lists, cut at every byte',
   'client/connect': 'test/client/client.test.ts',
@@ -326,6 +328,7 @@ const doors = {
     'asError',
     'askedHost',
     'askedName',
+    'atOnce',
     'canonicalAddress',
     'canonicalName',
     'checkCalled',
@@ -379,6 +382,7 @@ const doors = {
     'unawaited',
     'untilNoServer',
     'viaProxy',
+    'whenRejected',
     'whenUntaken',
     'withoutBrackets',
   ],

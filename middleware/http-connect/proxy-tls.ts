@@ -6,8 +6,9 @@ import { placeOf } from '../../src/client/connect-options.ts'
 import { CioError, asError } from '../../src/errors.ts'
 import { askedName } from '../../src/streams/host-name.ts'
 import { type CertFilesOptions, loadCerts } from '../../src/tls/certificates.ts'
+import { handshakeCallbacks } from '../../src/tls/handshake-callbacks.ts'
 import type { TlsClientOptions } from '../../src/tls/tls-options.ts'
-import { checkResumedServer } from '../../src/tls/verify-server-name.ts'
+import { checkResumedServer, serverNameCheck } from '../../src/tls/verify-server-name.ts'
 import { proxyError } from './tunnel.ts'
 
 /** TLS options for a proxy: certificates as `certs` takes them, and Node's options. */
@@ -32,6 +33,8 @@ export async function startTls(
       ...(options as object),
       ...(material as object),
       ...askedName({ host, ...options }),
+      ...handshakeCallbacks('httpConnect', options),
+      checkServerIdentity: serverNameCheck(trusted),
       socket: raw,
       // Missing in Node's types of `tls.connect`.
       ...({ allowHalfOpen: true } as object),

@@ -14,7 +14,7 @@ import {
 } from './attributes.ts'
 import { Flood, type Suppressed } from './flood.ts'
 import { type Settings, levelOf } from './settings.ts'
-import { type Sink, sinkOf } from './sink.ts'
+import { type Sink, sinkOf, writeLine } from './sink.ts'
 
 /** Number of checks within an interval. */
 const checks = 4
@@ -58,16 +58,20 @@ export class ConnectionLog {
     if (this.#users.size === 1) process.once('exit', this.#sink.flushSync)
     this.#startTimer()
     return () => {
-      this.#users.delete(user)
       this.#unwatch(user.app)
-      if (this.#users.size > 0) return
-      clearInterval(this.#timer)
-      this.#timer = undefined
-      this.#flood.sumUp()
-      process.off('exit', this.#sink.flushSync)
-      // Not `flushSync`: that blocks if standard output is a full pipe.
-      this.#sink.flush()
+      if (this.#users.size === 1) this.#finish()
+      this.#users.delete(user)
     }
+  }
+
+  /** The end of the last server or client. */
+  #finish(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    this.#flood.sumUp()
+    process.off('exit', this.#sink.flushSync)
+    // Not `flushSync`: that blocks if standard output is a full pipe.
+    this.#sink.flush()
   }
 
   #watch(app: App): void {
@@ -115,9 +119,7 @@ export class ConnectionLog {
   #portOf(ctx: StreamContext): number {
     if (ctx.kind === 'client') return 0
     const server = (ctx as ConnectionContext).server!
-    const known = this.#ports.get(server)
-    if (known) return known
-    const { port } = server
+    const port = this.#ports.get(server) ?? server.port
     this.#ports.set(server, port)
     return port
   }
@@ -126,15 +128,14 @@ export class ConnectionLog {
     const { reason } = end
     const { ordinary: share, healthChecks } = this.#settings
     const level = levelOf(reason)
-    const isOrdinary = level === 'info'
     if (reason === 'nothing_said' && !healthChecks) return
-    if (isOrdinary && share < 1 && Math.random() >= share) return
+    if (level === 'info' && share < 1 && Math.random() >= share) return
     if (!this.#flood.admits(reason)) return
     const record: Attributes = { 'event.name': 'cio.connection.end' }
     Object.assign(record, attributesOf(ctx, facts, this.#settings))
     addEnd(record, end, this.#settings)
-    if (isOrdinary && share < 1) record['cio.log.share'] = share
-    this.#sink.write(level, record, `${reason}@${end.step}`)
+    if (level === 'info' && share < 1) record['cio.log.share'] = share
+    writeLine(this.#sink, ctx, level, record, `${reason}@${end.step}`)
   }
 
   #startTimer(): void {
@@ -154,10 +155,9 @@ export class ConnectionLog {
         if (!facts || ctx.isClosed || now - facts.lastLine < this.#settings.openInterval) continue
         facts.lastLine = now
         if (!this.#flood.admits('open')) continue
-        const record: Attributes = { 'event.name': 'cio.connection.open' }
-        Object.assign(record, attributesOf(ctx, facts, this.#settings))
-        record['cio.step.name'] = ctx.step
-        this.#sink.write('info', record, `open@${ctx.step}`)
+        const own = { 'event.name': 'cio.connection.open', 'cio.step.name': ctx.step }
+        Object.assign(own, attributesOf(ctx, facts, this.#settings))
+        writeLine(this.#sink, ctx, 'info', own, `open@${ctx.step}`)
       }
     }
   }
@@ -170,6 +170,7 @@ export class ConnectionLog {
       first: new Date(first).toISOString(),
       last: new Date(last).toISOString(),
     }
-    this.#sink.write('warn', record, `${count} more ended for ${reason}`)
+    const [user] = this.#users
+    writeLine(this.#sink, user!, 'warn', record, `${count} more ended for ${reason}`)
   }
 }

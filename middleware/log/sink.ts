@@ -1,4 +1,8 @@
 import type { Writable } from 'node:stream'
+import { asError } from '../../src/errors.ts'
+import { reportError } from '../../src/lifecycle/app-events.ts'
+import type { Context } from '../../src/lifecycle/context.ts'
+import { whenRejected } from '../../src/thenable.ts'
 import { LineWriter } from './line-writer.ts'
 
 /** The levels of a line. */
@@ -9,7 +13,8 @@ export type Logger = { readonly [L in Level]: (record: object, message: string) 
 
 /** Where lines go. */
 export interface Sink {
-  readonly write: (level: Level, record: object, message: string) => void
+  /** Returns what the logger returned, which may be a promise. */
+  readonly write: (level: Level, record: object, message: string) => unknown
   /** Begins to write the waiting lines. */
   readonly flush: () => void
   /** Writes the waiting lines at the end of the process, as far as that is possible at once. */
@@ -48,4 +53,20 @@ function stamped(level: Level, record: object): object {
 export function isLogger(to: Logger | Writable | undefined): to is Logger {
   const { info, warn, error } = (to ?? {}) as Partial<Logger>
   return [info, warn, error].every((method) => typeof method === 'function')
+}
+
+/** Writes a line, and reports what a logger throws: timers write too, where nothing catches it. */
+export function writeLine(
+  sink: Sink,
+  of: Context,
+  level: Level,
+  record: object,
+  message: string,
+): void {
+  const failed = (thrown: unknown): void => reportError(of.app, asError(thrown), of)
+  try {
+    whenRejected(sink.write(level, record, message), failed)
+  } catch (thrown) {
+    failed(thrown)
+  }
 }

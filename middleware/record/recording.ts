@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { atOnce } from '../../src/thenable.ts'
 
 /** The direction of a chunk: from the other side, or to it. */
 export type Direction = 'in' | 'out'
@@ -91,7 +92,7 @@ export class Recording {
     }
     this.#left -= bytes.length
     try {
-      const kept = this.#bounds.redact(bytes, direction)
+      const kept = atOnce('record', 'redact', this.#bounds.redact(bytes, direction))
       this.lines.push({ at: this.at, [direction]: Buffer.from(kept).toString('base64') })
     } catch (thrown) {
       this.failed = thrown

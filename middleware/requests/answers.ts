@@ -2,6 +2,7 @@
 
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
+import { atOnce } from '../../src/thenable.ts'
 import type { PendingCall, PendingCalls } from '../../src/messages/pending-calls.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import type { RequestsOptions } from '../requests.ts'
@@ -33,10 +34,12 @@ export class Answers<In, Out> {
   take(message: In): unknown {
     const { match, serve, isAnswer } = this.#options
     if (match === 'order') {
-      const answers = isAnswer ? this.#ask(() => isAnswer(message)) : serve === undefined
+      const answers = isAnswer
+        ? this.#ask('isAnswer', () => isAnswer(message))
+        : serve === undefined
       return answers ? this.#inOrder(message) : this.#request(message)
     }
-    const id = this.#ask(() => match.idOf(message))
+    const id = this.#ask('idOf', () => match.idOf(message))
     if (id === undefined) return this.#request(message)
     return this.#byId(message, typeof id === 'bigint' ? Number(id) : id)
   }
@@ -66,18 +69,20 @@ export class Answers<In, Out> {
 
   #failureOf(message: In): { isLast: boolean; failure: unknown } {
     const { isLast, failure } = this.#options
-    const failed = failure && this.#ask(() => failure(message))
+    const failed = failure && this.#ask('failure', () => failure(message))
     if (failed !== undefined || !isLast) return { isLast: true, failure: failed }
-    return { isLast: this.#ask(() => isLast(message)), failure: undefined }
+    return { isLast: this.#ask('isLast', () => isLast(message)), failure: undefined }
   }
 
   /** Calls a function of the options. It throws for a message that the protocol does not allow. */
-  #ask<Answer>(ask: () => Answer): Answer {
+  #ask<Answer>(option: string, ask: () => Answer): Answer {
+    let answer: Answer
     try {
-      return ask()
+      answer = ask()
     } catch (thrown) {
       throw this.#error('a message that cannot be matched', asError(thrown))
     }
+    return atOnce('requests', option, answer)
   }
 
   #error(what: string, cause?: Error): CioError {

@@ -2,7 +2,8 @@
 
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { awaited, handled } from '../../src/lifecycle/unawaited.ts'
+import { handled } from '../../src/lifecycle/unawaited.ts'
+import { awaited } from '../../src/thenable.ts'
 import type { Pump } from '../../src/messages/pump.ts'
 import type { SendQueue } from '../../src/messages/send-queue.ts'
 import { made } from '../../src/streams/lazy-abort.ts'

@@ -1,6 +1,6 @@
 /** A callable method, and its invocation. */
 
-import { isThenable } from '../../src/lifecycle/unawaited.ts'
+import { isThenable } from '../../src/thenable.ts'
 import type { StandardSchema } from '../../src/messages/messages.ts'
 import type { ObservedCall } from './observed-call.ts'
 import type { RpcRequest } from './request.ts'

@@ -7,7 +7,7 @@ import { compilePattern } from './pattern.ts'
 import type { Peer } from '../identity/peer.ts'
 import { canonicalAddress } from '../streams/endpoint.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
-import { isThenable } from '../lifecycle/unawaited.ts'
+import { isThenable } from '../thenable.ts'
 
 /** A text that must be equal, a pattern, or an array of these, of which one must match. */
 export type TextPattern = string | RegExp | readonly (string | RegExp)[]

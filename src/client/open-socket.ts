@@ -1,9 +1,15 @@
 /** Opens a TCP connection or a Unix socket, within a time limit. */
 
-import { type NetConnectOpts, type Socket, connect as connectNet } from 'node:net'
+import {
+  type LookupFunction,
+  type NetConnectOpts,
+  type Socket,
+  connect as connectNet,
+} from 'node:net'
 import { type ConnectOptions, placeOf } from './connect-options.ts'
 import { allowListeners } from '../streams/lazy-abort.ts'
 import { CioError, asError, isCioError } from '../errors.ts'
+import { whenRejected } from '../thenable.ts'
 
 /**
  * Node's default is 250 ms, after which it abandons the attempt: distant servers would be
@@ -37,6 +43,7 @@ export function startSocket(
     noDelay: true,
     autoSelectFamilyAttemptTimeout: attemptTimeout,
     ...options,
+    ...(options.lookup && { lookup: settling(options.lookup) }),
     allowHalfOpen: true,
     signal: undefined,
   } as unknown as NetConnectOpts)
@@ -62,6 +69,12 @@ export function startSocket(
   socket.on('connect', connect)
   socket.on('close', close)
   return socket
+}
+
+/** Node ignores the promise of an async function, and its rejection would end the process. */
+function settling(lookup: LookupFunction): LookupFunction {
+  return (host, how, done) =>
+    whenRejected(lookup(host, how, done), (thrown) => done(asError(thrown), []))
 }
 
 export function opened(

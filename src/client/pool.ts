@@ -3,7 +3,6 @@
 import { EventEmitter } from 'node:events'
 import { CioError, asError, isCioError } from '../errors.ts'
 import type { ClientContext } from './client.ts'
-import { reportError } from '../lifecycle/app-events.ts'
 import type { App } from '../lifecycle/app.ts'
 import { whenUntaken } from '../lifecycle/unawaited.ts'
 import { checkCount, checkDuration, checkOptionNames, checkSignal } from '../options.ts'
@@ -59,9 +58,9 @@ const closeTimeout = 30_000
  * await server.close()
  */
 export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
-  readonly #app: ConnectsClients<Client>
   readonly #settings: PoolSettings
   readonly #clock: Clock
+  readonly #reports: PoolReports<Client>
   readonly #upstreams: Upstreams<Client>
   readonly #waiting: WaitingUses<Member<Client>>
   readonly #watch: TargetWatch | undefined
@@ -69,7 +68,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
 
   /** @internal the third argument is for tests */
   constructor(app: ConnectsClients<Client>, options: PoolOptions, clock: Clock = realClock) {
-    super()
+    super({ captureRejections: true })
     const settings = settingsOf(options)
     if (app.pipelines.client.names.includes('reconnect')) {
       throw new CioError(
@@ -77,8 +76,8 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
         'Pool: its app has `reconnect`, and the pool connects again itself; leave `reconnect` out',
       )
     }
-    this.#app = app
-    const reports = new PoolReports<Client>(this)
+    const reports = new PoolReports<Client>(this, app as unknown as App)
+    this.#reports = reports
     this.#settings = settings
     this.#clock = clock
     this.#waiting = new WaitingUses(clock, settings.waitTimeout)
@@ -115,7 +114,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
    * @throws `ERR_CIO_POOL_TIMEOUT`: not within `waitTimeout`; the reason of `signal`
    */
   ready(options: { min?: number; signal?: AbortSignal } = {}): Promise<void> {
-    return whenUntaken(this.#whenReady(options), this.#untaken)
+    return whenUntaken(this.#whenReady(options), this.#reports.untaken)
   }
 
   async #whenReady(options: { min?: number; signal?: AbortSignal }): Promise<void> {
@@ -140,7 +139,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     work: (client: ClientContext & Client, signal: AbortSignal) => Result | PromiseLike<Result>,
     options: UseOptions = {},
   ): Promise<Result> {
-    return whenUntaken(this.#use(work, options), this.#untaken)
+    return whenUntaken(this.#use(work, options), this.#reports.untaken)
   }
 
   async #use<Result>(
@@ -169,11 +168,13 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
         return result
       } catch (error) {
         // A lost connection counts once, when it closes, and not for each of its uses.
-        if (client && !client.isClosed && !signal?.aborted && upstream.epoch === epoch) {
-          if (this.#settings.isFailure(error)) upstream.failed(asError(error))
-          else upstream.succeeded()
+        const counts = client && !client.isClosed && !signal?.aborted && upstream.epoch === epoch
+        try {
+          if (counts && this.#settings.isFailure(error)) upstream.failed(asError(error))
+          else if (counts) upstream.succeeded()
+        } finally {
+          this.#settle(member, epoch)
         }
-        this.#settle(member, epoch)
         const other = isRetry ? undefined : this.#retryOn(error, idempotent, upstream, signal)
         if (!other) throw error
         member = other
@@ -216,13 +217,6 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   /** Calls `close()` at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
-  }
-
-  /** If nothing awaits a use, the loss of its target must not end the process. */
-  readonly #untaken = (error: Error): void => {
-    const isGone =
-      isCioError(error) && (error.fault === 'remote' || error.code === 'ERR_CIO_CLOSED')
-    if (!isGone) reportError(this.#app as unknown as App, error)
   }
 
   #choose(idempotent: boolean, except?: Upstream<Client>): Member<Client> | undefined {

@@ -87,18 +87,3 @@ function isOurs(error: Error): boolean {
   if (error.name === 'AbortError' || isCioError(error, 'ERR_CIO_CLOSING')) return false
   return !isCioError(error) || error.fault === 'local'
 }
-
-/** Whether a value has to be awaited. */
-export function isThenable<Value>(value: Value | PromiseLike<Value>): value is PromiseLike<Value> {
-  return typeof (value as PromiseLike<Value> | undefined | null)?.then === 'function'
-}
-
-/** A promise for a value that has to be awaited, also if its `then` throws; undefined for others. */
-export function awaited<Value>(value: Value | PromiseLike<Value>): Promise<Value> | undefined {
-  try {
-    if (value instanceof Promise) return value
-    return isThenable(value) ? Promise.resolve(value) : undefined
-  } catch (thrown) {
-    return Promise.reject(asError(thrown))
-  }
-}

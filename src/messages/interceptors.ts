@@ -1,5 +1,7 @@
 /** Functions that see the messages of a connection, for middleware such as `heartbeat`. */
 
+import { atOnce } from '../thenable.ts'
+
 /** Sees the messages of one connection, in both directions. */
 export interface Interceptor<In, Out = In> {
   /**
@@ -38,7 +40,8 @@ export class Interceptors {
 
   /** @throws what an interceptor throws */
   sending(message: unknown): void {
-    for (const one of this.#all) one.sending?.(message)
+    // An async one could refuse nothing any more.
+    for (const one of this.#all) atOnce('intercept', 'sending', one.sending?.(message))
   }
 
   /** The same messages, each seen when it is taken. */

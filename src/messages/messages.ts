@@ -14,6 +14,7 @@ import { MessageWriter, nothing } from './message-writer.ts'
 import { Readers } from './readers.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handled, refused, unawaited } from '../lifecycle/unawaited.ts'
+import { awaited } from '../thenable.ts'
 
 /** Options of all codecs. */
 export interface MessagesOptions<Message = unknown> {
@@ -391,9 +392,10 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     const message = this.#inbox.take()
     if (!this.#validate) return message
     const result = this.#validate(message)
-    return result instanceof Promise
-      ? result.then((settled) => this.#judge(settled))
-      : this.#judge(result)
+    const settling = awaited(result)
+    return settling
+      ? settling.then((settled) => this.#judge(settled))
+      : this.#judge(result as Validation<In>)
   }
 
   #judge(result: Validation<In>): In {

@@ -4,6 +4,7 @@ import { type CioError, asError } from '../errors.ts'
 import { checkDuration, checkOptionNames } from '../options.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handled, isRefused, refused } from '../lifecycle/unawaited.ts'
+import { atOnce } from '../thenable.ts'
 import { nothing } from './message-writer.ts'
 import {
   answerLostError,
@@ -254,8 +255,13 @@ export class PendingCalls<Answer = unknown> {
     this.#fail(entry, reason)
     if (id === 0) return
     this.#ids.giveUp(id)
-    const message = this.#cancel?.(id)
-    if (message !== undefined) this.#queue.answer(() => void this.#pump.send(message))
+    // From a timer or a signal, where nothing else catches what it throws.
+    try {
+      const message = this.#cancel && atOnce('call', 'cancel', this.#cancel(id))
+      if (message !== undefined) this.#queue.answer(() => void this.#pump.send(message))
+    } catch (thrown) {
+      this.#pump.fail(asError(thrown))
+    }
   }
 
   #fail(entry: Entry<Answer>, reason: Error): void {

@@ -1,6 +1,7 @@
 /** Probes: they watch the runs of a pipeline without being a middleware in it. */
 
 import type { ConnectionEnd } from '../connection-end.ts'
+import { whenRejected } from '../thenable.ts'
 
 /** The methods of a probe, for the contexts of one pipeline; all are optional. */
 export interface PipelineProbe<in Ctx> {
@@ -158,12 +159,16 @@ export class Probes<Ctx> {
   /** Adds a probe, and returns a function that removes it; both call `changed`. */
   add(probe: PipelineProbe<Ctx>, changed: () => void): () => void {
     // The same probe may be added twice, and each removal takes one away.
+    // The types do not keep it from being async.
+    const heard = (ctx: Ctx, returned: unknown): void => {
+      if (returned !== undefined) whenRejected(returned, (thrown) => this.#failed(ctx, thrown))
+    }
     const added: PipelineProbe<Ctx> = {
-      ...(probe.begin && { begin: (ctx) => probe.begin!(ctx) }),
-      ...(probe.end && { end: (ctx, end) => probe.end!(ctx, end) }),
-      ...(probe.step && { step: (ctx, name, duration) => probe.step!(ctx, name, duration) }),
-      ...(probe.call && { call: (ctx, call, run) => probe.call!(ctx, call, run) }),
-      ...(probe.called && { called: (ctx, call) => probe.called!(ctx, call) }),
+      ...(probe.begin && { begin: (ctx) => heard(ctx, probe.begin!(ctx)) }),
+      ...(probe.end && { end: (ctx, end) => heard(ctx, probe.end!(ctx, end)) }),
+      ...(probe.step && { step: (ctx, name, took) => heard(ctx, probe.step!(ctx, name, took)) }),
+      ...(probe.call && { call: (ctx, call, run) => heard(ctx, probe.call!(ctx, call, run)) }),
+      ...(probe.called && { called: (ctx, call) => heard(ctx, probe.called!(ctx, call)) }),
     }
     const fold = (all: readonly PipelineProbe<Ctx>[]): void => {
       this.#all = all

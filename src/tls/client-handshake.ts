@@ -12,6 +12,7 @@ import {
   handshakeReason,
   handshakeTimeoutError,
 } from './handshake-errors.ts'
+import { handshakeCallbacks } from './handshake-callbacks.ts'
 import { keepIssuerExpiry } from './issuer-expiry.ts'
 import { askedName } from '../streams/host-name.ts'
 import { checkDuration } from '../options.ts'
@@ -66,6 +67,7 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
       // Without its secrets: Node keeps the options with the socket, and prints them with it.
       // Without its signal: that closes the run gracefully, where Node would destroy the socket.
       ...({ ...options, signal: undefined } as object),
+      ...handshakeCallbacks('connect', options),
       secureContext,
       ...askedName(options),
       checkServerIdentity: (name, certificate) => {
@@ -82,8 +84,8 @@ function clientHandshake(ctx: ClientContext): Promise<TLSSocket> {
     )
     const fail = (error: Error): void => {
       deadline?.stop()
-      if (error instanceof CioError) reject(error)
-      else if (socket.authorizationError) reject(serverRefusedError(remote, error))
+      if (socket.authorizationError) reject(serverRefusedError(remote, error))
+      else if (error instanceof CioError) reject(error)
       else reject(handshakeError(remote, handshakeReason(error), error, asked))
     }
     const close = (): void => fail(handshakeClosedError(ctx, remote, null, asked))

@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import { type Server, type TLSSocket, type TlsOptions, createServer } from 'node:tls'
 import { CioError } from '../errors.ts'
 import { keepName } from './client-hello-check.ts'
+import { askSni, handshakeCallbacks } from './handshake-callbacks.ts'
 import { tlsWish } from '../lifecycle/known-options.ts'
 import { checkDuration, maxTimerDelay } from '../options.ts'
 import { conceal, revealed } from '../lifecycle/secret-options.ts'
@@ -40,6 +41,7 @@ export function createTlsServer(options: TlsServerOptions): Server | null {
   const server: Server = createServer({
     ...revealed(options),
     ...settings,
+    ...handshakeCallbacks('listen', options),
     ...(choosesByName(options) && { SNICallback: chooseByName }),
     rejectUnauthorized: false,
     // Cio's timeout is a deadline; Node's restarts with every byte, and closes nothing.
@@ -52,7 +54,7 @@ export function createTlsServer(options: TlsServerOptions): Server | null {
     const pending = handshakes.get(rawOf(this))
     if (pending) pending.serverName = name
     if (options.sni) namesOf(server).find(name, done)
-    else options.SNICallback!.call(this, name, done)
+    else askSni(options.SNICallback!, this, name, done)
   }
   names.set(server, new ServerNames(options, settings.sessionIdContext))
   withholdSessions(server, namesDiffer(options))

@@ -10,6 +10,7 @@ import { checkResumedDates } from './issuer-expiry.ts'
 import { trustHash } from './trust-store.ts'
 import { CioError, asError, quote } from '../errors.ts'
 import { askedName } from '../streams/host-name.ts'
+import { atOnce } from '../thenable.ts'
 
 /** The check of the server's name: Node's own, or the application's, which may throw. */
 export function serverNameCheck({
@@ -17,7 +18,9 @@ export function serverNameCheck({
 }: TlsClientOptions): typeof checkServerIdentity {
   return (host, certificate) => {
     try {
-      return check(host, certificate)
+      const error: unknown = atOnce('connect', 'checkServerIdentity', check(host, certificate))
+      // Node reads it, and takes what is false for none.
+      return error ? asError(error) : undefined
     } catch (thrown) {
       return asError(thrown)
     }
@@ -60,7 +63,9 @@ export function checkResumedServer(
 
 /** The error of a server whose certificate is rejected. */
 export function serverRefusedError(remote: string, cause: Error): CioError {
-  const { code = cause.name } = cause as NodeJS.ErrnoException
+  const given: unknown = (cause as NodeJS.ErrnoException).code
+  // Of an error of the application it may be anything, also what has no text.
+  const code = typeof given === 'string' ? given : cause.name
   return new CioError(
     'ERR_CIO_REJECTED',
     `${remote} was rejected by \`secure\`: its certificate is not accepted (${code}): ${whyNotAccepted(cause)}`,

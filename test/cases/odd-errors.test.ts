@@ -6,7 +6,18 @@
  */
 
 import test from 'ava'
-import { Cio, json, relisten, requests, rpc } from '../../src/index.ts'
+import {
+  Cio,
+  type ConnectOptions,
+  type ListenOptions,
+  httpConnect,
+  json,
+  relisten,
+  requests,
+  rpc,
+} from '../../src/index.ts'
+import { identity, path } from '../support/certificates.ts'
+import { httpProxy } from '../support/proxies.ts'
 import { closeAfter, dial, serve } from '../support/serve.ts'
 import { nextEvent } from '../support/transports.ts'
 
@@ -206,6 +217,60 @@ for (const [what, [make, passes = false]] of Object.entries(odd)) {
     await t.throwsAsync(client.rpc.call('odd'), { code: 'ERR_CIO_RPC' })
     t.true(isTold((await told)[0]))
     await client.close()
+  })
+
+  test(`a handshake fails, and the process stays, when a callback of a server throws ${what}`, async (t) => {
+    const odd = (): never => {
+      throw make()
+    }
+    const psk = { ciphers: 'PSK', maxVersion: 'TLSv1.2' } as const
+    const pskCallback = () => ({ psk: Buffer.alloc(16), identity: 'me' })
+    const trust = { ca: path('root.crt'), servername: 'localhost' }
+    const ways: [ListenOptions, ConnectOptions][] = [
+      [{ ...identity('server'), SNICallback: odd }, trust],
+      [{ ...identity('server'), SNICallback: (_, done) => done(make() as Error) }, trust],
+      [
+        { ...identity('server'), ALPNCallback: odd },
+        { ...trust, ALPNProtocols: ['a'] },
+      ],
+      [
+        { ...psk, pskCallback: odd },
+        { ...psk, pskCallback, checkServerIdentity: () => undefined },
+      ],
+    ]
+    for (const [listen, connect] of ways) {
+      const server = await serve(t, new Cio(), listen)
+      const app = new Cio()
+      closeAfter(t, app)
+      const tried = app.connect({ host: '127.0.0.1', port: server.port, ...connect })
+      // Without an error there is no context, and the server's own certificate counts.
+      if (listen.SNICallback && listen.SNICallback !== odd && !make()) await tried
+      else await t.throwsAsync(tried, { code: 'ERR_CIO_HANDSHAKE' })
+    }
+  })
+
+  test(`a client rejects a server, and the process stays, when checkServerIdentity throws or returns ${what}`, async (t) => {
+    const checks: (() => undefined)[] = [
+      () => {
+        throw make()
+      },
+      () => make() as undefined,
+    ]
+    const server = await serve(t, new Cio(), identity('server'))
+    const proxy = await httpProxy(t, { tls: true })
+    for (const checkServerIdentity of checks) {
+      const tls = { ca: path('root.crt'), servername: 'localhost', checkServerIdentity }
+      const through = new Cio().useClient(httpConnect({ host: proxy.host, port: proxy.port, tls }))
+      for (const [app, options] of [
+        [new Cio(), { host: '127.0.0.1', ...tls }],
+        [through, { host: '127.0.0.1' }],
+      ] as const) {
+        closeAfter(t, app)
+        const tried = app.connect({ port: server.port, ...options })
+        if (checkServerIdentity === checks[1] && !make()) await tried
+        else await t.throwsAsync(tried, { code: 'ERR_CIO_REJECTED' })
+      }
+    }
   })
 }
 

@@ -12,6 +12,7 @@ import {
   defineMiddleware,
 } from 'cio'
 import {
+  atOnce,
   checkCount,
   checkDuration,
   checkOptionNames,
@@ -193,9 +194,9 @@ export function registry<
     evict(ctx, error, { drainTimeout: settings.handoverTimeout })
   }
   const holderOf = (ctx: Registered & Needs): Holder => {
-    const found = key(ctx)
+    const found = atOnce('registry', 'key', key(ctx))
     if (typeof found !== 'string') throw noKeyError(ctx)
-    const said = about(ctx)
+    const said = atOnce('registry', 'about', about(ctx))
     checkAbout(said)
     const connection = `${prefix}.${++lastConnection}`
     return new Holder(ctx, { key: found, code: encodeName(found, 'remote'), connection }, said, end)

@@ -2,6 +2,7 @@
 
 import { CioError, type ConnectionContext, type Middleware, type Rate, defineMiddleware } from 'cio'
 import {
+  atOnce,
   checkCount,
   checkDuration,
   checkOptionNames,
@@ -115,7 +116,7 @@ export function sharedLimit<Needs extends ConnectionContext = ConnectionContext>
   const store = new Store({ limiter, fallback: fallback!, timeout, retryInterval, maxKeys })
 
   return defineMiddleware<Needs>({ name }, async function sharedLimit(ctx, next) {
-    const found = key(ctx)
+    const found = atOnce('sharedLimit', 'key', key(ctx))
     if (found !== null) {
       const { isWithin, failed, recovered } = await store.take(found)
       if (failed) emitSafely(ctx.app, 'sharedLimitDown', failed, name)

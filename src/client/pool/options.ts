@@ -6,6 +6,7 @@ import { Backoff } from '../../rates/backoff.ts'
 import { RetryBudget } from '../../rates/retry-budget.ts'
 import { checkOptions } from '../../lifecycle/known-options.ts'
 import { isCioError } from '../../errors.ts'
+import { atOnce } from '../../thenable.ts'
 import { isNetworkError } from '../../network-errors.ts'
 import type { PoolTarget } from './pool-types.ts'
 import type { TargetSource } from './target-sources.ts'
@@ -176,7 +177,7 @@ export function settingsOf(options: PoolOptions): PoolSettings {
     waitTimeout,
     slowStartDuration,
     ejection: ejectionOf(eject),
-    isFailure: given,
+    isFailure: (error) => atOnce('Pool', 'isFailure', given(error)),
     budget,
     backoff: new Backoff('Pool', { delay: 500, maxDelay: 30_000, factor: 2, jitter: 1 }),
   }

@@ -1,7 +1,10 @@
 /** Reports of a pool about its targets: events, and lines of debug. */
 
 import debug from 'debug'
-import type { EventEmitter } from 'node:events'
+import { type EventEmitter, captureRejectionSymbol } from 'node:events'
+import { asError, isCioError } from '../../errors.ts'
+import { reportError } from '../../lifecycle/app-events.ts'
+import type { App } from '../../lifecycle/app.ts'
 import type { PoolEvents, PoolTargetState } from './pool-types.ts'
 import type { Upstream } from './upstream.ts'
 import { stateOf } from './upstreams.ts'
@@ -14,21 +17,32 @@ const log = debug('cio:pool')
  */
 export class PoolReports<Client> {
   readonly #pool: EventEmitter<PoolEvents>
+  readonly #app: App
 
-  constructor(pool: EventEmitter<PoolEvents>) {
+  constructor(pool: EventEmitter<PoolEvents>, app: App) {
     this.#pool = pool
+    this.#app = app
+    const failed = (thrown: unknown): void => reportError(app, asError(thrown))
+    Object.defineProperty(pool, captureRejectionSymbol, { value: failed })
+  }
+
+  /** If nothing awaits a use, the loss of its target must not end the process. */
+  readonly untaken = (error: Error): void => {
+    const isGone =
+      isCioError(error) && (error.fault === 'remote' || error.code === 'ERR_CIO_CLOSED')
+    if (!isGone) reportError(this.#app, error)
   }
 
   readonly ejected = (upstream: Upstream<Client>, duration: number, error: Error): void => {
     const state = stateOf(upstream)
     log('ejects %s for %d ms: %s', state.place, duration, error.message)
-    process.nextTick(() => this.#pool.emit('eject', state, duration, error))
+    this.#emit('eject', state, duration, error)
   }
 
   readonly restored = (upstream: Upstream<Client>): void => {
     const state = stateOf(upstream)
     log('restores %s', state.place)
-    process.nextTick(() => this.#pool.emit('restore', state))
+    this.#emit('restore', state)
   }
 
   readonly changed = (targets: readonly PoolTargetState[]): void => {
@@ -36,11 +50,25 @@ export class PoolReports<Client> {
       'has the targets %o',
       targets.map(({ place }) => place),
     )
-    process.nextTick(() => this.#pool.emit('targets', targets))
+    this.#emit('targets', targets)
   }
 
   readonly failed = (error: Error): void => {
     log('its source of targets failed: %s', error.message)
-    process.nextTick(() => this.#pool.emit('resolveError', error))
+    this.#emit('resolveError', error)
+  }
+
+  #emit<Event extends keyof PoolEvents>(event: Event, ...details: PoolEvents[Event]): void {
+    process.nextTick(() => {
+      try {
+        ;(this.#pool.emit as (event: string, ...details: unknown[]) => boolean).call(
+          this.#pool,
+          event,
+          ...details,
+        )
+      } catch (thrown) {
+        reportError(this.#app, asError(thrown))
+      }
+    })
   }
 }

@@ -1,6 +1,8 @@
 /** The checksum of a frame. */
 
 import { FrameFault, encodeError } from './format.ts'
+import { isCioError } from '../../errors.ts'
+import { atOnce } from '../../thenable.ts'
 import { readDigits, readUint, writeUint } from './numbers.ts'
 import type { OptionCheck } from './option-check.ts'
 import type { Checksum, Endian } from './options.ts'
@@ -78,6 +80,7 @@ export class FrameChecksum {
     try {
       computed = this.#compute(bytes.subarray(from, to))
     } catch (cause) {
+      if (isCioError(cause, 'ERR_CIO_OPTION')) throw cause
       return new FrameFault('checksum', 'has a checksum that cannot be computed', 0, cause)
     }
     if (found === computed) return undefined
@@ -112,7 +115,7 @@ export class FrameChecksum {
   }
 
   #compute(bytes: Buffer): number {
-    const sum = this.#of(bytes)
+    const sum = atOnce(this.#owner, 'of', this.#of(bytes))
     if (sum >= 0 && sum < this.#modulus) return sum
     // A CRC-32 in JavaScript may be negative.
     return ((sum % this.#modulus) + this.#modulus) % this.#modulus

@@ -2,6 +2,8 @@
 
 import { FrameFault, tooLong } from './format.ts'
 import type { Measure } from './options.ts'
+import { isCioError } from '../../errors.ts'
+import { atOnce } from '../../thenable.ts'
 
 /** The settings that all frames of a format share. */
 export interface Layout {
@@ -86,6 +88,7 @@ export class MeasureKind extends KindWithoutLength {
 }
 
 class MeasureReader implements KindReader {
+  readonly #owner: string
   readonly #measure: Measure
   readonly #start: number
   /** The lengths of the longest and the shortest frame. */
@@ -96,7 +99,8 @@ class MeasureReader implements KindReader {
   #kept: Record<string, number> = {}
   #length: number | undefined
 
-  constructor({ start, trailer, whole }: Layout, measure: Measure, maxLength: number) {
+  constructor({ owner, start, trailer, whole }: Layout, measure: Measure, maxLength: number) {
+    this.#owner = owner
     this.#measure = measure
     this.#start = start.length
     this.#least = Math.max(1, start.length + trailer)
@@ -116,8 +120,9 @@ class MeasureReader implements KindReader {
     const view = bytes.subarray(start, Math.min(bytes.length, start + this.#most))
     let length: number | undefined
     try {
-      length = this.#measure(view, this.#kept)
+      length = atOnce(this.#owner, 'measure', this.#measure(view, this.#kept))
     } catch (cause) {
+      if (isCioError(cause, 'ERR_CIO_OPTION')) throw cause
       return new FrameFault('measure', 'has no length by `measure`', 0, cause)
     }
     if (length === undefined) return view.length < this.#most ? view.length + 1 : tooLong()

@@ -1,7 +1,7 @@
 /** Names and addresses of peers, as far as the options keep them. */
 
 import type { StreamContext } from 'cio'
-import { asError, reportError } from 'cio/kit'
+import { asError, atOnce, reportError } from 'cio/kit'
 import type { CheckedOptions } from '../options.ts'
 import { clean, networkOf } from '../text.ts'
 
@@ -18,7 +18,7 @@ export class Identities {
     const { peer } = ctx
     if (!peer) return undefined
     try {
-      const name = this.#options.peer(peer, ctx)
+      const name = atOnce('watch', 'peer', this.#options.peer(peer, ctx))
       // This is the name for all others together.
       return name === undefined || name === '_OTHER' ? undefined : clean(name)
     } catch (thrown) {

@@ -43,7 +43,7 @@ async function readTypeScript(file: string): Promise<void> {
   if (tsx !== undefined) await import(tsx)
   else if (!(process.features as { typescript?: unknown }).typescript) {
     throw new UsageError(
-      `${file} is TypeScript, which this Node does not read: npm install --save-dev tsx, or take Node 22.18 or newer`,
+      `${file} is TypeScript, which this Node does not read: npm install --save-dev tsx, or use Node 22.18 or newer`,
     )
   }
 }
@@ -52,7 +52,7 @@ async function readTypeScript(file: string): Promise<void> {
 function listenNowhere(): void {
   const listen = Reflect.get(Server.prototype, 'listen') as (...given: unknown[]) => Server
   Server.prototype.listen = function (this: Server, ...given: unknown[]) {
-    note('it listens; a free port takes the place of its own')
+    note('the app listens: it gets a free port instead of its own')
     const done = given.filter((one) => typeof one === 'function')
     return listen.call(this, { port: 0, host: '127.0.0.1' }, ...done)
   }

@@ -24,7 +24,7 @@ standard error. Any option of TLS asks for TLS.`,
   options: {
     'content-length': {
       type: 'boolean',
-      says: 'messages after a header, as language servers have',
+      says: 'messages with a Content-Length header, as language servers use them',
     },
     notify: { type: 'boolean', says: 'sends a notification, which has no answer' },
     json: { type: 'boolean', says: 'writes an error of the server as JSON, too' },

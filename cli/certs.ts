@@ -31,9 +31,9 @@ already is kept, so that clients can be added later. Whoever has the folder has 
 for development, and stays out of git.`,
   options: {
     host: { type: 'string', multiple: true, value: 'name', says: 'a host of the server' },
-    folder: { type: 'string', value: 'path', says: 'where they go; certs without it' },
-    days: { type: 'string', value: 'count', says: `how long they hold; ${defaultDays} without it` },
-    force: { type: 'boolean', says: 'makes all of them anew, the CA too' },
+    folder: { type: 'string', value: 'path', says: 'the output folder; certs by default' },
+    days: { type: 'string', value: 'count', says: `validity in days; ${defaultDays} by default` },
+    force: { type: 'boolean', says: 'makes all of them again, the CA too' },
   },
   examples: ['cio certs alice bob --host localhost', 'cio certs carol --folder test/certs'],
   async run(clients, { host, folder = 'certs', days, force = false }) {
@@ -54,7 +54,7 @@ for development, and stays out of git.`,
       told(join(folder, `${name}.crt`), 'made')
     }
     if (host && isThere('server')) {
-      throw new UsageError(`${join(folder, 'server.crt')} is there already; --force makes all anew`)
+      throw new UsageError(`${join(folder, 'server.crt')} exists already; --force makes all again`)
     }
 
     const at = { countryCode: 'XX', state: 'None', locality: 'Nowhere' }
@@ -81,7 +81,7 @@ async function keepFromGit(file: string): Promise<void> {
   const everything = '*\n'
   if (!existsSync(file)) return writeFile(file, everything)
   if ((await readFile(file, 'utf8')) === everything) return
-  note(`${file} is there already, and stays as it is: see to it that no key gets into git`)
+  note(`${file} exists already and stays unchanged: make sure that no key is committed to git`)
 }
 
 function checkName(name: string): void {
@@ -98,7 +98,7 @@ async function readCa(folder: string): Promise<Pair> {
   )
   const { validTo } = new X509Certificate(cert!)
   if (Date.parse(validTo) > Date.now()) return { key: key!, cert: cert! }
-  throw new Error(`${join(folder, 'ca.crt')} has expired on ${validTo}; --force makes all anew`)
+  throw new Error(`${join(folder, 'ca.crt')} has expired on ${validTo}; --force makes all again`)
 }
 
 function told(file: string, what: 'made' | 'kept'): void {

@@ -47,7 +47,7 @@ async function help(): Promise<string> {
     title('Commands'),
     ...table(all.map(({ name, says }) => [name, says] as const)),
     '',
-    'cio <command> --help says more; cio --version says which Cio this is.',
+    'cio <command> --help shows more; cio --version prints the version.',
     '',
   ].join('\n')
 }

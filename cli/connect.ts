@@ -15,7 +15,7 @@ const formatNames = Object.keys(formats).join(', ')
 
 export const connect: Command = defineCommand({
   name: 'connect',
-  says: 'talks with a server, plain or by TLS',
+  says: 'connects to a server, in plaintext or with TLS',
   usage: '<host:port | port | path>',
   prose: `Standard input is sent, and what comes is written to standard output. At the end of the input
 this side ends, and the rest of the answer is written until the other side ends too. The exit code
@@ -25,8 +25,12 @@ Any option of TLS asks for TLS.`,
     format: { type: 'string', short: 'f', value: 'format', says: `${formatNames}; raw without it` },
     ...tlsOptions,
     timeout: { type: 'string', value: 'ms', says: 'for connecting, and for the handshake; 10000' },
-    wait: { type: 'string', value: 'ms', says: 'ends if so long nothing comes after the input' },
-    verbose: { type: 'boolean', short: 'v', says: 'says with whom; on a terminal it does anyway' },
+    wait: {
+      type: 'string',
+      value: 'ms',
+      says: 'gives up if nothing arrives for so long after the input',
+    },
+    verbose: { type: 'boolean', short: 'v', says: 'prints the peer; on a terminal it always does' },
   },
   examples: [
     'cio connect localhost:7000',

@@ -17,7 +17,7 @@ const advice: Readonly<Record<string, string>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: untrusted,
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: untrusted,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: untrusted,
-  ERR_TLS_CERT_ALTNAME_INVALID: 'say by --servername for whom its certificate is',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'give the name in its certificate by --servername',
   ERR_SSL_WRONG_VERSION_NUMBER: 'does the other side speak TLS at all?',
   ERR_CIO_SYNTAX: 'try --format raw to see what comes',
   ERR_CIO_MESSAGE_TOO_LONG: 'try --format raw to see what comes',

@@ -13,17 +13,17 @@ const formatNames = Object.keys(formats).join(', ')
 
 export const listen: Command = defineCommand({
   name: 'listen',
-  says: 'waits for a client, or answers many by their own words',
+  says: 'waits for a client, or echoes to any number of clients',
   usage: '<host:port | port | path>',
   prose: `Talks with the first client, as cio connect does with a server, and ends with it; others
 are rejected meanwhile. With --echo, says back to each client what it says, until it is stopped.
 Without a host it is reached from this host alone; 0.0.0.0:7000 lets others in.`,
   options: {
-    echo: { type: 'boolean', says: 'says back what it hears, to any number of clients' },
+    echo: { type: 'boolean', says: 'sends back all received data, to any number of clients' },
     format: { type: 'string', short: 'f', value: 'format', says: `${formatNames}; raw without it` },
     cert: { type: 'string', value: 'file', says: 'the certificate of this side, in PEM: uses TLS' },
     key: { type: 'string', value: 'file', says: 'its key, in PEM' },
-    ca: { type: 'string', multiple: true, value: 'file', says: 'a CA whose clients may come in' },
+    ca: { type: 'string', multiple: true, value: 'file', says: 'a CA whose clients may connect' },
     allow: { type: 'string', multiple: true, value: 'name', says: 'a client that may come in' },
   },
   examples: [
@@ -34,7 +34,8 @@ Without a host it is reached from this host alone; 0.0.0.0:7000 lets others in.`
   async run([target, ...others], { echo = false, format: name, cert, key, ca, allow }) {
     if (others.length > 0) throw new UsageError(`it takes one address; ${others[0]} is too much`)
     const place = placeFrom(target, '127.0.0.1', 0)
-    if (echo && name !== undefined) throw new UsageError('--echo has no format: it changes nothing')
+    if (echo && name !== undefined)
+      throw new UsageError('--echo takes no --format: it sends bytes back unchanged')
     if ((key === undefined) !== (cert === undefined)) {
       throw new UsageError('--key and --cert go together')
     }

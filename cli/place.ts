@@ -16,7 +16,7 @@ export function placeFrom(text: string | undefined, otherwise: string, lowest: n
   const port = Number(digits)
   if (digits === undefined || port < lowest || port > highestPort) {
     throw new UsageError(
-      `${JSON.stringify(text)} is no address: host:port, [::1]:port, a port from ${lowest} to ${highestPort}, or a path with a slash`,
+      `${JSON.stringify(text)} is not an address: host:port, [::1]:port, a port from ${lowest} to ${highestPort}, or a path with a slash`,
     )
   }
   return { host: bracketed ?? (plain || otherwise), port }

@@ -14,7 +14,7 @@ const ordinary: readonly EndReason[] = ['remote_ended', 'served', 'drained', 'no
 
 export const replay: Command = defineCommand({
   name: 'replay',
-  says: 'runs a recording into an application again, and says where the answers differ',
+  says: 'replays a recording into an application, and shows where the answers differ',
   usage: '<recording> --app <file>',
   prose: `\`record\` makes the recordings. The application is imported as \`cio inspect\` does it, and gets the
 recorded input in memory: without a socket, with the recorded peer. Its handlers really run.
@@ -25,7 +25,7 @@ It exits 0 if the answers and the end are those of the recording, and otherwise 
     timeout: { type: 'string', value: 'ms', says: 'how long to wait for a recorded answer (1000)' },
     test: {
       type: 'boolean',
-      says: 'writes a test beside the recording that fails until it is mended',
+      says: 'writes a test beside the recording, which fails until the bug is fixed',
     },
     json: { type: 'boolean', says: 'prints JSON, for programs' },
   },
@@ -52,7 +52,8 @@ function isSame({ differs, end, recorded }: Replayed): boolean {
 
 function inWords(file: string, { differs, end, recorded }: Replayed): string {
   const [then, now] = [recorded, end].map(({ reason, step }) => `${reason}@${step}`)
-  const ends = then === now ? `ended as it did then: ${now}` : `ended then: ${then}; now: ${now}`
+  const ends =
+    then === now ? `ended as in the recording: ${now}` : `ended then: ${then}; now: ${now}`
   const lines = [`${paint('bold', file, process.stdout)}: ${ends}`]
   if (end.error && !ordinary.includes(end.reason)) lines.push(`  ${quoted(end.error.message)}`)
   if (!differs) return [...lines, 'the answers are the same', ''].join('\n')

@@ -9,9 +9,9 @@ export const tlsOptions = {
   ca: { type: 'string', multiple: true, value: 'file', says: 'a CA that is trusted, in PEM' },
   cert: { type: 'string', value: 'file', says: 'the certificate of this side, in PEM' },
   key: { type: 'string', value: 'file', says: 'its key, in PEM' },
-  servername: { type: 'string', value: 'name', says: 'the name that the certificate is to have' },
+  servername: { type: 'string', value: 'name', says: 'the name that the certificate must have' },
   alpn: { type: 'string', multiple: true, value: 'name', says: 'a protocol to offer' },
-  insecure: { type: 'boolean', short: 'k', says: 'takes any certificate of the server' },
+  insecure: { type: 'boolean', short: 'k', says: 'accepts any certificate of the server' },
 } as const
 
 /** The options of `connect()`. Each TLS option turns TLS on. */

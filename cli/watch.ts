@@ -49,7 +49,7 @@ export const why: Command = defineCommand({
     cert: {
       type: 'string',
       value: 'file',
-      says: 'asks whether this certificate would be let in; in DER, or in PEM with its intermediates',
+      says: 'asks whether the server would admit this certificate: DER, or PEM with its intermediates',
     },
     servername: {
       type: 'string',

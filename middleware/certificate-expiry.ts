@@ -79,7 +79,7 @@ export function certificateExpiry(
 
 function expiryError({ remote }: StreamContext, { name, validTo }: Peer): CioError {
   const peer = name === null ? remote : `${remote} (${quote(name)})`
-  const message = `the certificate of ${peer} is of use until ${validTo.toISOString()}, so its connection ends; the peer may connect again with a new certificate`
+  const message = `the certificate of ${peer} is valid until ${validTo.toISOString()}, so its connection ends; the peer may connect again with a new certificate`
   return new CioError('ERR_CIO_EXPIRED', message, {
     fault: 'remote',
     end: 'expired',

@@ -27,15 +27,15 @@ export interface InheritedOptions {
  * Zero-downtime restarts on a socket passed by systemd socket activation.
  *
  * systemd, or another parent, opens the listening socket and keeps it. So the kernel queues new
- * connections while no process of the application runs, and the next process accepts them: a
+ * connections while no process of the application runs, and the next process accepts them. A
  * restart refuses no connection and resets none, even if the old process ends before the new one
- * starts. The descriptor replaces the `port`, `host` and `path` of `listen()`, and the default of its
- * `backlog` becomes 4,096. If no socket was passed, `listen()` uses these as usual, so that the same
- * program runs at a terminal.
+ * starts. The descriptor replaces the `port`, `host` and `path` of `listen()`, and the default of
+ * its `backlog` becomes 4,096. If no socket was passed, `listen()` uses these as usual, so that the
+ * same program runs at a terminal.
  *
- * Each `listen()` takes the next socket of the name, once. TCP and Unix sockets are accepted. In a
- * worker of `node:cluster`, the descriptor is the primary's. The variables `LISTEN_*` are removed
- * from the environment, so that no child process uses the socket by mistake.
+ * Each `listen()` takes the next socket of the name, once. It accepts TCP and Unix sockets. In a
+ * worker of `node:cluster`, the descriptor belongs to the primary. Cio removes the variables
+ * `LISTEN_*` from the environment, so that no child process uses the socket by mistake.
  *
  * @pipelines server
  * @order before `listen`

@@ -1,6 +1,6 @@
 /**
- * Which errors come from the network, and what each means for a connection. The only place with
- * their codes.
+ * Classifies errors: which of them come from the network, and what each means for a connection. The
+ * only place with their codes.
  */
 
 /** Whether an error comes from the network or from TLS, and not from the application. */

@@ -88,6 +88,6 @@ function isContext(options: unknown): boolean {
 function notCalledError(owner: string): CioError {
   return new CioError(
     'ERR_CIO_NOT_CALLED',
-    `\`${owner}\` got a context in place of options: it makes a middleware and is none; register \`${owner}()\``,
+    `\`${owner}\` got a context instead of options: it is a factory and not a middleware; register \`${owner}()\``,
   )
 }

@@ -541,7 +541,7 @@ test('replay exits 0 where the answers are those of the recording', async (t) =>
   const cwd = await recorded(t, '`hello ${chunk}`')
   const { code, out } = await run(t, ['replay', 'captures/4711.cio', '--app', 'app.ts'], { cwd })
   t.is(code, 0)
-  t.regex(out, /ended as it did then: remote_ended@answer\nthe answers are the same/)
+  t.regex(out, /ended as in the recording: remote_ended@answer\nthe answers are the same/)
   const again = ['replay', 'captures/4711.cio', '--app', 'app.ts', '--test']
   const { code: failed, err } = await run(t, again, { cwd })
   t.is(failed, 1)

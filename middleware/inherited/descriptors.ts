@@ -69,7 +69,7 @@ export function nextDescriptor(
   const passedNames = names.map((one) => `\`${one}\``).join(', ')
   if (name === undefined && names.length > 1) {
     throw inheritedError(
-      `descriptors of several names were passed: ${passedNames}; say which one with \`name\``,
+      `descriptors of several names were passed: ${passedNames}; choose one with \`name\``,
     )
   }
   const wanted = name ?? names[0]!

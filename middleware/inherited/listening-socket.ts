@@ -28,7 +28,7 @@ export function checkListening({ fd, name }: Descriptor): void {
     stats = pid === process.pid ? fstatSync(fd) : statSync(`/proc/${pid}/fd/${fd}`)
   } catch (error) {
     throw inheritedError(
-      `${what} is not open: whatever stands between the parent and this process has closed it`,
+      `${what} is not open: a process between the parent and this one has closed it`,
       error,
     )
   }

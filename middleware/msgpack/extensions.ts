@@ -28,8 +28,8 @@ export function followers(moreTypes = false, structuredClone = false): ReadValue
 }
 
 /**
- * Whether a value follows an extension of the application. msgpackr knows, but has no API for it:
- * if so, it fails here because the value is missing.
+ * Whether a value follows an extension of the application. msgpackr has no API for that. So Cio
+ * decodes the extension without a value, and msgpackr fails if one must follow.
  */
 function probe(type: number): number {
   try {

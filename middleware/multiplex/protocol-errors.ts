@@ -56,7 +56,7 @@ export class ProtocolErrors {
 
   /** The connection is closed. */
   gone(cause: Error | null): CioError {
-    const message = `the connection to ${this.#remote}, which the stream was in, is gone`
+    const message = `the connection to ${this.#remote}, which carried the stream, is closed`
     return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause: cause ?? undefined })
   }
 }

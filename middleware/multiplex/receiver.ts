@@ -52,7 +52,7 @@ export class Receiver implements FrameSink {
   frame({ type, flags, id, length }: Header): void {
     const { out, streams, lost } = this.#session
     if (lost) return
-    if (out.isFlooded) throw this.#rules.flood('does not read the answers to what it asks')
+    if (out.isFlooded) throw this.#rules.flood('does not read the replies to its requests')
     if (type === Type.ping) return this.#takePing(flags, length)
     if (type === Type.goAway) return this.#takeGoAway(length)
     if (type > Type.goAway || id === 0) {

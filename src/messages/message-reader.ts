@@ -95,7 +95,7 @@ export class MessageReader<In> {
   }
 
   /**
-   * Ends reading: present and later readers get the decoded messages, and then the end or the error
+   * Ends reading: current and later readers get the decoded messages, and then the end or the error
    * of a closed connection.
    */
   close(): void {

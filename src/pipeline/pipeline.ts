@@ -241,7 +241,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
     if (!isNamed(entry)) {
       throw new CioError(
         'ERR_CIO_DUPLICATE_NAME',
-        `the function at ${entry.at} is called \`${nameOf(step)}\`, as a step of Cio is; say \`{ name: '${nameOf(step)}' }\` in its hints if it is to take the place of the step, or call it something else`,
+        `the function at ${entry.at} is called \`${nameOf(step)}\`, as a step of Cio is; say \`{ name: '${nameOf(step)}' }\` in its hints if it should replace the step, or give it another name`,
       )
     }
     entry.defaults = step.hints

@@ -105,7 +105,7 @@ export class Acceptor {
     if (fd !== undefined) {
       throw new CioError(
         'ERR_CIO_PAUSE',
-        `a server on descriptor ${fd} that it was given cannot pause: it could not listen there again; let whoever has opened it pass on nothing`,
+        `a server on descriptor ${fd} that it was given cannot pause: it could not listen there again; stop new connections in the process that opened the descriptor`,
       )
     }
     this.#paused = true

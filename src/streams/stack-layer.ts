@@ -175,7 +175,7 @@ export class StackLayer extends Duplex {
 function ratioError(maxRatio: number): CioError {
   return new CioError(
     'ERR_CIO_DECODE_RATIO',
-    `what the peer sent decodes to more than ${maxRatio} times its length; raise \`maxRatio\` if it may`,
+    `the data of the peer decodes to more than ${maxRatio} times its length; raise \`maxRatio\` if that is expected`,
     { fault: 'remote' },
   )
 }

@@ -131,7 +131,7 @@ export class ConformanceRun {
     for (const left of await traces.left()) this.#tell('leaves nothing behind', `it left ${left}`)
     traces.stop()
     for (const thrown of stray) {
-      this.#tell('survives the peer leaving', `nobody handled what was thrown: ${thrown}`)
+      this.#tell('survives the peer leaving', `nothing handled a thrown value: ${thrown}`)
     }
     for (const left of outcome.piled) this.#tell('leaves nothing behind', `it left ${left}`)
     for (const promise of always) this.tried.add(promise)
@@ -167,14 +167,15 @@ export class ConformanceRun {
         for await (const message of messages) got.push(message)
       }
       await Promise.all([send(), receive()])
-      if (!isDeepStrictEqual(got, sent)) throw new Error('what came back was not what was sent')
+      if (!isDeepStrictEqual(got, sent))
+        throw new Error('the received data differs from the sent data')
       return
     }
     const sent = `connection ${connection}, `.repeat(50)
     ctx.stream.end(sent)
     let got = ''
     for await (const chunk of chunksOf(ctx.stream)) got += chunk.toString()
-    if (got !== sent) throw new Error('what came back was not what was sent')
+    if (got !== sent) throw new Error('the received data differs from the sent data')
   }
 
   #check(promise: MiddlewarePromise, kept: boolean, what: string): void {

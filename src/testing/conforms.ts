@@ -86,7 +86,7 @@ export async function conforms(
     return { name, kept }
   }
   const story = breaks.map(({ promise, where, what }) => `- ${promise}: ${where}, ${what}`)
-  const message = `\`${name}\` does not keep to what a middleware promises:\n${story.join('\n')}`
+  const message = `\`${name}\` breaks the contract of middleware:\n${story.join('\n')}`
   const error = new CioError('ERR_CIO_NONCONFORMING', message)
   // Set afterwards, since the text has several lines, and the constructor escapes line feeds.
   throw Object.assign(error, { message })

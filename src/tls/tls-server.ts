@@ -214,6 +214,6 @@ function hasIdentity(options: TlsServerOptions): boolean {
   if (wish === undefined) return false
   throw new CioError(
     'ERR_CIO_CERTIFICATE',
-    `\`${wish}\` asks for TLS, and there is no certificate to do it with; give \`key\` and \`cert\`, or \`pfx\`, \`SNICallback\` or \`pskCallback\`, or leave \`${wish}\` out for a server without TLS`,
+    `\`${wish}\` requires TLS, but no certificate is configured; give \`key\` and \`cert\`, or \`pfx\`, \`SNICallback\` or \`pskCallback\`, or leave \`${wish}\` out for a server without TLS`,
   )
 }

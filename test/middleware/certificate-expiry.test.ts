@@ -49,7 +49,7 @@ test('a connection is asked to finish when the certificate of its peer expires',
   t.true(Date.now() >= end)
   t.true(ctx.isDraining)
   t.like(told.remoteError, [{ code: 'ERR_CIO_EXPIRED', fault: 'remote' }])
-  t.regex(told.remoteError[0]!.message, /\("alice"\) is of use until \d{4}-/)
+  t.regex(told.remoteError[0]!.message, /\("alice"\) is valid until \d{4}-/)
   t.is(told.remoteError.length, 1)
 })
 

@@ -118,7 +118,7 @@ withSystemd('a socket of several names is taken by none of them without a name',
   await connectOnce(t, ports[0])
   await program.until('refused', 2)
   const messages = program.lines.map(({ message }) => message as string)
-  t.regex(messages[0]!, /several names were passed: `open`, `admin`; say which one with `name`/)
+  t.regex(messages[0]!, /several names were passed: `open`, `admin`; choose one with `name`/)
   t.regex(messages[1]!, /no descriptor of the name `web` was passed, but: `open`, `admin`/)
 })
 

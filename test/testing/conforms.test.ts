@@ -200,7 +200,7 @@ test('what nobody handles is told of, and does not end the process', async (t) =
   `
   const words = [...flags, '--input-type=module', '--eval', program]
   const { stdout } = await promisify(execFile)(process.execPath, words)
-  t.regex(stdout, /nobody handled what was thrown: Error: of nobody/)
+  t.regex(stdout, /nothing handled a thrown value: Error: of nobody/)
 })
 
 test('one that declares `repeats` may call next() again', async (t) => {

@@ -141,7 +141,7 @@ for (const [wish, options] of Object.entries({
   test(`listen refuses ${wish} without a certificate`, async (t) => {
     await t.throwsAsync(serve(t, new Cio(), options), {
       code: 'ERR_CIO_CERTIFICATE',
-      message: new RegExp(`\`${wish}\` asks for TLS`),
+      message: new RegExp(`\`${wish}\` requires TLS`),
     })
   })
 }

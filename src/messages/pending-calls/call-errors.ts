@@ -21,7 +21,7 @@ export function callTimeoutError(label: string, timeout: number): CioError {
 
 /** The error of a place in the order of calls that stays open. */
 export function openPlaceError(label: string, timeout: number): CioError {
-  const message = `the peer did not answer ${named(label)} within twice its timeout of ${timeout} ms, and answers come in order, so that none behind it can be told apart`
+  const message = `the peer did not answer ${named(label)} within twice its timeout of ${timeout} ms, and answers come in order, so the answers after it cannot be matched`
   return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'remote' })
 }
 

@@ -261,7 +261,7 @@ function isFactory(name: string, file: string): boolean {
   return basename(file).replaceAll('-', '') === name.toLowerCase()
 }
 
-/** Without what is nobody's but the class's own. */
+/** Without the private members of the class. */
 function shorten(declaration: string): string {
   return declaration
     .replace(/^export (?:declare )?/, '')

@@ -1,6 +1,7 @@
 /**
- * Writes the parts of the documentation that repeat doc comments: the head of each middleware's page,
- * and the tables of all middleware. `npm run docs`; test/house.test.ts fails where it was forgotten.
+ * Writes the parts of the documentation that repeat doc comments: the head of each middleware's
+ * page, and the tables of all middleware. `npm run docs`; test/house.test.ts fails if it was
+ * forgotten.
  */
 
 import { existsSync } from 'node:fs'
@@ -234,7 +235,7 @@ async function replaceHead(old: string, page: Page): Promise<string> {
   return own ? replace(headed, list, path, optionsBegin) : headed
 }
 
-/** Sentences that are read in a terminal too. */
+/** Wrapped at 100 columns, for readers in a terminal. */
 function wrapped(markdown: string): Promise<string> {
   return format(markdown, { parser: 'markdown', proseWrap: 'always', printWidth: 100 })
 }

@@ -13,7 +13,7 @@ const app = new Cio()
   .useClient(reconnect({ delay: 200, maxDelay: 5_000 }))
   .useClient(lines())
   .useClient(async function enter({ messages }, next) {
-    // On every connection: a restarted chat knows no names.
+    // On every connection, because a restarted chat does not know any names.
     await messages.next() // who are you?
     await messages.send(name)
     await Promise.all([messages.each((line) => console.log(line)), next()])
@@ -26,7 +26,7 @@ app.on('reconnect', ({ retry, delay }) => {
 const client = await app.connect({ host: 'localhost', port: Number(process.env.PORT ?? 7001) })
 
 async function say(line: string): Promise<void> {
-  // During `enter` there is a connection already, and the chat would take a line for the name.
+  // During `enter` there is a connection already, and the chat would treat a line as the name.
   if (!client.connected) await Promise.race([once(app, 'connect'), client.closed])
   await client.messages.send(line)
 }

@@ -6,7 +6,7 @@
 import { Cio, lines, rooms } from '../src/index.ts'
 
 const names = new Set<string>()
-// A member that does not read blocks no other: above `maxBacklog` it is closed.
+// A member that does not read does not block the others: above `maxBacklog` Cio closes it.
 const chat = rooms<string>({ maxBacklog: 100_000 })
 
 const app = new Cio()

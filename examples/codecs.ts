@@ -48,7 +48,7 @@ const binary = new Cio()
   .useConnection(({ messages }) => messages.each((frame) => messages.send(frame.toReversed())))
 await ask('frames', binary, '\0\x05hello')
 
-/** Sends bytes to an app, and prints all that it answers. */
+/** Sends bytes to an app, and prints its whole answer. */
 async function ask(name: string, app: Cio, bytes: string): Promise<void> {
   const server = await app.listen({ host: '127.0.0.1' })
   const client = await new Cio().connect({ host: '127.0.0.1', port: server.port })

@@ -1,7 +1,7 @@
 // npm run demo
 //
-// Mutual TLS from end to end: an echo server that accepts only alice, and three clients.
-// It checks what it shows, and exits with 1 if a check fails.
+// Mutual TLS from end to end: an echo server that accepts only alice, and three clients. It checks
+// the results, and exits with 1 if a check fails.
 //
 // npm run demo -- --watch
 //
@@ -88,7 +88,7 @@ async function demo(): Promise<void> {
   say('7. The server has closed, and no connection is left. All is as it should be.')
 }
 
-/** Says hello, and returns all that the server says. */
+/** Sends hello, and returns everything that the server sends. */
 async function talk(server: ServerContext, credentials: CertsOptions): Promise<string> {
   const app = new Cio().useClient(certs({ ...credentials, ca: join(folder, 'ca.crt') }))
   await using client = await app.connect({ host: 'localhost', port: server.port, family: 4 })

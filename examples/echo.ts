@@ -1,6 +1,6 @@
 // npx tsx examples/echo.ts
 //
-// The smallest server: it sends back all that it receives. Talk to it with `socat - TCP:localhost:7000`.
+// The smallest server: it sends back all received data. Connect with `socat - TCP:localhost:7000`.
 
 import { Cio } from '../src/index.ts'
 

@@ -51,7 +51,7 @@ const [role, folder = '', ...rest] = process.argv.slice(2)
 if (role === 'instance') await instance(folder, ...(rest as [string, string]))
 else await demo()
 
-/** One of the three servers, in a process of its own. */
+/** One of the three servers, in its own process. */
 async function instance(folder: string, id: string, servers: string): Promise<void> {
   const engine = nats({ connect: { servers, pingInterval: 1_000 } })
   const here = cluster({ engine, leaseTimeout: 2_000 })
@@ -112,7 +112,7 @@ async function instance(folder: string, id: string, servers: string): Promise<vo
 async function demo(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'cio-fleet-'))
   const processes: ChildProcess[] = []
-  // As on Debian, where these are not in the path of every user.
+  // On Debian these programs are not in the path of every user.
   process.env.PATH += ':/usr/sbin'
   try {
     await makeCertificates(folder, names)
@@ -135,7 +135,9 @@ async function demo(): Promise<void> {
   }
 }
 
-/** Has the private key, and publishes the list: from a machine of its own, for example. */
+/**
+ * The operator has the private key, and publishes the list, for example from a separate machine.
+ */
 async function operator(folder: string, servers: string) {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519')
   await writeFile(join(folder, 'lists.pub'), publicKey.export({ format: 'pem', type: 'spki' }))
@@ -147,7 +149,7 @@ async function operator(folder: string, servers: string) {
     signKey: privateKey,
   })
   await here.open()
-  // No server listens before there is a first revision.
+  // A server listens only after the first revision was published.
   await denied.publish([])
   return { denied, [Symbol.asyncDispose]: () => here.close() }
 }
@@ -194,7 +196,7 @@ async function show(
   const revision = await denied.publish(['sensor-5'])
   const applied = await denied.applied(revision)
   while (await ask(one, { find: 'sensor-5' })) await delay(20)
-  // The operator is one of them.
+  // The operator counts as an instance too.
   console.log(`revision ${revision} of the deny list is in force on ${applied.size - 1} instances`)
   const left = names.filter((name) => name !== 'sensor-5')
 
@@ -208,7 +210,7 @@ async function show(
   await Promise.all(clients.map((client) => client.close({ timeout: 1_000 })))
 }
 
-/** A device, which comes back after each loss. */
+/** A device, which reconnects after each loss. */
 async function connect(
   folder: string,
   name: string,
@@ -247,7 +249,7 @@ async function balancer(folder: string): Promise<ChildProcess> {
     '  timeout server 1m',
     'listen front',
     `  bind unix@${join(folder, 'front.sock')}`,
-    // TLS passes through: else the names of the devices would end here.
+    // TLS passes through, so that the servers see the certificates of the devices.
     ...['one', 'two', 'three'].map((id) => `  server ${id} unix@${join(folder, `${id}.sock`)}`),
     '',
   ]

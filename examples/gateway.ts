@@ -15,7 +15,7 @@ interface Command {
   readonly command: string
 }
 
-/** The connected clients by name; of two with one name, the later. */
+/** The connected clients by name; if two have the same name, the later one. */
 const present = new Map<string, Messages<Telemetry | Command, unknown>>()
 
 const app = new Cio()

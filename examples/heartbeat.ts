@@ -1,7 +1,7 @@
 // npx tsx examples/heartbeat.ts
 //
-// A server that finds dead connections, and holds clients to ten messages a second. It pings after ten
-// seconds of silence; what answers with {"kind":"pong"} lives on. Try it with
+// A server that finds dead connections, and holds clients to ten messages a second. It pings after
+// ten seconds of silence; a client that answers with {"kind":"pong"} stays connected. Try it with
 // `socat - TCP:localhost:7020`, type nothing, and see it leave after fifteen seconds.
 
 import { Cio, heartbeat, json, rateLimit } from '../src/index.ts'

@@ -19,7 +19,7 @@ else {
   await loop()
   await slow()
   await hangs()
-  // With few descriptors, in a process of its own.
+  // In its own process, with few descriptors.
   const file = fileURLToPath(import.meta.url)
   const node = [process.execPath, ...process.execArgv, file, 'descriptors']
   const words = node.map((word) => `'${word}'`).join(' ')
@@ -83,7 +83,7 @@ async function slow(): Promise<void> {
 /** 4. A deploy hangs. */
 async function hangs(): Promise<void> {
   const app = quiet().useConnection(async function report({ signal }) {
-    // It ignores `ctx.draining`, and goes on until it is destroyed.
+    // It ignores `ctx.draining`, and continues until it is destroyed.
     await once(signal, 'abort')
   })
   using watching = watch(app)

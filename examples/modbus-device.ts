@@ -11,7 +11,7 @@ registers[0] = 230
 
 const [illegalFunction, illegalAddress] = [1, 2]
 
-/** The answer to a request: what follows the unit in its frame. */
+/** The answer to a request: the part of the frame after the unit. */
 function answer(request: Buffer): Buffer {
   const code = request[0]!
   const exception = (why: number): Buffer => Buffer.of(code | 0x80, why)
@@ -36,7 +36,7 @@ const app = new Cio()
   .useConnection(async ({ messages }) => {
     for await (const frame of messages) {
       if (frame.length <= unitEnd) return
-      // The length of the answer is put right by `frames`.
+      // `frames` sets the length of the answer.
       const header = frame.subarray(0, unitEnd)
       await messages.send(Buffer.concat([header, answer(frame.subarray(unitEnd))]))
     }

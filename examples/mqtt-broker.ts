@@ -8,7 +8,7 @@
 import { Aedes } from 'aedes'
 import { Cio, certs, drain, limit } from '../src/index.ts'
 
-/** The names of the certificates, by what Aedes knows of a connection. */
+/** The names in the certificates, by the connection object of Aedes. */
 const names = new WeakMap<object, string>()
 
 const broker = await Aedes.createBroker({

@@ -1,7 +1,7 @@
 // npx tsx examples/own-middleware.ts
 //
 // Two middleware of your own: one adds a typed member to the context, one sets its place by a hint.
-// Talk to it with `socat - TCP:localhost:7003`.
+// Connect with `socat - TCP:localhost:7003`.
 
 import { Cio, type Middleware, type StreamContext, defineMiddleware } from '../src/index.ts'
 

@@ -1,7 +1,7 @@
 // npx tsx examples/pool.ts
 //
-// A pool over three servers: calls go on while one of them is stopped, and it is used again when it is
-// back.
+// A pool over three servers: calls continue while one of them is stopped, and the pool uses it
+// again when it is back.
 
 import assert from 'node:assert/strict'
 import { Cio, json, rpc } from '../src/index.ts'

@@ -1,9 +1,9 @@
 // npx tsx examples/certificates.ts certs alice && npx tsx examples/production.ts
 //
-// A server as one would deploy it: mutual TLS, bounds on load and time, a graceful shutdown on
-// SIGTERM, and a log line for each event that an operator has to see. Try it, then press Ctrl+C:
-// openssl s_client -quiet -connect localhost:7010 -CAfile certs/ca.crt -cert certs/alice.crt \
-//   -key certs/alice.key
+// A server for production: mutual TLS, bounds on load and time, a graceful shutdown on SIGTERM, and
+// a log line for each event that an operator has to see. Try it, then press Ctrl+C: openssl
+// s_client -quiet -connect localhost:7010 -CAfile certs/ca.crt -cert certs/alice.crt \ -key
+// certs/alice.key
 
 import { randomBytes } from 'node:crypto'
 import {

@@ -1,9 +1,10 @@
 // npx tsx examples/protobuf-gateway.ts
 //
-// A gateway that asks sensors for readings, by Protocol Buffers: several questions at once, answers by
-// id, and heartbeats both ways. Start a sensor with `npx tsx examples/protobuf-gateway.ts sensor-1`.
-// Then kill, freeze (Ctrl+Z) and restart either of them, and see the other notice and go on.
-// proto/sensors_pb.ts was made of proto/sensors.proto by protoc-gen-es.
+// A gateway that asks sensors for readings, by Protocol Buffers: several questions at once, answers
+// by id, and heartbeats both ways. Start a sensor with
+// `npx tsx examples/protobuf-gateway.ts sensor-1`. Then kill, freeze (Ctrl+Z) and restart either of
+// them, and see how the other side notices and continues. proto/sensors_pb.ts was made of
+// proto/sensors.proto by protoc-gen-es.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MessageInitShape } from '@bufbuild/protobuf'

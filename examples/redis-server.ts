@@ -11,7 +11,7 @@ function measure(bytes: Buffer, kept: Record<string, number>): number | undefine
   while (left > 0) {
     const end = at < bytes.length ? bytes.indexOf('\r\n', at) : -1
     if (end < 0) {
-      // For the next chunk, so that no value is measured twice.
+      // Kept for the next chunk, so that no value is measured twice.
       Object.assign(kept, { at, left })
       return undefined
     }

@@ -1,8 +1,8 @@
 // npx tsx examples/trackers.ts
 //
-// A gateway for GPS trackers of two makers on one port: GT06 (Concox) and Teltonika. `route` looks at
-// the first bytes, `frames` has the format of each, and the rest is the meaning of the bytes. Each
-// position is printed.
+// A gateway for GPS trackers of two makers on one port: GT06 (Concox) and Teltonika. `route` looks
+// at the first bytes, and `frames` has the format of each maker. The program decodes the frames and
+// prints each position.
 
 import { Cio, type StreamContext, frames, route, timeout } from '../src/index.ts'
 

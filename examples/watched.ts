@@ -1,7 +1,7 @@
 // npm run demo -- --watch
 //
-// A gateway with traffic, and its live page: devices that come, talk and go; a stranger who is refused
-// again and again; a port scanner; a lookup that takes its time. It runs until Ctrl-C.
+// A gateway with traffic, and its live page: devices that connect, send and leave; an unknown
+// client that is refused again and again; a port scanner; a slow lookup. It runs until Ctrl-C.
 
 import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -75,7 +75,7 @@ export async function watched({ port = 9_400 }: { readonly port?: number } = {})
         },
       }),
     )
-  // The refused are on the page.
+  // The page shows the refused clients.
   app.on('reject', () => {})
   const watching = watch(app, { top: 5, runtime: true, limit: bounds })
   alarms(watching)
@@ -96,7 +96,7 @@ export async function watched({ port = 9_400 }: { readonly port?: number } = {})
   await server.closed
 }
 
-/** Comes, talks for some seconds, and goes; again and again. */
+/** Connects, sends for some seconds, and leaves, again and again. */
 async function device(
   name: string,
   credentials: { key: string; cert: string; ca: string },
@@ -127,7 +127,7 @@ async function device(
   }
 }
 
-/** Has a certificate of the same CA, and is not on the list. */
+/** Has a certificate of the same CA, but is not on the list. */
 async function stranger(
   credentials: { key: string; cert: string; ca: string },
   port: number,
@@ -142,7 +142,7 @@ async function stranger(
   }
 }
 
-/** Connects, and leaves without a byte; or says what is no TLS. */
+/** Connects and leaves without a byte, or sends something that is not TLS. */
 async function scanner(port: number, signal: AbortSignal): Promise<void> {
   for (let turn = 0; !signal.aborted; turn++) {
     const socket = connect({ port, host: '127.0.0.1' })

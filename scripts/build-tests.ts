@@ -47,7 +47,7 @@ await build({
   outbase: '.',
   ...forNode,
   keepNames: true,
-  // Else esbuild leaves out an import that is there for its side effect alone.
+  // Otherwise esbuild drops an import that exists only for its side effect.
   ignoreAnnotations: true,
   chunkNames: 'chunks/[name]-[hash]',
   sourcemap: 'linked',

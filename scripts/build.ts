@@ -16,8 +16,9 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const dist = join(root, 'dist')
 
 /**
- * Has each entry import all of `cio` and `cio/kit`. esbuild makes a chunk for each set of entries that
- * share a module: so the set is the same for all of it, and it is one file. Files are what loading costs.
+ * Makes each entry import all of `cio` and `cio/kit`. esbuild makes a chunk for each set of entries
+ * that share a module, so this gives one set and one file. Loading costs mainly the number of
+ * files.
  */
 const oneCore = (entries: readonly string[]): Plugin => ({
   name: 'one core',
@@ -61,7 +62,7 @@ await declarations()
 await javaScript()
 await commandLine()
 
-/** A file that no public declaration refers to is of no use to the compiler of an application. */
+/** The compiler of an application does not need a file to which no public declaration refers. */
 async function declarations(): Promise<void> {
   await emitDeclarations(dist)
   const kept = await reachable(
@@ -74,8 +75,8 @@ async function declarations(): Promise<void> {
 }
 
 /**
- * A middleware that `cio` exports has a file of one line, which passes it on: each exists once, by
- * whichever path it is imported. The others are entries: they load a package that may be missing.
+ * A middleware that `cio` exports has a file of one line, which exports it again. So it exists only
+ * once, for every import path. The others are entries: they load a package that may be missing.
  */
 async function javaScript(): Promise<void> {
   const all = await exportsOf([...doors, ...middleware])
@@ -88,9 +89,9 @@ async function javaScript(): Promise<void> {
     ...common,
     entryPoints: built.map((entry) => `${entry}.ts`),
     plugins: [oneCore(built)],
-    // Of a second chunk, which the above does not allow for, esbuild would complain.
+    // With one fixed name, esbuild reports an error if it would make a second chunk.
     chunkNames: 'core',
-    // Else esbuild leaves out an import that is there for its side effect alone.
+    // Otherwise esbuild drops an import that exists only for its side effect.
     ignoreAnnotations: true,
     sourcemap: 'linked',
     sourcesContent: false,
@@ -107,7 +108,7 @@ async function javaScript(): Promise<void> {
   await Promise.all(
     passedOn.map((entry) => {
       const name = named(entry)
-      // What `cio` does not have is `@internal`, and its declaration is gone.
+      // A name that `cio` does not export is `@internal`, and has no declaration.
       const names = all.get(entry)!.filter((one) => ofCio.has(one))
       const list = [...names, `${name} as default`].join(', ')
       return writeFile(join(dist, `${entry}.js`), `export { ${list} } from '../src/index.js'\n`)
@@ -115,7 +116,7 @@ async function javaScript(): Promise<void> {
   )
 }
 
-/** Where names of several sources meet in one file, esbuild adds numbers: an export keeps its name. */
+/** If several sources have the same name, esbuild adds numbers. Exports keep their names. */
 async function nameExports(path: string): Promise<void> {
   const text = await readFile(path, 'utf8')
   const renamed = [...text.matchAll(/^ {2}(\w+) as (\w+),?$/gm)]

@@ -1,12 +1,12 @@
-/** Source maps that know lines, and no columns. */
+/** Source maps with lines and without columns. */
 
 import type { SourceMapPayload } from 'node:module'
 
 const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 
 /**
- * A map with the first mapping of each line alone. A stack trace needs a file and a line; the columns
- * are four fifths of a packed map.
+ * A map with only the first mapping of each line. A stack trace needs a file and a line; the
+ * columns are four fifths of a packed map.
  */
 export function byLine(map: SourceMapPayload): SourceMapPayload {
   const at = { source: 0, line: 0, column: 0 }

@@ -53,7 +53,8 @@ export class FrameChecksum {
 
   /**
    * Why the checksum is wrong; undefined if it is right. The frame begins at `start`, the checksum
-   * ends at `until`, and stands after a delimiter of `delimiter` bytes.
+   * ends at `until`, and stands after a delimiter of `delimiter` bytes. `body` is a view of the body,
+   * if there is one: a second view would cost as much as a short checksum.
    */
   faultOf(
     bytes: Buffer,
@@ -61,7 +62,8 @@ export class FrameChecksum {
     afterStart: number,
     header: number,
     until: number,
-    delimiter = 0,
+    delimiter: number,
+    body: Buffer | undefined,
   ): FrameFault | undefined {
     const at = until - this.digits
     const covered = at - this.before.length
@@ -75,10 +77,12 @@ export class FrameChecksum {
       : readDigits(bytes, at, this.digits, this.#radix)
     if (found < 0) return new FrameFault('checksum', 'has a checksum that is not of digits')
     const from = this.#from(start, afterStart, header)
-    const to = this.#over === 'body' ? covered - delimiter : covered
+    const bodyEnd = covered - delimiter
+    const to = this.#over === 'body' ? bodyEnd : covered
+    const isBody = from === header && to === bodyEnd
     let computed: number
     try {
-      computed = this.#compute(bytes.subarray(from, to))
+      computed = this.#compute(body && isBody ? body : bytes.subarray(from, to))
     } catch (cause) {
       if (isCioError(cause, 'ERR_CIO_OPTION')) throw cause
       return new FrameFault('checksum', 'has a checksum that cannot be computed', 0, cause)

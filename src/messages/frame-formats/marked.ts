@@ -138,13 +138,14 @@ class MarkedReader implements FrameReader {
       if (bytes[until + index] !== mark[index]) return this.#noEnd
     }
     const checksum = this.#checksum
+    const bodyEnd = checksum ? until - checksum.width - between : until
+    const body = this.#whole ? undefined : bytes.subarray(header, bodyEnd)
     if (checksum) {
       const afterStart = start + this.#start.length
-      const fault = checksum.faultOf(bytes, start, afterStart, header, until, between)
+      const fault = checksum.faultOf(bytes, start, afterStart, header, until, between, body)
       if (fault) return fault
     }
-    if (this.#whole) return bytes.subarray(start, end)
-    return bytes.subarray(header, checksum ? until - checksum.width - between : until)
+    return body ?? bytes.subarray(start, end)
   }
 }
 

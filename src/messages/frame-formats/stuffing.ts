@@ -109,8 +109,9 @@ export function opened(
 ): Buffer | FrameFault {
   const width = checksum?.width ?? 0
   if (content.length - width > maxLength) return tooLong()
-  const fault = checksum?.faultOf(content, 0, 0, 0, content.length)
-  return fault ?? (checksum ? content.subarray(0, content.length - width) : content)
+  if (!checksum) return content
+  const message = content.subarray(0, Math.max(0, content.length - width))
+  return checksum.faultOf(content, 0, 0, 0, content.length, 0, message) ?? message
 }
 
 /** A message with its checksum. */

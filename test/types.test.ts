@@ -339,8 +339,13 @@ test('events are typed', (t) => {
     expectTypeOf(ctx).toEqualTypeOf<StreamContext>()
   })
   app.on('error', (error, ctx) => {
-    expectTypeOf(error).toEqualTypeOf<Error>()
+    expectTypeOf(error).toEqualTypeOf<CioError | NodeJS.ErrnoException>()
+    expectTypeOf(error.code).toEqualTypeOf<string | undefined>()
     expectTypeOf(ctx).toEqualTypeOf<Context | undefined>()
+  })
+  app.on('disconnect', (error, ctx) => {
+    expectTypeOf(error?.code).toEqualTypeOf<string | undefined>()
+    expectTypeOf(ctx).toEqualTypeOf<ClientContext>()
   })
   app.on('close', (ctx) => expectTypeOf(ctx).toEqualTypeOf<ConnectionContext>())
   app.on('relisten', (retry) => expectTypeOf(retry).toEqualTypeOf<Relisten>())

@@ -25,7 +25,11 @@ declare module '../lifecycle/app.ts' {
      * The connection of a client has closed, with its error, if any, and its end. `reconnect` reports
      * whether another attempt follows.
      */
-    disconnect: [error: Error | undefined, ctx: ClientContext, end: ConnectionEnd]
+    disconnect: [
+      error: CioError | NodeJS.ErrnoException | undefined,
+      ctx: ClientContext,
+      end: ConnectionEnd,
+    ]
   }
   interface Contexts {
     client: ClientContext

@@ -25,7 +25,7 @@ declare module './app.ts' {
      * The application failed: a handler threw, for example. Without a listener Cio prints it, once
      * per connection.
      */
-    error: [error: Error, ctx?: Context]
+    error: [error: CioError | NodeJS.ErrnoException, ctx?: Context]
   }
 }
 

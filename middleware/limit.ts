@@ -210,7 +210,7 @@ export function limit(options: LimitOptions = {}): Limit {
       if (verdict !== 'in') {
         throw refuse(ctx, { reason: verdict, address, waited: entered instanceof Promise })
       }
-      queues.enter(ctx)
+      const queue = queues.enter(ctx)
       try {
         if (bounds.handshakes < Infinity && ctx.awaitsHandshake) {
           const turn = handshakes.enter(ctx)
@@ -223,7 +223,7 @@ export function limit(options: LimitOptions = {}): Limit {
         await next()
       } finally {
         handshakes.leave(ctx)
-        queues.leave(ctx)
+        queues.leave(queue)
         gate.leave(address ?? undefined)
       }
     },

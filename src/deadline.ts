@@ -60,7 +60,11 @@ class List {
     return deadline
   }
 
-  remove({ before, after }: Deadline): void {
+  remove(deadline: Deadline): void {
+    const { before, after } = deadline
+    // V8 keeps what an old object refers to, even once that is garbage: a chain of all later ones.
+    deadline.before = undefined
+    deadline.after = undefined
     if (before) before.after = after
     else this.#first = after
     if (after) after.before = before

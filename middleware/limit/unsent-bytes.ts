@@ -8,6 +8,13 @@ const intervals = [100, 20] as const
 /** A check takes at most one part in this many of the time between two checks. */
 const shares = [500, 20] as const
 
+/** A connection in the list of all, and its place there. */
+export interface Queue {
+  readonly ctx: ConnectionContext
+  /** -1 once it is not counted any more. */
+  at: number
+}
+
 /**
  * Adds up unsent bytes, and closes the slowest connections if there are too many.
  *
@@ -17,9 +24,10 @@ const shares = [500, 20] as const
 export class UnsentBytes {
   readonly #most: number
   readonly #close: (ctx: ConnectionContext, queued: number, total: number) => void
-  readonly #connections = new Set<ConnectionContext>()
+  // Not a Set: V8 would collect what passes through it late (src/server/open-connections.ts).
+  readonly #all: Queue[] = []
   /** Bytes sent to the network at the last check; kept only near the limit. */
-  #taken: Map<ConnectionContext, number> | undefined
+  #taken: Map<Queue, number> | undefined
   #timer: NodeJS.Timeout | undefined
   #total = 0
 
@@ -37,62 +45,74 @@ export class UnsentBytes {
     return this.#total
   }
 
-  enter(ctx: ConnectionContext): void {
-    if (this.#most === Infinity) return
-    this.#connections.add(ctx)
+  enter(ctx: ConnectionContext): Queue {
+    if (this.#most === Infinity) return { ctx, at: -1 }
+    const queue = { ctx, at: this.#all.length }
+    this.#all.push(queue)
     this.#timer ??= setTimeout(this.#look, intervals[0]).unref()
+    return queue
   }
 
   /** The pipeline has returned. Its unsent bytes count until the connection closes. */
-  leave(ctx: ConnectionContext): void {
-    if (ctx.transport!.destroyed || queuedOf(ctx) === 0) this.#forget(ctx)
+  leave(queue: Queue): void {
+    const { ctx } = queue
+    if (ctx.transport!.destroyed || queuedOf(ctx) === 0) this.#forget(queue)
   }
 
   readonly #look = (): void => {
     const begun = performance.now()
     this.#total = 0
-    for (const ctx of this.#connections) {
-      if (ctx.transport!.destroyed) this.#forget(ctx)
-      else this.#total += queuedOf(ctx)
+    // Backwards: the last one takes the place of one that is forgotten.
+    for (let at = this.#all.length - 1; at >= 0; at--) {
+      const queue = this.#all[at]!
+      if (queue.ctx.transport!.destroyed) this.#forget(queue)
+      else this.#total += queuedOf(queue.ctx)
     }
     const isNear = this.#total > this.#most / 2
     const before = this.#taken
     this.#taken = isNear ? new Map(this.#measured(takenOf)) : undefined
     // Measuring a speed needs two checks.
     if (this.#total > this.#most && before) this.#relieve(before)
-    if (this.#connections.size === 0) return this.#rest()
+    if (this.#all.length === 0) return this.#rest()
     const took = performance.now() - begun
     const delay = Math.max(intervals[Number(isNear)]!, took * shares[Number(isNear)]!)
     this.#timer = setTimeout(this.#look, delay).unref()
   }
 
   /** Closes the connections that would take longest to read their queue. */
-  #relieve(before: ReadonlyMap<ConnectionContext, number>): void {
-    const slowness = new Map<ConnectionContext, number>()
-    for (const [ctx, queued] of this.#measured(queuedOf)) {
-      const taken = takenOf(ctx) - (before.get(ctx) ?? -Infinity)
-      slowness.set(ctx, queued / (taken + 1))
+  #relieve(before: ReadonlyMap<Queue, number>): void {
+    const slowness = new Map<Queue, number>()
+    for (const [queue, queued] of this.#measured(queuedOf)) {
+      const taken = takenOf(queue.ctx) - (before.get(queue) ?? -Infinity)
+      slowness.set(queue, queued / (taken + 1))
     }
     const slowest = [...slowness].toSorted(([, one], [, other]) => other - one)
-    for (const [ctx] of slowest) {
+    for (const [queue] of slowest) {
       if (this.#total <= this.#most) return
-      const queued = queuedOf(ctx)
-      this.#close(ctx, queued, this.#total)
+      const queued = queuedOf(queue.ctx)
+      this.#close(queue.ctx, queued, this.#total)
       this.#total -= queued
-      this.#forget(ctx)
+      this.#forget(queue)
     }
   }
 
   *#measured(
     measure: (ctx: ConnectionContext) => number,
-  ): Generator<[ctx: ConnectionContext, measured: number]> {
-    for (const ctx of this.#connections) if (queuedOf(ctx) > 0) yield [ctx, measure(ctx)]
+  ): Generator<[queue: Queue, measured: number]> {
+    for (const queue of this.#all) {
+      if (queuedOf(queue.ctx) > 0) yield [queue, measure(queue.ctx)]
+    }
   }
 
-  #forget(ctx: ConnectionContext): void {
-    this.#connections.delete(ctx)
-    this.#taken?.delete(ctx)
-    if (this.#connections.size === 0) this.#rest()
+  #forget(queue: Queue): void {
+    this.#taken?.delete(queue)
+    const last = queue.at === -1 ? undefined : this.#all.pop()
+    if (last && last !== queue) {
+      last.at = queue.at
+      this.#all[last.at] = last
+    }
+    queue.at = -1
+    if (this.#all.length === 0) this.#rest()
   }
 
   #rest(): void {

@@ -57,6 +57,10 @@ class ConnectionLife extends StreamLife {
   /** The message for the diagnostic channels; undefined if nothing was subscribed at its begin. */
   declare message?: ConnectionMessage
   readonly acceptedAt: number = performance.now()
+  /** The set of its server while it is open, and its neighbours there. */
+  openIn: object | undefined
+  before: ConnectionContext | undefined
+  after: ConnectionContext | undefined
   readonly #times: ConnectionTimes
 
   constructor(times: ConnectionTimes) {

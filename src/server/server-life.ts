@@ -7,6 +7,7 @@ import { closeTimeout, lifeOf } from '../lifecycle/context.ts'
 import { startDeadline } from '../deadline.ts'
 import { CioError } from '../errors.ts'
 import { Lifecycle, stuckError } from '../lifecycle/lifecycle.ts'
+import { OpenConnections } from './open-connections.ts'
 import type { ServerContext } from './server.ts'
 import { staggeredDrain } from './staggered-drain.ts'
 
@@ -20,7 +21,7 @@ export async function untilNoServer(): Promise<void> {
 /** The life of a server: it ends after its last connection. */
 export class ServerLife extends Lifecycle {
   ctx!: ServerContext
-  readonly connections: Set<ConnectionContext> = new Set()
+  readonly connections: OpenConnections = new OpenConnections()
   acceptor: Acceptor | undefined
   window = 0
   minLifetime = 0

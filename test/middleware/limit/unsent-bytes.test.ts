@@ -62,16 +62,16 @@ test('below the bound nothing is closed, and what is gone does not count', async
   gone!.stream.writableLength = 90
   done!.stream.writableLength = 0
   left!.stream.writableLength = 90
-  for (const one of [gone, done, left]) queues.enter(one!.ctx)
+  const [first, second, third] = [gone, done, left].map((one) => queues.enter(one!.ctx))
   gone!.stream.destroyed = true
-  for (const one of [gone, done]) queues.leave(one!.ctx)
+  for (const one of [first, second]) queues.leave(one!)
   const alive = setInterval(() => {}, 1_000)
   t.teardown(() => clearInterval(alive))
   while (queues.total !== 90) await new Promise(setImmediate)
   t.deepEqual(closed, [])
   // It has returned, and more than before is left to send.
   left!.stream.writableLength = 101
-  queues.leave(left!.ctx)
+  queues.leave(third!)
   await until(1)
   t.deepEqual(closed, ['left'])
   t.is(queues.total, 0)

@@ -48,6 +48,8 @@ const refused: readonly [options: object, words: RegExp][] = [
   [{ delimiter: '\xaa' }, /Buffer\.from\('aa55', 'hex'\)/],
   [{ start: '', length: 2 }, /at least one character or byte/],
   [{ delimiter: '\n', end: '\n' }, /the delimiter is the end/],
+  [{ start: '\x02', end: '\x03' }, /give `delimiter`/],
+  [{ oneOf: [{ start: 'a', end: 'b' }] }, /oneOf\[0\]: .*give `delimiter`/],
   [{ delimiter: '\n', end: '\n', checksum: { of: xor8, bytes: 2, as: 'hex' } }, /afterDelimiter/],
   [{ length: 2, checksum: { of: xor8, bytes: 1, afterDelimiter: true } }, /needs `delimiter`/],
   [
@@ -55,7 +57,10 @@ const refused: readonly [options: object, words: RegExp][] = [
     /needs `delimiter`/,
   ],
   [{ delimiter: '\n', checksum: { of: xor8, bytes: 1, afterDelimiter: 1 } }, /true or false/],
-  [{ delimiter: '\n', checksum: { of: xor8, bytes: 1 } }, /may contain the delimiter/],
+  [
+    { delimiter: '\n', checksum: { of: xor8, bytes: 1 } },
+    /may contain the delimiter.*`afterDelimiter`/,
+  ],
   [{ delimiter: 'E', checksum: { of: xor8, bytes: 2, as: 'hex' } }, /may contain the delimiter/],
   [{ length: 2, checksum: { bytes: 2 } }, /`checksum\.of` to be a function/],
   [{ length: 2, checksum: { of: xor8, bytes: 5 } }, /from 1 to 4/],

@@ -34,6 +34,11 @@ export function formatOf(
     throw check.refused(`${names} exclude each other; give one`)
   }
   const [kind = 'length'] = given
+  if (given.length === 0 && options.end !== undefined) {
+    throw check.refused(
+      '`end` is not searched for; give `delimiter` for frames up to a mark, or `length` if they have one',
+    )
+  }
   check.boolean('whole', options.whole)
   const endian = check.endian('endian', options.endian, 'big')
   if (kind === 'oneOf') return oneOfFormat(check, options, maxLength)
@@ -129,8 +134,10 @@ function checkAgainst(
   const { isUint, digits, before } = checksum
   const isInDigits = !isUint && delimiter.every((byte) => digit(byte, 16) >= 0)
   if ((isUint && delimiter.length <= digits) || isInDigits || before.includes(delimiter)) {
-    const better = isUint ? '; give `as: "hex"`, or find the end by `length` or `measure`' : ''
-    throw check.refused(`the checksum may contain the delimiter, which ends the frame${better}`)
+    const better = isUint ? '`as: "hex"`, or `length` or `measure` to find the end' : 'another kind'
+    throw check.refused(
+      `the checksum may contain the delimiter, which ends the frame; give \`afterDelimiter\` if it stands after it, or ${better}`,
+    )
   }
 }
 

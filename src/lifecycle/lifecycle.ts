@@ -132,7 +132,7 @@ export abstract class Lifecycle {
     this.#watchdog = new SteppedDeadline(unwindTimeout, () => this.leaveBehind())
   }
 
-  /** Begins the watchdog's time anew, if it runs: for middleware that had to wait for others. */
+  /** Restarts the watchdog, if it runs: for middleware that had to wait for others. */
   watchAgain(): void {
     if (!this.#watchdog) return
     this.#watchdog.stop()

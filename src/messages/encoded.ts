@@ -18,8 +18,8 @@ export let contentOf: (encoded: unknown) => EncodedContent | undefined
  * A message that `messages.encode()` has encoded, for `messages.sendEncoded()` of any connection
  * that has the same codec.
  *
- * "The same" is the same call of `json()` or another codec, since its options may change the bytes,
- * over the same kind of carrier.
+ * "The same codec" means the same call of `json()` or another factory, since options may change the
+ * bytes, and the same kind of carrier.
  */
 export class Encoded {
   static {

@@ -19,7 +19,7 @@ import {
   sameName,
 } from './registration.ts'
 
-/** An entry as it stands in the final order. */
+/** An entry in the final order. */
 export interface PipelineEntry extends SettledHints {
   /** Whether it is a step of Cio. */
   readonly step: boolean

@@ -22,7 +22,8 @@ const log = debug('cio:cluster')
 /** Options of {@link rooms}: those of `rooms` of `cio`, and a name. */
 export interface RoomsOptions extends LocalRoomsOptions {
   /**
-   * The name of these rooms, the same on all instances. Two on one cluster need two.
+   * The name of these rooms, the same on all instances. Two `rooms()` on one cluster need different
+   * names.
    *
    * @default 'rooms'
    */

@@ -123,7 +123,7 @@ export function withChecksum(message: Uint8Array, checksum: FrameChecksum | unde
   return content
 }
 
-/** An escape before each byte that may not stand in a frame. */
+/** Byte stuffing with an escape before each byte that must not appear in a frame. */
 export class EscapeByte implements Escaping {
   readonly flag: number
   readonly opens = true

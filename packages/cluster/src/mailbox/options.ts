@@ -58,7 +58,8 @@ export interface MailboxOptions<Out, Needs extends StreamContext = StreamContext
    */
   readonly checkInterval?: number
   /**
-   * The name of these mailboxes, the same on all instances. Two on one cluster need two.
+   * The name of these mailboxes, the same on all instances. Two mailboxes on one cluster need
+   * different names.
    *
    * @default 'mailbox'
    */

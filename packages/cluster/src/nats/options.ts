@@ -24,7 +24,7 @@ export interface NatsOptions {
   readonly connect?: NodeConnectionOptions
   /**
    * The first word of all subjects, and the beginning of the names of all buckets. Two applications
-   * on one NATS account need two.
+   * on one NATS account need different prefixes.
    *
    * @default 'cio'
    */

@@ -58,7 +58,7 @@ export class NatsTable implements Table {
   async ensure(): Promise<void> {
     const { bucket, ttl, replicas, timeout } = this.#options
     const kvm = new Kvm(this.#connection)
-    // 0 stands for rows that stay.
+    // 0 means that rows never expire.
     const maxAge = ttl === Infinity ? 0 : ttl
     try {
       // Not in memory: such a bucket disappears with a restart, and its watches stay silent.

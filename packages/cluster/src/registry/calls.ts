@@ -51,7 +51,7 @@ export async function obey(ctx: Registered, order: Order): Promise<unknown> {
   })
 }
 
-/** Fulfils when the message is queued, and not only when a slow device has read it. */
+/** Fulfils when the message is queued. It does not wait until a slow device has read it. */
 async function sendTo(ctx: Registered, message: unknown): Promise<void> {
   const sent = ctx.messages.send(message)
   await Promise.race([sent, new Promise((resolve) => setImmediate(resolve))])

@@ -76,7 +76,8 @@ export interface RegistryOptions<Needs extends StreamContext = StreamContext> {
    */
   readonly about?: (ctx: Needs) => unknown
   /**
-   * The name of this registry, the same on all instances. Two registries on one cluster need two.
+   * The name of this registry, the same on all instances. Two registries on one cluster need
+   * different names.
    *
    * @default 'devices'
    */

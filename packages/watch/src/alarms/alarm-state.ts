@@ -9,7 +9,9 @@ export class AlarmState {
   since: number = Date.now()
   readonly #rule: Rule
   readonly #cooldown: number
-  /** Since when the value asks for a change, and when the last one was, by `performance.now()`. */
+  /**
+   * When the value began to require a change, and when the last change was, by `performance.now()`.
+   */
   #asks: number | undefined
   #changed = -Infinity
 

@@ -27,6 +27,6 @@ export interface Alarm {
 
 /** The alarms of a watch. Dispose it to stop. */
 export interface Alarms extends Disposable {
-  /** All of them that are not switched off, also those that are not raised. */
+  /** All alarms that are on, raised or not. */
   readonly list: readonly Alarm[]
 }

@@ -2,7 +2,7 @@
 
 const minute = 60_000
 const hour = 60
-/** Fewer refusals in a minute are no reason for an alarm, however few there were before. */
+/** With fewer refusals in a minute there is no alarm, even if there were none before. */
 const few = 60
 
 export class RefusalRate {

@@ -116,7 +116,7 @@ const between = '  '
 /** A text is never cut to less than this. */
 const leastText = 8
 
-/** Takes room from the widest texts, so that a long name hides no figure. */
+/** Shortens the widest texts, so that a long name does not hide a figure. */
 function narrow(
   widths: number[],
   titles: readonly string[],

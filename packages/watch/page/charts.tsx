@@ -22,6 +22,10 @@ interface Chart {
 }
 
 const rate = (value: number): string => `${Number(value.toPrecision(2))}/s`
+/** Seconds between the times below a chart, which have no seconds. */
+const minutes = [1, 2, 5, 10, 30, 60, 120, 240, 480].map((count) => count * 60)
+/** In the 24 hours of the other times of the page. */
+const minuteOf = (time: number): string => new Date(time * 1_000).toTimeString().slice(0, 5)
 const share = (value: number): string => `${Math.round(value * 100)} %`
 
 const charts: readonly Chart[] = [
@@ -184,7 +188,7 @@ function optionsOf(
       })),
     ],
     axes: [
-      { ...axis, space: 60 },
+      { ...axis, space: 50, size: 26, incrs: minutes, values: (_, splits) => splits.map(minuteOf) },
       { ...axis, size: 58, space: 26, values: (_, splits) => splits.map((one) => format(one)) },
     ],
   }

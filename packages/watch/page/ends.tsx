@@ -36,12 +36,11 @@ export function Refused({
                 {group.step} {group.at ?? ''}
               </span>
             </td>
-            <td class="peer">
-              {group.verified ? group.who : (group.example.claimed ?? group.who ?? '–')}
-              {!group.verified && group.example.claimed !== null && (
-                <span class="claimed"> claimed</span>
-              )}
-            </td>
+            <Who
+              peer={group.verified ? group.who : null}
+              claimed={group.example.claimed}
+              address={group.who}
+            />
             <td class="right">{count(group.count)}</td>
             <td class="right">{clock(group.last, view.time)}</td>
           </tr>
@@ -99,7 +98,7 @@ export function Ended({
               </button>
               <span class="at"> {one.step}</span>
             </td>
-            <td class="peer">{one.peer ?? one.claimed ?? one.address ?? '–'}</td>
+            <Who peer={one.peer} claimed={one.claimed} address={one.address} />
             <td class="message" title={one.message}>
               {causeIn(one.message)}
             </td>
@@ -109,6 +108,20 @@ export function Ended({
         ))}
       </Table>
     </section>
+  )
+}
+
+/** A name, which is marked where nothing has verified it. */
+function Who({
+  peer,
+  claimed,
+  address,
+}: Readonly<Record<'peer' | 'claimed' | 'address', string | null>>) {
+  return (
+    <td class="peer">
+      {peer ?? claimed ?? address ?? '–'}
+      {peer === null && claimed !== null && <span class="claimed"> claimed</span>}
+    </td>
   )
 }
 

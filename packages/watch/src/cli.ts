@@ -118,6 +118,9 @@ export async function whyCert(
   return servers.length > 0 && servers.every(({ admitted }) => admitted === true) ? 0 : 1
 }
 
+/** Events come once a second: a server that is silent for so long stands still. */
+const patience = 10_000
+
 /** @param body Sent, if given. */
 async function get<Answer>(at: string, path: string, body?: string): Promise<Answer> {
   const response = await ask(at, path, body)
@@ -128,12 +131,21 @@ async function get<Answer>(at: string, path: string, body?: string): Promise<Ans
 
 async function ask(at: string, path: string, body?: string): Promise<IncomingMessage> {
   const method = body === undefined ? 'GET' : 'POST'
-  const sent = request({ ...placeOf(at), method, path, agent: false })
+  const sent = request({ ...placeOf(at), method, path, agent: false, timeout: patience })
+  const silence = new Error(
+    `${at} has not answered for ${patience / 1_000} s; its event loop may be busy or blocked`,
+  )
+  let answer: IncomingMessage | undefined
+  sent.on('timeout', () => (answer ?? sent).destroy(silence))
   sent.end(body)
   const [response] = (await once(sent, 'response').catch((error: Error) => {
+    if (error === silence) throw error
     const message = `${at} cannot be asked: ${error.message}; give the path of the socket that \`watching.listen()\` made, or the address with the token`
     throw new Error(message, { cause: error })
   })) as [IncomingMessage]
+  answer = response
+  // The response tells of it, too.
+  sent.on('error', () => {})
   if (response.statusCode === 200) return response
   let text = ''
   for await (const chunk of response) text += String(chunk)

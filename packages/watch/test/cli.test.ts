@@ -3,6 +3,8 @@ import { Cio, allowList, certs } from 'cio'
 import { testCertificates } from 'cio/testing'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -104,6 +106,23 @@ test('on a terminal, each screen fits its size of that moment, and the end of th
   t.true(wide!.some((line) => line.length > 30))
   t.true(small!.length <= 8, `${small!.length} lines`)
   for (const line of small!) t.true(line.length <= 30, line)
+})
+
+test('a server that does not answer, or not any more, is said to be stuck', async (t) => {
+  const stuck = createServer(({ url }, response) => {
+    if (url === '/events') response.write(`data: {}\n\n`)
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => {
+    stuck.close().closeAllConnections()
+  })
+  await once(stuck, 'listening')
+  const at = `http://127.0.0.1:${(stuck.address() as AddressInfo).port}/`
+  const options = { at, json: false, terminal: terminal() }
+  const message = /\/ has not answered for 10 s; its event loop may be busy or blocked$/
+  await Promise.all([
+    t.throwsAsync(why('alice', options), { message }),
+    t.throwsAsync(top(options), { message }),
+  ])
 })
 
 /** The lines of a screen, without what drives the terminal. */

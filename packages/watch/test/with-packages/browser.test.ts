@@ -178,6 +178,20 @@ inBrowser(
   },
 )
 
+inBrowser('a name that nothing has verified is marked wherever it stands', async (t, open) => {
+  const { app, server, admin } = await gateway(t)
+  const { bad } = await testCertificates('alice')
+  const end = ended(app)
+  const { key, cert } = bad.selfSigned
+  const socket = connectTls({ port: server.port, key, cert, rejectUnauthorized: false })
+  socket.on('error', () => {})
+  t.teardown(() => socket.destroy())
+  await end
+  const page = await open(admin.url)
+  await shows(page, '.refused .peer', /alice claimed$/)
+  await shows(page, '.ended .peer', /alice claimed$/)
+})
+
 inBrowser('calls of rpc are counted as the server counts them', async (t, open) => {
   const odd = '<b>bold</b>'
   const app = new Cio()
@@ -279,6 +293,12 @@ inBrowser('nothing is cut off, wide and narrow, light and dark', async (t, open)
       await shows(page, '.connections tbody', 'alice')
       const wide = await page.evaluate<number>('document.documentElement.scrollWidth')
       t.true(wide <= width, `${wide} at ${width}, ${scheme}`)
+      for (const panel of ['refused', 'ended']) {
+        const hidden = await page.evaluate<number>(
+          `(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.querySelector('.${panel} .scroll'))`,
+        )
+        t.is(hidden, 0, `${panel} at ${width}`)
+      }
       const back = await page.evaluate<string>('getComputedStyle(document.body).backgroundColor')
       t.is(back, scheme === 'dark' ? 'rgb(17, 21, 28)' : 'rgb(245, 246, 248)')
       await page.close()

@@ -6,7 +6,7 @@ import { type Command, UsageError, defineCommand, numberOf } from './command.ts'
 import { exitCodes, tellFailure } from './failure.ts'
 import { parseJson, showJson } from './format.ts'
 import { placeFrom } from './place.ts'
-import { escapeControls, progress } from './terminal.ts'
+import { escapeUnprintable, progress } from './terminal.ts'
 import { tlsOptions, tlsOptionsFrom } from './tls-options.ts'
 
 /** Milliseconds for the answer. */
@@ -69,7 +69,7 @@ standard error. Any option of TLS asks for TLS.`,
       const refused = rpcFailure(error)
       // The connection was lost, and its own error says why.
       if (!refused) return tellFailure('call', failure ?? error)
-      if (values.json) process.stderr.write(`${JSON.stringify(refused)}\n`)
+      if (values.json) process.stderr.write(`${escapeUnprintable(JSON.stringify(refused))}\n`)
       else tellFailure('call', error)
       return exitCodes.answeredError
     } finally {
@@ -83,7 +83,7 @@ function listed(document: unknown): string {
   try {
     const lines = (document as OpenRpcDocument).methods.map(({ name, params }) => {
       const given = params.map(({ name, required }) => (required ? name : `${name}?`))
-      return `${escapeControls(`${name}(${given.join(', ')})`)}\n`
+      return `${escapeUnprintable(`${name}(${given.join(', ')})`)}\n`
     })
     return lines.join('')
   } catch (cause) {

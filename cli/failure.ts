@@ -1,7 +1,7 @@
 /** Prints errors: what happened, and what to do about it. */
 
 import { UsageError } from './command.ts'
-import { escapeControls, paint } from './terminal.ts'
+import { escapeUnprintable, paint } from './terminal.ts'
 
 /** The exit codes. */
 export const exitCodes = { fine: 0, failed: 1, usage: 2, answeredError: 3 } as const
@@ -28,7 +28,7 @@ export function tellFailure(command: string, error: unknown): number {
   const { stderr } = process
   const first = error instanceof Error ? error : new Error(String(error))
   const name = command === '' ? 'cio' : `cio ${command}`
-  const told = `${paint('red', `${name}:`, stderr)} ${escapeControls(first.message)}`
+  const told = `${paint('red', `${name}:`, stderr)} ${escapeUnprintable(first.message)}`
   const codes = causes(first).map(({ code }) => code)
   const known = codes.find((code) => code !== undefined && code in advice)
   const help = error instanceof UsageError ? `see \`${name} --help\`` : known && advice[known]

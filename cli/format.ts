@@ -3,7 +3,7 @@
 import type { Middleware, MessagesContext, StreamContext } from '../src/index.ts'
 import { json, lines } from '../src/index.ts'
 import { UsageError } from './command.ts'
-import { escapeControls, paint } from './terminal.ts'
+import { escapeUnprintable, paint } from './terminal.ts'
 
 /** Converts input to sent data, and received data to output. */
 export interface Format {
@@ -29,7 +29,7 @@ export const formats: Readonly<Record<string, Format>> = {
     codec: () => lines() as Middleware<StreamContext, MessagesContext<unknown>>,
     byLine: true,
     toSend: (line) => line,
-    toShow: (line) => `${escapeControls(String(line))}\n`,
+    toShow: (line) => `${escapeUnprintable(String(line))}\n`,
   },
   json: {
     codec: () => json() as Middleware<StreamContext, MessagesContext<unknown>>,
@@ -64,7 +64,7 @@ export function parseJson(line: string): unknown {
 /** Indented on a terminal, on one line for a program. */
 export function showJson(value: unknown): string {
   const text = JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0)
-  return text.split('\n').map(escapeControls).join('\n')
+  return text.split('\n').map(escapeUnprintable).join('\n')
 }
 
 function parseHex(line: string): Buffer {

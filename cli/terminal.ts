@@ -1,6 +1,7 @@
 /** Output that depends on a terminal: colours and progress. */
 
 import type { WriteStream } from 'node:tty'
+import { escapeText } from '../src/kit.ts'
 
 type Output = NodeJS.WritableStream & Pick<Partial<WriteStream>, 'isTTY'>
 
@@ -40,9 +41,10 @@ export function note(text: string): void {
 }
 
 // Control characters drive terminals; a tab is harmless.
-const controls = /(?!\t)\p{Cc}/gu
-
-/** Escapes control characters, so that bytes of a peer cannot control the terminal. */
-export function escapeControls(text: string): string {
-  return text.replace(controls, (one) => `\\x${one.charCodeAt(0).toString(16).padStart(2, '0')}`)
+/**
+ * Escapes the characters of a peer that do not print, as JSON does: those that control a terminal, and
+ * those that reorder or hide text. Tabs stay.
+ */
+export function escapeUnprintable(text: string): string {
+  return text.split('\t').map(escapeText).join('\t')
 }

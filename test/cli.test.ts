@@ -412,7 +412,28 @@ test('connect --format lines makes control characters of the peer visible', asyn
     new Cio().useConnection(({ stream }) => void stream.write(`${escape}[2Jhi\n`)),
   )
   const { out } = await run(t, ['connect', `${port}`, '--format', 'lines'])
-  t.is(out, '\\x1b[2Jhi\n')
+  t.is(out, '\\u001b[2Jhi\n')
+})
+
+test('no text of a peer reaches the terminal raw, and JSON stays JSON that says the same', async (t) => {
+  const odd = '\u001b[2J\u009b31m\u202e\u061c\u00ad\u180e\ufff9\u{e0041}\r\n\thi é☃'
+  const methods = {
+    odd: () => ({ [odd]: odd }),
+    fails(): never {
+      throw rpcError(1, odd, odd)
+    },
+  }
+  const info = { title: 'odd', version: '1' }
+  const discover = { openrpc: '1.3.2', info, methods: [{ name: odd, params: [] }] }
+  const app = new Cio().useConnection(json()).useConnection(rpc({ methods, discover }))
+  const { port } = await serve(t, app)
+  const unprintable = /(?![\n\t ])[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/u
+  const called = await run(t, ['call', `${port}`, 'odd'])
+  t.deepEqual(JSON.parse(called.out), { [odd]: odd })
+  const refused = await run(t, ['call', `${port}`, 'fails', '--json'])
+  t.deepEqual(JSON.parse(refused.err), { code: 1, message: odd, data: odd })
+  const listed = await run(t, ['call', `${port}`])
+  for (const text of [called.out, refused.err, listed.out]) t.notRegex(text, unprintable)
 })
 
 for (const format of ['lines', 'json']) {

@@ -47,7 +47,8 @@ const defaultInterval = 1_000
  * @adds nothing; puts the contents of the files into `ctx.options`
  * @rejects `ERR_CIO_CERTIFICATE` (local): a file is missing, broken or does not match; the error
  *   names the option and the file
- * @throws `ERR_CIO_OPTION`: an option is unknown, out of its range, or given under both its names
+ * @throws `ERR_CIO_OPTION`: an option is unknown, out of its range, or given under both its names; a
+ *   file is `undefined`, as from an environment variable that is not set
  * @see RFC 6066, section 3, for `sni`
  *
  * @example
@@ -59,6 +60,7 @@ const defaultInterval = 1_000
  */
 export function certs(options: CertsOptions = {}): Middleware<ServerContext | ClientContext> {
   checkOptionNames('certs', options, [...names, ...Object.keys(aliases), ...live])
+  for (const one of [options, ...Object.values(options.sni ?? {})]) checkPresent(one)
   const given = rename(options)
   checkLive(given)
   const before = new WeakMap<Context, CertsOptions>()
@@ -138,6 +140,15 @@ const replaced = { private: undefined, public: undefined, root: undefined, pfx: 
  */
 export function withMaterial<Given extends object>(options: Given, material: CertsMaterial): Given {
   return { ...options, ...replaced, ...material }
+}
+
+/** Without it, a variable of the environment that is not set would make a server without TLS. */
+function checkPresent(options: object): void {
+  for (const name of ['key', 'cert', 'ca', 'pfx', 'crl', ...Object.keys(aliases)]) {
+    if (Object.hasOwn(options, name) && options[name as keyof object] === undefined) {
+      throw optionError('certs', name, 'a path or its contents, or left out', undefined)
+    }
+  }
 }
 
 function checkLive(options: CertsOptions): void {

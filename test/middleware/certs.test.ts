@@ -526,6 +526,21 @@ test('an unknown option, and a name with its alias, are rejected when certs is c
   t.throws(() => certs({ cert: 'a', public: 'b' }), { code, message: /`public`.*`cert`/ })
 })
 
+test('a file that is undefined, as a variable of the environment that is not set, is refused', (t) => {
+  const unset = process.env['CIO_TEST_THAT_IS_NOT_SET']
+  for (const name of ['key', 'cert', 'ca', 'pfx', 'crl', 'private', 'public', 'root']) {
+    for (const options of [{ [name]: unset }, { sni: { 'a.test': { [name]: unset } } }]) {
+      const error = t.throws(() => certs(options as never), { code: 'ERR_CIO_OPTION' })
+      t.is(
+        error.message,
+        `certs: expected \`${name}\` to be a path or its contents, or left out, got undefined`,
+      )
+    }
+  }
+  // A key may have none.
+  t.notThrows(() => certs({ passphrase: unset } as never))
+})
+
 test('loadCerts returns material for Node, read and checked', async (t) => {
   const material = await loadCerts({ ...server, ca: path('root.crt') })
   t.deepEqual(Object.keys(material), ['key', 'cert', 'ca'])

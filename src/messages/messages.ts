@@ -104,8 +104,14 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   }
 
   /** The messages, one at a time, until the end of input. */
-  [Symbol.asyncIterator](): this {
-    return this
+  [Symbol.asyncIterator](): AsyncIterableIterator<In, undefined> {
+    // The name of now: `ctx.step` moves on while the loop is busy with a message.
+    const reader = this.#ctx.step
+    const loop: AsyncIterableIterator<In, undefined> = {
+      next: () => this.#next(reader),
+      [Symbol.asyncIterator]: () => loop,
+    }
+    return loop
   }
 
   /**
@@ -115,9 +121,13 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    * @throws `ERR_CIO_TWO_READERS` (local): another middleware waits for messages
    */
   next(): Promise<IteratorResult<In, undefined>> {
+    return this.#next(this.#ctx.step)
+  }
+
+  #next(reader: string): Promise<IteratorResult<In, undefined>> {
     const inbox = this.#inbox
     try {
-      this.#readers.claim(this.#ctx.step)
+      this.#readers.claim(reader)
       if (inbox.ready > 0 && !inbox.isAwaited) {
         // Not an async function: that would cost two promises for each message.
         const result = this.#result()

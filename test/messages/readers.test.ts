@@ -52,6 +52,48 @@ for (const first of Object.keys(readers)) {
   }
 }
 
+const busyReaders: Record<string, (ctx: Ctx, take: () => Promise<void>) => Promise<void>> = {
+  async loop({ messages }, take) {
+    for await (const message of messages) {
+      void message
+      await take()
+    }
+  },
+  each: ({ messages }, take) => messages.each(() => take()),
+}
+
+for (const [first, read] of Object.entries(busyReaders)) {
+  for (const second of ['loop', 'each', 'once', 'rpc']) {
+    test(`\`${first}\` that is busy with a message while \`${second}\` begins is found when it asks for the next one`, async (t) => {
+      const [taken, free] = [deferred(), deferred()]
+      const app = new Cio()
+        .useConnection(json())
+        .useConnection(
+          async (ctx: StreamContext, next) => {
+            const reading = read(ctx as Ctx, () => {
+              taken.resolve()
+              return free.promise
+            })
+            await taken.promise
+            await Promise.all([reading, next()])
+          },
+          { name: 'busy' },
+        )
+        .useConnection(readers[second]!, { name: second })
+        .useConnection((_, next) => {
+          free.resolve()
+          return next()
+        })
+      const told = nextEvent(app, 'error')
+      const client = await open(t, app, 'tcp')
+      client.write('1\n')
+      const [error] = await told
+      t.like(error, { code: 'ERR_CIO_TWO_READERS', fault: 'local' })
+      for (const name of ['busy', second]) t.true(error.message.includes(`\`${name}\``))
+    })
+  }
+}
+
 test('one middleware may read in turns, in each way, and leave the rest to what is inside', async (t) => {
   const app = new Cio()
     .useConnection(lines())

@@ -41,10 +41,15 @@ test('what is chained to it may stay without a handler, however long the chain',
 })
 
 test('an error of a callback after what is inside has gone well is not hidden', (t) => {
-  const module = built(new URL('../../src/pipeline/own-promise.ts', import.meta.url)).href
+  const module = built(new URL('../../src/index.ts', import.meta.url)).href
   const program = `
-    import { ownPromise } from ${JSON.stringify(module)}
-    ownPromise(Promise.resolve()).then(() => { throw new Error('of the callback') })
+    import { Duplex } from 'node:stream'
+    import { Cio } from ${JSON.stringify(module)}
+    const app = new Cio()
+      .useConnection((_, next) => void next().then(() => { throw new Error('of the callback') }))
+      .useConnection(() => {})
+    app.on('error', () => {})
+    app.handle(new Duplex({ read() { this.push(null) }, write(chunk, encoding, done) { done() } }))
   `
   const words = [...flags, '--input-type=module', '-e', program]
   const { status, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' })

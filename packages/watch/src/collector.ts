@@ -26,7 +26,7 @@ import type { Histogram, Place } from './instruments.ts'
 import type { CheckedOptions } from './options.ts'
 import { Peers } from './peers.ts'
 import { pipe, placeOfClient, placeOfServer } from './places.ts'
-import { type Seen, type WatchRecord, bytesOf, settledOf } from './records.ts'
+import { type Seen, type WatchRecord, bytesOf, newRecord, settledOf } from './records.ts'
 import { Refusals } from './refusals.ts'
 import { Way } from './ways.ts'
 
@@ -95,8 +95,7 @@ export class Collector {
   /** Drops the steps of a connection that is old, and its record if it has nothing of its own. */
   settle(ctx: ConnectionContext): void {
     const record = this.recordOf(ctx)
-    if (!record || performance.now() - ctx.acceptedAt <= keepSteps) return
-    if (record.isShared) return
+    if (!record || record.isShared || performance.now() - ctx.acceptedAt <= keepSteps) return
     if (record.opened && !this.#mayGetTls(ctx)) {
       ;(ctx as StreamContext as Watched)[this.#record] = settledOf(record.place)
       return
@@ -117,9 +116,7 @@ export class Collector {
     this.servers.add(server)
     const place = placeOfServer(server)
     for (const ctx of server.connections) {
-      if (this.recordOf(ctx)) continue
-      const record = this.#begin(ctx, place)
-      record.opened = true
+      if (!this.recordOf(ctx)) this.#begin(ctx, place).opened = true
     }
     void server.closed.then(() => {
       this.servers.delete(server)
@@ -149,14 +146,7 @@ export class Collector {
   }
 
   #begin(ctx: StreamContext, place: Place): WatchRecord {
-    const record: WatchRecord = {
-      place,
-      wire: ctx.socket,
-      way: undefined,
-      times: undefined,
-      opened: false,
-      isShared: false,
-    }
+    const record = newRecord(place, ctx.socket)
     ;(ctx as Watched)[this.#record] = record
     return record
   }

@@ -32,6 +32,11 @@ export interface WatchRecord {
   readonly isShared: boolean
 }
 
+/** The record of a connection that begins, over this socket. */
+export function newRecord(place: Place, wire: Socket | null): WatchRecord {
+  return { place, wire, way: undefined, times: undefined, opened: false, isShared: false }
+}
+
 const settled = new WeakMap<Place, WatchRecord>()
 
 /** The record that all old connections without TLS of one place share: they have nothing of their own. */

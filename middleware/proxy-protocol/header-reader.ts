@@ -1,6 +1,7 @@
 /** Reads a header of either version, from the pieces in which it arrives. */
 
 import type { Readable } from 'node:stream'
+import { quote } from '../../src/errors.ts'
 import { type ParsedHeader, malformed, signature, word } from './proxied.ts'
 import { parseV1 } from './v1.ts'
 import { parseV2 } from './v2.ts'
@@ -16,7 +17,7 @@ export function parseHeader(bytes: Buffer, maxSize: number): ParsedHeader | numb
   if (bytes[0] === word[0]) return parseV1(bytes)
   if (bytes[0] === signature[0]) return parseV2(bytes, maxSize)
   if (bytes.length === 0) return 1
-  throw malformed('it is none')
+  throw malformed(`it is none, since it begins with ${quote(bytes.toString('latin1', 0, 1))}`)
 }
 
 /** The result of {@link HeaderReader}. */

@@ -1160,3 +1160,22 @@ test('short pieces take short blocks', (t) => {
   const [block] = backlog.drain()
   t.is(block!.buffer.byteLength, 64)
 })
+
+test('the error for HTTP on a port of multiplex shows how it begins, however it is cut (netty/netty#14559)', async (t) => {
+  for (const size of [1, 100]) {
+    const app = new Cio().useConnection(multiplex(echoing()))
+    const told = nextEvent(app, 'remoteError')
+    const socket = await dial(t, await serve(t, app))
+    const request = Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    for (let at = 0; at < request.length; at += size) {
+      socket.write(request.subarray(at, at + size))
+      await new Promise(setImmediate)
+    }
+    const [error] = await told
+    t.is(error.code, 'ERR_CIO_MULTIPLEX')
+    t.regex(
+      error.message,
+      /^127\.0\.0\.1:\d+ sent a frame of type 18245 .*begins with "GET \/ HTTP\/1"/,
+    )
+  }
+})

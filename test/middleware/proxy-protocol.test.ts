@@ -478,3 +478,18 @@ function codes({ reject, remoteError, error }: Recorded) {
     error: error.map(code),
   }
 }
+
+test('the error for what is no header shows how it begins (netty/netty#14559)', async (t) => {
+  for (const [sent, shown] of [
+    ['GET / HTTP/1.1\r\n\r\n', '"G"'],
+    ['\u0016\u0003\u0001', String.raw`"\u0016"`],
+  ] as const) {
+    const app = new Cio().useConnection(proxyProtocol({ trusted: ['127.0.0.1'] }))
+    const told = nextEvent(app, 'remoteError')
+    const socket = await dial(t, await serve(t, app))
+    socket.write(sent)
+    const [error] = await told
+    t.is(error.code, 'ERR_CIO_PROXY_HEADER')
+    t.true(error.message.endsWith(`it is none, since it begins with ${shown}`), error.message)
+  }
+})

@@ -1,4 +1,6 @@
-// npm install --prefix packages/cluster && npx tsx examples/fleet.ts
+// npx tsx examples/fleet.ts
+//
+// In a clone, once before: npm install --prefix packages/cluster
 //
 // Three instances behind HAProxy, with mutual TLS and a broker: six devices are found by the names of
 // their certificates, wherever they are connected. One is away, and its letters wait for it. A deny list

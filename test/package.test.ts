@@ -25,7 +25,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const run = promisify(execFile)
 
 /** Kilobytes, packed: all of it, and without the sources and their maps. */
-const packedBound = 640
+const packedBound = 670
 const packedToRunBound = 320
 
 /** Older compilers that have to read the declarations; beside the one of this repository. */

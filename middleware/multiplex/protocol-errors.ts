@@ -1,7 +1,8 @@
 /** Errors for protocol violations of a peer, and its budget of control frames. */
 
-import { CioError } from '../../src/errors.ts'
+import { CioError, quote } from '../../src/errors.ts'
 import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
+import { type Header, headerText } from './wire.ts'
 
 /** The limits of a multiplexed connection. */
 export interface Bounds {
@@ -41,6 +42,13 @@ export class ProtocolErrors {
   /** The input violates the protocol. */
   wrong(what: string): CioError {
     return new CioError('ERR_CIO_MULTIPLEX', `${this.#remote} ${what}`, { fault: 'remote' })
+  }
+
+  /** The input is no frame: often the peer speaks another protocol, which the first bytes show. */
+  noFrame(header: Header): CioError {
+    const shown = quote(headerText(header))
+    const { type, id } = header
+    return this.wrong(`sent a frame of type ${type} for stream ${id} (it begins with ${shown})`)
   }
 
   /** The peer reset a stream, or refused a stream of ours before accepting it. */

@@ -1,21 +1,11 @@
 /** The receiving side of a multiplexed connection, and the rules for the peer. */
 
-import { isCioError, quote } from '../../src/errors.ts'
+import { isCioError } from '../../src/errors.ts'
 import { type Opened, OpeningReader } from './stream-header.ts'
 import type { ProtocolErrors } from './protocol-errors.ts'
 import type { Session } from './session.ts'
 import { MuxStream } from './stream.ts'
-import {
-  Flag,
-  type FrameSink,
-  Frames,
-  type Header,
-  Reason,
-  Type,
-  headerSize,
-  initialWindow,
-  writeHeader,
-} from './wire.ts'
+import { Flag, type FrameSink, Frames, type Header, Reason, Type, initialWindow } from './wire.ts'
 
 /** Takes chunks of the underlying stream. */
 export class Receiver implements FrameSink {
@@ -66,11 +56,7 @@ export class Receiver implements FrameSink {
     if (out.isFlooded) throw this.#rules.flood('does not read the replies to its requests')
     if (type === Type.ping) return this.#takePing(flags, length)
     if (type === Type.goAway) return this.#takeGoAway(length)
-    if (type > Type.goAway || id === 0) {
-      throw this.#rules.wrong(
-        `sent a frame of type ${type} for stream ${id} (it begins with ${quote(textOf(header))})`,
-      )
-    }
+    if (type > Type.goAway || id === 0) throw this.#rules.noFrame(header)
 
     if (flags & Flag.syn) this.#takeSyn(id)
     const stream = streams.get(id)
@@ -191,11 +177,4 @@ export class Receiver implements FrameSink {
     if (!known) throw this.#rules.wrong(`sent a frame for stream ${id}, which was never opened`)
     if (flags & Flag.rst) this.#rules.spend('resets')
   }
-}
-
-/** The bytes of a header as text: often the peer speaks another protocol, which they show. */
-function textOf({ type, flags, id, length }: Header): string {
-  const bytes = Buffer.alloc(headerSize)
-  writeHeader(bytes, 0, type, flags, id, length)
-  return bytes.toString('latin1')
 }

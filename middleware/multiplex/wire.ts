@@ -36,6 +36,13 @@ export function writeHeader(
   target.writeUInt32BE(length, at + 8)
 }
 
+/** The bytes of a header as text: often the peer speaks another protocol, which they show. */
+export function headerText({ type, flags, id, length }: Header): string {
+  const bytes = Buffer.alloc(headerSize)
+  writeHeader(bytes, 0, type, flags, id, length)
+  return bytes.toString('latin1')
+}
+
 /** Receives frames: a payload in the pieces in which it arrived. */
 export interface FrameSink {
   frame(header: Header): void

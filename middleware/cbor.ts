@@ -1,12 +1,8 @@
 import { type Options as CborxOptions, Decoder, Encoder } from 'cbor-x'
 import { oneValue } from '../src/messages/bordered.ts'
 import { FrameDecoder } from '../src/messages/frame-decoder.ts'
-import {
-  type MessagesContext,
-  type MessagesOptions,
-  defaultMaxLength,
-  messages,
-} from '../src/messages/messages.ts'
+import { defaultMaxLength } from '../src/messages/codec.ts'
+import { type MessagesContext, type MessagesOptions, messages } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'

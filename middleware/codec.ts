@@ -1,10 +1,10 @@
 import { CioError, isCioError } from '../src/errors.ts'
 import { syntaxError } from '../src/messages/frame-decoder.ts'
 import { type FramingOptions, framesOf, framingOptionNames } from '../src/messages/frame-formats.ts'
+import { defaultMaxLength } from '../src/messages/codec.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
-  defaultMaxLength,
   messages,
   messagesOptionNames,
 } from '../src/messages/messages.ts'

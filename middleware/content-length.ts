@@ -6,10 +6,10 @@ import {
   syntaxError,
   messageTooLong,
 } from '../src/messages/frame-decoder.ts'
+import { defaultMaxLength } from '../src/messages/codec.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
-  defaultMaxLength,
   messages,
   messagesOptionNames,
 } from '../src/messages/messages.ts'

@@ -1,8 +1,8 @@
 import { type FramingOptions, framesOf, framingOptionNames } from '../src/messages/frame-formats.ts'
+import { defaultMaxLength } from '../src/messages/codec.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
-  defaultMaxLength,
   messages,
   messagesOptionNames,
 } from '../src/messages/messages.ts'

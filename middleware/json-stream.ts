@@ -1,10 +1,6 @@
 import { CioError } from '../src/errors.ts'
-import {
-  type MessagesContext,
-  type MessagesOptions,
-  defaultMaxLength,
-  messages,
-} from '../src/messages/messages.ts'
+import { defaultMaxLength } from '../src/messages/codec.ts'
+import { type MessagesContext, type MessagesOptions, messages } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { Pump } from '../src/messages/pump.ts'

@@ -1,10 +1,10 @@
 import { isUtf8 } from 'node:buffer'
 import { CioError } from '../src/errors.ts'
 import { LineDecoder, syntaxError } from '../src/messages/frame-decoder.ts'
+import { defaultMaxLength } from '../src/messages/codec.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
-  defaultMaxLength,
   messages,
   messagesOptionNames,
 } from '../src/messages/messages.ts'

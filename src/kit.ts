@@ -30,7 +30,7 @@ export {
   type ParseLine,
 } from './messages/frame-decoder.ts'
 export { PartialMessage } from './messages/partial-message.ts'
-export type { BorderedCodec, Codec, Decoder } from './messages/codec.ts'
+export { defaultMaxLength, type BorderedCodec, type Codec, type Decoder } from './messages/codec.ts'
 export {
   framesOf,
   framingOptionNames,
@@ -39,7 +39,7 @@ export {
 } from './messages/frame-formats.ts'
 export { accessCheck, type AccessCheck } from './access/access-check.ts'
 export { StackLayer, raiseListenerLimit, type StackLayerOptions } from './streams/stack-layer.ts'
-export { Messages, defaultMaxLength, messages, messagesOptionNames } from './messages/messages.ts'
+export { Messages, messages, messagesOptionNames } from './messages/messages.ts'
 export { compileNetworks, type Networks } from './identity/networks.ts'
 export {
   checkCalled,

@@ -101,19 +101,6 @@ const circles: { readonly files: readonly string[]; readonly why: string }[] = [
     files: ['src/client/pool/member.ts', 'src/client/pool/upstream.ts'],
     why: 'a target makes its connections, and each connection reports to its target',
   },
-  {
-    files: ['src/lifecycle/connection.ts', 'src/lifecycle/run-connection.ts'],
-    why: 'the run ends a connection, also when its life leaves middleware behind',
-  },
-  {
-    files: [
-      'src/server/acceptor.ts',
-      'src/server/reload.ts',
-      'src/server/server-life.ts',
-      'src/server/server.ts',
-    ],
-    why: 'the context of a server makes these parts, and each part acts on the context',
-  },
 ]
 
 /** Code lines that a file may have, comments stripped. */

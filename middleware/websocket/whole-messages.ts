@@ -1,10 +1,10 @@
 /** WebSocket messages as they are, without a codec. */
 
 import { CioError } from '../../src/errors.ts'
+import { defaultMaxLength } from '../../src/messages/codec.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
-  defaultMaxLength,
   messages,
   messagesOptionNames,
 } from '../../src/messages/messages.ts'

@@ -2,14 +2,16 @@
 
 import debug from 'debug'
 import { emitSafely, isRemoteFault, reasonOfError, reportError, rootCause } from './app-events.ts'
+import type { Contexts } from './app.ts'
 import { connections, publishEnd, publishStart } from './channels.ts'
 import { describeEnd, nothingSaid, quietReasons, reasonOf } from '../connection-end.ts'
 import type { EndReason } from '../end-reason.ts'
-import type { ConnectionContext } from './connection.ts'
 import { lifeOf } from './context.ts'
 import { cut, endStream } from './end-stream.ts'
 import { asError, isCioError } from '../errors.ts'
 import { isRead } from '../streams/reading.ts'
+
+type ConnectionContext = Contexts['connection']
 
 const log = debug('cio:connection')
 

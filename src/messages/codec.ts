@@ -3,6 +3,9 @@
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { PartialMessage } from './partial-message.ts'
 
+/** The default of a codec's `maxLength`, in bytes. */
+export const defaultMaxLength: number = 1024 * 1024
+
 /** Turns bytes into messages, for one connection. */
 export interface Decoder<In> {
   /** The bytes of an incomplete message. */

@@ -4,7 +4,7 @@ import { CioError, asError, isCioError, quote } from '../errors.ts'
 import { Encoded, contentOf } from './encoded.ts'
 import { type Interceptor, Interceptors, kept } from './interceptors.ts'
 import { BorderedDecoder } from './bordered.ts'
-import type { BorderedCodec, Codec } from './codec.ts'
+import { type BorderedCodec, type Codec, defaultMaxLength } from './codec.ts'
 import { MessageReader } from './message-reader.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
 import { checkCount } from '../options.ts'
@@ -61,8 +61,6 @@ export interface MessagesContext<In, Out = In> {
   messages: Messages<In, Out>
 }
 
-/** The default of `maxLength`, in bytes. */
-export const defaultMaxLength: number = 1024 * 1024
 const defaultMaxQueueSize = 16 * 1024 * 1024
 const done: IteratorResult<never, undefined> = { done: true, value: undefined }
 

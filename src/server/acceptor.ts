@@ -7,12 +7,14 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import debug from 'debug'
 import { type Server, type Socket, createServer } from 'node:net'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
+import type { Contexts } from '../lifecycle/app.ts'
 import { descriptorLimit, isOpen, nextDescriptor } from './file-descriptors.ts'
 import { descriptorOf } from '../streams/socket-handle.ts'
 import { CioError, asError } from '../errors.ts'
 import { checkCount } from '../options.ts'
-import type { ServerContext } from './server.ts'
 import type { ListenOptions } from './listen-options.ts'
+
+type ServerContext = Contexts['server']
 
 const log = debug('cio:server')
 const defaultReserve = 16

@@ -2,14 +2,16 @@
 
 import debug from 'debug'
 import { emitSafely } from '../lifecycle/app-events.ts'
+import type { Contexts } from '../lifecycle/app.ts'
 import { evict } from '../lifecycle/evict.ts'
 import { checkOptions } from '../lifecycle/known-options.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
 import type { ServerNames } from '../tls/sni.ts'
-import type { ServerContext } from './server.ts'
 import type { ListenOptions } from './listen-options.ts'
 import { trustError } from '../tls/trust-store.ts'
 import { namesOf, swapCertificates } from '../tls/tls-server.ts'
+
+type ServerContext = Contexts['server']
 
 const log = debug('cio:server')
 // Each check takes as long as the check of a signature.

@@ -2,14 +2,16 @@
 
 import type { Acceptor } from './acceptor.ts'
 import { reportError } from '../lifecycle/app-events.ts'
+import type { Contexts } from '../lifecycle/app.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { closeTimeout, lifeOf } from '../lifecycle/context.ts'
 import { startDeadline } from '../deadline.ts'
 import { CioError } from '../errors.ts'
 import { Lifecycle, stuckError } from '../lifecycle/lifecycle.ts'
 import { OpenConnections } from './open-connections.ts'
-import type { ServerContext } from './server.ts'
 import { staggeredDrain } from './staggered-drain.ts'
+
+type ServerContext = Contexts['server']
 
 const servers = new Set<ServerContext>()
 

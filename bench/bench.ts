@@ -41,13 +41,13 @@ const programs: readonly Program[] = [
   ['multiplex', `${one(1)} ${streams}`, `${one(5)} ${streams}`, one(7, 3)],
   ['rooms', '--rounds 1 --members 50', '--rounds 15', '--rounds 51'],
   ['codecs', `${one(1)} --count 2000 each`, `${one(5)} each`, one(11, 3)],
+  ['compose', '--rounds 3', '--rounds 31', ''],
   ['start-up', '1', '7', '15'],
 ]
 
 /** Targets that another proof holds. */
 const elsewhere = [
   'the certificate of a client with a long chain: `test/cases/handshake-memory.test.ts`',
-  'a middleware that awaits, beside koa-compose: `test/pipeline/compose.test.ts` has its contract',
   'the packed size: `test/package.test.ts`',
   '`tsc` on an app of 20 chained middleware: `test/cases/types-cost.test.ts`',
 ]

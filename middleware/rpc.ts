@@ -16,6 +16,7 @@ import type {
   Name,
   OwnMethods,
   Result,
+  ResultSchemas,
   Schemas,
   Value,
 } from './rpc/method-types.ts'
@@ -25,7 +26,7 @@ import { Requests } from './rpc/requests.ts'
 import { type Response, cancelMethod, failed, failures } from './rpc/wire.ts'
 
 export type { CallOptions } from '../src/messages/pending-calls.ts'
-export type { AnyMethods, Methods, OwnMethods, Schemas } from './rpc/method-types.ts'
+export type { AnyMethods, Methods, OwnMethods, ResultSchemas, Schemas } from './rpc/method-types.ts'
 export { type OpenRpcDocument, type OpenRpcOptions, openRpc } from './rpc/open-rpc.ts'
 export { RpcRequest } from './rpc/request.ts'
 export { type RpcFailure, rpcError, rpcFailure } from './rpc/wire.ts'
@@ -39,6 +40,12 @@ export interface RpcOptions<Local = OwnMethods> {
   readonly methods?: Methods<Local>
   /** Schemas of parameters, by method name. Without it, methods get the parameters unchecked. */
   readonly params?: Schemas<Local>
+  /**
+   * Schemas of results, by method name; for a streamed result, of each value. The caller gets what the
+   * schema returns. If the schema refuses it, the caller gets -32603. Without it, Cio sends what the
+   * method returned.
+   */
+  readonly results?: ResultSchemas<Local>
   /**
    * Milliseconds to wait for a response, unless the call sets its own. `Infinity` waits as long as
    * the connection lasts.
@@ -240,17 +247,19 @@ export class Rpc<Remote = AnyMethods> {
 }
 
 function checkOptions(given: RpcOptions, timeout: number): ReadonlyMap<string, Procedure> {
-  checkOptionNames('rpc', given, ['methods', 'params', 'discover', ...bounds])
+  checkOptionNames('rpc', given, ['methods', 'params', 'results', 'discover', ...bounds])
   checkDuration('rpc', 'timeout', timeout)
-  const { methods = {}, params = {}, discover } = given
+  const { methods = {}, params = {}, results = {}, discover } = given
   checkOptionNames('rpc: params', params, Object.keys(methods))
+  checkOptionNames('rpc: results', results, Object.keys(methods))
   const procedures = Object.entries(methods).map(([name, method]): [string, Procedure] => {
     if (typeof method !== 'function') throw optionError('rpc', name, 'a function', method)
     if (name === cancelMethod || name.startsWith('rpc.')) {
       throw optionError('rpc', 'methods', 'named otherwise: JSON-RPC reserves it', name)
     }
     const schema = Object.hasOwn(params, name) ? params[name] : undefined
-    return [name, { method: method as AnyMethod, schema }]
+    const resultSchema = Object.hasOwn(results, name) ? results[name] : undefined
+    return [name, { method: method as AnyMethod, schema, resultSchema }]
   })
   return new Map(discover === undefined ? procedures : [...procedures, discovery(discover)])
 }

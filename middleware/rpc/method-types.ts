@@ -22,6 +22,11 @@ export type Schemas<Interface> = {
   readonly [Name in keyof Interface]?: StandardSchema<Checked<Interface[Name]>>
 }
 
+/** Schemas of the results of some methods; if a result is streamed, that of its values. */
+export type ResultSchemas<Interface> = {
+  readonly [Name in keyof Interface]?: StandardSchema<Sent<Interface[Name]>>
+}
+
 export type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
 export type Returned<Method> = Method extends (...args: never[]) => infer Result
   ? Awaited<Result>
@@ -32,6 +37,9 @@ export type Result<Method> = [Returned<Method>] extends [never]
   : Returned<Method> extends AsyncIterable<unknown>
     ? never
     : Returned<Method>
+/** The result of a method, or a value of it if it is streamed. */
+export type Sent<Method> =
+  Returned<Method> extends AsyncIterable<infer Value> ? Value : Returned<Method>
 /** A value of a streamed result. */
 export type Value<Method> =
   Returned<Method> extends AsyncIterable<infer Value> | readonly (infer Value)[]

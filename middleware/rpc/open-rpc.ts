@@ -1,9 +1,8 @@
 /** The OpenRPC document of methods, made from the schemas of their parameters and results. */
 
-import type { StandardSchema } from '../../src/messages/messages.ts'
 import { checkOptionNames, optionError } from '../../src/options.ts'
 import { DocumentSchemas, type JsonSchema } from './json-schema.ts'
-import type { Methods, OwnMethods, Returned, Schemas } from './method-types.ts'
+import type { Methods, OwnMethods, ResultSchemas, Schemas } from './method-types.ts'
 import type { Procedure } from './procedure.ts'
 
 /** Version 1.3, since the validators of OpenRPC's own packages refuse 1.4. */
@@ -40,6 +39,7 @@ export interface OpenRpcDocument {
 export interface DescribedService<Local> {
   readonly methods?: Methods<Local>
   readonly params?: Schemas<Local>
+  readonly results?: ResultSchemas<Local>
 }
 
 /** The options of {@link openRpc}. */
@@ -51,12 +51,11 @@ export interface OpenRpcOptions<Local = OwnMethods> {
   /** One or more sentences about the service, in Markdown. Without it, there is no description. */
   readonly description?: string
   /**
-   * Schemas of results, by method name. They appear in the document, but Cio does not validate
-   * results. Without it, a result may be anything.
+   * Schemas of results that the document describes, though `rpc()` does not validate them.
+   *
+   * @default the `results` of the service
    */
-  readonly results?: {
-    readonly [Name in keyof Local]?: StandardSchema<Returned<Local[Name]>>
-  }
+  readonly results?: ResultSchemas<Local>
 }
 
 /** The parts of a JSON Schema that say which parameters there are. */
@@ -99,7 +98,7 @@ export function openRpc<Local = OwnMethods>(
 ): OpenRpcDocument {
   checkOptionNames('openRpc', options, ['title', 'version', 'description', 'results'])
   const { methods = {}, params = {} } = service as DescribedService<OwnMethods>
-  const { title, version, description, results = {} } = options as OpenRpcOptions
+  const { title, version, description, results = service.results ?? {} } = options as OpenRpcOptions
   if (typeof title !== 'string') throw optionError('openRpc', 'title', 'a string', title)
   if (typeof version !== 'string') throw optionError('openRpc', 'version', 'a string', version)
   const names = Object.keys(methods)
@@ -151,5 +150,5 @@ export function discovery(document: OpenRpcDocument): [name: string, Procedure] 
   if (typeof openrpc !== 'string' || !Array.isArray(methods)) {
     throw optionError('rpc', 'discover', 'an OpenRPC document, such as openRpc() makes', document)
   }
-  return ['rpc.discover', { method: () => document, schema: undefined }]
+  return ['rpc.discover', { method: () => document }]
 }

@@ -72,6 +72,38 @@ test('good frames between the marks of a flood do not make its work unbounded', 
   t.true(summed() < 16 * mebibyte, `${summed()} bytes`)
 })
 
+test('what a function has looked at before it threw counts, as a checksum does', async (t) => {
+  const flood = Buffer.alloc(mebibyte, Buffer.from('3c1f3c', 'hex'))
+  for (const found of [() => NaN, () => 20_000, () => -1]) {
+    for (const throws of [true, false]) {
+      let looked = 0
+      const measure = (bytes: Buffer): number | undefined => {
+        if (bytes.length < 8_000) return undefined
+        looked += bytes.length
+        if (throws) throw new Error('a wrong sum')
+        return found()
+      }
+      const options: FramesOptions = { start: '<', measure, maxLength: 10_000, resync: true }
+      const { error } = await endOf(options, [flood])
+      t.is(error.code, 'ERR_CIO_SYNTAX')
+      t.true(looked < 300_000, `${looked} bytes`)
+    }
+  }
+})
+
+test('a function that looks at all that it sees costs the same for many frames in one chunk', (t) => {
+  let looked = 0
+  const measure = (bytes: Buffer): number | undefined => {
+    looked += bytes.length
+    const end = bytes.toString('latin1').indexOf('>')
+    return end < 0 ? undefined : end + 1
+  }
+  const frame = Buffer.from(`${'x'.repeat(99)}>`)
+  const { frames: found } = decodeFrames({ measure, whole: true }, [Buffer.alloc(100_000, frame)])
+  t.is(found.length, 1_000)
+  t.true(looked < 300_000, `${looked} bytes`)
+})
+
 test('noise with a mark that is rare, or with none, is searched once', async (t) => {
   const options: FramesOptions = {
     oneOf: [

@@ -815,6 +815,72 @@ test('parameters that do not satisfy their schema are answered with -32602', asy
   )
 })
 
+test('a result that its schema refuses is -32603 and an error of the app, and the caller gets what the schema returns', async (t) => {
+  interface User {
+    readonly name: string
+  }
+  interface Users {
+    find(params: [id: number]): User
+    later(params: [id: number]): Promise<User>
+    all(params: { partialResultToken: number }): AsyncIterable<User>
+  }
+  const user: StandardSchema<User> = {
+    '~standard': {
+      version: 1,
+      vendor: 'test',
+      validate: (value) => {
+        const { name } = value as { name?: unknown }
+        return typeof name === 'string' ? { value: { name } } : { issues: [{ message: 'no name' }] }
+      },
+    },
+  }
+  const users = [{ name: 'a', password: 'secret' }, {}] as unknown as User[]
+  const app = new Cio().useConnection(json()).useConnection(
+    rpc<{}, Users>({
+      methods: {
+        find: ([id]) => users[id]!,
+        later: async ([id]) => users[id]!,
+        async *all() {
+          yield* users
+        },
+      },
+      results: { find: user, later: user, all: user },
+    }),
+  )
+  const told = faults(app)
+  const responses = await ask(
+    t,
+    app,
+    request(1, 'find', [0]),
+    request(2, 'find', [1]),
+    request(3, 'later', [0]),
+    request(4, 'later', [1]),
+    request(5, 'all', { partialResultToken: 5 }),
+  )
+  t.deepEqual(responses.toSorted(byId), [
+    { jsonrpc: '2.0', method: '$/progress', params: { token: 5, value: { name: 'a' } } },
+    answered(1, { name: 'a' }),
+    refused(2, -32_603, 'Internal error'),
+    answered(3, { name: 'a' }),
+    refused(4, -32_603, 'Internal error'),
+    refused(5, -32_603, 'Internal error'),
+  ])
+  t.deepEqual(
+    told.map(({ event, error }) => [
+      event,
+      error.code,
+      /`(\w+)`.*no name/.exec(error.message)?.[1],
+    ]),
+    ['find', 'later', 'all'].map((method) => ['error', 'ERR_CIO_ENCODE', method]),
+  )
+  t.throws(() => rpc({ results: { find: user } }), { code: 'ERR_CIO_OPTION', message: /find/ })
+})
+
+function byId(one: unknown, other: unknown): number {
+  const idOf = (message: unknown): number => (message as { id?: number }).id ?? 0
+  return idOf(one) - idOf(other)
+}
+
 test('an abort by the caller aborts the signal of the method', async (t) => {
   const { client, served } = await pair(t)
   const aborting = new AbortController()

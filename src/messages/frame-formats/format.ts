@@ -17,6 +17,8 @@ export class FrameFault {
   /** The announced length of a frame that is too long, if any. */
   readonly length: number
   readonly cause: unknown
+  /** How many bytes a function has looked at to find it, at least. */
+  looked = 0
 
   constructor(part: FaultPart, what: string, length = 0, cause?: unknown) {
     this.part = part

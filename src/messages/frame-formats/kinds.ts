@@ -87,6 +87,12 @@ export class MeasureKind extends KindWithoutLength {
   }
 }
 
+/**
+ * Bytes that the function sees at first; then twice as many each time. So a function that looks at
+ * all that it sees does not cost more if more has arrived, and Cio knows how far it has looked.
+ */
+const firstView = 256
+
 class MeasureReader implements KindReader {
   readonly #owner: string
   readonly #measure: Measure
@@ -97,6 +103,7 @@ class MeasureReader implements KindReader {
   /** The frame that is being measured. */
   #at = -1
   #kept: Record<string, number> = {}
+  #seen = 0
   #length: number | undefined
 
   constructor({ owner, start, trailer, whole }: Layout, measure: Measure, maxLength: number) {
@@ -111,13 +118,27 @@ class MeasureReader implements KindReader {
     if (at !== this.#at) {
       this.#at = at
       this.#kept = {}
+      this.#seen = 0
       this.#length = undefined
     }
     // The function is not called again once it has returned a length.
     if (this.#length !== undefined) return this.#length
     // The function sees no more than the longest frame, so that its result does not depend on where
     // the input is cut.
-    const view = bytes.subarray(start, Math.min(bytes.length, start + this.#most))
+    const there = Math.min(bytes.length - start, this.#most)
+    for (;;) {
+      let most = firstView
+      while (most <= this.#seen) most *= 2
+      const view = bytes.subarray(start, start + Math.min(there, most))
+      const length = this.#lengthIn(view)
+      if (length instanceof FrameFault) length.looked = most
+      if (length !== undefined) return length
+      this.#seen = view.length
+      if (view.length === there) return there < this.#most ? there + 1 : tooLong()
+    }
+  }
+
+  #lengthIn(view: Buffer): number | FrameFault | undefined {
     let length: number | undefined
     try {
       length = atOnce(this.#owner, 'measure', this.#measure(view, this.#kept))
@@ -125,12 +146,11 @@ class MeasureReader implements KindReader {
       if (isCioError(cause, 'ERR_CIO_OPTION')) throw cause
       return new FrameFault('measure', 'has no length by `measure`', 0, cause)
     }
-    if (length === undefined) return view.length < this.#most ? view.length + 1 : tooLong()
+    if (length === undefined) return undefined
     if (!Number.isSafeInteger(length) || length < this.#least) {
       return new FrameFault('length', `has a length of ${length} by \`measure\``)
     }
-    if (length > this.#most) return tooLong(length)
-    return (this.#length = length)
+    return length > this.#most ? tooLong(length) : (this.#length = length)
   }
 
   header(): number {

@@ -116,8 +116,8 @@ export interface Stuffing {
 
 /**
  * The length of the frame that begins with these bytes, whether or not all of it has arrived;
- * `undefined` while that cannot be known. `kept` is an empty object for each frame, to remember what
- * has been looked at.
+ * `undefined` while that cannot be known. It sees at most 256 bytes at first, and then more. `kept`
+ * is an empty object for each frame, to remember what has been looked at.
  */
 export type Measure = (bytes: Buffer, kept: Record<string, number>) => number | undefined
 

@@ -20,8 +20,6 @@ import type { Resync } from './options.ts'
 const defaultMaxSkipped = 65_536
 /** Bytes that may be checked without success for each received byte, in the long run. */
 const mostInVain = 8
-/** An estimate of the bytes that a function looks at before it throws. */
-const measureCost = 256
 
 /** The bytes that were skipped between two good frames. */
 export interface OutOfStep {
@@ -209,8 +207,8 @@ export class ResyncDecoder<In> implements Decoder<In> {
   }
 
   /** The cost of finding a fault. It does not depend on where the input is cut. */
-  #costOf({ part, length }: FrameFault): number {
-    if (part === 'measure') return measureCost
+  #costOf({ part, length, looked }: FrameFault): number {
+    if (looked > 0) return looked
     // To read an announced length takes no search.
     return part === 'long' && length === 0 ? this.#resyncing.maxLength : 0
   }

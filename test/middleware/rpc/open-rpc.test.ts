@@ -163,6 +163,11 @@ test('options that are unknown or of another type are refused', (t) => {
   t.throws(() => rpc({ discover: null as never }), { ...option, message: /discover/ })
 })
 
+test('the results that rpc() validates are described without saying them twice', (t) => {
+  const service = { methods: { add: () => 3 }, results: { add: z.number() } }
+  t.deepEqual(openRpc(service, about).methods[0]!.result!.schema, number)
+})
+
 test('schemas of results have the types of the results', (t) => {
   interface Service {
     add(params: [number, number]): Promise<number>
@@ -173,5 +178,7 @@ test('schemas of results have the types of the results', (t) => {
   ).toExtend<OpenRpcDocument>()
   // @ts-expect-error the result is a number
   openRpc<Service>({ methods }, { ...about, results: { add: z.string() } })
+  // @ts-expect-error it is a number
+  rpc<{}, Service>({ methods, results: { add: z.string() } })
   t.pass()
 })

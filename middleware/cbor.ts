@@ -1,12 +1,10 @@
 import { type Options as CborxOptions, Decoder, Encoder } from 'cbor-x'
-import { oneValue } from '../src/messages/bordered.ts'
-import { FrameDecoder } from '../src/messages/frame-decoder.ts'
 import { defaultMaxLength } from '../src/messages/codec.ts'
 import { type MessagesContext, type MessagesOptions, messages } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
-import { statefulEncoder } from '../src/messages/self-delimiting-values.ts'
+import { valueCodec } from '../src/messages/value-codec.ts'
 import { Items } from './cbor/items.ts'
 
 /** The options of cbor-x that are passed to it, with its own names and meanings. */
@@ -120,36 +118,21 @@ export function cbor<Message = unknown>(
   checkCount('cbor', 'maxDepth', maxDepth, 1)
   const given = { ...passedOn, mapsAsObjects, structuredClone, useRecords }
   const read = { records: useRecords, mapsAsObjects, structuredClone }
-  const encoder = () =>
-    statefulEncoder<unknown>('cbor', () => {
-      // cbor-x modifies the options object that it receives.
-      const library = new Encoder({ ...given, sequential: true })
-      return (message) => library.encode(message)
-    })
-  const shared = encoder()
-  const decoder = () => {
+  const encoder = () => {
+    // cbor-x modifies the options object that it receives.
+    const library = new Encoder({ ...given, sequential: true })
+    return (message: unknown) => library.encode(message)
+  }
+  const values = () => {
     const decoder = new Decoder({ ...given, structures: [] })
     const decode = (region: Buffer): Message[] => decoder.decodeMultiple(region) as Message[]
     const bounds = { maxLength, maxDepth }
     // Within one region, cbor-x continues the numbers of shared values from one item to the next.
     const format = { owner: 'cbor', name: 'CBOR', ...bounds, decode, oneByOne: structuredClone }
-    return new FrameDecoder('cbor', new Items(format, read))
+    return new Items(format, read)
   }
-  const messageEncoder = useRecords ? encoder : () => shared
-  return messages<Message, unknown>(
-    {
-      name: 'cbor',
-      // Without records the encoder has no state, so all connections share one.
-      encoder: messageEncoder,
-      decoder,
-      bordered: {
-        maxLength,
-        encoder: messageEncoder,
-        decoder: () => oneValue('cbor', decoder()),
-      },
-    },
-    options,
-  )
+  const library = { maxLength, hasState: useRecords, encoder, values }
+  return messages<Message, unknown>(valueCodec('cbor', library), options)
 }
 
 export { cbor as default }

@@ -1,12 +1,10 @@
 import { type Options as MsgpackrOptions, Packr, Unpackr } from 'msgpackr'
-import { oneValue } from '../src/messages/bordered.ts'
-import { FrameDecoder } from '../src/messages/frame-decoder.ts'
 import { defaultMaxLength } from '../src/messages/codec.ts'
 import { type MessagesContext, type MessagesOptions, messages } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
 import { checkCount, checkOptionNames } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
-import { statefulEncoder } from '../src/messages/self-delimiting-values.ts'
+import { valueCodec } from '../src/messages/value-codec.ts'
 import { followers } from './msgpack/extensions.ts'
 import { Values } from './msgpack/values.ts'
 
@@ -127,42 +125,21 @@ export function msgpack<Message = unknown>(
     mapsAsObjects,
     follows: followers(given.moreTypes || structuredClone, structuredClone),
   }
-  const encoder = () =>
-    statefulEncoder<unknown>('msgpack', () => {
-      // msgpackr modifies the options object that it receives.
-      const packr = new Packr({ ...given, sequential: true })
-      return (message) => packr.pack(message)
-    })
-  const shared = encoder()
-  const decoder = () => {
+  const encoder = () => {
+    // msgpackr modifies the options object that it receives.
+    const packr = new Packr({ ...given, sequential: true })
+    return (message: unknown) => packr.pack(message)
+  }
+  const values = () => {
     const unpackr = new Unpackr({ ...given, structures: [] })
     const decode = (region: Buffer): Message[] => unpackr.unpackMultiple(region) as Message[]
-    const format = {
-      owner: 'msgpack',
-      name: 'MessagePack',
-      maxLength,
-      maxDepth,
-      decode,
-      // An item must not refer to an earlier item.
-      oneByOne: structuredClone,
-    }
-    return new FrameDecoder('msgpack', new Values(format, read))
+    const bounds = { maxLength, maxDepth }
+    // An item must not refer to an earlier item.
+    const oneByOne = structuredClone
+    return new Values({ owner: 'msgpack', name: 'MessagePack', ...bounds, decode, oneByOne }, read)
   }
-  const messageEncoder = useRecords ? encoder : () => shared
-  return messages<Message, unknown>(
-    {
-      name: 'msgpack',
-      // Without records the encoder has no state, so all connections share one.
-      encoder: messageEncoder,
-      decoder,
-      bordered: {
-        maxLength,
-        encoder: messageEncoder,
-        decoder: () => oneValue('msgpack', decoder()),
-      },
-    },
-    options,
-  )
+  const library = { maxLength, hasState: useRecords, encoder, values }
+  return messages<Message, unknown>(valueCodec('msgpack', library), options)
 }
 
 export { msgpack as default }

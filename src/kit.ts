@@ -66,11 +66,7 @@ export { canonicalName } from './tls/sni.ts'
 export { viaProxy, type ProxyHandshake } from './client/via-proxy.ts'
 export { TokenBucket, checkRate } from './rates/token-bucket.ts'
 export { trustHash } from './tls/trust-store.ts'
-export {
-  SelfDelimitingValues,
-  statefulEncoder,
-  type ValueFormat,
-} from './messages/self-delimiting-values.ts'
+export { SelfDelimitingValues, type ValueFormat } from './messages/self-delimiting-values.ts'
 export {
   handled,
   isRefused,
@@ -88,5 +84,5 @@ export type { ProbedCall } from './pipeline/probe.ts'
 export { provide } from './lifecycle/provide.ts'
 export { untilNoServer } from './server/server-life.ts'
 export { Borders, type Border } from './streams/borders.ts'
-export { oneValue } from './messages/bordered.ts'
+export { valueCodec, type ValueLibrary } from './messages/value-codec.ts'
 export { leaveUnread } from './streams/reading.ts'

@@ -38,11 +38,6 @@ export function fired(signal: LazyAbort, reason: Reason): LazyAbort {
   return signal
 }
 
-/** Whether it has aborted. */
-export function hasFired(signal: LazyAbort): boolean {
-  return signal instanceof AbortController ? signal.signal.aborted : signal !== undefined
-}
-
 function errorOf(reason: Reason): Error {
   return typeof reason === 'string' ? ordinary[reason] : reason
 }

@@ -1,12 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { type CioError } from '../../src/index.ts'
-import {
-  FrameDecoder,
-  type ValueFormat,
-  SelfDelimitingValues,
-  statefulEncoder,
-} from '../../src/kit.ts'
+import { FrameDecoder, type ValueFormat, SelfDelimitingValues } from '../../src/kit.ts'
 
 type Value = number | readonly Value[]
 
@@ -191,26 +186,4 @@ test('all records together are bounded, by 64 KiB at least', (t) => {
 test('a record takes the place of the one with its number', (t) => {
   const many = Buffer.alloc(1_000, record)
   t.is(decoded([many], { maxLength: mostIds * 11_000 }).error, undefined)
-})
-
-test('an encoder is made with the first message, and anew after it threw', (t) => {
-  let made = 0
-  const encode = statefulEncoder<number>('toys', () => {
-    made += 1
-    const told = new Set<number>()
-    return (message) => {
-      const known = told.has(message)
-      told.add(message)
-      if (message < 0) throw new RangeError('below 0')
-      return Buffer.of(known ? 1 : 0, message)
-    }
-  })
-  t.is(made, 0)
-  t.deepEqual([encode(7), encode(7)], [Buffer.of(0, 7), Buffer.of(1, 7)])
-  t.is(made, 1)
-  const error = t.throws<CioError>(() => encode(-1), { code: 'ERR_CIO_ENCODE' })
-  t.is(error.fault, 'local')
-  t.true(error.cause instanceof RangeError)
-  t.deepEqual([encode(7), encode(7)], [Buffer.of(0, 7), Buffer.of(1, 7)])
-  t.is(made, 2)
 })

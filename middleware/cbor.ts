@@ -104,6 +104,7 @@ export interface CborContext<Message = unknown> extends MessagesContext<Message,
 export function cbor<Message = unknown>(
   options: CborOptions<Message> = {},
 ): Middleware<StreamContext, CborContext<Message>> {
+  checkOptionNames('cbor', options, known)
   const {
     maxDepth = 128,
     maxLength = defaultMaxLength,
@@ -114,7 +115,6 @@ export function cbor<Message = unknown>(
     structuredClone = false,
     ...passedOn
   } = options
-  checkOptionNames('cbor', options, known)
   checkCount('cbor', 'maxDepth', maxDepth, 1)
   const given = { ...passedOn, mapsAsObjects, structuredClone, useRecords }
   const read = { records: useRecords, mapsAsObjects, structuredClone }

@@ -46,8 +46,8 @@ export interface CertificateExpiryOptions extends EvictOptions {
 export function certificateExpiry(
   options: CertificateExpiryOptions = {},
 ): Middleware<StreamContext> {
-  const { margin = 0 } = options
   checkOptionNames('certificateExpiry', options, ['margin', 'revoked', 'drainTimeout'])
+  const { margin = 0 } = options
   checkEvictOptions('certificateExpiry', options)
   checkDuration('certificateExpiry', 'margin', margin)
 

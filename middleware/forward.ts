@@ -68,8 +68,8 @@ export function forward(
   target: ForwardTarget | ChooseTarget,
   options: ForwardOptions = {},
 ): Middleware<ConnectionContext> {
-  const { connectTimeout = defaultConnectTimeout, header } = options
   checkOptionNames('forward', options, ['connectTimeout', 'header'])
+  const { connectTimeout = defaultConnectTimeout, header } = options
   checkDuration('forward', 'connectTimeout', connectTimeout)
   if (header !== undefined && typeof header !== 'function') {
     throw optionError('forward', 'header', 'a function', header)

@@ -102,8 +102,8 @@ export interface HeartbeatContext {
 export function heartbeat<In = unknown, Out = In>(
   options: HeartbeatOptions<In, Out> = {},
 ): Middleware<StreamContext & MessagesContext<In, Out>, HeartbeatContext> {
-  const { interval = 30_000, timeout = 20_000, ping, isPong, pong } = options
   checkOptionNames('heartbeat', options, ['interval', 'timeout', 'ping', 'isPong', 'pong'])
+  const { interval = 30_000, timeout = 20_000, ping, isPong, pong } = options
   for (const [name, given] of Object.entries({ isPong, pong })) {
     if (given !== undefined && typeof given !== 'function') {
       throw optionError('heartbeat', name, 'a function', given)

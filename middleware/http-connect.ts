@@ -84,8 +84,8 @@ const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
  * app.on('connect', (ctx) => console.log(`connected to ${ctx.remote}`))
  */
 export function httpConnect(options: HttpConnectOptions = {}): Middleware<ClientContext> {
-  const { host: given = 'localhost', port = 8080, username, tls } = options
   checkOptionNames('httpConnect', options, known)
+  const { host: given = 'localhost', port = 8080, username, tls } = options
   if (typeof given !== 'string' || given === '') {
     throw optionError('httpConnect', 'host', 'a name', given)
   }

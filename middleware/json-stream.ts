@@ -95,9 +95,9 @@ const maxIndent = 10
 export function jsonStream<Message = unknown>(
   options: JsonStreamOptions<Message> = {},
 ): Middleware<StreamContext, JsonStreamContext<Message>> {
+  checkOptionNames('jsonStream', options, known)
   const { root, top = {}, paths = {}, indent = 0, validate } = options
   const { maxLength = defaultMaxLength, maxDepth = defaultMaxDepth } = options
-  checkOptionNames('jsonStream', options, known)
   checkCount('jsonStream', 'maxDepth', maxDepth, 1)
   checkCount('jsonStream', 'indent', indent)
   if (indent > maxIndent) throw optionError('jsonStream', 'indent', `${maxIndent} at most`, indent)

@@ -91,9 +91,9 @@ const defaultFlushTimeout = 30_000
  * await app.close()
  */
 export function layer(options: LayerOptions): Middleware<StreamContext> {
+  checkOptionNames('layer', options, ['decode', 'encode', 'buffered', 'maxRatio', 'flushTimeout'])
   const { decode, encode, buffered = false, flushTimeout = defaultFlushTimeout } = options
   const { maxRatio } = options
-  checkOptionNames('layer', options, ['decode', 'encode', 'buffered', 'maxRatio', 'flushTimeout'])
   if (maxRatio !== undefined) checkCount('layer', 'maxRatio', maxRatio, 1)
   checkDuration('layer', 'flushTimeout', flushTimeout)
   checkMakeCoder('decode', decode)

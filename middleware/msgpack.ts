@@ -107,6 +107,7 @@ export interface MsgpackContext<Message = unknown> extends MessagesContext<Messa
 export function msgpack<Message = unknown>(
   options: MsgpackOptions<Message> = {},
 ): Middleware<StreamContext, MsgpackContext<Message>> {
+  checkOptionNames('msgpack', options, known)
   const {
     maxDepth = 128,
     maxLength = defaultMaxLength,
@@ -117,7 +118,6 @@ export function msgpack<Message = unknown>(
     structuredClone = false,
     ...passedOn
   } = options
-  checkOptionNames('msgpack', options, known)
   checkCount('msgpack', 'maxDepth', maxDepth, 1)
   const given = { ...passedOn, mapsAsObjects, structuredClone, useRecords }
   const read = {

@@ -4,7 +4,7 @@ import { Backoff, sleep } from '../src/rates/backoff.ts'
 import type { ClientContext } from '../src/client/client.ts'
 import { asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, optionError } from '../src/options.ts'
+import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { RetryBudget } from '../src/rates/retry-budget.ts'
 import { OfflineMessages } from './reconnect/offline-messages.ts'
 import { isRetryable, isRefusal } from './reconnect/is-retryable.ts'
@@ -135,6 +135,7 @@ declare module '../src/lifecycle/app.ts' {
  * await server.close()
  */
 export function reconnect(options: ReconnectOptions = {}): Middleware<ClientContext> {
+  checkOptionNames('reconnect', options, optionNames)
   const {
     stableAfter = 5_000,
     budget,
@@ -228,5 +229,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
 }
 
 const defaults = { retries: Infinity, delay: 500, maxDelay: 30_000, factor: 2, jitter: 1 } as const
+const own = ['stableAfter', 'budget', 'when', 'sendTimeout', 'maxWaiting'] as const
+const optionNames = [...Object.keys(defaults), ...own]
 
 export { reconnect as default }

@@ -134,8 +134,8 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
   options: RoomsOptions = {},
   watcher?: RoomWatcher,
 ): Rooms<Out, Member> {
-  const { maxBacklog = defaultMaxBacklog, maxRooms = defaultMaxRooms } = options
   checkOptionNames('rooms', options, ['maxBacklog', 'maxRooms'])
+  const { maxBacklog = defaultMaxBacklog, maxRooms = defaultMaxRooms } = options
   checkCount('rooms', 'maxBacklog', maxBacklog)
   checkCount('rooms', 'maxRooms', maxRooms)
   const open = new OpenRooms<Out>(maxBacklog, closeSlow, watcher)

@@ -69,8 +69,8 @@ const longest = 255
  * app.on('connect', (ctx) => console.log(`connected to ${ctx.remote}`))
  */
 export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
-  const { host: given = 'localhost', port = 1080 } = options
   checkOptionNames('socks5', options, known)
+  const { host: given = 'localhost', port = 1080 } = options
   if (typeof given !== 'string' || given === '') {
     throw optionError('socks5', 'host', 'a name', given)
   }

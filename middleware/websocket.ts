@@ -108,9 +108,9 @@ export function websocket(
   app: HandlesStreams,
   options: WebsocketOptions = {},
 ): Middleware<StreamContext> {
+  checkOptionNames('websocket', options, known)
   const { handler = demandUpgrade, maxPayload = defaultMaxPayload, origins = isOwn } = options
   const { borders = true } = options
-  checkOptionNames('websocket', options, known)
   const subprotocols = checkedSubprotocols(options.subprotocols ?? [])
   if (typeof borders !== 'boolean')
     throw optionError('websocket', 'borders', 'true or false', borders)

@@ -14,6 +14,7 @@ import { ClientContext } from './client/client.ts'
 import { clientEnd, connect, runClient } from './client/connect.ts'
 import { flushTimeout as defaultFlush } from './streams/end-gracefully.ts'
 import { ConnectionContext } from './lifecycle/connection.ts'
+import { isConnecting, untilConnected } from './client/until-connected.ts'
 import { connectionEnd, runConnection } from './lifecycle/run-connection.ts'
 import {
   type CloseOptions,
@@ -233,7 +234,8 @@ export class Cio<
 
   /**
    * Runs the connection pipeline over a Duplex, and returns its context; `ctx.closed` fulfils when
-   * the connection has closed. A stream in object mode may read as `Uint8Array`.
+   * the connection has closed. A socket that is still connecting is waited for. A stream in object
+   * mode may read as `Uint8Array`.
    *
    * @throws `ERR_CIO_OPTION`: not a Duplex, or an encoding is set
    */
@@ -250,7 +252,10 @@ export class Cio<
     const ctx = new ConnectionContext(this, null, bytes, { halfOpenTimeout, flushTimeout }, socket)
     Object.assign(ctx, extend)
     this.#track(ctx)
-    runConnection(ctx)
+    const connected = isConnecting(stream)
+      ? () => untilConnected(stream, 'the stream', ctx.draining)
+      : undefined
+    runConnection(ctx, connected)
     return ctx as ConnectionContext & Connection
   }
 

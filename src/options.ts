@@ -48,8 +48,9 @@ export function checkCount(owner: string, option: string, value: unknown, least 
  * @throws `ERR_CIO_OPTION`
  */
 export function checkSignal(owner: string, value: unknown): void {
-  const { addEventListener } = (value ?? {}) as Partial<AbortSignal>
-  if (value === undefined || typeof addEventListener === 'function') return
+  if (value === undefined) return
+  const { addEventListener: add, removeEventListener: remove } = (value ?? {}) as AbortSignal
+  if (typeof add === 'function' && typeof remove === 'function') return
   throw optionError(owner, 'signal', 'an AbortSignal', value)
 }
 
@@ -60,8 +61,14 @@ export function checkSignal(owner: string, value: unknown): void {
  */
 export function checkOptionNames(owner: string, options: object, known: readonly string[]): void {
   checkCalled(owner, options)
-  for (const option of Object.keys(options)) {
+  // `timeout(5_000)` would be a `timeout` with its defaults.
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw optionError(owner, 'options', 'an object', options)
+  }
+  // Inherited ones too, since they are read as well.
+  for (const option in options) {
     if (known.includes(option)) continue
+    if (!Object.hasOwn(options, option) && option in Object.prototype) continue
     const meant = nearest(option, known)
     const hint = meant === undefined ? '' : `; did you mean \`${meant}\`?`
     throw new CioError(

@@ -45,6 +45,15 @@ for (const file of readdirSync(new URL('../middleware/', import.meta.url))) {
       default: (...all: unknown[]) => unknown
     }
     t.throws(() => module.default(...args, unknown), refusal)
+    t.throws(() => module.default(...args, Object.create(unknown)), refusal)
+  })
+  test(`${name} refuses what is no object of options`, async (t) => {
+    const module = (await import(`../middleware/${file}`)) as {
+      default: (...all: unknown[]) => unknown
+    }
+    for (const wrong of [5_000, 'text', true, () => {}, ['text']]) {
+      t.throws(() => module.default(...args, wrong), { code: 'ERR_CIO_OPTION' }, String(wrong))
+    }
   })
 }
 

@@ -75,9 +75,9 @@ export function accessCheck(
   admits: boolean,
   options: AccessListOptions,
 ): AccessCheck {
-  const { timeout = defaultTimeout, reject, dryRun = false } = options
   checkCalled(owner, who)
   checkOptionNames(owner, options, ['reject', 'timeout', 'dryRun', 'revoked', 'drainTimeout'])
+  const { timeout = defaultTimeout, reject, dryRun = false } = options
   checkDuration(owner, 'timeout', timeout)
   checkEvictOptions(owner, options)
   if (reject !== undefined && typeof reject !== 'function') {

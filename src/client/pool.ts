@@ -86,6 +86,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
       ...settings,
       connect: (target, signal) => app.connect({ ...settings.connect, ...target, signal }),
       changed: () => this.#changed(),
+      failed: () => this.#failed(),
       ejected: reports.ejected,
       restored: reports.restored,
     })
@@ -124,6 +125,8 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     checkSignal('ready', signal)
     signal?.throwIfAborted()
     if (this.#isClosed) throw closedError()
+    const { unfit } = this.#upstreams
+    if (unfit) throw unfit
     const holds = (): boolean => this.#upstreams.connected >= min
     await this.#waiting.until(holds, signal, () => this.#timeoutError())
   }
@@ -251,6 +254,8 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     if (this.#waiting.size >= maxWaiting) {
       throw poolFullError(maxWaiting)
     }
+    const { unfit } = this.#upstreams
+    if (unfit) throw unfit
     const choose = (): Member<Client> | undefined => this.#choose(idempotent)
     return this.#waiting.add(choose, signal, () => this.#timeoutError())
   }
@@ -263,6 +268,11 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     this.#upstreams.changed()
     this.#serve()
     this.#waiting.changed()
+  }
+
+  #failed(): void {
+    const { unfit } = this.#upstreams
+    if (unfit) this.#waiting.rejectAll(() => unfit)
   }
 
   #serve(): void {

@@ -1,4 +1,4 @@
-/** Waits for a stream from `createConnection` that is still connecting. */
+/** Waits for a stream that is still connecting, whoever brings it. */
 
 import type { Duplex } from 'node:stream'
 import { CioError, asError } from '../errors.ts'
@@ -52,7 +52,8 @@ export async function untilConnected(
 
 const steps = ['connect', 'secure', 'secureConnect']
 
-function isConnecting(stream: Duplex & Connecting): boolean {
+/** Whether a stream is still connecting, or its own TLS is. */
+export function isConnecting(stream: Duplex & Connecting): boolean {
   return stream.connecting === true || stream.secureConnecting === true
 }
 

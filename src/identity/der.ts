@@ -138,6 +138,33 @@ export function extensionsOf(der: Buffer, type: string): Element[] {
   })
 }
 
+/** An extension. */
+interface Extension {
+  /** Its object identifier, in hexadecimal. */
+  readonly type: string
+  readonly isCritical: boolean
+  readonly value: Element
+}
+
+const ofList = 0xa0
+
+/**
+ * The extensions of a revocation list (RFC 5280, section 5.1).
+ *
+ * @throws if it is truncated
+ */
+export function listExtensions(der: Buffer): Extension[] {
+  const [whole] = children(der)
+  const [body] = children(der, whole)
+  const holder = children(der, body).find(({ tag }) => tag === ofList)
+  const [list] = holder ? children(der, holder) : []
+  return (list ? children(der, list) : []).map((extension) => {
+    const [id, ...others] = children(der, extension)
+    const type = der.toString('hex', id!.start, id!.end)
+    return { type, isCritical: others.length > 1, value: others.at(-1)! }
+  })
+}
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**

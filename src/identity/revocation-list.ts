@@ -10,6 +10,7 @@ import {
   children,
   integer,
   integerOf,
+  listExtensions,
   isTime,
   nameOf,
   sequence,
@@ -17,6 +18,44 @@ import {
 } from './der.ts'
 
 const block = /-----BEGIN X509 CRL-----([^-]*)-----END X509 CRL-----/g
+
+const deltaIndicator = '551d1b'
+const distributionPoint = '551d1c'
+/** The critical extensions that OpenSSL knows: those above, and the key identifier of the issuer. */
+const known = new Set([deltaIndicator, distributionPoint, '551d23'])
+/** The fields of a distribution point that limit a list to some reasons, issuers or attributes. */
+const limits: Readonly<Record<number, string>> = {
+  0x83: 'covers some reasons only',
+  0x84: 'is an indirect list',
+  0x85: 'is of attribute certificates',
+}
+/** The reason `removeFromCRL` of an entry: it is released again. */
+const released = Buffer.from('0603551d1504030a0108', 'hex')
+
+/**
+ * Why a handshake would pass over the entries of a list in PEM; undefined if it counts them. Beside
+ * another list of the same issuer, OpenSSL would use only that one, or use a delta list alone in
+ * place of its complete list, and admit the certificates on the other.
+ */
+export function listDefect(pem: string): string | undefined {
+  const defect = uncounted(pem)
+  return defect && `${defect}, which OpenSSL does not count; give the complete list of the CA`
+}
+
+function uncounted(pem: string): string | undefined {
+  for (const [, base64] of pem.matchAll(block)) {
+    const der = Buffer.from(base64!, 'base64')
+    for (const { type, isCritical, value } of listExtensions(der)) {
+      if (type === deltaIndicator) return 'is a delta list'
+      if (isCritical && !known.has(type)) return `has a critical extension (${type})`
+      if (type !== distributionPoint) continue
+      const [fields] = children(der, value)
+      const limit = children(der, fields).find(({ tag }) => tag in limits)
+      if (limit) return limits[limit.tag]
+    }
+  }
+  return undefined
+}
 
 /** The certificates that the lists revoke. */
 export class RevocationList {
@@ -68,6 +107,8 @@ export class RevocationList {
     const entries = rest.find(({ tag }) => tag === sequence)
     for (const entry of entries ? children(der, entries) : []) {
       const [serial] = children(der, entry)
+      // As in a handshake.
+      if (der.subarray(entry.start, entry.end).includes(released)) continue
       if (serial?.tag === integer) serials.add(integerOf(der, serial))
     }
   }

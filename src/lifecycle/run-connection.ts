@@ -15,8 +15,12 @@ type ConnectionContext = Contexts['connection']
 
 const log = debug('cio:connection')
 
-/** Runs the connection pipeline over a context, from accept to close. Never throws. */
-export function runConnection(ctx: ConnectionContext): void {
+/**
+ * Runs the connection pipeline over a context, from accept to close. Never throws.
+ *
+ * @param connected Waits for a stream that is still connecting.
+ */
+export function runConnection(ctx: ConnectionContext, connected?: () => Promise<unknown>): void {
   const { app } = ctx
   const { connection } = app.pipelines
   if (log.enabled) log('%d accepted from %s', ctx.id, ctx.remote)
@@ -26,8 +30,8 @@ export function runConnection(ctx: ConnectionContext): void {
     const composed = connection.compose()
     ctx.generation = connection.generation
     const run =
-      composed instanceof Promise
-        ? composed.then((compiled) => start(ctx, compiled))
+      connected || composed instanceof Promise
+        ? Promise.all([composed, connected?.()]).then(([compiled]) => start(ctx, compiled))
         : start(ctx, composed)
     // Not an async function: its frame would stay in memory for the whole life of the connection.
     run.then(

@@ -56,8 +56,8 @@ export class Backoff {
 
   /** @throws `ERR_CIO_OPTION` */
   constructor(owner: string, options: BackoffOptions = {}) {
-    const { retries = 3, delay = 3_000, factor = 1, maxDelay = 60_000, jitter = 0 } = options
     checkOptionNames(owner, options, ['retries', 'delay', 'factor', 'maxDelay', 'jitter'])
+    const { retries = 3, delay = 3_000, factor = 1, maxDelay = 60_000, jitter = 0 } = options
     checkCount(owner, 'retries', retries)
     checkDuration(owner, 'delay', delay)
     checkDuration(owner, 'maxDelay', maxDelay)

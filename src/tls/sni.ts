@@ -7,7 +7,7 @@ import type { CertificateOptions } from './certificates.ts'
 import { CioError, quote } from '../errors.ts'
 import { revealed } from '../lifecycle/secret-options.ts'
 import type { TlsServerOptions } from './tls-options.ts'
-import { TrustStore, type TrustOptions, trustHash } from './trust-store.ts'
+import { TrustStore, type TrustOptions, checkLists, trustHash } from './trust-store.ts'
 
 const hostName = /^(?:\*\.)?[a-z\d_-]+(?:\.[a-z\d_-]+)*$/
 
@@ -69,7 +69,9 @@ export class ServerNames {
       this.#contexts.set(named, contextOf(name, settings))
     }
     const certs = [undefined, ...this.#certs.values()]
-    const hashes = certs.map((named) => trustHash(trustOptions(options, named)))
+    const trusts = certs.map((named) => trustOptions(options, named))
+    for (const trust of trusts) checkLists(trust)
+    const hashes = trusts.map(trustHash)
     this.trustHash = Buffer.concat(hashes).toString('hex')
   }
 

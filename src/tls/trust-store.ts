@@ -12,7 +12,7 @@ import { X509Certificate, createHash } from 'node:crypto'
 import { type SecureContextOptions, type TLSSocket, rootCertificates } from 'node:tls'
 import { CioError, quote } from '../errors.ts'
 import { presentedIssuers } from '../identity/peer-certificate.ts'
-import { RevocationList } from '../identity/revocation-list.ts'
+import { RevocationList, listDefect } from '../identity/revocation-list.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { purposeVerdict } from './certificate-purpose.ts'
 
@@ -43,6 +43,18 @@ export function trustHash({
   // tickets.
   if (allowPartialTrustChain) hash.update('partial')
   return hash.update(String(ca === undefined)).digest()
+}
+
+/**
+ * Refuses lists whose entries a handshake would not count, whichever middleware gave them.
+ *
+ * @throws `ERR_CIO_CERTIFICATE`
+ */
+export function checkLists({ crl }: TrustOptions): void {
+  for (const text of texts(crl)) {
+    const defect = listDefect(text)
+    if (defect) throw new CioError('ERR_CIO_CERTIFICATE', `\`crl\` ${defect}`)
+  }
 }
 
 function texts(list: unknown): string[] {

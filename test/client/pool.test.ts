@@ -5,6 +5,7 @@ import {
   type ConnectOptions,
   Cio,
   CioError,
+  allowList,
   json,
   reconnect,
   rpc,
@@ -789,4 +790,21 @@ test('a pool of an SRV record calls real servers, and follows the record', async
   )
   t.is(await pool.call('ping'), 'pong')
   t.is(two.connections.size, 1)
+})
+
+test('a use rejects at once where no target can give the identity that a list needs', async (t) => {
+  const app = new Cio().useClient(allowList(['server']))
+  const clock = new FakeClock()
+  const pool = new Pool(app, { targets: [{ port: await ownPort() }] }, clock)
+  t.teardown(() => pool.close())
+  const wanted = { code: 'ERR_CIO_NO_IDENTITY' }
+  await t.throwsAsync(
+    pool.use(() => {}),
+    wanted,
+  )
+  await t.throwsAsync(
+    pool.use(() => {}),
+    wanted,
+  )
+  await t.throwsAsync(pool.ready(), wanted)
 })

@@ -204,3 +204,34 @@ test('what a proxy middleware gives back may still connect, too', async (t) => {
   const connecting = client(t).useClient(jump).connect(there)
   await t.throwsAsync(connecting, { code: 'ECONNREFUSED' })
 })
+
+test('handle() waits for a socket that still connects', async (t) => {
+  const { host, port } = await named(t, 'there')
+  const app = new Cio().useConnection(async (ctx) => {
+    t.is(ctx.remote, `${host}:${port}`)
+    t.is(await readAll(ctx), 'there')
+  })
+  const ctx = app.handle(connectNet(port, host))
+  await ctx.closed
+  t.plan(2)
+})
+
+test('handle() runs nothing over a socket that cannot connect', async (t) => {
+  const app = new Cio().useConnection(() => t.fail())
+  closeAfter(t, app)
+  const errors: unknown[] = []
+  for (const event of ['error', 'remoteError'] as const) {
+    app.on(event, (error: NodeJS.ErrnoException) => errors.push(event, error.code))
+  }
+  await app.handle(connectNet(await ownPort(), host)).closed
+  t.deepEqual(errors, ['remoteError', 'ECONNREFUSED'])
+})
+
+test('close() ends a connection whose socket still connects', async (t) => {
+  const app = new Cio().useConnection(() => t.fail())
+  app.on('error', (error) => t.fail(error.message))
+  const [stream] = duplexPair()
+  const ctx = app.handle(Object.assign(stream, { connecting: true }))
+  t.deepEqual(await ctx.close(), { forced: 0 })
+  t.true(stream.destroyed)
+})

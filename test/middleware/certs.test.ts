@@ -160,6 +160,32 @@ test('every revocation list of a file applies, not only the first', async (t) =>
   }
 })
 
+for (const [kind, says] of [
+  ['delta', /is a delta list, .* give the complete list/],
+  ['indirect', /is an indirect list/],
+  ['reasons', /covers some reasons only/],
+  ['critical', /has a critical extension \(2a0304\)/],
+] as const) {
+  test(`a revocation list that a handshake would pass over is refused (${kind})`, async (t) => {
+    const app = new Cio()
+    const all = { ...identity('server'), ca: path('root.crt') }
+    for (const crl of [path(`${kind}.crl`), [path('empty.crl'), path(`${kind}.crl`)]]) {
+      for (const options of [
+        { ...all, crl },
+        { ...all, sni: { a: { ...all, crl } } },
+      ]) {
+        await t.throwsAsync(app.listen(0, options), { code: 'ERR_CIO_CERTIFICATE', message: says })
+      }
+    }
+    // Without `certs`, and from a middleware of others.
+    const bare = new Cio().useServer(async (ctx, next) => {
+      await ctx.configure((options) => ({ ...options, crl: contents(`${kind}.crl`) }))
+      return next()
+    })
+    await t.throwsAsync(bare.listen(0, all), { code: 'ERR_CIO_CERTIFICATE', message: says })
+  })
+}
+
 test('a revocation list rejects the certificates on it', async (t) => {
   const app = new Cio().useConnection(writeGreeting)
   const told = recordEvents(app)

@@ -34,6 +34,18 @@ extendedKeyUsage = clientAuth
 [server]
 subjectAltName = DNS:localhost,IP:127.0.0.1
 extendedKeyUsage = serverAuth
+[delta]
+2.5.29.27 = critical,DER:020101
+[indirect]
+issuingDistributionPoint = critical,@indirectPoint
+[indirectPoint]
+indirectCRL = TRUE
+[reasons]
+issuingDistributionPoint = critical,@reasonsPoint
+[reasonsPoint]
+onlysomereasons = keyCompromise
+[critical]
+1.2.3.4 = critical,DER:0500
 `
 
 /** Fills a folder that is empty. */
@@ -159,8 +171,14 @@ export function makeCertificates(folder: string): void {
   caCommand('-gencrl', '-out', 'empty.crl')
   caCommand('-revoke', 'revoked.crt')
   caCommand('-gencrl', '-out', 'revoked.crl')
+  for (const kind of ['delta', 'indirect', 'reasons', 'critical']) {
+    caCommand('-gencrl', '-crlexts', kind, '-out', `${kind}.crl`)
+  }
   const updates = ['-crl_lastupdate', past[0], '-crl_nextupdate', past[1]]
   caCommand('-gencrl', ...updates, '-out', 'expired.crl')
+  issue('released', '/CN=alice', 'client')
+  caCommand('-revoke', 'released.crt', '-crl_reason', 'removeFromCRL')
+  caCommand('-gencrl', '-out', 'released.crl')
 
   // Other kinds of keys; and a signature that is not to be trusted any more.
   const signKey = (name: string): void => {

@@ -111,6 +111,12 @@ test('an intermediate that is revoked takes those below it along', async (t) => 
   t.is(new TrustStore({ ca: root, crl: contents('empty.crl') }).refuses(...chain), undefined)
 })
 
+test('a certificate that a list releases (removeFromCRL) is accepted, as in a handshake', (t) => {
+  const trust = new TrustStore({ ca: root, crl: contents('released.crl') })
+  t.is(trust.refuses(certificate('released')), undefined)
+  t.regex(trust.refuses(certificate('revoked')) ?? '', /is revoked/)
+})
+
 test('a list of another CA revokes nobody, whatever the serial numbers', (t) => {
   const list = contents('revoked.crl').toString()
   t.true(new RevocationList([list]).has(certificate('revoked')))

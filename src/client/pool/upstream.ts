@@ -28,6 +28,8 @@ export interface UpstreamHost<Client> {
   readonly slowStartDuration: number
   connect(target: ConnectTarget, signal: AbortSignal): Promise<ClientContext & Client>
   mayEject(): boolean
+  /** An attempt or a use has failed. */
+  failed(): void
   /** Which connections may be used has changed. */
   changed(): void
   ejected(upstream: Upstream<Client>, duration: number, error: Error): void
@@ -129,6 +131,7 @@ export class Upstream<Client> {
     ) {
       this.#eject(error)
     }
+    this.#host.failed()
   }
 
   #eject(error: Error): void {

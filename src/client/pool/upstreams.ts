@@ -1,5 +1,6 @@
 /** The targets of a pool, and the choice of a connection for each use. */
 
+import { isCioError } from '../../errors.ts'
 import { placeOf } from '../connect-options.ts'
 import { choose } from './balance.ts'
 import type { Clock } from './clock.ts'
@@ -79,6 +80,12 @@ export class Upstreams<Client> {
   /** How many connections are ready. */
   get connected(): number {
     return this.#all.reduce((sum, { connections }) => sum + connections, 0)
+  }
+
+  /** The error of all targets if it is one of the options, which no further attempt heals. */
+  get unfit(): Error | undefined {
+    const errors = this.#all.map(({ lastError }) => lastError)
+    return errors.every((error) => isCioError(error, 'ERR_CIO_NO_IDENTITY')) ? errors[0] : undefined
   }
 
   get states(): readonly PoolTargetState[] {

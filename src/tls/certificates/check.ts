@@ -3,6 +3,7 @@
 import { type KeyObject, X509Certificate, createPrivateKey } from 'node:crypto'
 import { Duplex } from 'node:stream'
 import { type SecureContextOptions, TLSSocket, createSecureContext } from 'node:tls'
+import { listDefect } from '../../identity/revocation-list.ts'
 import { type Unpacked, unpack } from './pkcs12.ts'
 import { type Loaded, certificateError } from './source.ts'
 
@@ -157,9 +158,12 @@ export function splitLists(loaded: Loaded): Loaded[] {
   return lists.map((list) => ({ ...loaded, content: Buffer.from(`${list}\n`) }))
 }
 
-/** Checks that OpenSSL can read a revocation list. */
+/** Checks that OpenSSL can read a revocation list, and would count its entries. */
 export function checkCrl(loaded: Loaded): void {
   attempt('crl', loaded, 'is not a revocation list in PEM', { crl: loaded.content })
+  const defect = listDefect(loaded.content.toString('latin1'))
+  if (defect === undefined) return
+  throw certificateError('crl', loaded.from, defect)
 }
 
 /** Checks Diffie-Hellman parameters, because Node silently accepts invalid ones. */

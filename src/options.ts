@@ -48,9 +48,10 @@ export function checkCount(owner: string, option: string, value: unknown, least 
  * @throws `ERR_CIO_OPTION`
  */
 export function checkSignal(owner: string, value: unknown): void {
-  if (value === undefined) return
-  const { addEventListener: add, removeEventListener: remove } = (value ?? {}) as AbortSignal
-  if (typeof add === 'function' && typeof remove === 'function') return
+  const signal = value as Partial<AbortSignal> | null | undefined
+  if (signal === undefined) return
+  const both = [signal?.addEventListener, signal?.removeEventListener]
+  if (both.every((one) => typeof one === 'function')) return
   throw optionError(owner, 'signal', 'an AbortSignal', value)
 }
 

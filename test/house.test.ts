@@ -223,6 +223,7 @@ const testedElsewhere: Record<string, string> = {
 const needs: Record<string, readonly unknown[]> = {
   codec: [{ encode: String, decode: String }],
   http: [() => {}],
+  layer: [{}],
   sessionTickets: [{ secret: 'x'.repeat(32) }],
   multiplex: [new cio.Cio()],
   record: [{ when: () => false, to: 'captures' }],

@@ -86,7 +86,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
       ...settings,
       connect: (target, signal) => app.connect({ ...settings.connect, ...target, signal }),
       changed: () => this.#changed(),
-      failed: () => this.#failed(),
+      unfit: (error) => this.#waiting.rejectAll(() => error),
       ejected: reports.ejected,
       restored: reports.restored,
     })
@@ -125,8 +125,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     checkSignal('ready', signal)
     signal?.throwIfAborted()
     if (this.#isClosed) throw closedError()
-    const { unfit } = this.#upstreams
-    if (unfit) throw unfit
+    this.#upstreams.checkFit()
     const holds = (): boolean => this.#upstreams.connected >= min
     await this.#waiting.until(holds, signal, () => this.#timeoutError())
   }
@@ -254,8 +253,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     if (this.#waiting.size >= maxWaiting) {
       throw poolFullError(maxWaiting)
     }
-    const { unfit } = this.#upstreams
-    if (unfit) throw unfit
+    this.#upstreams.checkFit()
     const choose = (): Member<Client> | undefined => this.#choose(idempotent)
     return this.#waiting.add(choose, signal, () => this.#timeoutError())
   }
@@ -268,11 +266,6 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     this.#upstreams.changed()
     this.#serve()
     this.#waiting.changed()
-  }
-
-  #failed(): void {
-    const { unfit } = this.#upstreams
-    if (unfit) this.#waiting.rejectAll(() => unfit)
   }
 
   #serve(): void {

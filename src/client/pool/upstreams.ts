@@ -27,10 +27,20 @@ export class Upstreams<Client> {
   #open: readonly Member<Client>[] = []
   #ready: readonly Member<Client>[] = []
 
-  constructor(settings: PoolSettings, host: Omit<UpstreamHost<Client>, 'mayEject'>) {
+  constructor(
+    settings: PoolSettings,
+    host: Omit<UpstreamHost<Client>, 'mayEject' | 'failed'> & {
+      /** No target can be used, and no further attempt heals that. */
+      readonly unfit: (error: Error) => void
+    },
+  ) {
     this.#settings = settings
     this.#clock = host.clock
-    this.#host = { ...host, mayEject: () => this.#mayEject() }
+    const failed = (): void => {
+      const error = this.#unfit()
+      if (error) host.unfit(error)
+    }
+    this.#host = { ...host, failed, mayEject: () => this.#mayEject() }
   }
 
   /**
@@ -82,8 +92,13 @@ export class Upstreams<Client> {
     return this.#all.reduce((sum, { connections }) => sum + connections, 0)
   }
 
-  /** The error of all targets if it is one of the options, which no further attempt heals. */
-  get unfit(): Error | undefined {
+  /** @throws the error of all targets, if no further attempt heals it */
+  checkFit(): void {
+    const error = this.#unfit()
+    if (error) throw error
+  }
+
+  #unfit(): Error | undefined {
     const errors = this.#all.map(({ lastError }) => lastError)
     return errors.every((error) => isCioError(error, 'ERR_CIO_NO_IDENTITY')) ? errors[0] : undefined
   }

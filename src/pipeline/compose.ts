@@ -8,10 +8,10 @@
 
 import koaCompose from 'koa-compose'
 import { noteSite } from '../connection-end.ts'
-import { CioError } from '../errors.ts'
+import type { CioError } from '../errors.ts'
 import type { Next } from './middleware.ts'
 import { ownPromise } from './own-promise.ts'
-import { type Named, label, notAwaited, notCalled } from './next-errors.ts'
+import { type Named, calledLate, calledTwice, notAwaited, notCalled } from './next-errors.ts'
 
 /** A middleware of the composition. */
 export interface Step<Ctx> {
@@ -80,12 +80,18 @@ type Layer<Ctx> = (ctx: Ctx, next: Next) => Promise<void> | undefined
 // The declarations of koa-compose would bring Koa's types into ours.
 const stack = koaCompose as <Ctx>(layers: readonly Layer<Ctx>[]) => Run<Ctx>
 
+/** A middleware with what all of its visits share. */
+interface Place<Ctx> {
+  readonly step: Step<Ctx>
+  readonly report: Report<Ctx>
+  /** What is inside one that repeats. */
+  readonly inside: Run<Ctx> | undefined
+}
+
 /** The state of one middleware in one run. */
-interface Visit {
-  /** The visit whose `next()` led here. */
-  readonly outer: Visit | undefined
-  /** koa-compose's `next()`; released once it has run. */
-  dispatch: Next | undefined
+interface State {
+  /** The state of the one whose `next()` led here. */
+  readonly outer: State | undefined
   /** The promise that `next()` returned last. */
   inner: Promise<void> | undefined
   /** Whether `inner` is pending. */
@@ -97,86 +103,113 @@ interface Visit {
 }
 
 /** Passed from `next()` to the layer that it enters, within one turn. */
-let entering: Visit | undefined
+let entering: State | undefined
+
+/**
+ * One middleware in one run. Each that waits holds one; a bound method takes less memory than a closure
+ * with its scope.
+ */
+class Visit<Ctx extends { step: string }> implements State {
+  readonly ctx: Ctx
+  readonly place: Place<Ctx>
+  readonly outer: State | undefined = entering
+  /** koa-compose's `next()`; released once it has run. */
+  dispatch: Next | undefined
+  inner: Promise<void> | undefined = undefined
+  isInside = false
+  passesOn = false
+  settled: State['settled'] = undefined
+
+  constructor(ctx: Ctx, place: Place<Ctx>, dispatch: Next) {
+    this.ctx = ctx
+    this.place = place
+    this.dispatch = dispatch
+    entering = undefined
+  }
+
+  run(): Promise<void> | undefined {
+    const { step } = this.place
+    let returned: unknown
+    try {
+      returned = step.middleware(this.ctx, this.next.bind(this))
+    } catch (thrown) {
+      noteSite(thrown, step.at)
+      return rejected(thrown, this)
+    }
+    if (typeof returned !== 'object' || returned === null) return this.fulfilled(returned)
+    if (returned !== this.inner) {
+      return Promise.resolve(returned).then(this.fulfilled.bind(this), this.rejected.bind(this))
+    }
+    // The usual `return next()`.
+    if (this.isInside) this.passesOn = true
+    else leave(this.outer)
+    return this.inner
+  }
+
+  next(): Promise<void> {
+    const { ctx } = this
+    const { step, report, inside } = this.place
+    const error = refusal(step, this, inside !== undefined)
+    if (error) {
+      if (error.code === 'ERR_CIO_NOT_AWAITED' && this.settled === 'fulfilled') {
+        reportOnce(ctx, step, error, report)
+      }
+      return ownPromise(rejected(error))
+    }
+    this.isInside = true
+    if (inside) return again(this, inside(ctx))
+    const dispatch = this.dispatch!
+    // A second call is refused above, so koa-compose's function can be released early.
+    this.dispatch = undefined
+    return (this.inner = inward(this, dispatch))
+  }
+
+  /** Gives the work that Cio still waits for after a middleware has fulfilled. */
+  fulfilled(value: unknown): Promise<void> | undefined {
+    this.settled = 'fulfilled'
+    if (this.isInside) {
+      const { step, report } = this.place
+      this.passesOn = true
+      reportOnce(this.ctx, step, notAwaited(step), report)
+      this.inner?.catch(() => this.outer?.inner?.catch(ignore))
+      return this.inner
+    }
+    if (typeof value === 'function' && !this.inner) {
+      return rejected(notCalled(this.place.step), this)
+    }
+    leave(this.outer)
+    return undefined
+  }
+
+  rejected(thrown: unknown): never {
+    this.settled = 'rejected'
+    noteSite(thrown, this.place.step.at)
+    // Added early enough, but after the handler of the middleware that awaits it.
+    this.outer?.inner?.catch(() => leave(this.outer))
+    throw thrown
+  }
+}
 
 function enter<Ctx extends { step: string }>(
   step: Step<Ctx>,
   report: Report<Ctx>,
   inside?: Run<Ctx>,
 ): Layer<Ctx> {
-  const { name, middleware } = step
-  const next = (ctx: Ctx, visit: Visit): Promise<void> => {
-    const error = refusal(step, visit, inside !== undefined)
-    if (error) {
-      if (error.code === 'ERR_CIO_NOT_AWAITED' && visit.settled === 'fulfilled') {
-        reportOnce(ctx, step, error, report)
-      }
-      return ownPromise(rejected(error))
-    }
-    visit.isInside = true
-    if (inside) return again(visit, inside(ctx))
-    const dispatch = visit.dispatch!
-    // A second call is refused above, so koa-compose's function can be released early.
-    visit.dispatch = undefined
-    entering = visit
-    return (visit.inner = ownPromise(dispatch()))
-  }
-
-  /** The work that Cio still waits for after a middleware has fulfilled. */
-  const fulfilled = (ctx: Ctx, visit: Visit, value: unknown): Promise<void> | undefined => {
-    visit.settled = 'fulfilled'
-    if (visit.isInside) {
-      visit.passesOn = true
-      reportOnce(ctx, step, notAwaited(step), report)
-      return visit.inner
-    }
-    if (typeof value === 'function' && !visit.inner) {
-      return rejected(notCalled(step), visit)
-    }
-    leave(visit.outer)
-    return undefined
-  }
-
+  const place = { step, report, inside }
   return (ctx, dispatch) => {
-    ctx.step = name
-    const visit: Visit = {
-      outer: entering,
-      dispatch,
-      inner: undefined,
-      isInside: false,
-      passesOn: false,
-      settled: undefined,
-    }
-    entering = undefined
-    let returned: unknown
-    try {
-      returned = middleware(ctx, () => next(ctx, visit))
-    } catch (thrown) {
-      noteSite(thrown, step.at)
-      return rejected(thrown, visit)
-    }
-    if (typeof returned !== 'object' || returned === null) return fulfilled(ctx, visit, returned)
-    if (returned === visit.inner) return passOn(visit)
-    const result = Promise.resolve(returned).then(
-      (value) => {
-        const rest = fulfilled(ctx, visit, value)
-        rest?.catch(() => result.catch(ignore))
-        return rest
-      },
-      (thrown: unknown) => {
-        visit.settled = 'rejected'
-        noteSite(thrown, step.at)
-        // Added early enough, but after the handler of the middleware that awaits it.
-        result.catch(() => leave(visit.outer))
-        throw thrown
-      },
-    )
-    return result
+    ctx.step = step.name
+    return new Visit(ctx, place, dispatch).run()
   }
 }
 
+/** Runs what is inside a visit. */
+function inward(visit: State, dispatch: Next): Promise<void> {
+  entering = visit
+  return ownPromise(dispatch())
+}
+
 /** Notes the end of one `next()` before the repeating middleware sees it. */
-function again(visit: Visit, inner: Promise<void>): Promise<void> {
+function again(visit: State, inner: Promise<void>): Promise<void> {
   const left = (): void => leave(visit)
   inner.then(left, left)
   return (visit.inner = ownPromise(inner))
@@ -198,15 +231,8 @@ function end<Ctx>(farEnd: Run<Ctx>): Layer<Ctx> {
   }
 }
 
-/** The middleware returned the promise of its `next()`, the usual `return next()`. */
-function passOn(visit: Visit): Promise<void> | undefined {
-  if (visit.isInside) visit.passesOn = true
-  else leave(visit.outer)
-  return visit.inner
-}
-
 /** Notes that everything inside a visit is done. */
-function leave(visit: Visit | undefined): void {
+function leave(visit: State | undefined): void {
   for (let left = visit; left; left = left.outer) {
     left.isInside = false
     if (!left.passesOn) return
@@ -219,7 +245,7 @@ function ignore(): void {}
  * A rejection that has a handler. If a visit is given, it leaves the visit after other handlers
  * have run.
  */
-function rejected(thrown: unknown, visit?: Visit): Promise<never> {
+function rejected(thrown: unknown, visit?: State): Promise<never> {
   const result = Promise.reject(thrown)
   if (visit) visit.settled = 'rejected'
   result.catch(visit ? () => leave(visit.outer) : ignore)
@@ -227,19 +253,9 @@ function rejected(thrown: unknown, visit?: Visit): Promise<never> {
 }
 
 /** Why a call of `next()` runs nothing, if it does not. */
-function refusal(step: Named, visit: Visit, repeats: boolean): CioError | undefined {
-  if (visit.inner && (visit.isInside || !repeats)) {
-    const when = repeats ? 'while its last next() was still running; await it first' : 'in one run'
-    return new CioError(
-      'ERR_CIO_NEXT_TWICE',
-      `next() called multiple times by ${label(step)}, ${when}`,
-    )
-  }
-  if (!visit.settled) return undefined
-  return new CioError(
-    'ERR_CIO_NOT_AWAITED',
-    `${label(step)} called next() after it had returned, so next() ran nothing; await what calls it`,
-  )
+function refusal(step: Named, visit: State, repeats: boolean): CioError | undefined {
+  if (visit.inner && (visit.isInside || !repeats)) return calledTwice(step, repeats)
+  return visit.settled && calledLate(step)
 }
 
 const reported = new WeakMap<object, Set<Named>>()

@@ -26,6 +26,23 @@ export function notCalled(step: Named): CioError {
 }
 
 /** A name and its call site, since all functions without a name have the same one. */
-export function label({ name, at }: Named): string {
+function label({ name, at }: Named): string {
   return at === undefined || at === 'unknown' ? `\`${name}\`` : `\`${name}\` (at ${at})`
+}
+
+/** A second `next()`, or one that came before the last was done. */
+export function calledTwice(step: Named, repeats: boolean): CioError {
+  const when = repeats ? 'while its last next() was still running; await it first' : 'in one run'
+  return new CioError(
+    'ERR_CIO_NEXT_TWICE',
+    `next() called multiple times by ${label(step)}, ${when}`,
+  )
+}
+
+/** A `next()` after its middleware has returned. */
+export function calledLate(step: Named): CioError {
+  return new CioError(
+    'ERR_CIO_NOT_AWAITED',
+    `${label(step)} called next() after it had returned, so next() ran nothing; await what calls it`,
+  )
 }

@@ -10,9 +10,12 @@ class OwnPromise extends Promise<void> {
     fulfilled?: ((value: void) => Result | PromiseLike<Result>) | null,
     rejected?: ((reason: unknown) => Failure | PromiseLike<Failure>) | null,
   ): Promise<Result | Failure> {
-    const derived = super.then(fulfilled, rejected)
-    // If it fulfils, an error of the callback is not a client's.
-    void super.then(undefined, () => void super.then.call(derived, undefined, ignore))
+    // Only if it rejects: an error of `fulfilled` is not a client's.
+    const derived = super.then(fulfilled, (reason: unknown): Failure | PromiseLike<Failure> => {
+      void super.then.call(derived, undefined, ignore)
+      if (typeof rejected === 'function') return rejected(reason)
+      throw reason
+    })
     return ownPromise(derived)
   }
 }

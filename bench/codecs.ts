@@ -1,4 +1,7 @@
-/** What does a message cost, against split2 and JSON by hand, msgpackr's and cbor-x's own streams? */
+/**
+ * What does a message cost, against split2 and JSON by hand, msgpackr's and cbor-x's own streams, and
+ * frames against a loop by hand?
+ */
 
 import { Encoder } from 'cbor-x'
 import { Packr } from 'msgpackr'
@@ -12,12 +15,15 @@ import { median, middleHalf, record } from './results.ts'
 
 /** What one server does, given as its argument. */
 export interface CodecSettings {
-  readonly codec: 'lines' | 'json' | 'msgpack' | 'cbor' | 'cbor with records'
+  readonly codec: 'lines' | 'json' | 'msgpack' | 'cbor' | 'cbor with records' | FrameKind
   /** Receives all, by events or by iteration; receives and answers; or sends all. */
   readonly way: 'each' | 'iterate' | 'answer' | 'send'
   readonly side: 'peer' | 'cio'
   readonly count: number
 }
+
+/** The frames that are compared; the last have a start mark, a length and a checksum. */
+export type FrameKind = 'frames by length' | 'frames by delimiter' | 'frames with checksum'
 
 const piece = 64 * 1024
 const peers = {
@@ -26,14 +32,37 @@ const peers = {
   msgpack: 'msgpackr',
   cbor: 'cbor-x',
   'cbor with records': 'cbor-x',
+  'frames by length': 'a loop by hand',
+  'frames by delimiter': 'a loop by hand',
+  'frames with checksum': 'a loop by hand',
 }
-const targets = { lines: 1, json: 1, msgpack: 1, cbor: 0.75, 'cbor with records': 1.3 }
+const targets: Record<CodecSettings['codec'], number> = {
+  lines: 1,
+  json: 1,
+  msgpack: 1,
+  cbor: 0.75,
+  'cbor with records': 1.3,
+  'frames by length': 1.3,
+  'frames by delimiter': 1.3,
+  'frames with checksum': 1.3,
+}
 const texts = Array.from({ length: 16 }, (_, index) => `temperature of room ${index}, in kelvin`)
 
 /** The same messages for all: about a hundred bytes, as telemetry is. */
 export function message(codec: CodecSettings['codec'], index: number): unknown {
   const value = { id: index, at: 1_700_000_000 + index, name: texts[index % 16], value: index / 8 }
-  return codec === 'lines' ? JSON.stringify(value) : value
+  const isText = codec === 'lines' || codec.startsWith('frames')
+  return isText ? JSON.stringify(value) : value
+}
+
+/** The mark before each frame with a checksum. */
+export const startMark = 0xaa55
+
+/** A checksum that costs little: the sum of all bytes. */
+export function sumOf(bytes: Uint8Array): number {
+  let sum = 0
+  for (let at = 0; at < bytes.length; at++) sum += bytes[at]!
+  return sum & 0xffff
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main()
@@ -51,10 +80,12 @@ async function main(): Promise<void> {
   setTimeout(() => process.exit(1), 10 * 60_000).unref()
   for (const codec of Object.keys(peers) as CodecSettings['codec'][]) {
     for (const way of ['each', 'iterate', 'send', 'answer'] as const) {
+      if (codec.startsWith('frames') && way !== 'each') continue
       const title = `${codec} ${way}`
       if (!positionals.every((word) => title.includes(word))) continue
-      // One at a time and waited for, it is a round trip each.
-      const count = way === 'answer' ? Number(values.count) / 10 : Number(values.count)
+      // One at a time and waited for, it is a round trip each. A frame takes a fifth of the time of JSON.
+      const share = way === 'answer' ? 0.1 : codec.startsWith('frames') ? 4 : 1
+      const count = Number(values.count) * share
       await compare({ codec, way, count }, Number(values.launches), Number(values.rounds))
     }
   }
@@ -127,13 +158,29 @@ function encodeAll({ codec, way, count }: Omit<CodecSettings, 'side'>): Buffer[]
     const one = message(codec, index)
     if (codec === 'msgpack') return Buffer.from(packr.pack(one))
     if (codec.startsWith('cbor')) return Buffer.from(encoder.encode(one))
-    return Buffer.from(codec === 'lines' ? `${one as string}\n` : `${JSON.stringify(one)}\n`)
+    const text = codec === 'json' ? JSON.stringify(one) : (one as string)
+    if (codec === 'frames by length') return framed(4, text)
+    if (codec === 'frames with checksum') return framed(2, text, startMark)
+    return Buffer.from(`${text}\n`)
   })
   if (way === 'answer') return encoded
   const all = Buffer.concat(encoded)
   const pieces: Buffer[] = []
   for (let at = 0; at < all.length; at += piece) pieces.push(all.subarray(at, at + piece))
   return pieces
+}
+
+/** A frame with a length, and with a checksum if it has a mark. */
+function framed(width: number, text: string, mark?: number): Buffer {
+  const body = Buffer.from(text)
+  const length = Buffer.alloc(width)
+  length.writeUIntBE(body.length + (mark === undefined ? 0 : 2), 0, width)
+  if (mark === undefined) return Buffer.concat([length, body])
+  return Buffer.concat([uint16(mark), length, body, uint16(sumOf(body))])
+}
+
+function uint16(value: number): Buffer {
+  return Buffer.of(value >> 8, value & 0xff)
 }
 
 async function load(port: number, way: CodecSettings['way'], pieces: Buffer[]): Promise<void> {

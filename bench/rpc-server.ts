@@ -1,7 +1,7 @@
 /**
  * The server of one side of `rpc.ts`, in a process of its own: `add` by one of the libraries.
  *
- * It says its port, and leaves with its parent.
+ * It says its port, answers each message with its processor time, and leaves with its parent.
  */
 
 import { createBirpc } from 'birpc'
@@ -128,4 +128,8 @@ async function bare(server: Server): Promise<number> {
 }
 
 process.on('disconnect', () => process.exit())
+process.on('message', () => {
+  const { user, system } = process.cpuUsage()
+  process.send!(user + system)
+})
 process.send!(await servers[process.argv[2] as Library]())

@@ -1,7 +1,9 @@
 // npm run bench:build && node bench/build/bench/rpc.js
 //
-// Round trips a second, of `events` and `rpc` beside the packages that they talk to: one after
-// another, and with a hundred under way.
+// What does a call cost, by `events` and `rpc`, beside the packages that they talk to: one after
+// another, and with a hundred under way? The processor time of both ends, and round trips a second.
+// With a hundred under way these say less: the calls of one turn are one write, so both ends wait
+// for each other, while packages that write each call alone keep two processors busy.
 
 import { createBirpc } from 'birpc'
 import createDuplexEmitter from 'duplex-emitter'
@@ -16,7 +18,7 @@ import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
 import { WebSocket } from 'ws'
 import { Cio, contentLength, events, json, rpc } from 'cio'
-import { middleHalf, quantile, record } from './results.ts'
+import { median, middleHalf, quantile, record } from './results.ts'
 import type { Library } from './rpc-server.ts'
 
 const { values } = parseArgs({
@@ -32,7 +34,6 @@ const calls = Number(values.calls)
 
 const host = '127.0.0.1'
 const warmUp = 5
-const target = 1.5
 // jayson's client makes a connection for each call: no more of them than there are ports.
 const fewer = 20
 // No bench outlives it, whatever hangs.
@@ -126,7 +127,21 @@ const questions: readonly (readonly [ours: Library, theirs: Library])[] = [
   ['cio rpc', 'net by hand'],
 ]
 
-/** The time of a call that is aimed at, by how many are under way. */
+interface Sample {
+  /** Round trips a second. */
+  readonly rate: number
+  /** Microseconds of processor time a call, of both ends together. */
+  readonly cost: number
+}
+
+interface Side {
+  readonly library: Library
+  readonly add: Add
+  readonly cpu: () => Promise<number>
+  stop(this: void): void
+}
+
+/** The processor time of a call that is aimed at, by how many are under way. */
 const goals: Record<string, Record<number, number>> = {
   'cio events / duplex-emitter': { 1: 0.9 },
   'cio rpc / birpc': { 1: 1, 100: 0.26 },
@@ -137,18 +152,19 @@ const goals: Record<string, Record<number, number>> = {
 const libraries = Object.keys(clients) as Library[]
 
 for (const underWay of [1, 100]) {
-  const rates = new Map(libraries.map((library) => [library, [] as number[]]))
+  const samples = new Map(libraries.map((library) => [library, [] as Sample[]]))
   for (let launch = 0; launch < launches; launch++) {
     const sides = await Promise.all(libraries.map(start))
     for (let round = 0; round < warmUp + rounds; round++) {
-      for (const { library, add } of round % 2 ? sides : sides.toReversed()) {
-        const rate = await measure(add, library === 'jayson' ? calls / fewer : calls, underWay)
-        if (round >= warmUp) rates.get(library)!.push(rate)
+      for (const side of round % 2 ? sides : sides.toReversed()) {
+        const { library } = side
+        const sample = await measure(side, library === 'jayson' ? calls / fewer : calls, underWay)
+        if (round >= warmUp) samples.get(library)!.push(sample)
       }
     }
     for (const { stop } of sides) stop()
   }
-  report(underWay, rates)
+  report(underWay, samples)
 }
 process.exit()
 
@@ -182,15 +198,19 @@ async function webSocketClient(port: number): Promise<Add> {
   return (a, b) => ask((id) => socket.send(JSON.stringify([id, a, b])))
 }
 
-async function start(library: Library) {
+async function start(library: Library): Promise<Side> {
   const file = fileURLToPath(new URL(`rpc-server${extname(import.meta.url)}`, import.meta.url))
   const child = fork(file, [library])
   const [port] = (await once(child, 'message')) as [number]
-  return { library, add: await clients[library](port), stop: () => child.disconnect() }
+  const cpu = async (): Promise<number> => {
+    child.send('cpu')
+    const [spent] = (await once(child, 'message')) as [number]
+    return spent
+  }
+  return { library, add: await clients[library](port), cpu, stop: () => child.disconnect() }
 }
 
-/** Round trips a second. */
-async function measure(add: Add, count: number, underWay: number): Promise<number> {
+async function measure({ add, cpu }: Side, count: number, underWay: number): Promise<Sample> {
   let left = count
   const one = async (): Promise<void> => {
     while (left-- > 0) {
@@ -198,45 +218,38 @@ async function measure(add: Add, count: number, underWay: number): Promise<numbe
       if ((await add(a, 1)) !== a + 1) throw new Error('a wrong sum')
     }
   }
+  const before = await cpu()
+  const own = process.cpuUsage()
   const begun = performance.now()
   await Promise.all(Array.from({ length: underWay }, one))
-  return (count / (performance.now() - begun)) * 1000
+  const rate = (count / (performance.now() - begun)) * 1000
+  const { user, system } = process.cpuUsage(own)
+  return { rate, cost: ((await cpu()) - before + user + system) / count }
 }
 
-function report(underWay: number, rates: ReadonlyMap<Library, readonly number[]>): void {
-  console.log(
-    `${underWay} under way (round trips a second, ${launches} launches of ${rounds} rounds)`,
-  )
-  for (const [library, measured] of rates) {
-    const [low, middle, high] = [0, 0.5, 1].map((at) => Math.round(quantile(measured, at)))
-    console.log(`  ${library.padEnd(24)} median ${middle}, min ${low}, max ${high}`)
+function report(underWay: number, samples: ReadonlyMap<Library, readonly Sample[]>): void {
+  const costsOf = (library: Library): number[] => samples.get(library)!.map(({ cost }) => cost)
+  console.log(`${underWay} under way (${launches} launches of ${rounds} rounds)`)
+  for (const [library, measured] of samples) {
+    const rates = measured.map(({ rate }) => rate)
+    const [low, middle, high] = [0, 0.5, 1].map((at) => Math.round(quantile(rates, at)))
+    const cost = median(costsOf(library)).toFixed(1)
+    console.log(
+      `  ${library.padEnd(24)} ${cost} µs CPU a call, ${middle} round trips/s (${low} to ${high})`,
+    )
   }
   for (const [ours, theirs] of questions) {
-    const [mine, others] = [rates.get(ours)!, rates.get(theirs)!]
-    const ratio = quantile(mine, 0.5) / quantile(others, 0.5)
-    const pairs = mine.map((rate, index) => rate / others[index]!)
-    const [low, high] = [0.25, 0.75].map((at) => quantile(pairs, at).toFixed(2))
-    const goal = goals[`${ours} / ${theirs}`]?.[underWay]
-    if (goal !== undefined) {
-      // Of the times, which are the inverse of the rates.
-      const [least, most] = middleHalf(others, mine)
+    const [mine, others] = [costsOf(ours), costsOf(theirs)]
+    const figure = median(mine) / median(others)
+    const [low, high] = middleHalf(mine, others)
+    const target = goals[`${ours} / ${theirs}`]?.[underWay]
+    if (target !== undefined) {
       const what = `calls by \`${ours.slice('cio '.length)}\`, ${underWay} under way`
-      const figure = 1 / ratio
-      record({
-        what,
-        beside: theirs,
-        unit: 'times',
-        figure,
-        low: least,
-        high: most,
-        target: goal,
-      })
+      record({ what, beside: theirs, unit: 'times', figure, low, high, target })
     }
-    const met = ratio >= target ? 'met' : 'missed'
-    // What nothing can be faster than has no target.
-    const verdict = theirs === 'net by hand' ? 'the floor' : `target ${target}: ${met}`
-    console.log(
-      `  ${ours} / ${theirs}: ${ratio.toFixed(2)} of medians; ${verdict}; pairs, middle half ${low} to ${high}`,
-    )
+    const between = `${low.toFixed(2)} to ${high.toFixed(2)}`
+    const verdict =
+      target === undefined ? '' : `; target ${target}: ${low <= target ? 'met' : 'missed'}`
+    console.log(`  ${ours} / ${theirs}: ${figure.toFixed(2)} (${between})${verdict}`)
   }
 }

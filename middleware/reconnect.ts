@@ -7,7 +7,7 @@ import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { RetryBudget } from '../src/rates/retry-budget.ts'
 import { OfflineMessages } from './reconnect/offline-messages.ts'
-import { isRetryable, isRefusal } from './reconnect/is-retryable.ts'
+import { isRefusal, isRetryable } from './reconnect/is-retryable.ts'
 
 const log = debug('cio:reconnect')
 

@@ -3,6 +3,8 @@
  * only place with their codes.
  */
 
+import { isCioError } from './errors.ts'
+
 /** Whether an error comes from the network or from TLS, and not from the application. */
 export function isNetworkError({ syscall, code }: NodeJS.ErrnoException): boolean {
   if (syscall !== undefined) return true
@@ -128,6 +130,25 @@ const refusal =
 /** Whether an error is a TLS alert that refuses an identity. */
 export function isIdentityAlert(error: unknown): boolean {
   return error instanceof Error && refusal.test(codeOf(error))
+}
+
+/** Whether one side rejects the other's identity: a retry alone does not change that. */
+export function isRefusal(error: Error | undefined): boolean {
+  if (!error) return false
+  return (
+    isCioError(error, 'ERR_CIO_REJECTED') || isIdentityAlert(error) || isIdentityAlert(error.cause)
+  )
+}
+
+/** Whether another attempt may succeed after this error of a connection. */
+export function mayHeal(error: Error): boolean {
+  const { cause } = error
+  // Of several targets, one retryable error is enough.
+  if (isCioError(error, 'ERR_CIO_CONNECT') && cause instanceof AggregateError) {
+    return cause.errors.some((one) => one instanceof Error && mayHeal(one) && !isRefusal(one))
+  }
+  if (isCioError(error)) return error.fault === 'remote'
+  return isTemporary(error)
 }
 
 /** The code of a DOMException is a number, and some errors have no code. */

@@ -187,6 +187,7 @@ const testedElsewhere: Record<string, string> = {
   'client/pool/clock': 'test/client/pool.test.ts: the clock that it replaces',
   'client/pool/member': 'test/client/pool.test.ts: connecting again, leaving',
   'client/pool/options': 'test/client/pool.test.ts: options out of their range',
+  'client/pool/pool-call': 'test/client/pool.test.ts: `call` of rpc and of requests',
   'client/pool/pool-types': 'types alone: test/client/pool.test.ts',
   'client/pool/pool-reports': 'test/client/pool.test.ts: the events of ejection and of sources',
   'client/pool/target-sources': 'test/client/pool.test.ts: dnsTargets, srvTargets',

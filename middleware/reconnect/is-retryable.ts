@@ -2,20 +2,9 @@
 
 import type { ClientContext } from '../../src/client/client.ts'
 import { isCioError } from '../../src/errors.ts'
-import {
-  isIdentityAlert,
-  isOfClosedStream,
-  isPassedOn,
-  isTemporary,
-} from '../../src/network-errors.ts'
+import { isOfClosedStream, isPassedOn, isRefusal, mayHeal } from '../../src/network-errors.ts'
 
-/** Whether one side rejects the other's identity: a retry alone does not change that. */
-export function isRefusal(error: Error | undefined): boolean {
-  if (!error) return false
-  return (
-    isCioError(error, 'ERR_CIO_REJECTED') || isIdentityAlert(error) || isIdentityAlert(error.cause)
-  )
-}
+export { isRefusal } from '../../src/network-errors.ts'
 
 /** Whether a retry can succeed after an attempt that ended, with this error if any. */
 export function isRetryable(thrown: Error | undefined, ctx: ClientContext): boolean {
@@ -30,14 +19,4 @@ export function isRetryable(thrown: Error | undefined, ctx: ClientContext): bool
   // A database that the handler uses has the same error codes.
   if (made) return ctx.lost && isOfClosedStream(error)
   return mayHeal(error) && isPassedOn(error)
-}
-
-function mayHeal(error: Error): boolean {
-  const { cause } = error
-  // Of several targets, one retryable error is enough.
-  if (isCioError(error, 'ERR_CIO_CONNECT') && cause instanceof AggregateError) {
-    return cause.errors.some((one) => one instanceof Error && mayHeal(one) && !isRefusal(one))
-  }
-  if (isCioError(error)) return error.fault === 'remote'
-  return isTemporary(error)
 }

@@ -17,15 +17,14 @@ import type {
 import { type Clock, realClock } from './pool/clock.ts'
 import { type PoolOptions, type PoolSettings, settingsOf } from './pool/options.ts'
 import type { PoolTarget } from './pool/pool-types.ts'
-import type { Member } from './pool/member.ts'
+import { type Member, sentSince } from './pool/member.ts'
+import { callOf } from './pool/pool-call.ts'
 import { closedError, lostError, poolFullError, poolTimeoutError } from './pool/pool-errors.ts'
 import { PoolReports } from './pool/pool-reports.ts'
 import { type TargetWatch, followTargets } from './pool/target-watch.ts'
 import type { Upstream } from './pool/upstream.ts'
 import { Upstreams } from './pool/upstreams.ts'
 import { WaitingUses } from './pool/waiting-uses.ts'
-
-type AnyCall = (...given: readonly unknown[]) => Promise<unknown>
 
 /** Milliseconds that `close()` waits for uses that are under way. */
 const closeTimeout = 30_000
@@ -147,6 +146,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   async #use<Result>(
     work: (client: ClientContext & Client, signal: AbortSignal) => Result | PromiseLike<Result>,
     options: UseOptions,
+    isCall = false,
   ): Promise<Result> {
     checkOptionNames('use', options, ['idempotent', 'signal'])
     const { idempotent = false, signal } = options
@@ -160,6 +160,8 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     for (let isRetry = false; ; isRetry = true) {
       const { client, upstream } = member
       const { epoch } = upstream
+      // The work may have sent one message before it could not send another.
+      const hasSent = isCall || !client ? () => false : sentSince(client)
       try {
         // The connection was lost after it had been chosen.
         if (!client) throw lostError()
@@ -177,7 +179,9 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
         } finally {
           this.#settle(member, epoch)
         }
-        const other = isRetry ? undefined : this.#retryOn(error, idempotent, upstream, signal)
+        const isUnsent = isCioError(error, 'ERR_CIO_CLOSED') && !hasSent()
+        const mayRetry = isUnsent || (idempotent && this.#settings.isFailure(error))
+        const other = isRetry || !mayRetry ? undefined : this.#retry(upstream, signal)
         if (!other) throw error
         member = other
       }
@@ -185,14 +189,10 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   }
 
   /** Calls a method of the other side, as `ctx.rpc.call` or `ctx.requests.call` does. */
-  readonly call: PoolCall<Client> = ((...given: readonly unknown[]) =>
-    this.use((client) => {
-      const { rpc, requests } = client as { rpc?: { call: AnyCall }; requests?: { call: AnyCall } }
-      const caller = rpc ?? requests
-      if (caller) return caller.call(...given)
-      const message = 'Pool: `call` needs `rpc` or `requests` in the client pipeline of its app'
-      throw new CioError('ERR_CIO_OPTION', message)
-    })) as PoolCall<Client>
+  readonly call: PoolCall<Client> = ((...given: readonly unknown[]) => {
+    const used = this.#use((client) => callOf(client)(...given), {}, true)
+    return whenUntaken(used, this.#reports.untaken)
+  }) as PoolCall<Client>
 
   /**
    * Graceful shutdown: refuses new uses, waits for those under way, and closes the connections.
@@ -233,15 +233,8 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     this.#serve()
   }
 
-  #retryOn(
-    error: unknown,
-    idempotent: boolean,
-    upstream: Upstream<Client>,
-    signal: AbortSignal | undefined,
-  ): Member<Client> | undefined {
+  #retry(upstream: Upstream<Client>, signal: AbortSignal | undefined): Member<Client> | undefined {
     if (this.#isClosed || signal?.aborted) return undefined
-    const unsent = isCioError(error, 'ERR_CIO_CLOSED')
-    if (!unsent && !(idempotent && this.#settings.isFailure(error))) return undefined
     const other = this.#choose(false, upstream)
     if (!other || this.#settings.budget.withdraw()) return other
     other.released()

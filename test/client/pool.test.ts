@@ -7,6 +7,7 @@ import {
   CioError,
   allowList,
   json,
+  lines,
   reconnect,
   rpc,
 } from '../../src/index.ts'
@@ -23,6 +24,7 @@ import type { Clock } from '../../src/client/pool/clock.ts'
 import type { ConnectsClients } from '../../src/client/pool/pool-types.ts'
 import { RetryBudget } from '../../src/kit.ts'
 import { seeded } from '../../src/testing/random.ts'
+import { identity, path } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, serve } from '../support/serve.ts'
 
@@ -81,10 +83,13 @@ interface FakeClient {
 class FakeServers implements ConnectsClients<FakeClient> {
   readonly pipelines = { client: { names: [] } }
   readonly state = new Map<number, 'up' | 'down' | 'bad'>()
+  readonly refusals = new Map<number, Error>()
   readonly uses = new Map<number, number>()
   readonly #lose = new Map<number, Set<(error: Error) => void>>()
 
   connect({ port = 0 }: ConnectOptions): Promise<ClientContext & FakeClient> {
+    const refusal = this.refusals.get(port)
+    if (refusal) return Promise.reject(refusal)
     if (this.state.get(port) === 'down') return Promise.reject(refused())
     const aborter = new AbortController()
     let close = (): void => {}
@@ -167,6 +172,16 @@ for (const atOnce of [1, 30]) {
     }
   })
 }
+
+test('a target whose weight is far above that of many others gets its share', async (t) => {
+  const light = Array.from({ length: 20 }, (_, index) => ({ port: index + 2 }))
+  const targets = [{ port: 1, weight: 100 }, ...light]
+  const { pool, clock, servers } = await faked({ targets })
+  await clock.advance(10_000)
+  for (let done = 0; done < 2_000; done++) await pool.use((client) => client.work())
+  const share = servers.uses.get(1)! / (2_000 * (100 / 120))
+  t.true(share > 0.9 && share < 1.1, `${share} of its share`)
+})
 
 test('a target that fails is ejected, is not used, and comes back by one idempotent use', async (t) => {
   const { pool, clock, servers } = await faked({ targets: [{ port: 1 }, { port: 2 }] })
@@ -318,6 +333,48 @@ test('without a connection, the error says why', async (t) => {
   await Promise.all([thrown, ready])
 })
 
+test('an error that no later attempt mends is passed on at once, while another target may still come', async (t) => {
+  const [clock, servers] = [new FakeClock(), new FakeServers()]
+  const wrong = new CioError('ERR_CIO_CERTIFICATE', 'the key cannot be read')
+  const targets = [{ port: 1 }, { port: 2 }]
+  servers.refusals.set(1, wrong)
+  servers.kill(2)
+  const pool = new Pool<FakeClient>(servers, { targets, waitTimeout: 100_000 }, clock)
+  const timedOut = t.throwsAsync(pool.ready(), { code: 'ERR_CIO_POOL_TIMEOUT' })
+  await clock.advance(100_000)
+  await timedOut
+
+  servers.refusals.set(2, wrong)
+  const waiting = t.throwsAsync(
+    pool.use((client) => client.work()),
+    { is: wrong },
+  )
+  await clock.advance(40_000)
+  await waiting
+  await t.throwsAsync(pool.ready(), { is: wrong })
+  await t.throwsAsync(
+    pool.use((client) => client.work()),
+    { is: wrong },
+  )
+  servers.refusals.clear()
+  servers.state.clear()
+  await clock.advance(40_000)
+  await pool.use((client) => client.work())
+})
+
+test('a pool without the key of its certificate says so at once', async (t) => {
+  const near = new Cio().useClient(lines())
+  closeAfter(t, near)
+  near.on('error', () => {})
+  const pool = new Pool(near, {
+    targets: [{ port: 1 }],
+    connect: { ca: path('root.crt'), cert: path('alice.crt'), key: path('no.key') },
+    waitTimeout: Infinity,
+  })
+  t.teardown(() => pool.close())
+  await t.throwsAsync(pool.ready(), { code: 'ERR_CIO_CERTIFICATE' })
+})
+
 test('a use is tried again, once, only if nothing was sent or it is idempotent', async (t) => {
   const { pool } = await faked({ targets: [{ port: 1 }, { port: 2 }] })
   const tries = async (error: Error, idempotent: boolean): Promise<number[]> => {
@@ -337,6 +394,42 @@ test('a use is tried again, once, only if nothing was sent or it is idempotent',
   t.deepEqual(await tries(unknown, true), [1, 2])
   t.is((await tries(answered, true)).length, 1)
 })
+
+for (const secure of [false, true]) {
+  test(`a use that has sent something is not tried again, unless it is idempotent${secure ? ', over TLS' : ''}`, async (t) => {
+    const sent: string[] = []
+    const app = new Cio().useConnection(lines()).useConnection((ctx) =>
+      ctx.messages.each((line) => {
+        sent.push(line)
+        ctx.destroy()
+      }),
+    )
+    const own = secure ? { ...identity('server'), host: 'localhost' } : {}
+    const servers = [await serve(t, app, own), await serve(t, app, own)]
+    const near = new Cio().useClient(lines())
+    closeAfter(t, near)
+    near.on('remoteError', () => {})
+    const pool = new Pool(near, {
+      targets: servers.map(({ port }) => ({ port })),
+      connect: secure ? { ca: path('root.crt') } : {},
+    })
+    t.teardown(() => pool.close())
+    for (const idempotent of [false, true]) {
+      await pool.ready({ min: 2 })
+      sent.length = 0
+      const used = pool.use(
+        async ({ messages, closed }) => {
+          await messages.send('pay 1')
+          await closed
+          await messages.send('pay 2')
+        },
+        { idempotent },
+      )
+      await t.throwsAsync(used, { code: 'ERR_CIO_CLOSED' })
+      t.is(sent.length, idempotent ? 2 : 1)
+    }
+  })
+}
 
 test('an empty budget allows no retry', async (t) => {
   const budget = new RetryBudget({ minPerSecond: 0, ratio: 0 })

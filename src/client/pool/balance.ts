@@ -8,8 +8,8 @@ export interface Candidate {
   readonly weight: number
 }
 
-/** Tries before a connection of any weight is taken. */
-const most = 16
+/** Tries for each connection before one of any weight is taken. */
+const most = 8
 
 /**
  * Chooses one. Both are drawn by weight, and the second is taken if it has less to do for its weight.
@@ -33,7 +33,7 @@ function draw<C extends Candidate>(
   random: () => number,
 ): C {
   let drawn = candidates[0]!
-  for (let tries = 0; tries < most; tries++) {
+  for (let tries = 0; tries < most * candidates.length; tries++) {
     drawn = candidates[Math.floor(random() * candidates.length)]!
     if (random() * maxWeight <= drawn.weight) break
   }

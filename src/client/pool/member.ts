@@ -12,6 +12,13 @@ import type { Upstream, UpstreamHost } from './upstream.ts'
  */
 const stableAfter = 5_000
 
+/** Returns a function that says whether anything was sent on a connection since this call. */
+export function sentSince({ socket }: Pick<ClientContext, 'socket'>): () => boolean {
+  const before = socket?.bytesWritten
+  // Without a socket, Cio does not know.
+  return () => socket === null || socket?.bytesWritten !== before
+}
+
 /** One connection of a target, or its place while there is none. */
 export class Member<Client> implements Candidate {
   client: (ClientContext & Client) | undefined

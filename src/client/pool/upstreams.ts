@@ -1,6 +1,6 @@
 /** The targets of a pool, and the choice of a connection for each use. */
 
-import { isCioError } from '../../errors.ts'
+import { isRefusal, mayHeal } from '../../network-errors.ts'
 import { placeOf } from '../connect-options.ts'
 import { choose } from './balance.ts'
 import type { Clock } from './clock.ts'
@@ -99,8 +99,9 @@ export class Upstreams<Client> {
   }
 
   #unfit(): Error | undefined {
-    const errors = this.#all.map(({ lastError }) => lastError)
-    return errors.every((error) => isCioError(error, 'ERR_CIO_NO_IDENTITY')) ? errors[0] : undefined
+    const isUnfit = ({ connections, lastError: error }: Upstream<Client>): boolean =>
+      connections === 0 && error !== undefined && (isRefusal(error) || !mayHeal(error))
+    return this.#all.every(isUnfit) ? this.#all[0]?.lastError : undefined
   }
 
   get states(): readonly PoolTargetState[] {

@@ -192,8 +192,8 @@ export interface Engine {
   off(event: 'up', listener: (gap: Gap) => void): this
 }
 
-/** Bytes that a broker needs for headers of its own. */
-export const headerRoom = 1024
+/** Bytes for the headers of a message: a letter has its key and its id there. */
+export const headerRoom = 4096
 
 /** Maximum bytes of a payload: the default of NATS, without its headers. */
 export const maxPayload: number = 1024 * 1024 - headerRoom

@@ -77,17 +77,13 @@ class MemoryEngine extends EngineState implements Engine {
     this.begin()
     this.isOpen = true
     if (!this.hub.isCut(this)) return this.setUp()
-    await new Promise<void>((resolve, reject) => {
-      const abort = (): void => {
-        this.isOpen = false
-        reject(signal.reason as Error)
-      }
-      signal.addEventListener('abort', abort, { once: true })
-      this.connected = () => {
-        signal.removeEventListener('abort', abort)
-        resolve()
-      }
-    })
+    const connected = new Promise<void>((resolve) => (this.connected = resolve))
+    try {
+      await this.wait('open', connected, signal)
+    } catch (error) {
+      this.isOpen = false
+      throw error
+    }
   }
 
   /** Ends the wait of `open()`. */

@@ -1,6 +1,6 @@
 /** `@cio/cluster/nats`: the engine over NATS. */
 
-import { type NatsConnection, connect } from '@nats-io/transport-node'
+import type { NatsConnection } from '@nats-io/transport-node'
 import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
 import { CioError } from 'cio'
@@ -15,11 +15,14 @@ import {
   type Table,
   type TableOptions,
   checkSubject,
+  downError,
   headerRoom,
   maxPayload,
 } from './engine.ts'
 import { EngineState } from './engine-base.ts'
+import { dial } from './nats/dial.ts'
 import { requestError } from './nats/errors.ts'
+import { Numbers } from './nats/numbers.ts'
 import { type NatsOptions, checkNatsOptions } from './nats/options.ts'
 import { NatsLetters } from './nats/letters.ts'
 import { Requests } from './nats/requests.ts'
@@ -36,13 +39,16 @@ const flushTimeout = 1_000
 class NatsEngine extends EngineState implements Engine {
   readonly #options: NatsOptions
   readonly #prefix: string
-  readonly #timeout: number
+  readonly #storing: { readonly replicas: number; readonly timeout: number }
   #connection: NatsConnection | undefined
   #requests: Requests | undefined
   readonly #subscriptions = new Set<NatsSubscription>()
   /** Subscriptions that were made before the engine was open. */
   readonly #waiting = new Map<NatsSubscription, string>()
-  readonly #stores = new Set<NatsTable | NatsLetters>()
+  /** The last table or letters of each name, to be made again if the broker has lost them. */
+  readonly #stores = new Map<string, NatsTable | NatsLetters>()
+  /** The events of the connection. */
+  #status: { readonly stop?: () => void } | undefined
   /** Counts connections, so that work for an earlier one ends. */
   #epoch = 0
 
@@ -50,13 +56,24 @@ class NatsEngine extends EngineState implements Engine {
     super()
     this.#options = options
     this.#prefix = options.prefix ?? 'cio'
-    this.#timeout = options.timeout ?? 5_000
+    this.#storing = { replicas: options.replicas ?? 1, timeout: options.timeout ?? 5_000 }
   }
 
   async open(signal: AbortSignal): Promise<void> {
     if (this.#connection) throw new CioError('ERR_CIO_OPTION', 'nats: the engine is open already')
-    const connection = this.#options.connection ?? (await this.#dial(signal))
     signal.throwIfAborted()
+    const epoch = this.#epoch
+    const { connection, connect } = this.#options
+    const opened = connection ?? (await dial(this, connect, signal, () => epoch !== this.#epoch))
+    try {
+      await this.#begin(opened, signal)
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+  }
+
+  async #begin(connection: NatsConnection, signal: AbortSignal): Promise<void> {
     this.begin()
     this.#connection = connection
     this.#requests = new Requests(this, connection)
@@ -82,6 +99,7 @@ class NatsEngine extends EngineState implements Engine {
     const connection = this.#connection
     this.#connection = undefined
     this.#requests?.end()
+    this.#status?.stop?.()
     this.#epoch += 1
     for (const one of this.#subscriptions) one.unsubscribe()
     this.#stores.clear()
@@ -97,15 +115,24 @@ class NatsEngine extends EngineState implements Engine {
 
   publish(subject: string, payload: Uint8Array): void {
     this.checkMessage('publish', subject, payload)
-    this.#connection!.publish(`${this.#prefix}.${subject}`, payload)
+    try {
+      this.#connection!.publish(`${this.#prefix}.${subject}`, payload)
+    } catch (error) {
+      // The application drains or closes its connection.
+      throw downError('publish', error)
+    }
   }
 
   subscribe(subject: string, take: (message: Incoming) => void): Subscription {
     checkSubject(subject)
     const subscription = new NatsSubscription(this, this.#subscriptions, take)
     const whole = `${this.#prefix}.${subject}`
-    if (this.#connection) subscription.begin(this.#connection, whole)
-    else this.#waiting.set(subscription, whole)
+    const connection = this.#connection
+    if (!connection) this.#waiting.set(subscription, whole)
+    // Otherwise the application has ended its connection, and nothing will arrive any more.
+    else if (!connection.isClosed() && !connection.isDraining()) {
+      subscription.begin(connection, whole)
+    }
     return subscription
   }
 
@@ -124,65 +151,45 @@ class NatsEngine extends EngineState implements Engine {
 
   async table(name: string, { ttl }: TableOptions): Promise<Table> {
     this.checkTable(name, ttl)
-    const { replicas = 1 } = this.#options
+    const bucket = `${this.#prefix}_${name}`
     const table = new NatsTable(this, this.#connection!, this.#requests!, {
-      bucket: `${this.#prefix}_${name}`,
+      bucket,
       ttl,
-      replicas,
-      timeout: this.#timeout,
+      ...this.#storing,
       lost: () => this.#loseStore(),
+      numbers: this.#numbersOf(bucket),
     })
     await table.ensure()
-    this.#stores.add(table)
+    this.#stores.set(bucket, table)
     return table
   }
 
   async letters(name: string, options: LettersOptions): Promise<Letters> {
     checkSubject(name)
     this.checkUp('letters')
-    const { replicas = 1 } = this.#options
-    const [prefix, timeout] = [this.#prefix, this.#timeout]
+    const stream = `${this.#prefix}_letters_${name}`
     const letters = new NatsLetters(this, this.#connection!, this.#requests!, {
       ...options,
-      prefix,
-      name,
-      replicas,
-      timeout,
+      ...this.#storing,
+      stream,
+      subject: `${this.#prefix}_letters.${name}`,
+      numbers: this.#numbersOf(stream),
     })
     await letters.ensure()
-    this.#stores.add(letters)
+    this.#stores.set(stream, letters)
     return letters
   }
 
-  /**
-   * nats.js cannot be stopped while it waits for its first connection, so Cio makes one attempt at
-   * a time.
-   */
-  async #dial(signal: AbortSignal): Promise<NatsConnection> {
-    for (;;) {
-      signal.throwIfAborted()
-      try {
-        const connection = await connect({
-          maxReconnectAttempts: -1,
-          pingInterval: 5_000,
-          maxPingOut: 2,
-          timeout: 5_000,
-          // Otherwise nats.js creates two errors with a stack for each request, in case it fails.
-          noAsyncTraces: true,
-          ...this.#options.connect,
-        })
-        if (!signal.aborted) return connection
-        await connection.close()
-      } catch (error) {
-        log('no connection: %s', (error as Error).message)
-        await delay(retryDelay, undefined, { signal })
-      }
-    }
+  /** All that were opened with one name have the same numbers. */
+  #numbersOf(store: string): Numbers {
+    return this.#stores.get(store)?.numbers ?? new Numbers()
   }
 
   /** Every reconnect is a gap: nats.js drops messages of an outage without an error. */
   async #follow(connection: NatsConnection): Promise<void> {
-    for await (const { type } of connection.status()) {
+    const status = connection.status()
+    this.#status = status as AsyncIterable<unknown> & { readonly stop?: () => void }
+    for await (const { type } of status) {
       if (this.#connection !== connection) return
       if (type === 'disconnect' || type === 'staleConnection') {
         this.#epoch += 1
@@ -205,7 +212,7 @@ class NatsEngine extends EngineState implements Engine {
     const isCurrent = (): boolean => epoch === this.#epoch && this.#connection !== undefined
     for (;;) {
       try {
-        for (const store of this.#stores) await store.ensure()
+        for (const store of this.#stores.values()) await store.ensure()
         // The broker has the subscriptions again.
         await this.#connection?.flush()
         if (isCurrent()) this.setUp()

@@ -78,10 +78,11 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
   const subjectOf = (room: string): string => `${name}.${encodeName(room, 'remote')}`
   const interest = new Interest(engine, name, (room, message) => take(room, message))
   const local = localRooms<Out, Member>(ofCio, {
-    opened: (room) => interest.add(room, subjectOf(room)),
+    opened: (room) => interest.add(room),
     closed: (room) => interest.remove(room),
   })
   cluster.reserve('rooms', name)
+  cluster.whileUp(() => interest.renew())
   const sendHere = local.send.bind(local)
   let own: { readonly instance: string; readonly header: Buffer } = {
     instance: '',

@@ -131,7 +131,9 @@ async function whatIsWrong(
       if (entry.revision !== registration.revision) return `${name} has two revisions`
       const highest = Math.max(0, ...(given.get(name) ?? []))
       if (registration.revision < highest) return `${name} has not the highest revision`
-      await instance.devices.send(name, 'ping')
+      // A device that was closed just now may be found, and be gone a moment later.
+      const failure = await instance.devices.send(name, 'ping').catch((error: Error) => error)
+      if (failure) return `${name} is not reached: ${failure.message}`
     }
   }
   return ''

@@ -1,7 +1,18 @@
 import test, { type ExecutionContext } from 'ava'
 import { Cio, type ServerContext, lines } from 'cio'
+import type { EventEmitter } from 'node:events'
 import { testApp } from 'cio/testing'
-import { type Cluster, type ClusterOptions, cluster, memory, memoryHub } from '../src/index.ts'
+import {
+  type Cluster,
+  type ClusterOptions,
+  type Engine,
+  cluster,
+  mailbox,
+  memory,
+  memoryHub,
+  registry,
+  rooms,
+} from '../src/index.ts'
 import { heard, until } from './support/heard.ts'
 
 interface Instance {
@@ -179,6 +190,46 @@ test('a cluster can be closed and opened again, as another instance', async (t) 
   t.not(here.engine.instance, id)
   t.deepEqual([...here.instances.keys()], [here.engine.instance])
   await second.close()
+})
+
+test('a cluster can be opened while it closes', async (t) => {
+  const here = cluster()
+  await here.open()
+  const closing = here.close()
+  await here.open()
+  await closing
+  t.true(here.engine.isUp)
+  const closed = here.close()
+  const opened = here.open()
+  await Promise.all([t.throwsAsync(opened, { any: true }), here.close(), closed])
+  t.false(here.engine.isUp)
+})
+
+test('a thousand starts and ends of a cluster leave nothing behind', async (t) => {
+  const hub = memoryHub()
+  const engine = memory(hub) as Engine & EventEmitter
+  const here = cluster({ engine })
+  registry(here)
+  rooms(here)
+  mailbox(here, { deliver: async () => {} })
+  const listeners = (): number[] => ['down', 'up'].map((event) => engine.listenerCount(event))
+  const before = listeners()
+  for (let at = 0; at < 1_000; at++) {
+    await here.open()
+    hub.cut(engine)
+    hub.heal()
+    await here.close()
+  }
+  t.deepEqual(listeners(), before)
+  const { subjects, tables } = hub as unknown as {
+    subjects: Map<string, unknown>
+    tables: Map<string, { all(): readonly unknown[] }>
+  }
+  t.is(subjects.size, 0)
+  t.deepEqual(
+    [...tables.values()].flatMap((table) => table.all()),
+    [],
+  )
 })
 
 test('the names of the parts of a cluster are plain, and each is there once', (t) => {

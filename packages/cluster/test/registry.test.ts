@@ -403,8 +403,8 @@ test('find and list show the connections of all instances that are alive', async
 })
 
 test('watch passes on connections that come and end, and fails when it misses some', async (t) => {
-  const { hub, instances } = await fleet(t, 2)
-  const [one, other] = instances as [Instance, Instance]
+  const { hub, instances } = await fleet(t, 3)
+  const [one, other, closing] = instances as [Instance, Instance, Instance]
   const changes: PresenceChange[] = []
   const { signal, abort } = controllerOf()
   const watching = (async () => {
@@ -430,6 +430,12 @@ test('watch passes on connections that come and end, and fails when it misses so
 
   hub.heal()
   await until(() => one.engine.isUp)
+  const closed = (async () => {
+    for await (const _ of closing.devices.watch({ signal: new AbortController().signal })) t.pass()
+  })()
+  await until(() => closing.here.instances.size === 3)
+  await closing.server.close()
+  await t.throwsAsync(closed, { code: 'ERR_CIO_CLUSTER_DOWN' })
   const slow = one.devices.watch({ signal: controllerOf().signal, maxBacklog: 2 })
   const reader = slow[Symbol.asyncIterator]()
   const first = reader.next()
@@ -476,6 +482,8 @@ test('values that cannot be sent are refused, wherever the device is', async (t)
   await other.connect('sensor-7')
   for (const { devices } of [one, other]) {
     await t.throwsAsync(devices.send('sensor-7', new Map()), { code: 'ERR_CIO_ENCODE' })
+    const long = 'x'.repeat(1024 * 1024)
+    await t.throwsAsync(devices.send('sensor-7', long), { code: 'ERR_CIO_PAYLOAD_SIZE' })
   }
 })
 

@@ -109,6 +109,37 @@ test('an instance listens to a room as long as it has a member in it', async (t)
   await outside.close()
 })
 
+test('a client that is in a room stays in it when its cluster is closed and opened again', async (t) => {
+  const { hub, instances } = await open(t, 1)
+  const here = cluster({ engine: memory(hub) })
+  const floors = rooms(here)
+  const [near, far] = duplexPair()
+  const got: unknown[] = []
+  const server = await new Cio()
+    .useConnection(json())
+    .useConnection((ctx) => ctx.messages.each((message) => void got.push(message)))
+    .listen({ bind: false })
+  t.teardown(() => server.close({ timeout: 0 }))
+  server.accept(far)
+  await here.open()
+  const app = new Cio()
+    .useClient(json())
+    .useClient(floors)
+    .useClient(async (ctx, next) => {
+      await ctx.rooms.join('red')
+      await next()
+    })
+  const client = await app.connect({ createConnection: () => near })
+  await until(() => floors.members('red').size > 0)
+  await here.close()
+  await here.open()
+  await instances[0]!.floors.send('red', 'hello')
+  await until(() => got.length > 0)
+  t.deepEqual(got, ['hello'])
+  await client.close()
+  await here.close()
+})
+
 test('rooms() refuses options that are unknown or out of their range', (t) => {
   const here = cluster()
   for (const options of [{ slice: 1 }, { maxRooms: -1 }, { name: 'a.b' }]) {

@@ -17,6 +17,7 @@ export class UpTime {
   readonly #works = new Set<Work>()
   #up: AbortController | undefined
   #opened: Promise<void> | undefined
+  #closing: Promise<void> | undefined
   #stop = new AbortController()
   #users = 0
 
@@ -45,6 +46,10 @@ export class UpTime {
     this.#opened = undefined
     this.#stop.abort()
     this.#stop = new AbortController()
+    await (this.#closing = this.#close(opened, before))
+  }
+
+  async #close(opened: Promise<void> | undefined, before: () => unknown): Promise<void> {
     await opened?.catch(() => {})
     this.#end()
     await before()
@@ -59,7 +64,10 @@ export class UpTime {
   }
 
   async #open(): Promise<void> {
-    await this.#engine.open(this.#stop.signal)
+    const { signal } = this.#stop
+    // It may be opened again before it is closed.
+    await this.#closing?.catch(() => {})
+    await this.#engine.open(signal)
     await this.#begin(true)
   }
 

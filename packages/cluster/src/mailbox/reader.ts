@@ -84,10 +84,7 @@ export class Reader {
   async #deliverAll(): Promise<boolean> {
     const { gate } = this.#post
     while (!this.#over()) {
-      if (this.#undone !== undefined) {
-        await this.#letters().remove(this.#to.code, this.#undone)
-        this.#undone = undefined
-      }
+      await this.#removeDelivered()
       const letter = await gate.run(() => this.#letters().next(this.#to.code, this.#after))
       if (!letter) {
         // A replica of the broker may not have it yet.
@@ -96,7 +93,15 @@ export class Reader {
         await this.#rest(2 ** this.#looks * 10)
       } else if (!(await this.#deliver(letter))) return false
     }
+    // The connection has ended meanwhile, and the device has the letter.
+    await this.#removeDelivered()
     return false
+  }
+
+  async #removeDelivered(): Promise<void> {
+    if (this.#undone === undefined) return
+    await this.#letters().remove(this.#to.code, this.#undone)
+    this.#undone = undefined
   }
 
   async #deliver(letter: Letter): Promise<boolean> {

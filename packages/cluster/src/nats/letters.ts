@@ -21,7 +21,7 @@ import {
 } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
 import { isApiError, isUnheard, storeError } from './errors.ts'
-import { Numbers } from './numbers.ts'
+import type { Numbers } from './numbers.ts'
 import type { Requests, Stored } from './requests.ts'
 
 const nameInUse = 10_058
@@ -31,10 +31,12 @@ const noSequence = 10_043
 
 /** The settings of a stream. */
 export interface Stream extends LettersOptions {
-  readonly prefix: string
-  readonly name: string
+  /** Its name. */
+  readonly stream: string
+  readonly subject: string
   readonly replicas: number
   readonly timeout: number
+  readonly numbers: Numbers
 }
 
 export class NatsLetters implements Letters {
@@ -44,7 +46,7 @@ export class NatsLetters implements Letters {
   readonly #requests: Requests
   readonly #stream: string
   readonly #subject: string
-  readonly #numbers = new Numbers()
+  readonly numbers: Numbers
   #manager: JetStreamManager | undefined
 
   constructor(
@@ -53,13 +55,13 @@ export class NatsLetters implements Letters {
     requests: Requests,
     options: Stream,
   ) {
-    const { prefix, name } = options
     this.#engine = engine
     this.#options = options
     this.#connection = connection
     this.#requests = requests
-    this.#stream = `${prefix}_letters_${name}`
-    this.#subject = `${prefix}_letters.${name}`
+    this.#stream = options.stream
+    this.#subject = options.subject
+    this.numbers = options.numbers
   }
 
   /** Makes the stream if there is none, or gives it these bounds. */
@@ -86,7 +88,7 @@ export class NatsLetters implements Letters {
         if (!isApiError(error, nameInUse)) throw error
         return manager.streams.update(this.#stream, config)
       })
-      this.#numbers.begin(info)
+      this.numbers.begin(info)
       this.#manager = manager
     } catch (error) {
       throw storeError('letters', error)
@@ -112,20 +114,20 @@ export class NatsLetters implements Letters {
         await this.ensure()
         return store()
       })
-      return { seq: this.#numbers.of(seq), isDuplicate: duplicate }
+      return { seq: this.numbers.of(seq), isDuplicate: duplicate }
     })
   }
 
   async next(key: string, after: number): Promise<Letter | undefined> {
     // After a letter of a stream of before, from the first on.
-    const seq = Math.max(0, this.#numbers.within(after)) + 1
+    const seq = Math.max(0, this.numbers.within(after)) + 1
     const query = { seq, next_by_subj: `${this.#subject}.${key}` }
     const found = await this.#ask(key, () => this.#manager!.direct.getMessage(this.#stream, query))
-    return found ? { seq: this.#numbers.of(found.seq), payload: found.data } : undefined
+    return found ? { seq: this.numbers.of(found.seq), payload: found.data } : undefined
   }
 
   async remove(key: string, number: number): Promise<void> {
-    const seq = this.#numbers.within(number)
+    const seq = this.numbers.within(number)
     // The stream of this letter is gone.
     if (seq <= 0) return
     await this.#ask(key, async () => {

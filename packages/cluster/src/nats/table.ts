@@ -14,7 +14,7 @@ import {
 } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
 import { storeError, tableError } from './errors.ts'
-import { Numbers } from './numbers.ts'
+import type { Numbers } from './numbers.ts'
 import type { Asking, Requests } from './requests.ts'
 import { RowWatch, isDeleted, operation } from './row-watch.ts'
 
@@ -31,6 +31,7 @@ export interface Bucket {
   readonly timeout: number
   /** The broker has deleted the bucket. */
   readonly lost: () => void
+  readonly numbers: Numbers
 }
 
 export class NatsTable implements Table {
@@ -39,7 +40,7 @@ export class NatsTable implements Table {
   readonly #connection: NatsConnection
   readonly #requests: Requests
   readonly #client: JetStreamClient
-  readonly #numbers = new Numbers()
+  readonly numbers: Numbers
 
   constructor(
     engine: EngineState,
@@ -49,6 +50,7 @@ export class NatsTable implements Table {
   ) {
     this.#engine = engine
     this.#options = options
+    this.numbers = options.numbers
     this.#connection = connection
     this.#requests = requests
     this.#client = jetstream(connection, { timeout: options.timeout })
@@ -74,7 +76,7 @@ export class NatsTable implements Table {
     const { bucket, timeout } = this.#options
     const { streams } = await jetstreamManager(this.#connection, { timeout, checkAPI: false })
     const info = await streams.info(`KV_${bucket}`)
-    this.#numbers.begin(info)
+    this.numbers.begin(info)
     const { max_age: now } = info.config
     const isShorter = now !== 0 && (maxAge === 0 || now < maxAge)
     if (isShorter) await streams.update(`KV_${bucket}`, { max_age: maxAge })
@@ -88,7 +90,7 @@ export class NatsTable implements Table {
     const seq = Number(known?.get('Nats-Sequence'))
     if (!(seq > 0)) throw tableError(key, new Error(`an answer of ${known?.description}`))
     // The revision of a deleted row, so that `replace()` need not ask for it.
-    return { key, value: isDeleted(known) ? null : data, revision: this.#numbers.of(seq) }
+    return { key, value: isDeleted(known) ? null : data, revision: this.numbers.of(seq) }
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
@@ -109,7 +111,7 @@ export class NatsTable implements Table {
     if (signal.aborted) return
     const { bucket } = this.#options
     this.#engine.checkUp('watch')
-    const hear = (row: Row): void => take({ ...row, revision: this.#numbers.of(row.revision) })
+    const hear = (row: Row): void => take({ ...row, revision: this.numbers.of(row.revision) })
     const watch = new RowWatch(this.#client, bucket, hear, this.#options.lost)
     const end = (): void => watch.end(this.#engine.isUp)
     const begun = watch.begin(snapshot)
@@ -138,13 +140,13 @@ export class NatsTable implements Table {
     const known = headers()
     if (!value) known.set(operation, 'DEL')
     if (over !== undefined) {
-      const seq = over === 0 ? 0 : this.#numbers.within(over)
+      const seq = over === 0 ? 0 : this.numbers.within(over)
       // It is of a bucket of before.
       if (seq < 0) throw staleError(key)
       known.set('Nats-Expected-Last-Subject-Sequence', String(seq))
     }
     const stored = this.#requests.store(this.#subject(key), value, { ...asking, headers: known })
-    return this.#numbers.of((await stored).seq)
+    return this.numbers.of((await stored).seq)
   }
 
   #asking(key: string): Asking {

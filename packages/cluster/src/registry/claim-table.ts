@@ -9,7 +9,7 @@ import type { Holder } from './holder.ts'
 /** Sees each row that changes. */
 export interface RowWatcher {
   readonly take: (row: Row) => void
-  /** Called if rows were missed, because the broker is down. */
+  /** Called if rows are missed from now on: the broker is down, or the cluster has closed. */
   readonly lost?: () => void
 }
 
@@ -31,14 +31,15 @@ export class ClaimTable {
     this.#engine = engine
     this.#name = name
     this.#ttl = ttl
-    engine.on('down', () => {
-      this.#watching = undefined
-      for (const { lost } of this.#watchers) lost?.()
-    })
   }
 
   /** Opens the table and passes on what changes, until the signal aborts. */
   async open(signal: AbortSignal): Promise<void> {
+    // When the engine goes down, and when it closes.
+    signal.addEventListener('abort', () => {
+      this.#watching = undefined
+      for (const { lost } of this.#watchers) lost?.()
+    })
     const watching = (this.#watching = this.#open(signal))
     watching.catch(() => {})
     await watching

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isCioError } from 'cio'
 import { handled } from 'cio/kit'
 import type { Cluster } from '../cluster.ts'
+import { checkPayload } from '../engine.ts'
 import { encodeName } from '../names.ts'
 import { encodeFrame, type Header } from '../wire/frames.ts'
 import { encodeValue } from '../wire/values.ts'
@@ -58,8 +59,10 @@ export class Directory {
     options: Reach,
     code: string = encodeName(key),
   ): Promise<unknown> {
-    // Encoded for a local connection too, so that the same values are refused on every instance.
-    const body = bodyOf(order)
+    const id = `${this.#prefix}.${++this.#lastId}`
+    const request = encodeFrame(headerOf(order, id, options.timeout), bodyOf(order))
+    // For a local connection too, so that the same values are refused on every instance.
+    checkPayload(this.#subject(code), request, this.#cluster.engine.maxPayload)
     const local = this.#claims.held.get(code)
     const ctx = local?.isActive && !local.isLost ? local.ctx : undefined
     options.signal?.throwIfAborted()
@@ -68,8 +71,6 @@ export class Directory {
       return obey(ctx, { ...order, timeout, ...(signal && { signal }) })
     if (ctx) return obey(ctx, order)
 
-    const id = `${this.#prefix}.${++this.#lastId}`
-    const request = encodeFrame(headerOf(order, id, options.timeout), body)
     const until = performance.now() + options.timeout
     for (let attempt = 0; ; attempt++) {
       const left = Math.max(1, until - performance.now())

@@ -72,8 +72,12 @@ export async function* list(
     const message = `more than ${maxEntries} connections are registered; raise \`maxEntries\``
     throw new CioError('ERR_CIO_TOO_MANY_ENTRIES', message)
   }
+  // The broker is asked about an instance once, and not for each of its connections.
+  const dead = new Set<string>()
   for (const entry of found.values()) {
+    if (dead.has(entry.instance)) continue
     if (await cluster.checkAlive(entry.instance)) yield entry
+    else dead.add(entry.instance)
   }
 }
 

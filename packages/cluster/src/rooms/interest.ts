@@ -1,6 +1,7 @@
 /** The rooms in which this instance has members. */
 
 import type { Engine, Incoming, Subscription } from '../engine.ts'
+import { encodeName } from '../names.ts'
 
 const nothing = new Uint8Array()
 const longestWait = 5_000
@@ -11,6 +12,7 @@ export class Interest {
   readonly #name: string
   readonly #take: (room: string, message: Incoming) => void
   readonly #subscriptions = new Map<string, Subscription>()
+  #instance = ''
 
   constructor(engine: Engine, name: string, take: (room: string, message: Incoming) => void) {
     this.#engine = engine
@@ -19,10 +21,22 @@ export class Interest {
   }
 
   /** Fulfils when messages of other instances arrive; at once without a broker. */
-  add(room: string, subject: string): Promise<void> {
+  add(room: string): Promise<void> {
+    const subject = `${this.#name}.${encodeName(room, 'remote')}`
     const take = (message: Incoming): void => this.#take(room, message)
     this.#subscriptions.set(room, this.#engine.subscribe(subject, take))
     return this.#known()
+  }
+
+  /** An engine that was closed has no subscriptions, but a client may still be in a room. */
+  renew(): void {
+    if (this.#instance === this.#engine.instance) return
+    this.#instance = this.#engine.instance
+    const rooms = [...this.#subscriptions.keys()]
+    for (const room of rooms) {
+      this.remove(room)
+      void this.add(room)
+    }
   }
 
   remove(room: string): void {

@@ -61,7 +61,6 @@ export class Shared {
     this.#settings = settings
     cluster.reserve(part.owner, part.name)
     cluster.report(part.name, { revision: 0, digest: '' })
-    cluster.engine.on('down', () => (this.#isSynced = false))
     cluster.whileUp((signal) => this.#follow(signal))
   }
 
@@ -152,6 +151,7 @@ export class Shared {
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => (this.#isSynced = false))
     try {
       await this.#load()
     } catch (error) {

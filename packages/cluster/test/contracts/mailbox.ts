@@ -195,6 +195,29 @@ export function mailboxContract({ test, over, engines }: ContractOf): void {
     t.true(second.ctx.registration.isConfirmed)
   })
 
+  test(`${over}, a letter that the device has taken is gone, also if its connection ends at once`, async (t) => {
+    const { make } = await engines(t)
+    const sleepy = new Map<unknown, () => unknown>()
+    const one = await post(t, make(), {
+      deliver: async (ctx) => sleepy.get(ctx)?.(),
+    })
+    const device = await one.instance.connect('sensor-7')
+    sleepy.set(device.ctx, () => device.ctx.destroy())
+    await one.letters.send('sensor-7', 'and sleeps')
+    await device.closed
+    const draining = await one.instance.connect('sensor-8')
+    sleepy.set(draining.ctx, () => draining.ctx.close())
+    await one.letters.send('sensor-8', 'and is drained')
+    await draining.closed
+
+    const other = await post(t, make())
+    await other.instance.connect('sensor-7')
+    await other.instance.connect('sensor-8')
+    for (const name of ['sensor-7', 'sensor-8']) await one.letters.send(name, 'next')
+    await until(() => other.got.length === 2)
+    t.deepEqual(other.got.toSorted(), ['sensor-7: next', 'sensor-8: next'])
+  })
+
   test(`${over}, a letter whose news was lost is found by looking`, async (t) => {
     const { make } = await engines(t)
     const engine = make()

@@ -4,9 +4,10 @@ import { connect } from '@nats-io/transport-node'
 import { Cio } from 'cio'
 import { once } from 'node:events'
 import type { EventEmitter } from 'node:events'
-import { type Engine, cluster } from '../../src/index.ts'
+import { type Engine, cluster, encodeName } from '../../src/index.ts'
 import { type NatsOptions, nats } from '../../src/nats.ts'
 import { engineConforms } from '../../src/testing.ts'
+import { Instance } from '../support/fleet.ts'
 import { NatsServer, natsServerVersion } from '../support/nats-server.ts'
 import { natsTest } from '../support/with-nats.ts'
 
@@ -139,6 +140,114 @@ natsTest('a connection of the application stays open when the engine closes', as
   const given = await connect({ servers })
   t.teardown(() => given.close())
   t.throws(() => nats({ connection: given }), { code: 'ERR_CIO_OPTION', message: /-1/ })
+})
+
+natsTest('many starts and ends on one connection leave nothing behind', async (t) => {
+  const server = await NatsServer.start(t)
+  const servers = server.address
+  const connection = await connect({ servers, ...quick, maxReconnectAttempts: -1 })
+  t.teardown(() => connection.close())
+  const here = cluster({ engine: nats({ connection }) })
+  for (let at = 0; at < 20; at++) {
+    await here.open()
+    await here.close()
+  }
+  const { protocol } = connection as unknown as {
+    protocol: { listeners: unknown[]; subscriptions: { subs: Map<number, unknown> } }
+  }
+  t.deepEqual(protocol.listeners, [])
+  // That of the inbox of nats.js itself.
+  t.true(protocol.subscriptions.subs.size <= 1)
+})
+
+natsTest('a table is made again once, however often it was opened', async (t) => {
+  const server = await NatsServer.start(t)
+  const engine = engineOf(server)
+  t.teardown(() => engine.close())
+  await engine.open(signal)
+  const bounds = { maxPerKey: 9, maxBytes: 9_000, maxAge: 60_000 }
+  const first = await engine.table('rows', { ttl: 60_000 })
+  for (let at = 0; at < 50; at++) {
+    await engine.table('rows', { ttl: 60_000 })
+    await engine.letters('box', bounds)
+  }
+  await first.watch(() => {}, { signal })
+  const before = await first.put('k', Buffer.from('v'))
+  const operator = await connect({ servers: server.address })
+  t.teardown(() => operator.close())
+  let asked = 0
+  operator.subscribe('$JS.API.STREAM.>', { callback: () => void (asked += 1) })
+  const up = heard(engine, 'up')
+  await (await jetstreamManager(operator)).streams.delete('KV_cio_rows')
+  await up
+  await operator.flush()
+  t.true(asked < 20, `${asked} requests`)
+  t.true((await first.put('k', Buffer.from('v'))) > before, 'it knows of the new one')
+})
+
+natsTest('a broker that refuses the credentials for a while is connected again', async (t) => {
+  const login = (pass: string): string =>
+    `accounts { A { jetstream: enabled, users: [{ user: a, password: ${pass} }] } }`
+  const server = await NatsServer.start(t, login('right'))
+  const engine = nats({
+    connect: { servers: server.address, user: 'a', pass: 'right', ...quick },
+  })
+  t.teardown(() => engine.close())
+  await engine.open(signal)
+  const down = heard(engine, 'down')
+  await server.kill()
+  await down
+  await server.start(`debug: true\n${login('other')}`)
+  await server.says(/(?:authentication error[^]*){3}/)
+  await server.kill()
+  const up = heard(engine, 'up')
+  await server.start(login('right'))
+  await up
+  t.true(engine.isUp)
+})
+
+natsTest(
+  'open() can be stopped while a broker takes the connection and says nothing',
+  async (t) => {
+    const server = await NatsServer.start(t)
+    server.freeze()
+    const here = cluster({ engine: engineOf(server) })
+    const opening = here.open()
+    opening.catch(() => {})
+    await once(process, 'never', { signal: AbortSignal.timeout(100) }).catch(() => {})
+    const began = performance.now()
+    await here.close()
+    t.true(performance.now() - began < 1_000)
+    await t.throwsAsync(opening, { any: true })
+    server.thaw()
+  },
+)
+
+natsTest(
+  'without the connection of the application, devices are admitted as in an outage',
+  async (t) => {
+    const server = await NatsServer.start(t)
+    const connection = await connect({ servers: server.address, maxReconnectAttempts: -1 })
+    const instance = await Instance.start(t, { cluster: { engine: nats({ connection }) } })
+    await instance.connect('a')
+    await connection.close()
+    const { ctx } = await instance.connect('b')
+    t.false(ctx.registration.isConfirmed)
+    await t.throwsAsync(instance.devices.send('c', 'x'), { code: 'ERR_CIO_CLUSTER_DOWN' })
+  },
+)
+
+natsTest('a letter is stored, or too long, whatever its key and its id', async (t) => {
+  const server = await NatsServer.start(t)
+  const engine = engineOf(server)
+  t.teardown(() => engine.close())
+  await engine.open(signal)
+  const bounds = { maxPerKey: 9, maxBytes: 9_000_000, maxAge: 60_000 }
+  const letters = await engine.letters('box', bounds)
+  const longest = encodeName('ä'.repeat(500))
+  t.false((await letters.append(longest, Buffer.alloc(engine.maxPayload), longest)).isDuplicate)
+  const long = letters.append(longest, Buffer.alloc(engine.maxPayload + 1), longest)
+  await t.throwsAsync(long, { code: 'ERR_CIO_PAYLOAD_SIZE' })
 })
 
 natsTest('two prefixes on one broker have nothing in common', async (t) => {

@@ -31,8 +31,9 @@ export function natsServerVersion(): string {
 export class NatsServer {
   readonly port: number
   readonly store: string
-  readonly #config: string | undefined
+  #config: string | undefined
   #child: ChildProcess | undefined
+  #log = (): string => ''
 
   static async start(t: Teardown, config?: string): Promise<NatsServer> {
     const server = new NatsServer(await ownPort(), config)
@@ -55,8 +56,9 @@ export class NatsServer {
     return this.#child!.pid!
   }
 
-  /** Starts it, or starts it again with what it has stored. */
-  async start(): Promise<void> {
+  /** Starts it, or starts it again with what it has stored, with this configuration from now on. */
+  async start(config: string | undefined = this.#config): Promise<void> {
+    this.#config = config
     const words = ['-a', '127.0.0.1', '-p', String(this.port), '-js', '-sd', this.store]
     if (this.#config !== undefined) {
       const path = join(this.store, 'nats.conf')
@@ -66,6 +68,7 @@ export class NatsServer {
     const child = spawn(natsServerPath()!, words, { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#child = child
     let said = ''
+    this.#log = () => said
     await new Promise<void>((resolve, reject) => {
       child.stderr.on('data', (chunk: Buffer) => {
         said += chunk.toString()
@@ -83,6 +86,11 @@ export class NatsServer {
     const exit = once(child, 'exit')
     child.kill('SIGKILL')
     await exit
+  }
+
+  /** Fulfils when its log has this. */
+  async says(pattern: RegExp): Promise<void> {
+    while (!pattern.test(this.#log())) await once(this.#child!.stderr!, 'data')
   }
 
   freeze(): void {

@@ -51,7 +51,9 @@ function isSame({ differs, end, recorded }: Replayed): boolean {
 }
 
 function inWords(file: string, { differs, end, recorded }: Replayed): string {
-  const [then, now] = [recorded, end].map(({ reason, step }) => `${reason}@${step}`)
+  const [then, now] = [recorded, end].map(({ reason, step }) => {
+    return `${reason}@${quoted(step).slice(1, -1)}`
+  })
   const ends =
     then === now ? `ended as in the recording: ${now}` : `ended then: ${then}; now: ${now}`
   const lines = [`${paint('bold', file, process.stdout)}: ${ends}`]

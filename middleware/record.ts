@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TLSSocket } from 'node:tls'
 import type { ConnectionEnd } from '../src/connection-end.ts'
@@ -6,6 +6,7 @@ import { CioError, asError } from '../src/errors.ts'
 import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import type { App } from '../src/lifecycle/app.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
+import { isReplay } from '../src/lifecycle/replays.ts'
 import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { atOnce } from '../src/thenable.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
@@ -110,7 +111,7 @@ export function record(options: RecordOptions): Middleware<ConnectionContext> {
   }
 
   return defineMiddleware<ConnectionContext>({ name: 'record' }, async function record(ctx, next) {
-    if (left <= 0 || atOnce('record', 'when', chooses(ctx)) !== true) return next()
+    if (left <= 0 || isReplay(ctx) || atOnce('record', 'when', chooses(ctx)) !== true) return next()
     left -= 1
     const recording = new Recording({ bytes, duration, redact })
     const head = headOf(ctx)
@@ -154,12 +155,24 @@ async function save(
     if (failed !== undefined) throw asError(failed)
     await mkdir(to, { recursive: true, mode: forOwner.directory })
     const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
-    // Never overwrites a file, and never follows a link.
-    await writeFile(file, text, { flag: 'wx', mode: forOwner.file })
+    await write(file, text)
     emitSafely(ctx.app, 'recorded', file, ctx)
   } catch (cause) {
     const message = `\`record\` has written nothing of connection ${ctx.id}: ${asError(cause).message}`
     reportError(ctx.app, new CioError('ERR_CIO_RECORD', message, { cause }), ctx)
+  }
+}
+
+/** Never overwrites a file, never follows a link, and leaves no part of a file on a full disk. */
+async function write(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'wx', forOwner.file)
+  try {
+    await handle.writeFile(text)
+  } catch (error) {
+    await unlink(file)
+    throw error
+  } finally {
+    await handle.close()
   }
 }
 

@@ -86,6 +86,8 @@ export class Recording {
   #note(direction: Direction, chunk: Uint8Array | string, encoding?: BufferEncoding): void {
     if (this.isCut || this.failed !== undefined) return
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : Buffer.from(chunk)
+    // Would count for nothing, however many there are.
+    if (bytes.length === 0) return
     if (bytes.length > this.#left || this.at > this.#bounds.duration) {
       this.isCut = true
       return

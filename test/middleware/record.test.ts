@@ -1,4 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +9,7 @@ import { Cio, type RecordOptions, allowList, lines, record } from '../../src/ind
 import { replay } from '../../src/testing.ts'
 import { identity, loaded, path as certificate } from '../support/certificates.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
+import { wordsOf } from '../support/typescript.ts'
 import { nextEvent } from '../support/transports.ts'
 
 async function directory(t: ExecutionContext): Promise<string> {
@@ -165,6 +168,77 @@ test('a directory that cannot be made is reported, and the connection is served'
   const failed = nextEvent(app, 'error')
   t.is(await talk(t, await serve(t, app), 'hello\n'), 'HELLO\n')
   t.like((await failed)[0], { code: 'ERR_CIO_RECORD' })
+})
+
+test('a full disk leaves no part of a file, and is reported', async (t) => {
+  const to = await directory(t)
+  const script = wordsOf(new URL('../fixtures/record-full-disk.ts', import.meta.url))
+  // Without the signal, a write beyond the limit fails as it does on a full disk.
+  const { stdout, stderr } = spawnSync(
+    'bash',
+    ['-c', `trap '' XFSZ; ulimit -f 4; exec "$@"`, 'bash', process.execPath, ...script, to],
+    { env: { ...process.env, TSX_DISABLE_CACHE: '1' }, encoding: 'utf8' },
+  )
+  t.is(stdout, 'ERR_CIO_RECORD 0\n', stderr)
+})
+
+test('a replay is not recorded', async (t) => {
+  const to = await directory(t)
+  const app = shouting({ when: () => true, to })
+  const recorded = nextEvent(app, 'recorded')
+  await talk(t, await serve(t, app), 'hello\n')
+  const [file] = await recorded
+  app.on('recorded', () => t.fail('it was recorded'))
+  const again = shouting({ when: () => t.fail('it was asked'), to })
+  t.is((await replay(file, again)).differs, undefined)
+  t.is((await replay(file, app)).differs, undefined)
+  t.is((await readdir(to)).length, 1)
+})
+
+test('a recording that a bound has cut is compared as far as it goes', async (t) => {
+  const to = await directory(t)
+  const app = shouting({ when: () => true, to, bytes: 15 })
+  const recorded = nextEvent(app, 'recorded')
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  for (const word of ['one\n', 'two\n']) {
+    client.write(word)
+    await once(client, 'data')
+  }
+  client.destroy()
+  const [file] = await recorded
+  const again = shouting({ when: never, to })
+  t.is((await replay(file, again)).differs, undefined)
+  const changed = shouting({ when: never, to }, (line) => line.replace('one', 'eno'))
+  t.is((await replay(file, changed)).differs?.offset, 0)
+})
+
+test('a recording of hostile content is refused', async (t) => {
+  const to = await directory(t)
+  const file = join(to, '..', 'other.cio')
+  const head = { format: 'cio.record.1', peer: null }
+  const foot = { at: 2, end: { reason: 'served', by: 'local', step: 'x' } }
+  const odd = "served'); process.exit(9); t.is(end.reason, '"
+  for (const lines of [
+    [head, { at: 1, in: 'aGk=' }],
+    [head, { at: 1, in: 'aGk=' }, { ...foot, end: { ...foot.end, reason: odd } }],
+    [head, { at: 1, in: 'aGk=' }, { ...foot, end: { ...foot.end, step: 1 } }],
+    [head, null, foot],
+    [head, { at: 1, in: 7 }, foot],
+    [head, { at: 1, out: { length: 2 ** 40 } }, foot],
+    [head, { at: 'now', in: 'aGk=' }, foot],
+    [head, {}, foot],
+    [null, foot],
+    [{ ...head, peer: 'bm8=' }, foot],
+  ]) {
+    await writeFile(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+    const text = JSON.stringify(lines)
+    await t.throwsAsync(replay(file, new Cio()), { code: 'ERR_CIO_OPTION' }, text)
+  }
+  // Input after its end ends the connection.
+  const after = [head, { at: 1, in: null }, { at: 1, in: 'aGk=' }, foot]
+  await writeFile(file, after.map((line) => `${JSON.stringify(line)}\n`).join(''))
+  t.is((await replay(file, new Cio())).sent.length, 0)
 })
 
 test('what is no recording is refused', async (t) => {

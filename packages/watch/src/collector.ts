@@ -43,6 +43,10 @@ type Watched = StreamContext & { [record: symbol]: WatchRecord | undefined }
 export class Collector {
   readonly since: number = Date.now()
   readonly servers: Set<ServerContext> = new Set()
+  /** Servers that `drain` will close after its `delay`; they still accept. */
+  readonly stopping: WeakSet<ServerContext> = new WeakSet()
+  /** `performance.now()` when descriptors were last short; 0 for never. */
+  shortAt = 0
   /** Connections from `app.handle()`. */
   readonly loose: Set<ConnectionContext> = new Set()
   readonly families: Families
@@ -52,8 +56,8 @@ export class Collector {
   readonly ended: EndedRings
   readonly refusals: Refusals
   readonly peers: Peers
-  /** Of connections that somebody has looked at. */
-  readonly seen: WeakMap<StreamContext, Seen> = new WeakMap()
+  /** Of open connections, as long as somebody looks. */
+  seen: WeakMap<StreamContext, Seen> = new WeakMap()
   readonly options: CheckedOptions
   /** Set by `alarms()`. */
   alarms: Alarms | undefined
@@ -135,13 +139,17 @@ export class Collector {
       }),
     })
     const listening = (server: ServerContext): void => this.addServer(server)
+    const drain = (_: unknown, server: ServerContext): void => void this.stopping.add(server)
+    const overload = (): void => void (this.shortAt = performance.now())
     const secure = (ctx: StreamContext): void => this.#secured(ctx)
     const reconnect = (_: unknown, ctx: StreamContext): void =>
       this.#clients.reconnects(ctx as ClientContext)
     app.on('listening', listening).on('secure', secure).on('reconnect', reconnect)
+    app.on('drain', drain).on('overload', overload)
     this.#stops.push(() => {
       probe[Symbol.dispose]()
       app.off('listening', listening).off('secure', secure).off('reconnect', reconnect)
+      app.off('drain', drain).off('overload', overload)
     })
   }
 

@@ -86,6 +86,8 @@ export class Looker {
       if (this.#viewers > 0) return
       clearInterval(this.#timer)
       this.#timer = undefined
+      // A rate of that time would stay for as long as the connection is open.
+      this.#collector.seen = new WeakMap()
     }
   }
 

@@ -65,7 +65,8 @@ export function snapshot(
   }
   const lately = looker.endedLately()
   const views = [...servers].map((server) => {
-    return serverView(server, places.get(placeOfServer(server).key))
+    const isStopping = collector.stopping.has(server)
+    return serverView(server, isStopping, places.get(placeOfServer(server).key))
   })
   return {
     time: Date.now(),
@@ -115,6 +116,7 @@ export function snapshot(
 
 function serverView(
   server: ServerContext,
+  isStopping: boolean,
   sums:
     { readonly active: number; readonly handshakes: number; readonly queued: number } | undefined,
 ): ServerView {
@@ -122,7 +124,9 @@ function serverView(
     ? 'draining'
     : server.address === null && server.options.bind !== false
       ? 'paused'
-      : 'listening'
+      : isStopping
+        ? 'stopping'
+        : 'listening'
   return {
     address: placeOfServer(server).key,
     state,

@@ -5,7 +5,8 @@ import type { SlowCall } from './calls.ts'
 /** A server. */
 export interface ServerView {
   readonly address: string
-  readonly state: 'listening' | 'paused' | 'draining'
+  /** `stopping`: it will drain after the delay of `drain`, still accepts, and is not ready. */
+  readonly state: 'listening' | 'paused' | 'stopping' | 'draining'
   readonly tls: boolean
   readonly connections: number
   readonly handshakes: number

@@ -33,8 +33,8 @@ export function walk(
   visit: (ctx: ConnectionContext, bytes: Bytes, queued: number) => void = () => {},
 ): Walk {
   const places = new Map<string, PlaceSums>()
-  const steps = new Map<string, number>()
-  const generations = new Map<number, number>()
+  const steps = new Tally<string>()
+  const generations = new Tally<number>()
   const sums = (place: Place): PlaceSums => {
     const known = places.get(place.key)
     if (known) return known
@@ -62,8 +62,8 @@ export function walk(
     of.wireRx += bytes.wireRx
     of.wireTx += bytes.wireTx
     if (ctx.step === 'secure' && ctx.awaitsHandshake) of.handshakes += 1
-    count(steps, ctx.step)
-    count(generations, ctx.generation)
+    steps.add(ctx.step)
+    generations.add(ctx.generation)
     visit(ctx, bytes, queued)
   }
   // A server without connections has a series too.
@@ -72,9 +72,29 @@ export function walk(
     for (const ctx of server.connections) add(of, ctx)
   }
   if (collector.loose.size > 0) for (const ctx of collector.loose) add(sums(pipe), ctx)
-  return { places, steps, generations }
+  return { places, steps: steps.counts(), generations: generations.counts() }
 }
 
-function count<Key>(counts: Map<Key, number>, key: Key): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1)
+/** Counts keys. Connections of one kind mostly follow one another, and the map is for the others. */
+class Tally<Key> {
+  readonly #counts = new Map<Key, number>()
+  #last: Key | undefined
+  #run = 0
+
+  add(key: Key): void {
+    if (key === this.#last) {
+      this.#run += 1
+      return
+    }
+    this.counts()
+    this.#last = key
+    this.#run = 1
+  }
+
+  counts(): Map<Key, number> {
+    if (this.#run > 0)
+      this.#counts.set(this.#last!, (this.#counts.get(this.#last!) ?? 0) + this.#run)
+    this.#run = 0
+    return this.#counts
+  }
 }

@@ -99,7 +99,7 @@ test('metrics and health need no token on loopback, and name no peer there', asy
 })
 
 test('a server that pauses, or that will drain, is alive and not ready', async (t) => {
-  const { get, server, app } = await served(t)
+  const { get, server, app, watching } = await served(t)
   server.pause()
   const paused = await get('/readyz?verbose')
   t.is(paused.status, 503)
@@ -109,10 +109,16 @@ test('a server that pauses, or that will drain, is alive and not ready', async (
   t.is((await get('/readyz')).status, 200)
   app.emit('drain', { signal: 'SIGTERM', forced: false }, server)
   t.regex((await get('/readyz?verbose')).text, /^\[-\] not draining$/m)
+  t.is(watching.snapshot().servers[0]!.state, 'stopping')
+  // Also at an address that is opened only now.
+  const late = await watching.listen(0)
+  t.teardown(() => late.close({ timeout: 0 }))
+  t.is((await ask({ port: late.port, host: '127.0.0.1', path: '/readyz' })).status, 503)
   // Another one in its place is not the one that drains.
   await server.close()
   await app.listen({ port: 0, host: '127.0.0.1' })
   t.is((await get('/readyz')).status, 200)
+  t.is(watching.snapshot().servers[0]!.state, 'listening')
 })
 
 test('a watch whose app does not listen is not ready', async (t) => {

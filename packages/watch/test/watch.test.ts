@@ -52,6 +52,27 @@ test('open, opened and ended connections are those that the server has', async (
   t.deepEqual(totals, { open: 2, accepted: 3, ended: 1, refused: 0, rx: 15, tx: 15 })
 })
 
+test('once the last look has ended, no rate of that time is left', async (t) => {
+  const app = echoApp()
+  const watching = watch(app)
+  closeAfter(t, app, watching)
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  const socket = await dial(t, server)
+  await exchange(socket, 'hello')
+  await new Promise<void>((resolve) => {
+    let looks = 0
+    const stop = watching.look(() => {
+      looks += 1
+      socket.write('hello')
+      const [row] = watching.connections().rows
+      if (row!.rate === 0 && looks < 20) return
+      stop()
+      resolve()
+    })
+  })
+  t.is(watching.connections().rows[0]!.rate, 0)
+})
+
 test('bytes are counted on the wire and above TLS, and do not fall when a connection ends', async (t) => {
   const { server: identity } = await testCertificates('alice')
   const app = echoApp()

@@ -1,9 +1,9 @@
 /** `/livez`, `/readyz` and `/metrics`: for load balancers, kubelets and Prometheus. */
 
-import type { App } from 'cio'
+import type { ServerContext } from 'cio'
 import type { ServerResponse } from 'node:http'
 import { contentType } from '../prometheus.ts'
-import type { Watch } from '../watch.ts'
+import { type Watch, collectorOf } from '../watch.ts'
 
 /** One condition of readiness. */
 interface Check {
@@ -11,43 +11,23 @@ interface Check {
   readonly holds: boolean
 }
 
-/** Notes which servers will be drained, before they stop accepting. */
-export class Readiness {
-  readonly #watching: Watch
-  readonly #drained = new WeakSet<Server>()
-  #short = 0
-
-  constructor(watching: Watch, apps: readonly App[]) {
-    this.#watching = watching
-    for (const app of apps) {
-      app.on('drain', (_, server) => void this.#drained.add(server))
-      app.on('overload', () => (this.#short = performance.now()))
-    }
-  }
-
-  checks(): Check[] {
-    const servers = [...this.#watching.servers]
-    // During a shortage the event comes at most every five seconds.
-    const isShort = this.#short > 0 && performance.now() - this.#short < 10_000
-    return [
-      { name: 'listening', holds: servers.length > 0 && servers.every(isListening) },
-      {
-        name: 'not draining',
-        holds: !servers.some((one) => isDraining(one) || this.#drained.has(one)),
-      },
-      { name: 'descriptors', holds: !isShort },
-    ]
-  }
+function checksOf(watching: Watch): Check[] {
+  const { servers: all, stopping, shortAt } = collectorOf(watching)
+  const servers = [...all]
+  // During a shortage the event comes at most every five seconds.
+  const isShort = shortAt > 0 && performance.now() - shortAt < 10_000
+  return [
+    { name: 'listening', holds: servers.length > 0 && servers.every(isListening) },
+    {
+      name: 'not draining',
+      holds: !servers.some((one) => one.draining.aborted || stopping.has(one)),
+    },
+    { name: 'descriptors', holds: !isShort },
+  ]
 }
 
-type Server = Watch['servers'] extends ReadonlySet<infer One> ? One : never
-
-function isListening({ address, options }: Server): boolean {
+function isListening({ address, options }: ServerContext): boolean {
   return address !== null || options.bind === false
-}
-
-function isDraining({ draining }: Server): boolean {
-  return draining.aborted
 }
 
 interface Metrics {
@@ -81,7 +61,6 @@ export function answerProbe(
   { pathname, searchParams }: URL,
   response: ServerResponse,
   watching: Watch,
-  readiness: Readiness,
   isPublic: boolean,
 ): boolean {
   if (pathname === '/metrics') {
@@ -91,7 +70,7 @@ export function answerProbe(
   }
   if (pathname !== '/livez' && pathname !== '/readyz') return false
   response.setHeader('content-type', 'text/plain; charset=utf-8')
-  const checks = pathname === '/livez' ? [] : readiness.checks()
+  const checks = pathname === '/livez' ? [] : checksOf(watching)
   const isReady = checks.every(({ holds }) => holds)
   if (!isReady) response.statusCode = 503
   const lines = searchParams.has('verbose')

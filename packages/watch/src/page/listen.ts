@@ -88,7 +88,7 @@ export async function listen(
   )
   const server = await mode.listen(() => admin.listen(place))
   try {
-    beside = probes ? await listenForProbes(watching, page, probes) : null
+    beside = probes ? await listenForProbes(watching, probes) : null
   } catch (error) {
     await server.close()
     throw error
@@ -117,7 +117,6 @@ function urlOf({ address, tls }: ServerContext, { guard: { token } }: Page): str
 /** An address that is open to all has only these three paths. */
 function listenForProbes(
   watching: Watch,
-  { readiness }: Page,
   place: { readonly host: string; readonly port: number },
 ): Promise<ServerContext> {
   const handler: PageHandler = async (request, response) => {
@@ -125,7 +124,7 @@ function listenForProbes(
     response.setHeader('x-content-type-options', 'nosniff')
     const { url = '/' } = request
     const isRead = request.method === 'GET' && url.startsWith('/') && URL.canParse(url, 'http://x')
-    if (isRead && answerProbe(new URL(url, 'http://x'), response, watching, readiness, true)) return
+    if (isRead && answerProbe(new URL(url, 'http://x'), response, watching, true)) return
     response.writeHead(request.method === 'GET' ? 404 : 405).end()
   }
   return new Cio()

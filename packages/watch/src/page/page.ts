@@ -9,7 +9,7 @@ import { answerAdmission } from './admission.ts'
 import { assets, document } from './assets.ts'
 import { EventStreams } from './events.ts'
 import { Guard } from './guard.ts'
-import { Readiness, answerProbe } from './health.ts'
+import { answerProbe } from './health.ts'
 import { type PageOptions, checkedPageOptions } from './options.ts'
 import { appsOf } from '../watch.ts'
 
@@ -52,7 +52,6 @@ export function page(watching: Watch, options: PageOptions = {}): PageHandler {
 /** @internal */
 export class Page {
   readonly guard: Guard
-  readonly readiness: Readiness
   readonly #watching: Watch
   readonly #actions: boolean
   readonly #events: EventStreams
@@ -60,7 +59,6 @@ export class Page {
   constructor(watching: Watch, options: PageOptions) {
     const { hosts, actions } = checkedPageOptions('page', options)
     this.guard = new Guard(hosts)
-    this.readiness = new Readiness(watching, appsOf(watching))
     this.#watching = watching
     this.#actions = actions
     this.#events = new EventStreams(watching)
@@ -77,7 +75,7 @@ export class Page {
     }
     if (request.method === 'POST') return this.#act(request, url, response, verdict === 'welcome')
     if (request.method !== 'GET') return say(response, 405, 'GET only')
-    if (answerProbe(url, response, this.#watching, this.readiness, verdict !== 'welcome')) return
+    if (answerProbe(url, response, this.#watching, verdict !== 'welcome')) return
     if (verdict === 'no token') {
       return say(response, 403, 'open the address with the token that the server has printed')
     }

@@ -1,17 +1,23 @@
-// node bench/build/bench/watch.js [seconds]
+// node bench/build/bench/watch.js [cpu|open] [seconds]
 //
-// What it costs to watch a server. Two figures: the microseconds that a probe or a log adds to one run
-// of a pipeline in memory, interleaved, medians; and the CPU of a short plain connection over
-// loopback at a server that is not watched. Their quotient is the ratio that counts.
+// What it costs to watch a server.
+//
+// cpu: the microseconds that a probe or a log adds to one run of a pipeline in memory, interleaved,
+// medians; and the CPU of a short plain connection over loopback at a server that is not watched.
+// Their quotient is the ratio that counts.
+//
+// open: with 10,000 idle plain connections, the heap of each above that of a server that is not
+// watched, two minutes after accept; and how long a scrape blocks the event loop, first and later.
 
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { type Socket, connect } from 'node:net'
 import { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { Cio, type Middleware, type StreamContext, log } from 'cio'
 import { duplexPair } from 'cio/testing'
-import { watch } from '../packages/watch/src/index.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Watch, watch } from '../packages/watch/src/index.ts'
 import { median } from './results.ts'
 
 const layers = 7
@@ -141,10 +147,118 @@ async function inMemory(seconds: number): Promise<Map<string, number>> {
   return new Map([...runs].map(([name, { rounds }]) => [name, median(rounds)]))
 }
 
-if (process.argv[2] === 'server') await serve()
+const idle = 10_000
+const dialledAtOnce = 100
+const openRounds = 3
+const warming = [...Array<string>(20).fill('scrape'), 'settle']
+const kept: Record<string, (app: Cio) => Watch | undefined> = {
+  unwatched: () => undefined,
+  'unwatched again': () => undefined,
+  'without addresses': (app) => watch(app, { address: 'none' }),
+  '@cio/watch': (app) => watch(app),
+}
+
+/** A server of idle connections, which says what they cost. */
+async function hold(variant: string): Promise<void> {
+  const app = new Cio().useConnection(async (_ctx, next) => next())
+  const watching = kept[variant]!(app)
+  const server = await app.listen({ host: '127.0.0.1', port: 0 })
+  process.send!({ port: server.port })
+  const heap = (): number => {
+    gc!()
+    gc!()
+    return process.memoryUsage().heapUsed
+  }
+  process.on('message', (ask: string) => {
+    if (ask === 'open') process.send!({ value: server.connections.size })
+    if (ask === 'settle') {
+      // A minute after accept the watch drops the times of the steps.
+      const now = performance.now.bind(performance)
+      performance.now = () => now() + 120_000
+      watching?.look()()
+      process.send!({ value: 0 })
+    }
+    if (ask === 'heap') process.send!({ value: heap() })
+    if (ask === 'scrape') {
+      const began = performance.now()
+      watching?.metrics()
+      process.send!({ value: performance.now() - began })
+    }
+  })
+  process.once('disconnect', () => process.exit())
+}
+
+interface Held {
+  readonly heap: number
+  readonly scrapes: readonly number[]
+}
+
+/** @param isWarm Whether code is compiled before heap is measured: it is not a cost of each. */
+async function holding(variant: string, isWarm: boolean): Promise<Held> {
+  const child = fork(fileURLToPath(import.meta.url), ['hold', variant], {
+    execArgv: [...process.execArgv, '--expose-gc'],
+  })
+  const [{ port }] = (await once(child, 'message')) as [{ port: number }]
+  const first = await dialMany(port, 200)
+  if (isWarm) for (const ask of warming) await asked(child, ask)
+  const before = await asked(child, 'heap')
+  const sockets = await dialMany(port, idle)
+  while ((await asked(child, 'open')) < first.length + idle) await delay(20)
+  const scrapes: number[] = []
+  for (let count = 0; count < 10; count++) scrapes.push(await asked(child, 'scrape'))
+  await asked(child, 'settle')
+  const heap = ((await asked(child, 'heap')) - before) / idle
+  for (const socket of [...first, ...sockets]) socket.destroy()
+  child.disconnect()
+  return { heap, scrapes }
+}
+
+async function asked(child: ChildProcess, ask: string): Promise<number> {
+  child.send(ask)
+  const [{ value }] = (await once(child, 'message')) as [{ value: number }]
+  return value
+}
+
+async function dialMany(port: number, count: number): Promise<Socket[]> {
+  const sockets: Socket[] = []
+  while (sockets.length < count) {
+    const batch = Array.from({ length: dialledAtOnce }, async () => {
+      const socket = connect(port, '127.0.0.1')
+      await once(socket, 'connect')
+      return socket
+    })
+    sockets.push(...(await Promise.all(batch)))
+  }
+  return sockets
+}
+
+async function open(): Promise<void> {
+  const found = new Map<string, Held[]>(Object.keys(kept).map((name) => [name, []]))
+  const cold: number[] = []
+  for (let round = 0; round < openRounds; round++) {
+    for (const [name, held] of found) held.push(await holding(name, true))
+    cold.push((await holding('@cio/watch', false)).scrapes[0]!)
+  }
+  const heapOf = (name: string): number => median(found.get(name)!.map(({ heap }) => heap))
+  console.log(`${idle} idle plain connections, ${openRounds} rounds`)
+  for (const [name, held] of found) {
+    const more = `${(heapOf(name) - heapOf('unwatched')).toFixed(0).padStart(5)} B`
+    const firsts = held.map(({ scrapes }) => scrapes[0]!)
+    const later = median(held.flatMap(({ scrapes }) => scrapes.slice(1)))
+    const all = firsts.map((one) => one.toFixed(1)).join(', ')
+    console.log(`${name.padEnd(18)} ${more}  first scrape ${all} ms, later ${later.toFixed(1)} ms`)
+  }
+  const firsts = cold.map((one) => one.toFixed(1)).join(', ')
+  console.log(`the first scrape of the process: ${firsts} ms`)
+}
+
+const [mode = 'cpu', argument] = process.argv.slice(2)
+if (mode === 'server') await serve()
+else if (mode === 'hold') await hold(argument!)
+else if (mode === 'open') await open()
 else {
   const short = await overLoopback()
-  const each = await inMemory(Number(process.argv[2] ?? 20))
+  const each = await inMemory(Number(argument ?? 20))
   const base = each.get('unwatched')!
   console.log(`a short plain connection over loopback: ${short.toFixed(0)} µs of the server's CPU`)
   for (const [name, value] of each) {

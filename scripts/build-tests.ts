@@ -7,7 +7,8 @@ import { type Plugin, build } from 'esbuild'
 import { readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { forNode } from './build-options.ts'
+import { forNode, importsOfCore } from './build-options.ts'
+import { mapByLine } from './line-map.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const outdir = join(root, 'build', 'tests')
@@ -15,18 +16,6 @@ const outdir = join(root, 'build', 'tests')
 /** Whole programs, long tests and rules of the sources: `test:cases`, `test:house`, `test:packages` and `interop`. */
 const elsewhere =
   /^(cases|interop)\/|^(api|cli|create-cio|docs|examples|house|many-processes|package|public-types)\.test\.ts$/
-
-/** A test still finds the files beside its source. */
-const inPlace: Plugin = {
-  name: 'in place',
-  setup: (bundle) => {
-    bundle.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-      const source = await readFile(path, 'utf8')
-      const url = JSON.stringify(pathToFileURL(path).href)
-      return { contents: source.replaceAll(/\bimport\.meta\.url\b/g, url), loader: 'ts' }
-    })
-  },
-}
 
 const tests = (await readdir(join(root, 'test'), { recursive: true })).map((path) =>
   path.replaceAll('\\', '/'),
@@ -38,6 +27,20 @@ const entries = [
     .filter((path) => /\.test\.ts$|^fixtures\/[^/]+\.ts$/.test(path) && !elsewhere.test(path))
     .map((path) => `test/${path}`),
 ]
+
+/** A test still finds the files beside its source, and loads the core as one file. */
+const inPlace: Plugin = {
+  name: 'in place',
+  setup: (bundle) => {
+    const paths = new Set(entries.map((entry) => join(root, entry)))
+    bundle.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+      const source = await readFile(path, 'utf8')
+      const url = JSON.stringify(pathToFileURL(path).href)
+      const contents = source.replaceAll(/\bimport\.meta\.url\b/g, url)
+      return { contents: paths.has(path) ? contents + importsOfCore(path) : contents, loader: 'ts' }
+    })
+  },
+}
 
 await rm(outdir, { recursive: true, force: true })
 await build({
@@ -54,3 +57,5 @@ await build({
   sourcesContent: false,
   plugins: [inPlace],
 })
+// Node reads the map of each file that it loads, and decodes it for the first stack trace.
+await mapByLine(outdir)

@@ -6,32 +6,22 @@
 import { type BuildOptions, type Plugin, build, transform } from 'esbuild'
 import { chmod, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import type { SourceMapPayload } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import { forNode } from './build-options.ts'
+import { forNode, importsOfCore } from './build-options.ts'
 import { doors, emitDeclarations, middlewareFiles, reachable } from './declarations.ts'
-import { byLine } from './line-map.ts'
+import { mapByLine } from './line-map.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const dist = join(root, 'dist')
 
-/**
- * Makes each entry import all of `cio` and `cio/kit`. esbuild makes a chunk for each set of entries
- * that share a module, so this gives one set and one file. Loading costs mainly the number of
- * files.
- */
+/** Makes each entry import the core, so that it is one file. */
 const oneCore = (entries: readonly string[]): Plugin => ({
   name: 'one core',
   setup: (bundle) => {
     const paths = new Set(entries.map((entry) => join(root, `${entry}.ts`)))
     bundle.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
       const contents = await compact(path)
-      if (!paths.has(path)) return { contents, loader: 'js' }
-      const core = ['src/index', 'src/kit'].map((door) => join(root, `${door}.ts`))
-      const imports = core
-        .filter((door) => door !== path)
-        .map((door) => `import ${JSON.stringify(door)}\n`)
-      return { contents: `${contents}\n${imports.join('')}`, loader: 'js' }
+      return { contents: paths.has(path) ? contents + importsOfCore(path) : contents, loader: 'js' }
     })
   },
 })
@@ -85,7 +75,7 @@ async function javaScript(): Promise<void> {
     basename(entry).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
   const passedOn = middleware.filter((entry) => ofCio.has(named(entry)))
   const built = [...doors, ...middleware.filter((entry) => !passedOn.includes(entry))]
-  const { metafile } = await build({
+  await build({
     ...common,
     entryPoints: built.map((entry) => `${entry}.ts`),
     plugins: [oneCore(built)],
@@ -97,14 +87,7 @@ async function javaScript(): Promise<void> {
     sourcesContent: false,
   })
   await nameExports(join(dist, 'core.js'))
-  await Promise.all(
-    Object.keys(metafile.outputs)
-      .filter((path) => path.endsWith('.map'))
-      .map(async (path) => {
-        const map = JSON.parse(await readFile(join(root, path), 'utf8')) as SourceMapPayload
-        await writeFile(join(root, path), JSON.stringify(byLine(map)))
-      }),
-  )
+  await mapByLine(dist)
   await Promise.all(
     passedOn.map((entry) => {
       const name = named(entry)

@@ -1,29 +1,41 @@
 /** Source maps with lines and without columns. */
 
+import { readFile, readdir, writeFile } from 'node:fs/promises'
 import type { SourceMapPayload } from 'node:module'
+import { join } from 'node:path'
 
 const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
+
+/** Reduces the maps in a folder to lines. */
+export async function mapByLine(folder: string): Promise<void> {
+  const files = await readdir(folder, { recursive: true })
+  const maps = files.filter((file) => file.endsWith('.map')).map((file) => join(folder, file))
+  await Promise.all(
+    maps.map(async (path) => {
+      const map = JSON.parse(await readFile(path, 'utf8')) as SourceMapPayload
+      await writeFile(path, JSON.stringify(byLine(map)))
+    }),
+  )
+}
 
 /**
  * A map with only the first mapping of each line. A stack trace needs a file and a line; the
  * columns are four fifths of a packed map.
  */
-export function byLine(map: SourceMapPayload): SourceMapPayload {
-  const at = { source: 0, line: 0, column: 0 }
-  const last = { source: 0, line: 0, column: 0 }
+function byLine(map: SourceMapPayload): SourceMapPayload {
+  const at = { source: 0, line: 0 }
+  const last = { source: 0, line: 0 }
   const lines = map.mappings.split(';').map((line) => {
     let first: typeof at | undefined
     for (const segment of line.split(',')) {
-      const [, source, down = 0, right = 0] = decode(segment)
+      const [, source, down = 0] = decode(segment)
       if (source === undefined) continue
       at.source += source
       at.line += down
-      at.column += right
       first ??= { ...at }
     }
     if (first === undefined) return ''
-    const { source, line: to, column } = first
-    const text = encode([0, source - last.source, to - last.line, column - last.column])
+    const text = encode([0, first.source - last.source, first.line - last.line, 0])
     Object.assign(last, first)
     return text
   })

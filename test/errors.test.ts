@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { checkServerIdentity } from 'node:tls'
 import { inspect } from 'node:util'
 import { CioError, asError, describe, isCioError, quote } from '../src/errors.ts'
+import { anyCharacter } from './support/characters.ts'
 
 test('an error has its code, its message and the fault of the application', (t) => {
   const error = new CioError('ERR_MINE', 'it broke')
@@ -86,7 +87,7 @@ test('an object without a prototype is described as an object', (t) => {
 test('a quoted text is on one line, bounded, and has nothing in it that drives a terminal', (t) => {
   const printable = /^[^\p{Cc}\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]*$/u
   assert(
-    property(string({ unit: 'binary', maxLength: 200 }), (text) => {
+    property(string({ unit: anyCharacter, maxLength: 200 }), (text) => {
       const quoted = quote(text)
       return printable.test(quoted) && quoted.length <= 64 * 6 + 3
     }),
@@ -97,7 +98,10 @@ test('a quoted text is on one line, bounded, and has nothing in it that drives a
 
 test('a short text can be read back from its quote, and a long one is cut', (t) => {
   assert(
-    property(string({ unit: 'binary', maxLength: 32 }), (text) => JSON.parse(quote(text)) === text),
+    property(
+      string({ unit: anyCharacter, maxLength: 32 }),
+      (text) => JSON.parse(quote(text)) === text,
+    ),
     { seed: 2_016 },
   )
   t.is(quote('x'.repeat(65)), `"${'x'.repeat(64)}…"`)

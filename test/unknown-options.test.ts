@@ -16,6 +16,7 @@ import {
 import { Backoff, Peek, type PeekOptions, PendingCalls, RetryBudget } from '../src/kit.ts'
 import { Pool } from '../src/pool.ts'
 import { duplexPair } from '../src/testing.ts'
+import { middlewareOf } from './support/middleware.ts'
 import { closeAfter } from './support/serve.ts'
 
 const unknown = { typo: 1 } as object
@@ -40,19 +41,14 @@ for (const file of readdirSync(new URL('../middleware/', import.meta.url))) {
   const name = file.slice(0, -'.ts'.length)
   const args = before[name] === undefined ? [] : before[name]
   if (!args) continue
-  test(`${name} refuses an option that it does not know`, async (t) => {
-    const module = (await import(`../middleware/${file}`)) as {
-      default: (...all: unknown[]) => unknown
-    }
-    t.throws(() => module.default(...args, unknown), refusal)
-    t.throws(() => module.default(...args, Object.create(unknown)), refusal)
+  test(`${name} refuses an option that it does not know`, (t) => {
+    t.throws(() => middlewareOf(name)(...args, unknown), refusal)
+    t.throws(() => middlewareOf(name)(...args, Object.create(unknown)), refusal)
   })
-  test(`${name} refuses what is no object of options`, async (t) => {
-    const module = (await import(`../middleware/${file}`)) as {
-      default: (...all: unknown[]) => unknown
-    }
+  test(`${name} refuses what is no object of options`, (t) => {
     for (const wrong of [5_000, 'text', true, () => {}, ['text']]) {
-      t.throws(() => module.default(...args, wrong), { code: 'ERR_CIO_OPTION' }, String(wrong))
+      const make = (): unknown => middlewareOf(name)(...args, wrong)
+      t.throws(make, { code: 'ERR_CIO_OPTION' }, String(wrong))
     }
   })
 }

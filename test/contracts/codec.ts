@@ -12,6 +12,7 @@ import fc from 'fast-check'
 import { Cio, type Middleware, type MessagesContext, type StreamContext } from '../../src/index.ts'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { anyCharacter } from '../support/characters.ts'
 import { type Received, receive, receiveHere } from '../support/receive.ts'
 import { serve } from '../support/serve.ts'
 import { inLongForm, many } from '../support/long.ts'
@@ -51,7 +52,7 @@ function* byteByByte(bytes: Buffer): Generator<Buffer> {
 
 /** Any message of JSON. */
 export const jsonValues: fc.Arbitrary<unknown> = fc
-  .jsonValue({ maxDepth: 2, noUnicodeString: false })
+  .jsonValue({ maxDepth: 2, stringUnit: anyCharacter })
   .map((value) => JSON.parse(JSON.stringify(value)) as unknown)
 
 /** Registers the contract's tests. */

@@ -25,6 +25,7 @@ import { startDeadline } from '../../src/deadline.ts'
 import { chunksOf } from '../../src/kit.ts'
 import { type ConformsOptions, type MiddlewarePromise, conforms } from '../../src/testing.ts'
 import { loaded, contents } from '../support/certificates.ts'
+import { middlewareOf } from '../support/middleware.ts'
 import { built, flags } from '../support/typescript.ts'
 
 const files = (await readdir(fileURLToPath(new URL('../../middleware', import.meta.url))))
@@ -364,12 +365,8 @@ for (const file of files) {
   if (trial === undefined || typeof trial === 'string') continue
   test(`${file} conforms`, async (t) => {
     const { given = [], ...options } = trial
-    const name = file.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
-    const module = (await import(`../../middleware/${file}.ts`)) as Record<
-      string,
-      (...given: readonly unknown[]) => Middleware<never>
-    >
-    const { kept } = await conforms(() => module[name]!(...given), options)
+    const make = (): Middleware<never> => middlewareOf(file)(...given) as Middleware<never>
+    const { kept } = await conforms(make, options)
     t.true(kept.includes('survives the peer leaving'))
   })
 }

@@ -2,7 +2,7 @@ import { optionsOf } from '../src/lifecycle/arguments.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError, isCioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { checkCalled, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { atOnce } from '../src/thenable.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { join } from './forward/join.ts'
@@ -68,6 +68,7 @@ export function forward(
   target: ForwardTarget | ChooseTarget,
   options: ForwardOptions = {},
 ): Middleware<ConnectionContext> {
+  checkCalled('forward', target)
   checkOptionNames('forward', options, ['connectTimeout', 'header'])
   const { connectTimeout = defaultConnectTimeout, header } = options
   checkDuration('forward', 'connectTimeout', connectTimeout)

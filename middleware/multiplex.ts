@@ -4,7 +4,7 @@ import type { Cio } from '../src/cio.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { checkCalled, checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
@@ -132,6 +132,7 @@ export function multiplex(
     'receiveWindow',
     'controlRate',
   ]
+  checkCalled('multiplex', app)
   checkOptionNames('multiplex', options, known)
   if (typeof app?.handle !== 'function') throw optionError('multiplex', 'app', 'a Cio app', app)
   if (initiator !== undefined && typeof initiator !== 'boolean') {

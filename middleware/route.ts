@@ -4,7 +4,13 @@ import type { Pipelines } from '../src/lifecycle/app.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, type Next, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import {
+  checkCalled,
+  checkCount,
+  checkDuration,
+  checkOptionNames,
+  optionError,
+} from '../src/options.ts'
 import { Peek } from '../src/streams/peek.ts'
 import type { ClientHello } from './route/client-hello.ts'
 import { type Condition, type RouteConditions, compileConditions } from './route/conditions.ts'
@@ -120,6 +126,7 @@ export function route(
   routes: readonly Route[],
   options: RouteOptions = {},
 ): Middleware<ConnectionContext, RouteContext> {
+  checkCalled('route', routes)
   checkOptionNames('route', options, ['timeout', 'maxSize'])
   const { timeout = defaultTimeout, maxSize = defaultMaxSize } = options
   checkDuration('route', 'timeout', timeout)

@@ -5,7 +5,7 @@ import type { HandleOptions } from '../src/cio.ts'
 import { CioError, asError, isCioError } from '../src/errors.ts'
 import { reportError } from '../src/lifecycle/app-events.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { checkCalled, checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { atOnce } from '../src/thenable.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Borders } from '../src/streams/borders.ts'
@@ -108,6 +108,7 @@ export function websocket(
   app: HandlesStreams,
   options: WebsocketOptions = {},
 ): Middleware<StreamContext> {
+  checkCalled('websocket', app)
   checkOptionNames('websocket', options, known)
   const { handler = demandUpgrade, maxPayload = defaultMaxPayload, origins = isOwn } = options
   const { borders = true } = options

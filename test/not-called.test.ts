@@ -59,6 +59,15 @@ for (const name of ['reconnect', 'httpConnect', 'json'] as const) {
   })
 }
 
+test('a generator, which would run nothing, is refused where it is registered', (t) => {
+  for (const generator of [function* () {}, async function* () {}]) {
+    for (const use of ['useServer', 'useConnection', 'useClient'] as const) {
+      const error = { code: 'ERR_CIO_OPTION', message: /no generator/ }
+      t.throws(() => new Cio()[use](generator as never), error)
+    }
+  }
+})
+
 test('use() names the three methods to choose from', (t) => {
   const app = new Cio() as unknown as { use(middleware: unknown): void }
   const error = t.throws(() => app.use(() => {}), { code: 'ERR_CIO_USE' })

@@ -7,6 +7,7 @@ import { type ConnectOptions, type ConnectTarget, placeOf } from './connect-opti
 import { CioError, asError, isCioError } from '../errors.ts'
 import { newAbort } from '../streams/lazy-abort.ts'
 import { checkDuration, checkOptionNames, optionError } from '../options.ts'
+import { checkOptions } from '../lifecycle/known-options.ts'
 import { concealed } from '../lifecycle/secret-options.ts'
 import { connectTimeoutError, opened } from './open-socket.ts'
 import { untilConnected } from './until-connected.ts'
@@ -111,6 +112,7 @@ function checkTargets(targets: readonly ConnectTarget[]): void {
   }
   for (const target of targets as readonly object[]) {
     checkOptionNames('connect: a target', target, ['host', 'port', 'path', 'servername'])
+    checkOptions('connect', target)
   }
 }
 

@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { Script, constants } from 'node:vm'
 import { CioError, asError, describe } from '../errors.ts'
 import type { Middleware } from './middleware.ts'
+import { isGenerator } from './registration.ts'
 
 /**
  * Imports the default export of a module: a middleware, or a factory of one.
@@ -19,14 +20,16 @@ import type { Middleware } from './middleware.ts'
  */
 export async function importMiddleware(name: string, options?: object): Promise<Middleware<never>> {
   const exported = await importDefault(name)
-  if (typeof exported !== 'function') throw unfit(name, `is ${describe(exported)}`)
+  if (typeof exported !== 'function' || isGenerator(exported))
+    throw unfit(name, `is ${describe(exported)}`)
   if (options !== undefined && Object.hasOwn(exported, 'hints')) {
     throw unfit(name, 'is a middleware and takes no options')
   }
   if (options === undefined && isMiddleware(exported)) return exported
 
   const made = await callFactory(name, exported, options)
-  if (typeof made !== 'function') throw unfit(name, `is a factory, and made ${describe(made)}`)
+  if (typeof made !== 'function' || isGenerator(made))
+    throw unfit(name, `is a factory, and made ${describe(made)}`)
   return made as Middleware<never>
 }
 

@@ -55,13 +55,19 @@ export function registration<Ctx extends object>(
   step: boolean,
 ): Registration<Ctx> {
   const [module, options] = typeof given === 'function' ? [] : moduleOf(given)
-  if (module === undefined && typeof given !== 'function') {
-    const rule = 'a function, the name of a module, or a list of its name and its options'
+  if (isGenerator(given) || (module === undefined && typeof given !== 'function')) {
+    const rule =
+      'a function that is no generator, the name of a module, or a list of its name and its options'
     throw optionError(`${kind} pipeline`, 'middleware', rule, given)
   }
   checkHints(`hints of the ${kind} pipeline`, hints)
   const middleware = typeof given === 'function' ? given : undefined
   return { middleware, module, options, hints, defaults: {}, at, step, enabled: true }
+}
+
+/** Whether it is a generator function, as in Koa 1: a call of it would run nothing, in silence. */
+export function isGenerator(given: unknown): boolean {
+  return typeof given === 'function' && Object.prototype.toString.call(given).includes('Generator')
 }
 
 /** The name of a module and its options; nothing if it is neither. */

@@ -4,6 +4,8 @@
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
+import cluster from 'node:cluster'
+import type { BigIntStats } from 'node:fs'
 import debug from 'debug'
 import { type Server, type Socket, createServer } from 'node:net'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
@@ -13,6 +15,7 @@ import { descriptorOf } from '../streams/socket-handle.ts'
 import { CioError, asError } from '../errors.ts'
 import { checkCount } from '../options.ts'
 import type { ListenOptions } from './listen-options.ts'
+import { closeKeepingOthers, fileAt } from './stale-socket.ts'
 
 type ServerContext = Contexts['server']
 
@@ -61,6 +64,8 @@ export class Acceptor {
   /** The first descriptor above the bound. */
   readonly #bound: number
   #place: ListenOptions
+  /** The file of a Unix socket that it listens on. */
+  #file: BigIntStats | undefined
   #paused = false
   #opening: Promise<void> | undefined
   #short = false
@@ -130,7 +135,10 @@ export class Acceptor {
   }
 
   #hold(): void {
-    if (this.server.listening) this.server.close()
+    const close = (): void => void this.server.close()
+    if (this.#file) closeKeepingOthers(this.#place.path!, this.#file, close)
+    else if (this.server.listening) close()
+    this.#file = undefined
     // Nothing else keeps the process alive while it waits to listen again.
     this.#timer?.ref()
   }
@@ -167,6 +175,9 @@ export class Acceptor {
       }
       const done = (): void => {
         settle()
+        const { path } = this.#place
+        // In a cluster, the primary process holds the sockets of all workers.
+        this.#file = path === undefined || cluster.isWorker ? undefined : fileAt(path)
         resolve()
       }
       ours.throwIfAborted()

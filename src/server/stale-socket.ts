@@ -1,4 +1,4 @@
-/** Removes the file of a Unix socket whose server was killed, and no other file. */
+/** The file of a Unix socket: removes that of a server that was killed, and no other file. */
 
 import cluster from 'node:cluster'
 import { type BigIntStats, linkSync, lstatSync, renameSync, unlinkSync } from 'node:fs'
@@ -35,6 +35,31 @@ export async function removeStaleSocket(path: string, signal: AbortSignal): Prom
     // Another process took it, or we lack the permission.
     return false
   }
+}
+
+/** The file at a path, to compare it later; undefined without one. */
+export function fileAt(path: string): BigIntStats | undefined {
+  // An abstract socket has no file.
+  if (path.startsWith('\0')) return undefined
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false })
+}
+
+/**
+ * Closes a server on a Unix socket. libuv removes the file at its path, also if another server has
+ * taken the path meanwhile: nothing would reach that one. So another file is moved aside.
+ */
+export function closeKeepingOthers(path: string, own: BigIntStats, close: () => void): void {
+  const found = fileAt(path)
+  if (!found || isSame(own, found)) return close()
+  const aside = `${path}.kept-${process.pid}`
+  try {
+    renameSync(path, aside)
+  } catch {
+    // Without the permission for that, libuv has none to remove it.
+    return close()
+  }
+  close()
+  renameSync(aside, path)
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 
 import test, { type ExecutionContext } from 'ava'
+import { Pool } from '../../src/pool.ts'
 import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -205,6 +206,21 @@ test('a name that is like none is refused, and nothing proposed', async (t) => {
     t.notRegex(error.message, /did you mean/)
   }
 })
+
+for (const [what, path] of [
+  ['too long', `/tmp/${'a'.repeat(150)}`],
+  ['with a NUL inside', '/tmp/cio\0.socket'],
+] as const) {
+  test(`a path of a Unix socket that is ${what} is refused, which Node 20 would cut`, async (t) => {
+    const app = new Cio()
+    const error = { ...refused, message: /at most \d+ bytes without a NUL/ }
+    await t.throwsAsync(app.listen(path), error)
+    await t.throwsAsync(app.listen({ path }), error)
+    await t.throwsAsync(app.connect(path), error)
+    await t.throwsAsync(app.connect([{ path }, { port: 1 }]), error)
+    t.throws(() => new Pool(app, { targets: [{ path }] }), error)
+  })
+}
 
 test('an option that this Node ignores is refused, with the versions that have it', async (t) => {
   const honoured = isHonoured(knownOptions.get('blockList')!.since)

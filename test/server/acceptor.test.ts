@@ -1,6 +1,8 @@
 import test from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readdir, rm } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { connect, createServer } from 'node:net'
 import { Cio } from '../../src/index.ts'
@@ -62,6 +64,25 @@ test('a Unix socket is gone while it pauses, and there again after', async (t) =
   t.teardown(() => client.destroy())
   await once(client, 'connect')
 })
+
+for (const how of ['close', 'pause'] as const) {
+  test(`${how}() leaves the socket file of a server that has taken the path meanwhile`, async (t) => {
+    const path = socketPath(t)
+    const app = echo()
+    closeAfter(t, app)
+    const server = await app.listen(path)
+    await rm(path)
+    const other = createServer((socket) => socket.end('other')).listen(path)
+    t.teardown(() => other.close())
+    await once(other, 'listening')
+    await server[how]()
+    const client = connect(path)
+    t.teardown(() => client.destroy())
+    const [answer] = (await once(client, 'data')) as [Buffer]
+    t.is(answer.toString(), 'other')
+    t.deepEqual(await readdir(dirname(path)), [basename(path)])
+  })
+}
 
 test('resume() rejects where somebody else has taken the address, and may be tried again', async (t) => {
   const app = echo()

@@ -85,6 +85,8 @@ export interface Registry<Out = unknown, Remote = AnyMethods> extends Middleware
    * @throws `ERR_CIO_UNREACHABLE`: a connection is registered, but its instance does not answer in
    * time; the result is unknown
    * @throws `ERR_CIO_CLUSTER_DOWN`: the connection is not here, and there is no broker
+   * @throws `ERR_CIO_SLOW_READER`: the device does not read: more than `maxBacklog` bytes wait for
+   * it, and Cio closes the connection
    */
   send(key: string, message: Out, options?: ReachOptions): Promise<void>
   /**
@@ -137,7 +139,8 @@ const reachTimeout = 5_000
  * @rejects `ERR_CIO_REJECTED` (remote): it has no key; `ERR_CIO_TAKEN_OVER` (remote): a newer
  *   connection has the key; `ERR_CIO_DUPLICATE` (remote): an older one has it, with `'oldest'`, or
  *   `max` have it, with `'all'`;
- *   `ERR_CIO_EVICTED` (remote); `ERR_CIO_CLUSTER_DOWN` (local): with `whenDown: 'refuse'`
+ *   `ERR_CIO_EVICTED` (remote); `ERR_CIO_SLOW_READER` (remote): more than `maxBacklog` bytes wait for
+ *   it; `ERR_CIO_CLUSTER_DOWN` (local): with `whenDown: 'refuse'`
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  *
  * @example
@@ -175,7 +178,7 @@ export function registry<
   const table = new ClaimTable(engine, name, settings.rowTtl)
   const claims = new Claims(cluster, table, { ...settings, duplicates }, damping)
   const upkeep = new Upkeep(table, claims, settings.rowTtl)
-  const directory = new Directory(cluster, name, table, claims)
+  const directory = new Directory(cluster, settings, table, claims)
   const slots = new Slots(cluster, table, directory, max)
   let instance = ''
   cluster.whileUp(async (signal) => {

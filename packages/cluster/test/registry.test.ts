@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { Cio, type CioError, json, rpc } from 'cio'
+import { duplexPair } from 'cio/testing'
 import {
   type Registry,
   type RegistryOptions,
@@ -357,6 +358,30 @@ test('a row is written again before it expires, and keeps its revision', async (
   await until(() => other.devices.find('sensor-7'))
   t.true(device.ctx.registration.revision >= revision)
   await other.devices.send('sensor-7', 'still here')
+})
+
+test('a device that does not read is closed by a send above maxBacklog, from any instance', async (t) => {
+  const { instances } = await fleet(t, 2, { maxBacklog: 100_000 })
+  const [one, other] = instances as [Instance, Instance]
+  for (const { devices } of [one, other]) {
+    const [near, far] = duplexPair()
+    const { closed } = one.server.accept(near)
+    far.on('error', () => {})
+    far.write('"deaf"\n')
+    await until(() => one.devices.find('deaf'))
+    let sent = 0
+    const flood = async (): Promise<void> => {
+      for (; sent < 1_000; sent++) await devices.send('deaf', 'x'.repeat(1_000))
+    }
+    await t.throwsAsync(flood(), { code: 'ERR_CIO_SLOW_READER' })
+    t.true(sent >= 99 && sent < 300, `${sent} messages`)
+    await closed
+    await until(async () => !(await one.devices.find('deaf')))
+  }
+  t.deepEqual(one.reported, [
+    ['ERR_CIO_SLOW_READER', 'deaf'],
+    ['ERR_CIO_SLOW_READER', 'deaf'],
+  ])
 })
 
 test('evict closes a connection wherever it is', async (t) => {

@@ -6,6 +6,7 @@ import { asError, evict, quote } from 'cio/kit'
 import type { Incoming } from '../engine.ts'
 import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
 import { decodeValue, encodeValue } from '../wire/values.ts'
+import { slowError } from './errors.ts'
 import type { Holder } from './holder.ts'
 import type { Registered } from './types.ts'
 
@@ -32,8 +33,8 @@ export type Order =
   | { readonly kind: 'evict'; readonly reason: string }
 
 /** Runs an order; fulfils with its result. */
-export async function obey(ctx: Registered, order: Order): Promise<unknown> {
-  if (order.kind === 'send') return sendTo(ctx, order.message)
+export async function obey(ctx: Registered, order: Order, maxBacklog: number): Promise<unknown> {
+  if (order.kind === 'send') return sendTo(ctx, order.message, maxBacklog)
   if (order.kind === 'evict') {
     const message = `evicted${order.reason === '' ? '' : `: ${quote(order.reason)}`}`
     evict(ctx, new CioError('ERR_CIO_EVICTED', message, { fault: 'remote' }))
@@ -52,13 +53,19 @@ export async function obey(ctx: Registered, order: Order): Promise<unknown> {
 }
 
 /** Fulfils when the message is queued. It does not wait until a slow device has read it. */
-async function sendTo(ctx: Registered, message: unknown): Promise<void> {
+async function sendTo(ctx: Registered, message: unknown, maxBacklog: number): Promise<void> {
+  const { queued } = ctx.messages
+  if (queued > maxBacklog) {
+    const error = slowError(ctx, queued)
+    evict(ctx, error, { drainTimeout: 0 })
+    throw error
+  }
   const sent = ctx.messages.send(message)
   await Promise.race([sent, new Promise((resolve) => setImmediate(resolve))])
 }
 
 /** Answers a frame that arrived at the subject of a connection. */
-export async function serve(holder: Holder, message: Incoming): Promise<void> {
+export async function serve(holder: Holder, message: Incoming, maxBacklog: number): Promise<void> {
   const frame = decodeFrame(message.payload)
   const { header } = frame ?? {}
   const id = header && textOf(header, 'id')
@@ -73,7 +80,7 @@ export async function serve(holder: Holder, message: Incoming): Promise<void> {
   try {
     const order = frame && orderOf(frame.header, frame.body, abort.signal)
     if (!order) return message.reply(encodeFrame({ kind: 'unsupported' }))
-    const result = await obey(holder.ctx, order)
+    const result = await obey(holder.ctx, order, maxBacklog)
     message.reply(encodeFrame({ kind: 'done' }, encodeValue(result)))
   } catch (error) {
     fail(message, asError(error))

@@ -27,14 +27,21 @@ const longestRetry = 200
 export class Directory {
   readonly #cluster: Cluster
   readonly #name: string
+  readonly #maxBacklog: number
   readonly #table: ClaimTable
   readonly #claims: Claims
   readonly #prefix = randomBytes(6).toString('base64url')
   #lastId = 0
 
-  constructor(cluster: Cluster, name: string, table: ClaimTable, claims: Claims) {
+  constructor(
+    cluster: Cluster,
+    options: { readonly name: string; readonly maxBacklog: number },
+    table: ClaimTable,
+    claims: Claims,
+  ) {
     this.#cluster = cluster
-    this.#name = name
+    this.#name = options.name
+    this.#maxBacklog = options.maxBacklog
     this.#table = table
     this.#claims = claims
   }
@@ -43,7 +50,7 @@ export class Directory {
   listen(holder: Holder): void {
     holder.subscription = this.#cluster.engine.subscribe(
       this.#subject(holder.code),
-      (message) => void handled(serve(holder, message)),
+      (message) => void handled(serve(holder, message, this.#maxBacklog)),
     )
   }
 
@@ -68,8 +75,8 @@ export class Directory {
     options.signal?.throwIfAborted()
     const { signal, timeout } = options
     if (ctx && order.kind === 'call')
-      return obey(ctx, { ...order, timeout, ...(signal && { signal }) })
-    if (ctx) return obey(ctx, order)
+      return obey(ctx, { ...order, timeout, ...(signal && { signal }) }, this.#maxBacklog)
+    if (ctx) return obey(ctx, order, this.#maxBacklog)
 
     const until = performance.now() + options.timeout
     for (let attempt = 0; ; attempt++) {

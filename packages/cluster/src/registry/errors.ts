@@ -27,6 +27,12 @@ export function tooManyError(key: string, max: number): CioError {
   return new CioError('ERR_CIO_DUPLICATE', message, { fault: 'remote' })
 }
 
+/** The error of a connection that does not read what is sent to it. */
+export function slowError({ remote }: StreamContext, waiting: number): CioError {
+  const message = `registry: ${remote} does not read, and ${waiting} bytes wait for it, more than \`maxBacklog\``
+  return new CioError('ERR_CIO_SLOW_READER', message, { fault: 'remote' })
+}
+
 /** The error if certainly nothing is registered under the key. */
 export function offlineError(key: string): CioError {
   return new CioError('ERR_CIO_OFFLINE', `nothing is registered as ${quote(key)}`)

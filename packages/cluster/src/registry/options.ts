@@ -76,6 +76,13 @@ export interface RegistryOptions<Needs extends StreamContext = StreamContext> {
    */
   readonly about?: (ctx: Needs) => unknown
   /**
+   * Maximum bytes that wait for one connection. A `send()` above it rejects, and Cio closes the
+   * connection, so that unread messages do not fill the memory. `Infinity` sets no bound.
+   *
+   * @default 1_048_576
+   */
+  readonly maxBacklog?: number
+  /**
    * The name of this registry, the same on all instances. Two registries on one cluster need
    * different names.
    *
@@ -101,18 +108,14 @@ const known = [
   'takeovers',
   'whenDown',
   'about',
+  'maxBacklog',
   'name',
   'rowTtl',
 ]
 
 /** The options, with their defaults. */
 export type Settings<Needs extends StreamContext> = RegistryOptions<Needs> &
-  Required<
-    Pick<
-      RegistryOptions,
-      'duplicates' | 'max' | 'handoverTimeout' | 'takeovers' | 'whenDown' | 'name' | 'rowTtl'
-    >
-  >
+  Required<Omit<RegistryOptions, 'key' | 'about'>>
 
 /**
  * Checks the options.
@@ -128,8 +131,9 @@ export function checkRegistryOptions<Needs extends StreamContext>(
   if (!['newest', 'oldest', 'all'].includes(duplicates)) {
     throw optionError('registry', 'duplicates', "'newest', 'oldest' or 'all'", duplicates)
   }
-  const { max = 10 } = options
+  const { max = 10, maxBacklog = 1_048_576 } = options
   checkCount('registry', 'max', max, 1)
+  checkCount('registry', 'maxBacklog', maxBacklog)
   if (max > mostSlots) throw optionError('registry', 'max', `at most ${mostSlots}`, max)
   if (options.max !== undefined && duplicates !== 'all') {
     throw optionError('registry', 'max', "absent unless `duplicates` is 'all'", max)
@@ -152,5 +156,15 @@ export function checkRegistryOptions<Needs extends StreamContext>(
       throw optionError('registry', name, 'a function', given)
     }
   }
-  return { ...options, duplicates, max, handoverTimeout, takeovers, whenDown, name, rowTtl }
+  const settings = {
+    duplicates,
+    max,
+    handoverTimeout,
+    takeovers,
+    whenDown,
+    maxBacklog,
+    name,
+    rowTtl,
+  }
+  return { ...options, ...settings }
 }

@@ -133,6 +133,8 @@ const testedElsewhere: Record<string, string> = {
   'messages/frame-formats/checksum': 'test/messages/frame-formats.test.ts, test/wires.test.ts',
   'messages/frame-formats/cobs': 'test/wires.test.ts, test/middleware/frames-contract.test.ts',
   'messages/frame-formats/dle': 'test/wires.test.ts, test/middleware/frames-contract.test.ts',
+  'messages/frame-formats/escape-byte':
+    'test/wires.test.ts, test/messages/frame-formats.test.ts: what is refused',
   'messages/frame-formats/format': 'test/messages/frame-formats.test.ts: errors',
   'messages/frame-formats/format-of': 'test/messages/frame-formats.test.ts: what is refused',
   'messages/frame-formats/gap-timeout': 'test/messages/frame-formats.test.ts: gaps',

@@ -132,6 +132,7 @@ const kinds: readonly [title: string, options: FramesOptions][] = [
   ['HDLC', { stuffing: 'hdlc' }],
   ['COBS', { stuffing: 'cobs' }],
   ['DLE', { stuffing: 'dle' }],
+  ['a start and escapes', { start: '<', stuffing: { flag: 0x3e, escape: 0x5c, xor: 0x20 } }],
   ['a function', { measure: (bytes) => (bytes.length < 4 ? undefined : 4 + bytes.readUInt32BE()) }],
   ['one of several', { oneOf: [{ start: '<', size: 2 }, { delimiter: '\n' }] }],
 ]
@@ -235,6 +236,10 @@ const whole = fc.boolean()
 const length = fc.oneof(fc.constantFrom(1, 2, 3, 4, 8, 'varint'), field, digits)
 const delimiter = fc.constantFrom('\n', ['\r\n', '\n'], '--')
 const stuffing = fc.constantFrom('slip', 'hdlc', 'cobs', 'dle')
+const escapes = fc.constantFrom(
+  { flag: 0x3e, escape: 0x5c, xor: 0x20 },
+  { flag: 1, escape: 2, map: { 1: 3, 2: 4 } },
+)
 const size = fc.integer({ min: 1, max: 12 })
 const optional = { requiredKeys: [] }
 
@@ -244,6 +249,7 @@ const anyOptions = fc.oneof(
   fc.record({ delimiter, start, checksum, whole }, { requiredKeys: ['delimiter'] }),
   fc.record({ delimiter, start, end, checksum, whole }, { requiredKeys: ['delimiter'] }),
   fc.record({ stuffing, checksum }, { requiredKeys: ['stuffing'] }),
+  fc.record({ stuffing: escapes, start, checksum }, { requiredKeys: ['stuffing'] }),
   fc.record({ size, start, end, checksum, whole }, { requiredKeys: ['size'] }),
 ) as fc.Arbitrary<FramesOptions>
 

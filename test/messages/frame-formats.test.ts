@@ -71,6 +71,8 @@ const refused: readonly [options: object, words: RegExp][] = [
   [{ size: 10, maxLength: 5 }, /`maxLength`, 5/],
   [{ stuffing: 'slip', end: '\n' }, /it has marks of its own/],
   [{ stuffing: 'slip', whole: true }, /what was escaped/],
+  [{ stuffing: 'slip', start: '<' }, /it has marks of its own/],
+  [{ stuffing: { flag: 0x3c, escape: 1, xor: 2 }, start: '<' }, /`start` has the `flag`/],
   [{ stuffing: 'slp' }, /`slip`, `hdlc`, `cobs`, `dle`/],
   [{ stuffing: { flag: 1, escape: 1, xor: 2 } }, /must differ/],
   [{ stuffing: { flag: 1, escape: 2 } }, /one of `xor` and `map`/],
@@ -124,6 +126,9 @@ test('what cannot be meant does not compile, and what can does', (t) => {
   takes({ length: { byte: 2 } })
   // @ts-expect-error: another
   takes({ lenght: 2 })
+  takes({ stuffing: { flag: 1, escape: 2, xor: 4 }, start: '<' })
+  // @ts-expect-error: byte stuffing has marks of its own
+  takes({ stuffing: 'slip', start: '<' })
   // @ts-expect-error: byte stuffing has marks of its own
   takes({ stuffing: 'slip', end: '\n' })
   // @ts-expect-error: the delimiter is the end
@@ -311,6 +316,14 @@ test('flags between frames are no frames, and trailing ones are no beginning', (
   t.is(encodeFrame({ stuffing: 'cobs' }, '').toString('hex'), '0100')
 })
 
+test('with a start, byte stuffing has an end of its own, and escapes the start (Ember+, Kamstrup)', (t) => {
+  const options: FramesOptions = { start: '<', stuffing: { flag: 0x3e, escape: 0x5c, xor: 0x20 } }
+  t.deepEqual(read(options, '<a><', '><b\\\x1cc>'), ['a', '', 'b<c'])
+  t.is(encodeFrame(options, 'a<>\\').toString('latin1'), '<a\\\x1c\\\x1e\\|>')
+  t.is(encodeFrame(options, '').toString('latin1'), '<>')
+  t.regex(decodeFrames(options, [Buffer.from('<a>>')]).error!.message, /does not begin with 3c/)
+})
+
 test('an escaped frame is unescaped into memory of its own, and one without escapes is a view', (t) => {
   const chunk = Buffer.from('c061db dcc0 6162c0'.replaceAll(' ', ''), 'hex')
   const before = Buffer.from(chunk)
@@ -430,6 +443,11 @@ test('resync gives the same frames wherever noisy input is cut', async (t) => {
       end: '\r\n',
     },
     { stuffing: 'slip', checksum: { of: xor8, bytes: 1 } },
+    {
+      start: '<',
+      stuffing: { flag: 0x3e, escape: 0x5c, xor: 0x20 },
+      checksum: { of: xor8, bytes: 1 },
+    },
     { stuffing: 'dle', checksum: { of: xor8, bytes: 1 } },
     { oneOf: [marked, { start: '>', length: 1, checksum: { of: xor8, bytes: 1 } }] },
     {

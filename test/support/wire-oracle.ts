@@ -18,8 +18,10 @@ export function readFrame(options: FormatOptions, bytes: Buffer): Read {
     return readFrame(one!, bytes)
   }
   if (stuffing !== undefined) {
-    const { end, content } = unstuffed(stuffing, bytes)
-    return { end, message: checked(content, 0, 0, content.length, checksum, endian) }
+    const { length } = bytesOf(options.start)
+    check(beginsWith(bytes, bytesOf(options.start)), 'start')
+    const { end, content } = unstuffed(stuffing, bytes.subarray(length), length > 0)
+    return { end: length + end, message: checked(content, 0, 0, content.length, checksum, endian) }
   }
   const start = bytesOf(options.start)
   const endMark = bytesOf(options.end)
@@ -157,6 +159,7 @@ const named: Record<string, Stuffing> = {
 function unstuffed(
   stuffing: NonNullable<FormatOptions['stuffing']>,
   bytes: Buffer,
+  isStarted: boolean,
 ): { end: number; content: Buffer } {
   const content: number[] = []
   if (stuffing === 'cobs') {
@@ -186,7 +189,7 @@ function unstuffed(
   const { flag, escape, xor, map = {} } = typeof stuffing === 'string' ? named[stuffing]! : stuffing
   const back = new Map(Object.entries(map).map(([byte, code]) => [code, Number(byte)]))
   let at = 0
-  while (bytes[at] === flag) at += 1
+  if (!isStarted) while (bytes[at] === flag) at += 1
   for (; bytes[at] !== flag; at++) {
     check(at < bytes.length, 'flag')
     if (bytes[at] !== escape) {

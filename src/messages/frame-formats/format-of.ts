@@ -13,7 +13,8 @@ import { type Choice, OneOfFormat } from './one-of.ts'
 import type { OptionCheck } from './option-check.ts'
 import type { FormatOptions, Mark, Stuffing } from './options.ts'
 import { digit } from './numbers.ts'
-import { EscapeByte, FlaggedFormat } from './stuffing.ts'
+import { EscapeByte } from './escape-byte.ts'
+import { FlaggedFormat } from './stuffing.ts'
 
 const kinds = ['length', 'delimiter', 'size', 'stuffing', 'measure', 'oneOf'] as const
 const around = ['start', 'end', 'checksum', 'endian', 'whole'] as const
@@ -164,18 +165,21 @@ function stuffed(
   options: FormatOptions,
   checksum: FrameChecksum | undefined,
 ): FrameFormat {
+  const { owner } = check
+  const { stuffing } = options
+  const hasStart = typeof stuffing === 'object' && options.start !== undefined
   for (const option of ['start', 'end', 'whole'] as const) {
-    if (options[option] === undefined) continue
+    if (options[option] === undefined || (hasStart && option === 'start')) continue
     const why = option === 'whole' ? 'a message is what was escaped' : 'it has marks of its own'
     throw check.refused(`\`${option}\` and \`stuffing\` exclude each other; ${why}`)
   }
-  const { owner } = check
-  const { stuffing } = options
   if (stuffing === 'dle') return new DleFormat(owner, checksum)
   if (stuffing === 'cobs') return new FlaggedFormat(owner, cobs, checksum)
   const form = typeof stuffing === 'string' ? named[stuffing] : stuffing
   check.object('stuffing', form ?? stuffing, '`slip`, `hdlc`, `cobs`, `dle`, or an object')
-  return new FlaggedFormat(owner, new EscapeByte(check.within('stuffing'), form!), checksum)
+  const start = markOf(check, 'start', options.start)
+  const escaping = new EscapeByte(check.within('stuffing'), form!, start)
+  return new FlaggedFormat(owner, escaping, checksum, start)
 }
 
 function oneOfFormat(check: OptionCheck, options: FormatOptions, maxLength: number): FrameFormat {

@@ -102,7 +102,7 @@ export interface Checksum {
 
 /** Byte stuffing: a flag between frames, and an escape before each byte that may not stand there. */
 export interface Stuffing {
-  /** The byte before and after each frame. */
+  /** The byte before and after each frame; with a `start`, only after it. */
   readonly flag: number
   /** The byte before each escaped byte. */
   readonly escape: number
@@ -215,8 +215,9 @@ export type BySizeOptions = Required<Pick<FormatOptions, 'size'>> &
 
 /** Frames with escaped bytes. */
 export type ByStuffingOptions = Required<Pick<FormatOptions, 'stuffing'>> &
-  Pick<FormatOptions, 'checksum' | 'endian'> &
-  Without<Exclude<Kind, 'stuffing'> | 'start' | 'end' | 'whole'>
+  Pick<FormatOptions, 'start' | 'checksum' | 'endian'> &
+  Without<Exclude<Kind, 'stuffing'> | 'end' | 'whole'> &
+  (Without<'start'> | { readonly stuffing: Stuffing })
 
 /** Frames that a function measures. */
 export type ByMeasureOptions = Required<Pick<FormatOptions, 'measure'>> &

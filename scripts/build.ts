@@ -8,7 +8,13 @@ import { chmod, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { forNode, importsOfCore } from './build-options.ts'
-import { doors, emitDeclarations, middlewareFiles, reachable } from './declarations.ts'
+import {
+  doors,
+  emitDeclarations,
+  middlewareFiles,
+  reachable,
+  removeHidden,
+} from './declarations.ts'
 import { mapByLine } from './line-map.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -52,13 +58,12 @@ await declarations()
 await javaScript()
 await commandLine()
 
-/** The compiler of an application does not need a file to which no public declaration refers. */
+/** The compiler of an application does not need what no public declaration refers to. */
 async function declarations(): Promise<void> {
   await emitDeclarations(dist)
-  const kept = await reachable(
-    dist,
-    [...doors, ...middleware].map((entry) => `${entry}.d.ts`),
-  )
+  const entries = [...doors, ...middleware].map((entry) => `${entry}.d.ts`)
+  await removeHidden(dist, entries)
+  const kept = await reachable(dist, entries)
   const all = await readdir(dist, { recursive: true })
   const unused = all.filter((path) => path.endsWith('.d.ts') && !kept.has(path))
   await Promise.all(unused.map((path) => rm(join(dist, path))))

@@ -1,7 +1,7 @@
 /** Reads declarations as the compiler writes them. */
 
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -89,66 +89,144 @@ interface Reference {
 }
 
 function snapshotOf(modules: ReadonlyMap<string, Module>, entries: readonly string[]): string {
-  const lists: string[] = []
-  const shown = new Map<string, string>()
-  for (const entry of entries) {
-    const names = [...modules.get(entry)!.exported].toSorted(([a], [b]) => (a < b ? -1 : 1))
-    lists.push([`# ${importPath(entry)}`, ...names.map(([name]) => name)].join('\n'))
-    for (const [, reference] of names) show(reference)
-  }
+  const lists = entries.map((entry) => {
+    const names = [...modules.get(entry)!.exported.keys()].toSorted()
+    return [`# ${importPath(entry)}`, ...names].join('\n')
+  })
+  const shown = [...visibleFrom(entries, modules).values()].filter((text) => text !== '')
   const augmentations = [...modules.values()].flatMap((module) => module.augmentations)
-  const all = [...shown.values(), ...augmentations].toSorted(byName)
+  const all = [...shown, ...augmentations].toSorted(byName)
   return `${[...lists, '# Declarations', ...all].join('\n\n')}\n`
+}
 
-  function show({ path, name }: Reference): void {
+/** Each name that can be seen from the entries, after its file, and its declarations there. */
+function visibleFrom(
+  entries: readonly string[],
+  modules: ReadonlyMap<string, Module>,
+): ReadonlyMap<string, string> {
+  const seen = new Map<string, string>()
+  for (const path of entries) {
+    for (const name of modules.get(path)!.exported.keys()) see(path, name)
+  }
+  for (const [path, module] of modules) {
+    for (const text of module.augmentations) read(path, text)
+  }
+  return seen
+
+  function see(path: string, name: string): void {
     const key = `${path} ${name}`
     const module = modules.get(path)
-    if (shown.has(key) || module === undefined) return
-    const declared = module.declared.get(name)
+    if (seen.has(key) || module === undefined) return
+    const text = module.declared.get(name)?.join('\n')
     const elsewhere =
-      module.imported.get(name) ?? (declared ? undefined : module.exported.get(name))
-    if (declared === undefined) {
-      if (elsewhere) show(elsewhere)
-      return
-    }
-    const text = declared.join('\n')
-    shown.set(key, text)
-    for (const [word] of text.matchAll(/[A-Za-z_$][\w$]*/g)) {
-      if (word !== name) show({ path, name: word })
-    }
+      text === undefined ? (module.imported.get(name) ?? module.exported.get(name)) : undefined
+    if (text === undefined && elsewhere === undefined) return
+    seen.set(key, text ?? '')
+    if (text !== undefined) read(path, text)
+    if (elsewhere) see(elsewhere.path, elsewhere.name)
+  }
+
+  function read(path: string, text: string): void {
+    for (const name of wordsOf(text)) see(path, name)
   }
 }
 
+/**
+ * Leaves only what can be seen from the entries, and no comment of a whole file, which no editor
+ * shows.
+ */
+export async function removeHidden(folder: string, entries: readonly string[]): Promise<void> {
+  const texts = new Map<string, string>()
+  for (const path of await reachable(folder, entries)) {
+    texts.set(path, await readFile(join(folder, path), 'utf8'))
+  }
+  const visible = visibleFrom(
+    entries,
+    new Map([...texts].map(([path, text]) => [path, moduleOf(path, text)])),
+  )
+  for (const [path, text] of texts) {
+    const isVisible = (name: string): boolean => visible.has(`${path} ${name}`)
+    const statements = statementsOf(text)
+    const kept = statements.filter(({ name }) => name === undefined || isVisible(name))
+    const used = new Set(kept.flatMap(({ list, text }) => (list ? [] : wordsOf(text))))
+    const lines = kept.map((statement) => {
+      const { kind, list, from } = statement
+      if (!list) return statement.text
+      const names = list.split(',').filter((one) => {
+        const [[, outside] = ['', '']] = namesOf(one)
+        return kind === 'import' && !from?.startsWith('.') ? used.has(outside) : isVisible(outside)
+      })
+      return names.length > 0 ? statement.text.replace(list, names.join(',')) : ''
+    })
+    // Without it, all declarations of a file are exported.
+    if (/^export \{\};/m.test(text)) lines.push('export {};')
+    await writeFile(join(folder, path), `${lines.filter((line) => line !== '').join('\n')}\n`)
+  }
+}
+
+interface Statement {
+  /** With its doc comment. */
+  readonly text: string
+  /** The name that it declares. */
+  readonly name?: string | undefined
+  readonly isExported: boolean
+  readonly isDefault: boolean
+  /** What a list of imports or exports says. */
+  readonly kind?: string | undefined
+  readonly list?: string | undefined
+  readonly from?: string | undefined
+}
+
 /** Splits declarations at their beginnings, which alone are not indented. */
+function statementsOf(file: string): Statement[] {
+  return file
+    .split(/(?<!\*\/)\n(?=(?:\/\*\*(?:(?!\*\/)[^])*\*\/\n)*[a-z])/)
+    .map((commented) => {
+      const [comments] = /^(?:\/\*\*(?:(?!\*\/)[^])*\*\/\s*)*/.exec(commented)!
+      const bare = commented.slice(comments.length).trim()
+      // The comment before it is that of the file.
+      const text = comments.slice(comments.lastIndexOf('/**')) + bare
+      const [, kind, list, from] =
+        /^(import|export) (?:type )?\{([^}]*)\}(?: from '([^']+)')?;/.exec(bare) ?? []
+      if (list !== undefined) {
+        return { text: bare, kind, list, from, isExported: false, isDefault: false }
+      }
+      const [, isExported, isDefault, name] =
+        /^(export )?(default )?(?:declare )?(?:abstract )?(?:class|function|interface|type|const|let|enum) (\w+)/.exec(
+          bare,
+        ) ?? []
+      return { text, name, isExported: !!isExported, isDefault: !!isDefault }
+    })
+    .filter(({ text }) => text !== 'export {};')
+}
+
 function moduleOf(path: string, text: string): Module {
   const declared = new Map<string, string[]>()
   const imported = new Map<string, Reference>()
   const exported = new Map<string, Reference>()
   const augmentations: string[] = []
-  for (const statement of text.split(/\n(?=[a-z])/)) {
-    const [, kind, list = '', from] =
-      /^(import|export) (?:type )?\{([^}]*)\}(?: from '([^']+)')?;/.exec(statement) ?? []
-    const named =
-      /^(export )?(default )?(?:declare )?(?:abstract )?(?:class|function|interface|type|const|let|enum) (\w+)/.exec(
-        statement,
-      )
+  for (const { text: statement, name, kind, list = '', from, ...is } of statementsOf(text)) {
     if (kind !== undefined) {
       for (const [inside, outside] of namesOf(list)) {
         const reference = { path: from === undefined ? path : fileOf(path, from), name: inside }
         if (kind === 'export') exported.set(outside, reference)
         else if (from?.startsWith('.')) imported.set(outside, reference)
       }
-    } else if (named) {
-      const [, isExported, isDefault, name = ''] = named
-      declared.set(name, [...(declared.get(name) ?? []), statement.trim()])
-      if (isExported) exported.set(isDefault ? 'default' : name, { path, name })
+    } else if (name !== undefined) {
+      declared.set(name, [...(declared.get(name) ?? []), statement])
+      if (is.isExported) exported.set(is.isDefault ? 'default' : name, { path, name })
     } else if (statement.startsWith('declare module')) {
-      augmentations.push(statement.trim().replace(/'.*\/([\w-]+)\.ts'/, "'$1'"))
-    } else if (!/^(import |export \{\};|$)/.test(statement)) {
+      augmentations.push(statement.replace(/'.*\/([\w-]+)\.ts'/, "'$1'"))
+    } else if (!statement.startsWith('import ')) {
       throw new Error(`${path}: no name found in ${statement}`)
     }
   }
   return { declared, imported, exported, augmentations }
+}
+
+/** The words of declarations, those of comments aside. */
+function wordsOf(text: string): string[] {
+  return text.replaceAll(/\/\*[^]*?\*\//g, '').match(/[A-Za-z_$][\w$]*/g) ?? []
 }
 
 /** `type A, B as C`: each name inside, and its name outside. */

@@ -85,6 +85,7 @@ export class Acceptor {
     const bound = Math.max(limit - reservedDescriptors, limit / 2)
     this.#bound = reservedDescriptors > 0 ? bound : Infinity
     const { port, path, fd } = ctx.options
+    if (fd !== undefined) checkCount('listen', 'fd', fd)
     const anywhere = port === undefined && path === undefined && fd === undefined
     this.#place = { ...ctx.options, ...(anywhere && { port: 0 }) }
     const options = { ...socketDefaults, ...ctx.options, allowHalfOpen: true }

@@ -14,6 +14,7 @@ import type { Server as TlsServer } from 'node:tls'
 import { Acceptor } from './acceptor.ts'
 import { type Admission, type AdmissionOptions, admissionOf } from './admission.ts'
 import { checkedOptions } from '../lifecycle/arguments.ts'
+import { CioError } from '../errors.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { App } from '../lifecycle/app.ts'
 import { ConnectionContext } from '../lifecycle/connection.ts'
@@ -259,9 +260,12 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   // client.
   const { sni = {} } = ctx.options
   const trusted = [ctx.options, ...Object.values(sni)].some(({ ca }) => ca !== undefined)
-  const { requestCert = trusted } = ctx.options
-  ctx.options = { ...ctx.options, requestCert }
+  const { requestCert: given, crl } = ctx.options
+  ctx.options = { ...ctx.options, requestCert: given ?? trusted }
   ctx.tls = createTlsServer(ctx.options)
+  if (crl !== undefined && given === undefined && !trusted) {
+    throw new CioError('ERR_CIO_CERTIFICATE', `\`crl\` would revoke no client: ${asksNone}`)
+  }
   checkPeerNeeds(ctx.app.pipelines.connection, (hasStep) => whyNoPeer(ctx, hasStep))
 
   const life = lifeOf(ctx)
@@ -277,14 +281,15 @@ export async function listen(ctx: ServerContext, next: Next): Promise<void> {
   }
 }
 
+const asksNone =
+  'the server asks its clients for no certificate; give it the `ca` that has signed theirs, or `requestCert: true`'
+
 /** Why the connections of a server have no identity; undefined where they may have one. */
 function whyNoPeer({ options, tls }: ServerContext, hasStep: boolean): string | undefined {
   // A stream that is passed to `accept()` may have its own identity.
   if (options.bind === false && !tls) return undefined
   if (!hasStep) return noSecureStep
   if (tls && options.requestCert) return undefined
-  if (tls) {
-    return 'the server asks its clients for no certificate; give it the `ca` that has signed theirs, or `requestCert: true`'
-  }
+  if (tls) return asksNone
   return 'the server has no TLS, so its clients have no identity; add `.useServer(certs({ key, cert, ca }))` (`npx cio certs alice` makes all three for a trial)'
 }

@@ -186,6 +186,14 @@ for (const [kind, says] of [
   })
 }
 
+test('a revocation list on a server that asks for no certificate is refused', async (t) => {
+  const listed = { ...identity('server'), crl: path('revoked.crl') }
+  const error = { code: 'ERR_CIO_CERTIFICATE', message: /`crl` would revoke no client.*`ca`/ }
+  await t.throwsAsync(new Cio().listen(0, listed), error)
+  await t.throwsAsync(new Cio().useServer(certs(listed)).listen(0), error)
+  await t.notThrowsAsync(serve(t, new Cio(), { ...listed, requestCert: false }))
+})
+
 test('a revocation list rejects the certificates on it', async (t) => {
   const app = new Cio().useConnection(writeGreeting)
   const told = recordEvents(app)

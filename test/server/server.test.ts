@@ -83,6 +83,11 @@ test('one app listens several times, and closes each by itself', async (t) => {
   t.is(await says({ path }), 'hello')
 })
 
+test('listen refuses a descriptor that is no number, as from the environment', async (t) => {
+  const error = { code: 'ERR_CIO_OPTION', message: /`fd`.*"3" \(string\)/ }
+  await t.throwsAsync(new Cio().listen({ fd: '3' as never }), error)
+})
+
 test('listen takes a descriptor that listens already', async (t) => {
   const bare = createServer()
   bare.listen(0, '127.0.0.1')

@@ -1,6 +1,8 @@
 import test from 'ava'
-import { Cio, json } from 'cio'
+import { Cio, CioError, json } from 'cio'
 import { type MailboxOptions, cluster, mailbox, registry } from '../src/index.ts'
+import { Gate } from '../src/mailbox/gate.ts'
+import { Reader } from '../src/mailbox/reader.ts'
 import { mailboxContract } from './contracts/mailbox.ts'
 import { memoryEngines } from './support/engines.ts'
 
@@ -45,6 +47,33 @@ test('a mailbox needs a registry before it', async (t) => {
 })
 
 // AVA fails a file in whose process a rejection is unhandled.
+test('letters go on by themselves after a broker that hung for less than an outage', async (t) => {
+  let asked = 0
+  const letters = {
+    append: () => t.fail(),
+    next: async (_: string, after: number) => {
+      if (++asked === 1) throw new CioError('ERR_CIO_CLUSTER_DOWN', 'no answer')
+      return after === 0 ? { seq: 1, payload: Buffer.of(0) } : undefined
+    },
+    remove: async () => {},
+  }
+  const post = { letters: () => letters as never, gate: new Gate(1), checkInterval: 600_000 }
+  const reader: Reader = new Reader(
+    post,
+    {
+      code: 'sensor-7',
+      isHolder: () => true,
+      deliver: async () => reader.end(),
+      failed: () => t.fail(),
+    },
+    { delay: 1, maxDelay: 1 },
+  )
+  const alive = setInterval(() => {}, 1_000)
+  await reader.run()
+  clearInterval(alive)
+  t.is(asked, 2)
+})
+
 test('a letter that nothing awaits ends no process, whether its box is full or the broker is away', async (t) => {
   const { make, down } = await memoryEngines()
   const engine = make()

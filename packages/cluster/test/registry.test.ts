@@ -284,6 +284,25 @@ test('a key that is taken over too often makes newcomers wait, and conflict repo
   await waiting.closed
 })
 
+test('of the newcomers that wait for a key, the newest one stays', async (t) => {
+  const { instances } = await fleet(t, 1, { takeovers: { count: 1, per: 600_000 } })
+  const [one] = instances as [Instance]
+  let conflicts = 0
+  one.app.on('conflict', () => void (conflicts += 1))
+  await one.connect('sensor-7')
+  const { ctx } = await one.connect('sensor-7')
+  const waiting = []
+  for (let at = 1; at <= 20; at++) {
+    waiting.push(await one.dial('sensor-7'))
+    await until(() => conflicts === at)
+  }
+  const last = waiting.pop()!
+  for (const { ended } of waiting) t.is(await ended, 'ERR_CIO_TAKEN_OVER')
+  t.false(ctx.isClosed)
+  await ctx.close()
+  await last.client.close()
+})
+
 test('without a broker, connections are admitted and claimed when it is back', async (t) => {
   const { hub, instances } = await fleet(t, 2)
   const [one, other] = instances as [Instance, Instance]

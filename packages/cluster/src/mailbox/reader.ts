@@ -1,6 +1,5 @@
 /** Delivers the letters of one connection, one after the other. */
 
-import { isCioError } from 'cio'
 import { Backoff, asError, maxTimerDelay } from 'cio/kit'
 import { type Letter, type Letters, downError } from '../engine.ts'
 import type { Gate } from './gate.ts'
@@ -69,9 +68,9 @@ export class Reader {
         if (!this.#post.letters()) await this.#rest(checkInterval)
         else if (!this.#to.isHolder()) await this.#rest(confirmDelay)
         else if (await this.#deliverAll()) await this.#rest(checkInterval * (0.5 + Math.random()))
-      } catch (error) {
-        // Without a broker it waits for `wake()`.
-        await this.#rest(isCioError(error, 'ERR_CIO_CLUSTER_DOWN') ? checkInterval : confirmDelay)
+      } catch {
+        // Without a broker it waits for `wake()`. A broker that hangs for a moment wakes nothing.
+        await this.#rest(this.#post.letters() ? confirmDelay : checkInterval)
       }
     }
   }

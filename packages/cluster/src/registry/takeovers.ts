@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Rate } from 'cio'
 import { TokenBucket } from 'cio/kit'
+import { takenOverError } from './errors.ts'
 import type { Holder } from './holder.ts'
 
 const mostKeys = 10_000
@@ -11,6 +12,8 @@ const mostKeys = 10_000
 export class Takeovers {
   readonly #rate: Rate
   readonly #buckets = new Map<string, TokenBucket>()
+  /** The newest connection of each name that waits. */
+  readonly #waiting = new Map<string, Holder>()
   readonly #delayed: (holder: Holder, milliseconds: number) => void
 
   constructor(rate: Rate, delayed: (holder: Holder, milliseconds: number) => void) {
@@ -22,17 +25,29 @@ export class Takeovers {
   async admit(key: string, holder: Holder): Promise<void> {
     if (this.#rate.count === Infinity) return
     const bucket = this.#bucketOf(key)
-    let isFirst = true
-    while (!holder.isLost && !bucket.take()) {
-      const wait = bucket.delay()
-      if (isFirst) this.#delayed(holder, wait)
-      isFirst = false
-      holder.isLate = true
-      const end = new AbortController()
-      const due = delay(wait, undefined, { signal: end.signal }).catch(() => {})
-      await Promise.race([due, holder.lost])
-      end.abort()
+    if (holder.isLost || bucket.take()) return
+    this.#delayed(holder, bucket.delay())
+    holder.isLate = true
+    this.#enter(key, holder)
+    try {
+      do {
+        const end = new AbortController()
+        const due = delay(bucket.delay(), undefined, { signal: end.signal }).catch(() => {})
+        await Promise.race([due, holder.lost])
+        end.abort()
+      } while (!holder.isLost && !bucket.take())
+    } finally {
+      if (this.#waiting.get(key) === holder) this.#waiting.delete(key)
     }
+  }
+
+  /** Of several that wait, the newest stays: a device that reconnects all the time leaves no others behind. */
+  #enter(key: string, holder: Holder): void {
+    const other = this.#waiting.get(key)
+    const isOlder = other !== undefined && other.age < holder.age
+    if (!isOlder) this.#waiting.set(key, holder)
+    const older = isOlder ? holder : other
+    older?.supersede(takenOverError(key))
   }
 
   #bucketOf(key: string): TokenBucket {

@@ -11,7 +11,6 @@ import type { Duplex } from 'node:stream'
 import toPull from 'stream-to-pull-stream'
 import { Client as YamuxClient, Server as YamuxServer } from 'yamux-js'
 import { Cio, multiplex } from 'cio'
-import { libp2pMuxer } from './libp2p.ts'
 
 /** One stream, of whatever kind. */
 export interface Channel {
@@ -32,6 +31,9 @@ export interface Library {
 }
 
 const silent = (): void => {}
+// Only where it is measured: with the heap of all its packages, V8 collects more often than in a server
+// without them, in full, and a MiB costs twice as much.
+const libp2p = () => import('./libp2p.ts')
 const host = '127.0.0.1'
 const window = 256 * 1024
 
@@ -171,12 +173,14 @@ export const libraries: Readonly<Record<string, Library>> = {
     },
   },
   '@libp2p/yamux': {
-    serve: (socket, take) => {
-      libp2pMuxer(socket, 'inbound').addEventListener('stream', ({ detail }) =>
-        take(ofLibp2p(detail)),
-      )
+    serve(socket, take) {
+      void libp2p().then(({ libp2pMuxer }) => {
+        const muxer = libp2pMuxer(socket, 'inbound')
+        muxer.addEventListener('stream', ({ detail }) => take(ofLibp2p(detail)))
+      })
     },
     async connect(port) {
+      const { libp2pMuxer } = await libp2p()
       const muxer = libp2pMuxer(await dial(port), 'outbound')
       return async () => ofLibp2p(await muxer.createStream())
     },

@@ -7,6 +7,7 @@
 
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
+import { markCompacts } from './collections.ts'
 import { type Channel, libraries } from './multiplex-libraries.ts'
 
 const { serve } = libraries[process.argv[2] ?? '']!
@@ -35,7 +36,7 @@ const server = createServer({ noDelay: true }, (socket) => {
 })
 server.listen(0, '127.0.0.1')
 await once(server, 'listening')
-process.on('message', () => process.send!(process.cpuUsage()))
+process.on('message', () => process.send!({ ...process.cpuUsage(), markCompacts: markCompacts() }))
 process.on('disconnect', () => process.exit())
 // A library that fails is told so by its client, which waits in vain.
 process.on('uncaughtException', () => {})

@@ -9,6 +9,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Channel, libraries } from './multiplex-libraries.ts'
+import { keepsFreedMemory } from './page-faults.ts'
 import { median, middleHalf, record } from './results.ts'
 
 const { values } = parseArgs({
@@ -78,13 +79,22 @@ interface Sample {
   readonly rate: number
   /** Microseconds of processor time a unit, of both sides together. */
   readonly cost: number
+  /** Full collections of the server, a second. */
+  readonly markCompacts: number
+}
+
+/** What the server has used since it began. */
+interface Used {
+  /** Microseconds of processor time. */
+  readonly cpu: number
+  readonly markCompacts: number
 }
 
 interface Side {
   readonly name: string
   readonly open: () => Channel | Promise<Channel>
   readonly mixesNumbers: boolean
-  cpu(): Promise<number>
+  used(): Promise<Used>
   stop(this: void): void
 }
 
@@ -116,7 +126,7 @@ async function start(name: string): Promise<Side> {
   const file = fileURLToPath(
     new URL(`multiplex-server${extname(import.meta.url)}`, import.meta.url),
   )
-  const child = fork(file, [name])
+  const child = fork(file, [name], { env: { ...process.env, ...keepsFreedMemory } })
   const [port] = (await once(child, 'message')) as [number]
   const { connect, mixesNumbers = false } = libraries[name]!
   const open = await connect(port)
@@ -124,17 +134,19 @@ async function start(name: string): Promise<Side> {
     name,
     open,
     mixesNumbers,
-    async cpu() {
-      child.send('cpu')
-      const [{ user, system }] = (await once(child, 'message')) as [NodeJS.CpuUsage]
-      return user + system
+    async used() {
+      child.send('used')
+      const [{ user, system, markCompacts }] = (await once(child, 'message')) as [
+        NodeJS.CpuUsage & { readonly markCompacts: number },
+      ]
+      return { cpu: user + system, markCompacts }
     },
     stop: () => child.disconnect(),
   }
 }
 
 async function measure(side: Side, { size, count, atOnce, units }: Work): Promise<Sample> {
-  const before = await side.cpu()
+  const before = await side.used()
   const own = process.cpuUsage()
   const begun = performance.now()
   let left = count
@@ -151,8 +163,10 @@ async function measure(side: Side, { size, count, atOnce, units }: Work): Promis
   for (const channel of answered) channel.end()
   const seconds = (performance.now() - begun) / 1000
   const { user, system } = process.cpuUsage(own)
-  const cpu = (await side.cpu()) - before + user + system
-  return { rate: units / seconds, cost: cpu / units }
+  const after = await side.used()
+  const cpu = after.cpu - before.cpu + user + system
+  const markCompacts = (after.markCompacts - before.markCompacts) / seconds
+  return { rate: units / seconds, cost: cpu / units, markCompacts }
 }
 
 /** Sends a stream's bytes and waits for the answer. */
@@ -163,6 +177,10 @@ async function send(channel: Channel, size: number): Promise<void> {
   await channel.send(head)
   for (let sent = head.length; sent < size; sent += chunk.length) await channel.send(chunk)
   await answered
+}
+
+function collectionsOf(samples: readonly Sample[]): number {
+  return median(samples.map(({ markCompacts }) => markCompacts))
 }
 
 function inTime(work: Promise<unknown>): Promise<unknown> {
@@ -187,7 +205,8 @@ function report(
     const [low, high] = middleHalf(own!, base!)
     const figure = median(own!) / median(base!)
     const beside = `${name.startsWith('node:') ? '' : 'npm '}\`${name}\``
-    record({ what, beside, unit: 'times', figure, low, high, target })
+    const markCompacts = [collectionsOf(theirs), collectionsOf(ours)] as const
+    record({ what, beside, unit: 'times', figure, low, high, target, markCompacts })
   }
   for (const [name, measured] of samples) {
     if (failed.has(name)) {
@@ -196,10 +215,11 @@ function report(
     }
     const rates = measured.map(({ rate }) => rate)
     const [rate, cost] = [median(rates), median(measured.map(({ cost }) => cost))]
+    const collections = collectionsOf(measured).toFixed(1)
     const range = `${Math.round(Math.min(...rates))} to ${Math.round(Math.max(...rates))}`
     const ratio = (median(ours.map(({ rate }) => rate)) / rate).toFixed(2)
     console.log(
-      `  ${name.padEnd(22)} ${rate.toFixed(0).padStart(6)} ${per}/s (${range}), ${cost.toFixed(0)} µs CPU a ${per}; cio / it: ${ratio}`,
+      `  ${name.padEnd(22)} ${rate.toFixed(0).padStart(6)} ${per}/s (${range}), ${cost.toFixed(0)} µs CPU a ${per}, ${collections} Mark-Compacts a second; cio / it: ${ratio}`,
     )
   }
 }

@@ -71,7 +71,7 @@ const defaultMaxKeys = 10_000
  */
 export function rateLimit<Needs extends StreamContext = StreamContext>(
   options: RateLimitOptions<Needs>,
-): Middleware<Needs & MessagesContext<unknown>> {
+): Middleware<Needs & MessagesContext<unknown, never>> {
   checkOptionNames('rateLimit', options, ['rate', 'by', 'over', 'maxKeys'])
   const { rate, by, over = 'pause', maxKeys = defaultMaxKeys } = options
   checkRate('rateLimit', 'rate', rate)
@@ -92,7 +92,7 @@ export function rateLimit<Needs extends StreamContext = StreamContext>(
     return bucket
   }
 
-  return defineMiddleware<Needs & MessagesContext<unknown>>(
+  return defineMiddleware<Needs & MessagesContext<unknown, never>>(
     { name: 'rateLimit' },
     async function rateLimit(ctx, next) {
       const key = by && atOnce('rateLimit', 'by', by(ctx))

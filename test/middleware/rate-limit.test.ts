@@ -1,6 +1,6 @@
 import test from 'ava'
 import { once } from 'node:events'
-import { Cio, type CioError, type StreamContext, json, rateLimit } from '../../src/index.ts'
+import { Cio, type CioError, type StreamContext, frames, json, rateLimit } from '../../src/index.ts'
 import { dial, readAll, serve } from '../support/serve.ts'
 
 /** An app that answers each message; the first one names the client. */
@@ -129,6 +129,16 @@ test('a message that waits does not hold a connection that closes', async (t) =>
   while (taken.length === 0) await new Promise((resolve) => setImmediate(resolve))
   t.deepEqual(await server.close({ timeout: 10 }), { forced: 1 })
   t.deepEqual(taken, [1])
+})
+
+test('it follows every codec, whatever the codec sends', async (t) => {
+  const app = new Cio()
+    .useConnection(frames({ length: 1 }))
+    .useConnection(rateLimit({ rate: { count: 10, per: 1_000 } }))
+    .useConnection(({ messages }) => messages.each((frame) => messages.send(frame)))
+  const socket = await dial(t, await serve(t, app))
+  socket.end('\x02hi')
+  t.is(await readAll(socket), '\x02hi')
 })
 
 test('options are checked', (t) => {

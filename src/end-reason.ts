@@ -4,7 +4,7 @@
 export const endReasons = [
   /** The client or server at the other side ended, and all middleware returned. */
   'remote_ended',
-  /** The middleware returned before the other side ended. */
+  /** The middleware returned, or destroyed the stream, before the other side ended. */
   'served',
   /** It finished on request, by `close()` or because its server drained. */
   'drained',

@@ -327,6 +327,45 @@ for (const [reason, way] of Object.entries(ways)) {
   })
 }
 
+for (const [what, destroy] of Object.entries({
+  'ctx.stream': ({ stream }: ConnectionContext): void => void stream.destroy(),
+  'ctx.socket': ({ socket }: ConnectionContext): void => void socket!.destroy(),
+  'ctx.transport': ({ transport }: ConnectionContext): void => void transport!.destroy(),
+})) {
+  for (const transport of networks) {
+    test(`a connection whose ${what} the application destroys is not said to end by the other side, over ${transport}`, async (t) => {
+      for (const isSilent of [false, true]) {
+        const app = new Cio().useConnection(async (ctx) => {
+          if (!isSilent) await once(ctx.stream.resume(), 'data')
+          destroy(ctx)
+        })
+        app.on('remoteError', () => {})
+        const server = await serve(t, app, transport === 'tcp' ? {} : identity('server'))
+        const closed = nextEvent(app, 'close')
+        const { port } = server
+        const client =
+          transport === 'tcp'
+            ? await dial(t, server)
+            : connectTls({ port, rejectUnauthorized: false }).on('error', () => {})
+        client.resume().write('hello')
+        const [, end] = await closed
+        t.like(end, { reason: 'served', by: 'local', code: undefined })
+        client.destroy()
+      }
+    })
+  }
+}
+
+test('a client that destroys its stream is not said to be ended by its server', async (t) => {
+  const server = await serve(t, waiting())
+  const app = new Cio()
+  const disconnected = nextEvent(app, 'disconnect')
+  const ctx = await app.connect({ port: server.port, host: '127.0.0.1' })
+  ctx.stream.destroy()
+  const [, , end] = await disconnected
+  t.like(end, { reason: 'served', by: 'local' })
+})
+
 // What an open port sees all day
 
 for (const transport of networks) {

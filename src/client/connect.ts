@@ -9,6 +9,7 @@ import { dial } from './dial.ts'
 import { asError, isCioError } from '../errors.ts'
 import { checkPeerNeeds, noSecureStep } from '../identity/peer-needs.ts'
 import { emitSafely, reasonOfError, rootCause } from '../lifecycle/app-events.ts'
+import { isEndedHere } from '../streams/reading.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { endStream } from '../lifecycle/end-stream.ts'
 import { checkOptions, tlsWish } from '../lifecycle/known-options.ts'
@@ -107,10 +108,10 @@ function notConnected(ctx: ClientContext, error: Error): ConnectionEnd {
 
 /** Why a connection ended without an error. */
 function ordinaryEnd(ctx: ClientContext): EndReason {
-  const { wasDestroyed, isDraining } = lifeOf(ctx)
+  const { wasDestroyed, isDraining, stream, transport } = lifeOf(ctx)
   if (wasDestroyed) return 'forced'
   if (isDraining) return 'drained'
-  return ctx.lost ? 'remote_ended' : 'served'
+  return ctx.lost && !isEndedHere(stream, ctx.socket, transport) ? 'remote_ended' : 'served'
 }
 
 async function open(ctx: ClientContext): Promise<void> {

@@ -9,7 +9,7 @@ import type { EndReason } from '../end-reason.ts'
 import { lifeOf } from './context.ts'
 import { cut, endStream } from './end-stream.ts'
 import { asError, isCioError } from '../errors.ts'
-import { isRead } from '../streams/reading.ts'
+import { isEndedHere, isRead } from '../streams/reading.ts'
 
 type ConnectionContext = Contexts['connection']
 
@@ -84,8 +84,8 @@ function failed(ctx: ConnectionContext, thrown: Error): void {
 function ordinaryEnd(life: ConnectionContext['lifeType']): EndReason {
   if (life.wasDestroyed) return 'forced'
   if (life.phase === 'draining') return 'drained'
-  if (!life.hasEnded) return 'served'
-  const { ctx } = life
+  const { ctx, stream, transport } = life
+  if (!life.hasEnded || isEndedHere(stream, ctx.socket, transport)) return 'served'
   return hasPassedNothing(ctx) ? 'nothing_said' : 'remote_ended'
 }
 

@@ -22,6 +22,15 @@ export function hasInputEnded(stream: Duplex): boolean {
   return (stream as WithState)._readableState?.ended === true
 }
 
+/**
+ * Whether this side destroyed one of the layers of a connection, and the other side had not ended: a
+ * stream whose other side is gone has an end of input, or an error.
+ */
+export function isEndedHere(...layers: (Duplex | null | undefined)[]): boolean {
+  const isDestroyed = layers.some((one) => one?.destroyed)
+  return isDestroyed && !layers.some((one) => one && hasInputEnded(one))
+}
+
 /** Puts bytes back for the application, as if nothing had read the stream. */
 export function leaveUnread(stream: Duplex, bytes: Buffer): void {
   if (bytes.length > 0) putBack(stream, bytes)

@@ -34,7 +34,8 @@ export type { NatsOptions } from './nats/options.ts'
 const log = debug('cio:cluster')
 
 const retryDelay = 500
-const flushTimeout = 1_000
+/** A server that is destroyed has a second for all of its end. */
+const flushTimeout = 500
 
 class NatsEngine extends EngineState implements Engine {
   readonly #options: NatsOptions

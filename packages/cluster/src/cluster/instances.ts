@@ -103,14 +103,14 @@ export class Instances {
     return () => this.#watchers.delete(watcher)
   }
 
-  /** Publishes that this instance has left. */
-  async leave(): Promise<void> {
+  /** Publishes that this instance has left. It does not wait for the broker, which may hang. */
+  leave(): void {
     const { instance, isUp } = this.#engine
     this.alive.clear()
     this.#seen.clear()
     this.#lapsed.clear()
     this.#revisions.clear()
-    if (isUp) await this.#table?.delete(instance).catch(() => {})
+    if (isUp) this.#table?.delete(instance).catch(() => {})
   }
 
   isAlive(id: string): boolean {

@@ -40,7 +40,7 @@ export class UpTime {
   }
 
   /** Closes the engine when its last user leaves, after `before`. */
-  async close(before: () => unknown): Promise<void> {
+  async close(before: () => void): Promise<void> {
     if (this.#users === 0 || --this.#users > 0) return
     const opened = this.#opened
     this.#opened = undefined
@@ -49,10 +49,10 @@ export class UpTime {
     await (this.#closing = this.#close(opened, before))
   }
 
-  async #close(opened: Promise<void> | undefined, before: () => unknown): Promise<void> {
+  async #close(opened: Promise<void> | undefined, before: () => void): Promise<void> {
     await opened?.catch(() => {})
     this.#end()
-    await before()
+    before()
     await this.#engine.close()
   }
 

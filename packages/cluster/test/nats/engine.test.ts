@@ -223,6 +223,17 @@ natsTest(
   },
 )
 
+natsTest('a server closes although its broker hangs', async (t) => {
+  const server = await NatsServer.start(t)
+  const connect = { servers: server.address, ...quick, pingInterval: 60_000 }
+  const instance = await Instance.start(t, { cluster: { engine: nats({ connect }) } })
+  await instance.connect('a')
+  server.freeze()
+  await instance.server.close({ timeout: 0 })
+  server.thaw()
+  t.false(instance.reported.some(([code]) => code === 'ERR_CIO_STUCK'))
+})
+
 natsTest(
   'without the connection of the application, devices are admitted as in an outage',
   async (t) => {

@@ -71,10 +71,16 @@ export function startSocket(
   return socket
 }
 
-/** Node ignores the promise of an async function, and its rejection would end the process. */
+/**
+ * Node ignores the promise of an async function, and its rejection would end the process. Node also
+ * reads the error of a look-up outside any `try`.
+ */
 function settling(lookup: LookupFunction): LookupFunction {
-  return (host, how, done) =>
-    whenRejected(lookup(host, how, done), (thrown) => done(asError(thrown), []))
+  return (host, how, done) => {
+    const fail = (thrown: unknown): void => done(asError(thrown), [])
+    const found: typeof done = (error, ...rest) => (error ? fail(error) : done(null, ...rest))
+    return whenRejected(lookup(host, how, found), fail)
+  }
 }
 
 export function opened(

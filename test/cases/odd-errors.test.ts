@@ -89,6 +89,13 @@ const odd: Record<string, [make: () => unknown, passes?: boolean]> = {
   'a DOMException': [() => new DOMException('odd', 'DataError'), true],
 }
 
+for (const [what, [make]] of Object.entries(odd)) {
+  test(`a client fails, and the process stays, when its lookup calls back with ${what}`, async (t) => {
+    const lookup: ConnectOptions['lookup'] = (_, how, done) => setImmediate(done, make() as Error, [])
+    await t.throwsAsync(new Cio().connect({ host: 'a.test', port: 1, lookup }))
+  })
+}
+
 for (const [what, [make, passes = false]] of Object.entries(odd)) {
   /** Checks what the application gets of it. */
   const isTold = (error: unknown): boolean =>

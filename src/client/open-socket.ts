@@ -8,7 +8,7 @@ import {
 } from 'node:net'
 import { type ConnectOptions, placeOf } from './connect-options.ts'
 import { allowListeners } from '../streams/lazy-abort.ts'
-import { CioError, asError, isCioError } from '../errors.ts'
+import { CioError, asError, isCioError, quote } from '../errors.ts'
 import { whenRejected } from '../thenable.ts'
 
 /**
@@ -72,15 +72,29 @@ export function startSocket(
 }
 
 /**
- * Node ignores the promise of an async function, and its rejection would end the process. Node also
- * reads the error of a look-up outside any `try`.
+ * Node ignores the promise of an async function, whose rejection would end the process. It also reads
+ * the result of a look-up outside any `try`: an odd error, or no address at all, would end it too.
  */
 function settling(lookup: LookupFunction): LookupFunction {
   return (host, how, done) => {
     const fail = (thrown: unknown): void => done(asError(thrown), [])
-    const found: typeof done = (error, ...rest) => (error ? fail(error) : done(null, ...rest))
+    const found: typeof done = (error, addresses, family) => {
+      if (error) return fail(error)
+      if (!addresses?.length) return fail(noAddressError(host))
+      try {
+        done(null, addresses, family)
+      } catch (thrown) {
+        fail(thrown)
+      }
+    }
     return whenRejected(lookup(host, how, found), fail)
   }
+}
+
+/** As of Node's own look-up, so that another attempt follows it. */
+function noAddressError(hostname: string): Error {
+  const error = new Error(`\`lookup\` found no address of ${quote(hostname)}`)
+  return Object.assign(error, { code: 'ENOTFOUND', syscall: 'lookup', hostname })
 }
 
 export function opened(

@@ -91,7 +91,8 @@ const odd: Record<string, [make: () => unknown, passes?: boolean]> = {
 
 for (const [what, [make]] of Object.entries(odd)) {
   test(`a client fails, and the process stays, when its lookup calls back with ${what}`, async (t) => {
-    const lookup: ConnectOptions['lookup'] = (_, how, done) => setImmediate(done, make() as Error, [])
+    const lookup: ConnectOptions['lookup'] = (_, how, done) =>
+      setImmediate(done, make() as Error, [])
     await t.throwsAsync(new Cio().connect({ host: 'a.test', port: 1, lookup }))
   })
 }

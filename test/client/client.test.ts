@@ -1,7 +1,14 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { type Socket, createServer } from 'node:net'
-import { Cio, type CioError, type ClientContext, lines, reconnect } from '../../src/index.ts'
+import {
+  type ConnectOptions,
+  Cio,
+  type CioError,
+  type ClientContext,
+  lines,
+  reconnect,
+} from '../../src/index.ts'
 import { contents, identity, path as certificate } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, listenBare, readAll, serve } from '../support/serve.ts'
@@ -493,3 +500,16 @@ test('a reset that nothing reads is noticed at a client', async (t) => {
   ;(await sockets.promise).resetAndDestroy()
   t.is(((await left)[0] as NodeJS.ErrnoException).code, 'ECONNRESET')
 })
+
+for (const [what, found, code] of [
+  ['no address', [], 'ENOTFOUND'],
+  ['nothing', undefined, 'ENOTFOUND'],
+  ['what is no address', [{ address: 5, family: 'x' }], 'ERR_INVALID_IP_ADDRESS'],
+] as const) {
+  test(`a lookup that finds ${what}, later, fails the connection, and the process stays`, async (t) => {
+    const lookup: ConnectOptions['lookup'] = (_, how, done) =>
+      setImmediate(done, null, found as never)
+    const connecting = new Cio().connect({ host: 'a.test', port: 1, lookup })
+    await t.throwsAsync(connecting, { code })
+  })
+}

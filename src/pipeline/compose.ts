@@ -141,6 +141,7 @@ class Visit<Ctx extends { step: string }> implements State {
       return Promise.resolve(returned).then(this.fulfilled.bind(this), this.rejected.bind(this))
     }
     // The usual `return next()`.
+    this.settled = 'fulfilled'
     if (this.isInside) this.passesOn = true
     else leave(this.outer)
     return this.inner

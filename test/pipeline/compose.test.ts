@@ -573,6 +573,18 @@ for (const kind of ['server', 'connection', 'client'] as const) {
     t.deepEqual(errors, ['failure 1', 'failure 2', 'failure 3'])
   })
 
+  test(on('one that repeats runs nothing again after it has returned its next()'), async (t) => {
+    const called = deferred<unknown>()
+    const bench = new Bench(kind).repeat((_ctx, next) => {
+      setImmediate(() => void next().then(called.resolve, called.resolve))
+      return next()
+    })
+    await bench.run()
+    t.like(await called.promise, { code: 'ERR_CIO_NOT_AWAITED' })
+    t.deepEqual(bench.said, ['end'])
+    t.is(bench.errors.length, 1)
+  })
+
   test(on('one that repeats may stop, and may throw before next()'), async (t) => {
     const bench = new Bench(kind).repeat(() => bench.say('stop'))
     await bench.run()

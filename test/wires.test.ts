@@ -6,11 +6,19 @@ import { seeded } from '../src/testing/random.ts'
 import { checkValues, checksums } from './fixtures/wires/checksums.ts'
 import { moreVectors } from './fixtures/wires/more-vectors.ts'
 import { type WireVector, vectors as pageVectors } from './fixtures/wires/vectors.ts'
-import { decodeFrames, encodeFrame, everyCut, randomly, singly } from './support/frame-input.ts'
+import {
+  decodeFrames,
+  decodeNoisy,
+  encodeFrame,
+  everyCut,
+  randomly,
+  singly,
+} from './support/frame-input.ts'
 import { readFrame } from './support/wire-oracle.ts'
 
 const vectors: readonly WireVector[] = [...pageVectors, ...moreVectors]
 const randomCuts = 200
+const noisyRounds = 12
 const bytesOf = (hex: string): Buffer => Buffer.from(hex, 'hex')
 
 test('the checksums have the values of the catalogue for 123456789', (t) => {
@@ -60,6 +68,28 @@ for (const vector of vectors) {
       t.deepEqual(found.frames, messages)
     }
   })
+
+  if (decodeNoisy(options, [])) {
+    test(`${name}: with resync, noise around frames gives the same, wherever it is cut`, (t) => {
+      const random = seeded(name.length)
+      const below = (most: number): number => Math.floor(random() * most)
+      const [first] = frames.map(bytesOf)
+      const noise = (): number => (below(3) === 0 ? first![below(4) % first!.length]! : below(256))
+      for (let round = 0; round < noisyRounds; round++) {
+        const bytes = Buffer.concat(
+          [1, 2, 3, 4].flatMap(() => [
+            Buffer.from(Array.from({ length: below(6) }, noise)),
+            bytesOf(frames[below(frames.length)]!),
+          ]),
+        )
+        const whole = decodeNoisy(options, [bytes])!
+        for (const chunks of [[...singly(bytes)], ...everyCut(bytes), randomly(bytes, random)]) {
+          const cut = decodeNoisy(options, chunks)!
+          t.deepEqual([cut.frames, cut.error?.code], [whole.frames, whole.error?.code])
+        }
+      }
+    })
+  }
 
   test(`${name}: a message is sent as its frame`, (t) => {
     for (const [index, payload] of payloads.entries()) {

@@ -1,6 +1,6 @@
 /** What a frame format makes of bytes, without a network. */
 
-import type { CioError, FramesOptions } from '../../src/index.ts'
+import { Cio, type CioError, type FramesOptions, type StreamContext } from '../../src/index.ts'
 import { FrameDecoder, framesOf } from '../../src/kit.ts'
 
 /** The messages in hexadecimal digits, and the error that ended them. */
@@ -24,6 +24,30 @@ export function decodeFrames(
   try {
     for (const chunk of chunks) decoder.decode(Buffer.from(chunk), frames)
     decoder.end()
+    return { frames, error: undefined }
+  } catch (error) {
+    return { frames, error: error as CioError }
+  }
+}
+
+/** The messages of input with noise in it, at its end; undefined for a format without a mark. */
+export function decodeNoisy(
+  options: FramesOptions,
+  chunks: Iterable<Uint8Array>,
+): Decoded | undefined {
+  const noisy = { ...options, resync: { maxSkipped: Infinity }, gapTimeout: Infinity }
+  let made
+  try {
+    made = framesOf('test', 1 << 16, noisy)
+  } catch {
+    return undefined
+  }
+  const ctx = { app: new Cio() } as unknown as StreamContext
+  const decoder = made.decoder(ctx, (frame) => frame.toString('hex'))
+  const frames: string[] = []
+  try {
+    for (const chunk of chunks) decoder.decode(Buffer.from(chunk), frames)
+    decoder.end(frames)
     return { frames, error: undefined }
   } catch (error) {
     return { frames, error: error as CioError }

@@ -37,10 +37,10 @@ export class OneOfFormat implements FrameFormat {
     if (finders.includes(undefined)) return undefined
     return (bytes, from, at) => {
       const found = finders.map((find) => find!(bytes, from, at))
-      const places = found.filter((place) => place >= 0)
-      // Without a beginning: the lowest position up to which all formats are certain, as each of
-      // them returns it.
-      return places.length > 0 ? Math.min(...places) : Math.max(...found)
+      // A mark that may begin before the first one that was found is waited for. Otherwise the result
+      // would depend on where the input is cut.
+      const first = Math.min(...found.map((place) => (place >= 0 ? place : -1 - place)))
+      return found.includes(first) ? first : -1 - first
     }
   }
 

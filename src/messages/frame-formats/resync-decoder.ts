@@ -143,11 +143,12 @@ export class ResyncDecoder<In> implements Decoder<In> {
     while (start < bytes.length) {
       if (this.#searching) {
         const found = this.#next(bytes, start, this.#offset)
-        const to = found >= 0 ? found : -1 - found
+        // At the end, the beginning of a mark is not one.
+        const to = found >= 0 ? found : isEnd ? Math.min(-found, bytes.length) : -1 - found
         this.#skip(bytes, start, isEnd ? bytes.length : to)
         start = to
-        if (found < 0) break
-        this.#searching = false
+        if (found >= 0) this.#searching = false
+        else if (!isEnd) break
         continue
       }
       const end = this.#frame(bytes, start, into, isEnd)

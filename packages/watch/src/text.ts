@@ -10,6 +10,11 @@ export function clean(text: string, most: number = longest): string {
   return escapeText(cut)
 }
 
+/** A word that a middleware chose, perhaps from what a client sent. */
+export function word(text: string): string {
+  return clean(text, 64)
+}
+
 /** The network of an address: /24 of IPv4, /64 of IPv6. */
 export function networkOf(address: string): string {
   if (!address.includes(':')) return `${address.split('.').slice(0, 3).join('.')}.0/24`

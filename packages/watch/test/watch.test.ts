@@ -1,6 +1,7 @@
 import test from 'ava'
 import {
   Cio,
+  CioError,
   type ConnectionEnd,
   type StreamContext,
   allowList,
@@ -71,6 +72,40 @@ test('once the last look has ended, no rate of that time is left', async (t) => 
     })
   })
   t.is(watching.connections().rows[0]!.rate, 0)
+})
+
+test('a word of a middleware is cut and escaped, in series and in answers', async (t) => {
+  const app = new Cio().useConnection(({ state }) => {
+    // Both would be the same character in UTF-8, and a scrape with a series twice is refused.
+    const word = `${['\ud800', '\ud801'][Number(state['turn'])]}\u202e\u001b[2J"\\\n${'x'.repeat(500)}`
+    const refusal = { step: word, why: word, verdict: word }
+    throw new CioError('ERR_TEST', 'no', { fault: 'remote', why: word, refusal })
+  })
+  let turn = 0
+  app.on('connection', (ctx) => void (ctx.state['turn'] = turn)).on('reject', () => {})
+  app.on('remoteError', () => {})
+  const watching = watch(app)
+  closeAfter(t, app, watching)
+  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  for (; turn < 2; turn++) {
+    const end = ended(app)
+    await dial(t, server)
+    await end
+  }
+  const series = watching
+    .metrics()
+    .split('\n')
+    .filter((line) => line.includes('refused_total{'))
+  t.is(new Set(series.map((line) => Buffer.from(line).toString())).size, 2)
+  const harmless = /^[ -~…]*$/
+  for (const line of series) {
+    t.regex(line, harmless)
+    t.true(line.length < 500)
+  }
+  const all = watching.closed().map(({ why, refusal }) => [why, ...Object.values(refusal!)])
+  t.is(all.length, 2)
+  for (const text of all.flat()) t.regex(String(text), harmless)
+  for (const { step, reason } of watching.refused()) t.regex(step + reason, harmless)
 })
 
 test('bytes are counted on the wire and above TLS, and do not fall when a connection ends', async (t) => {

@@ -3,7 +3,7 @@
 import type { ConnectionEnd, Refusal, StreamContext } from 'cio'
 import type { KeptConnection } from '../ended.ts'
 import { type WatchRecord, bytesOf } from '../records.ts'
-import { clean } from '../text.ts'
+import { clean, word } from '../text.ts'
 import type { Identities } from './identities.ts'
 
 export function closedConnection(
@@ -22,8 +22,8 @@ export function closedConnection(
     reason,
     by,
     step,
-    why,
-    code: code === undefined ? undefined : clean(code, 64),
+    why: why && word(why),
+    code: code === undefined ? undefined : word(code),
     message: error && clean(error.message),
     refusal: refusal && withoutPeer(refusal),
     peer: identities.nameOf(ctx) ?? null,
@@ -42,5 +42,6 @@ export function closedConnection(
 
 function withoutPeer(refusal: Refusal): Omit<Refusal, 'peer'> {
   const { peer: _, ...facts } = refusal
-  return { ...facts, why: clean(facts.why, 64) }
+  const { step, why, verdict } = facts
+  return { ...facts, step: word(step), why: word(why), ...(verdict && { verdict: word(verdict) }) }
 }

@@ -6,7 +6,7 @@ import { type Attributes, Histogram, type Place } from '../instruments.ts'
 import { metrics } from '../metrics.ts'
 import type { Bytes, WatchRecord } from '../records.ts'
 import { timeInSteps } from '../ways.ts'
-import { codeLabel } from '../text.ts'
+import { codeLabel, word } from '../text.ts'
 import { type Families, addBytes } from './families.ts'
 
 /** Sums over all servers, for the page. */
@@ -79,16 +79,16 @@ export class ConnectionCounts {
     const { place } = record
     const error = code === undefined ? undefined : codeLabel(code)
     const more: Attributes = error === undefined ? {} : { 'error.type': error }
-    const word = error === undefined ? reason : `${reason} ${error}`
+    const series = error === undefined ? reason : `${reason} ${error}`
     this.#families.duration
-      .of(place, word, () => ({ 'cio.end.reason': reason, ...more }))
+      .of(place, series, () => ({ 'cio.end.reason': reason, ...more }))
       .record(seconds)
     if (!record.opened) this.#opened(place, '')
     if (step === 'secure' && ctx.awaitsHandshake) {
       const own = Math.max(0, seconds - timeInSteps(record) / 1_000)
       this.#handshake(place, own, String(error), more)
     }
-    if (refusal) this.#refused(place, refusal.step, refusal.why)
+    if (refusal) this.#refused(place, word(refusal.step), word(refusal.why))
     this.totals.ended += 1
     count(this.totals.byReason, reason)
     const atStep = this.#endedAt.get(step) ?? new Map<string, number>()

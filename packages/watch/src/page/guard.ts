@@ -58,7 +58,7 @@ function isUnix({ socket, address }: StreamContext): boolean {
 }
 
 function bearerOf({ headers: { authorization } }: IncomingMessage): string | undefined {
-  return /^Bearer (\S+)$/.exec(authorization ?? '')?.[1]
+  return /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
 }
 
 function cookieOf({ headers: { cookie = '' } }: IncomingMessage, name: string): string | undefined {

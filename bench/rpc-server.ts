@@ -12,7 +12,7 @@ import { type AddressInfo, type Server, createServer } from 'node:net'
 import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
 import { WebSocketServer } from 'ws'
-import { Cio, contentLength, events, json, rpc } from 'cio'
+import { Cio, contentLength, events, json, requests, rpc } from 'cio'
 import { websocket } from 'cio/websocket'
 
 /** The libraries, Cio's middleware with their codecs, and the least that a conversation takes. */
@@ -22,6 +22,7 @@ export type Library =
   | 'duplex-emitter'
   | 'cio rpc'
   | 'cio rpc, Content-Length'
+  | 'cio requests'
   | 'birpc'
   | 'jayson'
   | 'vscode-jsonrpc'
@@ -60,6 +61,16 @@ const servers: Record<Library, () => number | Promise<number>> = {
   'cio rpc': () => listen(new Cio().useConnection(json()).useConnection(rpc({ methods }))),
   'cio rpc, Content-Length': () =>
     listen(new Cio().useConnection(contentLength()).useConnection(rpc({ methods }))),
+  // The messages of `net by hand`.
+  'cio requests': () =>
+    listen(
+      new Cio().useConnection(json<[id: number, a: number, b: number]>()).useConnection(
+        requests({
+          match: { idOf: () => undefined, withId: (message) => message },
+          serve: ([id, a, b]) => [id, a + b],
+        }),
+      ),
+    ),
   birpc: () =>
     bare(
       createServer({ noDelay: true }, (socket) => {

@@ -17,7 +17,7 @@ import { parseArgs } from 'node:util'
 import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
 import { WebSocket } from 'ws'
-import { Cio, contentLength, events, json, rpc } from 'cio'
+import { Cio, contentLength, events, json, requests, rpc } from 'cio'
 import { median, middleHalf, quantile, record } from './results.ts'
 import type { Library } from './rpc-server.ts'
 
@@ -79,6 +79,15 @@ const clients: Record<Library, (port: number) => Add | Promise<Add>> = {
     const client = await app.connect({ port, host })
     return (a, b) => client.rpc.call('add', [a, b])
   },
+  async 'cio requests'(port) {
+    const app = new Cio().useClient(json<number[]>()).useClient(
+      requests({
+        match: { idOf: ([id]) => id, withId: ([, a, b]: readonly number[], id) => [id, a!, b!] },
+      }),
+    )
+    const client = await app.connect({ port, host })
+    return async (a, b) => (await client.requests.call([0, a, b]))[1]!
+  },
   async birpc(port) {
     const socket = connect({ port, host, noDelay: true })
     await once(socket, 'connect')
@@ -125,6 +134,7 @@ const questions: readonly (readonly [ours: Library, theirs: Library])[] = [
   ['cio rpc', 'duplex-emitter'],
   ['cio events', 'net by hand'],
   ['cio rpc', 'net by hand'],
+  ['cio requests', 'net by hand'],
 ]
 
 interface Sample {

@@ -80,7 +80,11 @@ export async function watched({ port = 9_400 }: { readonly port?: number } = {})
   const watching = watch(app, { top: 5, runtime: true, limit: bounds })
   alarms(watching)
   const server = await app.listen({ port: 0, host: '127.0.0.1' })
-  const page = await watching.listen(port)
+  const page = await watching.listen(port).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EADDRINUSE') throw error
+    console.log(`Port ${port} is in use.`)
+    return watching.listen(0)
+  })
   console.log(`\nThe page: ${page.url}\nCtrl-C ends it.`)
 
   const stop = new AbortController()

@@ -73,7 +73,7 @@ export class Claims {
       await this.#takeovers.admit(key, holder)
       if (holder.isLost) return false
       before = this.held.get(code)
-      if (before && before.age < holder.age) {
+      if (before?.isNewerThan(holder)) {
         holder.supersede(takenOverError(key))
         return false
       }
@@ -196,6 +196,8 @@ export class Claims {
    * the order of the table decides.
    */
   async #isNewer(holder: Holder, row: Row, claim: Claim): Promise<boolean> {
+    const local = this.#open.get(claim.connection)
+    if (local) return holder.isNewerThan(local)
     const asked = holder.age
     const age = await this.#handover.ageOf(holder.key, claim)
     if (age === null) return true

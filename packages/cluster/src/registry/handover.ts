@@ -36,8 +36,6 @@ export class Handover {
    * instance hangs, or is of a release that does not say.
    */
   async ageOf(key: string, { instance, connection }: Claim): Promise<number | null | undefined> {
-    const local = this.#open.get(connection)
-    if (local) return local.age
     const answer = await this.#ask(instance, { kind: 'held', key, connection })
     if (answer?.kind === 'no') return null
     return answer && numberOf(answer, 'age')

@@ -69,6 +69,11 @@ export class Holder implements Registration {
     return performance.now() - this.#arrivedAt
   }
 
+  /** Compares when the two arrived: their ages are read one after the other, with a stall in between. */
+  isNewerThan(other: Holder): boolean {
+    return this.#arrivedAt > other.#arrivedAt
+  }
+
   /** Whether its pipeline has reached its end and runs, so that it takes messages. */
   get isActive(): boolean {
     return this.subscription !== undefined

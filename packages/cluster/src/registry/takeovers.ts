@@ -44,7 +44,7 @@ export class Takeovers {
   /** Of several that wait, the newest stays: a device that reconnects all the time leaves no others behind. */
   #enter(key: string, holder: Holder): void {
     const other = this.#waiting.get(key)
-    const isOlder = other !== undefined && other.age < holder.age
+    const isOlder = other?.isNewerThan(holder) ?? false
     if (!isOlder) this.#waiting.set(key, holder)
     const older = isOlder ? holder : other
     older?.supersede(takenOverError(key))

@@ -131,8 +131,8 @@ class MeasureReader implements KindReader {
       while (most <= this.#seen) most *= 2
       const view = bytes.subarray(start, start + Math.min(there, most))
       const length = this.#lengthIn(view)
-      if (length instanceof FrameFault) length.looked = most
-      if (length !== undefined) return length
+      if (typeof length === 'number') return length
+      if (length !== undefined) return Object.assign(length, { looked: most })
       this.#seen = view.length
       if (view.length === there) return there < this.#most ? there + 1 : tooLong()
     }

@@ -300,7 +300,7 @@ test('of the newcomers that wait for a key, the newest one stays', async (t) => 
   for (const { ended } of waiting) t.is(await ended, 'ERR_CIO_TAKEN_OVER')
   t.false(ctx.isClosed)
   await ctx.close()
-  await last.client.close()
+  last.client.destroy()
 })
 
 test('without a broker, connections are admitted and claimed when it is back', async (t) => {

@@ -7,6 +7,7 @@
 
 import type {
   App,
+  AppEvents,
   ClientContext,
   ConnectionContext,
   ConnectionEnd,
@@ -25,19 +26,15 @@ import { EndedRings } from './ended.ts'
 import type { Histogram, Place } from './instruments.ts'
 import type { CheckedOptions } from './options.ts'
 import { Peers } from './peers.ts'
-import { pipe, placeOfClient, placeOfServer } from './places.ts'
-import { type Seen, type WatchRecord, bytesOf, newRecord, settledOf } from './records.ts'
+import { pipe, pipelines, placeOfClient, placeOfServer } from './places.ts'
+import { type Seen, type WatchRecord, bytesOf, mayGetTls, newRecord, settledOf } from './records.ts'
 import { Refusals } from './refusals.ts'
 import { Way } from './ways.ts'
 
 /** Milliseconds from which a connection is old. */
 const keepSteps = 60_000
 
-const pipelines: Readonly<Record<'connection' | 'client', Place>> = {
-  connection: { key: 'connection', attributes: { 'cio.pipeline': 'connection' } },
-  client: { key: 'client', attributes: { 'cio.pipeline': 'client' } },
-}
-
+type Listener<Name extends keyof AppEvents> = (...args: AppEvents[Name]) => void
 type Watched = StreamContext & { [record: symbol]: WatchRecord | undefined }
 
 export class Collector {
@@ -100,7 +97,7 @@ export class Collector {
   settle(ctx: ConnectionContext): void {
     const record = this.recordOf(ctx)
     if (!record || record.isShared || performance.now() - ctx.acceptedAt <= keepSteps) return
-    if (record.opened && !this.#mayGetTls(ctx)) {
+    if (record.opened && !mayGetTls(ctx)) {
       ;(ctx as StreamContext as Watched)[this.#record] = settledOf(record.place)
       return
     }
@@ -138,19 +135,16 @@ export class Collector {
           this.#passed(ctx, name, duration),
       }),
     })
-    const listening = (server: ServerContext): void => this.addServer(server)
-    const drain = (_: unknown, server: ServerContext): void => void this.stopping.add(server)
-    const overload = (): void => void (this.shortAt = performance.now())
-    const secure = (ctx: StreamContext): void => this.#secured(ctx)
-    const reconnect = (_: unknown, ctx: StreamContext): void =>
-      this.#clients.reconnects(ctx as ClientContext)
-    app.on('listening', listening).on('secure', secure).on('reconnect', reconnect)
-    app.on('drain', drain).on('overload', overload)
-    this.#stops.push(() => {
-      probe[Symbol.dispose]()
-      app.off('listening', listening).off('secure', secure).off('reconnect', reconnect)
-      app.off('drain', drain).off('overload', overload)
-    })
+    const on = <Name extends keyof AppEvents>(name: Name, listener: Listener<Name>): void => {
+      app.on(name, listener as never)
+      this.#stops.push(() => app.off(name, listener as never))
+    }
+    on('listening', (server) => this.addServer(server))
+    on('secure', (ctx) => this.#secured(ctx))
+    on('reconnect', (_, ctx) => this.#clients.reconnects(ctx))
+    on('drain', (_, server) => void this.stopping.add(server))
+    on('overload', () => void (this.shortAt = performance.now()))
+    this.#stops.push(() => probe[Symbol.dispose]())
   }
 
   #begin(ctx: StreamContext, place: Place): WatchRecord {
@@ -199,10 +193,6 @@ export class Collector {
     } else if (name === 'secure') {
       this.connections.passedSecure(ctx as ConnectionContext, record, seconds)
     }
-  }
-
-  #mayGetTls({ encrypted, app }: ConnectionContext): boolean {
-    return encrypted || app.pipelines.connection.has('startTls')
   }
 
   #secondsOf(ctx: StreamContext): number {

@@ -1,10 +1,16 @@
-/** Servers and targets as attributes: `server.address`, `server.port`, `network.transport`. */
+/** Servers, targets and pipelines as attributes: `server.address`, `server.port`, `network.transport`. */
 
 import type { ClientContext, ServerContext } from 'cio'
 import type { Place } from './instruments.ts'
 
 /** Connections from `app.handle()`, or from a server without its own socket. */
 export const pipe: Place = { key: 'pipe', attributes: { 'network.transport': 'pipe' } }
+
+/** The pipelines as attributes. */
+export const pipelines: Readonly<Record<'connection' | 'client', Place>> = {
+  connection: { key: 'connection', attributes: { 'cio.pipeline': 'connection' } },
+  client: { key: 'client', attributes: { 'cio.pipeline': 'client' } },
+}
 
 const known = new WeakMap<ServerContext, Place>()
 

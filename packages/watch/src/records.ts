@@ -1,6 +1,7 @@
 /** The record of one connection, besides its context. */
 
 import type { Socket } from 'node:net'
+import type { ConnectionContext } from 'cio'
 import type { Place } from './instruments.ts'
 import type { Way } from './ways.ts'
 
@@ -46,6 +47,11 @@ export function settledOf(place: Place): WatchRecord {
   const made = { place, wire: null, way: undefined, times: undefined, opened: true, isShared: true }
   settled.set(place, Object.freeze(made))
   return made
+}
+
+/** Whether a connection is, or may still become, one with TLS. */
+export function mayGetTls({ encrypted, app }: ConnectionContext): boolean {
+  return encrypted || app.pipelines.connection.has('startTls')
 }
 
 /** Bytes of a connection: plain ones, and those on the wire. */

@@ -14,11 +14,12 @@ import {
   randomly,
   singly,
 } from './support/frame-input.ts'
+import { many } from './support/long.ts'
 import { readFrame } from './support/wire-oracle.ts'
 
 const vectors: readonly WireVector[] = [...pageVectors, ...moreVectors]
-const randomCuts = 200
-const noisyRounds = 12
+const randomCuts = many(200, 40)
+const noisyRounds = many(12, 4)
 const bytesOf = (hex: string): Buffer => Buffer.from(hex, 'hex')
 
 test('the checksums have the values of the catalogue for 123456789', (t) => {

@@ -170,12 +170,13 @@ test('a client behind a proxy is the client, and the proxy is the peer', async (
     .useConnection(({ stream }) => void stream.end('hi'))
   const { paper, server } = await logged(t, app)
   const client = await dial(t, server)
-  client.resume().write('PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n')
+  const { localPort } = client
+  client.resume().end('PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n')
   t.like((await paper.until(1))[0], {
     'client.address': '192.0.2.7',
     'client.port': 4711,
     'network.peer.address': '127.0.0.1',
-    'network.peer.port': client.localPort,
+    'network.peer.port': localPort,
   })
 })
 

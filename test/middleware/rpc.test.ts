@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream'
 import {
   Cio,
   type CioError,
+  type ListenOptions,
   type RpcContext,
   type RpcOptions,
   type RpcRequest,
@@ -1157,7 +1158,11 @@ interface Streaming {
 }
 
 /** A server that streams, what its generators have done, and a client. */
-async function streaming(t: ExecutionContext, options: RpcOptions = {}) {
+async function streaming(
+  t: ExecutionContext,
+  options: RpcOptions = {},
+  listening: ListenOptions = {},
+) {
   const made = { values: 0, ended: deferred() }
   const chunk = 'x'.repeat(64 * 1024)
   const app = new Cio().useConnection(json()).useConnection(
@@ -1191,7 +1196,7 @@ async function streaming(t: ExecutionContext, options: RpcOptions = {}) {
       },
     }),
   )
-  const { port } = await serve(t, app)
+  const { port } = await serve(t, app, listening)
   const own = new Cio().useClient(json()).useClient(rpc<Streaming>(options as RpcOptions<{}>))
   closeAfter(t, own)
   const client = await own.connect({ host: '127.0.0.1', port })
@@ -1251,7 +1256,8 @@ test('a caller that does not take values holds the method back, and gets all of 
 })
 
 test('an error after some values is thrown by the loop, and so is a lost connection', async (t) => {
-  const { client, made } = await streaming(t)
+  // The generator ends when its connection does.
+  const { client, made } = await streaming(t, {}, { halfOpenTimeout: 100 })
   const values: number[] = []
   const failing = async (): Promise<void> => {
     for await (const value of client.rpc.stream('count', { to: 2 })) values.push(value)

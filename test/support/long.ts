@@ -2,8 +2,8 @@
 
 const isLong = process.env['CIO_TESTS'] === 'long'
 
-/** How many inputs of a kind: the second number is a sample of the first. */
-export function many(long: number, short: number): number {
+/** How many inputs of a kind, or which: the second value is a sample of the first. */
+export function many<T>(long: T, short: T): T {
   return isLong ? long : short
 }
 

@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os'
 import config from './ava.config.js'
 
-const waiting = /\b(certs-live|lifecycle\/lifecycle|websocket\/\w+|testing\/conforms)\.test\.js$/
+const longest =
+  /\b(wires|certs-live|lifecycle\/lifecycle|websocket\/\w+|testing\/conforms)\.test\.js$/
 
 /** `npm test`: AVA on what `scripts/build-tests.ts` has built, without tsx. */
 export default {
@@ -9,8 +10,8 @@ export default {
   files: ['build/tests/test/**/*.test.js'],
   extensions: ['js'],
   nodeArguments: ['--no-warnings=ExperimentalWarning'],
-  // These wait for a clock for some ten seconds. Started last, they would let the processors idle.
-  sortTestFiles: (a, b) => Number(waiting.test(b)) - Number(waiting.test(a)) || (a < b ? -1 : 1),
+  // These compute or wait for some ten seconds. Started last, they would let the processors idle.
+  sortTestFiles: (a, b) => Number(longest.test(b)) - Number(longest.test(a)) || (a < b ? -1 : 1),
   // Many tests wait for a clock or a peer, so two files for each processor keep it busy.
   concurrency: 2 * availableParallelism(),
   environmentVariables: { CIO_BUILT: 'build/tests' },

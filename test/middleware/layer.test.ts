@@ -183,7 +183,8 @@ test('an encoder that fails is reported by error', async (t) => {
   t.true(isCioError(error, 'ERR_CIO_ENCODE'))
 })
 
-test('a message that decodes to more than maxLength ends at the limit', async (t) => {
+// It measures the memory of the process, so no other test may run beside it.
+test.serial('a message that decodes to more than maxLength ends at the limit', async (t) => {
   const app = new Cio().useConnection(gzip()).useConnection(lines({ maxLength: 1024 * 1024 }))
   app.useConnection(async (ctx) => {
     for await (const _ of ctx.messages) t.fail()
@@ -212,53 +213,57 @@ test('compressed line feeds end at maxRatio instead of a billion lines (decompre
   t.true(count < 16 * 1024 * 1024, `${count}`)
 })
 
-test('a peer just below maxRatio that sends only line feeds is served in short turns, in bounded memory', async (t) => {
-  // A member of gzip is as long as the name in its header makes it, so each has this ratio.
-  const ratio = 98
-  const feeds = 500_000
-  const compressed = gzipSync(Buffer.alloc(feeds, '\n'))
-  const header = Buffer.from(compressed.subarray(0, 10))
-  header[3] = 8
-  const name = Buffer.alloc(Math.ceil(feeds / ratio) - compressed.length, 'x')
-  const member = Buffer.concat([header, name, Buffer.of(0), compressed.subarray(10)])
+// It measures the memory of the process, so no other test may run beside it.
+test.serial(
+  'a peer just below maxRatio that sends only line feeds is served in short turns, in bounded memory',
+  async (t) => {
+    // A member of gzip is as long as the name in its header makes it, so each has this ratio.
+    const ratio = 98
+    const feeds = 500_000
+    const compressed = gzipSync(Buffer.alloc(feeds, '\n'))
+    const header = Buffer.from(compressed.subarray(0, 10))
+    header[3] = 8
+    const name = Buffer.alloc(Math.ceil(feeds / ratio) - compressed.length, 'x')
+    const member = Buffer.concat([header, name, Buffer.of(0), compressed.subarray(10)])
 
-  const members = 8
-  let sent = 0
-  const stream = new Duplex({
-    read() {
-      this.push(sent++ < members ? member : null)
-    },
-    write: (_chunk, _encoding, done) => done(),
-  })
-  let messages = 0
-  let seen = 0
-  let turns = 0
-  let mostInTurn = 0
-  let kept = 0
-  const before = inUse()
-  const look = (): void => {
-    mostInTurn = Math.max(mostInTurn, messages - seen)
-    seen = messages
-    if (turns++ % 32 === 0) kept = Math.max(kept, inUse() - before)
-  }
-  const watch = setInterval(look, 1)
-  const app = new Cio()
-    .useConnection(layer({ decode: () => createGunzip() }))
-    .useConnection(lines())
-    .useConnection((ctx) => ctx.messages.each(() => void messages++))
-  const failures: Error[] = []
-  for (const event of ['error', 'remoteError'] as const) {
-    app.on(event, (error: Error) => failures.push(error))
-  }
-  const closed = nextEvent(app, 'close')
-  app.handle(stream)
-  const [, end] = await closed
-  clearInterval(watch)
-  t.deepEqual(failures, [])
-  t.is(messages, members * feeds, end.reason)
-  t.true(mostInTurn < messages / 4, `${mostInTurn} messages in one turn`)
-  t.true(kept < 20_000_000, `${kept} bytes in use`)
-})
+    const members = 8
+    let sent = 0
+    const stream = new Duplex({
+      read() {
+        this.push(sent++ < members ? member : null)
+      },
+      write: (_chunk, _encoding, done) => done(),
+    })
+    let messages = 0
+    let seen = 0
+    let turns = 0
+    let mostInTurn = 0
+    let kept = 0
+    const before = inUse()
+    const look = (): void => {
+      mostInTurn = Math.max(mostInTurn, messages - seen)
+      seen = messages
+      if (turns++ % 32 === 0) kept = Math.max(kept, inUse() - before)
+    }
+    const watch = setInterval(look, 1)
+    const app = new Cio()
+      .useConnection(layer({ decode: () => createGunzip() }))
+      .useConnection(lines())
+      .useConnection((ctx) => ctx.messages.each(() => void messages++))
+    const failures: Error[] = []
+    for (const event of ['error', 'remoteError'] as const) {
+      app.on(event, (error: Error) => failures.push(error))
+    }
+    const closed = nextEvent(app, 'close')
+    app.handle(stream)
+    const [, end] = await closed
+    clearInterval(watch)
+    t.deepEqual(failures, [])
+    t.is(messages, members * feeds, end.reason)
+    t.true(mostInTurn < messages / 4, `${mostInTurn} messages in one turn`)
+    t.true(kept < 20_000_000, `${kept} bytes in use`)
+  },
+)
 
 test('decoded data that is read slowly is not cut off behind the end of its connection', async (t) => {
   const size = 1_000_000

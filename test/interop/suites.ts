@@ -100,6 +100,20 @@ export const suites: readonly Suite[] = [
     packages: ['ssh2'],
   },
   {
+    name: 'wires-debian',
+    programs: [
+      { program: 'memcached', version: ['--version'], debian: ['memcached'] },
+      { program: 'escript', version: [], debian: ['erlang-base'] },
+      { program: 'git', version: ['--version'], debian: ['git'] },
+      { program: 'ldapsearch', version: ['-VV'], debian: ['ldap-utils'] },
+      { program: 'curl', version: ['--version'], debian: ['curl'] },
+      { program: 'zabbix_sender', version: ['--version'], debian: ['zabbix-sender'] },
+      { program: 'mllp_send', version: ['--version'], debian: ['python3-hl7'] },
+      { program: 'coap-client-notls', version: [], debian: ['libcoap3-bin'] },
+    ],
+    packages: ['ws'],
+  },
+  {
     name: 'wires',
     programs: [
       { program: 'redis-cli', version: ['--version'], debian: ['redis-tools'] },

@@ -3,7 +3,7 @@
  * test has at least three frames each way, but for those that only send.
  */
 
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import dnsPacket from 'dns-packet'
 import { Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
@@ -17,53 +17,11 @@ import pg from 'pg'
 import smpp from 'smpp'
 import stompit from 'stompit'
 import rpc from 'vscode-jsonrpc/node'
-import { Cio, type FramesOptions, frames } from '../../src/index.ts'
+import { Cio, frames } from '../../src/index.ts'
 import { ownPort } from '../support/ports.ts'
-import { serve } from '../support/serve.ts'
-import { recordEvents } from '../support/tls.ts'
 import { formatOf } from '../support/wires-page.ts'
 import { execute, listening, scratch, start } from './programs.ts'
-
-const least = 3
-type Frame = string | Uint8Array
-type Answer = (frame: Buffer) => readonly Frame[]
-
-interface Talk {
-  readonly port: number
-  readonly received: Buffer[]
-  /** Checks that at least three frames passed each way, and that nothing was wrong. */
-  readonly check: (fewest?: { received: number; sent: number }) => void
-}
-
-/** A server of a format that answers each frame. */
-async function serveFrames(
-  t: ExecutionContext,
-  options: FramesOptions,
-  answer: Answer,
-  greeting: readonly Frame[] = [],
-): Promise<Talk> {
-  const received: Buffer[] = []
-  let sent = 0
-  const app = new Cio().useConnection(frames(options)).useConnection(async ({ messages }) => {
-    const send = async (all: readonly Frame[]): Promise<void> => {
-      await messages.sendMany(all)
-      sent += all.length
-    }
-    await send(greeting)
-    for await (const frame of messages) {
-      received.push(Buffer.from(frame))
-      await send(answer(frame))
-    }
-  })
-  const told = recordEvents(app)
-  const { port } = await serve(t, app)
-  const check: Talk['check'] = (fewest = { received: least, sent: least }) => {
-    t.deepEqual(told, { reject: [], remoteError: [], error: [] })
-    t.true(received.length >= fewest.received, `${received.length} received`)
-    t.true(sent >= fewest.sent, `${sent} sent`)
-  }
-  return { port, received, check }
-}
+import { type Answer, serveFrames } from './serve-frames.ts'
 
 // ---- Redis
 

@@ -1,4 +1,4 @@
-/** Waits for a stream that is still connecting, whoever brings it. */
+/** Waits for a stream that is still connecting. */
 
 import type { Duplex } from 'node:stream'
 import { CioError, asError } from '../errors.ts'

@@ -20,7 +20,7 @@ import {
   maxPayload,
 } from './engine.ts'
 import { EngineState } from './engine-base.ts'
-import { dial } from './nats/dial.ts'
+import { dial, retryDelay } from './nats/dial.ts'
 import { requestError } from './nats/errors.ts'
 import { Numbers } from './nats/numbers.ts'
 import { type NatsOptions, checkNatsOptions } from './nats/options.ts'
@@ -33,7 +33,6 @@ export type { NatsOptions } from './nats/options.ts'
 
 const log = debug('cio:cluster')
 
-const retryDelay = 500
 /** A server that is destroyed has a second for all of its end. */
 const flushTimeout = 500
 

@@ -53,7 +53,7 @@ export class Collector {
   readonly ended: EndedRings
   readonly refusals: Refusals
   readonly peers: Peers
-  /** Of open connections, as long as somebody looks. */
+  /** Of open connections, while a page or a terminal looks at them. */
   seen: WeakMap<StreamContext, Seen> = new WeakMap()
   readonly options: CheckedOptions
   /** Set by `alarms()`. */

@@ -7,7 +7,8 @@ import type { EngineState } from '../engine-base.ts'
 
 const log = debug('cio:cluster')
 
-const retryDelay = 500
+/** Milliseconds between two attempts to reach the broker. */
+export const retryDelay = 500
 
 /**
  * Connects, and tries again until the signal aborts or the engine is closed. nats.js cannot be stopped

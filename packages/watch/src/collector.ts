@@ -172,8 +172,12 @@ export class Collector {
     const record = this.recordOf(ctx)
     // Reads the name now: a closed socket has no certificate.
     void ctx.peer
-    if (!record || record.opened || ctx.kind !== 'connection') return
-    this.connections.secured(ctx as ConnectionContext, record)
+    if (!record || ctx.kind !== 'connection') return
+    // A middleware began TLS later, and what was before it counted as plain.
+    if (ctx.tlsSkipped && record.wire) {
+      record.before = { rx: record.wire.bytesRead, tx: record.wire.bytesWritten }
+    }
+    if (!record.opened) this.connections.secured(ctx as ConnectionContext, record)
   }
 
   #passed(ctx: StreamContext, name: string, duration: number): void {
@@ -225,7 +229,7 @@ export class Collector {
   ): void {
     this.loose.delete(ctx)
     this.connections.over(ctx, record, end, seconds)
-    const bytes = bytesOf(ctx.socket, record.wire)
+    const bytes = bytesOf(ctx, record)
     this.connections.addBytes(record.place, bytes)
     if (!this.countsPeers) return
     this.peers.add(

@@ -1,7 +1,7 @@
 /** The record of one connection, besides its context. */
 
 import type { Socket } from 'node:net'
-import type { ConnectionContext } from 'cio'
+import type { ConnectionContext, StreamContext } from 'cio'
 import type { Place } from './instruments.ts'
 import type { Way } from './ways.ts'
 
@@ -24,6 +24,8 @@ export interface WatchRecord {
   place: Place
   /** The socket beneath TLS: its bytes are those on the wire. */
   wire: Socket | null
+  /** The bytes before a TLS that a middleware began, and its handshake: they counted as plain. */
+  before: { readonly rx: number; readonly tx: number } | undefined
   /** The steps that it has passed, and the microseconds of each. Dropped when it is old. */
   way: Way | undefined
   times: number[] | undefined
@@ -35,7 +37,15 @@ export interface WatchRecord {
 
 /** The record of a connection that begins, over this socket. */
 export function newRecord(place: Place, wire: Socket | null): WatchRecord {
-  return { place, wire, way: undefined, times: undefined, opened: false, isShared: false }
+  return {
+    place,
+    wire,
+    before: undefined,
+    way: undefined,
+    times: undefined,
+    opened: false,
+    isShared: false,
+  }
 }
 
 const settled = new WeakMap<Place, WatchRecord>()
@@ -44,7 +54,7 @@ const settled = new WeakMap<Place, WatchRecord>()
 export function settledOf(place: Place): WatchRecord {
   const known = settled.get(place)
   if (known) return known
-  const made = { place, wire: null, way: undefined, times: undefined, opened: true, isShared: true }
+  const made = { ...newRecord(place, null), opened: true, isShared: true }
   settled.set(place, Object.freeze(made))
   return made
 }
@@ -64,10 +74,22 @@ export interface Bytes {
 
 const none: Bytes = { rx: 0, tx: 0, wireRx: 0, wireTx: 0 }
 
-/** The counts of Node; also after the end. */
-export function bytesOf(socket: Socket | null, wire: Socket | null): Bytes {
+/**
+ * The counts of Node; also after the end. A handshake is on the wire alone, so that the plain bytes
+ * of a connection never fall: the count of a TLS socket begins at 0.
+ */
+export function bytesOf(ctx: StreamContext, record: WatchRecord | undefined): Bytes {
+  const { socket } = ctx
   if (!socket) return none
   const { bytesRead: rx, bytesWritten: tx } = socket
-  if (!wire || wire === socket) return { rx, tx, wireRx: rx, wireTx: tx }
-  return { rx, tx, wireRx: wire.bytesRead, wireTx: wire.bytesWritten }
+  const wire = record?.wire
+  if (wire && wire !== socket) {
+    const { rx: rxBefore, tx: txBefore } = record.before ?? none
+    const plain = { rx: rx + rxBefore, tx: tx + txBefore }
+    return { ...plain, wireRx: wire.bytesRead, wireTx: wire.bytesWritten }
+  }
+  if (ctx.kind === 'connection' && (ctx as ConnectionContext).awaitsHandshake) {
+    return { rx: 0, tx: 0, wireRx: rx, wireTx: tx }
+  }
+  return { rx, tx, wireRx: rx, wireTx: tx }
 }

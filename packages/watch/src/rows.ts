@@ -111,7 +111,10 @@ type Weigh = (collector: Collector, now: number) => (ctx: ConnectionContext) => 
 
 const weights: Readonly<Record<Exclude<(typeof sorts)[number], 'step'>, Weigh>> = {
   rate: (collector) => (ctx) => collector.seen.get(ctx)?.rate ?? 0,
-  bytes: () => (ctx) => (ctx.socket?.bytesRead ?? 0) + (ctx.socket?.bytesWritten ?? 0),
+  bytes: (collector) => (ctx) => {
+    const { rx, tx } = bytesOf(ctx, collector.recordOf(ctx))
+    return rx + tx
+  },
   age: (_, now) => (ctx) => now - ctx.acceptedAt,
   idle: (collector, now) => (ctx) => now - (collector.seen.get(ctx)?.moved ?? now),
   queued: () => (ctx) => ctx.stream.writableLength,
@@ -130,7 +133,7 @@ function byWeight(
 
 function rowOf(collector: Collector, ctx: ConnectionContext, now: number): ConnectionRow {
   const record = collector.recordOf(ctx)
-  const { rx, tx } = bytesOf(ctx.socket, null)
+  const { rx, tx } = bytesOf(ctx, record)
   const seen = collector.seen.get(ctx)
   return {
     id: ctx.id,
@@ -151,7 +154,7 @@ function rowOf(collector: Collector, ctx: ConnectionContext, now: number): Conne
 function detailOf(collector: Collector, ctx: ConnectionContext): ConnectionDetail {
   const { socket, peer } = ctx
   const record = collector.recordOf(ctx)
-  const { wireRx, wireTx } = bytesOf(socket, record?.wire ?? null)
+  const { wireRx, wireTx } = bytesOf(ctx, record)
   const tls = socket instanceof TLSSocket && !socket.destroyed ? socket : undefined
   return {
     ...rowOf(collector, ctx, performance.now()),

@@ -52,8 +52,7 @@ export function walk(
     return made
   }
   const add = (of: PlaceSums, ctx: ConnectionContext): void => {
-    const record = collector.recordOf(ctx)
-    const bytes = bytesOf(ctx.socket, record?.wire ?? null)
+    const bytes = bytesOf(ctx, collector.recordOf(ctx))
     const queued = ctx.stream.writableLength
     of.active += 1
     of.queued += queued

@@ -8,9 +8,11 @@ import {
   certs,
   limit,
   multiplex,
+  startTls,
 } from 'cio'
 import { testCertificates } from 'cio/testing'
 import { once } from 'node:events'
+import { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import { top } from '../src/cli.ts'
 import { type WatchOptions, watch } from '../src/index.ts'
@@ -142,6 +144,68 @@ test('bytes are counted on the wire and above TLS, and do not fall when a connec
     valueOf(text, 'cio_tls_handshake_duration_seconds_count', { tls_protocol_version: '1.3' }),
     1,
   )
+})
+
+test('a handshake is on the wire alone: the plain bytes of a connection never fall', async (t) => {
+  const { server: identity } = await testCertificates('alice')
+  const app = echoApp()
+  const watching = watch(app)
+  closeAfter(t, app, watching)
+  const server = await app.listen({ port: 0, key: identity.key, cert: identity.cert })
+  const bytes = (layer: string): number =>
+    valueOf(watching.metrics(), 'cio_connection_io_bytes_total', { cio_io_layer: layer })
+  // A client that is silent after its first message.
+  const socket = await dial(t, server)
+  const hello = new Promise<Buffer>((resolve) => {
+    const wire = new Duplex({ read() {}, write: (chunk: Buffer) => resolve(chunk) })
+    connectTls({ socket: wire, rejectUnauthorized: false })
+  })
+  socket.write(await hello)
+  await once(socket, 'data')
+  // No series stands for 0.
+  t.is(bytes('plain'), Number.NaN)
+  t.true(bytes('wire') > 500, String(bytes('wire')))
+  const [row] = watching.connections().rows
+  t.is(row!.rx + row!.tx, 0)
+
+  const end = ended(app)
+  socket.destroy()
+  t.is((await end).reason, 'handshake_failed')
+  t.is(bytes('plain'), Number.NaN)
+  t.true(bytes('wire') > 500, String(bytes('wire')))
+  t.deepEqual(watching.snapshot().peers, [])
+})
+
+test('bytes before a TLS that startTls began stay counted', async (t) => {
+  const { server: identity } = await testCertificates('alice')
+  const app = new Cio().useConnection(startTls()).useConnection(async function upgrade(ctx, next) {
+    await once(ctx.stream, 'readable')
+    ctx.stream.read()
+    await ctx.startTls(() => ctx.stream.write('go'))
+    ctx.stream.pipe(ctx.stream)
+    await next()
+  })
+  const watching = watch(app)
+  closeAfter(t, app, watching)
+  const server = await app.listen({ port: 0, key: identity.key, cert: identity.cert })
+  const socket = await dial(t, server)
+  const plain = (): number =>
+    valueOf(watching.metrics(), 'cio_connection_io_bytes_total', { cio_io_layer: 'plain' })
+  socket.write('x'.repeat(10_000))
+  await once(socket, 'data')
+  t.is(plain(), 10_002)
+  const secured = once(app, 'secure')
+  const tls = connectTls({ socket, rejectUnauthorized: false })
+  t.teardown(() => tls.destroy())
+  await secured
+  const before = plain()
+  t.true(before >= 10_002, String(before))
+  await exchange(tls, 'x'.repeat(100))
+  t.is(plain(), before + 200)
+  const end = ended(app)
+  tls.end()
+  await end
+  t.is(plain(), before + 200)
 })
 
 test('a refused client is explained: its name, the step, the reason, the line, and what it passed', async (t) => {
@@ -320,6 +384,10 @@ test('peers are told apart by verified name alone, those with most', async (t) =
   const app = echoApp().useServer(certs(identity))
   const watching = watch(app, { top: 2 })
   closeAfter(t, app, watching)
+  const ends: string[] = []
+  app.on('close', (ctx, { reason }) => {
+    ends.push(`${ctx.peer?.name} ${reason} ${ctx.socket?.bytesRead} ${ctx.socket?.bytesWritten}`)
+  })
   const server = await app.listen(0)
   for (const [index, name] of names.entries()) {
     const { key, cert, ca } = clients[name]
@@ -332,11 +400,12 @@ test('peers are told apart by verified name alone, those with most', async (t) =
     socket.end()
     await end
   }
-  t.deepEqual(watching.snapshot().peers, [
+  const expected = [
     { name: 'cat', bytes: 600 },
     { name: 'bob', bytes: 400 },
     { name: '_OTHER', bytes: 200 },
-  ])
+  ]
+  t.deepEqual(watching.snapshot().peers, expected, ends.join('\n'))
 })
 
 test('streams of multiplex are connections of their own, beside the one that carries them', async (t) => {

@@ -14,7 +14,7 @@ export function closedConnection(
   identities: Identities,
 ): KeptConnection {
   const claim = refusal?.peer
-  const { rx, tx } = bytesOf(ctx.socket, record.wire)
+  const { rx, tx } = bytesOf(ctx, record)
   const isAnonymous = claim?.name == null || claim.verified
   return {
     id: ctx.id,

@@ -25,7 +25,7 @@ export interface WatchRecord {
   /** The socket beneath TLS: its bytes are those on the wire. */
   wire: Socket | null
   /** The bytes before a TLS that a middleware began, and its handshake: they counted as plain. */
-  before: { readonly rx: number; readonly tx: number } | undefined
+  before: Pick<Bytes, 'rx' | 'tx'> | undefined
   /** The steps that it has passed, and the microseconds of each. Dropped when it is old. */
   way: Way | undefined
   times: number[] | undefined
@@ -74,14 +74,19 @@ export interface Bytes {
 
 const none: Bytes = { rx: 0, tx: 0, wireRx: 0, wireTx: 0 }
 
+/** The counts of Node; also after the end. */
+export function countsOf({ bytesRead: rx, bytesWritten: tx }: Socket): Pick<Bytes, 'rx' | 'tx'> {
+  return { rx, tx }
+}
+
 /**
- * The counts of Node; also after the end. A handshake is on the wire alone, so that the plain bytes
+ * The bytes of a connection; also after its end. A handshake is on the wire alone, so that the plain bytes
  * of a connection never fall: the count of a TLS socket begins at 0.
  */
 export function bytesOf(ctx: StreamContext, record: WatchRecord | undefined): Bytes {
   const { socket } = ctx
   if (!socket) return none
-  const { bytesRead: rx, bytesWritten: tx } = socket
+  const { rx, tx } = countsOf(socket)
   const wire = record?.wire
   if (wire && wire !== socket) {
     const { rx: rxBefore, tx: txBefore } = record.before ?? none

@@ -27,15 +27,7 @@ import type { Histogram, Place } from './instruments.ts'
 import type { CheckedOptions } from './options.ts'
 import { Peers } from './peers.ts'
 import { pipe, pipelines, placeOfClient, placeOfServer } from './places.ts'
-import {
-  type Seen,
-  type WatchRecord,
-  bytesOf,
-  countsOf,
-  mayGetTls,
-  newRecord,
-  settledOf,
-} from './records.ts'
+import { type Seen, type WatchRecord, bytesOf, mayGetTls, newRecord, settledOf } from './records.ts'
 import { Refusals } from './refusals.ts'
 import { Way } from './ways.ts'
 
@@ -181,9 +173,7 @@ export class Collector {
     // Reads the name now: a closed socket has no certificate.
     void ctx.peer
     if (!record || ctx.kind !== 'connection') return
-    // A middleware began TLS later, and what was before it counted as plain.
-    if (ctx.tlsSkipped && record.wire) record.before = countsOf(record.wire)
-    if (!record.opened) this.connections.secured(ctx as ConnectionContext, record)
+    this.connections.secured(ctx as ConnectionContext, record)
   }
 
   #passed(ctx: StreamContext, name: string, duration: number): void {

@@ -80,8 +80,8 @@ export function countsOf({ bytesRead: rx, bytesWritten: tx }: Socket): Pick<Byte
 }
 
 /**
- * The bytes of a connection; also after its end. A handshake is on the wire alone, so that the plain bytes
- * of a connection never fall: the count of a TLS socket begins at 0.
+ * The bytes of a connection; also after its end. A handshake is on the wire alone, so that the
+ * plain bytes of a connection never fall: the count of a TLS socket begins at 0.
  */
 export function bytesOf(ctx: StreamContext, record: WatchRecord | undefined): Bytes {
   const { socket } = ctx

@@ -4,7 +4,7 @@ import type { ConnectionContext, ConnectionEnd } from 'cio'
 import { TLSSocket } from 'node:tls'
 import { type Attributes, Histogram, type Place } from '../instruments.ts'
 import { metrics } from '../metrics.ts'
-import type { Bytes, WatchRecord } from '../records.ts'
+import { type Bytes, type WatchRecord, countsOf } from '../records.ts'
 import { timeInSteps } from '../ways.ts'
 import { codeLabel, word } from '../text.ts'
 import { type Families, addBytes } from './families.ts'
@@ -52,7 +52,10 @@ export class ConnectionCounts {
   }
 
   /** Its handshake is done. */
-  secured({ socket }: ConnectionContext, record: WatchRecord): void {
+  secured({ socket, tlsSkipped }: ConnectionContext, record: WatchRecord): void {
+    // A middleware began TLS later, and what was before it counted as plain.
+    if (tlsSkipped && record.wire) record.before = countsOf(record.wire)
+    if (record.opened) return
     record.opened = true
     if (!(socket instanceof TLSSocket)) return
     const [version, isResumed] = [versionOf(socket), socket.isSessionReused()]

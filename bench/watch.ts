@@ -2,9 +2,11 @@
 //
 // What it costs to watch a server.
 //
-// cpu: the microseconds that a probe or a log adds to one run of a pipeline in memory, interleaved,
-// medians; and the CPU of a short plain connection over loopback at a server that is not watched.
-// Their quotient is the ratio that counts.
+// cpu: the microseconds that a probe or a log adds to one run of a pipeline in memory, and the CPU of a
+// short plain connection over loopback at a server that is not watched. Their quotient is the ratio
+// that counts. Each variant has a process of its own, since V8 would compile code that several
+// apps share for all of them, which no server pays for; they run in turns, and medians of the
+// differences within a turn count.
 //
 // open: with 10,000 idle plain connections, the heap of each above that of a server that is not
 // watched, two minutes after accept; and how long a scrape blocks the event loop, first and later.
@@ -21,8 +23,8 @@ import { type Watch, watch } from '../packages/watch/src/index.ts'
 import { median } from './results.ts'
 
 const layers = 7
-const batch = 400
-const warmUp = 5
+const batch = 100
+const warmUp = 200
 
 function stack(app: Cio): Cio {
   for (let index = 0; index < layers; index++) {
@@ -112,43 +114,57 @@ const variants: Record<string, () => Cio> = {
   },
 }
 
-interface Run {
-  readonly app: Cio
-  readonly once: () => Promise<void>
-  readonly rounds: number[]
-}
-
-async function prepare(make: () => Cio): Promise<Run> {
-  const app = make()
+/** Runs a variant in memory, and says what CPU each run took. */
+async function runInMemory(variant: string): Promise<void> {
+  const app = variants[variant]!()
   // Not bound: it accepts streams in memory, as a server does sockets.
   const server = await app.listen({ bind: false })
-  const one = async (): Promise<void> => {
-    const [near, far] = duplexPair()
-    near.resume()
-    near.on('end', () => near.end())
-    await server.accept(far).closed
+  const measure = async (): Promise<void> => {
+    const before = process.cpuUsage()
+    for (let index = 0; index < batch; index++) {
+      const [near, far] = duplexPair()
+      near.resume()
+      near.on('end', () => near.end())
+      await server.accept(far).closed
+    }
+    const { user, system } = process.cpuUsage(before)
+    process.send!({ value: (user + system) / batch })
   }
-  return { app, once: one, rounds: [] }
+  process.on('message', () => void measure())
+  process.once('disconnect', () => process.exit())
+  process.send!({ value: 0 })
 }
 
+/** The CPU time of one run, and what each variant adds to it. */
 async function inMemory(seconds: number): Promise<Map<string, number>> {
-  const runs = new Map<string, Run>()
-  for (const [name, make] of Object.entries(variants)) runs.set(name, await prepare(make))
+  const runs = new Map<string, { readonly child: ChildProcess; readonly rounds: number[] }>()
+  for (const name of Object.keys(variants)) {
+    const child = fork(fileURLToPath(import.meta.url), ['memory', name])
+    await once(child, 'message')
+    runs.set(name, { child, rounds: [] })
+  }
   const until = performance.now() + seconds * 1_000
   for (let round = 0; performance.now() < until || round < warmUp * 2; round++) {
-    for (const run of runs.values()) {
-      const before = process.cpuUsage()
-      for (let index = 0; index < batch; index++) await run.once()
-      const { user, system } = process.cpuUsage(before)
-      if (round >= warmUp) run.rounds.push((user + system) / batch)
+    // In both directions, so that none is always the first.
+    const inTurn = round % 2 === 0 ? [...runs.values()] : [...runs.values()].toReversed()
+    for (const { child, rounds } of inTurn) {
+      const each = await asked(child, 'run')
+      if (round >= warmUp) rounds.push(each)
     }
   }
-  for (const { app } of runs.values()) await app.close({ timeout: 0 })
-  return new Map([...runs].map(([name, { rounds }]) => [name, median(rounds)]))
+  for (const { child } of runs.values()) child.disconnect()
+  const base = runs.get('unwatched')!.rounds
+  return new Map(
+    [...runs].map(([name, { rounds }]) => {
+      return [name, median(rounds.map((each, round) => each - base[round]!))]
+    }),
+  )
 }
 
 const idle = 10_000
 const dialledAtOnce = 100
+/** Connections before the first figure, so that code that is compiled for many is not among their cost. */
+const warmedBy = 4_000
 const openRounds = 3
 const warming = [...Array<string>(20).fill('scrape'), 'settle']
 const kept: Record<string, (app: Cio) => Watch | undefined> = {
@@ -199,15 +215,15 @@ async function holding(variant: string, isWarm: boolean): Promise<Held> {
     execArgv: [...process.execArgv, '--expose-gc'],
   })
   const [{ port }] = (await once(child, 'message')) as [{ port: number }]
-  const first = await dialMany(port, 200)
+  const first = await dialMany(port, isWarm ? warmedBy : 200)
   if (isWarm) for (const ask of warming) await asked(child, ask)
   const before = await asked(child, 'heap')
-  const sockets = await dialMany(port, idle)
-  while ((await asked(child, 'open')) < first.length + idle) await delay(20)
+  const sockets = await dialMany(port, idle - first.length)
+  while ((await asked(child, 'open')) < idle) await delay(20)
   const scrapes: number[] = []
   for (let count = 0; count < 10; count++) scrapes.push(await asked(child, 'scrape'))
   await asked(child, 'settle')
-  const heap = ((await asked(child, 'heap')) - before) / idle
+  const heap = ((await asked(child, 'heap')) - before) / sockets.length
   for (const socket of [...first, ...sockets]) socket.destroy()
   child.disconnect()
   return { heap, scrapes }
@@ -254,16 +270,15 @@ async function open(): Promise<void> {
 
 const [mode = 'cpu', argument] = process.argv.slice(2)
 if (mode === 'server') await serve()
+else if (mode === 'memory') await runInMemory(argument!)
 else if (mode === 'hold') await hold(argument!)
 else if (mode === 'open') await open()
 else {
   const short = await overLoopback()
-  const each = await inMemory(Number(argument ?? 20))
-  const base = each.get('unwatched')!
+  const added = await inMemory(Number(argument ?? 40))
   console.log(`a short plain connection over loopback: ${short.toFixed(0)} µs of the server's CPU`)
-  for (const [name, value] of each) {
-    const added = value - base
-    const ratio = 1 + added / short
-    console.log(`${name.padEnd(16)} ${added.toFixed(2).padStart(7)} µs  ${ratio.toFixed(3)}`)
+  for (const [name, more] of added) {
+    const ratio = 1 + more / short
+    console.log(`${name.padEnd(16)} ${more.toFixed(2).padStart(7)} µs  ${ratio.toFixed(3)}`)
   }
 }

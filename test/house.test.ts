@@ -346,6 +346,7 @@ const doors = {
     'isAddressUnavailable',
     'isRefused',
     'isReplay',
+    'keepRemote',
     'leaveUnread',
     'localEndpoint',
     'maxTimerDelay',

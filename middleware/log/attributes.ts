@@ -5,7 +5,8 @@ import type { ConnectionEnd } from '../../src/connection-end.ts'
 import { quote } from '../../src/errors.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { type Endpoint, canonicalAddress, remoteEndpoint } from '../../src/streams/endpoint.ts'
+import { type Endpoint, canonicalAddress } from '../../src/streams/endpoint.ts'
+import { keepRemote, keptRemote } from '../../src/streams/kept-remote.ts'
 
 /** The part of an address that a line shows. */
 export type AddressDetail = 'full' | 'network' | 'none'
@@ -23,7 +24,6 @@ export interface Facts {
   readonly began: number
   /** When its last line was written, or it began. */
   lastLine: number
-  readonly remote: Endpoint | null
   /** The port of the server; 0 without one. */
   readonly port: number
   tls?: { readonly version: string; readonly resumed: boolean }
@@ -36,11 +36,10 @@ export interface Details {
   readonly peer: PeerDetail
 }
 
-export function factsOf({ socket }: StreamContext, port: number, { address }: Details): Facts {
+export function factsOf(ctx: StreamContext, port: number, { address }: Details): Facts {
   const now = performance.now()
-  // A system call, so made only if the result is used.
-  const remote = address === 'none' ? null : remoteEndpoint(socket)
-  return { began: now, lastLine: now, remote, port }
+  if (ctx.kind === 'connection' && address !== 'none') keepRemote(ctx as ConnectionContext)
+  return { began: now, lastLine: now, port }
 }
 
 /** Adds the attributes that are known after a handshake. */
@@ -77,10 +76,12 @@ export function attributesOf(ctx: StreamContext, facts: Facts, details: Details)
 /** The client of a server, and the proxy through which it came. */
 function addClient(
   found: Attributes,
-  { server, forwardedFor }: ConnectionContext,
-  { remote, port }: Facts,
+  ctx: ConnectionContext,
+  { port }: Facts,
   { address: detail }: Details,
 ): void {
+  const { server, forwardedFor } = ctx
+  const remote = keptRemote(ctx)
   const place = server?.options
   if (port > 0) found['server.port'] = port
   else if (place?.path !== undefined) found['server.address'] = safe(place.path)

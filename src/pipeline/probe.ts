@@ -73,17 +73,25 @@ export interface FoldedProbe<in Ctx> {
 /** Gets what a probe threw. */
 export type ReportProbe<Ctx> = (ctx: Ctx, thrown: unknown) => void
 
+function has<Ctx>(probe: PipelineProbe<Ctx>, method: keyof PipelineProbe<Ctx>): boolean {
+  return probe[method] !== undefined
+}
+
 /** Folds probes into one; undefined without any. */
 export function foldProbes<Ctx>(
   probes: readonly PipelineProbe<Ctx>[],
   failed: ReportProbe<Ctx>,
 ): FoldedProbe<Ctx> | undefined {
   if (probes.length === 0) return undefined
-  const begin = probes.filter((probe) => 'begin' in probe)
-  const end = probes.filter((probe) => 'end' in probe)
-  const step = probes.filter((probe) => 'step' in probe)
-  const call = probes.filter((probe) => 'call' in probe)
-  const called = probes.filter((probe) => 'called' in probe)
+  const begin = probes.filter((probe) => has(probe, 'begin'))
+  const end = probes.filter((probe) => has(probe, 'end'))
+  const step = probes.filter((probe) => has(probe, 'step'))
+  const call = probes.filter((probe) => has(probe, 'call'))
+  const called = probes.filter((probe) => has(probe, 'called'))
+  // The types do not keep a probe from being async.
+  const heard = (ctx: Ctx, returned: unknown): void => {
+    if (returned !== undefined) whenRejected(returned, (thrown) => failed(ctx, thrown))
+  }
   const around = (index: number, ctx: Ctx, one: ProbedCall, run: () => void): void => {
     const probe = call[index]
     if (!probe) return run()
@@ -94,7 +102,7 @@ export function foldProbes<Ctx>(
       around(index + 1, ctx, one, run)
     }
     try {
-      probe.call!(ctx, one, inside)
+      heard(ctx, probe.call!(ctx, one, inside))
     } catch (thrown) {
       failed(ctx, thrown)
     }
@@ -104,7 +112,7 @@ export function foldProbes<Ctx>(
     begin(ctx) {
       for (const probe of begin) {
         try {
-          probe.begin!(ctx)
+          heard(ctx, probe.begin!(ctx))
         } catch (thrown) {
           failed(ctx, thrown)
         }
@@ -113,7 +121,7 @@ export function foldProbes<Ctx>(
     end(ctx, ended) {
       for (const probe of end) {
         try {
-          probe.end!(ctx, ended)
+          heard(ctx, probe.end!(ctx, ended))
         } catch (thrown) {
           failed(ctx, thrown)
         }
@@ -124,7 +132,7 @@ export function foldProbes<Ctx>(
     called(ctx, one) {
       for (const probe of called) {
         try {
-          probe.called!(ctx, one)
+          heard(ctx, probe.called!(ctx, one))
         } catch (thrown) {
           failed(ctx, thrown)
         }
@@ -136,7 +144,7 @@ export function foldProbes<Ctx>(
         : (ctx, name, duration) => {
             for (const probe of step) {
               try {
-                probe.step!(ctx, name, duration)
+                heard(ctx, probe.step!(ctx, name, duration))
               } catch (thrown) {
                 failed(ctx, thrown)
               }
@@ -149,7 +157,7 @@ export function foldProbes<Ctx>(
 export class Probes<Ctx> {
   /** All of them as one; undefined without any. */
   folded: FoldedProbe<Ctx> | undefined
-  #all: readonly PipelineProbe<Ctx>[] = []
+  #all: readonly { readonly probe: PipelineProbe<Ctx> }[] = []
   readonly #failed: ReportProbe<Ctx>
 
   constructor(failed: ReportProbe<Ctx>) {
@@ -159,20 +167,11 @@ export class Probes<Ctx> {
   /** Adds a probe, and returns a function that removes it; both call `changed`. */
   add(probe: PipelineProbe<Ctx>, changed: () => void): () => void {
     // The same probe may be added twice, and each removal takes one away.
-    // The types do not keep it from being async.
-    const heard = (ctx: Ctx, returned: unknown): void => {
-      if (returned !== undefined) whenRejected(returned, (thrown) => this.#failed(ctx, thrown))
-    }
-    const added: PipelineProbe<Ctx> = {
-      ...(probe.begin && { begin: (ctx) => heard(ctx, probe.begin!(ctx)) }),
-      ...(probe.end && { end: (ctx, end) => heard(ctx, probe.end!(ctx, end)) }),
-      ...(probe.step && { step: (ctx, name, took) => heard(ctx, probe.step!(ctx, name, took)) }),
-      ...(probe.call && { call: (ctx, call, run) => heard(ctx, probe.call!(ctx, call, run)) }),
-      ...(probe.called && { called: (ctx, call) => heard(ctx, probe.called!(ctx, call)) }),
-    }
-    const fold = (all: readonly PipelineProbe<Ctx>[]): void => {
+    const added = { probe }
+    const fold = (all: readonly { readonly probe: PipelineProbe<Ctx> }[]): void => {
       this.#all = all
-      this.folded = foldProbes(all, this.#failed)
+      const probes = all.map((one) => one.probe)
+      this.folded = foldProbes(probes, this.#failed)
       changed()
     }
     fold([...this.#all, added])

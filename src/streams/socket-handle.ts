@@ -3,9 +3,11 @@
  * connects, and none after it has closed.
  */
 
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 interface Handle {
+  getpeername?(into: { address: string; port: number }): number
   readonly fd?: number
   readonly bytesWritten?: number
   readonly writeQueueSize?: number
@@ -14,6 +16,22 @@ interface Handle {
 
 function handleOf(stream: Duplex): Handle | undefined {
   return (stream as Duplex & { readonly _handle?: Handle | null })._handle ?? undefined
+}
+
+/** Node fills it in. */
+const peer = { address: '', port: 0 }
+
+/**
+ * The remote end of an open socket, until the next call; undefined without an address. Unlike
+ * `socket.remoteAddress`, it leaves no object at the socket, which would stay as long as the
+ * connection.
+ */
+export function readRemote(
+  socket: Socket,
+): { readonly address: string; readonly port: number } | undefined {
+  if (handleOf(socket)?.getpeername?.(peer) === 0) return peer
+  const { remoteAddress: address, remotePort: port } = socket
+  return address === undefined ? undefined : { address, port: port! }
 }
 
 /** The kind of a socket: `TCP`, `Pipe` (a Unix socket), or another kind. */

@@ -13,6 +13,7 @@ import { nothingSaid } from '../connection-end.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { startDeadline } from '../deadline.ts'
+import { keepRemote } from '../streams/kept-remote.ts'
 import { CioError, asError } from '../errors.ts'
 import {
   clientRefusedError,
@@ -72,8 +73,8 @@ function serverHandshake(
   { handshakeTimeout = defaultHandshakeTimeout }: TlsServerOptions,
 ): Promise<TLSSocket> {
   const raw = ctx.stream
-  // Read now for the errors below: Node loses the address when it destroys the socket.
-  void ctx.socket?.remoteAddress
+  // For the errors below.
+  keepRemote(ctx)
   return new Promise<TLSSocket>((resolve, reject) => {
     const settle = (): void => {
       deadline?.stop()

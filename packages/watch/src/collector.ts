@@ -23,7 +23,7 @@ import { ConnectionCounts } from './collector/connection-counts.ts'
 import { type Families, families } from './collector/families.ts'
 import { Identities } from './collector/identities.ts'
 import { EndedRings } from './ended.ts'
-import type { Histogram, Place } from './instruments.ts'
+import type { Attributes, Histogram, Place } from './instruments.ts'
 import type { CheckedOptions } from './options.ts'
 import { Peers } from './peers.ts'
 import { pipe, pipelines, placeOfClient, placeOfServer } from './places.ts'
@@ -154,12 +154,12 @@ export class Collector {
   }
 
   #began(ctx: StreamContext): void {
-    this.identities.keepAddress(ctx)
     if (ctx.kind === 'client') {
       this.#begin(ctx, placeOfClient(ctx as ClientContext))
       return this.#clients.began(ctx as ClientContext)
     }
     const connection = ctx as ConnectionContext
+    this.identities.keepAddress(connection)
     const { server } = connection
     if (server) this.addServer(server)
     else this.loose.add(connection)
@@ -177,22 +177,27 @@ export class Collector {
   }
 
   #passed(ctx: StreamContext, name: string, duration: number): void {
-    const { kind } = ctx
     const seconds = duration / 1_000
     const record = this.recordOf(ctx)
-    const before = record?.way ?? this.#ways[kind]
-    const way = before.after(name) ?? before.extend(name, this.#stepTime(kind, name))
-    const histogram = way.name === name ? way.histogram! : this.#stepTime(kind, name)
+    const before = record?.way ?? this.#ways[ctx.kind]
+    const way = before.after(name) ?? before.extend(name, this.#stepTime(ctx.kind, name))
+    // Not the histogram of the path if the path is too long.
+    const histogram = way === before ? this.#stepTime(ctx.kind, name) : way.histogram!
     histogram.record(seconds)
     if (!record || record.isShared) return
-    record.times ??= way.times()
-    if (way !== before) record.times[way.length - 1] = Math.round(duration * 1_000)
+    if (way !== before) (record.times ??= way.times())[before.length] = Math.round(duration * 1_000)
     record.way = way
-    if (kind === 'client') {
-      if (name === 'connect') this.#clients.connected(ctx as ClientContext, record, seconds)
-    } else if (name === 'secure') {
-      this.connections.passedSecure(ctx as ConnectionContext, record, seconds)
-    }
+    if (name === 'secure') this.#passedSecure(ctx, record, seconds)
+    else if (name === 'connect') this.#passedConnect(ctx, record, seconds)
+  }
+
+  #passedSecure(ctx: StreamContext, record: WatchRecord, seconds: number): void {
+    if (ctx.kind === 'client') return
+    this.connections.passedSecure(ctx as ConnectionContext, record, seconds)
+  }
+
+  #passedConnect(ctx: StreamContext, record: WatchRecord, seconds: number): void {
+    if (ctx.kind === 'client') this.#clients.connected(ctx as ClientContext, record, seconds)
   }
 
   #secondsOf(ctx: StreamContext): number {
@@ -201,7 +206,7 @@ export class Collector {
   }
 
   #stepTime(kind: 'connection' | 'client', name: string): Histogram {
-    return this.families.stepDuration.of(pipelines[kind], name, () => ({ 'cio.step.name': name }))
+    return this.families.stepDuration.of(pipelines[kind], name, stepAttributes)
   }
 
   #over(ctx: StreamContext, end: ConnectionEnd): void {
@@ -233,4 +238,8 @@ export class Collector {
       bytes.rx + bytes.tx - (this.seen.get(ctx)?.counted ?? 0),
     )
   }
+}
+
+function stepAttributes(name: string): Attributes {
+  return { 'cio.step.name': name }
 }

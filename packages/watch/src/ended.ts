@@ -44,11 +44,16 @@ export function shown({ way, times, ...facts }: KeptConnection): ClosedConnectio
   return { ...facts, steps: passedSteps({ way, times }) }
 }
 
+interface Ring {
+  readonly kept: KeptConnection[]
+  /** The place of the next one. */
+  next: number
+}
+
 /** A bounded number of them for each reason. */
 export class EndedRings {
   readonly #most: number
-  readonly #rings = new Map<EndReason, KeptConnection[]>()
-  readonly #next = new Map<EndReason, number>()
+  readonly #rings = new Map<EndReason, Ring>()
 
   constructor(most: number) {
     this.#most = most
@@ -59,17 +64,18 @@ export class EndedRings {
   }
 
   add(one: KeptConnection): void {
-    const ring = this.#rings.get(one.reason) ?? []
-    this.#rings.set(one.reason, ring)
-    const place = this.#next.get(one.reason) ?? 0
-    ring[place] = one
-    this.#next.set(one.reason, (place + 1) % this.#most)
+    let ring = this.#rings.get(one.reason)
+    if (!ring) this.#rings.set(one.reason, (ring = { kept: [], next: 0 }))
+    ring.kept[ring.next] = one
+    ring.next = (ring.next + 1) % this.#most
   }
 
   /** The last ones, newest first: of one reason, or of all. */
   last(reason?: EndReason, limit: number = Infinity): ClosedConnection[] {
     const chosen =
-      reason === undefined ? [...this.#rings.values()].flat() : (this.#rings.get(reason) ?? [])
+      reason === undefined
+        ? [...this.#rings.values()].flatMap(({ kept }) => kept)
+        : (this.#rings.get(reason)?.kept ?? [])
     return chosen
       .toSorted((a, b) => b.ended - a.ended || b.id - a.id)
       .slice(0, limit)

@@ -78,6 +78,8 @@ export class Family<Value extends Counter | Histogram> {
   readonly #series = new Map<string, Series<Value>>()
   /** The same by place and word, without building a key, which would take longer than counting. */
   readonly #byPlace = new WeakMap<Place, Map<string, Value>>()
+  /** The place that was asked for last, with its values: mostly the next one too. */
+  #last: { readonly place: Place; readonly values: Map<string, Value> } | undefined
 
   constructor(metric: Metric, most: number, make: () => Value) {
     this.metric = metric
@@ -85,10 +87,12 @@ export class Family<Value extends Counter | Histogram> {
     this.#make = make
   }
 
-  /** The series of a place and a word. Its other attributes are computed only for a new series. */
-  of(place: Place, word = '', more?: () => Attributes): Value {
-    let values = this.#byPlace.get(place)
-    if (!values) this.#byPlace.set(place, (values = new Map()))
+  /**
+   * The series of a place and a word. Its other attributes are computed from the word, and only for
+   * a new series: a closure for each call would cost more than the rest.
+   */
+  of(place: Place, word = '', more?: (word: string) => Attributes): Value {
+    const values = this.#last?.place === place ? this.#last.values : this.#valuesOf(place)
     const known = values.get(word)
     if (known) return known
     const { value } = this.#find(place, word, more)
@@ -96,13 +100,20 @@ export class Family<Value extends Counter | Histogram> {
     return value
   }
 
-  #find(place: Place, word: string, more?: () => Attributes): Series<Value> {
+  #valuesOf(place: Place): Map<string, Value> {
+    const values = this.#byPlace.get(place) ?? new Map<string, Value>()
+    this.#byPlace.set(place, values)
+    this.#last = { place, values }
+    return values
+  }
+
+  #find(place: Place, word: string, more?: (word: string) => Attributes): Series<Value> {
     const key = seriesKey(place, word)
     const known = this.#series.get(key)
     if (known) return known
     // The last place is reserved for the rest.
     if (this.#series.size >= this.#most - 1 && place !== overflow) return this.#find(overflow, '')
-    const series = { attributes: { ...place.attributes, ...more?.() }, value: this.#make() }
+    const series = { attributes: { ...place.attributes, ...more?.(word) }, value: this.#make() }
     this.#series.set(key, series)
     return series
   }

@@ -48,7 +48,7 @@ export class ConnectionCounts {
 
   began(record: WatchRecord): void {
     this.totals.accepted += 1
-    if (record.opened) this.#opened(record.place, '')
+    if (record.opened) this.#opened(record.place)
   }
 
   /** Its handshake is done. */
@@ -81,15 +81,12 @@ export class ConnectionCounts {
   ): void {
     const { place } = record
     const error = code === undefined ? undefined : codeLabel(code)
-    const more: Attributes = error === undefined ? {} : { 'error.type': error }
     const series = error === undefined ? reason : `${reason} ${error}`
-    this.#families.duration
-      .of(place, series, () => ({ 'cio.end.reason': reason, ...more }))
-      .record(seconds)
-    if (!record.opened) this.#opened(place, '')
+    this.#families.duration.of(place, series, endAttributes).record(seconds)
+    if (!record.opened) this.#opened(place)
     if (step === 'secure' && ctx.awaitsHandshake) {
       const own = Math.max(0, seconds - timeInSteps(record) / 1_000)
-      this.#handshake(place, own, String(error), more)
+      this.#handshake(place, own, String(error), error === undefined ? {} : { 'error.type': error })
     }
     if (refusal) this.#refused(place, word(refusal.step), word(refusal.why))
     this.totals.ended += 1
@@ -105,8 +102,8 @@ export class ConnectionCounts {
     addBytes(this.#families.io, place, bytes)
   }
 
-  #opened(place: Place, word: string, more: Attributes = {}): void {
-    this.#families.opened.of(place, word, () => more).value += 1
+  #opened(place: Place, word = '', more?: Attributes): void {
+    this.#families.opened.of(place, word, more && (() => more)).value += 1
   }
 
   #handshake(place: Place, seconds: number, word: string, more: Attributes): void {
@@ -119,6 +116,14 @@ export class ConnectionCounts {
       return { 'cio.step.name': step, 'cio.refusal.reason': why }
     }).value += 1
   }
+}
+
+/** Of a reason, perhaps with the code of its error. */
+function endAttributes(series: string): Attributes {
+  const [reason, error] = series.split(' ') as [string, string?]
+  return error === undefined
+    ? { 'cio.end.reason': reason }
+    : { 'cio.end.reason': reason, 'error.type': error }
 }
 
 function count(counts: Map<string, number>, key: string): void {

@@ -1,6 +1,6 @@
 /** The counters and histograms. Gauges are read at the time of a scrape. */
 
-import { Counter, Family, Histogram, type Place } from '../instruments.ts'
+import { type Attributes, Counter, Family, Histogram, type Place } from '../instruments.ts'
 import { type MetricKey, metrics } from '../metrics.ts'
 import type { Bytes } from '../records.ts'
 
@@ -47,15 +47,13 @@ export function addBytes(
   place: Place,
   { rx, tx, wireRx, wireTx }: Bytes,
 ): void {
-  const add = (word: string, bytes: number): void => {
-    if (bytes === 0) return
-    io.of(place, word, () => {
-      const [direction, layer] = word.split(' ') as [string, string]
-      return { 'network.io.direction': direction, 'cio.io.layer': layer }
-    }).value += bytes
-  }
-  add('receive wire', wireRx)
-  add('transmit wire', wireTx)
-  add('receive plain', rx)
-  add('transmit plain', tx)
+  if (wireRx > 0) io.of(place, 'receive wire', ioAttributes).value += wireRx
+  if (wireTx > 0) io.of(place, 'transmit wire', ioAttributes).value += wireTx
+  if (rx > 0) io.of(place, 'receive plain', ioAttributes).value += rx
+  if (tx > 0) io.of(place, 'transmit plain', ioAttributes).value += tx
+}
+
+function ioAttributes(word: string): Attributes {
+  const [direction, layer] = word.split(' ') as [string, string]
+  return { 'network.io.direction': direction, 'cio.io.layer': layer }
 }

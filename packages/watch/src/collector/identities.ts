@@ -1,7 +1,7 @@
 /** Names and addresses of peers, as far as the options keep them. */
 
-import type { StreamContext } from 'cio'
-import { asError, atOnce, reportError } from 'cio/kit'
+import type { ConnectionContext, StreamContext } from 'cio'
+import { asError, atOnce, keepRemote, reportError } from 'cio/kit'
 import type { CheckedOptions } from '../options.ts'
 import { clean, networkOf } from '../text.ts'
 
@@ -38,8 +38,8 @@ export class Identities {
     return kept === 'network' ? networkOf(address) : address
   }
 
-  /** Read now, because Node keeps an address that was read once. At the end it is too late. */
-  keepAddress(ctx: StreamContext): void {
-    if (this.#options.address !== 'none') void ctx.socket?.remoteAddress
+  /** At the end it is too late to read an address. */
+  keepAddress(ctx: ConnectionContext): void {
+    if (this.#options.address !== 'none') keepRemote(ctx)
   }
 }

@@ -17,6 +17,15 @@ import { initialWindow, largest } from './multiplex/wire.ts'
 
 export type { Mux, MuxHeaders, Muxed, MuxedContext, PingOptions }
 
+const names = [
+  'initiator',
+  'maxStreams',
+  'maxPending',
+  'maxHeadersSize',
+  'receiveWindow',
+  'controlRate',
+]
+
 /** Options of {@link multiplex}. */
 export interface MultiplexOptions {
   /**
@@ -116,6 +125,8 @@ export function multiplex(
   app: Pick<Cio, 'handle'>,
   options: MultiplexOptions = {},
 ): Middleware<StreamContext, MultiplexContext> {
+  checkCalled('multiplex', app)
+  checkOptionNames('multiplex', options, names)
   const {
     maxStreams = 256,
     maxPending = 128,
@@ -124,16 +135,6 @@ export function multiplex(
     controlRate = { count: 1_000, per: 10_000 },
   } = options
   const { initiator } = options
-  const known = [
-    'initiator',
-    'maxStreams',
-    'maxPending',
-    'maxHeadersSize',
-    'receiveWindow',
-    'controlRate',
-  ]
-  checkCalled('multiplex', app)
-  checkOptionNames('multiplex', options, known)
   if (typeof app?.handle !== 'function') throw optionError('multiplex', 'app', 'a Cio app', app)
   if (initiator !== undefined && typeof initiator !== 'boolean') {
     throw optionError('multiplex', 'initiator', 'true or false', initiator)

@@ -143,6 +143,7 @@ const bounds = ['timeout', 'maxCalls', 'maxRequests', 'maxBatch', 'maxParts']
 export function rpc<Remote = AnyMethods, Local = OwnMethods>(
   options: RpcOptions<NoInfer<Local>> = {},
 ): Middleware<StreamContext & MessagesContext<unknown>, RpcContext<Remote>> {
+  checkOptionNames('rpc', options, ['methods', 'params', 'results', 'discover', ...bounds])
   const { timeout = 30_000, maxCalls = 1_000, maxRequests = 100, maxBatch = 100 } = options
   const { maxParts = 16 } = options
   const procedures = checkOptions(options, timeout)
@@ -247,7 +248,6 @@ export class Rpc<Remote = AnyMethods> {
 }
 
 function checkOptions(given: RpcOptions, timeout: number): ReadonlyMap<string, Procedure> {
-  checkOptionNames('rpc', given, ['methods', 'params', 'results', 'discover', ...bounds])
   checkDuration('rpc', 'timeout', timeout)
   const { methods = {}, params = {}, results = {}, discover } = given
   checkOptionNames('rpc: params', params, Object.keys(methods))

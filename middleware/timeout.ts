@@ -9,6 +9,7 @@ import { type Meter, meter } from './timeout/traffic.ts'
 import { type Bounds, Deadlines } from './timeout/deadlines.ts'
 
 const log = debug('cio:timeout')
+const names = ['handshake', 'firstByte', 'idle', 'write', 'lifetime', 'drainTimeout']
 
 /** Options of {@link timeout}. */
 export interface TimeoutOptions {
@@ -84,6 +85,7 @@ export interface TimeoutOptions {
  * await server.close()
  */
 export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext> {
+  checkOptionNames('timeout', options, names)
   const {
     handshake = 10_000,
     firstByte,
@@ -93,7 +95,6 @@ export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext>
   } = options
   const { drainTimeout = 15_000 } = options
   const given = { handshake, firstByte: firstByte ?? 10_000, idle, write, lifetime }
-  checkOptionNames('timeout', options, [...Object.keys(given), 'drainTimeout'])
   for (const [option, value] of Object.entries(given)) {
     checkDuration('timeout', option, value)
     if (value === 0) throw optionError('timeout', option, 'milliseconds of at least 1', value)

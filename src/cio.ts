@@ -123,6 +123,12 @@ export class Cio<
 
   constructor() {
     super({ captureRejections: true })
+    if (arguments.length > 0) {
+      throw new CioError(
+        'ERR_CIO_OPTION',
+        'new Cio() takes no options; give them to listen(), connect() or a middleware',
+      )
+    }
     catchRejections(this)
     const { server, connection, client } = this.pipelines
     const step = { step: true, at: 'cio' }

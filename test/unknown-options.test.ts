@@ -15,12 +15,14 @@ import {
 } from '../src/index.ts'
 import { Backoff, Peek, type PeekOptions, PendingCalls, RetryBudget } from '../src/kit.ts'
 import { Pool } from '../src/pool.ts'
-import { duplexPair } from '../src/testing.ts'
+import { chaos, conforms, duplexPair, fragment } from '../src/testing.ts'
 import { middlewareOf } from './support/middleware.ts'
 import { closeAfter } from './support/serve.ts'
 
 const unknown = { typo: 1 } as object
 const refusal = { code: 'ERR_CIO_OPTION', message: /`typo`/ }
+
+const noObjects = [null, 5_000, 'text', true, () => {}, ['text']]
 
 /** What is passed before the options; null for a middleware without options. */
 const before: Record<string, readonly unknown[] | null> = {
@@ -46,7 +48,7 @@ for (const file of readdirSync(new URL('../middleware/', import.meta.url))) {
     t.throws(() => middlewareOf(name)(...args, Object.create(unknown)), refusal)
   })
   test(`${name} refuses what is no object of options`, (t) => {
-    for (const wrong of [5_000, 'text', true, () => {}, ['text']]) {
+    for (const wrong of noObjects) {
       const make = (): unknown => middlewareOf(name)(...args, wrong)
       t.throws(make, { code: 'ERR_CIO_OPTION' }, String(wrong))
     }
@@ -89,6 +91,37 @@ test('a part of the kit refuses a bound that is missing', (t) => {
   t.throws(() => peek({ maxSize: 1 }), { message: /^Peek: expected `timeout`/ })
 })
 
+test('a class refuses what is no object of options', (t) => {
+  const classes: Record<string, (options: never) => unknown> = {
+    Cio: (options) => Reflect.construct(Cio, [options]),
+    Pool: (options) => new Pool(new Cio(), options),
+    Peek: (options) => new Peek(duplexPair()[0], options),
+    PendingCalls: (options) => new PendingCalls({} as never, {} as never, {} as never, options),
+    Backoff: (options) => new Backoff('owner', options),
+    RetryBudget: (options) => new RetryBudget(options),
+  }
+  for (const [name, make] of Object.entries(classes)) {
+    for (const wrong of noObjects) {
+      const said = `${name}(${String(wrong)})`
+      t.throws(() => make(wrong as never), { code: 'ERR_CIO_OPTION' }, said)
+    }
+  }
+})
+
+test('a tool for tests refuses what is no object of options', async (t) => {
+  const tools: Record<string, (options: never) => unknown> = {
+    chaos: (options) => chaos(options),
+    conforms: (options) => conforms(() => lines(), options),
+    fragment: (options) => fragment('text', options).next(),
+  }
+  for (const [name, use] of Object.entries(tools)) {
+    for (const wrong of noObjects) {
+      const said = `${name}(${String(wrong)})`
+      await t.throwsAsync(async () => use(wrong as never), { code: 'ERR_CIO_OPTION' }, said)
+    }
+  }
+})
+
 test('a pool refuses a budget and a function of the wrong kind', (t) => {
   for (const options of [{ budget: {} }, { isFailure: true }] as object[]) {
     t.throws(() => new Pool(new Cio(), { ...pooled, ...options }), { code: 'ERR_CIO_OPTION' })
@@ -129,22 +162,30 @@ test('methods refuse options that they do not know', async (t) => {
   const [opens] = await connected(many)
   const pool = new Pool(app, { targets: [{ port: 1, host: '127.0.0.1' }] })
   t.teardown(() => pool.close({ timeout: 0 }))
-  const calls: Record<string, () => unknown> = {
-    'app.close': () => app.close(unknown),
-    'server.close': () => listening.close(unknown),
-    'ctx.close': () => server.close(unknown),
-    'client.close': () => client.close(unknown),
-    'app.handle': async () => app.handle(duplexPair()[0], unknown),
-    'rooms.send': async () => chat.send('room', 1, unknown),
-    'rpc.call': async () => client.rpc.call('add', undefined, unknown),
-    'requests.call': async () => asks.requests.call(1, unknown),
-    'requests.stream': () => asks.requests.stream(1, unknown).next(),
-    'mux.ping': () => opens.mux.ping(unknown),
-    'pool.use': () => pool.use(() => 1, unknown),
-    'pool.ready': () => pool.ready(unknown),
-    'pool.close': () => pool.close(unknown),
+  const calls: Record<string, (options: object) => unknown> = {
+    'app.close': (options) => app.close(options),
+    'app.listen': (options) => app.listen(options),
+    'app.connect': (options) => app.connect(options),
+    'server.close': (options) => listening.close(options),
+    'ctx.close': (options) => server.close(options),
+    'client.close': (options) => client.close(options),
+    'app.handle': async (options) => app.handle(duplexPair()[0], options),
+    'rooms.send': async (options) => chat.send('room', 1, options),
+    'rpc.call': async (options) => client.rpc.call('add', undefined, options),
+    'requests.call': async (options) => asks.requests.call(1, options),
+    'requests.stream': (options) => asks.requests.stream(1, options).next(),
+    'mux.ping': (options) => opens.mux.ping(options),
+    'pool.use': (options) => pool.use(() => 1, options),
+    'pool.ready': (options) => pool.ready(options),
+    'pool.close': (options) => pool.close(options),
   }
   for (const [name, call] of Object.entries(calls)) {
-    await t.throwsAsync(call() as Promise<unknown>, refusal, name)
+    await t.throwsAsync(async () => call(unknown), refusal, name)
+    for (const wrong of noObjects) {
+      // A port and a path of a socket are arguments of these.
+      if (/listen|connect/.test(name) && !(wrong === null || typeof wrong === 'function')) continue
+      const said = `${name}(${String(wrong)})`
+      await t.throwsAsync(async () => call(wrong as object), { code: 'ERR_CIO_OPTION' }, said)
+    }
   }
 })

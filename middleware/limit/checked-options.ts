@@ -6,8 +6,22 @@ import type { LimitOptions } from '../limit.ts'
 
 const unbounded: Rate = { count: Infinity, per: 1_000 }
 
+const names: readonly (keyof LimitOptions)[] = [
+  'connections',
+  'perAddress',
+  'rate',
+  'ratePerAddress',
+  'handshakes',
+  'handshakeWaitTimeout',
+  'waitTimeout',
+  'maxWaiting',
+  'maxAddresses',
+  'queued',
+]
+
 /** @throws `ERR_CIO_OPTION` */
 export function checkedOptions(options: LimitOptions): Required<LimitOptions> {
+  checkOptionNames('limit', options, names)
   const {
     connections = 10_000,
     perAddress = 1_000,
@@ -23,7 +37,6 @@ export function checkedOptions(options: LimitOptions): Required<LimitOptions> {
   const counts = { connections, perAddress, handshakes, maxWaiting, maxAddresses, queued }
   const durations = { handshakeWaitTimeout, waitTimeout }
   const rates = { rate, ratePerAddress }
-  checkOptionNames('limit', options, Object.keys({ ...counts, ...durations, ...rates }))
   for (const [option, count] of Object.entries(counts)) {
     checkCount('limit', option, count, option === 'maxWaiting' ? 0 : 1)
   }

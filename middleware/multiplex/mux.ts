@@ -82,8 +82,8 @@ export function muxOf(ctx: StreamContext, session: Session, run: Run): Mux {
   const handle: Mux['handle'] = async (app, name, headers = {}) =>
     run(app, await open(name, headers), { name, headers })
   const ping = async (options: PingOptions = {}): Promise<number> => {
-    const { timeout = defaultPingTimeout } = options
     checkOptionNames('mux.ping', options, ['timeout'])
+    const { timeout = defaultPingTimeout } = options
     checkDuration('mux.ping', 'timeout', timeout)
     return session.pings.ping(timeout)
   }

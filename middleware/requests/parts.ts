@@ -1,6 +1,7 @@
 /** The parts of one answer, as an async iterable. */
 
 import { handled } from '../../src/lifecycle/unawaited.ts'
+import { checkOptionNames } from '../../src/options.ts'
 import { anyOf, newAbort } from '../../src/streams/lazy-abort.ts'
 import type { CallOptions, PartsReceiver } from '../../src/messages/pending-calls.ts'
 
@@ -18,6 +19,7 @@ export function inParts<In>(
   return Object.assign(values, { next: () => handled(next()) })
 
   async function* read(): AsyncGenerator<In, void, undefined> {
+    checkOptionNames('stream', options, ['signal', 'timeout'])
     const parts = new Parts<In>(maxParts)
     const left = newAbort()
     const either = anyOf(left.signal, options.signal)

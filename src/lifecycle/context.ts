@@ -147,8 +147,8 @@ export abstract class Context {
    * @throws `ERR_CIO_OPTION`: an option is unknown, or `timeout` is not a duration
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const { timeout = closeTimeout, reason } = options
     checkOptionNames('close', options, closeOptionNames)
+    const { timeout = closeTimeout, reason } = options
     checkDuration('close', 'timeout', timeout)
     await this.#life.close(timeout, reason === undefined ? undefined : asError(reason))
     return { forced: this.#life.forced }

@@ -114,8 +114,8 @@ export class PendingCalls<Answer = unknown> {
     options: CallOptions = none,
     parts?: PartsReceiver<Answer>,
   ): Promise<Answer> {
-    const { signal, timeout } = options
     if (options !== none) checkOptionNames('call', options, callOptionNames)
+    const { signal, timeout } = options
     if (timeout !== undefined) checkDuration('call', 'timeout', timeout)
     if (signal?.aborted) return handled(Promise.reject(asError(signal.reason)))
     const refusal = this.#refusal(label)

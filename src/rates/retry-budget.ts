@@ -55,8 +55,8 @@ export class RetryBudget {
 
   /** @throws `ERR_CIO_OPTION` */
   constructor(options: RetryBudgetOptions = {}) {
-    const { ttl = 10_000, minPerSecond = 10, ratio = 0.2 } = options
     checkOptionNames('RetryBudget', options, ['ttl', 'minPerSecond', 'ratio'])
+    const { ttl = 10_000, minPerSecond = 10, ratio = 0.2 } = options
     checkDuration('RetryBudget', 'ttl', ttl)
     if (ttl === 0 || ttl === Infinity) {
       throw optionError('RetryBudget', 'ttl', 'milliseconds of at least 1, and finite', ttl)

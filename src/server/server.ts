@@ -24,6 +24,7 @@ import {
   type CloseOptions,
   type CloseResult,
   Context,
+  closeOptionNames,
   closeTimeout,
   lifeOf,
 } from '../lifecycle/context.ts'
@@ -168,6 +169,7 @@ export class ServerContext<Connection extends object = {}> extends Context {
    *   one within it
    */
   override async close(options: CloseOptions = {}): Promise<CloseResult> {
+    checkOptionNames('close', options, closeOptionNames)
     const { timeout = closeTimeout, spread = 0, minLifetime = 0 } = options
     checkDuration('close', 'timeout', timeout)
     checkWithin('close', 'spread', spread, timeout)

@@ -61,8 +61,8 @@ export class Peek {
 
   /** @throws `ERR_CIO_OPTION`: an option is unknown, missing or out of its range */
   constructor(stream: Duplex, options: PeekOptions) {
-    const { maxSize, timeout } = options
     checkOptionNames('Peek', options, ['maxSize', 'timeout'])
+    const { maxSize, timeout } = options
     checkCount('Peek', 'maxSize', maxSize)
     checkDuration('Peek', 'timeout', timeout)
     this.#stream = stream

@@ -76,8 +76,8 @@ const firstPieces = 4
  * assert.equal((await run.client.messages.next()).value, 'IN PIECES')
  */
 export function chaos(options: ChaosOptions = {}): Middleware<StreamContext> {
-  const { delay = 0, chop = Infinity, reset = Infinity, stall = 0, seed = 1 } = options
   checkOptionNames('chaos', options, ['delay', 'chop', 'reset', 'stall', 'seed'])
+  const { delay = 0, chop = Infinity, reset = Infinity, stall = 0, seed = 1 } = options
   checkDuration('chaos', 'delay', delay)
   checkCount('chaos', 'chop', chop, 1)
   checkCount('chaos', 'reset', reset)

@@ -59,8 +59,8 @@ export async function conforms(
   middleware: Conforming,
   options: ConformsOptions = {},
 ): Promise<Conformance> {
-  const { pipelines = ['connection', 'client'], except = [], timeout = 10_000 } = options
   checkOptionNames('conforms', options, known)
+  const { pipelines = ['connection', 'client'], except = [], timeout = 10_000 } = options
   checkDuration('conforms', 'timeout', timeout)
   if (typeof middleware !== 'function') {
     throw optionError('conforms', 'middleware', 'a middleware or a factory of one', middleware)

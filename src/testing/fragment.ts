@@ -38,8 +38,8 @@ export function* fragment(
   bytes: Uint8Array | string,
   options: FragmentOptions = {},
 ): Generator<Buffer[]> {
-  const { random: ways = 20, seed = 1 } = options
   checkOptionNames('fragment', options, ['random', 'seed'])
+  const { random: ways = 20, seed = 1 } = options
   checkCount('fragment', 'random', ways)
   if (!Number.isInteger(seed)) throw optionError('fragment', 'seed', 'a whole number', seed)
   const whole = typeof bytes === 'string' ? Buffer.from(bytes) : viewOf(bytes)

@@ -122,6 +122,7 @@ declare module 'cio' {
   }
 }
 
+const reachOptionNames = ['timeout', 'signal', 'reason']
 const callTimeout = 30_000
 const reachTimeout = 5_000
 
@@ -227,7 +228,7 @@ export function registry<
     },
   )
   const reach = (key: string, order: Order, options: ReachOptions = {}): Promise<unknown> => {
-    checkOptionNames('registry', options, ['timeout', 'signal', 'reason'])
+    checkOptionNames('registry', options, reachOptionNames)
     const { timeout = order.kind === 'call' ? callTimeout : reachTimeout, signal } = options
     checkDuration('registry', 'timeout', timeout)
     return (isMany ? slots : directory).reach(key, order, {
@@ -245,6 +246,7 @@ export function registry<
     await reach(key, { kind: 'send', message }, options)
   }
   const evictRemote = async (key: string, options: EvictRemoteOptions): Promise<boolean> => {
+    checkOptionNames('evict', options, reachOptionNames)
     try {
       await reach(key, { kind: 'evict', reason: options.reason ?? '' }, options)
       return true

@@ -59,6 +59,7 @@ export {
 export { Pump, type PumpOptions } from './messages/pump.ts'
 export { SendQueue } from './messages/send-queue.ts'
 export { chunksOf } from './streams/chunks-of.ts'
+export { bytesOf, type ByteCounts } from './lifecycle/bytes-of.ts'
 export { keepRemote } from './streams/kept-remote.ts'
 export { RetryBudget, type RetryBudgetOptions } from './rates/retry-budget.ts'
 export { compilePeerMatcher, type PeerMatcher } from './access/peer-matcher.ts'

@@ -321,6 +321,7 @@ const doors = {
     'askedHost',
     'askedName',
     'atOnce',
+    'bytesOf',
     'canonicalAddress',
     'canonicalName',
     'checkCalled',

@@ -3,6 +3,7 @@ import { TLSSocket } from 'node:tls'
 import type { ClientContext } from '../../src/client/client.ts'
 import type { ConnectionEnd } from '../../src/connection-end.ts'
 import { quote } from '../../src/errors.ts'
+import { bytesOf } from '../../src/lifecycle/bytes-of.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { type Endpoint, canonicalAddress } from '../../src/streams/endpoint.ts'
@@ -66,8 +67,9 @@ export function attributesOf(ctx: StreamContext, facts: Facts, details: Details)
   if (facts.peer !== undefined) found[`cio.peer.${details.peer}`] = facts.peer
   found['cio.connection.duration'] = seconds(performance.now() - facts.began)
   if (socket) {
-    found['cio.connection.received.size'] = socket.bytesRead
-    found['cio.connection.sent.size'] = socket.bytesWritten
+    const { rx, tx } = bytesOf(ctx)
+    found['cio.connection.received.size'] = rx
+    found['cio.connection.sent.size'] = tx
   }
   found['cio.pipeline.generation'] = ctx.generation
   return found

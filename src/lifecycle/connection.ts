@@ -119,7 +119,7 @@ export class ConnectionContext extends StreamContext {
     life.ctx = this
     this.server = server
     this.socket = socket ?? (transport instanceof Socket ? transport : null)
-    if (socket) life.lend(socket)
+    life.lent = socket
     // As `net` does by default: Node ends its side when the other side ends.
     if (times.halfOpenTimeout === 0) transport.allowHalfOpen = false
     life.begin(transport)

@@ -111,9 +111,11 @@ export function end(
   const evicted = life.evictedBy
   const reason = error ? reasonOfError(error, ctx) : evicted ? reasonOf(evicted) : ordinary
   life.settle(cause)
-  ctx.server?.forget(ctx)
   if (log.enabled) log('%d over: %s', ctx.id, error?.message ?? 'ended')
   if (error && !quietReasons.has(reason)) reportError(app, error, ctx)
+  // After the event, so that a listener that counts connections does not miss one that no probe has
+  // counted as ended.
+  ctx.server?.forget(ctx)
   const { probe, message } = life
   if (!probe && !message && app.listenerCount('close') === 0) return
   const ended = describeEnd(ctx.step, reason, error ?? evicted)

@@ -34,7 +34,8 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
   preambleSize = 0
   /** The error that was the last reason to ask it to finish, if there was one. */
   evictedBy: CioError | undefined
-  #lent: Socket | undefined
+  /** The socket of another connection, which carries it: Cio never destroys it. */
+  lent: Socket | undefined
   #brokenLayer: Error | undefined
   /** Number of `end` listeners that do not belong to the application. */
   #ownEnds = 0
@@ -70,11 +71,6 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
    */
   recount(stream: Duplex): void {
     if (stream === this.stream) this.#ownEnds = stream.listenerCount('end')
-  }
-
-  /** Notes a socket beneath that belongs to the caller: Cio never destroys it. */
-  lend(socket: Socket): void {
-    this.#lent = socket
   }
 
   /** Forgets the streams and their errors. */
@@ -219,7 +215,7 @@ export abstract class StreamLife extends Lifecycle implements StreamOwner {
     if (cause && this.#isAmidst(cause)) resetOnDestroy(this.transport)
     this.stream?.destroy(cause)
     const socket = this.socket()
-    if (socket !== this.#lent) socket?.destroy()
+    if (socket !== this.lent) socket?.destroy()
     this.transport?.destroy()
   }
 

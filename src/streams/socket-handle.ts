@@ -50,6 +50,17 @@ export function bytesHeld(stream: Duplex): number {
 }
 
 /**
+ * Bytes that Node has passed on, also after the end. Not `socket.bytesWritten`, which includes bytes that
+ * still wait in the stream, and falls if the stream is destroyed with them.
+ */
+export function bytesSent(socket: Socket): number {
+  return (
+    (socket as Socket & { readonly _bytesDispatched?: number })._bytesDispatched ??
+    socket.bytesWritten
+  )
+}
+
+/**
  * Bytes that the kernel has accepted; 0 if unknown. Not `socket.bytesWritten`, which includes bytes that
  * cannot be sent.
  */

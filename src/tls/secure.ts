@@ -6,6 +6,7 @@ import { emitSafely } from '../lifecycle/app-events.ts'
 import type { Contexts } from '../lifecycle/app.ts'
 import { handshakeOfClient } from './client-handshake.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
+import { noteBytesBeforeTls } from '../lifecycle/bytes-of.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { whoIs } from './handshake-errors.ts'
 import { tlsWish } from '../lifecycle/known-options.ts'
@@ -41,6 +42,7 @@ export function secureConnection(ctx: ConnectionContext, next: Next): Promise<vo
  * @throws `ERR_CIO_CERTIFICATE` (local): the server has no certificate
  */
 export async function handshake(ctx: StreamContext): Promise<void> {
+  if (ctx.kind === 'client' || ctx.tlsSkipped) noteBytesBeforeTls(ctx)
   if (ctx.kind === 'client') await handshakeOfClient(ctx as ClientContext)
   else await handshakeOfServer(ctx as ConnectionContext)
   if (log.enabled) log('%d %s, %s', ctx.id, (ctx.socket as TLSSocket).getProtocol(), whoIs(ctx))

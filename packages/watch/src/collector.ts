@@ -14,20 +14,20 @@ import type {
   ServerContext,
   StreamContext,
 } from 'cio'
-import type { ProbedCall } from 'cio/kit'
+import { type ProbedCall, bytesOf } from 'cio/kit'
 import type { Alarms } from './alarms/alarm.ts'
 import { Calls } from './calls.ts'
 import { ClientCounts } from './collector/client-counts.ts'
 import { closedConnection } from './collector/closed.ts'
 import { ConnectionCounts } from './collector/connection-counts.ts'
-import { type Families, families } from './collector/families.ts'
+import { type Families, families, stepAttributes } from './collector/families.ts'
 import { Identities } from './collector/identities.ts'
 import { EndedRings } from './ended.ts'
-import type { Attributes, Histogram, Place } from './instruments.ts'
+import type { Histogram, Place } from './instruments.ts'
 import type { CheckedOptions } from './options.ts'
 import { Peers } from './peers.ts'
 import { pipe, pipelines, placeOfClient, placeOfServer } from './places.ts'
-import { type Seen, type WatchRecord, bytesOf, mayGetTls, newRecord, settledOf } from './records.ts'
+import { type Seen, type WatchRecord, newRecord, settledOf } from './records.ts'
 import { Refusals } from './refusals.ts'
 import { Way } from './ways.ts'
 
@@ -97,7 +97,7 @@ export class Collector {
   settle(ctx: ConnectionContext): void {
     const record = this.recordOf(ctx)
     if (!record || record.isShared || performance.now() - ctx.acceptedAt <= keepSteps) return
-    if (record.opened && !mayGetTls(ctx)) {
+    if (record.opened) {
       ;(ctx as StreamContext as Watched)[this.#record] = settledOf(record.place)
       return
     }
@@ -121,7 +121,8 @@ export class Collector {
     }
     void server.closed.then(() => {
       this.servers.delete(server)
-      if (server.dropped > 0) this.families.dropped.of(place).value += server.dropped
+      // Also 0: a series that is there must stay.
+      this.families.dropped.of(place).value += server.dropped
     })
   }
 
@@ -148,7 +149,7 @@ export class Collector {
   }
 
   #begin(ctx: StreamContext, place: Place): WatchRecord {
-    const record = newRecord(place, ctx.socket)
+    const record = newRecord(place)
     ;(ctx as Watched)[this.#record] = record
     return record
   }
@@ -230,7 +231,7 @@ export class Collector {
   ): void {
     this.loose.delete(ctx)
     this.connections.over(ctx, record, end, seconds)
-    const bytes = bytesOf(ctx, record)
+    const bytes = bytesOf(ctx)
     this.connections.addBytes(record.place, bytes)
     if (!this.countsPeers) return
     this.peers.add(
@@ -238,8 +239,4 @@ export class Collector {
       bytes.rx + bytes.tx - (this.seen.get(ctx)?.counted ?? 0),
     )
   }
-}
-
-function stepAttributes(name: string): Attributes {
-  return { 'cio.step.name': name }
 }

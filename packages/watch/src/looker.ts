@@ -4,13 +4,13 @@
  */
 
 import type { ConnectionContext } from 'cio'
+import type { ByteCounts } from 'cio/kit'
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 import type { Collector } from './collector.ts'
 import { type Column, History, columns } from './history.ts'
 import { type Histogram, quantile } from './instruments.ts'
 import type { LoopMeter } from './loop.ts'
 import { byGroup } from './reasons.ts'
-import type { Bytes } from './records.ts'
 import { type Walk, walk } from './walk.ts'
 
 const second = 1_000
@@ -151,7 +151,7 @@ export class Looker {
     this.#busy = now
   }
 
-  #see(ctx: ConnectionContext, { rx, tx }: Bytes, now: number): void {
+  #see(ctx: ConnectionContext, { rx, tx }: ByteCounts, now: number): void {
     this.#collector.settle(ctx)
     const known = this.#collector.seen.get(ctx)
     const seen = known ?? { rx, tx, rate: 0, at: now, moved: now, counted: 0 }

@@ -100,7 +100,7 @@ export const metrics: Readonly<Record<MetricKey, Metric>> = {
     name: 'cio.tls.handshake.duration',
     kind: 'histogram',
     unit: 's',
-    help: 'Time of a TLS handshake of a server, by version, or by the error of one that failed.',
+    help: 'Time of a handshake in the step secure, by TLS version, or by the error of one that failed.',
     buckets: handshakes,
   },
   handshakeActive: {

@@ -1,11 +1,10 @@
 /** Open connections as rows: sorted and filtered here, so that a page gets only what it shows. */
 
 import type { ConnectionContext } from 'cio'
-import { checkCount, checkOptionNames, optionError } from 'cio/kit'
+import { bytesOf, checkCount, checkOptionNames, optionError } from 'cio/kit'
 import { TLSSocket } from 'node:tls'
 import type { Collector } from './collector.ts'
 import { type PassedStep, passedSteps } from './ways.ts'
-import { bytesOf } from './records.ts'
 import { clean } from './text.ts'
 
 /** An open connection. */
@@ -111,8 +110,8 @@ type Weigh = (collector: Collector, now: number) => (ctx: ConnectionContext) => 
 
 const weights: Readonly<Record<Exclude<(typeof sorts)[number], 'step'>, Weigh>> = {
   rate: (collector) => (ctx) => collector.seen.get(ctx)?.rate ?? 0,
-  bytes: (collector) => (ctx) => {
-    const { rx, tx } = bytesOf(ctx, collector.recordOf(ctx))
+  bytes: () => (ctx) => {
+    const { rx, tx } = bytesOf(ctx)
     return rx + tx
   },
   age: (_, now) => (ctx) => now - ctx.acceptedAt,
@@ -133,7 +132,7 @@ function byWeight(
 
 function rowOf(collector: Collector, ctx: ConnectionContext, now: number): ConnectionRow {
   const record = collector.recordOf(ctx)
-  const { rx, tx } = bytesOf(ctx, record)
+  const { rx, tx } = bytesOf(ctx)
   const seen = collector.seen.get(ctx)
   return {
     id: ctx.id,
@@ -154,7 +153,7 @@ function rowOf(collector: Collector, ctx: ConnectionContext, now: number): Conne
 function detailOf(collector: Collector, ctx: ConnectionContext): ConnectionDetail {
   const { socket, peer } = ctx
   const record = collector.recordOf(ctx)
-  const { wireRx, wireTx } = bytesOf(ctx, record)
+  const { wireRx, wireTx } = bytesOf(ctx)
   const tls = socket instanceof TLSSocket && !socket.destroyed ? socket : undefined
   return {
     ...rowOf(collector, ctx, performance.now()),

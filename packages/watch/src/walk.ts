@@ -1,10 +1,10 @@
 /** One walk over the open connections: counts them by step, and adds up their bytes. */
 
 import type { ConnectionContext } from 'cio'
+import { type ByteCounts, bytesOf } from 'cio/kit'
 import type { Collector } from './collector.ts'
 import { placeOfServer, pipe } from './places.ts'
 import type { Place } from './instruments.ts'
-import { type Bytes, bytesOf } from './records.ts'
 
 /** Sums over the connections of one place. */
 export interface PlaceSums {
@@ -30,7 +30,7 @@ export interface Walk {
 /** Walks over all open connections. `visit` gets each one. */
 export function walk(
   collector: Collector,
-  visit: (ctx: ConnectionContext, bytes: Bytes, queued: number) => void = () => {},
+  visit: (ctx: ConnectionContext, bytes: ByteCounts, queued: number) => void = () => {},
 ): Walk {
   const places = new Map<string, PlaceSums>()
   const steps = new Tally<string>()
@@ -52,7 +52,7 @@ export function walk(
     return made
   }
   const add = (of: PlaceSums, ctx: ConnectionContext): void => {
-    const bytes = bytesOf(ctx, collector.recordOf(ctx))
+    const bytes = bytesOf(ctx)
     const queued = ctx.stream.writableLength
     of.active += 1
     of.queued += queued

@@ -37,7 +37,6 @@ export class ClientCounts {
   connected(ctx: ClientContext, record: WatchRecord, seconds: number): void {
     // With several targets, only now is it known which one was chosen.
     record.place = placeOfClient(ctx)
-    record.wire = ctx.socket
     record.opened = true
     this.clients.set(ctx, performance.now())
     this.#families.clientConnect.of(record.place).record(seconds)

@@ -1,8 +1,9 @@
 /** The facts that are kept of a connection that is over. */
 
 import type { ConnectionEnd, Refusal, StreamContext } from 'cio'
+import { bytesOf } from 'cio/kit'
 import type { KeptConnection } from '../ended.ts'
-import { type WatchRecord, bytesOf } from '../records.ts'
+import type { WatchRecord } from '../records.ts'
 import { clean, word } from '../text.ts'
 import type { Identities } from './identities.ts'
 
@@ -14,7 +15,7 @@ export function closedConnection(
   identities: Identities,
 ): KeptConnection {
   const claim = refusal?.peer
-  const { rx, tx } = bytesOf(ctx, record)
+  const { rx, tx } = bytesOf(ctx)
   const isAnonymous = claim?.name == null || claim.verified
   return {
     id: ctx.id,

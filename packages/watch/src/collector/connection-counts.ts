@@ -4,7 +4,8 @@ import type { ConnectionContext, ConnectionEnd } from 'cio'
 import { TLSSocket } from 'node:tls'
 import { type Attributes, Histogram, type Place } from '../instruments.ts'
 import { metrics } from '../metrics.ts'
-import { type Bytes, type WatchRecord, countsOf } from '../records.ts'
+import type { ByteCounts } from 'cio/kit'
+import type { WatchRecord } from '../records.ts'
 import { timeInSteps } from '../ways.ts'
 import { codeLabel, word } from '../text.ts'
 import { type Families, addBytes } from './families.ts'
@@ -52,9 +53,7 @@ export class ConnectionCounts {
   }
 
   /** Its handshake is done. */
-  secured({ socket, tlsSkipped }: ConnectionContext, record: WatchRecord): void {
-    // A middleware began TLS later, and what was before it counted as plain.
-    if (tlsSkipped && record.wire) record.before = countsOf(record.wire)
+  secured({ socket }: ConnectionContext, record: WatchRecord): void {
     if (record.opened) return
     record.opened = true
     if (!(socket instanceof TLSSocket)) return
@@ -66,8 +65,10 @@ export class ConnectionCounts {
   }
 
   /** It has passed `secure`. */
-  passedSecure({ socket }: ConnectionContext, { place }: WatchRecord, seconds: number): void {
-    if (!(socket instanceof TLSSocket)) return
+  passedSecure(ctx: ConnectionContext, { place }: WatchRecord, seconds: number): void {
+    const { socket, tlsSkipped } = ctx
+    // After startTls the step does nothing.
+    if (tlsSkipped || !(socket instanceof TLSSocket)) return
     const version = versionOf(socket)
     this.#handshake(place, seconds, version, { 'tls.protocol.version': version })
     this.handshakes.record(seconds)
@@ -96,7 +97,7 @@ export class ConnectionCounts {
     count(atStep, reason)
   }
 
-  addBytes(place: Place, bytes: Bytes): void {
+  addBytes(place: Place, bytes: ByteCounts): void {
     this.totals.rx += bytes.rx
     this.totals.tx += bytes.tx
     addBytes(this.#families.io, place, bytes)

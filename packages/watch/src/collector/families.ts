@@ -1,8 +1,8 @@
 /** The counters and histograms. Gauges are read at the time of a scrape. */
 
+import type { ByteCounts } from 'cio/kit'
 import { type Attributes, Counter, Family, Histogram, type Place } from '../instruments.ts'
 import { type MetricKey, metrics } from '../metrics.ts'
-import type { Bytes } from '../records.ts'
 
 export interface Families {
   readonly opened: Family<Counter>
@@ -45,7 +45,7 @@ export function families(most: number): Families {
 export function addBytes(
   io: Family<Counter>,
   place: Place,
-  { rx, tx, wireRx, wireTx }: Bytes,
+  { rx, tx, wireRx, wireTx }: ByteCounts,
 ): void {
   if (wireRx > 0) io.of(place, 'receive wire', ioAttributes).value += wireRx
   if (wireTx > 0) io.of(place, 'transmit wire', ioAttributes).value += wireTx
@@ -56,4 +56,8 @@ export function addBytes(
 function ioAttributes(word: string): Attributes {
   const [direction, layer] = word.split(' ') as [string, string]
   return { 'network.io.direction': direction, 'cio.io.layer': layer }
+}
+
+export function stepAttributes(name: string): Attributes {
+  return { 'cio.step.name': name }
 }

@@ -35,7 +35,7 @@ export const top: Command = defineCommand({
     if (!at || others.length > 0) {
       throw new UsageError('it takes one path or address, of the page of the server')
     }
-    const commands = await load('top')
+    const commands = await load()
     return commands.top(optionsOf(at, json))
   },
 })
@@ -70,16 +70,18 @@ export const why: Command = defineCommand({
         'it takes the path or address of the page of the server, then one name, address or number of a connection, or --cert',
       )
     }
-    const commands = await load('why')
+    const commands = await load()
     if (cert !== undefined) return commands.whyCert(cert, { ...optionsOf(at, json), servername })
     return commands.why(subject!, optionsOf(at, json))
   },
 })
 
-async function load(command: string): Promise<WatchCommands> {
+async function load(): Promise<WatchCommands> {
   const url = find('@cio/watch/cli')
   if (url !== undefined) return (await import(url)) as WatchCommands
-  throw new Error(`cio ${command} is a part of @cio/watch: npm install @cio/watch`)
+  throw new Error(
+    `this command comes from @cio/watch, which is not installed here. Until it is published, pack both in a clone of Cio: \`npm pack && npm pack ./packages/watch\`; install both files where the server is, and run \`npx cio\` there`,
+  )
 }
 
 function optionsOf(at: string, json: boolean): Options {

@@ -150,7 +150,7 @@ test('top and why say what to install', async (t) => {
   ]) {
     const { code, err } = await run(t, args)
     t.is(code, 1)
-    t.regex(err, /npm install @cio\/watch/)
+    t.regex(err, /comes from @cio\/watch, .* `npm pack && npm pack \.\/packages\/watch`/)
   }
   t.is((await run(t, ['why', 'alice'])).code, 2)
   t.is((await run(t, ['top'])).code, 2)

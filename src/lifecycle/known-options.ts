@@ -7,6 +7,7 @@
 
 import { CioError } from '../errors.ts'
 import { nearest } from '../did-you-mean.ts'
+import { checkPlace, checkValue } from './option-values.ts'
 import { optionError } from '../options.ts'
 
 /** A call that takes options. */
@@ -114,7 +115,6 @@ export function checkOptions(call: Call, options: object): void {
       if (value === undefined || (name === 'allowHalfOpen' && value === true)) continue
       throw refusal(call, name, refused)
     }
-    if (name === 'path') checkSocketPath(call, value)
     const known = knownOptions.get(name)
     if (!known?.calls.includes(call)) throw refusal(call, name, whyUnknown(call, name, known))
     if (value !== undefined && !isHonoured(known.since)) {
@@ -122,19 +122,9 @@ export function checkOptions(call: Call, options: object): void {
       const why = `Node has it from ${versions} on, and this is ${process.versions.node}, which would ignore it`
       throw refusal(call, name, why)
     }
+    checkValue(call, name, value)
   }
-}
-
-/** Bytes of the path of a Unix socket. */
-const longestPath = { linux: 108, win32: Infinity }[process.platform as string] ?? 104
-
-/** Node 20 and 22 cut a path that is too long or has a NUL, and use another file without a word. */
-function checkSocketPath(call: Call, path: unknown): void {
-  // An abstract socket begins with a NUL.
-  const isWhole = typeof path !== 'string' || !path.includes('\0', 1)
-  if (isWhole && Buffer.byteLength(String(path)) <= longestPath) return
-  const rule = `a path of at most ${longestPath} bytes without a NUL inside`
-  throw optionError(call, 'path', rule, path)
+  checkPlace(call, options)
 }
 
 /**

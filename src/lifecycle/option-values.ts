@@ -1,0 +1,65 @@
+/**
+ * Values of options of `listen()` and `connect()` that Node would take for others without an error:
+ * `'false'` for true, an empty host for every address, a port beside a path.
+ */
+
+import { optionError } from '../options.ts'
+
+const booleans = new Set(
+  [
+    'bind exclusive ipv6Only reusePort readableAll writableAll pauseOnConnect',
+    'noDelay keepAlive autoSelectFamily tls strictSni requestCert rejectUnauthorized',
+    'honorCipherOrder allowPartialTrustChain requestOCSP enableTrace',
+  ].flatMap((names) => names.split(' ')),
+)
+
+/** Bytes of the path of a Unix socket. */
+const longestPath = { linux: 108, win32: Infinity }[process.platform as string] ?? 104
+
+/**
+ * Checks the value of one option.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkValue(call: string, name: string, value: unknown): void {
+  if (value === undefined) return
+  // Node takes null for not given, but for a port for 0, which is any.
+  if (booleans.has(name) && value !== null && typeof value !== 'boolean') {
+    throw optionError(call, name, 'true or false', value)
+  }
+  if (name === 'port' && value === null) throw optionError(call, name, 'a port', value)
+  if (name === 'host' && !isHost(value)) {
+    const everywhere = call === 'listen' ? '; leave it out to listen at every address' : ''
+    throw optionError(call, name, `a name or an address${everywhere}`, value)
+  }
+  if (name === 'path' && !isSocketPath(value)) {
+    const rule = `a path of at most ${longestPath} bytes without a NUL inside`
+    throw optionError(call, name, rule, value)
+  }
+}
+
+/**
+ * Refuses two places in one: Node's `listen` takes the port and `connect` the path.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkPlace(call: string, options: object): void {
+  const { path, host, port, targets } = options as Readonly<Record<string, unknown>>
+  // A target has a place of its own.
+  if (path === undefined || targets !== undefined) return
+  if (host === undefined && port === undefined) return
+  const other = port === undefined ? 'host' : 'port'
+  throw optionError(call, 'path', `alone, without \`${other}\`: it is the path of a socket`, path)
+}
+
+/** An empty one would be every address, or localhost; a resolver cuts one with a NUL or a line. */
+function isHost(host: unknown): boolean {
+  return typeof host === 'string' && host !== '' && !/[\0-\x20\x7f]/.test(host)
+}
+
+/** Node 20 and 22 cut a path that is too long or has a NUL, and use another file without a word. */
+function isSocketPath(path: unknown): boolean {
+  // An abstract socket begins with a NUL.
+  if (typeof path !== 'string' || path === '' || path.includes('\0', 1)) return false
+  return Buffer.byteLength(path) <= longestPath
+}

@@ -1,0 +1,65 @@
+import test from 'ava'
+import { Cio, httpConnect } from '../../src/index.ts'
+import { Pool } from '../../src/pool.ts'
+
+const refused = (option: string): object => {
+  return { code: 'ERR_CIO_OPTION', message: new RegExp(`expected \`${option}\` to be `) }
+}
+
+/** Values that Node takes for others without an error, and what it makes of them. */
+const ofListen: readonly (readonly [option: string, options: object, takenFor: string])[] = [
+  ['host', { port: 0, host: '' }, 'every address'],
+  ['host', { port: 0, host: null }, 'every address'],
+  ['host', { port: 0, host: ['127.0.0.1'] }, 'a name'],
+  ['port', { port: null }, 'any port'],
+  ['path', { port: 0, path: '/tmp/cio-not-made.sock' }, 'the port alone, at every address'],
+  ['path', { path: '' }, 'no place'],
+  ['path', { path: 5 }, 'no place'],
+  ['bind', { port: 0, bind: 'false' }, 'true'],
+  ['bind', { port: 0, bind: 0 }, 'true'],
+  ['writableAll', { path: '/tmp/cio-not-made.sock', writableAll: 'false' }, 'true'],
+  ['readableAll', { path: '/tmp/cio-not-made.sock', readableAll: 'no' }, 'true'],
+  ['ipv6Only', { port: 0, ipv6Only: 'false' }, 'true'],
+  ['exclusive', { port: 0, exclusive: 1 }, 'true'],
+  ['requestCert', { port: 0, requestCert: 'true' }, 'true'],
+  ['requestCert', { port: 0, requestCert: 0 }, 'false'],
+  ['rejectUnauthorized', { port: 0, rejectUnauthorized: 'false' }, 'true'],
+  ['strictSni', { port: 0, strictSni: 0 }, 'false'],
+]
+for (const [option, options, takenFor] of ofListen) {
+  test(`listen refuses ${JSON.stringify(options)}, which Node takes for ${takenFor}`, async (t) => {
+    await t.throwsAsync(new Cio().listen(options), refused(option))
+  })
+}
+
+const ofConnect: readonly (readonly [option: string, options: object])[] = [
+  ['host', { port: 1, host: '' }],
+  ['host', { port: 1, host: 'localhost\r\nX: 1' }],
+  ['host', { port: 1, host: '127.0.0.1\0.example' }],
+  ['port', { port: null }],
+  ['path', { port: 1, path: '/tmp/cio-not-made.sock' }],
+  ['path', { host: 'localhost', path: '/tmp/cio-not-made.sock' }],
+  ['path', { path: '' }],
+]
+for (const [option, options] of ofConnect) {
+  test(`connect, a target and a pool refuse ${JSON.stringify(options)}`, async (t) => {
+    await t.throwsAsync(new Cio().connect(options), refused(option))
+    await t.throwsAsync(new Cio().connect({ targets: [options] }), refused(option))
+    const proxied = new Cio().useClient(httpConnect({ host: '127.0.0.1', port: 1 }))
+    await t.throwsAsync(proxied.connect(options), refused(option))
+    t.throws(() => new Pool(new Cio(), { targets: [options as { port: number }] }), refused(option))
+  })
+}
+
+test('connect refuses a text or a number for true or false', async (t) => {
+  await t.throwsAsync(new Cio().connect({ port: 1, tls: 'no' } as object), refused('tls'))
+  const unsafe = { port: 1, rejectUnauthorized: 0 } as object
+  await t.throwsAsync(new Cio().connect(unsafe), refused('rejectUnauthorized'))
+})
+
+test('null stands for a boolean that is not given, as in Node', async (t) => {
+  const app = new Cio()
+  const server = await app.listen({ port: 0, ipv6Only: null, bind: undefined } as object)
+  t.true(server.port > 0)
+  await app.close()
+})

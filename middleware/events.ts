@@ -2,7 +2,7 @@ import { isPromise } from 'node:util/types'
 import { CioError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames } from '../src/options.ts'
+import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import { Pump } from '../src/messages/pump.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
@@ -121,6 +121,7 @@ export class Events<
    * Attaches a listener for an event of the peer.
    *
    * @throws `ERR_CIO_EVENT_NAME` (local): the name is `error` or no string
+   * @throws `ERR_CIO_OPTION` (local): the listener is no function
    */
   on<Event extends Name<Incoming>>(name: Event, listener: Listener<Incoming[Event]>): this {
     return this.#add(name, { listener, once: false })
@@ -165,6 +166,8 @@ export class Events<
 
   #add(name: string, entry: Entry): this {
     checkName(name)
+    const { listener } = entry
+    if (typeof listener !== 'function') throw optionError('events', name, 'a function', listener)
     this.#entries.set(name, [...(this.#entries.get(name) ?? []), entry])
     // One turn later, so that other code can attach its listeners in this turn.
     if (!this.#begun) setImmediate(this.#pump.start)

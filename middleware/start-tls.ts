@@ -3,7 +3,7 @@ import { reportError } from '../src/lifecycle/app-events.ts'
 import { CioError, asError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkOptionNames } from '../src/options.ts'
+import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
 import { handshake } from '../src/tls/secure.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { unawaited } from '../src/lifecycle/unawaited.ts'
@@ -93,6 +93,9 @@ export function startTls(
       ctx.skipTls()
       let begun = false
       const start = async (goAhead?: () => unknown): Promise<void> => {
+        if (goAhead !== undefined && typeof goAhead !== 'function') {
+          throw optionError('startTls', 'goAhead', 'a function', goAhead)
+        }
         check(ctx, begun)
         begun = true
         try {

@@ -26,7 +26,7 @@ import { CioError, asError, isCioError } from './errors.ts'
 import { halfOpenTimeout as defaultHalfOpen } from './streams/half-open.ts'
 import { Inspection } from './pipeline/inspection.ts'
 import type { Hints, Middleware } from './pipeline/middleware.ts'
-import { checkDuration, checkOptionNames, optionError } from './options.ts'
+import { checkDuration, checkOptionNames } from './options.ts'
 import { Pipeline } from './pipeline/pipeline.ts'
 import { type Probe, observe } from './lifecycle/probe.ts'
 import type { ModuleName, Registrable } from './pipeline/registration.ts'
@@ -251,9 +251,6 @@ export class Cio<
     const { flushTimeout = defaultFlush } = options
     checkDuration('handle', 'flushTimeout', flushTimeout)
     checkDuration('handle', 'halfOpenTimeout', halfOpenTimeout)
-    if (typeof stream?.pipe !== 'function') {
-      throw optionError('handle', 'stream', 'a Duplex', stream)
-    }
     const bytes = byteStream('handle', 'stream', stream)
     const ctx = new ConnectionContext(this, null, bytes, { halfOpenTimeout, flushTimeout }, socket)
     Object.assign(ctx, extend)

@@ -1,17 +1,24 @@
 /** Every function with options refuses those that it does not know. */
 
 import test from 'ava'
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import {
   Cio,
   type ClientContext,
   type Context,
+  type EventsContext,
+  type MessagesContext,
+  type StartTlsContext,
+  type StreamContext,
+  events,
   json,
   lines,
   multiplex,
   requests,
   rooms,
   rpc,
+  startTls,
 } from '../src/index.ts'
 import { Backoff, Peek, type PeekOptions, PendingCalls, RetryBudget } from '../src/kit.ts'
 import { Pool } from '../src/pool.ts'
@@ -104,6 +111,37 @@ test('a class refuses what is no object of options', (t) => {
     for (const wrong of noObjects) {
       const said = `${name}(${String(wrong)})`
       t.throws(() => make(wrong as never), { code: 'ERR_CIO_OPTION' }, said)
+    }
+  }
+})
+
+test('a method refuses what is no function, or no stream', async (t) => {
+  const app = new Cio()
+    .useConnection(startTls())
+    .useConnection(json())
+    .useConnection(events())
+    .useConnection(async ({ signal }) => void (signal.aborted || (await once(signal, 'abort'))))
+  closeAfter(t, app)
+  const pool = new Pool(app, { targets: [{ port: 1, host: '127.0.0.1' }] })
+  t.teardown(() => pool.close({ timeout: 0 }))
+  const server = await app.listen({ bind: false })
+  const began = once(app, 'connection')
+  server.accept(duplexPair()[0])
+  const [ctx] = (await began) as [
+    StreamContext & StartTlsContext & EventsContext & MessagesContext<unknown>,
+  ]
+  for (const wrong of [null, 5, 'text', {}] as never[]) {
+    const calls: Record<string, () => unknown> = {
+      'server.accept': () => server.accept(wrong),
+      'app.handle': () => app.handle(wrong),
+      'messages.each': () => ctx.messages.each(wrong),
+      'events.on': () => ctx.events.on('name', wrong),
+      'pool.use': () => pool.use(wrong),
+      'ctx.startTls': () => ctx.startTls(wrong),
+    }
+    for (const [name, call] of Object.entries(calls)) {
+      const said = `${name}(${JSON.stringify(wrong)})`
+      await t.throwsAsync(async () => call(), { code: 'ERR_CIO_OPTION' }, said)
     }
   }
 })

@@ -5,7 +5,13 @@ import { CioError, asError, isCioError } from '../errors.ts'
 import type { ClientContext } from './client.ts'
 import type { App } from '../lifecycle/app.ts'
 import { whenUntaken } from '../lifecycle/unawaited.ts'
-import { checkCount, checkDuration, checkOptionNames, checkSignal } from '../options.ts'
+import {
+  checkCount,
+  checkDuration,
+  checkOptionNames,
+  checkSignal,
+  optionError,
+} from '../options.ts'
 import { anyOf } from '../streams/lazy-abort.ts'
 import type {
   ConnectsClients,
@@ -149,6 +155,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     isCall = false,
   ): Promise<Result> {
     checkOptionNames('use', options, ['idempotent', 'signal'])
+    if (typeof work !== 'function') throw optionError('use', 'work', 'a function', work)
     const { idempotent = false, signal } = options
     if (signal) {
       checkSignal('use', signal)

@@ -7,7 +7,7 @@ import { BorderedDecoder } from './bordered.ts'
 import { type BorderedCodec, type Codec, defaultMaxLength } from './codec.ts'
 import { MessageReader } from './message-reader.ts'
 import { type Middleware, defineMiddleware } from '../pipeline/middleware.ts'
-import { checkCount } from '../options.ts'
+import { checkCount, optionError } from '../options.ts'
 import { Borders } from '../streams/borders.ts'
 import { provide } from '../lifecycle/provide.ts'
 import { MessageWriter, nothing } from './message-writer.ts'
@@ -167,10 +167,11 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    *
    * @param owner The name of the middleware that consumes all messages exclusively; by default, the
    *   running middleware.
-   * @throws the error of the codec, or of the function
+   * @throws the error of the codec, or of the function; `ERR_CIO_OPTION`: it is no function
    * @throws `ERR_CIO_TWO_READERS` (local): another middleware waits for messages
    */
   each(handler: (message: In) => unknown, owner?: string): Promise<void> {
+    if (typeof handler !== 'function') throw optionError('each', 'handler', 'a function', handler)
     const ctx = this.#ctx
     const reading =
       owner === undefined

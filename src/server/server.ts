@@ -30,6 +30,7 @@ import {
 } from '../lifecycle/context.ts'
 import { halfOpenTimeout } from '../streams/half-open.ts'
 import type { Next } from '../pipeline/middleware.ts'
+import { byteStream } from '../streams/byte-stream.ts'
 import { checkDuration, checkOptionNames, optionError } from '../options.ts'
 import { checkPeerNeeds, noSecureStep } from '../identity/peer-needs.ts'
 import type { ListenOptions } from './listen-options.ts'
@@ -203,9 +204,12 @@ export class ServerContext<Connection extends object = {}> extends Context {
   /**
    * Runs a socket, or any other Duplex, as a connection of this server; destroys it if the server
    * is closed.
+   *
+   * @throws `ERR_CIO_OPTION`: not a Duplex, or an encoding is set
    */
   accept(stream: Duplex): ConnectionContext {
-    const ctx = new ConnectionContext(this.app, this, stream, this.options)
+    const bytes = byteStream('accept', 'stream', stream)
+    const ctx = new ConnectionContext(this.app, this, bytes, this.options)
     const { connections, isDraining, phase } = lifeOf(this)
     connections.add(ctx)
     if (isDraining) lifeOf(ctx).drain()

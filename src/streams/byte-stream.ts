@@ -11,6 +11,9 @@ import { optionError } from '../options.ts'
  * @throws `ERR_CIO_OPTION`: an encoding is set, so the original bytes are lost
  */
 export function byteStream(owner: string, option: string, stream: Duplex): Duplex {
+  if (typeof stream?.pipe !== 'function' || typeof stream.write !== 'function') {
+    throw optionError(owner, option, 'a Duplex', stream)
+  }
   if (stream.readableEncoding) {
     const rule = 'a stream of bytes, without `setEncoding()`'
     throw optionError(owner, option, rule, stream.readableEncoding)

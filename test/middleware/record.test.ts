@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -180,6 +181,40 @@ test('a full disk leaves no part of a file, and is reported', async (t) => {
     { env: { ...process.env, TSX_DISABLE_CACHE: '1' }, encoding: 'utf8' },
   )
   t.is(stdout, 'ERR_CIO_RECORD 0\n', stderr)
+})
+
+test('a link at the place of a recording is not followed, and a file there not overwritten', async (t) => {
+  const to = await directory(t)
+  const other = await directory(t)
+  mkdirSync(to)
+  writeFileSync(other, 'precious')
+  // The name has the time, so that it must stand still to be guessed.
+  const { prototype } = Date
+  const own = Object.getOwnPropertyDescriptor(prototype, 'toISOString')!
+  t.teardown(() => void Object.defineProperty(prototype, 'toISOString', own))
+  const still = { ...own, value: () => '2026-01-01T00:00:00.000Z' }
+  Object.defineProperty(prototype, 'toISOString', still)
+  const place = (id: number): string =>
+    join(to, `2026-01-01T00-00-00-000Z-${process.pid}-${id}.cio`)
+  for (const make of [
+    (path: string) => symlinkSync(other, path),
+    (path: string) => writeFileSync(path, 'precious'),
+  ]) {
+    const app = shouting({ when: () => true, to })
+    let taken = ''
+    app.once('connection', ({ id }) => {
+      taken = place(id)
+      make(taken)
+    })
+    const failed = nextEvent(app, 'error')
+    const server = await serve(t, app)
+    t.is(await talk(t, server, 'hello\n'), 'HELLO\n')
+    const [error] = await failed
+    t.like(error, { code: 'ERR_CIO_RECORD' })
+    t.regex(error.message, /EEXIST/)
+    t.is(await readFile(taken, 'utf8'), 'precious')
+  }
+  t.is(await readFile(other, 'utf8'), 'precious')
 })
 
 test('a replay is not recorded', async (t) => {

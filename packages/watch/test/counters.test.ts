@@ -347,3 +347,22 @@ test('streams that a connection carries have no bytes of their own: they count o
   const [carrier] = server.connections
   t.is(io(watching, 'receive', 'wire'), carrier!.socket!.bytesRead)
 })
+
+test('connections that a server dropped at accept are counted, and stay counted after its end', async (t) => {
+  const app = echoApp()
+  const watching = watch(app)
+  closeAfter(t, app, watching)
+  const servers = [await app.listen(0), await app.listen(0)]
+  // A test of the acceptor of Cio takes all descriptors; here it is the number that counts.
+  for (const [index, server] of servers.entries()) {
+    Object.defineProperty(server, 'dropped', { value: index + 2 })
+  }
+  const ports = servers.map(({ port }) => ({ server_port: String(port) }))
+  const dropped = (): number[] => {
+    const text = watching.metrics()
+    return ports.map((port) => valueOf(text, 'cio_connection_dropped_total', port))
+  }
+  t.deepEqual(dropped(), [2, 3])
+  await servers[1]!.close()
+  t.deepEqual(dropped(), [2, 3])
+})

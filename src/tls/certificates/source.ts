@@ -1,11 +1,11 @@
 /** Reads the sources of `certs`: files, URLs, PEM text and Buffers. */
 
 import debug from 'debug'
-import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CioError } from '../../errors.ts'
 import { optionError } from '../../options.ts'
+import { readSource } from './read-source.ts'
 
 const log = debug('cio:certs')
 
@@ -83,7 +83,7 @@ export async function load(option: string, source: CertSource | KeySource): Prom
 async function readFrom(option: string, path: string): Promise<Loaded> {
   log('reads %s from %s', option, path)
   try {
-    return { content: await readFile(path), from: path }
+    return { content: await readSource(path), from: path }
   } catch (cause) {
     throw certificateError(option, path, `cannot be read: ${(cause as Error).message}`, cause)
   }

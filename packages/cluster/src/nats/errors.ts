@@ -52,11 +52,18 @@ export function storeError(what: string, error: unknown): CioError {
     const message = 'nats: `replicas` above 1 need a cluster of brokers, and this broker is alone'
     return new CioError('ERR_CIO_OPTION', message, { cause: error })
   }
-  return downError(what, error)
+  return brokerError(what, error)
+}
+
+/** The error of a broker that has answered with a refusal, or has not answered. */
+export function brokerError(what: string, error: unknown): CioError {
+  if (!(error instanceof JetStreamApiError)) return downError(what, error)
+  const message = `${what}: JetStream refused: ${error.message}; see its limits and storage`
+  return new CioError('ERR_CIO_CLUSTER_DOWN', message, { cause: error })
 }
 
 /** The error of a table: a row that has changed, or a broker without an answer. */
 export function tableError(key: string, error: unknown): Error {
   if (isApiError(error, ...wrongLastSequence)) return staleError(key, error)
-  return downError('table', error)
+  return brokerError('table', error)
 }

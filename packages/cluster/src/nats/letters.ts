@@ -15,12 +15,11 @@ import {
   type LettersOptions,
   checkPayload,
   checkSubject,
-  downError,
   duplicateWindow,
   fullError,
 } from '../engine.ts'
 import type { EngineState } from '../engine-base.ts'
-import { isApiError, isUnheard, storeError } from './errors.ts'
+import { brokerError, isApiError, isUnheard, storeError } from './errors.ts'
 import type { Numbers } from './numbers.ts'
 import type { Requests, Stored } from './requests.ts'
 
@@ -148,7 +147,7 @@ export class NatsLetters implements Letters {
     this.#engine.checkUp('letters')
     return this.#engine.wait('letters', work(), undefined, (error) => {
       const isFull = isApiError(error, storeFailed) && /maximum/.test(error.message)
-      return isFull ? fullError(key, error) : downError('letters', error)
+      return isFull ? fullError(key, error) : brokerError('letters', error)
     })
   }
 }

@@ -59,6 +59,19 @@ natsTest('a broker that will never do is an error at the start, and no wait', as
   }
 })
 
+natsTest('a broker without storage left is named as the cause', async (t) => {
+  const server = await NatsServer.start(t, 'jetstream { max_mem: 1M, max_file: 4K }')
+  const engine = engineOf(server)
+  t.teardown(() => engine.close())
+  await engine.open(signal)
+  const fill = async (): Promise<void> => {
+    const table = await engine.table('rows', { ttl: 60_000 })
+    for (let at = 0; at < 100; at++) await table.put(`k${at}`, Buffer.alloc(1_000))
+  }
+  const message = /JetStream refused: .*(resource|storage|exceeded)/
+  await t.throwsAsync(fill, { code: 'ERR_CIO_CLUSTER_DOWN', message })
+})
+
 natsTest('what an operator has deleted is made again, and for a table that is a gap', async (t) => {
   const server = await NatsServer.start(t)
   const engine = engineOf(server)

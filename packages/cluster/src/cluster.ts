@@ -48,7 +48,7 @@ export interface ClusterOptions {
   readonly leaseTimeout?: number
   /**
    * The behaviour of a server that starts without a broker: `'wait'` does not listen before there
-   * is one, `'listen'` listens at once. After a second, the app emits `clusterDown`.
+   * is one, `'listen'` listens at once. After a second, the app emits `clusterDown` with the reason.
    *
    * @default 'wait'
    */
@@ -100,9 +100,9 @@ declare module 'cio' {
     clusterUp: [gap: Gap, cluster: Cluster]
     /**
      * The connection to the broker is lost. Local connections stay open; calls for other instances
-     * reject.
+     * reject. The reason is the last error of the engine, if it knows one.
      */
-    clusterDown: [cluster: Cluster]
+    clusterDown: [cluster: Cluster, reason: Error | undefined]
     /** Another instance has started. */
     instanceUp: [instance: InstanceInfo, cluster: Cluster]
     /** Another instance has left, or sent no sign of life for `leaseTimeout`. */
@@ -166,7 +166,7 @@ export function cluster(options: ClusterOptions = {}): Cluster {
   upTime.whileUp((signal) => instances.run(signal))
   engine.on('down', () => {
     log('down')
-    emit('clusterDown', made)
+    emit('clusterDown', made, engine.downCause)
   })
   engine.on('up', (gap) => {
     log('up after %d ms', gap.duration)
@@ -183,7 +183,7 @@ export function cluster(options: ClusterOptions = {}): Cluster {
       let isLate = false
       const timer = setTimeout(() => {
         isLate = !engine.isUp
-        if (isLate) emit('clusterDown', made)
+        if (isLate) emit('clusterDown', made, engine.downCause)
       }, startDelay)
       const opened = upTime.open(ctx.draining).then(
         () => {

@@ -22,6 +22,7 @@ interface EngineEvents {
 export class EngineState extends EventEmitter<EngineEvents> {
   instance = ''
   isUp = false
+  downCause: Error | undefined
   maxPayload: number = maxPayload
   #downSince: number | undefined
   /** They end when the engine goes down. */
@@ -56,6 +57,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
   setUp(): void {
     if (this.isUp) return
     this.isUp = true
+    this.downCause = undefined
     const since = this.#downSince
     this.#downSince = undefined
     if (since !== undefined) this.emit('up', { duration: performance.now() - since })
@@ -77,7 +79,7 @@ export class EngineState extends EventEmitter<EngineEvents> {
 
   /** @throws `ERR_CIO_CLUSTER_DOWN` */
   checkUp(what: string): void {
-    if (!this.isUp) throw downError(what)
+    if (!this.isUp) throw downError(what, this.downCause)
   }
 
   /** Checks a message and the connection to the broker. @throws `ERR_CIO_SUBJECT`, `ERR_CIO_PAYLOAD_SIZE`, `ERR_CIO_CLUSTER_DOWN` */

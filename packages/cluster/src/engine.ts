@@ -157,6 +157,8 @@ export interface Engine {
   readonly instance: string
   /** Whether there is a connection to the broker. */
   readonly isUp: boolean
+  /** The last error of an engine that is not up; undefined if it is up, or knows of none. */
+  readonly downCause?: Error | undefined
   /** Maximum bytes of a payload: {@link maxPayload}, or less if the broker allows less. */
   readonly maxPayload: number
   /** Connects, and fulfils when the engine is up. The signal ends the attempts. */

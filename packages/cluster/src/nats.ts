@@ -4,7 +4,7 @@ import type { NatsConnection } from '@nats-io/transport-node'
 import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
 import { CioError } from 'cio'
-import { checkDuration } from 'cio/kit'
+import { asError, checkDuration } from 'cio/kit'
 import {
   type Engine,
   type Incoming,
@@ -189,8 +189,10 @@ class NatsEngine extends EngineState implements Engine {
   async #follow(connection: NatsConnection): Promise<void> {
     const status = connection.status()
     this.#status = status as AsyncIterable<unknown> & { readonly stop?: () => void }
-    for await (const { type } of status) {
+    for await (const one of status) {
+      const { type } = one
       if (this.#connection !== connection) return
+      if (type === 'error' && !this.isUp) this.downCause = one.error
       if (type === 'disconnect' || type === 'staleConnection') {
         this.#epoch += 1
         this.setDown()
@@ -218,6 +220,7 @@ class NatsEngine extends EngineState implements Engine {
         if (isCurrent()) this.setUp()
         return
       } catch (error) {
+        if (isCurrent()) this.downCause = asError(error)
         log('stores: %s', (error as Error).message)
         await delay(retryDelay, undefined, { ref: false })
         if (!isCurrent()) return

@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type NatsConnection, type NodeConnectionOptions, connect } from '@nats-io/transport-node'
 import debug from 'debug'
+import { asError } from 'cio/kit'
 import type { EngineState } from '../engine-base.ts'
 
 const log = debug('cio:cluster')
@@ -35,7 +36,8 @@ export async function dial(
     try {
       return await engine.wait('open', connecting, signal)
     } catch (error) {
-      log('no connection: %s', (error as Error).message)
+      engine.downCause = asError(error)
+      log('no connection: %s', engine.downCause.message)
       if (signal.aborted || isClosed()) {
         connecting.then((late) => late.close()).catch(() => {})
         throw error

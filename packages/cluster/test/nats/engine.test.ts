@@ -1,9 +1,10 @@
 import test from 'ava'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
-import { Cio } from 'cio'
+import { Cio, type CioError } from 'cio'
 import { once } from 'node:events'
 import type { EventEmitter } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Engine, cluster, encodeName } from '../../src/index.ts'
 import { type NatsOptions, nats } from '../../src/nats.ts'
 import { engineConforms } from '../../src/testing.ts'
@@ -196,6 +197,34 @@ natsTest('a table is made again once, however often it was opened', async (t) =>
   await operator.flush()
   t.true(asked < 20, `${asked} requests`)
   t.true((await first.put('k', Buffer.from('v'))) > before, 'it knows of the new one')
+})
+
+natsTest('clusterDown at a start has the reason, and so have the calls after it', async (t) => {
+  const server = await NatsServer.start(
+    t,
+    'accounts { A { jetstream: enabled, users: [{ user: a, password: right }] } }',
+  )
+  const gone = await NatsServer.start(t)
+  await gone.kill()
+  const wrong = { servers: server.address, user: 'a', pass: 'wrong' }
+  for (const [connect, reason] of [
+    [wrong, /authorization violation/i],
+    [{ servers: gone.address }, /ECONNREFUSED|connection refused/i],
+  ] as const) {
+    const engine = nats({ connect: { ...connect, ...quick } })
+    const app = new Cio().useServer(cluster({ engine, whenDown: 'listen' }))
+    const down = once(app, 'clusterDown')
+    const listening = app.listen({ bind: false })
+    const [, said] = (await down) as [unknown, Error | undefined]
+    // On a slow machine the first attempt may take longer than the second until the event.
+    while (!engine.downCause) await delay(10)
+    t.regex(String(said ?? engine.downCause), reason)
+    const refused = t.throws(() => engine.publish('subject', Buffer.alloc(1)))
+    t.is((refused as Partial<CioError>).code, 'ERR_CIO_CLUSTER_DOWN')
+    t.regex(String(refused?.cause), reason)
+    await listening
+    await app.close()
+  }
 })
 
 natsTest('a broker that refuses the credentials for a while is connected again', async (t) => {

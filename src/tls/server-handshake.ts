@@ -13,7 +13,6 @@ import { nothingSaid } from '../connection-end.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { lifeOf } from '../lifecycle/context.ts'
 import { startDeadline } from '../deadline.ts'
-import { keepRemote } from '../streams/kept-remote.ts'
 import { CioError, asError } from '../errors.ts'
 import {
   clientRefusedError,
@@ -73,8 +72,9 @@ function serverHandshake(
   { handshakeTimeout = defaultHandshakeTimeout }: TlsServerOptions,
 ): Promise<TLSSocket> {
   const raw = ctx.stream
-  // For the errors below.
-  keepRemote(ctx)
+  // Read now for the errors below, and for readers of `ctx.socket`: Node loses the address when it
+  // destroys the socket.
+  void ctx.socket?.remoteAddress
   return new Promise<TLSSocket>((resolve, reject) => {
     const settle = (): void => {
       deadline?.stop()

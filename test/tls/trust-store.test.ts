@@ -72,8 +72,11 @@ test('an intermediate is the end of a chain with allowPartialTrustChain', async 
 })
 
 test('a root of Node accepts itself', (t) => {
-  const [pem] = rootCertificates
-  t.is(new TrustStore({}).refuses(new X509Certificate(pem!)), undefined)
+  // Node keeps roots that have expired.
+  const valid = rootCertificates
+    .map((pem) => new X509Certificate(pem))
+    .find(({ validTo }) => Date.parse(validTo) > Date.now())
+  t.is(new TrustStore({}).refuses(valid!), undefined)
 })
 
 test('who is on a list is refused, and nobody else', (t) => {

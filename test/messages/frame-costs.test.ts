@@ -91,6 +91,19 @@ test('what a function has looked at before it threw counts, as a checksum does',
   }
 })
 
+test('what was searched for the end of a DLE frame counts, where a DLE after it is not doubled', async (t) => {
+  // Each doubled DLE with an STX after it looks like the beginning of a frame up to the last bytes.
+  const flood = Buffer.concat([
+    Buffer.from('1002', 'hex'),
+    Buffer.alloc(32_768, Buffer.from('10100241', 'hex')),
+    Buffer.from('1041', 'hex'),
+  ])
+  const { error, messages } = await endOf({ stuffing: 'dle', resync: true }, [flood])
+  // Otherwise the input ends first, after each of 8,192 marks has been searched to its end.
+  t.is(error.code, 'ERR_CIO_SYNTAX')
+  t.is(messages, 0)
+})
+
 test('a function that looks at all that it sees costs the same for many frames in one chunk', (t) => {
   let looked = 0
   const measure = (bytes: Buffer): number | undefined => {

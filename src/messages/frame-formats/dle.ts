@@ -80,7 +80,7 @@ class DleReader implements FrameReader {
       const next = found < 0 ? undefined : bytes[found + 1]
       if (next === undefined) return there + 1
       if (next === etx) return length + end.length
-      if (next !== dle) return new FrameFault('escape', 'has a DLE that is not doubled')
+      if (next !== dle) return notDoubled(length)
       this.#seen = length + 2
     }
   }
@@ -89,6 +89,12 @@ class DleReader implements FrameReader {
     const raw = bytes.subarray(start + begin.length, until - end.length)
     return opened(single(raw), this.#checksum, this.#maxLength)
   }
+}
+
+/** Searched bytes count for `resync`: other frames may seem to begin in them, and end at the same place. */
+function notDoubled(length: number): FrameFault {
+  const fault = new FrameFault('escape', 'has a DLE that is not doubled')
+  return Object.assign(fault, { looked: length })
 }
 
 /** The content, with each doubled DLE as one. */

@@ -17,7 +17,7 @@ export class FrameFault {
   /** The announced length of a frame that is too long, if any. */
   readonly length: number
   readonly cause: unknown
-  /** How many bytes a function has looked at to find it, at least. */
+  /** How many bytes were searched to find it, by a function or by Cio, at least. */
   looked = 0
 
   constructor(part: FaultPart, what: string, length = 0, cause?: unknown) {

@@ -21,6 +21,8 @@ export function readFrame(options: FormatOptions, bytes: Buffer): Read {
     const { length } = bytesOf(options.start)
     check(beginsWith(bytes, bytesOf(options.start)), 'start')
     const { end, content } = unstuffed(stuffing, bytes.subarray(length), length > 0)
+    if (stuffing === 'dle' && length === 1)
+      check(![0x03, 0x10].includes(bytes[1]!), 'a byte after DLE')
     return { end: length + end, message: checked(content, 0, 0, content.length, checksum, endian) }
   }
   const start = bytesOf(options.start)
@@ -177,8 +179,8 @@ function unstuffed(
     return { end: end + 1, content: Buffer.from(content) }
   }
   if (stuffing === 'dle') {
-    check(bytes[0] === 0x10 && bytes[1] === 0x02, 'DLE STX')
-    let at = 2
+    if (!isStarted) check(bytes[0] === 0x10 && bytes[1] === 0x02, 'DLE STX')
+    let at = isStarted ? 0 : 2
     for (; !(bytes[at] === 0x10 && bytes[at + 1] === 0x03); at++) {
       check(at < bytes.length, 'DLE ETX')
       if (bytes[at] === 0x10) check(bytes[++at] === 0x10, 'DLE DLE')

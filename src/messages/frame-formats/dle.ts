@@ -1,4 +1,4 @@
-/** Frames between DLE STX and DLE ETX, with each DLE of their content doubled. */
+/** Frames between DLE STX, or another start with a DLE, and DLE ETX; each DLE of their content is doubled. */
 
 import type { FrameChecksum } from './checksum.ts'
 import {
@@ -10,36 +10,45 @@ import {
   tooLong,
 } from './format.ts'
 import { findStart } from './marked.ts'
+import type { OptionCheck } from './option-check.ts'
 import { opened, withChecksum } from './stuffing.ts'
 
 const dle = 0x10
 const etx = 0x03
-const begin = Buffer.of(dle, 0x02)
+/** The start without another one. */
+export const dleStx: Buffer = Buffer.of(dle, 0x02)
 const end = Buffer.of(dle, etx)
 
 export class DleFormat implements FrameFormat {
   readonly #owner: string
   readonly #checksum: FrameChecksum | undefined
+  readonly #start: Buffer
 
-  constructor(owner: string, checksum: FrameChecksum | undefined) {
-    this.#owner = owner
+  /** @throws `ERR_CIO_OPTION`: the start could stand in content, or is an end */
+  constructor(check: OptionCheck, checksum: FrameChecksum | undefined, start: Buffer) {
+    const [first, second] = start
+    if (first !== dle || second === dle || second === etx) {
+      throw check.refused('a `start` of `dle` begins with one DLE (0x10), and is not DLE ETX')
+    }
+    this.#owner = check.owner
     this.#checksum = checksum
+    this.#start = start
   }
 
   reader(maxLength: number): FrameReader {
-    return new DleReader(this.#checksum, maxLength)
+    return new DleReader(this.#checksum, this.#start, maxLength)
   }
 
   finder(): FindNext {
-    return findStart(begin)
+    return findStart(this.#start)
   }
 
   write(message: string | Uint8Array): Buffer {
     const content = withChecksum(bytesOf(this.#owner, message), this.#checksum)
-    const doubled: Buffer[] = [begin]
+    const doubled: Buffer[] = [this.#start]
     let from = 0
     for (let at = content.indexOf(dle); at >= 0; at = content.indexOf(dle, from)) {
-      doubled.push(content.subarray(from, at + 1), begin.subarray(0, 1))
+      doubled.push(content.subarray(from, at + 1), end.subarray(0, 1))
       from = at + 1
     }
     return Buffer.concat([...doubled, content.subarray(from), end])
@@ -48,16 +57,18 @@ export class DleFormat implements FrameFormat {
 
 class DleReader implements FrameReader {
   readonly #checksum: FrameChecksum | undefined
+  readonly #start: Buffer
   readonly #maxLength: number
   readonly #longest: number
   /** The frame that is being measured, and the position up to which it was measured. */
   #at = -1
   #seen = 0
 
-  constructor(checksum: FrameChecksum | undefined, maxLength: number) {
+  constructor(checksum: FrameChecksum | undefined, start: Buffer, maxLength: number) {
     this.#checksum = checksum
+    this.#start = start
     this.#maxLength = maxLength
-    this.#longest = 2 * (maxLength + (checksum?.width ?? 0)) + begin.length
+    this.#longest = 2 * (maxLength + (checksum?.width ?? 0)) + start.length
   }
 
   measure(bytes: Buffer, start: number, at: number): number | FrameFault {
@@ -66,10 +77,19 @@ class DleReader implements FrameReader {
       this.#seen = 0
     }
     const there = bytes.length - start
-    for (; this.#seen < begin.length; this.#seen++) {
-      if (this.#seen >= there) return begin.length
-      if (bytes[start + this.#seen] !== begin[this.#seen]) {
-        return new FrameFault('start', 'does not begin with DLE STX')
+    const mark = this.#start
+    for (; this.#seen < mark.length; this.#seen++) {
+      if (this.#seen >= there) return mark.length
+      if (bytes[start + this.#seen] !== mark[this.#seen]) {
+        return new FrameFault('start', `does not begin with ${mark.toString('hex')}`)
+      }
+    }
+    if (mark.length === 1) {
+      const next = bytes[start + 1]
+      if (next === undefined) return mark.length + 1
+      // Such a DLE stands in content, or in an end.
+      if (next === dle || next === etx) {
+        return new FrameFault('start', 'has DLE or ETX after the DLE that it begins with')
       }
     }
     for (;;) {
@@ -86,7 +106,7 @@ class DleReader implements FrameReader {
   }
 
   open(bytes: Buffer, start: number, until: number): Buffer | FrameFault {
-    const raw = bytes.subarray(start + begin.length, until - end.length)
+    const raw = bytes.subarray(start + this.#start.length, until - end.length)
     return opened(single(raw), this.#checksum, this.#maxLength)
   }
 }

@@ -2,10 +2,10 @@
 
 import { FrameChecksum } from './checksum.ts'
 import { cobs } from './cobs.ts'
-import { DleFormat } from './dle.ts'
+import { DleFormat, dleStx } from './dle.ts'
 import type { FrameFormat } from './format.ts'
 import { DelimiterKind } from './delimiter-kind.ts'
-import { type FrameKind, type Layout, MeasureKind, SizeKind } from './kinds.ts'
+import { type FrameKind, type Layout, MeasureKind, SizeKind, none } from './kinds.ts'
 import { LengthKind } from './length-kind.ts'
 import { NumberField } from './length-field.ts'
 import { MarkedFormat } from './marked.ts'
@@ -167,17 +167,18 @@ function stuffed(
 ): FrameFormat {
   const { owner } = check
   const { stuffing } = options
-  const hasStart = typeof stuffing === 'object' && options.start !== undefined
+  const isDle = stuffing === 'dle'
+  const hasStart = (isDle || typeof stuffing === 'object') && options.start !== undefined
   for (const option of ['start', 'end', 'whole'] as const) {
     if (options[option] === undefined || (hasStart && option === 'start')) continue
     const why = option === 'whole' ? 'a message is what was escaped' : 'it has marks of its own'
     throw check.refused(`\`${option}\` and \`stuffing\` exclude each other; ${why}`)
   }
-  if (stuffing === 'dle') return new DleFormat(owner, checksum)
+  const start = hasStart ? check.mark('start', options.start) : isDle ? dleStx : none
+  if (isDle) return new DleFormat(check, checksum, start)
   if (stuffing === 'cobs') return new FlaggedFormat(owner, cobs, checksum)
   const form = typeof stuffing === 'string' ? named[stuffing] : stuffing
   check.object('stuffing', form ?? stuffing, '`slip`, `hdlc`, `cobs`, `dle`, or an object')
-  const start = markOf(check, 'start', options.start)
   const escaping = new EscapeByte(check.within('stuffing'), form!, start)
   return new FlaggedFormat(owner, escaping, checksum, start)
 }
@@ -196,8 +197,8 @@ function oneOfFormat(check: OptionCheck, options: FormatOptions, maxLength: numb
     check.object(`oneOf[${index}]`, one, 'the options of a format')
     inside.names(one, [...kinds, ...around])
     if (one.oneOf !== undefined) throw inside.refused('`oneOf` has no `oneOf` in it')
-    const isDle = one.stuffing === 'dle'
-    const start = isDle ? Buffer.of(0x10, 0x02) : markOf(inside, 'start', one.start)
+    const hasStart = one.stuffing !== 'dle' || one.start !== undefined
+    const start = hasStart ? markOf(inside, 'start', one.start) : dleStx
     return { start, format: formatOf(inside, one, maxLength) }
   })
   for (const [index, { start }] of choices.entries()) {

@@ -217,7 +217,7 @@ export type BySizeOptions = Required<Pick<FormatOptions, 'size'>> &
 export type ByStuffingOptions = Required<Pick<FormatOptions, 'stuffing'>> &
   Pick<FormatOptions, 'start' | 'checksum' | 'endian'> &
   Without<Exclude<Kind, 'stuffing'> | 'end' | 'whole'> &
-  (Without<'start'> | { readonly stuffing: Stuffing })
+  (Without<'start'> | { readonly stuffing: 'dle' | Stuffing })
 
 /** Frames that a function measures. */
 export type ByMeasureOptions = Required<Pick<FormatOptions, 'measure'>> &

@@ -13,7 +13,7 @@
 import test from 'ava'
 import { execFile, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { readFile, readdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { dirname, join, relative } from 'node:path'
@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import * as cio from '../src/index.ts'
 import * as kit from '../src/kit.ts'
+import { emitDeclarations } from '../scripts/declarations.ts'
 import { path as certificate } from './support/certificates.ts'
 import { typescript } from './support/typescript.ts'
 
@@ -49,8 +50,9 @@ const blocks = [
 ]
 const programs = blocks.filter(({ fragment }) => !fragment)
 
-test.before('writes the blocks down', () => {
+test.before('writes the blocks down', async () => {
   mkdirSync(folder, { recursive: true })
+  await emitDeclarations(join(folder, 'declarations'))
   for (const block of blocks) {
     // As many lines above it as in its page, so that errors name the right one.
     const above = block.fragment ? prelude(block.code) : ''
@@ -58,6 +60,11 @@ test.before('writes the blocks down', () => {
       join(folder, fileOf(block)),
       `${above}${'\n'.repeat(block.line)}${block.code}\nexport {}\n`,
     )
+  }
+  mkdirSync(join(folder, 'examples'))
+  cpSync(join(root, 'examples', 'proto'), join(folder, 'examples', 'proto'), { recursive: true })
+  for (const [name, code] of await examples()) {
+    writeFileSync(join(folder, 'examples', name), ofAnApplication(code))
   }
   writeFileSync(
     join(folder, 'tsconfig.json'),
@@ -67,8 +74,15 @@ test.before('writes the blocks down', () => {
         rootDir: '../..',
         isolatedDeclarations: false,
         declaration: false,
+        paths: {
+          '@cio/*': ['../../packages/*/src/index.ts'],
+          '@cio/cluster/*': ['../../packages/cluster/src/*.ts'],
+          // What the package publishes, without the members that are internal.
+          cio: ['./declarations/src/index.d.ts'],
+          'cio/*': ['./declarations/src/*.d.ts', './declarations/middleware/*.d.ts'],
+        },
       },
-      include: ['*.ts'],
+      include: ['*.ts', 'examples/*.ts'],
     }),
   )
   for (const [name, from] of [
@@ -116,12 +130,12 @@ for (current of process.argv.slice(2)) {
 process.send(failures, () => process.exit())
 `
 
-test('every block of code in the documentation compiles', async (t) => {
+test('every block of code in the documentation, and every example, compiles against what is published', async (t) => {
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
   const result = await run(process.execPath, [tsc, '-p', folder, '--pretty', 'false']).catch(
     (error: { stdout: string }) => error,
   )
-  // What is wrong in src/ is told by tsc itself.
+  // What is wrong in packages/ is told by tsc itself.
   const ours = result.stdout.split('\n').filter((line) => line.includes(`blocks-${process.pid}`))
   const told = ours
     .join('\n')
@@ -242,6 +256,23 @@ function fileOf({ source, line }: Block): string {
 
 function nameOf(file: string): string {
   return file.replaceAll('__', '/').replace(/\.\d+\.ts$/, '')
+}
+
+/** The examples by file, without those that need packages that only their own test installs. */
+async function examples(): Promise<[name: string, code: string][]> {
+  const names = (await readdir(join(root, 'examples'))).filter((name) => name.endsWith('.ts'))
+  const compiled = names.filter((name) => name !== 'fleet.ts' && name !== 'mqtt-broker.ts')
+  return Promise.all(
+    compiled.map(async (name): Promise<[string, string]> => [name, await text(`examples/${name}`)]),
+  )
+}
+
+/** An example as an application has it: it imports packages, and not files of this repository. */
+function ofAnApplication(code: string): string {
+  return code
+    .replace(/'\.\.\/packages\/(\w+)\/src\/index\.ts'/g, "'@cio/$1'")
+    .replace("'../src/index.ts'", "'cio'")
+    .replace(/'\.\.\/(?:src|middleware)\/([\w-]+)\.ts'/g, "'cio/$1'")
 }
 
 async function text(path: string): Promise<string> {

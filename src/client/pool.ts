@@ -71,7 +71,9 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   readonly #watch: TargetWatch | undefined
   #isClosed = false
 
-  /** @internal the third argument is for tests */
+  constructor(app: ConnectsClients<Client>, options: PoolOptions)
+  /** @internal with a clock of its own, for tests */
+  constructor(app: ConnectsClients<Client>, options: PoolOptions, clock: Clock)
   constructor(app: ConnectsClients<Client>, options: PoolOptions, clock: Clock = realClock) {
     super({ captureRejections: true })
     const settings = settingsOf(options)
@@ -157,10 +159,8 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     checkOptionNames('use', options, ['idempotent', 'signal'])
     if (typeof work !== 'function') throw optionError('use', 'work', 'a function', work)
     const { idempotent = false, signal } = options
-    if (signal) {
-      checkSignal('use', signal)
-      signal.throwIfAborted()
-    }
+    checkSignal('use', signal)
+    signal?.throwIfAborted()
     let member = this.#choose(idempotent) ?? (await this.#wait(signal, idempotent))
     // One function, without further promises: each of them would add noticeably to the cost of a
     // call.

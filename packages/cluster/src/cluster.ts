@@ -215,7 +215,10 @@ export function cluster(options: ClusterOptions = {}): Cluster {
     instances: instances.alive,
     isAlive: (instance: string) => instances.isAlive(instance),
     checkAlive: (instance: string) => instances.checkAlive(instance),
-    open: ({ signal }: { readonly signal?: AbortSignal } = {}) => upTime.open(signal),
+    open: async (options: { readonly signal?: AbortSignal } = {}) => {
+      checkOptionNames('open', options, ['signal'])
+      await upTime.open(options.signal)
+    },
     close,
     whileUp: (work: (signal: AbortSignal) => unknown) => upTime.whileUp(work),
     report: (name: string, revision: SharedRevision) => instances.report(name, revision),

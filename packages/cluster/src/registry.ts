@@ -20,6 +20,7 @@ import {
   evict,
   handled,
   maxTimerDelay,
+  optionError,
   provide,
 } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
@@ -47,7 +48,7 @@ import {
 } from './registry/options.ts'
 import { Slots, claimSlot, slotsOf } from './registry/slots.ts'
 import { Takeovers } from './registry/takeovers.ts'
-import type { Registered, RegistrationContext } from './registry/types.ts'
+import type { Registered, RegistrationContext, RemoteCall } from './registry/types.ts'
 import { unawaited } from './unawaited.ts'
 import { Upkeep } from './registry/upkeep.ts'
 
@@ -55,21 +56,9 @@ export type { Entry } from './registry/entry.ts'
 export type { EvictRemoteOptions, ReachOptions, RegistryOptions } from './registry/options.ts'
 export type { Predecessor } from './registry/claims.ts'
 export type { ListOptions, PresenceChange, PresenceOptions } from './registry/presence.ts'
-export type { Registration, RegistrationContext } from './registry/types.ts'
+export type { Registration, RegistrationContext, RemoteCall } from './registry/types.ts'
 
 const log = debug('cio:cluster')
-
-type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
-type Returned<Method> = Method extends (...args: never[]) => infer Result ? Awaited<Result> : never
-
-/** Calls a method of a registered connection: as `ctx.rpc.call()`, with the key before it. */
-export type RemoteCall<Remote> = <Method extends keyof Remote & string>(
-  key: string,
-  method: Method,
-  ...[params, options]: [] extends Called<Remote[Method]>
-    ? [params?: Called<Remote[Method]>[0], options?: CallOptions]
-    : [params: Called<Remote[Method]>[0], options?: CallOptions]
-) => Promise<Returned<Remote[Method]>>
 
 /** The middleware, with the methods that reach the connections of all instances. */
 export interface Registry<Out = unknown, Remote = AnyMethods> extends Middleware<
@@ -122,7 +111,7 @@ declare module 'cio' {
   }
 }
 
-const reachOptionNames = ['timeout', 'signal', 'reason']
+const reachOptionNames = ['timeout', 'signal']
 const callTimeout = 30_000
 const reachTimeout = 5_000
 
@@ -227,10 +216,15 @@ export function registry<
       }
     },
   )
-  const reach = (key: string, order: Order, options: ReachOptions = {}): Promise<unknown> => {
-    checkOptionNames('registry', options, reachOptionNames)
+  const reach = async (
+    key: string,
+    order: Order,
+    options: ReachOptions = {},
+    ownNames: readonly string[] = [],
+  ): Promise<unknown> => {
+    checkOptionNames(order.kind, options, [...reachOptionNames, ...ownNames])
     const { timeout = order.kind === 'call' ? callTimeout : reachTimeout, signal } = options
-    checkDuration('registry', 'timeout', timeout)
+    checkDuration(order.kind, 'timeout', timeout)
     return (isMany ? slots : directory).reach(key, order, {
       timeout: Math.min(timeout, maxTimerDelay),
       signal,
@@ -246,9 +240,10 @@ export function registry<
     await reach(key, { kind: 'send', message }, options)
   }
   const evictRemote = async (key: string, options: EvictRemoteOptions): Promise<boolean> => {
-    checkOptionNames('evict', options, reachOptionNames)
+    const { reason = '' } = options
+    if (typeof reason !== 'string') throw optionError('evict', 'reason', 'a string', reason)
     try {
-      await reach(key, { kind: 'evict', reason: options.reason ?? '' }, options)
+      await reach(key, { kind: 'evict', reason }, options, ['reason'])
       return true
     } catch (error) {
       if ((error as Partial<CioError>).code === 'ERR_CIO_OFFLINE') return false

@@ -57,7 +57,7 @@ export interface RegistryOptions<Needs extends StreamContext = StreamContext> {
   /**
    * Rate of takeovers of one key on this instance. Beyond it, new connections wait, and Cio emits
    * `conflict`: probably two devices have the same certificate. A `count` of `Infinity` sets no
-   * bound.
+   * bound. Only with `'newest'`.
    *
    * @default { count: 6, per: 60_000 }
    */
@@ -137,6 +137,9 @@ export function checkRegistryOptions<Needs extends StreamContext>(
   if (max > mostSlots) throw optionError('registry', 'max', `at most ${mostSlots}`, max)
   if (options.max !== undefined && duplicates !== 'all') {
     throw optionError('registry', 'max', "absent unless `duplicates` is 'all'", max)
+  }
+  if (options.takeovers !== undefined && duplicates !== 'newest') {
+    throw optionError('registry', 'takeovers', "absent unless `duplicates` is 'newest'", takeovers)
   }
   if (!['admit', 'refuse', 'wait'].includes(whenDown)) {
     throw optionError('registry', 'whenDown', "'admit', 'refuse' or 'wait'", whenDown)

@@ -1,6 +1,6 @@
 /** The types that a registration and its connection share. */
 
-import type { MessagesContext, Rpc, StreamContext } from 'cio'
+import type { CallOptions, MessagesContext, Rpc, StreamContext } from 'cio'
 
 /** The registration of a connection. */
 export interface Registration {
@@ -29,3 +29,15 @@ export type Registered = StreamContext & MessagesContext<unknown, unknown> & { r
 
 /** The calls from other instances that run for a connection, so that they can be cancelled. */
 export type Running = Map<string, AbortController>
+
+type Called<Method> = Method extends (...args: infer Args) => unknown ? Args : never
+type Returned<Method> = Method extends (...args: never[]) => infer Result ? Awaited<Result> : never
+
+/** Calls a method of a registered connection: as `ctx.rpc.call()`, with the key before it. */
+export type RemoteCall<Remote> = <Method extends keyof Remote & string>(
+  key: string,
+  method: Method,
+  ...[params, options]: [] extends Called<Remote[Method]>
+    ? [params?: Called<Remote[Method]>[0], options?: CallOptions]
+    : [params: Called<Remote[Method]>[0], options?: CallOptions]
+) => Promise<Returned<Remote[Method]>>

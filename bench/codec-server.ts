@@ -9,10 +9,12 @@ import split2 from 'split2'
 import { cbor } from 'cio/cbor'
 import { msgpack } from 'cio/msgpack'
 import { Cio, type Messages, frames, json, lines } from 'cio'
-import { type CodecSettings, message, startMark, sumOf } from './codecs.ts'
+import { type CodecSettings, byHand, isFrames, message } from './codecs.ts'
+import { type FrameKind, frameOptions } from './frame-kinds.ts'
+import { loops, parsers } from './hand-frames.ts'
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as CodecSettings
-const { codec, way, side, count } = settings
+const { codec, way, peer, count } = settings
 const host = '127.0.0.1'
 const counted = (received: number): void => {
   if (received !== count) throw new Error(`${received} of ${count} came`)
@@ -23,7 +25,7 @@ process.on('message', () => {
   const { user, system } = process.cpuUsage()
   process.send!(user + system)
 })
-process.send!(await (side === 'peer' ? listenPeer() : listenCio()))
+process.send!(await (peer === undefined ? listenCio() : listenPeer()))
 
 async function listenCio(): Promise<number> {
   const codecs = {
@@ -32,17 +34,10 @@ async function listenCio(): Promise<number> {
     msgpack,
     cbor,
     'cbor with records': () => cbor({ useRecords: true }),
-    'frames by length': () => frames({ length: 4 }),
-    'frames by delimiter': () => frames({ delimiter: '\n' }),
-    'frames with checksum': () =>
-      frames({
-        start: Buffer.of(startMark >> 8, startMark & 0xff),
-        length: 2,
-        checksum: { of: sumOf, bytes: 2, over: 'body' },
-      }),
   } as const
   // All of them are used alike; the types of their messages are of no interest here.
-  const made = (codecs[codec] as unknown as typeof json)()
+  const make = isFrames(codec) ? () => frames(frameOptions[codec]) : codecs[codec]
+  const made = (make as typeof json)()
   const app = new Cio().useConnection(made).useConnection(async ({ messages }) => run(messages))
   const server = await app.listen({ host, port: 0 })
   return server.port
@@ -74,6 +69,7 @@ async function listenPeer(): Promise<number> {
 }
 
 function decoder(): Transform {
+  if (isFrames(codec)) return parsers[codec]!()
   if (codec === 'msgpack') return new UnpackrStream()
   if (codec.startsWith('cbor')) return new DecoderStream()
   return split2()
@@ -91,59 +87,25 @@ function encoder(socket: Socket): { writable: Duplex; form: (one: unknown) => un
   return { writable: stream, form: (one) => one }
 }
 
-/** The least that finds frames: a loop over each chunk, with the rest of the last one before it. */
-async function receiveFrames(socket: Socket, cut: typeof byLength): Promise<void> {
+/** The loop of a kind over each chunk, with the rest of the last one before it. */
+async function receiveFrames(
+  socket: Socket,
+  loop: NonNullable<(typeof loops)[FrameKind]>,
+): Promise<void> {
   let received = 0
   let rest: Buffer = Buffer.alloc(0)
   socket.on('data', (chunk: Buffer) => {
     const bytes = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk
-    rest = bytes.subarray(cut(bytes, () => void received++))
+    rest = bytes.subarray(loop(bytes, () => void received++))
   })
   await once(socket, 'end')
   counted(received)
   socket.end()
 }
 
-/** Takes the whole frames of a chunk, and returns where the rest begins. */
-function byLength(bytes: Buffer, take: (body: Buffer) => void): number {
-  let at = 0
-  while (at + 4 <= bytes.length) {
-    const end = at + 4 + bytes.readUInt32BE(at)
-    if (end > bytes.length) break
-    take(bytes.subarray(at + 4, end))
-    at = end
-  }
-  return at
-}
-
-function byFeed(bytes: Buffer, take: (body: Buffer) => void): number {
-  let at = 0
-  for (;;) {
-    const end = bytes.indexOf(10, at)
-    if (end < 0) return at
-    take(bytes.subarray(at, end))
-    at = end + 1
-  }
-}
-
-function withSum(bytes: Buffer, take: (body: Buffer) => void): number {
-  let at = 0
-  while (at + 4 <= bytes.length) {
-    if (bytes.readUInt16BE(at) !== startMark) throw new Error('no mark')
-    const end = at + 4 + bytes.readUInt16BE(at + 2)
-    if (end > bytes.length) break
-    const body = bytes.subarray(at + 4, end - 2)
-    if (sumOf(body) !== bytes.readUInt16BE(end - 2)) throw new Error('a wrong checksum')
-    take(body)
-    at = end
-  }
-  return at
-}
-
 async function receiveByHand(socket: Socket): Promise<void> {
-  if (codec === 'frames by length') return receiveFrames(socket, byLength)
-  if (codec === 'frames by delimiter') return receiveFrames(socket, byFeed)
-  if (codec === 'frames with checksum') return receiveFrames(socket, withSum)
+  const loop = peer === byHand && isFrames(codec) ? loops[codec] : undefined
+  if (loop) return receiveFrames(socket, loop)
   const source = socket.pipe(decoder())
   const parse: (one: string) => unknown =
     codec === 'json' ? (one: string) => JSON.parse(one) as unknown : (one: string) => one

@@ -1,6 +1,6 @@
 /**
  * What does a message cost, against split2 and JSON by hand, msgpackr's and cbor-x's own streams, and
- * frames against a loop by hand?
+ * frames against a loop by hand and node-serialport's parsers?
  */
 
 import { Encoder } from 'cbor-x'
@@ -11,6 +11,7 @@ import { connect } from 'node:net'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { type FrameKind, frameOf, frameOptions } from './frame-kinds.ts'
 import { median, middleHalf, record } from './results.ts'
 
 /** What one server does, given as its argument. */
@@ -18,51 +19,42 @@ export interface CodecSettings {
   readonly codec: 'lines' | 'json' | 'msgpack' | 'cbor' | 'cbor with records' | FrameKind
   /** Receives all, by events or by iteration; receives and answers; or sends all. */
   readonly way: 'each' | 'iterate' | 'answer' | 'send'
-  readonly side: 'peer' | 'cio'
+  /** Its name if it is not Cio. */
+  readonly peer?: string
   readonly count: number
 }
 
-/** The frames that are compared; the last have a start mark, a length and a checksum. */
-export type FrameKind = 'frames by length' | 'frames by delimiter' | 'frames with checksum'
+/** The peer that is a loop by hand. */
+export const byHand = 'a loop by hand'
 
 const piece = 64 * 1024
-const peers = {
-  lines: 'split2',
-  json: 'split2 + JSON',
-  msgpack: 'msgpackr',
-  cbor: 'cbor-x',
-  'cbor with records': 'cbor-x',
-  'frames by length': 'a loop by hand',
-  'frames by delimiter': 'a loop by hand',
-  'frames with checksum': 'a loop by hand',
-}
-const targets: Record<CodecSettings['codec'], number> = {
-  lines: 1,
-  json: 1,
-  msgpack: 1,
-  cbor: 0.75,
-  'cbor with records': 1.3,
-  'frames by length': 1.3,
-  'frames by delimiter': 1.3,
-  'frames with checksum': 1.3,
+/** What each codec is compared with, and the ratio that it should not exceed. */
+const peers: Record<CodecSettings['codec'], Readonly<Record<string, number>>> = {
+  lines: { split2: 1 },
+  json: { 'split2 + JSON': 1 },
+  msgpack: { msgpackr: 1 },
+  cbor: { 'cbor-x': 0.75 },
+  'cbor with records': { 'cbor-x': 1.3 },
+  'frames by length': { [byHand]: 1.3 },
+  'frames by delimiter': { [byHand]: 1.3, '@serialport/parser-delimiter': 1 },
+  'frames by size': { '@serialport/parser-byte-length': 1 },
+  'frames with a mark and a length': { '@serialport/parser-packet-length': 1 },
+  'frames with checksum': { [byHand]: 1.3 },
+  'frames by slip': { [byHand]: 1.3, '@serialport/parser-slip-encoder': 1 },
+  'frames by hdlc': { [byHand]: 1.3 },
+  'frames by cobs': { [byHand]: 1.3 },
 }
 const texts = Array.from({ length: 16 }, (_, index) => `temperature of room ${index}, in kelvin`)
 
 /** The same messages for all: about a hundred bytes, as telemetry is. */
 export function message(codec: CodecSettings['codec'], index: number): unknown {
   const value = { id: index, at: 1_700_000_000 + index, name: texts[index % 16], value: index / 8 }
-  const isText = codec === 'lines' || codec.startsWith('frames')
-  return isText ? JSON.stringify(value) : value
+  return codec === 'lines' || isFrames(codec) ? JSON.stringify(value) : value
 }
 
-/** The mark before each frame with a checksum. */
-export const startMark = 0xaa55
-
-/** A checksum that costs little: the sum of all bytes. */
-export function sumOf(bytes: Uint8Array): number {
-  let sum = 0
-  for (let at = 0; at < bytes.length; at++) sum += bytes[at]!
-  return sum & 0xffff
+/** Whether it is `frames`. */
+export function isFrames(codec: CodecSettings['codec']): codec is FrameKind {
+  return Object.hasOwn(frameOptions, codec)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main()
@@ -80,50 +72,54 @@ async function main(): Promise<void> {
   setTimeout(() => process.exit(1), 10 * 60_000).unref()
   for (const codec of Object.keys(peers) as CodecSettings['codec'][]) {
     for (const way of ['each', 'iterate', 'send', 'answer'] as const) {
-      if (codec.startsWith('frames') && way !== 'each') continue
+      if (isFrames(codec) && way !== 'each') continue
       const title = `${codec} ${way}`
       if (!positionals.every((word) => title.includes(word))) continue
-      // One at a time and waited for, it is a round trip each. A frame takes a fifth of the time of JSON.
-      const share = way === 'answer' ? 0.1 : codec.startsWith('frames') ? 4 : 1
-      const count = Number(values.count) * share
-      await compare({ codec, way, count }, Number(values.launches), Number(values.rounds))
+      for (const [peer, target] of Object.entries(peers[codec])) {
+        // One at a time and waited for, it is a round trip each. By hand, a frame takes a fifth of the time
+        // of JSON.
+        const share = way === 'answer' ? 0.1 : peer === byHand ? 4 : 1
+        const count = Number(values.count) * share
+        const settings = { codec, way, count, peer }
+        await compare(settings, target, Number(values.launches), Number(values.rounds))
+      }
     }
   }
 }
 
 async function compare(
-  settings: Omit<CodecSettings, 'side'>,
+  settings: Required<CodecSettings>,
+  target: number,
   launches: number,
   rounds: number,
 ): Promise<void> {
-  const { codec, way, count } = settings
-  const target = targets[codec]
+  const { codec, way, count, peer: name } = settings
   const bytes = encodeAll(settings)
   const costs = { peer: [] as number[], cio: [] as number[] }
   for (let launch = 0; launch < launches; launch++) {
     const sides = [
-      ['peer', await start({ ...settings, side: 'peer' })],
-      ['cio', await start({ ...settings, side: 'cio' })],
+      ['peer', await start(settings)],
+      ['cio', await start({ codec, way, count })],
     ] as const
     // The first rounds warm up and are not counted.
     for (let round = -1; round <= rounds; round++) {
-      for (const [name, server] of round % 2 ? sides : sides.toReversed()) {
+      for (const [side, server] of round % 2 ? sides : sides.toReversed()) {
         const before = await server.cpu()
         await load(server.port, way, bytes)
         const after = await server.cpu()
-        if (round > 0) costs[name].push((1_000 * (after - before)) / count)
+        if (round > 0) costs[side].push((1_000 * (after - before)) / count)
       }
     }
     for (const [, server] of sides) server.stop()
   }
   const [peer, cio] = [median(costs.peer), median(costs.cio)]
   const pairs = median(costs.cio.map((cost, index) => cost / costs.peer[index]!))
-  const figures = `${peers[codec]} ${peer.toFixed(0)} ns, cio ${cio.toFixed(0)} ns a message`
+  const figures = `${name} ${peer.toFixed(0)} ns, cio ${cio.toFixed(0)} ns a message`
   const ratio = cio / peer
   if (way !== 'answer') {
     const [low, high] = middleHalf(costs.cio, costs.peer)
     const what = `\`${codec}\`, a message, by \`${way}\``
-    record({ what, beside: peers[codec], unit: 'times', figure: ratio, low, high, target })
+    record({ what, beside: name, unit: 'times', figure: ratio, low, high, target })
   }
   const verdict = ratio <= target ? 'met' : 'missed'
   console.log(
@@ -150,7 +146,7 @@ async function start(settings: CodecSettings): Promise<Server> {
 }
 
 /** All messages, in pieces: large ones, or one a message where each is answered. */
-function encodeAll({ codec, way, count }: Omit<CodecSettings, 'side'>): Buffer[] {
+function encodeAll({ codec, way, count }: CodecSettings): Buffer[] {
   if (way === 'send') return []
   const packr = new Packr({ sequential: true })
   const encoder = new Encoder({ sequential: true, useRecords: codec === 'cbor with records' })
@@ -159,8 +155,7 @@ function encodeAll({ codec, way, count }: Omit<CodecSettings, 'side'>): Buffer[]
     if (codec === 'msgpack') return Buffer.from(packr.pack(one))
     if (codec.startsWith('cbor')) return Buffer.from(encoder.encode(one))
     const text = codec === 'json' ? JSON.stringify(one) : (one as string)
-    if (codec === 'frames by length') return framed(4, text)
-    if (codec === 'frames with checksum') return framed(2, text, startMark)
+    if (isFrames(codec)) return frameOf(codec, text)
     return Buffer.from(`${text}\n`)
   })
   if (way === 'answer') return encoded
@@ -168,19 +163,6 @@ function encodeAll({ codec, way, count }: Omit<CodecSettings, 'side'>): Buffer[]
   const pieces: Buffer[] = []
   for (let at = 0; at < all.length; at += piece) pieces.push(all.subarray(at, at + piece))
   return pieces
-}
-
-/** A frame with a length, and with a checksum if it has a mark. */
-function framed(width: number, text: string, mark?: number): Buffer {
-  const body = Buffer.from(text)
-  const length = Buffer.alloc(width)
-  length.writeUIntBE(body.length + (mark === undefined ? 0 : 2), 0, width)
-  if (mark === undefined) return Buffer.concat([length, body])
-  return Buffer.concat([uint16(mark), length, body, uint16(sumOf(body))])
-}
-
-function uint16(value: number): Buffer {
-  return Buffer.of(value >> 8, value & 0xff)
 }
 
 async function load(port: number, way: CodecSettings['way'], pieces: Buffer[]): Promise<void> {

@@ -149,6 +149,32 @@ test('a name or a template that cannot be is refused, and nothing is written', a
   t.false((await readdir(folder)).some((name) => /no/i.test(name)))
 })
 
+test('a name with which the project would not install or compile is refused', async (t) => {
+  const middleware = ['--template', 'middleware']
+  for (const args of [
+    [''],
+    ['cio'],
+    ['tsx', ...middleware],
+    ['cio-delete'],
+    ['await', ...middleware],
+    ['cio-test'],
+    ['cio-next'],
+    ['cio-run'],
+    ['cio-check-count'],
+    // Its context would be `StreamContext`.
+    ['cio-stream'],
+    ['cio-secure'],
+  ]) {
+    const name = args.join(' ')
+    const refused = run(process.execPath, [creator, ...args], { cwd: folder })
+    await t.throwsAsync(refused, { code: 2 }, name)
+    t.false((await readdir(folder)).includes(args[0]!), name)
+  }
+  // None of them is a name of the app's program.
+  await create('delete')
+  await create('test')
+})
+
 async function pack(from: string): Promise<string> {
   const options = ['pack', '--silent', '--pack-destination', folder]
   const { stdout } = await run('npm', options, { cwd: from, timeout: longest })

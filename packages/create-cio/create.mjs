@@ -8,9 +8,12 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { compileFunction } from 'node:vm'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const templates = ['app', 'middleware']
+/** Cio's own steps. */
+const steps = ['certs', 'connect', 'listen', 'secure']
 const help = `Usage: npm create cio <folder> [-- --template ${templates.join('|')}]
 
 Writes an application of Cio, or a middleware package for it. Without --template, a name that begins
@@ -25,15 +28,19 @@ async function main() {
   if (values.version) return console.log(await version())
   if (positionals.length > 1) throw new UsageError(`give one folder, not ${positionals.length}`)
 
-  const folder = resolve(positionals[0] ?? (await ask('Which folder? ')))
+  const given = positionals[0] ?? (await ask('Which folder? '))
+  if (given === '') throw new UsageError('which folder? The name that was given is empty')
+  const folder = resolve(given)
   const name = basename(folder)
   checkName(name)
   const template = values.template ?? (name.startsWith('cio-') ? 'middleware' : 'app')
   if (!templates.includes(template)) {
     throw new UsageError(`--template is ${templates.join(' or ')}, not ${template}`)
   }
+  const names = await namesOf(name)
+  await checkUse(template, names)
   await checkEmpty(folder)
-  await copy(join(here, 'templates', template), folder, await namesOf(name))
+  await copy(join(here, 'templates', template), folder, names)
 
   const place = relative(process.cwd(), folder)
   const steps = [...(place === '' ? [] : [`cd ${place}`]), 'npm install', 'npm test']
@@ -74,6 +81,40 @@ function checkName(name) {
   throw new UsageError(
     `the folder's name becomes the package's: small letters and digits, and - between them; not ${JSON.stringify(name)}`,
   )
+}
+
+/** Refuses a name with which the project would not install or compile. */
+async function checkUse(template, { name, camel, capital }) {
+  const from = join(here, 'templates', template)
+  const manifest = JSON.parse(await readFile(join(from, 'package.json'), 'utf8'))
+  const { dependencies, devDependencies, peerDependencies } = manifest
+  if (Object.hasOwn({ ...dependencies, ...devDependencies, ...peerDependencies }, name)) {
+    throw new UsageError(`the project needs the package ${name}, so it needs another name`)
+  }
+  const files = await readdir(from, { recursive: true })
+  const sources = files.filter((file) => file.endsWith('.ts'))
+  const code = await Promise.all(sources.map((file) => readFile(join(from, file), 'utf8')))
+  const text = code.join('\n')
+  if (!text.includes('__camel__')) return
+  const declared = text.matchAll(
+    /^\s*(?:import|const|let|await using|for \(const) (.*?)(?: from| of |=)/gm,
+  )
+  const own = new Set([...declared].flatMap(([, names]) => names.match(/\w+/g)))
+  const taken = [camel, `${capital}Options`, `${capital}Context`].find((one) => own.has(one))
+  if (taken !== undefined || isReserved(camel) || steps.includes(camel)) {
+    const why = isReserved(camel) ? 'a word of the language' : 'a name of Cio or of the template'
+    throw new UsageError(`${name} makes a middleware \`${camel}\`, and ${taken ?? camel} is ${why}`)
+  }
+}
+
+/** Whether a function of a module cannot have the name. */
+function isReserved(name) {
+  try {
+    compileFunction(`'use strict'; return async () => { function ${name}() {} }`)
+    return false
+  } catch {
+    return true
+  }
 }
 
 async function checkEmpty(folder) {

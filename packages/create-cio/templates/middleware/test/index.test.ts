@@ -10,8 +10,7 @@ test('it numbers the connections in their order', async () => {
     .useConnection(__camel__({ first: 7 }))
     .useConnection(({ stream, visit }) => void stream.write(String(visit)))
   await using run = await testApp(app)
-  const connections = [run, await run.connect()]
-  for (const [at, { client }] of connections.entries()) {
+  for (const [at, { client }] of [run, await run.connect()].entries()) {
     let heard = ''
     for await (const chunk of client) heard += chunk.toString()
     assert.equal(heard, String(7 + at))

@@ -15,6 +15,7 @@ import { StreamContext } from '../lifecycle/stream-context.ts'
 import { StreamLife } from '../lifecycle/stream-life.ts'
 import type { FoldedProbe } from '../pipeline/probe.ts'
 import { flushTimeout } from '../streams/end-gracefully.ts'
+import { remoteEndpoint } from '../streams/endpoint.ts'
 import { halfOpenTimeout } from '../streams/half-open.ts'
 
 declare module '../lifecycle/app.ts' {
@@ -169,9 +170,13 @@ export class ClientContext extends StreamContext {
     this.lost = false
   }
 
-  /** The other side, for error messages; through a proxy, the requested target. */
+  /**
+   * The other side, for error messages: the requested target through a proxy, and while there is no
+   * open socket. Node drops the address of a socket that closes.
+   */
   override get remote(): string {
-    return this.options.createConnection ? placeOf(this.options) : super.remote
+    const { options, socket } = this
+    return options.createConnection || !remoteEndpoint(socket) ? placeOf(options) : super.remote
   }
 
   /**

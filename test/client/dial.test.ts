@@ -329,6 +329,20 @@ test('connect and disconnect tell of a client, once each', async (t) => {
   ])
 })
 
+test('a client that was disconnected has its remote address, or the target', async (t) => {
+  const app = client(t)
+  const remotes: string[] = []
+  app.on('disconnect', (_error, ctx) => remotes.push(ctx.remote))
+  const targets = [
+    { host, port: await ownPort() },
+    { host, port: await named(t, 'hello') },
+  ]
+  const ctx = await app.connect(targets)
+  await readAll(ctx)
+  await ctx.closed
+  t.deepEqual(remotes, [`${host}:${targets[1]!.port}`])
+})
+
 test('who was not connected is not told of', async (t) => {
   const app = client(t)
   app.on('connect', () => t.fail())

@@ -24,7 +24,7 @@ import { type Clock, realClock } from './pool/clock.ts'
 import { type PoolOptions, type PoolSettings, settingsOf } from './pool/options.ts'
 import type { PoolTarget } from './pool/pool-types.ts'
 import { type Member, sentSince } from './pool/member.ts'
-import { callOf } from './pool/pool-call.ts'
+import { callOf, useOptionsOf } from './pool/pool-call.ts'
 import { closedError, lostError, poolFullError, poolTimeoutError } from './pool/pool-errors.ts'
 import { PoolReports } from './pool/pool-reports.ts'
 import { type TargetWatch, followTargets } from './pool/target-watch.ts'
@@ -195,9 +195,12 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
     }
   }
 
-  /** Calls a method of the other side, as `ctx.rpc.call` or `ctx.requests.call` does. */
+  /**
+   * Calls a method of the other side, as `ctx.rpc.call` or `ctx.requests.call` does. Its `signal` ends
+   * the wait for a connection too; its `timeout` begins after that wait.
+   */
   readonly call: PoolCall<Client> = ((...given: readonly unknown[]) => {
-    const used = this.#use((client) => callOf(client)(...given), {}, true)
+    const used = this.#use((client) => callOf(client)(...given), useOptionsOf(given), true)
     return whenUntaken(used, this.#reports.untaken)
   }) as PoolCall<Client>
 

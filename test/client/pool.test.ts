@@ -550,6 +550,20 @@ test('the pool connects again when a target comes back', async (t) => {
   t.is(await pool.call('whoami'), process.pid)
 })
 
+test('the signal of a call ends its wait for a connection', async (t) => {
+  const pool = new Pool(clientApp(t), {
+    targets: [{ host: '127.0.0.1', port: await ownPort() }],
+    waitTimeout: Infinity,
+  })
+  t.teardown(() => pool.close())
+  const stop = new AbortController()
+  const call = pool.call('wait', [1], { signal: stop.signal })
+  t.is(pool.waiting, 1)
+  stop.abort(new Error('enough'))
+  await t.throwsAsync(call, { message: 'enough' })
+  t.is(pool.waiting, 0)
+})
+
 test('close() waits for the uses under way, and refuses new ones', async (t) => {
   const server = await serve(t, echoServer())
   const pool = new Pool(clientApp(t), { targets: [{ host: '127.0.0.1', port: server.port }] })

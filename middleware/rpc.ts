@@ -32,12 +32,12 @@ export { RpcRequest } from './rpc/request.ts'
 export { type RpcFailure, rpcError, rpcFailure } from './rpc/wire.ts'
 
 /** Options of {@link rpc}. */
-export interface RpcOptions<Local = OwnMethods> {
+export interface RpcOptions<Local = OwnMethods, Context extends StreamContext = StreamContext> {
   /**
    * The methods that the peer may call: own properties of this object, not inherited ones.
    * Without it, the peer can call none.
    */
-  readonly methods?: Methods<Local>
+  readonly methods?: Methods<Local, Context>
   /** Schemas of parameters, by method name. Without it, methods get the parameters unchecked. */
   readonly params?: Schemas<Local>
   /**
@@ -102,6 +102,9 @@ const bounds = ['timeout', 'maxCalls', 'maxRequests', 'maxBatch', 'maxParts']
  * aborts `request.signal` in the method. While the connection drains, Cio refuses new requests with
  * error -32000.
  *
+ * `Remote` are the methods of the peer, `Local` those of this side. `Needs` are the members that earlier
+ * middleware have added to the context, and the methods read from `request.ctx`.
+ *
  * A method may return an async iterable, such as an async generator: `stream()` gets its values one by
  * one, as partial results of the Language Server Protocol (`$/progress`).
  *
@@ -140,9 +143,9 @@ const bounds = ['timeout', 'maxCalls', 'maxRequests', 'maxBatch', 'maxParts']
  * console.log(await client.rpc.call('add', [1, 2])) // 3
  * await app.close()
  */
-export function rpc<Remote = AnyMethods, Local = OwnMethods>(
-  options: RpcOptions<NoInfer<Local>> = {},
-): Middleware<StreamContext & MessagesContext<unknown>, RpcContext<Remote>> {
+export function rpc<Remote = AnyMethods, Local = OwnMethods, Needs extends object = object>(
+  options: RpcOptions<NoInfer<Local>, NoInfer<StreamContext & RpcContext<Remote> & Needs>> = {},
+): Middleware<StreamContext & MessagesContext<unknown> & Needs, RpcContext<Remote>> {
   checkOptionNames('rpc', options, ['methods', 'params', 'results', 'discover', ...bounds])
   const { timeout = 30_000, maxCalls = 1_000, maxRequests = 100, maxBatch = 100 } = options
   const { maxParts = 16 } = options
@@ -247,20 +250,25 @@ export class Rpc<Remote = AnyMethods> {
   }
 }
 
-function checkOptions(given: RpcOptions, timeout: number): ReadonlyMap<string, Procedure> {
+/** Checks the options without the types of the methods, which `Procedure` drops too. */
+type Unchecked = Omit<RpcOptions, 'methods'> & { readonly methods?: object }
+
+function checkOptions(given: Unchecked, timeout: number): ReadonlyMap<string, Procedure> {
   checkDuration('rpc', 'timeout', timeout)
   const { methods = {}, params = {}, results = {}, discover } = given
   checkOptionNames('rpc: params', params, Object.keys(methods))
   checkOptionNames('rpc: results', results, Object.keys(methods))
-  const procedures = Object.entries(methods).map(([name, method]): [string, Procedure] => {
-    if (typeof method !== 'function') throw optionError('rpc', name, 'a function', method)
-    if (name === cancelMethod || name.startsWith('rpc.')) {
-      throw optionError('rpc', 'methods', 'named otherwise: JSON-RPC reserves it', name)
-    }
-    const schema = Object.hasOwn(params, name) ? params[name] : undefined
-    const resultSchema = Object.hasOwn(results, name) ? results[name] : undefined
-    return [name, { method: method as AnyMethod, schema, resultSchema }]
-  })
+  const procedures = Object.entries<unknown>({ ...methods }).map(
+    ([name, method]): [string, Procedure] => {
+      if (typeof method !== 'function') throw optionError('rpc', name, 'a function', method)
+      if (name === cancelMethod || name.startsWith('rpc.')) {
+        throw optionError('rpc', 'methods', 'named otherwise: JSON-RPC reserves it', name)
+      }
+      const schema = Object.hasOwn(params, name) ? params[name] : undefined
+      const resultSchema = Object.hasOwn(results, name) ? results[name] : undefined
+      return [name, { method: method as AnyMethod, schema, resultSchema }]
+    },
+  )
   return new Map(discover === undefined ? procedures : [...procedures, discovery(discover)])
 }
 

@@ -1,5 +1,6 @@
 /** The types of methods, taken from an interface. */
 
+import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import type { StandardSchema } from '../../src/messages/messages.ts'
 import type { RpcRequest } from './request.ts'
 
@@ -10,10 +11,10 @@ export type AnyMethods = Record<string, (params?: unknown) => unknown>
 export type OwnMethods = Record<string, (params: never) => unknown>
 
 /** The implementation of an interface: its methods, each with the request as a second argument. */
-export type Methods<Interface> = {
+export type Methods<Interface, Context extends StreamContext = StreamContext> = {
   readonly [Name in keyof Interface]: (
     params: Called<Interface[Name]>[0],
-    request: RpcRequest,
+    request: RpcRequest<Context>,
   ) => Returned<Interface[Name]> | PromiseLike<Returned<Interface[Name]>>
 }
 

@@ -5,9 +5,9 @@ import { made } from '../../src/streams/lazy-abort.ts'
 import type { Id } from './wire.ts'
 
 /** The second argument of a method. */
-export class RpcRequest {
+export class RpcRequest<Context extends StreamContext = StreamContext> {
   /** The context of its connection. */
-  readonly ctx: StreamContext
+  readonly ctx: Context
   /** The name of the method. */
   readonly method: string
   /** Undefined for a notification, which gets no response. */
@@ -15,7 +15,7 @@ export class RpcRequest {
   #controller: AbortController | undefined
   #reason: Error | undefined
 
-  constructor(ctx: StreamContext, method: string, id: Id | undefined) {
+  constructor(ctx: Context, method: string, id: Id | undefined) {
     this.ctx = ctx
     this.method = method
     this.id = id

@@ -7,6 +7,8 @@ import {
   Cio,
   type CioError,
   type ListenOptions,
+  type Middleware,
+  type OwnMethods,
   type RpcContext,
   type RpcOptions,
   type RpcRequest,
@@ -175,8 +177,7 @@ for (const [name, codec] of Object.entries({ msgpack, cbor })) {
       .useConnection(
         rpc<{ name(): string }, { greet(params: [string]): string }>({
           methods: {
-            greet: async ([word], { ctx }) =>
-              `${word} ${String(await (ctx as unknown as RpcContext).rpc.call('name'))}`,
+            greet: async ([word], { ctx }) => `${word} ${await ctx.rpc.call('name')}`,
           },
         }),
       )
@@ -245,8 +246,8 @@ test('an error from another peer is not passed on', async (t) => {
     },
     near: {
       methods: {
-        add: ([_a]: unknown[], { ctx }: RpcRequest) =>
-          (ctx as unknown as RpcContext).rpc.call('hello', ['x']),
+        add: ([_a]: unknown[], { ctx }: RpcRequest<StreamContext & RpcContext>) =>
+          ctx.rpc.call('hello', ['x']),
       },
     },
   })
@@ -636,7 +637,7 @@ for (const transport of transports) {
 async function peers(
   t: ExecutionContext,
   transport: Transport,
-  methods: Required<RpcOptions>['methods'],
+  methods: NonNullable<RpcOptions<OwnMethods, StreamContext & RpcContext>['methods']>,
 ) {
   // The time that a busy machine needs is not under test.
   const side = () =>
@@ -705,8 +706,8 @@ for (const transport of ['memory', 'tcp', 'TLS 1.3'] as const) {
 
 test('methods that call the peer get their answers, though as many run as maxRequests allows', async (t) => {
   const { contexts } = await peers(t, 'tcp', {
-    outer: (_params: unknown, { ctx }: RpcRequest) =>
-      (ctx as unknown as RpcContext).rpc.call('inner'),
+    outer: (_params: unknown, { ctx }: RpcRequest<StreamContext & RpcContext>) =>
+      ctx.rpc.call('inner'),
     inner: () => 'inner',
   })
   const calls = Array.from({ length: 300 }, () => contexts[0]!.rpc.call('outer'))
@@ -1146,6 +1147,28 @@ test('calls have the types of the remote interface, and methods those of the loc
       // @ts-expect-error: not its result
       methods: { now: () => 5 },
     })
+
+    interface User {
+      user: string
+    }
+    const greeting = rpc<{ shown(params: [string]): void }, { greet(): string }, User>({
+      methods: {
+        greet(_params, { ctx }) {
+          void ctx.rpc.notify('shown', [ctx.user])
+          // @ts-expect-error: no such method of the caller
+          void ctx.rpc.notify('hidden')
+          return ctx.user
+        },
+      },
+    })
+    // @ts-expect-error: nothing has added the user
+    new Cio().useConnection(json()).useConnection(greeting)
+    new Cio<User>().useConnection(json()).useConnection(greeting)
+    const login: Middleware<StreamContext, User> = async (ctx, next) => {
+      Object.assign(ctx, { user: 'ada' })
+      await next()
+    }
+    new Cio().useConnection(json()).useConnection(login).useConnection(greeting)
   }
   t.is(typeof attach, 'function')
 })

@@ -74,7 +74,7 @@ async function slow(): Promise<void> {
   const server = await app.listen({ port: 0, host: '127.0.0.1' })
   const sockets = await accepted(app, server.port, 5)
   const [step] = watching.snapshot().pipelines.connection.toSorted((a, b) => b.active - a.active)
-  console.log(`3. ${step!.active} connections stand in ${step!.name}`)
+  console.log(`3. ${step!.active} connections are in ${step!.name}`)
   answer()
   for (const socket of sockets) socket.destroy()
   await app.close()
@@ -92,7 +92,7 @@ async function hangs(): Promise<void> {
   const closed = app.close({ timeout: 300 })
   const { servers } = watching.snapshot()
   const { rows } = watching.connections({ sort: 'age' })
-  console.log(`4. ${servers[0]!.state}; ${rows.length} connection stands in ${rows[0]!.step}`)
+  console.log(`4. ${servers[0]!.state}; ${rows.length} connection is in ${rows[0]!.step}`)
   await closed
   console.log(`   at the deadline: ${watching.closed()[0]!.reason}`)
   socket!.destroy()

@@ -320,8 +320,8 @@ test('incidents.ts makes five incidents happen, and the watch says what each is'
   t.deepEqual(stdout.trimEnd().split('\n'), [
     '1. refused by secure: CERT_HAS_EXPIRED, claimed name device-1',
     '2. 17 refused by limit: ratePerAddress, from 127.0.0.0/24',
-    '3. 5 connections stand in lookup',
-    '4. draining; 1 connection stands in report',
+    '3. 5 connections are in lookup',
+    '4. draining; 1 connection is in report',
     '   at the deadline: forced',
     '5. most of 128 descriptors are open',
     '   readyz would say: not ready',

@@ -6,7 +6,7 @@ import { bytes, count, duration } from '../src/format.ts'
 import { useAsked } from './state.ts'
 
 const columns = [
-  ['step', 'stands in'],
+  ['step', 'step'],
   ['age', 'age'],
   ['rate', 'rate'],
   ['bytes', 'received / sent'],
@@ -137,7 +137,7 @@ function Line({ row, onOpen }: { readonly row: ConnectionRow; readonly onOpen: (
         {bytes(row.rx)} / {bytes(row.tx)}
       </td>
       <td class="right">{bytes(row.queued)}</td>
-      <td class="right">{duration(row.idle)}</td>
+      <td class="right">{row.idle === null ? '–' : duration(row.idle)}</td>
     </tr>
   )
 }

@@ -91,7 +91,7 @@ function Facts({ found: { open, ended } }: { readonly found: Explanation }) {
         ['received / sent', `${count(open.rx)} / ${count(open.tx)} bytes`],
         ['on the wire', `${count(open.wireRx)} / ${count(open.wireTx)} bytes`],
         ['queued', bytes(open.queued)],
-        ['idle for', duration(open.idle)],
+        ['idle for', open.idle === null ? null : duration(open.idle)],
         ['generation', String(open.generation)],
       ]
     : [

@@ -1,4 +1,4 @@
-/** The pipeline with those that stand in it. */
+/** The pipeline, with the connections in each step. */
 
 import { useRef, useState } from 'preact/hooks'
 import type { StepView } from '../src/views.ts'
@@ -84,7 +84,7 @@ function Step({
         <span class="active" data-figure="active">
           {count(active)}
         </span>
-        <meter min={0} max={most} value={active} aria-label={`${active} stand in ${name}`} />
+        <meter min={0} max={most} value={active} aria-label={`${active} in ${name}`} />
         <span class="times">
           {p50 === null ? (
             'not passed yet'

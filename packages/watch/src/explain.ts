@@ -17,7 +17,7 @@ export interface ExplainedStep {
   readonly name: string
   /** The file and line that registered it. */
   readonly at: string
-  readonly outcome: 'passed' | 'stands here' | 'ended here' | 'refused here' | 'not reached'
+  readonly outcome: 'passed' | 'is here' | 'ended here' | 'refused here' | 'not reached'
   /** Milliseconds to pass it; undefined if that is no longer known. */
   readonly duration: number | undefined
 }
@@ -50,13 +50,7 @@ export function explain(
     return {
       open: connectionDetail(collector, newest.id),
       ended: undefined,
-      steps: steps(
-        [newest.app],
-        newest.generation,
-        step,
-        'stands here',
-        passedOf(collector, newest),
-      ),
+      steps: steps([newest.app], newest.generation, step, 'is here', passedOf(collector, newest)),
       others: { open: open.length - 1, ended: ended.length },
     }
   }

@@ -53,7 +53,7 @@ export function words(reason: string): string {
 /** A mark for each outcome of a step. */
 export const marks = {
   passed: '✓',
-  'stands here': '●',
+  'is here': '●',
   'ended here': '■',
   'refused here': '✗',
   'not reached': '·',

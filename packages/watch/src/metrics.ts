@@ -107,7 +107,7 @@ export const metrics: Readonly<Record<MetricKey, Metric>> = {
     name: 'cio.tls.handshake.active',
     kind: 'updown',
     unit: '{handshake}',
-    help: 'Open connections that stand in the TLS handshake.',
+    help: 'Open connections in the TLS handshake.',
   },
   clientActive: {
     name: 'cio.client.connection.active',

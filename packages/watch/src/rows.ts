@@ -23,8 +23,8 @@ export interface ConnectionRow {
   readonly tx: number
   /** Bytes written and not yet sent. */
   readonly queued: number
-  /** Seconds without a byte, as far as the looks show. */
-  readonly idle: number
+  /** Seconds without a byte, as far as the looks show; null before the first look. */
+  readonly idle: number | null
   readonly generation: number
 }
 
@@ -145,7 +145,7 @@ function rowOf(collector: Collector, ctx: ConnectionContext, now: number): Conne
     rx,
     tx,
     queued: ctx.stream.writableLength,
-    idle: (now - (seen?.moved ?? ctx.acceptedAt)) / 1_000,
+    idle: seen ? (now - seen.moved) / 1_000 : null,
     generation: ctx.generation,
   }
 }

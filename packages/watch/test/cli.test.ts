@@ -157,8 +157,10 @@ test('why checks off the way of a connection, by name, address and number', asyn
   const id = String(watching.connections().rows[0]!.id)
   t.is(await why(id, { at, json: false, terminal: open }), 0)
   t.regex(open.text(), /^alice, connection/)
-  t.regex(open.text(), /^ {2}● echo +stands here/m)
+  t.regex(open.text(), /^ {2}● echo +is here/m)
   t.regex(open.text(), /^TLSv1\.3, TLS_/m)
+  // Nothing has looked at it, so nothing is known of its traffic.
+  t.notRegex(open.text(), /idle/)
   t.is(await why('127.0.0.1', { at, json: false, terminal: terminal() }), 0)
 
   const json = terminal()

@@ -40,9 +40,14 @@ test.serial(
     const [first] = [...server.connections]
     const { open, steps } = watching.explain(first!.id)!
     t.is(open!.rx, 5)
+    t.is(open!.idle, null)
+    const stop = watching.look()
+    t.true(watching.explain(first!.id)!.open!.idle! < 60)
+    stop()
+    t.is(watching.explain(first!.id)!.open!.idle, null)
     t.deepEqual(
       steps.map(({ name, outcome }) => `${name} ${outcome}`),
-      ['secure passed', 'patient passed', 'echo stands here'],
+      ['secure passed', 'patient passed', 'echo is here'],
     )
     for (const socket of sockets) {
       const end = ended(app)

@@ -29,8 +29,9 @@ export function explanationText(found: Explanation, paint: Paint): string {
       lines.push(`${code === undefined ? '' : `${clean(code)}: `}${clean(message)}`)
   }
   if (open) {
+    const idle = open.idle === null ? '' : `, idle for ${duration(open.idle)}`
     lines.push(
-      `open for ${duration(open.age)}, idle for ${duration(open.idle)}; ${count(open.rx)} bytes received, ${count(open.tx)} sent, ${count(open.queued)} queued`,
+      `open for ${duration(open.age)}${idle}; ${count(open.rx)} bytes received, ${count(open.tx)} sent, ${count(open.queued)} queued`,
     )
     if (open.tls !== null) lines.push(`${open.tls}, ${open.cipher}`)
     if (open.certificate) {

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Duplex } from 'node:stream'
 import type { Cio } from '../src/cio.ts'
+import { carrierError } from '../src/lifecycle/carrier-end.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
@@ -151,6 +152,8 @@ export function multiplex(
       const runs = new Set<ConnectionContext>()
       const times = timesOf(ctx)
       const { flushTimeout } = times
+      // Read now: Node loses the address when it destroys the socket.
+      const { remote } = ctx
       let cutting: NodeJS.Timeout | undefined
       const run = <Connection extends object>(
         to: Pick<Cio<Connection>, 'handle'>,
@@ -182,9 +185,10 @@ export function multiplex(
         maxHeadersSize,
         window: receiveWindow,
         controlRate,
-        remote: ctx.remote,
+        remote,
         accept: (stream, opening) => inside(run, app, stream, opening).closed,
         fail: (error) => ctx.destroy(error),
+        carrierError: () => carrierError(ctx, remote),
         gone: (error, isOrderly) => {
           const cut = (): void => runs.forEach((one) => one.destroy(error))
           if (!isOrderly) cut()

@@ -4,6 +4,7 @@ import { type WebSocket, WebSocketServer, createWebSocketStream } from 'ws'
 import type { HandleOptions } from '../src/cio.ts'
 import { CioError, asError, isCioError } from '../src/errors.ts'
 import { reportError } from '../src/lifecycle/app-events.ts'
+import { carrierError } from '../src/lifecycle/carrier-end.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkCalled, checkCount, checkOptionNames, optionError } from '../src/options.ts'
 import { atOnce } from '../src/thenable.ts'
@@ -216,7 +217,7 @@ function connect(
 ): void {
   const beneath = contextOf(request)
   const remote = beneath?.remote ?? 'a client'
-  const stream = streamOf(client, remote)
+  const stream = streamOf(client, remote, beneath)
   if (hasBorders) keepBorders(stream, client)
   // For `timeout` and `heartbeat`: the stream itself counts only whole messages.
   Object.defineProperty(stream, 'bytesRead', { get: () => socket.bytesRead })
@@ -292,7 +293,7 @@ function codeOf(
   return isCioError(reason) && reason.fault === 'remote' ? codes.refused : codes.failed
 }
 
-function streamOf(client: WebSocket, remote: string): Duplex {
+function streamOf(client: WebSocket, remote: string, beneath: StreamContext | undefined): Duplex {
   const stream = createWebSocketStream(client, { allowHalfOpen: true, decodeStrings: false })
   const write = stream._write.bind(stream)
   stream._write = (chunk: string | Buffer, encoding, done) => {
@@ -308,7 +309,10 @@ function streamOf(client: WebSocket, remote: string): Duplex {
     client.once('error', (cause) => listener.call(client, refusal(remote, cause)))
   }
   client.prependOnceListener('close', (code: number) => {
-    if (code === closedAbnormally && !stream.destroyed) stream.destroy(refusal(remote))
+    if (code !== closedAbnormally || stream.destroyed) return
+    const error = beneath && carrierError(beneath, remote)
+    // Without an error of the carrier, that there was no close frame says more.
+    stream.destroy(error && (error.cause || error.fault === 'local') ? error : refusal(remote))
   })
   return stream
 }

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { connect as connectTls } from 'node:tls'
+import { WebSocket } from 'ws'
 import {
   Cio,
   CioError,
@@ -12,17 +13,20 @@ import {
   type EndReason,
   type HandshakeFailure,
   type ListenOptions,
+  type MessagesContext,
   type Refusal,
   allowList,
   defineMiddleware,
   lines,
   limit,
+  multiplex,
   forward,
   proxyProtocol,
   route,
   timeout,
   certificateExpiry,
 } from '../src/index.ts'
+import { websocket } from '../middleware/websocket.ts'
 import { describeEnd, reasonOf } from '../src/connection-end.ts'
 import { endReasons } from '../src/end-reason.ts'
 import { ofOpenssl } from './support/client-hello.ts'
@@ -364,6 +368,115 @@ test('a client that destroys its stream is not said to be ended by its server', 
   ctx.stream.destroy()
   const [, , end] = await disconnected
   t.like(end, { reason: 'served', by: 'local' })
+})
+
+type LinesContext = ConnectionContext & MessagesContext<string>
+
+/** Uses of a connection after the application has destroyed its stream, in the same turn. */
+const usesAfterDestroy: Record<string, (ctx: LinesContext) => unknown> = {
+  each: (ctx) => ctx.messages.each(() => void ctx.stream.destroy()),
+  'a loop': async (ctx) => {
+    for await (const _ of ctx.messages) ctx.stream.destroy()
+  },
+  send: (ctx) => ctx.messages.each(() => (ctx.stream.destroy(), ctx.messages.send('late'))),
+  sendMany: (ctx) =>
+    ctx.messages.each(() => (ctx.stream.destroy(), ctx.messages.sendMany(['late']))),
+  end: (ctx) => ctx.messages.each(() => (ctx.stream.destroy(), ctx.messages.end())),
+  'a reset': (ctx) => ctx.messages.each(() => void ctx.socket!.resetAndDestroy()),
+}
+
+for (const [what, use] of Object.entries(usesAfterDestroy)) {
+  test(`an application that destroys its stream, and then meets ${what}, has ended the connection itself`, async (t) => {
+    const app = new Cio().useConnection(lines()).useConnection((ctx) => use(ctx))
+    for (const event of ['error', 'remoteError'] as const) {
+      app.on(event, (error: Error) => t.fail(`${event}: ${error.message}`))
+    }
+    const server = await serve(t, app)
+    const closed = nextEvent(app, 'close')
+    const client = await dial(t, server)
+    client.on('error', () => {})
+    client.resume().write('one\ntwo\n')
+    t.like((await closed)[1], { reason: 'served', by: 'local', code: undefined })
+  })
+}
+
+test('the same error of another connection is not hidden by the end of this one', async (t) => {
+  const other = await serve(t, new Cio())
+  const app = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+    const upstream = await new Cio().useClient(lines()).connect(other.port)
+    await ctx.messages.next()
+    await upstream.close()
+    ctx.stream.destroy()
+    await upstream.messages.send('late')
+  })
+  const reported = nextEvent(app, 'remoteError')
+  const server = await serve(t, app)
+  const client = await dial(t, server)
+  client.resume().write('one\n')
+  t.like((await reported)[0], { code: 'ERR_CIO_CLOSED' })
+})
+
+type Open = (t: ExecutionContext, port: number) => Promise<void>
+
+const carrying: Record<string, (inner: Cio) => Cio> = {
+  multiplex: (inner) => new Cio().useConnection(multiplex(inner)),
+  websocket: (inner) => new Cio().useConnection(websocket(inner)),
+}
+const carriers: Record<string, Open> = {
+  multiplex: async (t, port) => {
+    const client = await new Cio().useClient(multiplex(new Cio())).connect(port)
+    t.teardown(() => client.close({ timeout: 0 }))
+    const stream = await client.mux.open('x')
+    stream.on('error', () => {}).write('hello\n')
+    await once(stream, 'data')
+  },
+  websocket: async (t, port) => {
+    const client = new WebSocket(`ws://127.0.0.1:${port}`).on('error', () => {})
+    t.teardown(() => client.terminate())
+    await once(client, 'open')
+    client.send('hello\n')
+    await once(client, 'message')
+  },
+}
+
+for (const [what, destroy] of Object.entries({
+  'ctx.stream.destroy()': ({ stream }: ConnectionContext): void => void stream.destroy(),
+  'ctx.socket.destroy()': ({ socket }: ConnectionContext): void => void socket!.destroy(),
+  'ctx.destroy()': (ctx: ConnectionContext): void => ctx.destroy(),
+  'ctx.destroy(error)': (ctx: ConnectionContext): void => ctx.destroy(new Error('mine')),
+})) {
+  for (const [kind, open] of Object.entries(carriers)) {
+    test(`a stream of ${kind} whose carrier the application ends by ${what} is not said to end by the other side`, async (t) => {
+      const inner = new Cio().useConnection(lines()).useConnection(async (ctx) => {
+        for await (const line of ctx.messages) await ctx.messages.send(line)
+      })
+      for (const event of ['error', 'remoteError'] as const) {
+        inner.on(event, (error: Error) => t.fail(`${event}: ${error.message}`))
+      }
+      const app = carrying[kind]!(inner)
+      app.on('error', () => {})
+      const connected = nextEvent(app, 'connection')
+      const closed = nextEvent(inner, 'close')
+      const server = await serve(t, app)
+      await open(t, server.port)
+      destroy((await connected)[0])
+      t.like((await closed)[1], { by: 'local', code: undefined, error: undefined })
+    })
+  }
+}
+
+test('a stream of multiplex ends for the same reason as its carrier', async (t) => {
+  const inner = waiting()
+  inner.on('remoteError', () => {})
+  const app = new Cio().useConnection(timeout({ idle: 50 })).useConnection(multiplex(inner))
+  app.on('remoteError', () => {})
+  const closed = nextEvent(inner, 'close')
+  const server = await serve(t, app)
+  const client = await new Cio().useClient(multiplex(new Cio())).connect(server.port)
+  t.teardown(() => client.close({ timeout: 0 }))
+  const stream = await client.mux.open('x')
+  stream.on('error', () => {})
+  t.like((await closed)[1], { reason: 'idle', by: 'local', code: 'ERR_CIO_CLOSED' })
 })
 
 // What an open port sees all day

@@ -61,10 +61,4 @@ export class ProtocolErrors {
           fault: 'remote',
         })
   }
-
-  /** The connection is closed. */
-  gone(cause: Error | null): CioError {
-    const message = `the connection to ${this.#remote}, which carried the stream, is closed`
-    return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause: cause ?? undefined })
-  }
 }

@@ -13,6 +13,8 @@ export interface SessionOptions extends Bounds {
   accept(this: void, stream: MuxStream, opening: StreamHeader): Promise<void>
   /** The peer violated the protocol: close its connection. */
   fail(this: void, error: CioError): void
+  /** The error of all streams when the connection has closed. */
+  carrierError(this: void): CioError
   /** The connection is closed; after an orderly close, complete streams can still be read. */
   gone(this: void, error: CioError, isOrderly: boolean): void
 }

@@ -186,7 +186,7 @@ export class Session implements Carrier {
 
   readonly #close = (): void => {
     const { errored, readableEnded } = this.transport
-    this.lose(this.rules.gone(errored), readableEnded && !errored)
+    this.lose(this.options.carrierError(), readableEnded && !errored)
   }
 
   #check(): void {

@@ -2,6 +2,7 @@
 
 import { EventEmitter } from 'node:events'
 import type { App, AppEvents } from './app.ts'
+import { isOfCarrier, isOfOwnEnd } from './closed-errors.ts'
 import { type Context, lifeOf } from './context.ts'
 import { reasonOf } from '../connection-end.ts'
 import type { EndReason } from '../end-reason.ts'
@@ -112,7 +113,8 @@ function iterated({ step }: StreamContext, cause: Error): CioError {
 
 function causeOf(ctx: StreamContext, thrown: Error | undefined): Error | undefined {
   const { broken } = ctx
-  if (!thrown || thrown === broken) return broken
-  const gone = broken !== undefined || ctx.isClosed
-  return gone && isConsequence(thrown) ? broken : thrown
+  const cause = broken && isOfCarrier(broken) ? undefined : broken
+  if (!thrown || thrown === broken) return cause
+  const gone = broken !== undefined || ctx.isClosed || isOfOwnEnd(thrown, ctx)
+  return gone && isConsequence(thrown) ? cause : thrown
 }

@@ -6,6 +6,7 @@
  */
 
 import { reportError } from './app-events.ts'
+import { isOfCarrier } from './closed-errors.ts'
 import type { Context } from './context.ts'
 import { asError, isCioError } from '../errors.ts'
 
@@ -84,6 +85,7 @@ export function isRefused(promise: Promise<unknown>): promise is Promise<never> 
 
 /** Whether an error is a local fault, and not a regular end. */
 function isOurs(error: Error): boolean {
-  if (error.name === 'AbortError' || isCioError(error, 'ERR_CIO_CLOSING')) return false
+  if (error.name === 'AbortError' || isOfCarrier(error)) return false
+  if (isCioError(error, 'ERR_CIO_CLOSING')) return false
   return !isCioError(error) || error.fault === 'local'
 }

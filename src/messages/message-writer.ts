@@ -2,6 +2,7 @@
 
 import type { Duplex } from 'node:stream'
 import { CioError } from '../errors.ts'
+import { meaning } from '../lifecycle/closed-errors.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import { handled, refused, unawaited } from '../lifecycle/unawaited.ts'
 
@@ -10,10 +11,9 @@ export const nothing: Promise<void> = Promise.resolve()
 
 /** The error of using a closed connection. */
 export function closedError(ctx: StreamContext): CioError {
-  return new CioError('ERR_CIO_CLOSED', `the connection with ${ctx.remote} is closed`, {
-    fault: 'remote',
-    cause: ctx.broken,
-  })
+  const message = `the connection with ${ctx.remote} is closed`
+  const { broken: cause } = ctx
+  return meaning(new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause }), ctx)
 }
 
 /**

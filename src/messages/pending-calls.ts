@@ -180,12 +180,12 @@ export class PendingCalls<Answer = unknown> {
     this.#deadlines.stop()
     for (const entry of [...this.#unsent, ...this.#sent.values()]) {
       const closedError = entry.id === 0 ? unsentError : answerLostError
-      this.#fail(entry, closedError(entry.label, this.#ctx.broken))
+      this.#fail(entry, closedError(entry.label, this.#ctx))
     }
   }
 
   #refusal(label: string): CioError | undefined {
-    if (this.#closed || !this.#pump.isWritable) return unsentError(label, this.#ctx.broken)
+    if (this.#closed || !this.#pump.isWritable) return unsentError(label, this.#ctx)
     if (this.pending >= this.#maxCalls) return tooManyCallsError(label, this.pending)
     return this.#ids.hasFree(this.#sent.size) ? undefined : noIdError(label)
   }
@@ -204,7 +204,7 @@ export class PendingCalls<Answer = unknown> {
       this.#unsent.delete(entry)
       entry.task = undefined
       // The connection was lost in the same turn, and `close()` follows.
-      if (!this.#pump.isWritable) this.#fail(entry, unsentError(entry.label, this.#ctx.broken))
+      if (!this.#pump.isWritable) this.#fail(entry, unsentError(entry.label, this.#ctx))
       else this.#send(entry, make)?.catch((error: unknown) => entry.reject(error))
     }
     entry.task = task

@@ -1,17 +1,23 @@
 /** The errors with which calls reject. */
 
 import { CioError } from '../../errors.ts'
+import { meaning } from '../../lifecycle/closed-errors.ts'
+import type { StreamContext } from '../../lifecycle/stream-context.ts'
 
 /** The error of a call that was not sent. */
-export function unsentError(label: string, cause: unknown): CioError {
+export function unsentError(label: string, ctx: StreamContext): CioError {
   const message = `the connection was closed or ended before ${named(label)} was sent`
-  return new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause })
+  return lost('ERR_CIO_CLOSED', message, ctx)
 }
 
 /** It was sent. */
-export function answerLostError(label: string, cause: unknown): CioError {
+export function answerLostError(label: string, ctx: StreamContext): CioError {
   const message = `the connection was lost or ended before the peer answered ${named(label)}; it may have acted on it or not`
-  return new CioError('ERR_CIO_ANSWER_LOST', message, { fault: 'remote', cause })
+  return lost('ERR_CIO_ANSWER_LOST', message, ctx)
+}
+
+function lost(code: string, message: string, ctx: StreamContext): CioError {
+  return meaning(new CioError(code, message, { fault: 'remote', cause: ctx.broken }), ctx)
 }
 
 export function callTimeoutError(label: string, timeout: number): CioError {

@@ -21,8 +21,10 @@ const block = /-----BEGIN X509 CRL-----([^-]*)-----END X509 CRL-----/g
 
 const deltaIndicator = '551d1b'
 const distributionPoint = '551d1c'
-/** The critical extensions that OpenSSL knows: those above, and the key identifier of the issuer. */
-const known = new Set([deltaIndicator, distributionPoint, '551d23'])
+/** The key identifier of the issuer. */
+const issuerKey = '551d23'
+/** The critical extensions that OpenSSL knows. */
+const known = new Set([deltaIndicator, distributionPoint, issuerKey])
 /** The fields of a distribution point that limit a list to some reasons, issuers or attributes. */
 const limits: Readonly<Record<number, string>> = {
   0x83: 'covers some reasons only',
@@ -57,11 +59,24 @@ function uncounted(pem: string): string | undefined {
   return undefined
 }
 
-/** The certificates that the lists revoke. */
+/** One list: its period, and the serial numbers on it. */
+interface List {
+  readonly from: number
+  readonly until: number
+  readonly serials: ReadonlySet<string>
+}
+
+/**
+ * The certificates that the lists revoke.
+ *
+ * Of several lists for the same certificates of an issuer, the newest that is valid counts, as in a
+ * handshake: it may not have a certificate any more that an older one revokes. Lists of an issuer
+ * are for other certificates if another key has signed them, or if their distribution point
+ * differs.
+ */
 export class RevocationList {
-  readonly #serialsByIssuer = new Map<string, Set<string>>()
-  /** The period of each list. */
-  readonly #periods = new Map<string, readonly (readonly [from: number, until: number])[]>()
+  /** The lists of each issuer, by the certificates that they are for. */
+  readonly #byIssuer = new Map<string, Map<string, List[]>>()
 
   /**
    * @throws if a list in PEM cannot be read
@@ -73,9 +88,12 @@ export class RevocationList {
   }
 
   has({ raw }: X509Certificate): boolean {
-    if (this.#serialsByIssuer.size === 0) return false
+    if (this.#byIssuer.size === 0) return false
     const { serial, issuer } = certificateFields(raw)
-    return this.#serialsByIssuer.get(nameOf(raw, issuer))?.has(integerOf(raw, serial)) ?? false
+    const lists = this.#byIssuer.get(nameOf(raw, issuer))
+    if (!lists) return false
+    const number = integerOf(raw, serial)
+    return [...lists.values()].some((same) => newest(same).some((one) => one.serials.has(number)))
   }
 
   /**
@@ -83,13 +101,10 @@ export class RevocationList {
    * the issuer that is valid now. Undefined if there is one, or no list at all.
    */
   lacks({ raw }: X509Certificate): 'UNABLE_TO_GET_CRL' | 'CRL_HAS_EXPIRED' | undefined {
-    if (this.#periods.size === 0) return undefined
-    const periods = this.#periods.get(nameOf(raw, certificateFields(raw).issuer))
-    if (!periods) return 'UNABLE_TO_GET_CRL'
-    const now = Date.now()
-    return periods.some(([from, until]) => from <= now && now <= until)
-      ? undefined
-      : 'CRL_HAS_EXPIRED'
+    if (this.#byIssuer.size === 0) return undefined
+    const lists = this.#byIssuer.get(nameOf(raw, certificateFields(raw).issuer))
+    if (!lists) return 'UNABLE_TO_GET_CRL'
+    return [...lists.values()].flat().some(isValid) ? undefined : 'CRL_HAS_EXPIRED'
   }
 
   /** CertificateList of RFC 5280, section 5.1. */
@@ -99,11 +114,7 @@ export class RevocationList {
     const fields = children(der, body).filter(({ tag }) => tag !== integer)
     const [, issuer, ...rest] = fields
     if (!issuer) throw new Error('a revocation list has no issuer')
-    const name = nameOf(der, issuer)
-    const serials = this.#serialsByIssuer.get(name) ?? new Set()
-    this.#serialsByIssuer.set(name, serials)
-    const [from, until] = rest.filter(isTime).map((time) => timeOf(der, time))
-    this.#periods.set(name, [...(this.#periods.get(name) ?? []), [from ?? NaN, until ?? Infinity]])
+    const serials = new Set<string>()
     const entries = rest.find(({ tag }) => tag === sequence)
     for (const entry of entries ? children(der, entries) : []) {
       const [serial] = children(der, entry)
@@ -111,5 +122,36 @@ export class RevocationList {
       if (der.subarray(entry.start, entry.end).includes(released)) continue
       if (serial?.tag === integer) serials.add(integerOf(der, serial))
     }
+    const [from = NaN, until = Infinity] = rest.filter(isTime).map((time) => timeOf(der, time))
+    const name = nameOf(der, issuer)
+    const lists = this.#byIssuer.get(name) ?? new Map<string, List[]>()
+    this.#byIssuer.set(name, lists)
+    const certificates = forWhich(der)
+    lists.set(certificates, [...(lists.get(certificates) ?? []), { from, until, serials }])
   }
+}
+
+/** The extensions that decide for which certificates of its issuer a list is. */
+function forWhich(der: Buffer): string {
+  return listExtensions(der)
+    .filter(({ type }) => type === distributionPoint || type === issuerKey)
+    .map(({ type, value: { start, end } }) => `${type}:${der.toString('hex', start, end)}`)
+    .toSorted()
+    .join()
+}
+
+function isValid({ from, until }: List): boolean {
+  const now = Date.now()
+  return from <= now && now <= until
+}
+
+/** The newest of the lists, of those that are valid if there is one; several of the same time. */
+function newest(lists: readonly List[]): readonly List[] {
+  const [only] = lists
+  if (lists.length === 1) return [only!]
+  const valid = lists.filter(isValid)
+  const some = valid.length > 0 ? valid : lists
+  const last = Math.max(...some.map(({ from }) => from))
+  // A list whose time cannot be read counts.
+  return some.filter(({ from }) => !(from < last))
 }

@@ -87,31 +87,99 @@ test('who is on a list is refused, and nobody else', (t) => {
   t.is(empty.refuses(certificate('revoked')), undefined)
 })
 
-test('an intermediate that is revoked takes those below it along', async (t) => {
+/** A directory in which the CA `root` makes lists, by `openssl ca`. */
+function listing(t: ExecutionContext, files: readonly string[]): (...more: string[]) => Buffer {
   const directory = mkdtempSync(join(tmpdir(), 'cio-crl-'))
   t.teardown(() => rmSync(directory, { recursive: true }))
-  const files = ['root.crt', 'root.key', 'inter.crt']
-  for (const file of files) writeFileSync(join(directory, file), contents(file))
+  for (const file of ['root.crt', 'root.key', ...files]) {
+    writeFileSync(join(directory, file), contents(file))
+  }
   writeFileSync(join(directory, 'index.txt'), '')
   writeFileSync(join(directory, 'crlnumber'), '01')
   writeFileSync(
     join(directory, 'ca.cnf'),
-    '[ca]\ndefault_ca=c\n[c]\ndatabase=index.txt\ncrlnumber=crlnumber\ncertificate=root.crt\nprivate_key=root.key\ndefault_md=sha256\ndefault_crl_days=10\n',
+    '[ca]\ndefault_ca=c\n[c]\ndatabase=index.txt\ncrlnumber=crlnumber\ncertificate=root.crt\nprivate_key=root.key\ndefault_md=sha256\ndefault_crl_days=10\ncrl_extensions=e\n[e]\nauthorityKeyIdentifier=keyid\n',
   )
   const ca = (...more: string[]): unknown =>
     execFileSync('openssl', ['ca', '-config', 'ca.cnf', ...more], {
       cwd: directory,
       stdio: ['ignore', 'ignore', 'pipe'],
     })
-  ca('-revoke', 'inter.crt', '-crl_reason', 'keyCompromise')
-  ca('-gencrl', '-out', 'list.crl')
-  const crl = readFileSync(join(directory, 'list.crl'))
+  return (...more) => {
+    for (const file of files) ca('-revoke', file, '-crl_reason', 'keyCompromise')
+    ca('-gencrl', '-out', 'list.crl', ...more)
+    return readFileSync(join(directory, 'list.crl'))
+  }
+}
+
+test('an intermediate that is revoked takes those below it along', async (t) => {
+  const crl = listing(t, ['inter.crt'])()
   const chain = await shaken(t, 'viaInterChain')
   t.regex(
     new TrustStore({ ca: root, crl }).refuses(...chain) ?? '',
     /is revoked, or depends on one/,
   )
   t.is(new TrustStore({ ca: root, crl: contents('empty.crl') }).refuses(...chain), undefined)
+})
+
+/** A time of `openssl ca`, so many days from now. */
+const inDays = (days: number): string => {
+  const time = new Date(Date.now() + days * 86_400_000).toISOString()
+  return `${time.replaceAll(/[-:T]|\..*/g, '')}Z`
+}
+
+const lists: Record<string, readonly [from: number, until: number]> = {
+  older: [-5, 5],
+  newer: [-1, 5],
+  'of the past': [-9, -8],
+  'of the future': [1, 5],
+}
+
+for (const [revoking, releasing] of [
+  ['older', 'newer'],
+  ['newer', 'older'],
+  ['of the past', 'older'],
+  ['older', 'of the past'],
+  ['older', 'of the future'],
+  ['of the future', 'older'],
+] as const) {
+  test(`of two lists of a CA the one counts that a handshake counts: ${revoking} with the certificate, ${releasing} without`, async (t) => {
+    const made = (files: string[], [from, until]: readonly [number, number]): Buffer =>
+      listing(t, files)('-crl_lastupdate', inDays(from), '-crl_nextupdate', inDays(until))
+    const both = [made(['alice.crt'], lists[revoking]!), made([], lists[releasing]!)]
+    for (const crl of [both, both.toReversed()]) {
+      const ca = root
+      const settings = {
+        ...loaded('server'),
+        requestCert: true,
+        rejectUnauthorized: false,
+        ca,
+        crl,
+      }
+      const server = createServer(settings)
+      const port = await listenBare(t, server)
+      const client = connect({ port, host: '127.0.0.1', ...loaded('alice'), ca })
+      client.on('error', () => {})
+      const [{ authorized }] = (await once(server, 'secureConnection')) as [TLSSocket]
+      client.destroy()
+      const refused = new TrustStore({ ca, crl }).refuses(certificate('alice'))
+      t.is(refused === undefined, authorized, refused)
+    }
+  })
+}
+
+test('two lists of one name count both if different keys have signed them', (t) => {
+  const [own, other] = ['-5', '-1'].map((days) => {
+    const crl = listing(t, days === '-5' ? ['alice.crt'] : [])
+    return crl('-crl_lastupdate', inDays(Number(days)), '-crl_nextupdate', inDays(5)).toString()
+  })
+  // Another key identifier in the newer list.
+  const der = Buffer.from(other!.replaceAll(/-----.*-----|\s/g, ''), 'base64')
+  const at = der.indexOf(Buffer.from('0603551d23', 'hex'))
+  der[at + 15]! ^= 1
+  const forged = `-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----`
+  t.false(new RevocationList([own!, other!]).has(certificate('alice')))
+  t.true(new RevocationList([own!, forged]).has(certificate('alice')))
 })
 
 test('a certificate that a list releases (removeFromCRL) is accepted, as in a handshake', (t) => {

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { ClientContext } from './client.ts'
 import { type ConnectOptions, placeOf } from './connect-options.ts'
 import { openSocket } from './open-socket.ts'
-import { asError } from '../errors.ts'
+import { CioError, asError, isCioError } from '../errors.ts'
 import type { Next } from '../pipeline/middleware.ts'
 import { untilConnected } from './until-connected.ts'
 
@@ -44,9 +44,9 @@ export async function viaProxy(
 ): Promise<void> {
   const outer = ctx.options
   const { createConnection: reach = openSocket } = outer
-  const createConnection = async (target: ConnectOptions, signal: AbortSignal): Promise<Duplex> => {
+  const { host, port } = proxy
+  const attempt = async (target: ConnectOptions, signal: AbortSignal): Promise<Duplex> => {
     const { path: _, ...rest } = target
-    const { host, port } = proxy
     const made = await reach({ ...rest, host, port }, signal)
     const stream = await untilConnected(made, placeOf(proxy), signal)
     const abort = (): void => void stream.destroy()
@@ -56,15 +56,30 @@ export async function viaProxy(
       return await ask(stream, target)
     } catch (error) {
       stream.destroy()
-      throw signal.aborted ? asError(signal.reason) : error
+      throw error
     } finally {
       signal.removeEventListener('abort', abort)
     }
   }
+  const createConnection = (target: ConnectOptions, signal: AbortSignal): Promise<Duplex> =>
+    new Promise((resolve, reject) => {
+      const abort = (): void => reject(ofProxy(asError(signal.reason), placeOf(proxy)))
+      signal.addEventListener('abort', abort)
+      if (signal.aborted) abort()
+      const settle = (): void => signal.removeEventListener('abort', abort)
+      attempt(target, signal).then(resolve, reject).finally(settle)
+    })
   ctx.options = { ...outer, createConnection }
   try {
     await next()
   } finally {
     ctx.options = outer
   }
+}
+
+/** A timeout of `connect()` names the target alone, and it may be the proxy that does not answer. */
+function ofProxy(reason: Error, place: string): Error {
+  if (!isCioError(reason, 'ERR_CIO_CONNECT_TIMEOUT')) return reason
+  const message = `${reason.message}, by way of the proxy ${place}`
+  return new CioError(reason.code, message, { fault: 'remote' })
 }

@@ -166,9 +166,11 @@ export function proxyContract({ name, make, proxy, early }: Proxying): void {
       t.teardown(() => socket.destroy())
       socket.once('data', () => asked.resolve())
     })
-    const through = client(t, { host, port: await listenBare(t, silent) })
+    const at = await listenBare(t, silent)
+    const through = client(t, { host, port: at })
     await t.throwsAsync(through.connect({ host, port: 1, connectTimeout: 50 }), {
       code: 'ERR_CIO_CONNECT_TIMEOUT',
+      message: `${host}:1 was not connected within 50 ms, by way of the proxy ${host}:${at}`,
     })
     asked = deferred()
     const closed = t.throwsAsync(through.connect({ host, port: 1, connectTimeout: Infinity }), {

@@ -178,7 +178,7 @@ for (const [how, pieces] of [
     const port = await answering(t, ...pieces)
     const app = new Cio().useClient(httpConnect({ host: '127.0.0.1', port }))
     closeAfter(t, app)
-    const ctx = await app.connect({ host: 'target.test', port: 1 })
+    const ctx = await app.connect({ host: 'target.test', port: 1, connectTimeout: Infinity })
     ctx.stream.end('late')
     t.is(await readAll(ctx), 'early late')
   })

@@ -1,19 +1,21 @@
 /**
- * As `claims.test.ts`, with three processes on a real broker: instances are killed and frozen, and the
- * broker is killed and started again. The short form has 240 operations; `CIO_ROUNDS=20 CIO_CLAIMS=5000
- * CIO_AT_ONCE=30 npx ava --timeout=10m packages/cluster/test/nats/claims.test.ts` has 100,000.
+ * As `claims.test.ts`, with three processes on a real broker: instances are killed, frozen and cut off,
+ * and the broker is killed, frozen and started again. The short form has 360 operations; `CIO_ROUNDS=20
+ * CIO_CLAIMS=5000 CIO_AT_ONCE=30 npx ava --timeout=20m packages/cluster/test/nats/claims.test.ts` has
+ * 100,000, and `CIO_ROUNDS=200 CIO_CLAIMS=500` as many with ten times the outages.
  */
 
 import type { Command, Report } from './claims-process.ts'
 import { until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
+import { Path } from '../support/path.ts'
 import { randomOf } from '../support/random.ts'
 import { natsTest } from '../support/with-nats.ts'
 import { Process } from './process.ts'
 
 const script = new URL('claims-process.ts', import.meta.url)
 
-const rounds = Number(process.env.CIO_ROUNDS ?? 4)
+const rounds = Number(process.env.CIO_ROUNDS ?? 6)
 const seed = Number(process.env.CIO_SEED ?? 1)
 const perRound = Number(process.env.CIO_CLAIMS ?? 60)
 const atOnce = Number(process.env.CIO_AT_ONCE ?? 6)
@@ -22,7 +24,9 @@ const names = Array.from({ length: 8 }, (_, at) => `device-${at}`)
 natsTest('over NATS, one connection has a name at rest, after kills and outages', async (t) => {
   const random = randomOf(seed)
   const server = await NatsServer.start(t)
-  const all = await Promise.all([1, 2, 3].map(() => Process.start<Command>(t, server, script)))
+  const path = await Path.open(t, server.port)
+  const brokers = [server, server, path]
+  const all = await Promise.all(brokers.map((one) => Process.start<Command>(t, one, script)))
   const given = new Map<string, number>()
   const operate = async (): Promise<void> => {
     const one = all[Math.floor(random() * all.length)]!
@@ -50,6 +54,16 @@ natsTest('over NATS, one connection has a name at rest, after kills and outages'
       server.freeze()
       await new Promise((resolve) => setTimeout(resolve, 1_500))
       server.thaw()
+    },
+    async () => {
+      path.cut()
+      await new Promise((resolve) => setTimeout(resolve, 1_500))
+      path.heal()
+    },
+    async () => {
+      path.hold()
+      await new Promise((resolve) => setTimeout(resolve, 1_500))
+      path.release()
     },
   ]
   for (let round = 0; round < rounds; round++) {

@@ -5,7 +5,11 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { typescript } from '../../../../test/support/typescript.ts'
-import type { NatsServer } from '../support/nats-server.ts'
+
+/** A broker, or a path to it. */
+export interface Broker {
+  readonly address: string
+}
 
 /** The process, and what it can be asked. */
 export class Process<Command> {
@@ -15,7 +19,7 @@ export class Process<Command> {
 
   static async start<Command>(
     t: ExecutionContext,
-    server: NatsServer,
+    server: Broker,
     script: URL | string,
   ): Promise<Process<Command>> {
     const one = new Process<Command>(server, script)
@@ -24,7 +28,7 @@ export class Process<Command> {
     return one
   }
 
-  private constructor(server: NatsServer, script: URL | string) {
+  private constructor(server: Broker, script: URL | string) {
     const path = typeof script === 'string' ? script : fileURLToPath(script)
     this.child = fork(path, [server.address], { execArgv: ['--import', typescript] })
     this.child.on('message', ({ id, result }: { id: number; result: unknown }) => {

@@ -15,7 +15,6 @@ import {
   type Table,
   type TableOptions,
   checkSubject,
-  downError,
   headerRoom,
   maxPayload,
 } from './engine.ts'
@@ -26,7 +25,7 @@ import { Numbers } from './nats/numbers.ts'
 import { type NatsOptions, checkNatsOptions } from './nats/options.ts'
 import { NatsLetters } from './nats/letters.ts'
 import { Requests } from './nats/requests.ts'
-import { NatsSubscription } from './nats/subscription.ts'
+import { NatsSubscription, type Responder } from './nats/subscription.ts'
 import { NatsTable } from './nats/table.ts'
 
 export type { NatsOptions } from './nats/options.ts'
@@ -36,7 +35,7 @@ const log = debug('cio:cluster')
 /** A server that is destroyed has a second for all of its end. */
 const flushTimeout = 500
 
-class NatsEngine extends EngineState implements Engine {
+class NatsEngine extends EngineState implements Engine, Responder {
   readonly #options: NatsOptions
   readonly #prefix: string
   readonly #storing: { readonly replicas: number; readonly timeout: number }
@@ -115,12 +114,13 @@ class NatsEngine extends EngineState implements Engine {
 
   publish(subject: string, payload: Uint8Array): void {
     this.checkMessage('publish', subject, payload)
-    try {
-      this.#connection!.publish(`${this.#prefix}.${subject}`, payload)
-    } catch (error) {
-      // The application drains or closes its connection.
-      throw downError('publish', error)
-    }
+    this.#requests!.sender.publish(`${this.#prefix}.${subject}`, payload)
+  }
+
+  respond(subject: string, payload: Uint8Array): void {
+    // nats.js keeps it, and loses it in an outage, like a message on its way.
+    const { sender } = this.#requests!
+    if (this.isUp && !sender.isFull) sender.publish(subject, payload)
   }
 
   subscribe(subject: string, take: (message: Incoming) => void): Subscription {

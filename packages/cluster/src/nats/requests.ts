@@ -15,6 +15,7 @@ import {
 import { maxTimerDelay } from 'cio/kit'
 import { downError } from '../engine.ts'
 import type { EngineState, Interrupt } from '../engine-base.ts'
+import { Sender } from './sender.ts'
 
 /** How a request is made. */
 export interface Asking {
@@ -35,7 +36,7 @@ const noResponder = 503
 
 export class Requests {
   readonly #engine: EngineState
-  readonly #connection: NatsConnection
+  readonly sender: Sender
   readonly #inbox: string
   readonly #subscription: Subscription
   readonly #pending = new Map<string, (answer: Msg) => void>()
@@ -43,7 +44,7 @@ export class Requests {
 
   constructor(engine: EngineState, connection: NatsConnection) {
     this.#engine = engine
-    this.#connection = connection
+    this.sender = new Sender(connection)
     // Not in the types of nats.js: permissions may allow one prefix alone.
     const { options } = connection as { readonly options?: { readonly inboxPrefix?: string } }
     this.#inbox = `${createInbox(options?.inboxPrefix)}.`
@@ -83,9 +84,9 @@ export class Requests {
       })
       try {
         const reply = this.#inbox + id
-        this.#connection.publish(subject, payload, { reply, ...(headers && { headers }) })
+        this.sender.publish(subject, payload, { reply, ...(headers && { headers }) })
       } catch (error) {
-        fail(mapError(error))
+        fail(error as Error)
       }
     })
   }

@@ -3,18 +3,23 @@
 import type { Msg, NatsConnection, Subscription as OfNats } from '@nats-io/transport-node'
 import debug from 'debug'
 import { type Incoming, type Subscription, checkPayload } from '../engine.ts'
-import type { EngineState } from '../engine-base.ts'
 
 const log = debug('cio:cluster')
 
+/** The engine, as it answers a message. */
+export interface Responder {
+  readonly maxPayload: number
+  respond(subject: string, payload: Uint8Array): void
+}
+
 // There is one for each device, so it is small.
 export class NatsSubscription implements Subscription {
-  readonly #engine: EngineState
+  readonly #engine: Responder
   readonly #all: Set<NatsSubscription>
   readonly #take: (message: Incoming) => void
   #own: OfNats | undefined
 
-  constructor(engine: EngineState, all: Set<NatsSubscription>, take: (message: Incoming) => void) {
+  constructor(engine: Responder, all: Set<NatsSubscription>, take: (message: Incoming) => void) {
     this.#engine = engine
     this.#all = all
     this.#take = take
@@ -36,8 +41,7 @@ export class NatsSubscription implements Subscription {
       payload: message.data,
       reply: (bytes) => {
         checkPayload(message.subject, bytes, this.#engine.maxPayload)
-        // nats.js keeps it, and loses it in an outage, like a message on its way.
-        if (this.#engine.isUp) message.respond(bytes)
+        if (message.reply) this.#engine.respond(message.reply, bytes)
       },
     })
   }

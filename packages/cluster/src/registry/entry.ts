@@ -54,7 +54,8 @@ export function claimOf(row: Row | undefined): Claim | undefined {
     const { instance, connection, since, claimed, about } = found ?? {}
     if (typeof instance !== 'string' || typeof connection !== 'string') return undefined
     if (typeof since !== 'number') return undefined
-    return { instance, connection, since, claimed, about }
+    const isNumber = claimed === undefined || typeof claimed === 'number'
+    return isNumber ? { instance, connection, since, claimed, about } : undefined
   } catch {
     return undefined
   }

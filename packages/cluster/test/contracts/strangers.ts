@@ -12,7 +12,7 @@ import { until } from '../support/heard.ts'
 
 const leaseTimeout = 600
 
-/** What may be in a message or a row. */
+/** Contents of messages and rows, some of them whole frames of unknown kinds. */
 function payloads(): Uint8Array[] {
   const deep = '['.repeat(100_000) + ']'.repeat(100_000)
   const values = [

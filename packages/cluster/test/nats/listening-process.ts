@@ -11,7 +11,7 @@ export type Command =
   | { readonly send: string }
   | { readonly find: string }
 
-/** What the instance has seen since it was asked the last time. */
+/** The figures of the instance since it was asked the last time. */
 export interface Figures {
   readonly connections: number
   /** Bytes of its process. */

@@ -182,8 +182,9 @@ export function cluster(options: ClusterOptions = {}): Cluster {
       let isOpen = true
       let isLate = false
       const timer = setTimeout(() => {
-        isLate = !engine.isUp
-        if (isLate) emit('clusterDown', made, engine.downCause)
+        // A broker may take connections, and no tables or letters.
+        isLate = !engine.isUp || upTime.failure !== undefined
+        if (isLate) emit('clusterDown', made, engine.downCause ?? upTime.failure)
       }, startDelay)
       const opened = upTime.open(ctx.draining).then(
         () => {

@@ -118,9 +118,16 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
   const { engine } = cluster
   const readers = new Set<Reader>()
   let letters: Letters | undefined
+  let failure: Error | undefined
   cluster.whileUp(async (signal) => {
     signal.addEventListener('abort', () => (letters = undefined))
-    const opened = await engine.letters(name, { maxPerKey, maxBytes, maxAge })
+    const opened = await engine
+      .letters(name, { maxPerKey, maxBytes, maxAge })
+      .catch((error: Error) => {
+        failure = error
+        throw error
+      })
+    failure = undefined
     if (signal.aborted) return
     letters = opened
     for (const reader of readers) reader.wake()
@@ -173,7 +180,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
     const { id = randomUUID() } = options
     const code = encodeName(key)
     const frame = encodeFrame({ kind: 'letter' }, encodeValue(message))
-    if (!letters) throw downError('mailbox')
+    if (!letters) throw downError('mailbox', failure)
     const mailed = await letters.append(code, frame, encodeName(id))
     if (!mailed.isDuplicate) nudge(code, mailed.seq)
     return mailed

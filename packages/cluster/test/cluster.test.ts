@@ -245,3 +245,19 @@ test('cluster() refuses options that are unknown or out of their range', (t) => 
   }
   t.throws(() => cluster({ whenDown: 'refuse' as 'wait' }), { code: 'ERR_CIO_OPTION' })
 })
+
+test('a start that waits for something else than the connection emits clusterDown with the reason', async (t) => {
+  const here = cluster()
+  let isReady = false
+  here.whileUp(() => {
+    if (!isReady) throw new Error('no letters yet')
+  })
+  const app = new Cio().useServer(here)
+  const down = heard(app, 'clusterDown')
+  const up = heard(app, 'clusterUp')
+  const listening = app.listen({ bind: false })
+  t.regex(String((await down)[1]), /no letters yet/)
+  isReady = true
+  await up
+  await (await listening).close()
+})

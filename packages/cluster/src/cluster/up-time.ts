@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
 import { isCioError } from 'cio'
+import { asError } from 'cio/kit'
 import type { Engine } from '../engine.ts'
 
 const log = debug('cio:cluster')
@@ -20,6 +21,8 @@ export class UpTime {
   #closing: Promise<void> | undefined
   #stop = new AbortController()
   #users = 0
+  /** Why the work of the start has not been done yet. */
+  failure: Error | undefined
 
   constructor(engine: Engine) {
     this.#engine = engine
@@ -59,7 +62,7 @@ export class UpTime {
   /** As `Cluster` has it. */
   whileUp(work: Work): () => void {
     this.#works.add(work)
-    if (this.#up) void run(work, this.#up.signal)
+    if (this.#up) void this.#run(work, this.#up.signal)
     return () => this.#works.delete(work)
   }
 
@@ -75,26 +78,29 @@ export class UpTime {
     const up = (this.#up = new AbortController())
     // Each part of a cluster has some, so there may be many listeners.
     setMaxListeners(0, up.signal)
-    await Promise.all([...this.#works].map((work) => run(work, up.signal, isStart)))
+    await Promise.all([...this.#works].map((work) => this.#run(work, up.signal, isStart)))
+    this.failure = undefined
   }
 
   #end(): void {
     this.#up?.abort()
     this.#up = undefined
   }
-}
 
-/** Runs work until it fulfils; at the start, waiting does not mend an option that the broker refuses. */
-async function run(work: Work, signal: AbortSignal, isStart = false): Promise<void> {
-  while (!signal.aborted) {
-    try {
-      await work(signal)
-      return
-    } catch (error) {
-      if (signal.aborted) return
-      if (isStart && isCioError(error, 'ERR_CIO_OPTION')) throw error
-      log('work fails, and is tried again: %s', (error as Error).message)
-      await delay(retryDelay, undefined, { signal }).catch(() => {})
+  /** Runs work until it fulfils; at the start, waiting does not mend an option that the broker refuses. */
+  async #run(work: Work, signal: AbortSignal, isStart = false): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await work(signal)
+        return
+      } catch (thrown) {
+        if (signal.aborted) return
+        const error = asError(thrown)
+        if (isStart && isCioError(error, 'ERR_CIO_OPTION')) throw error
+        this.failure = error
+        log('work fails, and is tried again: %s', error.message)
+        await delay(retryDelay, undefined, { signal }).catch(() => {})
+      }
     }
   }
 }

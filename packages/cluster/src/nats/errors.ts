@@ -8,6 +8,8 @@ import { downError, noResponderError, requestTimeoutError, staleError } from '..
 // `wrong last sequence`, with and without the sequence.
 const wrongLastSequence: readonly number[] = [10_071, 10_164]
 const noReplicas = 10_074
+/** More streams, or more bytes, than the broker or the account allows. */
+const beyondLimits: readonly number[] = [10_002, 10_027, 10_028, 10_047, 10_113, 10_122]
 const notFound = 10_059
 
 /** The error of a request. */
@@ -50,6 +52,10 @@ export function storeError(what: string, error: unknown): CioError {
   }
   if (isApiError(error, noReplicas)) {
     const message = 'nats: `replicas` above 1 need a cluster of brokers, and this broker is alone'
+    return new CioError('ERR_CIO_OPTION', message, { cause: error })
+  }
+  if (isApiError(error, ...beyondLimits)) {
+    const message = `nats: the broker, or this account, has no room for ${what}: ${error.message}; raise its limits, or lower \`maxBytes\``
     return new CioError('ERR_CIO_OPTION', message, { cause: error })
   }
   return brokerError(what, error)

@@ -5,7 +5,7 @@ import { Cio, type CioError } from 'cio'
 import { once } from 'node:events'
 import type { EventEmitter } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Engine, cluster, encodeName } from '../../src/index.ts'
+import { type Engine, cluster, encodeName, mailbox } from '../../src/index.ts'
 import { type NatsOptions, nats } from '../../src/nats.ts'
 import { engineConforms } from '../../src/testing.ts'
 import { Instance } from '../support/fleet.ts'
@@ -47,12 +47,15 @@ natsTest('nats() keeps the contract, with a broker that takes shorter payloads',
 natsTest('a broker that will never do is an error at the start, and no wait', async (t) => {
   const without = await NatsServer.start(t, 'accounts { A { users: [{ user: a, password: a }] } }')
   const alone = await NatsServer.start(t)
+  const small = await NatsServer.start(t, 'jetstream { max_mem: 1M, max_file: 1M }')
   const account = { user: 'a', pass: 'a', servers: without.address }
   for (const [engine, message] of [
     [nats({ connect: account }), /no JetStream: start `nats-server` with `-js`/],
     [engineOf(alone, { replicas: 3 }), /`replicas` above 1 need a cluster of brokers/],
+    [engineOf(small), /no room for letters: .*lower `maxBytes`/],
   ] as const) {
     const here = cluster({ engine })
+    mailbox(here, { deliver: async () => {} })
     const listens = new Cio().useServer(here).listen({ port: 0, host: '127.0.0.1' })
     await t.throwsAsync(listens, { code: 'ERR_CIO_OPTION', message })
     await t.throwsAsync(here.open(), { code: 'ERR_CIO_OPTION', message })

@@ -9,8 +9,7 @@ const highestPort = 65_535
 
 /** Reads `host:port`, `[::1]:port` or `port`. A text with a slash is a path. */
 export function placeFrom(text: string | undefined, otherwise: string, lowest: number): Place {
-  if (text === undefined)
-    throw new UsageError('give the address to connect to: host:port, a port, or a path')
+  if (text === undefined) throw new UsageError('give an address: host:port, a port, or a path')
   if (text.includes('/')) return { path: text }
   const [, bracketed, plain, digits] = /^(?:\[([^\]]+)\]:|([^:]*):)?(\d+)$/.exec(text) ?? []
   const port = Number(digits)

@@ -55,21 +55,33 @@ interface Field {
   readonly of: (peer: Peer) => readonly string[]
   readonly normalise: (text: string) => string
   /** Checks the form of a text: a text that can never match would leave a deny list open. */
-  readonly form?: { readonly is: (text: string) => boolean; readonly rule: string }
+  readonly form: { readonly is: (text: string) => boolean; readonly rule: string }
   /** Whether patterns ignore case, as texts do for this field. */
   readonly anyCase?: boolean
+}
+
+// The end of a line of a file, or an empty variable: as exact text it would match no peer, or one without a
+// name.
+const plainText = {
+  is: (text: string) => text !== '' && text === text.trim() && !/\p{Cc}/u.test(text),
+  rule: 'a text that is not empty, without control characters or white space at its ends; a RegExp matches these',
 }
 
 const asIs = (text: string): string => text
 const hexadecimal = (text: string): string => text.replaceAll(':', '').toUpperCase()
 
 const fields: Readonly<Record<keyof PeerFields, Field>> = {
-  cn: { of: ({ name }) => (name === null ? [] : [name]), normalise: asIs },
-  ou: { of: ({ organizationalUnit }) => organizationalUnit, normalise: asIs },
-  o: { of: ({ organization }) => organization, normalise: asIs },
-  dns: { of: ({ names }) => names.dns, normalise: (text) => text.toLowerCase(), anyCase: true },
-  uri: { of: ({ names }) => names.uri, normalise: asIs },
-  email: { of: ({ names }) => names.email, normalise: asIs },
+  cn: { of: ({ name }) => (name === null ? [] : [name]), normalise: asIs, form: plainText },
+  ou: { of: ({ organizationalUnit }) => organizationalUnit, normalise: asIs, form: plainText },
+  o: { of: ({ organization }) => organization, normalise: asIs, form: plainText },
+  dns: {
+    of: ({ names }) => names.dns,
+    normalise: (text) => text.toLowerCase(),
+    form: plainText,
+    anyCase: true,
+  },
+  uri: { of: ({ names }) => names.uri, normalise: asIs, form: plainText },
+  email: { of: ({ names }) => names.email, normalise: asIs, form: plainText },
   ip: {
     of: ({ names }) => names.ip,
     normalise: canonicalAddress,
@@ -179,7 +191,7 @@ function compileTextPattern(
 ): (text: string) => boolean {
   const { normalise, form, anyCase = false } = field
   if (typeof match === 'string') {
-    if (form && !form.is(match)) throw optionError(owner, name, form.rule, match)
+    if (!form.is(match)) throw optionError(owner, name, form.rule, match)
     const wanted = normalise(match)
     return (text) => normalise(text) === wanted
   }

@@ -13,6 +13,8 @@ const booleans = new Set(
   ].flatMap((names) => names.split(' ')),
 )
 
+const highestPort = 65_535
+
 /** Bytes of the path of a Unix socket. */
 const longestPath = { linux: 108, win32: Infinity }[process.platform as string] ?? 104
 
@@ -23,11 +25,13 @@ const longestPath = { linux: 108, win32: Infinity }[process.platform as string] 
  */
 export function checkValue(call: string, name: string, value: unknown): void {
   if (value === undefined) return
-  // Node takes null for not given, but for a port for 0, which is any.
+  // Node takes null for not given.
   if (booleans.has(name) && value !== null && typeof value !== 'boolean') {
     throw optionError(call, name, 'true or false', value)
   }
-  if (name === 'port' && value === null) throw optionError(call, name, 'a port', value)
+  if (name === 'port' && !isPort(value)) {
+    throw optionError(call, name, `a port from 0 to ${highestPort}`, value)
+  }
   if (name === 'host' && !isHost(value)) {
     const everywhere = call === 'listen' ? '; leave it out to listen at every address' : ''
     throw optionError(call, name, `a name or an address${everywhere}`, value)
@@ -50,6 +54,13 @@ export function checkPlace(call: string, options: object): void {
   if (host === undefined && port === undefined) return
   const other = port === undefined ? 'host' : 'port'
   throw optionError(call, 'path', `alone, without \`${other}\`: it is the path of a socket`, path)
+}
+
+/** Node refuses most others itself, but only when it connects, and takes null for 0, which is any. */
+function isPort(port: unknown): boolean {
+  if (typeof port === 'string' && port.trim() === '') return false
+  if (typeof port !== 'string' && typeof port !== 'number') return false
+  return Number.isInteger(Number(port)) && Number(port) >= 0 && Number(port) <= highestPort
 }
 
 /** An empty one would be every address, or localhost; a resolver cuts one with a NUL or a line. */

@@ -87,6 +87,23 @@ for (const [what, who, name] of not) {
   })
 }
 
+test('a text that only a mistake would make is refused: empty, or with the end of a line', (t) => {
+  for (const text of ['', ' ', 'mallory\r', 'mallory\n', ' mallory', '\tmallory', 'mal\0lory']) {
+    for (const who of [text, ['alice', text], { ou: text }, { o: [text] }, { uri: text }]) {
+      const made = (): unknown => compilePeerMatcher('denyList', who)
+      t.throws(
+        made,
+        { code: 'ERR_CIO_OPTION', message: /a RegExp matches these/ },
+        JSON.stringify(who),
+      )
+    }
+    for (const who of [{ dns: text }, { email: text }]) {
+      t.throws(() => compilePeerMatcher('denyList', who), { code: 'ERR_CIO_OPTION' })
+    }
+  }
+  t.is(says(/^alice $/, 'space'), true)
+})
+
 test('a sticky pattern holds at the beginning of a name alone', (t) => {
   const mallory = peer('mallory')
   t.true(compilePeerMatcher('list', /mall/y)(mallory, ctx))

@@ -1,5 +1,6 @@
 import test from 'ava'
-import { Cio, httpConnect } from '../../src/index.ts'
+import { inspect } from 'node:util'
+import { Cio, forward, httpConnect } from '../../src/index.ts'
 import { Pool } from '../../src/pool.ts'
 
 const refused = (option: string): object => {
@@ -12,6 +13,8 @@ const ofListen: readonly (readonly [option: string, options: object, takenFor: s
   ['host', { port: 0, host: null }, 'every address'],
   ['host', { port: 0, host: ['127.0.0.1'] }, 'a name'],
   ['port', { port: null }, 'any port'],
+  ['port', { port: ' ' }, 'no port, when it listens'],
+  ['port', { port: 65_536 }, 'no port, when it listens'],
   ['path', { port: 0, path: '/tmp/cio-not-made.sock' }, 'the port alone, at every address'],
   ['path', { path: '' }, 'no place'],
   ['path', { path: 5 }, 'no place'],
@@ -37,19 +40,41 @@ const ofConnect: readonly (readonly [option: string, options: object])[] = [
   ['host', { port: 1, host: 'localhost\r\nX: 1' }],
   ['host', { port: 1, host: '127.0.0.1\0.example' }],
   ['port', { port: null }],
+  ['port', { port: '' }],
+  ['port', { port: 'http' }],
+  ['port', { port: Number.NaN }],
+  ['port', { port: 1.5 }],
+  ['port', { port: -1 }],
   ['path', { port: 1, path: '/tmp/cio-not-made.sock' }],
   ['path', { host: 'localhost', path: '/tmp/cio-not-made.sock' }],
   ['path', { path: '' }],
 ]
 for (const [option, options] of ofConnect) {
-  test(`connect, a target and a pool refuse ${JSON.stringify(options)}`, async (t) => {
+  test(`connect, a target, a pool and forward refuse ${inspect(options)}`, async (t) => {
     await t.throwsAsync(new Cio().connect(options), refused(option))
     await t.throwsAsync(new Cio().connect({ targets: [options] }), refused(option))
     const proxied = new Cio().useClient(httpConnect({ host: '127.0.0.1', port: 1 }))
     await t.throwsAsync(proxied.connect(options), refused(option))
     t.throws(() => new Pool(new Cio(), { targets: [options as { port: number }] }), refused(option))
+    t.throws(() => forward(options), refused(option))
   })
 }
+
+test('a port may be a text, as in a variable of the environment', async (t) => {
+  const app = new Cio()
+  const server = await app.listen({ port: '0' } as object)
+  const client = await new Cio().connect({ port: String(server.port) } as object)
+  await client.close()
+  await app.close()
+  t.notThrows(() => forward({ port: '80' } as object))
+})
+
+test('a target of a pool is an object', (t) => {
+  for (const target of [7_000, '7000', null, undefined, [7_000]]) {
+    const made = (): unknown => new Pool(new Cio(), { targets: [target] } as never)
+    t.throws(made, refused('targets'), JSON.stringify(target))
+  }
+})
 
 test('connect refuses a text or a number for true or false', async (t) => {
   await t.throwsAsync(new Cio().connect({ port: 1, tls: 'no' } as object), refused('tls'))

@@ -123,7 +123,7 @@ test('Node’s own options of listening are passed on', async (t) => {
   await dial(t, server)
   await dropped
   t.is(server.connections.size, 1)
-  await t.throwsAsync(serve(t, new Cio(), { port: 70_000 }), { code: 'ERR_SOCKET_BAD_PORT' })
+  await t.throwsAsync(serve(t, new Cio(), { port: 70_000 }), { code: 'ERR_CIO_OPTION' })
 })
 
 test('listen refuses a flushTimeout and a handshakeTimeout that are no durations', async (t) => {

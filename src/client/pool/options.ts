@@ -139,7 +139,11 @@ export function checkTargets(targets: unknown, connect: ConnectOptions): void {
   if (!Array.isArray(targets) || targets.length === 0) {
     throw optionError('Pool', 'targets', 'a list of one or more targets, or a source', targets)
   }
-  for (const { weight = 1, priority = 0, ...target } of targets as PoolTarget[]) {
+  for (const given of targets as readonly unknown[]) {
+    if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+      throw optionError('Pool', 'targets', 'objects with a `port` or a `path`', given)
+    }
+    const { weight = 1, priority = 0, ...target } = given as PoolTarget
     // Checked here: with a wrong option the pool would try to connect again and again.
     checkOptions('connect', { ...connect, ...target })
     if (!Number.isFinite(weight) || weight <= 0) {

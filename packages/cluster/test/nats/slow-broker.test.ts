@@ -1,7 +1,7 @@
 /** A broker that reads slowly, or not at all, while its connection lives. */
 
 import { nats } from '../../src/nats.ts'
-import { rooms } from '../../src/index.ts'
+import { type Mailbox, mailbox, rooms } from '../../src/index.ts'
 import { Instance } from '../support/fleet.ts'
 import { until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
@@ -51,5 +51,49 @@ natsTest(
     })
     await t.throwsAsync(instance.devices.send('away', 'x'), { code: 'ERR_CIO_OFFLINE' })
     t.true(engine.isUp)
+  },
+)
+
+natsTest(
+  'with a broker that is far away, everything works and nothing counts as dead',
+  async (t) => {
+    const server = await NatsServer.start(t)
+    const path = await Path.open(t, server.port)
+    path.lag = 300
+    const got: unknown[] = []
+    let letters!: Mailbox<unknown>
+    const start = (servers: string): Promise<Instance> =>
+      Instance.start(t, {
+        cluster: {
+          engine: nats({ connect: { servers, pingInterval: 60_000 } }),
+          leaseTimeout: 5_000,
+        },
+        inside: (here) =>
+          (letters = mailbox(here, { deliver: async (_, { message }) => got.push(message) })),
+      })
+    const [far, near] = [await start(path.address), await start(server.address)]
+    const said: string[] = []
+    for (const { app } of [far, near]) {
+      app
+        .on('instanceDown', () => said.push('instanceDown'))
+        .on('clusterDown', () => said.push('down'))
+    }
+    const first = await near.connect('sensor-7')
+    const second = await far.connect('sensor-7')
+    t.true(second.ctx.registration.isConfirmed)
+    t.true(second.ctx.registration.revision > first.ctx.registration.revision)
+    t.is(await first.ended, 'ERR_CIO_TAKEN_OVER')
+    await near.devices.send('sensor-7', 'hello')
+    t.is((await second.client.messages.next()).value, 'hello')
+    const third = await near.connect('sensor-7')
+    t.is(await second.ended, 'ERR_CIO_TAKEN_OVER')
+    await far.devices.send('sensor-7', 'again')
+    t.is((await third.client.messages.next()).value, 'again')
+    await letters.send('sensor-7', 'a letter')
+    await until(() => got.length === 1)
+    t.true(await far.devices.evict('sensor-7'))
+    await third.closed
+    await until(async () => !(await far.devices.find('sensor-7')))
+    t.deepEqual(said, [])
   },
 )

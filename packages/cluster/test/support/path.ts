@@ -1,4 +1,4 @@
-/** A path of TCP to a broker that a test can cut, or hold so that nothing passes. */
+/** A path of TCP to a broker that a test can cut, delay, or hold so that nothing passes. */
 
 import { once } from 'node:events'
 import { type Server, type Socket, connect, createServer } from 'node:net'
@@ -8,6 +8,8 @@ export class Path {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   #isCut = false
+  /** Milliseconds that everything takes, in each direction. */
+  lag = 0
 
   static async open(t: Teardown, port: number): Promise<Path> {
     const path = new Path(port)
@@ -31,7 +33,12 @@ export class Path {
         [far, near],
       ] as const) {
         this.#sockets.add(from)
-        from.on('error', () => {}).on('data', (chunk) => to.write(chunk))
+        from
+          .on('error', () => {})
+          .on('data', (chunk) => {
+            if (this.lag === 0) to.write(chunk)
+            else setTimeout(() => to.write(chunk), this.lag)
+          })
         from.on('close', () => {
           this.#sockets.delete(from)
           to.destroy()

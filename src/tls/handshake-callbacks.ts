@@ -4,7 +4,7 @@
  */
 
 import type { TlsOptions } from 'node:tls'
-import { asError } from '../errors.ts'
+import { CioError, asError } from '../errors.ts'
 import { atOnce, whenRejected } from '../thenable.ts'
 
 type Callback = (...given: never[]) => unknown
@@ -23,11 +23,27 @@ export function handshakeCallbacks(owner: string, options: object): object {
 function readable(owner: string, name: string, callback: Callback): Callback {
   return function (this: unknown, ...given) {
     try {
-      return atOnce(owner, name, Reflect.apply(callback, this, given) as unknown)
+      const returned = atOnce(owner, name, Reflect.apply(callback, this, given) as unknown)
+      if (name === 'pskCallback') checkPsk(owner, returned)
+      return returned
     } catch (thrown) {
       throw asError(thrown)
     }
   }
+}
+
+/** The bound of OpenSSL. */
+const maxPskSize = 512
+
+/** Before Node, whose own errors show the key. */
+function checkPsk(owner: string, returned: unknown): void {
+  if (returned === null || returned === undefined) return
+  const { psk = returned } = returned as { readonly psk?: unknown }
+  if (ArrayBuffer.isView(psk) && psk.byteLength <= maxPskSize) return
+  throw new CioError(
+    'ERR_CIO_OPTION',
+    `${owner}: expected \`pskCallback\` to return a key in a Buffer of at most ${maxPskSize} bytes, or null`,
+  )
 }
 
 /** Asks an `SNICallback`, which may be async: only its rejection counts. */

@@ -11,9 +11,11 @@ import {
   createSecureContext,
   createServer,
 } from 'node:tls'
+import { inspect } from 'node:util'
 import { type ConnectionContext, type ListenOptions, Cio, allowList } from '../../src/index.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
+import { nextEvent } from '../support/transports.ts'
 import {
   writeGreeting,
   recordEvents,
@@ -621,6 +623,34 @@ test('the protocol that was agreed on by ALPN is ctx.alpnProtocol, at both ends'
 })
 
 // Pre-shared keys
+
+for (const [what, key] of [
+  ['a text', 'the secret of both'],
+  ['too long', Buffer.from('the secret of both'.padEnd(600))],
+] as const) {
+  test(`no error shows a pre-shared key that is ${what}`, async (t) => {
+    const options = { ciphers: 'PSK', maxVersion: 'TLSv1.2' } as const
+    const given = key as Buffer
+    const good = Buffer.alloc(16)
+    const asked = { ...options, checkServerIdentity: () => undefined }
+    const app = new Cio()
+    closeAfter(t, app)
+    const failed = nextEvent(app, 'remoteError')
+    const server = await serve(t, app, { ...options, pskCallback: () => given })
+    const errors: unknown[] = []
+    const callback = () => ({ psk: good, identity: 'me' })
+    const tried = app.connect({ port: server.port, ...asked, pskCallback: callback })
+    errors.push(await t.throwsAsync(tried), (await failed)[0])
+    const other = await serve(t, new Cio(), { ...options, pskCallback: () => good })
+    const wrong = () => ({ psk: given, identity: 'me' })
+    errors.push(
+      await t.throwsAsync(app.connect({ port: other.port, ...asked, pskCallback: wrong })),
+    )
+    const [shown, hex] = [inspect(errors, { depth: 9 }), Buffer.from('the secret').toString('hex')]
+    t.regex(shown, /expected `pskCallback` to return a key/)
+    t.false(shown.includes('the secret') || shown.replaceAll(' ', '').includes(hex), shown)
+  })
+}
 
 const psk = Buffer.from('a secret that both sides have')
 const byKey = {

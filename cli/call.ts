@@ -11,6 +11,8 @@ import { tlsOptions, tlsOptionsFrom } from './tls-options.ts'
 
 /** Milliseconds for the answer. */
 const callTimeout = 30_000
+/** Milliseconds for the server to close its side after the answer. */
+const closeTimeout = 1_000
 
 export const call: Command = defineCommand({
   name: 'call',
@@ -67,13 +69,15 @@ standard error. Any option of TLS asks for TLS.`,
       return exitCodes.fine
     } catch (error) {
       const refused = rpcFailure(error)
-      // The connection was lost, and its own error says why.
+      // If the connection was lost, its own error says why, and is reported when it has closed.
+      if (!refused) await client.close({ timeout: closeTimeout })
       if (!refused) return tellFailure('call', failure ?? error)
       if (values.json) process.stderr.write(`${escapeUnprintable(JSON.stringify(refused))}\n`)
       else tellFailure('call', error)
       return exitCodes.answeredError
     } finally {
-      await client.close()
+      // A server that is silent may never close its side. Only a notification may still be on its way.
+      await client.close(values.notify ? {} : { timeout: closeTimeout })
     }
   },
 })

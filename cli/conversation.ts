@@ -72,7 +72,8 @@ async function send(ctx: StreamContext, format: Format): Promise<void> {
 
 async function put(ctx: StreamContext, format: Format, message: unknown): Promise<void> {
   if (format.codec) return (ctx as StreamContext & MessagesContext<unknown>).messages.send(message)
-  if (ctx.stream.write(message)) return
+  // The other side has ended, and this side after it.
+  if (!ctx.stream.writable || ctx.stream.write(message)) return
   await once(ctx.stream, 'drain', { signal: ctx.signal })
 }
 

@@ -63,8 +63,16 @@ export function parseJson(line: string): unknown {
 
 /** Indented on a terminal, on one line for a program. */
 export function showJson(value: unknown): string {
-  const text = JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0)
+  const text = textOf(value)
   return text.split('\n').map(escapeUnprintable).join('\n')
+}
+
+function textOf(value: unknown): string {
+  try {
+    return JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0)
+  } catch (cause) {
+    throw new Error('it is nested too deeply to be printed as JSON', { cause })
+  }
 }
 
 function parseHex(line: string): Buffer {

@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava'
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -26,7 +27,7 @@ import {
 } from '../src/index.ts'
 import { identity, path as certificate } from './support/certificates.ts'
 import { ownPort } from './support/ports.ts'
-import { dial, readAll, serve } from './support/serve.ts'
+import { dial, listenBare, readAll, serve } from './support/serve.ts'
 import { typescript } from './support/typescript.ts'
 
 const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
@@ -345,6 +346,24 @@ test('call exits 1 without an answer or a connection, and 2 where the command is
     const { code, out } = await run(t, ['call', ...words])
     t.is(code, 2, words.join(' '))
     t.is(out, '')
+  }
+})
+
+test('call says what a server sent that is no answer, and does not wait for one that never ends', async (t) => {
+  const deep = `${'['.repeat(300_000)}${']'.repeat(300_000)}`
+  for (const [answer, expected] of [
+    ['SSH-2.0-OpenSSH_9.2\n', /is not JSON.*from 127\.0\.0\.1:[^]*--format raw/],
+    ['x'.repeat(2 ** 21), /longer than 1048576 bytes/],
+    [`{"jsonrpc":"2.0","id":1,"result":${deep}}\n`, /nested too deeply/],
+  ] as const) {
+    const rogue = createServer({ allowHalfOpen: true }, (socket) => {
+      t.teardown(() => socket.destroy())
+      socket.on('error', () => {})
+      socket.once('data', () => socket.write(answer))
+    })
+    const { code, err } = await run(t, ['call', `127.0.0.1:${await listenBare(t, rogue)}`, 'm'])
+    t.is(code, 1)
+    t.regex(err, expected)
   }
 })
 

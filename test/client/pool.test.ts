@@ -705,7 +705,7 @@ test('a source that fails, or finds nothing, leaves the targets as they are', as
     if (targets.asked < 4) t.deepEqual(places(pool), ['1'])
   }
   t.is(errors[0], 'SERVFAIL')
-  t.regex(errors[1]!, /a list of one or more targets/)
+  t.regex(errors[1]!, /found none/)
   while (targets.asked < 4) await clock.advance(500)
   t.deepEqual(places(pool), ['2'])
   await pool.close()
@@ -858,6 +858,17 @@ test('srvTargets: by priority and weight, without the record that says there is 
   })
   const none = resolverOf({ resolveSrv: [{ name: '', port: 0, priority: 0, weight: 0 }] })
   t.deepEqual((await srvTargets('_gw._tcp.test', { resolver: none }).resolve(signal)).targets, [])
+})
+
+test('a name of DNS without records is said to be one', async (t) => {
+  const none = resolverOf({ resolve4: [], resolve6: [] })
+  const pool = new Pool(new Cio(), {
+    targets: dnsTargets('gateway.test', 1, { resolver: none }),
+    waitTimeout: 20,
+  })
+  t.teardown(() => pool.close())
+  const error = await t.throwsAsync(pool.ready(), { code: 'ERR_CIO_POOL_TIMEOUT' })
+  t.regex(error.message, /the source of the targets of the pool found none/)
 })
 
 test('options of dnsTargets and srvTargets are checked', (t) => {

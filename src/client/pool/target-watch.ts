@@ -1,6 +1,6 @@
 /** Asks a source for the targets of a pool, again and again. */
 
-import { asError } from '../../errors.ts'
+import { CioError, asError } from '../../errors.ts'
 import { checkDuration } from '../../options.ts'
 import { made } from '../../streams/lazy-abort.ts'
 import type { Clock } from './clock.ts'
@@ -45,6 +45,7 @@ export class TargetWatch {
       const { targets, ttl } = await this.#source.resolve(signal)
       if (signal.aborted) return
       checkDuration('Pool', 'ttl', ttl)
+      if (Array.isArray(targets) && targets.length === 0) throw noTargetsError()
       checkTargets(targets, settings.connect)
       this.error = undefined
       this.#failures = 0
@@ -63,6 +64,12 @@ export class TargetWatch {
     this.#stop()
     this.#aborter.abort()
   }
+}
+
+function noTargetsError(): CioError {
+  const message =
+    'the source of the targets of the pool found none; if it asks DNS, check the records of its name'
+  return new CioError('ERR_CIO_CONNECT', message, { fault: 'remote' })
 }
 
 /** Takes a list of targets, or follows a source of them. */

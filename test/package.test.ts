@@ -13,7 +13,6 @@ import {
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, posix } from 'node:path'
-import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import manifest from '../package.json' with { type: 'json' }
@@ -25,14 +24,11 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const run = promisify(execFile)
 
 /** Kilobytes, packed: all of it, and without the sources and their maps. */
-const packedBound = 660
-const packedToRunBound = 310
+const packedBound = 680
+const packedToRunBound = 320
 
 /** Older compilers that have to read the declarations; beside the one of this repository. */
 const olderTypeScript = '5.7'
-
-/** Milliseconds; some 20 times what it takes on a quiet machine. The rest is for a busy one. */
-const longestCompilation = 40_000
 
 /** One program in three languages: an echo over the installed package. */
 const program = `
@@ -247,7 +243,8 @@ new Cio().useClient(async (ctx, next) => {
   }
 })
 
-test('an application with 20 middleware in one chain compiles in time', async (t) => {
+// Its cost is bounded in test/cases/types-cost.test.ts, without a clock.
+test('an application with 20 middleware in one chain compiles', async (t) => {
   const steps = Array.from({ length: 18 }, (_, index) => {
     const add = `async (ctx, next) => { await provide(ctx, 'step${index}', ${index}, next) }`
     return `.useConnection(defineMiddleware<ConnectionContext, { readonly step${index}: number }>({ name: 'step${index}' }, ${add}))`
@@ -264,11 +261,7 @@ ${steps.join('\n')}
 })
 export { rpc }
 `
-  const started = performance.now()
   t.is(await compiles('chain.mts', text), '')
-  const took = performance.now() - started
-  t.log(`${Math.round(took)} ms`)
-  t.true(took < longestCompilation, `${took} ms`)
 })
 
 test('the package brings its command', async (t) => {

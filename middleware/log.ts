@@ -95,7 +95,8 @@ const peers: readonly unknown[] = ['name', 'spki', 'none'] satisfies PeerDetail[
  * @pipelines server, client
  * @order before all others, so that it sees every attempt to connect
  * @adds nothing to `ctx`; the middleware itself has `counts`
- * @rejects nothing
+ * @rejects `ERR_CIO_LOG` (local): the stream, or standard output, has failed, for example on a full
+ *   disk; the connections go on
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see [OpenTelemetry's attributes](https://opentelemetry.io/docs/specs/semconv/registry/attributes/)
  *

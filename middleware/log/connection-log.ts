@@ -25,7 +25,7 @@ const longestCheck = 60_000
 export interface LogCounts {
   /** Lines above `rate`, by the reason of the end; `open` for connections that were still open. */
   readonly suppressed: Readonly<Record<string, number>>
-  /** Lines that were dropped because the reader was too slow. */
+  /** Lines that were dropped because the reader was too slow, or the stream has failed. */
   readonly dropped: number
 }
 

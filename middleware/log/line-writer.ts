@@ -29,30 +29,36 @@ export class LineWriter {
   readonly #stream: Writable | undefined
   readonly #maxBuffer: number
   readonly #report: (dropped: number) => object
+  readonly #failed: (error: Error) => void
   #waiting = ''
   #writing: Buffer | undefined
   #dropped = 0
   /** The number of dropped lines so far. */
   allDropped = 0
   #isScheduled = false
+  /** Whether the last write to standard output failed. */
+  #isFailing = false
 
-  /** @param stream Where to write; standard output without one. */
+  /**
+   * @param stream Where to write; standard output without one.
+   * @param failed Called when the stream fails, and when standard output begins to fail.
+   */
   constructor(
     stream: Writable | undefined,
     maxBuffer: number,
     report: (dropped: number) => object,
+    failed: (error: Error) => void,
   ) {
     this.#stream = stream
     this.#maxBuffer = maxBuffer
     this.#report = report
+    this.#failed = failed
+    // Without a listener, a full disk would end the process.
+    stream?.on('error', failed)
   }
 
   write(value: object): void {
-    if (this.#size > this.#maxBuffer) {
-      this.#dropped += 1
-      this.allDropped += 1
-      return
-    }
+    if (this.#size > this.#maxBuffer || this.#isOver) return this.#drop(1)
     if (this.#dropped > 0) {
       this.#waiting += `${lineOf(this.#report(this.#dropped))}\n`
       this.#dropped = 0
@@ -79,6 +85,16 @@ export class LineWriter {
     }
   }
 
+  #drop(lines: number): void {
+    this.#dropped += lines
+    this.allDropped += lines
+  }
+
+  /** Whether the stream takes no more: Node destroys the stream of a file at its first error. */
+  get #isOver(): boolean {
+    return this.#stream !== undefined && (this.#stream.destroyed || this.#stream.writableEnded)
+  }
+
   get #size(): number {
     const inStream = this.#stream?.writableLength ?? this.#writing?.length ?? 0
     return inStream + this.#waiting.length
@@ -95,7 +111,8 @@ export class LineWriter {
     if (this.#waiting === '') return
     if (this.#stream) {
       const bytes = this.#take()
-      if (!this.#stream.destroyed && !this.#stream.writableEnded) this.#stream.write(bytes)
+      if (this.#isOver) this.#drop(linesIn(bytes))
+      else this.#stream.write(bytes)
     } else if (!this.#writing) {
       this.#writing = this.#take()
       this.#writeOut()
@@ -111,10 +128,23 @@ export class LineWriter {
         setTimeout(() => this.#writing === bytes && this.#writeOut(), retryDelay).unref()
         return
       }
+      if (error) this.#lose(bytes, error)
+      else this.#isFailing = false
       const rest = error ? bytes.subarray(bytes.length) : bytes.subarray(written)
       this.#writing = rest.length > 0 ? rest : undefined
       if (this.#writing) this.#writeOut()
       else this.flush()
     })
   }
+
+  /** Standard output may take the next lines again, for example once a disk has room. */
+  #lose(bytes: Buffer, error: Error): void {
+    this.#drop(linesIn(bytes))
+    if (!this.#isFailing) this.#failed(error)
+    this.#isFailing = true
+  }
+}
+
+function linesIn(bytes: Buffer): number {
+  return bytes.toString().split('\n').length - 1
 }

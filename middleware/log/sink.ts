@@ -1,6 +1,7 @@
 import type { Writable } from 'node:stream'
-import { asError } from '../../src/errors.ts'
+import { CioError, asError } from '../../src/errors.ts'
 import { reportError } from '../../src/lifecycle/app-events.ts'
+import type { App } from '../../src/lifecycle/app.ts'
 import type { Context } from '../../src/lifecycle/context.ts'
 import { whenRejected } from '../../src/thenable.ts'
 import { LineWriter } from './line-writer.ts'
@@ -14,7 +15,7 @@ export type Logger = { readonly [L in Level]: (record: object, message: string) 
 /** Where lines go. */
 export interface Sink {
   /** Returns what the logger returned, which may be a promise. */
-  readonly write: (level: Level, record: object, message: string) => unknown
+  readonly write: (of: Context, level: Level, record: object, message: string) => unknown
   /** Begins to write the waiting lines. */
   readonly flush: () => void
   /** Writes the waiting lines at the end of the process, as far as that is possible at once. */
@@ -27,17 +28,27 @@ export interface Sink {
 export function sinkOf(to: Logger | Writable | undefined, maxBuffer: number): Sink {
   if (isLogger(to)) {
     return {
-      write: (level, record, message) => to[level](record, message),
+      write: (_of, level, record, message) => to[level](record, message),
       flush() {},
       flushSync() {},
       dropped: () => 0,
     }
   }
-  const writer = new LineWriter(to, maxBuffer, (count) =>
-    stamped('warn', { 'event.name': 'cio.log.dropped', count }),
-  )
+  let app: App | undefined
+  const report = (count: number): object =>
+    stamped('warn', { 'event.name': 'cio.log.dropped', count })
+  const writer = new LineWriter(to, maxBuffer, report, (cause) => {
+    const message = `log: lines are lost: ${cause.message}; check the file or pipe that they go to`
+    const error = new CioError('ERR_CIO_LOG', message, { cause })
+    // Before the first line no app is known: a file that cannot be opened ends the process.
+    if (!app) throw error
+    reportError(app, error)
+  })
   return {
-    write: (level, record) => writer.write(stamped(level, record)),
+    write(of, level, record) {
+      app = of.app
+      writer.write(stamped(level, record))
+    },
     flush: () => writer.flush(),
     flushSync: () => writer.flushSync(),
     dropped: () => writer.allDropped,
@@ -65,7 +76,7 @@ export function writeLine(
 ): void {
   const failed = (thrown: unknown): void => reportError(of.app, asError(thrown), of)
   try {
-    whenRejected(sink.write(level, record, message), failed)
+    whenRejected(sink.write(of, level, record, message), failed)
   } catch (thrown) {
     failed(thrown)
   }

@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, createWriteStream, openSync } from 'node:fs'
 import { Writable } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import {
@@ -337,7 +338,12 @@ test('lines that a slow reader does not take are dropped and counted', async (t)
       release = done
     },
   })
-  const writer = new LineWriter(slow, 100, (count) => ({ dropped: count }))
+  const writer = new LineWriter(
+    slow,
+    100,
+    (count) => ({ dropped: count }),
+    (error) => t.fail(error.message),
+  )
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
   for (let index = 0; index < 50; index++) writer.write({ index, padding: 'x'.repeat(20) })
   await turn()
@@ -349,6 +355,47 @@ test('lines that a slow reader does not take are dropped and counted', async (t)
   await turn()
   release()
   t.regex(text, /\{"dropped":4\d\}\n\{"last":true\}\n$/)
+})
+
+test('a stream that fails ends no process: `error` reports it, and the lines are counted', async (t) => {
+  const app = echo()
+  const full = log({ to: createWriteStream('/dev/full') })
+  app.useServer(full)
+  const server = await serve(t, app)
+  const failed = nextEvent(app, 'error')
+  await exchange(t, server)
+  const [error] = await failed
+  t.like(error, { code: 'ERR_CIO_LOG', fault: 'local' })
+  t.regex(error.message, /ENOSPC/)
+
+  // The server goes on.
+  const ended = nextEvent(app, 'close')
+  await exchange(t, server)
+  await ended
+  t.true(full.counts.dropped > 0)
+})
+
+test('standard output on a full disk ends no process, and is reported once', async (t) => {
+  const program = `
+    import { Cio, log } from './src/index.ts'
+    const access = log()
+    const app = new Cio().useServer(access).useConnection(({ stream }) => void stream.end('bye'))
+    app.on('error', (error) => process.stderr.write(error.code + '\\n'))
+    const server = await app.listen({ host: '127.0.0.1', port: 0 })
+    for (let count = 0; count < 3; count++) {
+      const client = await app.connect({ host: '127.0.0.1', port: server.port })
+      for await (const _ of client);
+      while (access.counts.dropped <= count) await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    await app.close()
+    process.stderr.write('well\\n')`
+  const parameters = [`--import=${typescript}`, '--input-type=module', '--eval', program]
+  const full = openSync('/dev/full', 'w')
+  const child = spawn(process.execPath, parameters, { stdio: ['ignore', full, 'pipe'] })
+  t.teardown(() => (closeSync(full), child.kill('SIGKILL')))
+  let heard = ''
+  for await (const chunk of child.stderr!) heard += String(chunk)
+  t.is(heard, 'ERR_CIO_LOG\nwell\n')
 })
 
 for (const [where, reads] of [

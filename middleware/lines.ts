@@ -59,7 +59,10 @@ export function lines(options: LinesOptions = {}): Middleware<StreamContext, Lin
 /** Rejects a line feed within a line: untrusted text could inject a second line. */
 function checkedLine(line: string): string {
   if (typeof line === 'string' && !line.includes('\n')) return line
-  const what = typeof line === 'string' ? 'contains a line feed' : `is a ${typeof line}`
+  const what =
+    typeof line === 'string'
+      ? 'contains a line feed'
+      : `is not a string, but of type ${typeof line}`
   throw new CioError('ERR_CIO_ENCODE', `lines: the line to send ${what}`)
 }
 

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { isAbsolute, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Script, constants } from 'node:vm'
-import { CioError, asError, describe } from '../errors.ts'
+import { CioError, asError, describe, isCioError } from '../errors.ts'
 import type { Middleware } from './middleware.ts'
 import { isGenerator } from './registration.ts'
 
@@ -58,11 +58,12 @@ async function callFactory(
 
 function unfit(name: string, what: string, cause?: Error): CioError {
   const why = cause ? `: ${cause.message}` : ''
-  return new CioError(
-    'ERR_CIO_LOAD',
-    `the default export of module \`${name}\` ${what}${why}; it must be a middleware or a factory of one`,
-    { cause },
-  )
+  // A factory that has checked its options says itself what to do.
+  const rule = isCioError(cause, 'ERR_CIO_OPTION')
+    ? ''
+    : '; it must be a middleware or a factory of one'
+  const message = `the default export of module \`${name}\` ${what}${why}${rule}`
+  return new CioError('ERR_CIO_LOAD', message, { cause })
 }
 
 async function importDefault(name: string): Promise<unknown> {
@@ -74,9 +75,13 @@ async function importDefault(name: string): Promise<unknown> {
     return typeof nested === 'function' ? nested : exported
   } catch (thrown) {
     const cause = asError(thrown)
+    // The rest of Node's message is a stack of files.
+    const [why] = cause.message.split('\n', 1)
+    const isMissing = /^(ERR_)?MODULE_NOT_FOUND$/.test((cause as NodeJS.ErrnoException).code ?? '')
+    const advice = isMissing ? '; install it, or correct the name' : ''
     throw new CioError(
       'ERR_CIO_LOAD',
-      `middleware \`${name}\` could not be loaded from ${process.cwd()}: ${cause.message}`,
+      `middleware \`${name}\` could not be loaded from ${process.cwd()}: ${why}${advice}`,
       { cause },
     )
   }

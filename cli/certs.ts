@@ -120,7 +120,7 @@ A server that asks for certificates:
 
 The same, without a program, and a client to it:
 
-  cio listen 7000 --echo --key ${file('server.key')} --cert ${file('server.crt')} --ca ${file('ca.crt')} --allow ${client}
-  cio connect localhost:7000 --key ${file(`${client}.key`)} --cert ${file(`${client}.crt`)} --ca ${file('ca.crt')}
+  npx cio listen 7000 --echo --key ${file('server.key')} --cert ${file('server.crt')} --ca ${file('ca.crt')} --allow ${client}
+  npx cio connect localhost:7000 --key ${file(`${client}.key`)} --cert ${file(`${client}.crt`)} --ca ${file('ca.crt')}
 `
 }

@@ -52,9 +52,8 @@ export interface Hints {
    */
   readonly needs?: 'peer'
   /**
-   * The things it can provide to the inner middleware: `'peer'` is an identity in `ctx.peer`. A
-   * middleware provides one if it upgrades the stream to TLS, or hands the connection to another
-   * app.
+   * `'peer'`: it can give the inner middleware an identity in `ctx.peer`, because it upgrades the
+   * stream to TLS, or hands the connection to another app.
    *
    * @default nothing
    */

@@ -55,7 +55,8 @@ export interface TestCertificates<Name extends string> {
 const made = new Map<string, Promise<TestCertificates<string>>>()
 
 /**
- * Makes a CA, a server certificate, one for each named client, and the invalid kinds.
+ * Makes a CA, a server certificate, one for each named client, and some that must be
+ * rejected.
  *
  * Needs the package `node-forge`. The result is cached per process, and valid for a week.
  *

@@ -71,7 +71,7 @@ export interface Cluster extends Middleware<ServerContext, ClusterContext> {
   checkAlive(instance: string): Promise<boolean>
   /**
    * Connects an instance without a server, such as a web application that sends to devices. A
-   * server connects by the middleware. Call `close()` as often as `open()`.
+   * server connects by the middleware. Call `close()` once for each `open()`.
    */
   open(options?: { readonly signal?: AbortSignal }): Promise<void>
   /** Leaves the others, when all servers of this instance have closed too. */

@@ -192,8 +192,8 @@ export class Claims {
   }
 
   /**
-   * Whether a connection is newer than the one that has the name. If that one's instance does not say,
-   * the order of the table decides.
+   * Whether a connection is newer than the holder of the name. If the instance of the holder does not
+   * answer, the order of the table decides.
    */
   async #isNewer(holder: Holder, row: Row, claim: Claim): Promise<boolean> {
     const local = this.#open.get(claim.connection)

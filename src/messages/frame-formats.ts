@@ -1,13 +1,14 @@
 /** Makes frame formats from their options. */
 
 import type { Decoder } from './codec.ts'
-import { FrameDecoder, type Framing, messageTooLong } from './frame-decoder.ts'
+import { FrameDecoder, type Framing } from './frame-decoder.ts'
 import { faultError, FrameFault, type FrameFormat, encodeError } from './frame-formats/format.ts'
 import { formatOf } from './frame-formats/format-of.ts'
 import { GapTimeout, checkedGap } from './frame-formats/gap-timeout.ts'
 import { notReadBack } from './frame-formats/one-of.ts'
 import { OptionCheck } from './frame-formats/option-check.ts'
 import type { FramingOptions } from './frame-formats/options.ts'
+import { plainFormat } from './frame-formats/plain.ts'
 import { ResyncDecoder, checkedResync } from './frame-formats/resync-decoder.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 
@@ -62,8 +63,6 @@ export interface Frames {
   readonly decoder: <In>(ctx: StreamContext, map: (frame: Buffer, at: number) => In) => Decoder<In>
 }
 
-const shownBytes = 16
-
 /**
  * Makes the frame format that the options describe.
  *
@@ -74,7 +73,7 @@ export function framesOf(owner: string, maxLength: number, options: FramingOptio
   const format = formatOf(check, options, maxLength)
   const gap = checkedGap(owner, options.gapTimeout)
   const maxSkipped = checkedResync(check, options.resync, format)
-  const plain = plainLength(owner, maxLength, options)
+  const plain = plainFormat(owner, maxLength, options)
   const wrap = plain?.wrap ?? wrapOf(owner, format)
   const framing = plain?.framing ?? framingOf(owner, maxLength, format)
   return {
@@ -120,60 +119,5 @@ function framingOf(owner: string, maxLength: number, format: FrameFormat): Frame
         }
       },
     }
-  }
-}
-
-/** The most common format, as fast as a loop by hand; undefined for all others. */
-function plainLength(
-  owner: string,
-  maxLength: number,
-  options: FramingOptions,
-): Pick<Frames, 'wrap' | 'framing'> | undefined {
-  const { length, delimiter, size, stuffing, measure, oneOf, ...rest } = options
-  const others = [delimiter, size, stuffing, measure, oneOf, rest.start, rest.end, rest.checksum]
-  const width = length ?? 4
-  if (others.some((option) => option !== undefined) || rest.whole) return undefined
-  if (width !== 1 && width !== 2 && width !== 4) return undefined
-  const longest = 2 ** (8 * width) - 1
-  const big = (rest.endian ?? 'big') === 'big'
-  const readLength = (bytes: Buffer, at: number): number => {
-    if (width === 1) return bytes[at]!
-    if (width === 2) return big ? bytes.readUInt16BE(at) : bytes.readUInt16LE(at)
-    return big ? bytes.readUInt32BE(at) : bytes.readUInt32LE(at)
-  }
-
-  return {
-    wrap(content) {
-      const isText = typeof content === 'string'
-      if (!isText && !(content instanceof Uint8Array)) {
-        throw encodeError(owner, `is neither bytes nor a string: ${typeof content}`)
-      }
-      const count = isText ? Buffer.byteLength(content) : content.length
-      if (count > longest) {
-        const what = `has ${count} bytes; a length of ${width} bytes holds ${longest}`
-        throw encodeError(owner, what)
-      }
-      const bytes = Buffer.allocUnsafe(width + count)
-      if (big) bytes.writeUIntBE(count, 0, width)
-      else bytes.writeUIntLE(count, 0, width)
-      if (isText) bytes.write(content, width)
-      else bytes.set(content, width)
-      return bytes
-    },
-    framing: (map) => ({
-      end(bytes, start) {
-        if (bytes.length - start < width) return start + width
-        const count = readLength(bytes, start)
-        if (count <= maxLength) return start + width + count
-        throw messageTooLong(owner, maxLength, count, bytes.subarray(start, start + shownBytes))
-      },
-      open(bytes, ends, into, offset) {
-        let start = 0
-        for (const end of ends) {
-          into.push(map(bytes.subarray(start + width, end), offset + start))
-          start = end
-        }
-      },
-    }),
   }
 }

@@ -151,6 +151,8 @@ const testedElsewhere: Record<string, string> = {
   'messages/frame-formats/one-of': 'test/messages/frame-formats.test.ts, test/wires.test.ts',
   'messages/frame-formats/option-check': 'test/messages/frame-formats.test.ts: what is refused',
   'messages/frame-formats/options': 'types alone: test/messages/frame-formats.test.ts',
+  'messages/frame-formats/plain':
+    'test/middleware/frames.test.ts, test/messages/frame-costs.test.ts, test/wires.test.ts',
   'messages/frame-formats/resync-decoder': 'test/messages/frame-formats.test.ts: resync',
   'messages/frame-formats/search': 'test/wires.test.ts: cuts',
   'messages/frame-formats/stuffing': 'test/wires.test.ts, test/middleware/frames-contract.test.ts',

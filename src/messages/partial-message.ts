@@ -6,6 +6,7 @@ const empty = Buffer.alloc(0)
 /** Grows by doubling, so that many chunks stay cheap. */
 export class PartialMessage {
   #buffer: Buffer = empty
+  #start = 0
   #length = 0
 
   /** The number of bytes held. */
@@ -15,19 +16,26 @@ export class PartialMessage {
 
   /** The bytes held, valid until the next append. */
   get bytes(): Buffer {
-    return this.#buffer.subarray(0, this.#length)
+    return this.#buffer.subarray(this.#start, this.#start + this.#length)
   }
 
   /** Appends a copy of bytes. */
   append(bytes: Buffer): void {
     const needed = this.#length + bytes.length
-    if (needed > this.#buffer.length) {
-      const grown = Buffer.allocUnsafe(Math.max(needed, 2 * this.#buffer.length, leastCapacity))
-      this.#buffer.copy(grown, 0, 0, this.#length)
-      this.#buffer = grown
+    if (this.#start + needed > this.#buffer.length) {
+      this.#moveTo(Math.max(needed, 2 * this.#length, leastCapacity))
     }
-    bytes.copy(this.#buffer, this.#length)
+    bytes.copy(this.#buffer, this.#start + this.#length)
     this.#length = needed
+  }
+
+  /** Drops so many bytes from the beginning; bytes that were returned before stay valid. */
+  drop(count: number): void {
+    if (count >= this.#length) return this.clear()
+    this.#start += count
+    this.#length -= count
+    const least = Math.max(2 * this.#length, leastCapacity)
+    if (this.#buffer.length > 2 * least) this.#moveTo(least)
   }
 
   /** The bytes held, followed by `bytes`; empties it. */
@@ -42,6 +50,14 @@ export class PartialMessage {
   /** Empties it; bytes that were returned before stay valid. */
   clear(): void {
     this.#buffer = empty
+    this.#start = 0
     this.#length = 0
+  }
+
+  #moveTo(capacity: number): void {
+    const moved = Buffer.allocUnsafe(capacity)
+    this.bytes.copy(moved)
+    this.#buffer = moved
+    this.#start = 0
   }
 }

@@ -28,6 +28,7 @@ import {
 import { receiveHere } from '../support/receive.ts'
 import { dialogues } from './dialogue-targets.ts'
 import type { Target } from './engine.ts'
+import { anyFrames } from './frame-targets.ts'
 import { giving, hex, text } from './input.ts'
 
 const maxLength = 4_096
@@ -358,4 +359,4 @@ const parsers: readonly Target[] = [
 ]
 
 /** All of them. */
-export const targets: readonly Target[] = [...codecs, ...parsers, ...dialogues]
+export const targets: readonly Target[] = [...codecs, anyFrames, ...parsers, ...dialogues]

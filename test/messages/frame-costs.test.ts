@@ -3,7 +3,13 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { Duplex } from 'node:stream'
-import { Cio, type CioError, type FramesOptions, frames } from '../../src/index.ts'
+import {
+  Cio,
+  type CioError,
+  type FramesOptions,
+  type StreamContext,
+  frames,
+} from '../../src/index.ts'
 import { FrameDecoder, framesOf } from '../../src/kit.ts'
 import { decodeFrames, everyCut, singly } from '../support/frame-input.ts'
 import { nextEvent } from '../support/transports.ts'
@@ -102,6 +108,27 @@ test('what was searched for the end of a DLE frame counts, where a DLE after it 
   // Otherwise the input ends first, after each of 8,192 marks has been searched to its end.
   t.is(error.code, 'ERR_CIO_SYNTAX')
   t.is(messages, 0)
+})
+
+test('a search in a long frame that comes in small pieces does not copy the frame for each', (t) => {
+  const options: FramesOptions = {
+    start: '<',
+    length: { bytes: 4, counts: 'body' },
+    end: '>',
+    resync: { maxSkipped: Infinity },
+  }
+  const ctx = { app: new Cio() } as unknown as StreamContext
+  const decoder = framesOf('test', mebibyte, options).decoder(ctx, (frame) => frame)
+  // Each mark promises a mebibyte, which does not end with the mark.
+  const unit = Buffer.from('3c000fffff', 'hex')
+  const found: Buffer[] = []
+  decoder.decode(Buffer.alloc(mebibyte, unit), found)
+  const before = process.cpuUsage()
+  for (let piece = 0; piece < 50_000; piece++) decoder.decode(unit, found)
+  decoder.close?.()
+  // A copy for each is 50 GB.
+  t.true(process.cpuUsage(before).user < 2_500_000)
+  t.is(found.length, 0)
 })
 
 test('a function that looks at all that it sees costs the same for many frames in one chunk', (t) => {

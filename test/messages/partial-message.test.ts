@@ -22,3 +22,24 @@ test('what was taken is not overwritten by what comes after', (t) => {
   remainder.append(Buffer.from('three'))
   t.is(taken.toString(), 'one two')
 })
+
+test('what was dropped is gone, what is left comes back, and memory follows what is left', (t) => {
+  const step = fc.record({ piece: fc.uint8Array({ maxLength: 3_000 }), dropped: fc.nat(4_000) })
+  fc.assert(
+    fc.property(fc.array(step), (steps) => {
+      const remainder = new PartialMessage()
+      let all = Buffer.alloc(0)
+      for (const { piece, dropped } of steps) {
+        remainder.append(Buffer.from(piece))
+        all = Buffer.concat([all, piece])
+        const before = remainder.bytes
+        const copy = Buffer.from(before)
+        remainder.drop(dropped)
+        all = all.subarray(dropped)
+        t.deepEqual(Buffer.from(remainder.bytes), Buffer.from(all))
+        t.deepEqual(before, copy)
+        t.true(remainder.bytes.buffer.byteLength <= Math.max(4 * all.length, 8_192))
+      }
+    }),
+  )
+})

@@ -13,7 +13,7 @@ export interface Read {
 export function readFrame(options: FormatOptions, bytes: Buffer): Read {
   const { oneOf, stuffing, checksum, endian = 'big', whole = false } = options
   if (oneOf) {
-    const one = oneOf.find(({ start }) => beginsWith(bytes, bytesOf(start)))
+    const one = oneOf.find((format) => beginsWith(bytes, startOf(format)))
     check(one, 'start of oneOf')
     return readFrame(one!, bytes)
   }
@@ -79,6 +79,11 @@ function check(holds: unknown, part: string): void {
 
 function bytesOf(mark: Mark | undefined): Buffer {
   return mark === undefined ? Buffer.alloc(0) : Buffer.from(mark)
+}
+
+/** What the frames of one of several formats begin with. */
+function startOf({ start, stuffing }: FormatOptions): Buffer {
+  return stuffing === 'dle' && start === undefined ? Buffer.of(0x10, 0x02) : bytesOf(start)
 }
 
 function beginsWith(bytes: Buffer, mark: Buffer): boolean {
@@ -149,7 +154,9 @@ function checked(
   const from = { frame: 0, header: afterStart, body: header }[checksum.over ?? 'frame']
   const found = readNumber(frame.subarray(at, until), checksum.as, checksum.endian ?? endian)
   const to = checksum.over === 'body' ? covered - between : covered
-  check(found === checksum.of(frame.subarray(from, to)), 'checksum')
+  const base = { uint: 256, hex: 16, decimal: 10 }[checksum.as ?? 'uint']
+  const sum = checksum.of(frame.subarray(from, to))
+  check(found === sum % base ** checksum.bytes, 'checksum')
   return frame.subarray(header, covered - between)
 }
 

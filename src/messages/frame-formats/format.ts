@@ -53,7 +53,11 @@ export type FindNext = (bytes: Buffer, from: number, at: number) => number
 
 /** A frame format, for both directions. */
 export interface FrameFormat {
-  reader(maxLength: number): FrameReader
+  /**
+   * @param isSearched Whether the bytes between frames are measured alone, for a search that counts what
+   *   it has checked in vain.
+   */
+  reader(maxLength: number, isSearched?: boolean): FrameReader
   /** For one connection; undefined for frames without a mark. */
   finder(): FindNext | undefined
   /**

@@ -98,7 +98,7 @@ export class ResyncDecoder<In> implements Decoder<In> {
 
   constructor(resyncing: Resyncing<In>) {
     this.#resyncing = resyncing
-    this.#reader = resyncing.format.reader(resyncing.maxLength)
+    this.#reader = resyncing.format.reader(resyncing.maxLength, true)
     this.#next = resyncing.format.finder()!
   }
 
@@ -110,8 +110,9 @@ export class ResyncDecoder<In> implements Decoder<In> {
     if (bytes.length < this.#needed) return
     const start = this.#frames(bytes, into, false)
     if (held && start === 0) return
-    if (held) remainder.clear()
-    if (start < bytes.length) remainder.append(start > 0 ? bytes.subarray(start) : bytes)
+    // Not copied: a search goes on byte by byte, with a long frame behind it.
+    if (held) remainder.drop(start)
+    else if (start < bytes.length) remainder.append(start > 0 ? bytes.subarray(start) : bytes)
     this.#offset += start
   }
 

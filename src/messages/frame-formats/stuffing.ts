@@ -48,8 +48,8 @@ export class FlaggedFormat implements FrameFormat {
     this.#start = start
   }
 
-  reader(maxLength: number): FrameReader {
-    return new FlaggedReader(this.#escaping, this.#checksum, this.#start, maxLength)
+  reader(maxLength: number, isSearched = false): FrameReader {
+    return new FlaggedReader(this.#escaping, this.#checksum, this.#start, maxLength, isSearched)
   }
 
   finder(): FindNext {
@@ -75,12 +75,14 @@ class FlaggedReader implements FrameReader {
   readonly #search: MarkSearch
   readonly #maxLength: number
   readonly #longest: number
+  readonly #isSearched: boolean
 
   constructor(
     escaping: Escaping,
     checksum: FrameChecksum | undefined,
     start: Buffer,
     maxLength: number,
+    isSearched: boolean,
   ) {
     this.#escaping = escaping
     this.#checksum = checksum
@@ -88,6 +90,7 @@ class FlaggedReader implements FrameReader {
     this.#search = new MarkSearch(Buffer.of(escaping.flag))
     this.#maxLength = maxLength
     this.#longest = escaping.longest(maxLength + (checksum?.width ?? 0))
+    this.#isSearched = isSearched
   }
 
   measure(bytes: Buffer, start: number, at: number): number | FrameFault {
@@ -100,8 +103,10 @@ class FlaggedReader implements FrameReader {
       if (there.length < mark.length) return mark.length
     }
     const begin = this.#contentOf(bytes, start)
-    // Nothing between flags is no frame.
-    if (begin === bytes.length && begin > start && mark.length === 0) return begin - start
+    // Nothing between flags is no frame. A search does not count the flags before a frame as bytes of
+    // it, since they may have come alone.
+    const isAlone = this.#isSearched || begin === bytes.length
+    if (isAlone && begin > start && mark.length === 0) return begin - start
     const found = this.#search.find(bytes, begin, at - start)
     const end = found < 0 ? bytes.length : found
     if (end - begin > this.#longest) return tooLong()

@@ -6,9 +6,9 @@
 
 import { isCioError } from 'cio'
 import { quote } from 'cio/kit'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Cluster } from '../cluster.ts'
 import { type Incoming, type Row, downError } from '../engine.ts'
+import { atMost } from './at-most.ts'
 import type { ClaimTable } from './claim-table.ts'
 import { type Claim, claimOf } from './entry.ts'
 import { duplicateError, takenOverError } from './errors.ts'
@@ -209,7 +209,7 @@ export class Claims {
   async #untilUp(holder: Holder): Promise<void> {
     const { engine } = this.#cluster
     if (engine.isUp) {
-      await Promise.race([delay(retryDelay), holder.lost])
+      await atMost(retryDelay, holder.lost)
       return
     }
     let up = (): void => {}

@@ -1,10 +1,10 @@
 /** The questions between instances about the connections that have names. */
 
 import { isCioError } from 'cio'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Cluster } from '../cluster.ts'
 import type { Incoming } from '../engine.ts'
 import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
+import { atMost } from './at-most.ts'
 import type { Claim } from './entry.ts'
 import { takenOverError } from './errors.ts'
 import type { Holder } from './holder.ts'
@@ -70,11 +70,7 @@ export class Handover {
 
   /** Waits for the previous connections to finish, at most as long as a handover may take. */
   async atMost(...work: readonly Promise<unknown>[]): Promise<void> {
-    if (work.length === 0) return
-    const end = new AbortController()
-    const late = delay(this.#timeout, undefined, { signal: end.signal })
-    await Promise.race([Promise.all(work), late.catch(() => {})])
-    end.abort()
+    if (work.length > 0) await atMost(this.#timeout, Promise.all(work))
   }
 
   /** The answer; undefined without one: the instance hangs. */

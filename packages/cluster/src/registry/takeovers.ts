@@ -1,8 +1,8 @@
 /** Slows down two connections that take one name from each other all the time. */
 
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Rate } from 'cio'
 import { TokenBucket } from 'cio/kit'
+import { atMost } from './at-most.ts'
 import { takenOverError } from './errors.ts'
 import type { Holder } from './holder.ts'
 
@@ -31,10 +31,7 @@ export class Takeovers {
     this.#enter(key, holder)
     try {
       do {
-        const end = new AbortController()
-        const due = delay(bucket.delay(), undefined, { signal: end.signal }).catch(() => {})
-        await Promise.race([due, holder.lost])
-        end.abort()
+        await atMost(bucket.delay(), holder.lost)
       } while (!holder.isLost && !bucket.take())
     } finally {
       if (this.#waiting.get(key) === holder) this.#waiting.delete(key)

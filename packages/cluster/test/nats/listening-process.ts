@@ -53,7 +53,7 @@ const report = ({ code, message }: CioError | NodeJS.ErrnoException): void => {
 app.on('remoteError', report).on('error', report).on('reject', report)
 app.on('clusterDown', () => reported.push('clusterDown'))
 app.on('instanceDown', () => reported.push('instanceDown'))
-const server = await app.listen({ port: 0, host: '127.0.0.1' })
+const server = await app.listen({ port: 0, host: '127.0.0.1', backlog: 4_096 })
 const turns = monitorEventLoopDelay({ resolution: 10 })
 turns.enable()
 let used = process.cpuUsage()

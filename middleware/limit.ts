@@ -4,7 +4,7 @@ import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import type { Rate } from '../src/rates/token-bucket.ts'
-import { networkOf } from './limit/address.ts'
+import { keyOf } from './limit/address.ts'
 import { checkedOptions } from './limit/checked-options.ts'
 import { ConnectionLimiter, type Cap } from './limit/connection-limiter.ts'
 import { HandshakeLimiter } from './limit/handshake-limiter.ts'
@@ -257,7 +257,7 @@ export function limit(options: LimitOptions = {}): Limit {
 }
 
 function addressOf({ address }: ConnectionContext): string | null {
-  return address === null ? null : networkOf(address)
+  return address === null ? null : keyOf(address)
 }
 
 function tooSlow(ctx: ConnectionContext, queued: number, total: number, most: number): CioError {

@@ -48,7 +48,7 @@ export interface LogOptions {
   readonly rate?: Rate
   /**
    * The part of a client's address that the lines show: address and port (`full`), the network (/24
-   * of IPv4, /48 of IPv6), or nothing.
+   * of IPv4, /64 of IPv6, which may be one household), or nothing.
    *
    * @default 'full'
    */

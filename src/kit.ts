@@ -4,6 +4,7 @@ export {
   canonicalAddress,
   formatEndpoint,
   localEndpoint,
+  networkOf,
   remoteEndpoint,
 } from './streams/endpoint.ts'
 export { Watch, tickDuration } from './deadline.ts'

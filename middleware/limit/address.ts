@@ -1,10 +1,7 @@
 /** Keys and rates of limits by address, in bounded memory. */
 
-import { isIPv6 } from 'node:net'
 import { type Rate, TokenBucket } from '../../src/rates/token-bucket.ts'
-
-const groupsOfNetwork = 4
-const groupsOfAddress = 8
+import { networkOf } from '../../src/streams/endpoint.ts'
 
 /**
  * The key of an address: an IPv4 address itself, an IPv6 address its /64. One customer gets a whole
@@ -12,17 +9,8 @@ const groupsOfAddress = 8
  *
  * @param address In canonical form
  */
-export function networkOf(address: string): string {
-  // Node's own test is a large regular expression; few paths of Unix sockets have a colon.
-  if (!address.includes(':') || !isIPv6(address)) return address
-  const [head = '', tail] = address.split('::')
-  const groups = head === '' ? [] : head.split(':')
-  if (tail !== undefined) {
-    const after = tail === '' ? [] : tail.split(':')
-    const zeros = groupsOfAddress - groups.length - after.length
-    groups.push(...Array<string>(Math.max(0, zeros)).fill('0'), ...after)
-  }
-  return `${groups.slice(0, groupsOfNetwork).join(':')}::/64`
+export function keyOf(address: string): string {
+  return address.includes(':') ? networkOf(address) : address
 }
 
 /**

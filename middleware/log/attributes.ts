@@ -1,4 +1,3 @@
-import { isIPv4, isIPv6 } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { ClientContext } from '../../src/client/client.ts'
 import type { ConnectionEnd } from '../../src/connection-end.ts'
@@ -6,16 +5,14 @@ import { quote } from '../../src/errors.ts'
 import { bytesOf } from '../../src/lifecycle/bytes-of.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
-import { type Endpoint, canonicalAddress } from '../../src/streams/endpoint.ts'
+import { type Endpoint, networkOf } from '../../src/streams/endpoint.ts'
 import { keepRemote, keptRemote } from '../../src/streams/kept-remote.ts'
+import type { Attributes } from './json-line.ts'
 
 /** The part of an address that a line shows. */
 export type AddressDetail = 'full' | 'network' | 'none'
 /** The attributes of a peer in a line. */
 export type PeerDetail = 'name' | 'spki' | 'none'
-
-/** The values of one line, by the attribute names of OpenTelemetry. */
-export type Attributes = Record<string, string | number | boolean>
 
 /**
  * The attributes that must be read while a connection is open, since Node loses them when it
@@ -38,9 +35,13 @@ export interface Details {
 }
 
 export function factsOf(ctx: StreamContext, port: number, { address }: Details): Facts {
-  const now = performance.now()
-  if (ctx.kind === 'connection' && address !== 'none') keepRemote(ctx as ConnectionContext)
-  return { began: now, lastLine: now, port }
+  if (ctx.kind === 'client') {
+    const now = performance.now()
+    return { began: now, lastLine: now, port }
+  }
+  const { acceptedAt } = ctx as ConnectionContext
+  if (address !== 'none') keepRemote(ctx as ConnectionContext)
+  return { began: acceptedAt, lastLine: acceptedAt, port }
 }
 
 /** Adds the attributes that are known after a handshake. */
@@ -54,10 +55,16 @@ export function noteHandshake(facts: Facts, ctx: StreamContext, { peer }: Detail
   if (identity !== null) facts.peer = safe(identity)
 }
 
-/** The attributes of both kinds of lines. */
-export function attributesOf(ctx: StreamContext, facts: Facts, details: Details): Attributes {
+/** Adds the attributes of both kinds of lines. */
+export function addFacts(
+  found: Attributes,
+  ctx: StreamContext,
+  facts: Facts,
+  details: Details,
+  now: number,
+): void {
   const { socket } = ctx
-  const found: Attributes = { 'cio.connection.id': ctx.id }
+  found['cio.connection.id'] = ctx.id
   if (ctx.kind === 'connection') addClient(found, ctx as ConnectionContext, facts, details)
   else addTarget(found, ctx as ClientContext)
   if (facts.tls) {
@@ -65,14 +72,13 @@ export function attributesOf(ctx: StreamContext, facts: Facts, details: Details)
     found['tls.resumed'] = facts.tls.resumed
   }
   if (facts.peer !== undefined) found[`cio.peer.${details.peer}`] = facts.peer
-  found['cio.connection.duration'] = seconds(performance.now() - facts.began)
+  found['cio.connection.duration'] = seconds(now - facts.began)
   if (socket) {
     const { rx, tx } = bytesOf(ctx)
     found['cio.connection.received.size'] = rx
     found['cio.connection.sent.size'] = tx
   }
   found['cio.pipeline.generation'] = ctx.generation
-  return found
 }
 
 /** The client of a server, and the proxy through which it came. */
@@ -100,7 +106,7 @@ function addEndpoint(
 ): void {
   if (!endpoint || detail === 'none') return
   if (detail === 'network') {
-    found[`${prefix}.address`] = networkOf(endpoint.address)
+    found[`${prefix}.address`] = safe(networkOf(endpoint.address))
     return
   }
   found[`${prefix}.address`] = safe(endpoint.address)
@@ -150,18 +156,6 @@ const isHarmless = /^[\w .:/@*+=-]{0,64}$/
  */
 export function safe(text: string): string {
   return isHarmless.test(text) ? text : quote(text).slice(1, -1)
-}
-
-/** The network of an address: /24 of IPv4, /48 of IPv6. */
-export function networkOf(address: string): string {
-  if (isIPv4(address)) return `${address.slice(0, address.lastIndexOf('.'))}.0/24`
-  if (!isIPv6(address)) return safe(address)
-  const [plain = ''] = address.split('%')
-  const [head = '', tail] = plain.split('::')
-  const groups = head === '' ? [] : head.split(':')
-  const missing = tail === undefined ? 0 : 8 - groups.length
-  const all = [...groups, ...Array<string>(Math.max(missing, 0)).fill('0')]
-  return `${canonicalAddress(`${all.slice(0, 3).join(':')}::`)}/48`
 }
 
 function seconds(milliseconds: number): number {

@@ -4,15 +4,9 @@ import type { App } from '../../src/lifecycle/app.ts'
 import type { ConnectionContext } from '../../src/lifecycle/connection.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import type { ServerContext } from '../../src/server/server.ts'
-import {
-  type Attributes,
-  type Facts,
-  addEnd,
-  attributesOf,
-  factsOf,
-  noteHandshake,
-} from './attributes.ts'
+import { type Facts, addEnd, addFacts, factsOf, noteHandshake } from './attributes.ts'
 import { Flood, type Suppressed } from './flood.ts'
+import type { Attributes } from './json-line.ts'
 import { type Settings, levelOf } from './settings.ts'
 import { type Sink, sinkOf, writeLine } from './sink.ts'
 
@@ -29,12 +23,15 @@ export interface LogCounts {
   readonly dropped: number
 }
 
+type Logged = StreamContext & { [facts: symbol]: Facts | undefined }
+
 /** Writes the lines of the servers and clients that use one `log()`. */
 export class ConnectionLog {
   readonly #settings: Settings
   readonly #sink: Sink
   readonly #flood: Flood
-  readonly #facts = new WeakMap<StreamContext, Facts>()
+  /** The key of a context for its facts: a `WeakMap` is slower, and costs the collector more. */
+  readonly #facts = Symbol('cio.log')
   readonly #ports = new WeakMap<ServerContext, number>()
   readonly #users = new Set<ServerContext | ClientContext>()
   readonly #apps = new Map<App, { count: number; readonly stop: () => void }>()
@@ -83,15 +80,15 @@ export class ConnectionLog {
     const observation = app.observe({
       begin: (ctx) => {
         if (!this.#isOurs(ctx)) return
-        this.#facts.set(ctx, factsOf(ctx, this.#portOf(ctx), this.#settings))
+        ;(ctx as Logged)[this.#facts] = factsOf(ctx, this.#portOf(ctx), this.#settings)
       },
       end: (ctx, end) => {
-        const facts = this.#facts.get(ctx)
+        const facts = (ctx as Logged)[this.#facts]
         if (facts) this.#ended(ctx, facts, end)
       },
     })
     const secured = (ctx: StreamContext): void => {
-      const facts = this.#facts.get(ctx)
+      const facts = (ctx as Logged)[this.#facts]
       if (facts) noteHandshake(facts, ctx, this.#settings)
     }
     app.on('secure', secured)
@@ -130,9 +127,10 @@ export class ConnectionLog {
     const level = levelOf(reason)
     if (reason === 'nothing_said' && !healthChecks) return
     if (level === 'info' && share < 1 && Math.random() >= share) return
-    if (!this.#flood.admits(reason)) return
+    const now = performance.now()
+    if (!this.#flood.admits(reason, now)) return
     const record: Attributes = { 'event.name': 'cio.connection.end' }
-    Object.assign(record, attributesOf(ctx, facts, this.#settings))
+    addFacts(record, ctx, facts, this.#settings, now)
     addEnd(record, end, this.#settings)
     if (level === 'info' && share < 1) record['cio.log.share'] = share
     writeLine(this.#sink, ctx, level, record, `${reason}@${end.step}`)
@@ -151,12 +149,12 @@ export class ConnectionLog {
     for (const user of this.#users) {
       const open: Iterable<StreamContext> = user.kind === 'server' ? user.connections : [user]
       for (const ctx of open) {
-        const facts = this.#facts.get(ctx)
+        const facts = (ctx as Logged)[this.#facts]
         if (!facts || ctx.isClosed || now - facts.lastLine < this.#settings.openInterval) continue
         facts.lastLine = now
-        if (!this.#flood.admits('open')) continue
-        const own = { 'event.name': 'cio.connection.open', 'cio.step.name': ctx.step }
-        Object.assign(own, attributesOf(ctx, facts, this.#settings))
+        if (!this.#flood.admits('open', now)) continue
+        const own: Attributes = { 'event.name': 'cio.connection.open', 'cio.step.name': ctx.step }
+        addFacts(own, ctx, facts, this.#settings, now)
         writeLine(this.#sink, ctx, 'info', own, `open@${ctx.step}`)
       }
     }

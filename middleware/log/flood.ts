@@ -33,14 +33,17 @@ export class Flood {
     this.#report = report
   }
 
-  /** Whether a line may be written; otherwise counts it. Reasons are from a closed set. */
-  admits(reason: string): boolean {
+  /**
+   * Whether a line may be written; otherwise counts it. Reasons are from a closed set; `at` is a time
+   * by `performance.now()`.
+   */
+  admits(reason: string, at: number): boolean {
     let counts = this.#reasons.get(reason)
     if (!counts) {
       counts = { bucket: new TokenBucket(this.#rate), count: 0, first: 0, last: 0 }
       this.#reasons.set(reason, counts)
     }
-    if (counts.bucket.take()) return true
+    if (counts.bucket.take(at)) return true
     const now = Date.now()
     if (counts.count === 0) counts.first = now
     counts.count += 1

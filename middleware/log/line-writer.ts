@@ -5,22 +5,6 @@ import type { Writable } from 'node:stream'
 const retryDelay = 20
 const standardOutput = 1
 
-/** Characters that do not print, or that drive a terminal; JSON escapes some of them. */
-const unprintable = /(?! )[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
-const isPlain = /^[ -~]*$/
-
-/** A value as one line of JSON without characters that can drive a terminal. */
-export function lineOf(value: object): string {
-  const line = JSON.stringify(value)
-  if (isPlain.test(line)) return line
-  return line.replace(unprintable, (character) =>
-    Array.from(
-      { length: character.length },
-      (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`,
-    ).join(''),
-  )
-}
-
 /**
  * Writes lines without blocking the event loop: `process.stdout` blocks if it is a pipe with a slow
  * reader. It drops and counts lines above the bound, and reports them once there is room.
@@ -28,7 +12,7 @@ export function lineOf(value: object): string {
 export class LineWriter {
   readonly #stream: Writable | undefined
   readonly #maxBuffer: number
-  readonly #report: (dropped: number) => object
+  readonly #report: (dropped: number) => string
   readonly #failed: (error: Error) => void
   #waiting = ''
   #writing: Buffer | undefined
@@ -46,7 +30,7 @@ export class LineWriter {
   constructor(
     stream: Writable | undefined,
     maxBuffer: number,
-    report: (dropped: number) => object,
+    report: (dropped: number) => string,
     failed: (error: Error) => void,
   ) {
     this.#stream = stream
@@ -57,13 +41,14 @@ export class LineWriter {
     stream?.on('error', failed)
   }
 
-  write(value: object): void {
+  /** @param line With its line feed */
+  write(line: string): void {
     if (this.#size > this.#maxBuffer || this.#isOver) return this.#drop(1)
     if (this.#dropped > 0) {
-      this.#waiting += `${lineOf(this.#report(this.#dropped))}\n`
+      this.#waiting += this.#report(this.#dropped)
       this.#dropped = 0
     }
-    this.#waiting += `${lineOf(value)}\n`
+    this.#waiting += line
     if (this.#isScheduled || this.#writing) return
     this.#isScheduled = true
     // Lines of one turn of the event loop are one write.

@@ -4,6 +4,7 @@ import { reportError } from '../../src/lifecycle/app-events.ts'
 import type { App } from '../../src/lifecycle/app.ts'
 import type { Context } from '../../src/lifecycle/context.ts'
 import { whenRejected } from '../../src/thenable.ts'
+import { type Attributes, jsonLine } from './json-line.ts'
 import { LineWriter } from './line-writer.ts'
 
 /** The levels of a line. */
@@ -15,7 +16,7 @@ export type Logger = { readonly [L in Level]: (record: object, message: string) 
 /** Where lines go. */
 export interface Sink {
   /** Returns what the logger returned, which may be a promise. */
-  readonly write: (of: Context, level: Level, record: object, message: string) => unknown
+  readonly write: (of: Context, level: Level, record: Attributes, message: string) => unknown
   /** Begins to write the waiting lines. */
   readonly flush: () => void
   /** Writes the waiting lines at the end of the process, as far as that is possible at once. */
@@ -35,8 +36,8 @@ export function sinkOf(to: Logger | Writable | undefined, maxBuffer: number): Si
     }
   }
   let app: App | undefined
-  const report = (count: number): object =>
-    stamped('warn', { 'event.name': 'cio.log.dropped', count })
+  const report = (count: number): string =>
+    jsonLine('warn', { 'event.name': 'cio.log.dropped', count })
   const writer = new LineWriter(to, maxBuffer, report, (cause) => {
     const message = `log: lines are lost: ${cause.message}; check the file or pipe that they go to`
     const error = new CioError('ERR_CIO_LOG', message, { cause })
@@ -47,17 +48,12 @@ export function sinkOf(to: Logger | Writable | undefined, maxBuffer: number): Si
   return {
     write(of, level, record) {
       app = of.app
-      writer.write(stamped(level, record))
+      writer.write(jsonLine(level, record))
     },
     flush: () => writer.flush(),
     flushSync: () => writer.flushSync(),
     dropped: () => writer.allDropped,
   }
-}
-
-/** The time and the level, which a logger adds itself. */
-function stamped(level: Level, record: object): object {
-  return { time: new Date().toISOString(), level, ...record }
 }
 
 /** Whether lines go to a logger, and not to a stream. */
@@ -71,7 +67,7 @@ export function writeLine(
   sink: Sink,
   of: Context,
   level: Level,
-  record: object,
+  record: Attributes,
   message: string,
 ): void {
   const failed = (thrown: unknown): void => reportError(of.app, asError(thrown), of)

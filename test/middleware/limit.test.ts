@@ -245,7 +245,7 @@ test('the address that counts is the client address from the proxy', async (t) =
   await enter(t, server)
   t.is(await refused(t, server), '')
   await enter(t, server)
-  t.deepEqual(refusals, [{ reason: 'perAddress', address: '2001:db8:0:0::/64', waited: false }])
+  t.deepEqual(refusals, [{ reason: 'perAddress', address: '2001:db8::/64', waited: false }])
 })
 
 test('connections over the rate are rejected', async (t) => {

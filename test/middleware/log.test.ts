@@ -13,7 +13,8 @@ import {
   proxyProtocol,
   reconnect,
 } from '../../src/index.ts'
-import { networkOf, safe } from '../../middleware/log/attributes.ts'
+import { safe } from '../../middleware/log/attributes.ts'
+import { jsonLine } from '../../middleware/log/json-line.ts'
 import { LineWriter } from '../../middleware/log/line-writer.ts'
 import { identity, loaded, path as certificate } from '../support/certificates.ts'
 import { ownPort } from '../support/ports.ts'
@@ -197,14 +198,6 @@ test('the address is cut to its network, or left out', async (t) => {
   }
 })
 
-test('the network of an address is /24 of IPv4 and /48 of IPv6', (t) => {
-  t.is(networkOf('192.0.2.77'), '192.0.2.0/24')
-  t.is(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1::/48')
-  t.is(networkOf('2001:db8::1'), '2001:db8::/48')
-  t.is(networkOf('fe80::1%eth0'), 'fe80::/48')
-  t.is(networkOf('::1'), '::/48')
-})
-
 // What a client chooses
 
 test('nothing that a client chooses drives a terminal or begins a line', async (t) => {
@@ -329,6 +322,30 @@ test('a logger that throws is reported by error, and the connection is served', 
   t.is((await failed)[0].message, 'no disk')
 })
 
+test('a line is the JSON of its record, after the time and the level', (t) => {
+  const texts = [
+    '',
+    'plain',
+    '"',
+    '\\',
+    '\u001B[2J',
+    '\n',
+    '\u2028',
+    'ä',
+    '\u{1F600}',
+    '\uD800',
+    '\u200F',
+  ]
+  const record = Object.fromEntries(texts.map((text, index) => [`of.${index}`, text]))
+  const before = Date.now()
+  const line = jsonLine('warn', { ...record, number: 0.25, yes: true })
+  const { time, ...rest } = JSON.parse(line) as { time: string }
+  t.deepEqual(rest, { level: 'warn', ...record, number: 0.25, yes: true })
+  t.is(new Date(time).toISOString(), time)
+  t.true(Date.parse(time) >= before && Date.parse(time) <= Date.now())
+  t.regex(line, /^[ -~ä\u{1F600}]*\n$/u)
+})
+
 test('lines that a slow reader does not take are dropped and counted', async (t) => {
   let release = (): void => {}
   let text = ''
@@ -341,17 +358,17 @@ test('lines that a slow reader does not take are dropped and counted', async (t)
   const writer = new LineWriter(
     slow,
     100,
-    (count) => ({ dropped: count }),
+    (count) => `{"dropped":${count}}\n`,
     (error) => t.fail(error.message),
   )
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-  for (let index = 0; index < 50; index++) writer.write({ index, padding: 'x'.repeat(20) })
+  for (let index = 0; index < 50; index++) writer.write(`${'x'.repeat(39)}\n`)
   await turn()
   const waiting = slow.writableLength
   t.true(waiting < 250, `${waiting} bytes`)
   release()
   await turn()
-  writer.write({ last: true })
+  writer.write('{"last":true}\n')
   await turn()
   release()
   t.regex(text, /\{"dropped":4\d\}\n\{"last":true\}\n$/)

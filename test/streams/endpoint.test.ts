@@ -1,7 +1,7 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { type ConnectionContext, Cio } from '../../src/index.ts'
-import { formatEndpoint, localEndpoint } from '../../src/kit.ts'
+import { formatEndpoint, localEndpoint, networkOf } from '../../src/kit.ts'
 import { duplexPair } from '../support/duplex-pair.ts'
 import { dial, serve } from '../support/serve.ts'
 import { open } from '../support/transports.ts'
@@ -62,3 +62,22 @@ test('an IPv6 address is written in brackets', (t) => {
   t.is(formatEndpoint({ address: '::1', port: 80 }), '[::1]:80')
   t.is(formatEndpoint({ address: '192.0.2.1', port: 80 }), '192.0.2.1:80')
 })
+
+for (const [address, network] of [
+  ['192.0.2.77', '192.0.2.0/24'],
+  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+  ['2001:db8:1:2::1', '2001:db8:1:2::/64'],
+  ['2001:0:0:1::', '2001:0:0:1::/64'],
+  ['2001:db8::1:0:0:5', '2001:db8::/64'],
+  ['fe80::1', 'fe80::/64'],
+  ['::1', '::/64'],
+  ['::1.2.3.4', '::/64'],
+  ['192.0.2.0/24', '192.0.2.0/24'],
+  ['2001:db8::/64', '2001:db8::/64'],
+  ['/run/app.sock', '/run/app.sock'],
+  ['/run/a:b.sock', '/run/a:b.sock'],
+] as const) {
+  test(`the network of ${address} is ${network}`, (t) => {
+    t.is(networkOf(address), network)
+  })
+}

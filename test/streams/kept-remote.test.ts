@@ -2,7 +2,7 @@ import test from 'ava'
 import { once } from 'node:events'
 import { type Socket, connect, createServer } from 'node:net'
 import { type ConnectionContext, Cio } from '../../src/index.ts'
-import { keepRemote } from '../../src/kit.ts'
+import { canonicalAddress, keepRemote } from '../../src/kit.ts'
 import { readRemote } from '../../src/streams/socket-handle.ts'
 import { keptRemote } from '../../src/streams/kept-remote.ts'
 import { dial, serve } from '../support/serve.ts'
@@ -38,14 +38,48 @@ for (const host of ['127.0.0.1', '::1', '::']) {
   })
 }
 
-test('each of the four numbers of an address is kept', (t) => {
-  for (const address of ['0.0.0.0', '1.2.3.4', '127.0.0.1', '128.0.0.1', '255.254.253.252']) {
+const some = {
+  IPv4: ['0.0.0.0', '1.2.3.4', '127.0.0.1', '128.0.0.1', '255.254.253.252'],
+  IPv6: [
+    '::',
+    '::1',
+    '::102:304',
+    '2001:db8::1',
+    '2001:db8:0:1:1:1:1:1',
+    '2001:db8:1234:5678:9abc:def0:1234:5678',
+    '1::',
+    'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff',
+  ],
+}
+
+test('each number of an address is kept, of IPv6 too', (t) => {
+  for (const address of [...some.IPv4, ...some.IPv6].map(canonicalAddress)) {
     const socket = { remoteAddress: address, remotePort: 65_535 } as Socket
     const ctx = { kind: 'connection', socket } as const
     keepRemote(ctx)
     t.deepEqual(keptRemote(ctx), { address, port: 65_535 })
   }
 })
+
+test('an address of IPv6 takes no text while the connection is open', (t) => {
+  const socket = { remoteAddress: '2001:db8::1', remotePort: 1 } as Socket
+  const ctx = { kind: 'connection', socket } as const
+  keepRemote(ctx)
+  const kept = Object.getOwnPropertySymbols(ctx).map((key) => typeof Reflect.get(ctx, key))
+  t.deepEqual(kept, ['bigint', 'number'])
+})
+
+for (const [said, address] of [
+  ['::ffff:192.0.2.1', '192.0.2.1'],
+  ['fe80::1%lo', 'fe80::1'],
+] as const) {
+  test(`${said} is kept as ${address}`, (t) => {
+    const socket = { remoteAddress: said, remotePort: 1 } as Socket
+    const ctx = { kind: 'connection', socket } as const
+    keepRemote(ctx)
+    t.is(keptRemote(ctx)?.address, address)
+  })
+}
 
 test('over a Unix socket there is nothing to keep', async (t) => {
   const app = keeping()

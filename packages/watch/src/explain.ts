@@ -3,10 +3,10 @@
  */
 
 import type { App, ConnectionContext } from 'cio'
+import { canonicalAddress, networkOf } from 'cio/kit'
 import type { Collector } from './collector.ts'
 import type { ClosedConnection } from './ended.ts'
 import { type PassedStep, passedSteps } from './ways.ts'
-import { networkOf } from './text.ts'
 import { type ConnectionDetail, connectionDetail } from './rows.ts'
 
 /** The connection to be explained: by its number, a verified or claimed name, or an address. */
@@ -107,5 +107,6 @@ function isOf(one: ClosedConnection, subject: Subject): boolean {
 
 /** Perhaps only its network was kept. */
 function isFrom(kept: string | null, address: string): boolean {
-  return kept === address || kept === networkOf(address)
+  const own = canonicalAddress(address)
+  return kept === own || kept === networkOf(own)
 }

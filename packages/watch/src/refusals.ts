@@ -1,8 +1,8 @@
 /** Groups of refusals by step, reason and peer. Bounded, also in a flood. */
 
+import { networkOf } from 'cio/kit'
 import { type ClosedConnection, type KeptConnection, shown } from './ended.ts'
 import { SpaceSaving } from './space-saving.ts'
-import { networkOf } from './text.ts'
 
 /** Refusals with the same step, reason and peer. */
 export interface RefusalGroup {

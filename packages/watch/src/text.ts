@@ -15,17 +15,6 @@ export function word(text: string): string {
   return clean(text, 64)
 }
 
-/** The network of an address: /24 of IPv4, /64 of IPv6. */
-export function networkOf(address: string): string {
-  if (!address.includes(':')) return `${address.split('.').slice(0, 3).join('.')}.0/24`
-  const [head = '', tail] = address.split('%')[0]!.split('::')
-  const left = head === '' ? [] : head.split(':')
-  const right = tail === undefined || tail === '' ? [] : tail.split(':')
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length)
-  const all = [...left, ...Array.from({ length: zeros }, () => '0'), ...right]
-  return `${all.slice(0, 4).join(':')}::/64`
-}
-
 /** A code, such as `ECONNRESET`; other texts become `_OTHER`. */
 export function codeLabel(code: string): string {
   return /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : '_OTHER'

@@ -2,7 +2,7 @@ import test from 'ava'
 import { Counter, Family, Histogram, quantile } from '../src/instruments.ts'
 import { metrics } from '../src/metrics.ts'
 import { SpaceSaving } from '../src/space-saving.ts'
-import { clean, codeLabel, networkOf } from '../src/text.ts'
+import { clean, codeLabel } from '../src/text.ts'
 
 test('a histogram counts a value in the bucket whose upper bound it does not exceed', (t) => {
   const histogram = new Histogram([1, 10])
@@ -59,14 +59,6 @@ test('Space-Saving keeps the heaviest of many keys, and says how wrong a weight 
     const right = exact.get(key)!
     t.true(weight >= right && weight - error <= right, `${key}: ${weight} - ${error}, ${right}`)
   }
-})
-
-test('a network is the /24 of an IPv4 address, and the /64 of an IPv6 address', (t) => {
-  t.is(networkOf('192.0.2.77'), '192.0.2.0/24')
-  t.is(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64')
-  t.is(networkOf('2001:db8::6'), '2001:db8:0:0::/64')
-  t.is(networkOf('::1'), '0:0:0:0::/64')
-  t.is(networkOf('fe80::1%eth0'), 'fe80:0:0:0::/64')
 })
 
 test('text from outside is cut, and its control characters are visible', (t) => {

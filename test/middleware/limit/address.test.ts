@@ -1,20 +1,20 @@
 import test from 'ava'
-import { AddressRates, networkOf } from '../../../middleware/limit/address.ts'
+import { AddressRates, keyOf } from '../../../middleware/limit/address.ts'
 
 for (const [address, network] of [
   ['192.0.2.1', '192.0.2.1'],
   ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
   ['2001:db8:1:2::1', '2001:db8:1:2::/64'],
-  ['2001:db8::1:0:0:5', '2001:db8:0:0::/64'],
-  ['2001:db8::', '2001:db8:0:0::/64'],
-  ['1::', '1:0:0:0::/64'],
-  ['::1', '0:0:0:0::/64'],
-  ['::', '0:0:0:0::/64'],
-  ['fe80::1', 'fe80:0:0:0::/64'],
-  ['64:ff9b::102:304', '64:ff9b:0:0::/64'],
+  ['2001:db8::1:0:0:5', '2001:db8::/64'],
+  ['2001:db8::', '2001:db8::/64'],
+  ['1::', '1::/64'],
+  ['::1', '::/64'],
+  ['::', '::/64'],
+  ['fe80::1', 'fe80::/64'],
+  ['64:ff9b::102:304', '64:ff9b::/64'],
 ] as const) {
   test(`${address} counts as ${network}`, (t) => {
-    t.is(networkOf(address), network)
+    t.is(keyOf(address), network)
   })
 }
 

@@ -1,9 +1,9 @@
 /** Names and addresses of peers, as far as the options keep them. */
 
 import type { ConnectionContext, StreamContext } from 'cio'
-import { asError, atOnce, keepRemote, reportError } from 'cio/kit'
+import { asError, atOnce, keepRemote, networkOf, reportError } from 'cio/kit'
 import type { CheckedOptions } from '../options.ts'
-import { clean, networkOf } from '../text.ts'
+import { clean } from '../text.ts'
 
 export class Identities {
   readonly #options: Pick<CheckedOptions, 'peer' | 'address'>

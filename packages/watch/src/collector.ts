@@ -14,7 +14,7 @@ import type {
   ServerContext,
   StreamContext,
 } from 'cio'
-import { type ProbedCall, bytesOf } from 'cio/kit'
+import { type ByteCounts, type ProbedCall, bytesOf } from 'cio/kit'
 import type { Alarms } from './alarms/alarm.ts'
 import { Calls } from './calls.ts'
 import { ClientCounts } from './collector/client-counts.ts'
@@ -215,10 +215,11 @@ export class Collector {
     if (!record) return
     ;(ctx as Watched)[this.#record] = undefined
     const seconds = this.#secondsOf(ctx)
+    const bytes = bytesOf(ctx)
     if (ctx.kind === 'client') this.#clients.over(record, end, seconds)
-    else this.#connectionOver(ctx as ConnectionContext, record, end, seconds)
+    else this.#connectionOver(ctx as ConnectionContext, record, end, seconds, bytes)
     if (this.ended.isOff && !end.refusal) return
-    const one = closedConnection(ctx, record, end, seconds, this.identities)
+    const one = closedConnection(ctx, record, end, seconds, bytes, this.identities)
     if (!this.ended.isOff) this.ended.add(one)
     if (one.refusal && ctx.kind === 'connection') this.refusals.add(one)
   }
@@ -228,10 +229,10 @@ export class Collector {
     record: WatchRecord,
     end: ConnectionEnd,
     seconds: number,
+    bytes: ByteCounts,
   ): void {
-    this.loose.delete(ctx)
+    if (!ctx.server) this.loose.delete(ctx)
     this.connections.over(ctx, record, end, seconds)
-    const bytes = bytesOf(ctx)
     this.connections.addBytes(record.place, bytes)
     if (!this.countsPeers) return
     this.peers.add(

@@ -119,7 +119,7 @@ export class Looker {
 
   /** How many ended in the last minute, by reason. */
   endedLately(): Map<string, number> {
-    return difference(this.#collector.connections.totals.byReason, this.#past[0]?.ended)
+    return difference(this.#collector.connections.endedFor, this.#past[0]?.ended)
   }
 
   #second(): void {
@@ -168,7 +168,7 @@ export class Looker {
 
   #sums({ places }: Walk): Sums {
     const { families, calls } = this.#collector
-    const { totals, endedAt, handshakes } = this.#collector.connections
+    const { totals, endedAt, endedFor, handshakes } = this.#collector.connections
     let { rx, tx } = totals
     for (const place of places.values()) {
       rx += place.rx
@@ -180,7 +180,7 @@ export class Looker {
     return {
       at: Date.now(),
       accepted: totals.accepted,
-      ended: new Map(totals.byReason),
+      ended: endedFor,
       endedAt,
       handshakes: [...handshakes.counts],
       steps: new Map(steps),

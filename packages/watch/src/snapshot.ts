@@ -88,7 +88,7 @@ export function snapshot(
       client: stepViews(apps, 'client', collector, looker, countSteps(clients)),
     },
     ended: Object.fromEntries(
-      [...totals.byReason].map(([reason, all]) => {
+      [...collector.connections.endedFor].map(([reason, all]) => {
         return [reason, { all, lately: lately.get(reason) ?? 0 }]
       }),
     ),

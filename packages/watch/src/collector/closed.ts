@@ -1,7 +1,7 @@
 /** The facts that are kept of a connection that is over. */
 
 import type { ConnectionEnd, Refusal, StreamContext } from 'cio'
-import { bytesOf } from 'cio/kit'
+import type { ByteCounts } from 'cio/kit'
 import type { KeptConnection } from '../ended.ts'
 import type { WatchRecord } from '../records.ts'
 import { clean, word } from '../text.ts'
@@ -12,10 +12,10 @@ export function closedConnection(
   record: WatchRecord,
   { reason, by, step, why, code, error, refusal }: ConnectionEnd,
   duration: number,
+  { rx, tx }: Pick<ByteCounts, 'rx' | 'tx'>,
   identities: Identities,
 ): KeptConnection {
   const claim = refusal?.peer
-  const { rx, tx } = bytesOf(ctx)
   const isAnonymous = claim?.name == null || claim.verified
   return {
     id: ctx.id,

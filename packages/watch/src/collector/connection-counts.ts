@@ -17,7 +17,6 @@ export interface Totals {
   refused: number
   rx: number
   tx: number
-  readonly byReason: Map<string, number>
 }
 
 export class ConnectionCounts {
@@ -27,7 +26,6 @@ export class ConnectionCounts {
     refused: 0,
     rx: 0,
     tx: 0,
-    byReason: new Map(),
   }
   /** How many ended in each step of the connection pipeline, by reason. */
   readonly #endedAt = new Map<string, Map<string, number>>()
@@ -45,6 +43,15 @@ export class ConnectionCounts {
       return [...reasons].map(([reason, ended]) => [`${step} ${reason}`, ended] as const)
     })
     return new Map(all)
+  }
+
+  /** How many ended in all steps, by reason. */
+  get endedFor(): Map<string, number> {
+    const sums = new Map<string, number>()
+    for (const reasons of this.#endedAt.values()) {
+      for (const [reason, ended] of reasons) add(sums, reason, ended)
+    }
+    return sums
   }
 
   began(record: WatchRecord): void {
@@ -91,10 +98,9 @@ export class ConnectionCounts {
     }
     if (refusal) this.#refused(place, word(refusal.step), word(refusal.why))
     this.totals.ended += 1
-    count(this.totals.byReason, reason)
-    const atStep = this.#endedAt.get(step) ?? new Map<string, number>()
-    this.#endedAt.set(step, atStep)
-    count(atStep, reason)
+    let atStep = this.#endedAt.get(step)
+    if (!atStep) this.#endedAt.set(step, (atStep = new Map()))
+    add(atStep, reason, 1)
   }
 
   addBytes(place: Place, bytes: ByteCounts): void {
@@ -127,8 +133,8 @@ function endAttributes(series: string): Attributes {
     : { 'cio.end.reason': reason, 'error.type': error }
 }
 
-function count(counts: Map<string, number>, key: string): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1)
+function add(counts: Map<string, number>, key: string, more: number): void {
+  counts.set(key, (counts.get(key) ?? 0) + more)
 }
 
 function versionOf(socket: TLSSocket): string {

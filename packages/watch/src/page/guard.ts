@@ -44,7 +44,7 @@ export class Guard {
 
   #isOwnHost({ headers: { host = '' } }: IncomingMessage): boolean {
     const name = host.toLowerCase().replace(/:\d*$/, '')
-    return loopback.has(name) || this.#hosts.has(name)
+    return isLoopback(name) || this.#hosts.has(name)
   }
 }
 

@@ -24,7 +24,14 @@ import { Page, type PageHandler } from './page.ts'
 
 /** The server of the page. */
 export interface WatchServer extends ServerContext {
-  /** The address to open, with the token. On a Unix socket, it is for a tunnel to port 9400. */
+  /**
+   * The address to open in a browser, with the token. Behind TLS it has the first of `hosts`, if there
+   * is one.
+   *
+   * A browser cannot open a Unix socket. There the address is that of a tunnel, which you open on your
+   * own machine: `ssh -L 9400:/run/app/admin.sock host`. With another port than 9400, change it in the
+   * address. `curl --unix-socket` and `cio top` take the socket itself, and need no token.
+   */
   readonly url: string
   /** The server of `probes`; null without that option. */
   readonly probes: ServerContext | null
@@ -93,7 +100,7 @@ export async function listen(
     await server.close()
     throw error
   }
-  return Object.assign(server, { url: urlOf(server, page), probes: beside })
+  return Object.assign(server, { url: urlOf(server, page, rest.hosts?.[0]), probes: beside })
 }
 
 /** A server of Node, since only that can limit the requests of one connection. */
@@ -105,12 +112,18 @@ function serve(answer: PageHandler): ReturnType<typeof http> {
   return http(server)
 }
 
-function urlOf({ address, tls }: ServerContext, { guard: { token } }: Page): string {
+function urlOf(
+  { address, tls }: ServerContext,
+  { guard: { token } }: Page,
+  name: string | undefined,
+): string {
   const scheme = tls ? 'https' : 'http'
   if (typeof address !== 'object' || address === null) {
     return `${scheme}://localhost:${tunnelPort}/?token=${token}`
   }
-  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  const own = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  // Elsewhere than on loopback the page refuses a request for an address, and so does the certificate.
+  const host = isLoopback(address.address) ? own : (name ?? own)
   return `${scheme}://${host}:${address.port}/${tls ? '' : `?token=${token}`}`
 }
 

@@ -36,7 +36,10 @@ export interface Explanation {
   readonly others: { readonly open: number; readonly ended: number }
 }
 
-/** Explains the newest connection of a subject: one that is open, or else the last that ended. */
+/**
+ * Explains the newest connection of a subject: the last one that is open, or else the last that ended. One
+ * that is refused while an older one is open is the newest.
+ */
 export function explain(
   apps: readonly App[],
   collector: Collector,
@@ -45,7 +48,9 @@ export function explain(
   const open = [...collector.open()].filter((ctx) => isOpenOf(collector, ctx, subject))
   const ended = collector.ended.last().filter((one) => isOf(one, subject))
   const newest = open.at(-1)
-  if (newest) {
+  const [last] = ended
+  const isNewer = last?.refusal !== undefined && newest !== undefined && last.id > newest.id
+  if (newest && !isNewer) {
     const { step } = newest
     return {
       open: connectionDetail(collector, newest.id),
@@ -54,7 +59,6 @@ export function explain(
       others: { open: open.length - 1, ended: ended.length },
     }
   }
-  const [last] = ended
   if (!last) return undefined
   const outcome = last.refusal ? 'refused here' : 'ended here'
   const { step, generation } = last
@@ -62,7 +66,7 @@ export function explain(
     open: undefined,
     ended: last,
     steps: last.kind === 'client' ? [] : steps(apps, generation, step, outcome, last.steps),
-    others: { open: 0, ended: ended.length - 1 },
+    others: { open: open.length, ended: ended.length - 1 },
   }
 }
 

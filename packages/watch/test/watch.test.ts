@@ -2,6 +2,7 @@ import test from 'ava'
 import {
   Cio,
   CioError,
+  type ConnectionContext,
   type ConnectionEnd,
   type StreamContext,
   allowList,
@@ -269,6 +270,35 @@ test('a name that is only claimed is never a verified one', async (t) => {
   t.is(group?.verified, false)
   t.is(group?.who, '127.0.0.0/24')
   t.is(watching.explain({ name: 'alice' })?.ended?.id, closed?.id)
+})
+
+test('the connection that is refused is explained, and not an older one that is still open', async (t) => {
+  const { bad, clients, server: identity } = await testCertificates('alice')
+  const app = new Cio()
+    .useServer(certs(identity))
+    .useConnection(allowList(['alice']))
+    .useConnection(async (_, next) => next())
+  const watching = watch(app)
+  closeAfter(t, app, watching)
+  const server = await app.listen(0)
+  const dialTls = ({ key, cert }: { key: string; cert: string }): void => {
+    const { ca } = clients.alice
+    const socket = connectTls({ port: server.port, key, cert, ca, host: 'localhost' })
+    socket.on('error', () => {})
+    t.teardown(() => socket.destroy())
+  }
+  const secured = once(app, 'secure')
+  dialTls(clients.alice)
+  const [first] = (await secured) as [ConnectionContext]
+  t.is(watching.explain({ name: 'alice' })?.open?.id, first.id)
+  const end = ended(app)
+  dialTls(bad.expired)
+  await end
+  const { open, ended: refused, others } = watching.explain({ name: 'alice' })!
+  t.is(open, undefined)
+  t.is(refused?.refusal?.verdict, 'CERT_HAS_EXPIRED')
+  t.deepEqual(others, { open: 1, ended: 0 })
+  t.is(watching.explain(first.id)?.open?.id, first.id)
 })
 
 test('the time of a step is its own, without what is inside it', async (t) => {

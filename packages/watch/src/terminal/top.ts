@@ -36,10 +36,10 @@ export function topText(
   ])
   const groups = refused
     .slice(0, 5)
-    .map(({ reason, step, at, who, count: times }) => [
+    .map(({ reason, step, at, who, example: { claimed }, count: times }) => [
       words(reason),
       `${step} ${at ?? ''}`,
-      clean(who ?? '–'),
+      claimed === null ? clean(who ?? '–') : `${clean(claimed)} (claimed)`,
       count(times),
     ])
   const open = connections.map((row) => [

@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { Cio, allowList, certs, drain, http } from 'cio'
 import { testCertificates } from 'cio/testing'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
@@ -174,6 +175,41 @@ test('behind TLS the url has the first of `hosts`, and without them the address'
     t.teardown(() => admin.close({ timeout: 0 }))
     t.is(admin.url, `https://${expected}:${admin.port}/`)
   }
+})
+
+test('page and probes answer while the servers of the app are short of descriptors', async (t) => {
+  const program = `
+    import { once } from 'node:events'
+    import { connect } from 'node:net'
+    import { Cio } from 'cio'
+    import { watch } from './packages/watch/src/index.ts'
+    const app = new Cio().useConnection((_, next) => next()).on('remoteError', () => {})
+    const watching = watch(app)
+    const { port } = await app.listen({ port: 0, host: '127.0.0.1' })
+    const probes = { host: '127.0.0.1', port: 0 }
+    const admin = await watching.listen(0, { probes })
+    let isShort = false
+    app.once('overload', () => (isShort = true))
+    while (!isShort) {
+      connect({ port, host: '127.0.0.1' }).on('error', () => {})
+      await new Promise(setImmediate)
+    }
+    console.log(JSON.stringify({ url: admin.url, probes: admin.probes.port }))`
+  const few = ['-c', 'ulimit -n 160; exec "$@"', 'bash', process.execPath, '--import=tsx']
+  const child = spawn('bash', [...few, '--input-type=module', '--eval', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const [said] = (await once(child.stdout, 'data')) as [Buffer]
+  const { url, probes } = JSON.parse(said.toString()) as { url: string; probes: number }
+  const host = '127.0.0.1'
+  t.is((await ask({ host, port: probes, path: '/livez' })).status, 200)
+  const ready = await ask({ host, port: probes, path: '/readyz?verbose' })
+  t.is(ready.status, 503)
+  t.regex(ready.text, /^\[-\] descriptors$/m)
+  const { port, searchParams } = new URL(url)
+  const headers = { authorization: `Bearer ${searchParams.get('token')}` }
+  t.is((await ask({ host, port, path: '/snapshot', headers })).status, 200)
 })
 
 test('page() on an app of your own lets in the peers of your list, and nobody without a certificate', async (t) => {

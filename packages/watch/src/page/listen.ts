@@ -50,6 +50,8 @@ const bounds = {
   connectionsCheckingInterval: 1_000,
 }
 const mostRequests = 100
+/** Fewer than the servers of the app keep free, so that page and probes answer when those are short. */
+const reservedDescriptors = 4
 const tunnelPort = 9_400
 
 /** Serves the page on loopback, a Unix socket, or to verified peers. */
@@ -61,7 +63,7 @@ export async function listen(
   checkOptionNames(owner, options, ['hosts', 'actions', 'probes'])
   const { probes, ...rest } = options
   checkProbes(owner, probes)
-  const place: ListenOptions = { ...optionsOf('listen', target) }
+  const place: ListenOptions = { reservedDescriptors, ...optionsOf('listen', target) }
   if (place.path === undefined && place.fd === undefined) place.host ??= '127.0.0.1'
   const isLocal = place.path !== undefined || (place.host !== undefined && isLoopback(place.host))
   const hasPeers = place.ca !== undefined && place.cert !== undefined
@@ -144,7 +146,7 @@ function listenForProbes(
     .useConnection(limit({ connections: mostConnections, perAddress: mostOfAddress }))
     .useConnection(timeout(patience))
     .useConnection(serve(handler))
-    .listen(place)
+    .listen({ reservedDescriptors, ...place })
 }
 
 /** The file of a Unix socket: only its owner may open it. */

@@ -359,6 +359,7 @@ const doors = {
     'messageTooLong',
     'messages',
     'messagesOptionNames',
+    'networkOf',
     'newAbort',
     'nothingSaid',
     'openSocket',

@@ -1,4 +1,5 @@
-import type { Level } from './sink.ts'
+/** The levels of a line. */
+export type Level = 'info' | 'warn' | 'error'
 
 /** The values of one line. */
 export type Attributes = Record<string, string | number | boolean>

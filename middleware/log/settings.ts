@@ -3,7 +3,8 @@ import { quietReasons } from '../../src/connection-end.ts'
 import type { EndReason } from '../../src/end-reason.ts'
 import type { Rate } from '../../src/rates/token-bucket.ts'
 import type { Details } from './attributes.ts'
-import type { Level, Logger } from './sink.ts'
+import type { Level } from './json-line.ts'
+import type { Logger } from './sink.ts'
 
 /** The options with their defaults. */
 export interface Settings extends Details {

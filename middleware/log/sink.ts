@@ -4,11 +4,8 @@ import { reportError } from '../../src/lifecycle/app-events.ts'
 import type { App } from '../../src/lifecycle/app.ts'
 import type { Context } from '../../src/lifecycle/context.ts'
 import { whenRejected } from '../../src/thenable.ts'
-import { type Attributes, jsonLine } from './json-line.ts'
+import { type Attributes, type Level, jsonLine } from './json-line.ts'
 import { LineWriter } from './line-writer.ts'
-
-/** The levels of a line. */
-export type Level = 'info' | 'warn' | 'error'
 
 /** A logger, such as one of pino. */
 export type Logger = { readonly [L in Level]: (record: object, message: string) => void }

@@ -1,6 +1,6 @@
 /**
  * Devices on TCP that come back at once after their instance was killed, to two others that have devices
- * of their own, each instance in a process. The short form has 300 of them; `CIO_DEVICES=10000 npx ava
+ * of their own, each instance in a process. The short form has 100 of them; `CIO_DEVICES=10000 npx ava
  * --timeout=10m packages/cluster/test/nats/crowd.test.ts` is the long one.
  */
 
@@ -16,7 +16,7 @@ import { Process } from './process.ts'
 const instance = new URL('listening-process.ts', import.meta.url)
 const crowd = new URL('crowd-process.ts', import.meta.url)
 
-const count = Number(process.env.CIO_DEVICES ?? 300)
+const count = Number(process.env.CIO_DEVICES ?? 100)
 const residents = count / 10
 const sample = 100
 

@@ -27,7 +27,7 @@ export interface Figures {
 const servers = process.argv[2]!
 const here = cluster({
   engine: nats({ connect: { servers, pingInterval: 60_000 } }),
-  leaseTimeout: 3_000,
+  leaseTimeout: 5_000,
 })
 const devices = registry(here, {
   key: ({ state }) => state.name as string,

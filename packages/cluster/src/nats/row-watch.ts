@@ -55,7 +55,7 @@ export class RowWatch {
   }
 
   /**
-   * Asks whether the consumer is there, and makes another if not. In a cluster of brokers a
+   * Asks whether the consumer is there, and makes another if not, and whether rows are left. In a cluster of brokers a
    * consumer is on one of them, and ends with it. nats.js notices that only after a minute and a
    * half.
    */
@@ -63,11 +63,14 @@ export class RowWatch {
     if (this.#isChecking || this.#isOver) return
     this.#isChecking = true
     try {
-      await this.#consumer?.info().catch(async (error: Error) => {
+      const info = await this.#consumer?.info().catch(async (error: Error) => {
         log('the watch of %s is made again: %s', this.#bucket, error.message)
         this.#messages?.stop()
         if (!this.#isOver) await this.#open({ opt_start_seq: this.#last + 1 }, false)
       })
+      // Rows of the snapshot may expire before the broker sends them. What it has sent came before its
+      // answer.
+      if (info?.num_pending === 0) this.#end()
     } catch (error) {
       log('the watch of %s: %s', this.#bucket, (error as Error).message)
       if (isStoreLost(error)) this.#lost()
@@ -109,9 +112,12 @@ export class RowWatch {
       const key = subject.slice(this.#prefix.length)
       this.#take({ key, value: isDeleted(headers) ? null : data, revision: seq })
     }
-    if (this.#left > 0 && (--this.#left === 0 || message.info.pending === 0)) {
-      this.#left = 0
-      this.#isWhole()
-    }
+    if (this.#left > 0 && (--this.#left === 0 || message.info.pending === 0)) this.#end()
+  }
+
+  /** The snapshot is whole. */
+  #end(): void {
+    this.#left = 0
+    this.#isWhole()
   }
 }

@@ -88,7 +88,7 @@ async function whatIsWrong(
   given: ReadonlyMap<string, number>,
 ): Promise<string> {
   const reports = await Promise.all(all.map((one) => one.ask<Report>({ report: true })))
-  const found = await Promise.all(all.map((one) => one.ask<number[]>({ find: names })))
+  const found = await Promise.all(all.map((one) => one.ask<(number | string)[]>({ find: names })))
   for (const [at, name] of names.entries()) {
     const open = reports.flatMap((report) => (report ?? []).filter(([one]) => one === name))
     if (open.length > 1) return `${name} has ${open.length} connections`

@@ -69,10 +69,9 @@ interface List {
 /**
  * The certificates that the lists revoke.
  *
- * Of several lists for the same certificates of an issuer, the newest that is valid counts, as in a
- * handshake: it may not have a certificate any more that an older one revokes. Lists of an issuer
- * are for other certificates if another key has signed them, or if their distribution point
- * differs.
+ * An issuer may have several lists for the same certificates. The newest that is valid counts, as in
+ * a handshake, even if an older one revokes more. Lists are for other certificates if their key or
+ * their distribution point differs.
  */
 export class RevocationList {
   /** The lists of each issuer, by the certificates that they are for. */

@@ -1,6 +1,6 @@
 /**
- * Errors that say that a connection is closed, and which side has closed it: the code alone does not
- * say so, and a handler that uses other connections gets the same code from them.
+ * Which connection an error of a closed connection means, and which side has closed it. The code alone
+ * does not say so: a handler that uses other connections gets the same code from them.
  */
 
 import { isEndedHere } from '../streams/reading.ts'
@@ -28,8 +28,8 @@ export function isOfCarrier(error: Error): boolean {
 }
 
 /**
- * Whether an error only says that this connection is closed, which this side has destroyed: its
- * stream emits `close` in a later turn, and until then the run does not know of its end.
+ * Whether an error only says that this connection is closed, because this side has destroyed it. The
+ * stream emits `close` in a later turn, and the run does not know of its end before.
  */
 export function isOfOwnEnd(error: Error, ctx: StreamContext): boolean {
   return contexts.get(error) === ctx && isDestroyedHere(ctx)

@@ -68,8 +68,8 @@ export class RowWatch {
         this.#messages?.stop()
         if (!this.#isOver) await this.#open({ opt_start_seq: this.#last + 1 }, false)
       })
-      // Rows of the snapshot may expire before the broker sends them. What it has sent came before its
-      // answer.
+      // Rows of the snapshot may expire before the broker sends them. It answers after the rows that it
+      // has sent.
       if (info?.num_pending === 0) this.#end()
     } catch (error) {
       log('the watch of %s: %s', this.#bucket, (error as Error).message)

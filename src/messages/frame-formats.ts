@@ -110,7 +110,7 @@ function framingOf(owner: string, maxLength: number, format: FrameFormat): Frame
       open(bytes, ends, into, offset) {
         let start = 0
         for (const end of ends) {
-          const content = reader.open(bytes, start, end)
+          const content = reader.open(bytes, start, end, offset + start)
           if (content instanceof FrameFault) {
             throw faultError(owner, maxLength, content, bytes, start, offset + start)
           }

@@ -99,11 +99,7 @@ function draw(random: Random): FormatOptions {
       () => ({ measure: measure() }),
     )()
   if (random() < 0.15) {
-    const some = Array.from({ length: one(1, 2, 3) }, () => ({ ...kind(), ...around() }))
-    // After a flag that came alone, the next frame is chosen anew: such flags begin no frame of `oneOf`.
-    const isChosen = (format: FormatOptions): boolean =>
-      format.stuffing === undefined || format.stuffing === 'dle' || format.start !== undefined
-    return { oneOf: some.filter((format) => isChosen(format as FormatOptions)) }
+    return { oneOf: Array.from({ length: one(1, 2, 3) }, () => ({ ...kind(), ...around() })) }
   }
   return { ...kind(), ...around() }
 }

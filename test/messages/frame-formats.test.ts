@@ -2,7 +2,7 @@ import test from 'ava'
 import { Duplex } from 'node:stream'
 import { Cio, type CioError, type FramesOptions, codec, frames } from '../../src/index.ts'
 import { checksums } from '../fixtures/wires/checksums.ts'
-import { decodeFrames, encodeFrame, everyCut } from '../support/frame-input.ts'
+import { decodeFrames, encodeFrame, everyCut, singly } from '../support/frame-input.ts'
 import { nextEvent } from '../support/transports.ts'
 
 const xor8 = checksums.xor8!
@@ -369,6 +369,23 @@ test('oneOf sends by the first format that has a frame for the message', (t) => 
   t.is(encodeFrame(options, 'x'.repeat(300)).subarray(0, 3).toString('latin1'), 'l\x01\x2c')
   t.throws(() => encodeFrame(options, 'x'.repeat(70_000)), { code: 'ERR_CIO_ENCODE' })
   t.regex(why(options, 'x')!, /no start of `oneOf`/)
+})
+
+test('a frame of oneOf begins with its flag, also if that comes alone', (t) => {
+  for (const stuffing of ['slip', 'hdlc', 'cobs'] as const) {
+    const options: FramesOptions = { oneOf: [{ start: '<', size: 3 }, { stuffing }] }
+    const flag = { slip: '\xc0', hdlc: '~', cobs: '\0' }[stuffing]
+    // COBS begins with a count, which is `<` for 59 bytes.
+    const body = stuffing === 'cobs' ? 'x'.repeat(59) : '<ab'
+    const [frame, marked] = [encodeFrame({ stuffing }, body), Buffer.from('<yz')]
+    const flags = Buffer.from(flag, 'latin1')
+    const bytes = Buffer.concat([flags, flags, frame, flags, frame, marked, flags, frame, flags])
+    for (const chunks of [...everyCut(bytes), singly(bytes)]) {
+      const { frames, error } = decodeFrames(options, chunks)
+      t.is(error, undefined)
+      t.deepEqual(text(...frames), [body, body, 'yz', body], stuffing)
+    }
+  }
 })
 
 test('measure is not asked again once it has answered, and keeps what it has seen', (t) => {

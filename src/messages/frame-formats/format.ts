@@ -41,8 +41,8 @@ export interface FrameReader {
    *   more of it.
    */
   measure(bytes: Buffer, start: number, at: number): number | FrameFault
-  /** The message of a whole frame; undefined for bytes between frames. */
-  open(bytes: Buffer, start: number, end: number): Buffer | FrameFault | undefined
+  /** The message of a whole frame, which was measured; undefined for bytes between frames. */
+  open(bytes: Buffer, start: number, end: number, at: number): Buffer | FrameFault | undefined
 }
 
 /**

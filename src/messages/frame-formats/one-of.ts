@@ -65,6 +65,8 @@ export class OneOfFormat implements FrameFormat {
 class OneOfReader implements FrameReader {
   readonly #choices: readonly { readonly start: Buffer; readonly reader: FrameReader }[]
   readonly #longest: number
+  /** The last two places where a frame goes on behind a flag that came alone, at the end of a chunk. */
+  #behind: readonly { readonly at: number; readonly reader: FrameReader }[] = []
 
   constructor(choices: readonly { readonly start: Buffer; readonly reader: FrameReader }[]) {
     this.#choices = choices
@@ -72,19 +74,28 @@ class OneOfReader implements FrameReader {
   }
 
   measure(bytes: Buffer, start: number, at: number): number | FrameFault {
-    const reader = this.#chosen(bytes, start)
+    const reader = this.#chosen(bytes, start, at)
     if (reader === undefined) return bytes.length - start + 1
-    return reader instanceof FrameFault ? reader : reader.measure(bytes, start, at)
+    if (reader instanceof FrameFault) return reader
+    const length = reader.measure(bytes, start, at)
+    // With the rest in one chunk, the flag would begin its frame.
+    const isLast = typeof length === 'number' && start + length === bytes.length
+    if (isLast && reader.open(bytes, start, bytes.length, at) === undefined) {
+      this.#behind = [...this.#behind.slice(-1), { at: at + length, reader }]
+    }
+    return length
   }
 
-  open(bytes: Buffer, start: number, end: number): Buffer | FrameFault | undefined {
-    const reader = this.#chosen(bytes, start)
+  open(bytes: Buffer, start: number, end: number, at: number): Buffer | FrameFault | undefined {
+    const reader = this.#chosen(bytes, start, at)
     if (reader instanceof FrameFault) return reader
-    return reader?.open(bytes, start, end)
+    return reader?.open(bytes, start, end, at)
   }
 
   /** The first format whose start is there; undefined while one may still follow. */
-  #chosen(bytes: Buffer, start: number): FrameReader | FrameFault | undefined {
+  #chosen(bytes: Buffer, start: number, at: number): FrameReader | FrameFault | undefined {
+    const going = this.#behind.find((one) => one.at === at)
+    if (going) return going.reader
     const there = Math.min(this.#longest, bytes.length - start)
     for (const { start: mark, reader } of this.#choices) {
       const length = Math.min(mark.length, there)
@@ -103,7 +114,7 @@ export function notReadBack(reader: FrameReader, frame: Buffer): string | undefi
     if (length instanceof FrameFault) return `would be refused, since it ${length.what}`
     const end = start + length
     if (end > frame.length) return 'would be read as the beginning of a longer one'
-    const content = reader.open(frame, start, end)
+    const content = reader.open(frame, start, end, start)
     if (content instanceof FrameFault) return `would be refused, since it ${content.what}`
     if (content !== undefined) found += 1
     start = end

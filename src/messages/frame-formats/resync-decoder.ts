@@ -177,7 +177,7 @@ export class ResyncDecoder<In> implements Decoder<In> {
     }
     const end = start + length
     if (end > bytes.length) return isEnd ? new FrameFault('gap', 'is cut off') : end
-    const content = this.#reader.open(bytes, start, end)
+    const content = this.#reader.open(bytes, start, end, at)
     if (content instanceof FrameFault) {
       this.#inVain += length
       return content

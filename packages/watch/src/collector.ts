@@ -188,17 +188,11 @@ export class Collector {
     if (!record || record.isShared) return
     if (way !== before) (record.times ??= way.times())[before.length] = Math.round(duration * 1_000)
     record.way = way
-    if (name === 'secure') this.#passedSecure(ctx, record, seconds)
-    else if (name === 'connect') this.#passedConnect(ctx, record, seconds)
-  }
-
-  #passedSecure(ctx: StreamContext, record: WatchRecord, seconds: number): void {
-    if (ctx.kind === 'client') return
-    this.connections.passedSecure(ctx as ConnectionContext, record, seconds)
-  }
-
-  #passedConnect(ctx: StreamContext, record: WatchRecord, seconds: number): void {
-    if (ctx.kind === 'client') this.#clients.connected(ctx as ClientContext, record, seconds)
+    if (name === 'secure' && ctx.kind === 'connection') {
+      this.connections.passedSecure(ctx as ConnectionContext, record, seconds)
+    } else if (name === 'connect' && ctx.kind === 'client') {
+      this.#clients.connected(ctx as ClientContext, record, seconds)
+    }
   }
 
   #secondsOf(ctx: StreamContext): number {

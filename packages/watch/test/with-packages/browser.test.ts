@@ -229,7 +229,7 @@ inBrowser('calls of rpc are counted as the server counts them', async (t, open) 
   t.is(await page.locator('.calls b').count(), 0, 'markup stays text')
   t.is(await page.locator('.slowest tbody tr').count(), slowest.length)
   await page.locator('.slowest tbody .link').first().click()
-  await shows(page, 'dialog .stands-here .name', 'rpc')
+  await shows(page, 'dialog .is-here .name', 'rpc')
 })
 
 inBrowser('a paused page stands still, and shows the present when it goes on', async (t, open) => {
@@ -275,7 +275,7 @@ inBrowser('it can be used by the keyboard alone', async (t, open) => {
   await shows(page, 'th[aria-sort="descending"]', 'age')
   await tabTo(/^\d+ link/)
   await page.keyboard.press('Enter')
-  await shows(page, 'dialog .stands-here .name', 'echo')
+  await shows(page, 'dialog .is-here .name', 'echo')
   await page.keyboard.press('Escape')
   await page.locator('dialog').waitFor({ state: 'detached' })
   t.regex(await focused(), /^\d+ link/, 'back where it was')

@@ -14,11 +14,11 @@ import {
   sharedLimit,
   sharedList,
   sharedTrust,
-} from '../src/index.ts'
-import { nats } from '../src/nats.ts'
-import { engineConforms } from '../src/testing.ts'
+} from '../../src/index.ts'
+import { nats } from '../../src/nats.ts'
+import { engineConforms } from '../../src/testing.ts'
 
-const root = fileURLToPath(new URL('../src/', import.meta.url))
+const root = fileURLToPath(new URL('../../src/', import.meta.url))
 const files = (await readdir(root, { recursive: true })).filter((name) => name.endsWith('.ts'))
 const sources = await Promise.all(files.map((name) => readFile(`${root}${name}`, 'utf8')))
 // `RoomsOptions` extends those of `cio`.

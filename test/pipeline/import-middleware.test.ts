@@ -64,8 +64,8 @@ test('the error for a missing module is one line, and says what to do', async (t
 })
 
 test('the error for wrong options of a factory is about the options alone', async (t) => {
-  const path = fileURLToPath(new URL('../../middleware/limit.ts', import.meta.url))
-  const { message } = await t.throwsAsync(importMiddleware(path, { conections: 1 }))
+  const loaded = importMiddleware(fixture('strict-factory.mjs'), { conections: 1 })
+  const { message } = await t.throwsAsync(loaded)
   t.regex(message, /did you mean `connections`\?$/)
 })
 

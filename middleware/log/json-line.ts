@@ -1,11 +1,11 @@
+import { escapeText } from '../../src/errors.ts'
+
 /** The levels of a line. */
 export type Level = 'info' | 'warn' | 'error'
 
 /** The values of one line. */
 export type Attributes = Record<string, string | number | boolean>
 
-/** Characters that do not print, or that drive a terminal; JSON escapes some of them. */
-const unprintable = /(?! )[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
 /** Without a quote and a backslash, such a text is its own JSON. */
 const isPlain = /^[ !#-[\]-~]*$/
 
@@ -25,13 +25,7 @@ export function jsonLine(level: Level, record: Attributes): string {
 }
 
 function jsonText(text: string): string {
-  if (isPlain.test(text)) return `"${text}"`
-  return JSON.stringify(text).replace(unprintable, (character) =>
-    Array.from(
-      { length: character.length },
-      (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`,
-    ).join(''),
-  )
+  return isPlain.test(text) ? `"${text}"` : escapeText(JSON.stringify(text))
 }
 
 let second = -1

@@ -1,7 +1,7 @@
 /** The two endpoints in a header, and their bytes. */
 
 import { isIPv4, isIPv6 } from 'node:net'
-import { type Endpoint, canonicalAddress } from '../../src/streams/endpoint.ts'
+import { type Endpoint, canonicalAddress, groupsOf } from '../../src/streams/endpoint.ts'
 import { optionError } from '../../src/options.ts'
 import type { Proxied } from '../proxy-protocol/proxied.ts'
 
@@ -70,13 +70,6 @@ export function addressesOf({ family, source, destination }: Ends): Buffer[] {
 
 function ipBytes(address: string): Buffer {
   if (isIPv4(address)) return Buffer.from(address.split('.').map(Number))
-  // The last two groups may be in IPv4 notation.
-  const hex = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...parts: string[]) => {
-    const [a = 0, b = 0, c = 0, d = 0] = parts.slice(0, 4).map(Number)
-    return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`
-  })
-  const [before, after] = hex.split('::').map((half) => half.split(':').filter(Boolean))
-  const missing = 8 - before!.length - (after?.length ?? 0)
-  const groups = [...before!, ...Array.from({ length: missing }, () => '0'), ...(after ?? [])]
+  const groups = groupsOf(address)
   return Buffer.from(groups.map((group) => group.padStart(4, '0')).join(''), 'hex')
 }

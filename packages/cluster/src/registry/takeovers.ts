@@ -2,7 +2,7 @@
 
 import type { Rate } from 'cio'
 import { TokenBucket } from 'cio/kit'
-import { atMost } from './at-most.ts'
+import { atMost } from '../at-most.ts'
 import { takenOverError } from './errors.ts'
 import type { Holder } from './holder.ts'
 

@@ -69,9 +69,11 @@ standard error. Any option of TLS asks for TLS.`,
       return exitCodes.fine
     } catch (error) {
       const refused = rpcFailure(error)
-      // If the connection was lost, its own error says why, and is reported when it has closed.
-      if (!refused) await client.close({ timeout: closeTimeout })
-      if (!refused) return tellFailure('call', failure ?? error)
+      if (!refused) {
+        // If the connection was lost, its own error says why, and is reported when it has closed.
+        await client.close({ timeout: closeTimeout })
+        return tellFailure('call', failure ?? error)
+      }
       if (values.json) process.stderr.write(`${escapeUnprintable(JSON.stringify(refused))}\n`)
       else tellFailure('call', error)
       return exitCodes.answeredError

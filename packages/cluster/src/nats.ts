@@ -18,6 +18,7 @@ import {
   headerRoom,
   maxPayload,
 } from './engine.ts'
+import { atMost } from './at-most.ts'
 import { EngineState } from './engine-base.ts'
 import { dial, retryDelay } from './nats/dial.ts'
 import { requestError } from './nats/errors.ts'
@@ -105,10 +106,11 @@ class NatsEngine extends EngineState implements Engine, Responder {
     const wasUp = this.isUp
     this.end()
     if (!connection || connection.isClosed()) return
-    const flushed = wasUp ? connection.flush().catch(() => {}) : undefined
-    const timer = new AbortController()
-    await Promise.race([flushed, delay(flushTimeout, undefined, timer).catch(() => {})])
-    timer.abort()
+    if (wasUp)
+      await atMost(
+        flushTimeout,
+        connection.flush().catch(() => {}),
+      )
     if (!this.#options.connection) await connection.close()
   }
 

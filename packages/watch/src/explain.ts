@@ -37,8 +37,8 @@ export interface Explanation {
 }
 
 /**
- * Explains the newest connection of a subject: the last one that is open, or else the last that ended. One
- * that is refused while an older one is open is the newest.
+ * Explains the newest connection of a subject: the last one that is open, or else the last that ended. A
+ * refused connection that is newer than an open one comes first.
  */
 export function explain(
   apps: readonly App[],

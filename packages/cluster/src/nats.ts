@@ -106,11 +106,10 @@ class NatsEngine extends EngineState implements Engine, Responder {
     const wasUp = this.isUp
     this.end()
     if (!connection || connection.isClosed()) return
-    if (wasUp)
-      await atMost(
-        flushTimeout,
-        connection.flush().catch(() => {}),
-      )
+    if (wasUp) {
+      const flushed = connection.flush().catch(() => {})
+      await atMost(flushTimeout, flushed)
+    }
     if (!this.#options.connection) await connection.close()
   }
 

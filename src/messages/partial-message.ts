@@ -55,7 +55,9 @@ export class PartialMessage {
   }
 
   #moveTo(capacity: number): void {
-    const moved = Buffer.allocUnsafe(capacity)
+    // Not from Node's pool: the rest of a message may stay for as long as a connection, and would
+    // keep 64 KiB of the pool (8 KiB before Node 24).
+    const moved = Buffer.allocUnsafeSlow(capacity)
     this.bytes.copy(moved)
     this.#buffer = moved
     this.#start = 0

@@ -48,8 +48,8 @@ export interface Overload {
 declare module '../lifecycle/app.ts' {
   interface AppEvents {
     /**
-     * A server is short of file descriptors, and does not listen until more are free. Emitted at
-     * most once in five seconds.
+     * A server is short of file descriptors, and does not listen until clearly more are free. Emitted
+     * again every five seconds as long as that lasts.
      */
     overload: [overload: Overload, server: ServerContext]
   }
@@ -63,6 +63,8 @@ export class Acceptor {
   readonly #ctx: ServerContext
   /** The first descriptor above the bound. */
   readonly #bound: number
+  /** How many must be free below it before a server that was short listens again. */
+  readonly #margin: number
   #place: ListenOptions
   /** The file of a Unix socket that it listens on. */
   #file: BigIntStats | undefined
@@ -84,6 +86,9 @@ export class Acceptor {
     // If the process has very few descriptors, half of them are still for clients.
     const bound = Math.max(limit - reservedDescriptors, limit / 2)
     this.#bound = reservedDescriptors > 0 ? bound : Infinity
+    // Its own descriptor is free while it does not listen. If that one were enough, it would listen
+    // and be short again each second, and each time reset the clients in its backlog.
+    this.#margin = Math.max(2, Math.min(reservedDescriptors, defaultReserve, bound / 8))
     const { port, path, fd } = ctx.options
     if (fd !== undefined) checkCount('listen', 'fd', fd)
     const anywhere = port === undefined && path === undefined && fd === undefined
@@ -208,7 +213,8 @@ export class Acceptor {
       // Without descriptors libuv accepts and closes connections silently, so Cio checks from time
       // to time. If this descriptor is free, enough descriptors are free, and the check opens none.
       const maybeShort = this.#short || (this.#bound < Infinity && isOpen(this.#bound))
-      const descriptor = maybeShort ? nextDescriptor() : 0
+      const wanted = this.#short ? this.#margin : 1
+      const descriptor = maybeShort ? nextDescriptor(wanted, this.#bound) : 0
       if (descriptor >= this.#bound) this.#runShort(descriptor)
       else this.#recover()
       this.#watch()

@@ -42,14 +42,22 @@ export function isOpen(descriptor: number): boolean {
   }
 }
 
-/** The number that the next descriptor would get; `Infinity` if none is free. */
-export function nextDescriptor(): number {
+/**
+ * The number that the next descriptor would get, or the last of several; `Infinity` if none is free.
+ *
+ * @param count How many to open for a moment
+ * @param bound The number from which on one is enough, since there are fewer below it
+ */
+export function nextDescriptor(count: number = 1, bound: number = Infinity): number {
+  const opened: number[] = []
   try {
-    const descriptor = openSync(devNull, 'r')
-    closeSync(descriptor)
-    return descriptor
+    do opened.push(openSync(devNull, 'r'))
+    while (opened.length < count && opened.at(-1)! < bound)
+    return opened.at(-1)!
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     return code === 'EMFILE' || code === 'ENFILE' ? Infinity : 0
+  } finally {
+    for (const descriptor of opened) closeSync(descriptor)
   }
 }

@@ -72,6 +72,27 @@ test('a server that runs out of descriptors keeps some, tells, lives, and recove
   t.is(program.lines.filter(({ event }) => event === 'error').length, 0)
 })
 
+test('a server that is short listens again only when clearly more are free', async (t) => {
+  const { program, port } = await start(t)
+  const served: Socket[] = []
+  const overload = program.until('overload')
+  const seen = overload.then(() => true)
+  while (!(await Promise.race([seen, delay(20, false)]))) {
+    const client = await dial(t, port)
+    if (client && (await ask(client, 'read'))) served.push(client)
+  }
+  // Its own descriptor is free now, and those of two clients: after three more it would be short again.
+  for (const client of served.splice(0, 2)) client.destroy()
+  for (const until = performance.now() + 3_500; performance.now() < until; await delay(20)) {
+    t.false((await dial(t, port)) !== undefined)
+  }
+  // It does not fall silent meanwhile.
+  t.like(await program.until('overload', 2), { limit, listens: false })
+  for (const client of served.splice(0, 20)) client.destroy()
+  t.regex((await ask(await comeIn(t, port), 'read')) ?? '', /^node/)
+  t.is(program.lines.filter(({ event }) => event === 'error').length, 0)
+})
+
 test('descriptors that others than clients have taken are noticed, too', async (t) => {
   const { program, port } = await start(t)
   const client = await comeIn(t, port)

@@ -15,3 +15,11 @@ test('the next descriptor is the lowest that is free', (t) => {
   t.true(Number.isInteger(nextDescriptor()))
   t.not(nextDescriptor(), descriptor)
 })
+
+test('the last of several is one that is not open, and none stays open', (t) => {
+  const first = nextDescriptor()
+  const last = nextDescriptor(5)
+  t.true(last >= first + 4)
+  t.is(nextDescriptor(), first)
+  t.is(nextDescriptor(5, first), first, 'the bound ends it')
+})

@@ -1,7 +1,7 @@
 // npm run bench -- quick [--write]
 //
 // All targets in one table: runs the other benches one after another, and says of each target: met,
-// missed, cannot tell. `quick` takes under five minutes; without it there are more rounds. `tiny` only
+// missed, cannot tell. `quick` takes some minutes; without it there are more rounds. `tiny` only
 // shows that everything runs. `--write` puts the table into docs/performance.md; then
 // run `npm run docs`, which takes the rows of the README from there.
 
@@ -59,7 +59,7 @@ const end = '<!-- end -->'
 /** How long the other processes are watched, before and after each bench. */
 const watchTime = 500
 /** Milliseconds after which a bench is ended, and its other rows are missing. */
-const longest = { tiny: 300_000, quick: 120_000, full: 600_000 }[size]
+const longest = { tiny: 300_000, quick: 240_000, full: 600_000 }[size]
 
 const folder = mkdtempSync(join(tmpdir(), 'cio-bench-'))
 const rows: Measured[] = []

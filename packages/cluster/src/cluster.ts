@@ -78,8 +78,8 @@ export interface Cluster extends Middleware<ServerContext, ClusterContext> {
   close(): Promise<void>
   /**
    * Runs work whenever the engine is up: at the start, and again after each gap. The signal aborts
-   * when the engine goes down or closes. Work that rejects is tried again. Returns a function that
-   * ends it.
+   * when the engine goes down or closes, and when the work rejects, which is tried again. Returns a
+   * function that ends it.
    */
   whileUp(work: (signal: AbortSignal) => unknown): () => void
   /**

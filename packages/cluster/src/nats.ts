@@ -20,7 +20,7 @@ import {
 } from './engine.ts'
 import { atMost } from './at-most.ts'
 import { EngineState } from './engine-base.ts'
-import { dial, retryDelay } from './nats/dial.ts'
+import { abandon, dial, retryDelay } from './nats/dial.ts'
 import { requestError } from './nats/errors.ts'
 import { Numbers } from './nats/numbers.ts'
 import { type NatsOptions, checkNatsOptions } from './nats/options.ts'
@@ -197,6 +197,7 @@ class NatsEngine extends EngineState implements Engine, Responder {
       if (type === 'disconnect' || type === 'staleConnection') {
         this.#epoch += 1
         this.setDown()
+        if (type === 'staleConnection') abandon(connection)
       } else if (type === 'reconnect') void this.#restore()
       else if (type === 'close') this.setDown()
     }

@@ -177,6 +177,10 @@ export function registry<
       engine.subscribe(`${name}.at.${instance}`, (message) => void handled(claims.serve(message)))
     }
     await table.open(signal)
+  })
+  // Apart: names are found while this is tried again.
+  cluster.whileUp(async (signal) => {
+    await table.untilWatching()
     await upkeep.run(signal)
   })
   const prefix = randomBytes(9).toString('base64url')

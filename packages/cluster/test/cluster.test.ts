@@ -180,6 +180,25 @@ test('whileUp() runs work at the start and after each gap, and tries again what 
   t.true(signals[2]!.aborted)
 })
 
+test('work that fails ends what it has begun, before it is tried again', async (t) => {
+  const here = cluster()
+  let running = 0
+  let most = 0
+  let attempts = 0
+  here.whileUp(async (signal) => {
+    most = Math.max(most, ++running)
+    signal.addEventListener('abort', () => (running -= 1))
+    await Promise.resolve()
+    if (++attempts < 3) throw new Error('not yet')
+  })
+  await here.open()
+  t.is(attempts, 3)
+  t.is(most, 1)
+  t.is(running, 1)
+  await here.close()
+  t.is(running, 0)
+})
+
 test('a cluster can be closed and opened again, as another instance', async (t) => {
   const here = cluster()
   const app = new Cio().useServer(here)

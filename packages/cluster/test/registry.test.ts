@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { Cio, type CioError, json, rpc } from 'cio'
+import { Cio, CioError, json, rpc } from 'cio'
 import { duplexPair } from 'cio/testing'
 import {
   type Registry,
@@ -320,6 +320,47 @@ test('without a broker, connections are admitted and claimed when it is back', a
   t.true(device.ctx.registration.revision > 0)
   await other.devices.send('sensor-7', 'from the other')
   t.is((await device.client.messages.next()).value, 'from the other')
+})
+
+test('names are found, with one watch, while those that are held cannot be verified', async (t) => {
+  const hub = memoryHub()
+  const engine = memory(hub)
+  const open = engine.table.bind(engine)
+  let watches = 0
+  let failures = 0
+  engine.table = async (name, options) => {
+    const table = await open(name, options)
+    if (name !== 'devices') return table
+    return {
+      put: (...row) => table.put(...row),
+      replace: (...row) => table.replace(...row),
+      delete: (...row) => table.delete(...row),
+      get: async (key) => {
+        if (key !== 'held' || failures === 0) return table.get(key)
+        failures -= 1
+        throw new CioError('ERR_CIO_CLUSTER_DOWN', 'no answer')
+      },
+      watch: async (take, how) => {
+        watches += 1
+        how.signal.addEventListener('abort', () => (watches -= 1))
+        await table.watch(take, how)
+      },
+    }
+  }
+  const one = await Instance.start(t, { cluster: { engine }, name: 'devices' })
+  const other = await Instance.start(t, { cluster: { engine: memory(hub) }, name: 'devices' })
+  const held = await one.connect('held')
+  await other.connect('elsewhere')
+  hub.cut(engine)
+  failures = 3
+  hub.heal()
+  await until(() => engine.isUp && failures < 3)
+  await until(async () => {
+    t.truthy(await one.devices.find('elsewhere'))
+    return failures === 0
+  })
+  await until(() => held.ctx.registration.isConfirmed)
+  t.is(watches, 1)
 })
 
 test('without a broker, refuse rejects and wait waits', async (t) => {

@@ -90,11 +90,18 @@ export class UpTime {
   /** Runs work until it fulfils; at the start, waiting does not mend an option that the broker refuses. */
   async #run(work: Work, signal: AbortSignal, isStart = false): Promise<void> {
     while (!signal.aborted) {
+      const attempt = new AbortController()
+      const end = (): void => attempt.abort()
+      setMaxListeners(0, attempt.signal)
+      signal.addEventListener('abort', end)
       try {
-        await work(signal)
+        await work(attempt.signal)
         return
       } catch (thrown) {
         if (signal.aborted) return
+        // Otherwise what it has begun runs beside what the next attempt begins.
+        end()
+        signal.removeEventListener('abort', end)
         const error = asError(thrown)
         if (isStart && isCioError(error, 'ERR_CIO_OPTION')) throw error
         this.failure = error

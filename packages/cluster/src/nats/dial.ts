@@ -8,6 +8,10 @@ import type { EngineState } from '../engine-base.ts'
 
 const log = debug('cio:cluster')
 
+interface Transport {
+  close(error: Error): Promise<void>
+}
+
 /** Milliseconds between two attempts to reach the broker. */
 export const retryDelay = 500
 
@@ -45,4 +49,15 @@ export async function dial(
       await delay(retryDelay, undefined, { signal })
     }
   }
+}
+
+/**
+ * Ends a connection over which the broker does not answer, so that nats.js makes another. By itself nats.js
+ * first waits until the kernel has taken what it has written: after seconds of messages to a broker that
+ * reads nothing, this takes as long as the kernel keeps the connection, a quarter of an hour.
+ */
+export function abandon(connection: NatsConnection): void {
+  // Not in the types of nats.js.
+  const { protocol } = connection as { readonly protocol?: { readonly transport?: Transport } }
+  void protocol?.transport?.close(new Error('the broker does not answer'))
 }

@@ -49,8 +49,10 @@ export class Requests {
     const { options } = connection as { readonly options?: { readonly inboxPrefix?: string } }
     this.#inbox = `${createInbox(options?.inboxPrefix)}.`
     this.#subscription = connection.subscribe(`${this.#inbox}*`, {
-      callback: (_, answer) =>
-        this.#pending.get(answer.subject.slice(this.#inbox.length))?.(answer),
+      callback: (error, answer) => {
+        // Without the permission there is no answer, and nothing that is thrown here may reach nats.js.
+        if (!error) this.#pending.get(answer.subject.slice(this.#inbox.length))?.(answer)
+      },
     })
   }
 

@@ -97,3 +97,19 @@ natsTest(
     t.deepEqual(said, [])
   },
 )
+
+natsTest('a connection that the broker does not read any more is replaced', async (t) => {
+  const server = await NatsServer.start(t)
+  const path = await Path.open(t, server.port)
+  const connect = { servers: path.address, pingInterval: 200, reconnectTimeWait: 50 }
+  const engine = nats({ connect })
+  const instance = await Instance.start(t, { cluster: { engine } })
+  const device = await instance.connect('sensor-7')
+  // New connections pass. The kernel does not take all of this for the old one.
+  path.hold()
+  for (let sent = 0; sent < 40; sent++) engine.publish('rooms.all', message)
+  await until(() => !engine.isUp)
+  await until(() => engine.isUp)
+  await until(async () => (await instance.devices.find('sensor-7').catch(() => {})) !== undefined)
+  t.true(device.ctx.registration.isConfirmed)
+})

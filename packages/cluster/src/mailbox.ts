@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import debug from 'debug'
 import { CioError, type Middleware, type StreamContext, defineMiddleware } from 'cio'
-import { asError, checkOptionNames, emitSafely } from 'cio/kit'
+import { asError, checkOptionNames, emitSafely, reportError } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
 import { type Letter, type Letters, downError } from './engine.ts'
 import { encodeName } from './names.ts'
@@ -11,6 +11,7 @@ import type { RegistrationContext } from './registry/types.ts'
 import { Gate } from './mailbox/gate.ts'
 import { type MailboxOptions, checkMailboxOptions } from './mailbox/options.ts'
 import { Reader } from './mailbox/reader.ts'
+import { Unread, unreadError } from './mailbox/unread.ts'
 import { unawaited } from './unawaited.ts'
 import { decodeFrame, encodeFrame, numberOf } from './wire/frames.ts'
 import { decodeValue, encodeValue } from './wire/values.ts'
@@ -78,6 +79,9 @@ declare module 'cio' {
  * instance that has the connection. If an answer is lost, the device gets a letter twice, and can
  * recognise it by `seq`.
  *
+ * A letter that this release cannot read stays in the mailbox, and those behind it are delivered. Cio
+ * reports it once, by `error` with `ERR_CIO_UNSUPPORTED`.
+ *
  * The mailbox is bounded, and a full one refuses new letters and drops none. It needs no state in
  * the broker for a device without letters.
  *
@@ -117,6 +121,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
   cluster.reserve('mailbox', name)
   const { engine } = cluster
   const readers = new Set<Reader>()
+  const unread = new Unread()
   let letters: Letters | undefined
   let failure: Error | undefined
   cluster.whileUp(async (signal) => {
@@ -147,8 +152,17 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
       const receiver = {
         code,
         isHolder: () => registration.isConfirmed && registration.slot === 0,
-        deliver: async (letter: Letter, attempt: number) =>
-          deliver(ctx, { message: messageOf(letter) as Out, seq: letter.seq, attempt }),
+        open: (letter: Letter) => {
+          const { seq } = letter
+          try {
+            const message = messageOf(letter) as Out
+            return async (attempt: number) => deliver(ctx, { message, seq, attempt })
+          } catch (cause) {
+            if (unread.isNew(seq))
+              reportError(ctx.app, unreadError(`${name}.${code}`, seq, cause), ctx)
+            return undefined
+          }
+        },
         failed: (error: Error, { seq }: Letter, attempt: number) => {
           log('%d letter %d, attempt %d: %s', ctx.id, seq, attempt, error.message)
           const { key } = registration
@@ -198,14 +212,11 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
   return Object.assign(middleware, { send })
 }
 
-/** @throws `ERR_CIO_UNSUPPORTED`, `ERR_CIO_SYNTAX`: another release has written it */
+/** @throws `ERR_CIO_SYNTAX`: the bytes are not those of a letter */
 function messageOf({ payload }: Letter): unknown {
   const frame = decodeFrame(payload)
   if (frame?.header.kind === 'letter') return decodeValue(frame.body)
-  throw new CioError(
-    'ERR_CIO_UNSUPPORTED',
-    'a letter of another release cannot be read by this one',
-  )
+  throw new CioError('ERR_CIO_SYNTAX', 'these bytes are no letter of this release')
 }
 
 export { mailbox as default }

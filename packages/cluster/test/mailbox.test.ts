@@ -63,7 +63,7 @@ test('letters go on by themselves after a broker that hung for less than an outa
     {
       code: 'sensor-7',
       isHolder: () => true,
-      deliver: async () => reader.end(),
+      open: () => async () => reader.end(),
       failed: () => t.fail(),
     },
     { delay: 1, maxDelay: 1 },

@@ -18,7 +18,8 @@ export interface Receiver {
   readonly code: string
   /** Whether it may have letters: only if its name is confirmed. */
   readonly isHolder: () => boolean
-  readonly deliver: (letter: Letter, attempt: number) => Promise<unknown>
+  /** Decodes a letter, for each attempt to deliver it; undefined: it cannot be read, which is reported. */
+  readonly open: (letter: Letter) => ((attempt: number) => Promise<unknown>) | undefined
   readonly failed: (error: Error, letter: Letter, attempt: number) => void
 }
 
@@ -29,7 +30,7 @@ export class Reader {
   readonly #post: Post
   readonly #to: Receiver
   readonly #backoff: Backoff
-  /** The last letter that was delivered. */
+  /** The last letter that was delivered, or could not be read. */
   #after = 0
   /** A letter that was delivered, but not removed yet. */
   #undone: number | undefined
@@ -106,9 +107,15 @@ export class Reader {
   async #deliver(letter: Letter): Promise<boolean> {
     // The name may have been taken over meanwhile.
     if (this.#over() || !this.#to.isHolder()) return false
+    const deliver = this.#to.open(letter)
+    if (!deliver) {
+      // It stays: an instance of another release may be able to read it.
+      this.#after = letter.seq
+      return true
+    }
     this.#attempt += 1
     try {
-      await this.#to.deliver(letter, this.#attempt)
+      await deliver(this.#attempt)
     } catch (error) {
       if (this.#over()) return false
       this.#to.failed(asError(error), letter, this.#attempt)

@@ -1,14 +1,18 @@
 /** Mailboxes, over any engine. */
 
 import type { ExecutionContext } from 'ava'
+import type { CioError } from 'cio'
 import type { RegistrationContext } from '../../src/index.ts'
 import {
   type Delivery,
   type Engine,
   type Mailbox,
   type MailboxOptions,
+  encodeName,
   mailbox,
 } from '../../src/index.ts'
+import { encodeFrame } from '../../src/wire/frames.ts'
+import { encodeValue } from '../../src/wire/values.ts'
 import type { ContractOf } from '../support/engines.ts'
 import { Instance } from '../support/fleet.ts'
 import { heard, until } from '../support/heard.ts'
@@ -172,6 +176,56 @@ export function mailboxContract({ test, over, engines }: ContractOf): void {
     await until(() => one.got.length === 2)
     t.deepEqual(one.got, ['a: first', 'a: second'])
     t.deepEqual(attempts, [1, 2, 3])
+  })
+
+  test(`${over}, a letter that cannot be read is reported once, stays, and holds up no other`, async (t) => {
+    const { make } = await engines(t)
+    const one = await post(t, make())
+    const { app, engine } = one.instance
+    const bounds = { maxPerKey: 100, maxBytes: 268_435_456, maxAge: 604_800_000 }
+    const box = await engine.letters('mailbox', bounds)
+    const unread = {
+      empty: new Uint8Array(),
+      garbage: Buffer.from('no program of ours'),
+      'of a later version': Buffer.from([2, 0, 0, 0, 0]),
+      'of a later kind': encodeFrame({ kind: 'parcel' }, encodeValue('x')),
+      'of a later value': encodeFrame({ kind: 'letter' }, Uint8Array.of(9, 1)),
+    }
+    const reported: string[] = []
+    app.on('error', (error) => reported.push(`${(error as CioError).code} ${error.message}`))
+    app.on('letterFailed', () => t.fail())
+    const sent: number[] = []
+    for (const [what, bytes] of Object.entries(unread)) {
+      await one.letters.send('sensor-7', `before what is ${what}`)
+      sent.push((await box.append('sensor-7', bytes, encodeName(what))).seq)
+    }
+    await one.letters.send('sensor-7', 'the last')
+    const readable = [...Object.keys(unread).map((what) => `before what is ${what}`), 'the last']
+    for (const again of ['', ' again']) {
+      const device = await one.instance.connect('sensor-7')
+      if (again) await one.letters.send('sensor-7', 'the last again')
+      await until(() => one.got.at(-1) === `sensor-7: the last${again}`)
+      await device.client.close()
+      await device.closed
+    }
+    t.deepEqual(
+      one.got,
+      [...readable, 'the last again'].map((text) => `sensor-7: ${text}`),
+    )
+    t.is(reported.length, sent.length)
+    for (const [at, seq] of sent.entries()) {
+      t.true(
+        reported[at]?.startsWith(`ERR_CIO_UNSUPPORTED letter ${seq} of \`mailbox.sensor-7\``),
+        reported[at],
+      )
+    }
+    const left: number[] = []
+    for (let after = 0; ; after = left.at(-1)!) {
+      const letter = await box.next('sensor-7', after)
+      if (!letter) break
+      left.push(letter.seq)
+    }
+    t.deepEqual(left, sent)
   })
 
   test(`${over}, a letter whose device was lost before it answered comes again elsewhere`, async (t) => {

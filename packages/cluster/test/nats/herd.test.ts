@@ -36,7 +36,13 @@ natsTest('devices that come back at once are registered, and have their letters'
   let letters!: Mailbox<unknown>
   const start = (): Promise<Instance> =>
     Instance.start(t, {
-      cluster: { engine: nats({ connect: { servers: server.address } }), leaseTimeout: 2_000 },
+      cluster: {
+        engine: nats({
+          connect: { servers: server.address, pingInterval: 60_000 },
+          timeout: 60_000,
+        }),
+        leaseTimeout: 2_000,
+      },
       takeovers: { count: Infinity, per: 1_000 },
       inside: (here) =>
         (letters = mailbox(here, {
@@ -44,7 +50,7 @@ natsTest('devices that come back at once are registered, and have their letters'
         })),
     })
   const others = [await start(), await start()]
-  const killed = await Process.start<Command>(t, server, script)
+  const killed = await Process.start<Command>(t, server, script, 'patient')
   const before = new Map<string, number>()
   const came = await each(async (name) => {
     before.set(name, (await killed.ask<number>({ connect: name })) ?? 0)

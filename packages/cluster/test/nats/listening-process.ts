@@ -26,7 +26,7 @@ export interface Figures {
 
 const servers = process.argv[2]!
 const here = cluster({
-  engine: nats({ connect: { servers, pingInterval: 60_000 } }),
+  engine: nats({ connect: { servers, pingInterval: 60_000 }, timeout: 60_000 }),
   leaseTimeout: 5_000,
 })
 const devices = registry(here, {

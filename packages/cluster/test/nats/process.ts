@@ -21,16 +21,17 @@ export class Process<Command> {
     t: ExecutionContext,
     server: Broker,
     script: URL | string,
+    ...more: readonly string[]
   ): Promise<Process<Command>> {
-    const one = new Process<Command>(server, script)
+    const one = new Process<Command>(server, script, more)
     t.teardown(() => one.child.kill('SIGKILL'))
     await new Promise((resolve) => one.#answers.set(0, resolve))
     return one
   }
 
-  private constructor(server: Broker, script: URL | string) {
+  private constructor(server: Broker, script: URL | string, more: readonly string[]) {
     const path = typeof script === 'string' ? script : fileURLToPath(script)
-    this.child = fork(path, [server.address], { execArgv: ['--import', typescript] })
+    this.child = fork(path, [server.address, ...more], { execArgv: ['--import', typescript] })
     this.child.on('message', ({ id, result }: { id: number; result: unknown }) => {
       this.#answers.get(id)?.(result)
       this.#answers.delete(id)

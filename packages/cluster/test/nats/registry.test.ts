@@ -5,7 +5,7 @@ import { heard, until } from '../support/heard.ts'
 import { NatsServer } from '../support/nats-server.ts'
 import { natsTest } from '../support/with-nats.ts'
 
-const quick = { pingInterval: 200, maxPingOut: 2, reconnectTimeWait: 50, timeout: 2_000 }
+const quick = { reconnectTimeWait: 50, timeout: 60_000 }
 
 async function fleet(
   t: ExecutionContext,
@@ -13,7 +13,7 @@ async function fleet(
 ): Promise<{ server: NatsServer; one: Instance; other: Instance }> {
   const server = await NatsServer.start(t)
   const start = (): Promise<Instance> => {
-    const engine = nats({ connect: { servers: server.address, ...quick }, timeout: 2_000 })
+    const engine = nats({ connect: { servers: server.address, ...quick }, timeout: 60_000 })
     return Instance.start(t, { ...options, cluster: { engine, ...options.cluster } })
   }
   return { server, one: await start(), other: await start() }

@@ -32,7 +32,7 @@ natsTest('names and letters survive the loss of one of three brokers', async (t)
   // Each has its own broker first.
   const start = (at: number): Promise<Instance> => {
     const servers = [...all.slice(at), ...all.slice(0, at)].map(({ address }) => address)
-    const connect = { servers, noRandomize: true, pingInterval: 500, reconnectTimeWait: 50 }
+    const connect = { servers, noRandomize: true, reconnectTimeWait: 50 }
     return Instance.start(t, {
       cluster: { engine: nats({ connect, replicas: 3, timeout: 10_000 }) },
       handoverTimeout: 2_000,

@@ -15,6 +15,7 @@ import { testCertificates } from 'cio/testing'
 import { once } from 'node:events'
 import { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
+import { ownPort } from '../../../test/support/ports.ts'
 import { top } from '../src/cli.ts'
 import { type WatchOptions, watch } from '../src/index.ts'
 import { handled } from '../src/format.ts'
@@ -488,7 +489,8 @@ test('a client counts for its target: connected, attempts that failed, ends', as
   const watching = watch(clients)
   closeAfter(t, app)
   closeAfter(t, clients, watching)
-  const server = await app.listen({ port: 0, host: '127.0.0.1' })
+  // No other process gets this port when the server has left it.
+  const server = await app.listen({ port: await ownPort(), host: '127.0.0.1' })
   const client = await clients.connect({ port: server.port, host: '127.0.0.1' })
   const target = { server_address: '127.0.0.1', server_port: String(server.port) }
   t.is(valueOf(watching.metrics(), 'cio_client_connection_active', target), 1)

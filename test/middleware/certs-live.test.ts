@@ -2,7 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { execFile } from 'node:child_process'
-import { unlinkSync } from 'node:fs'
+import { unlinkSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { type CertsOptions, Cio, certs, reconnect } from '../../src/index.ts'
@@ -68,14 +68,15 @@ test('a broken file is reported once, and the next valid one is applied', async 
   files.inPlace('server')
   const { app, told, server } = await open(t, files)
   for (const breakIt of [
-    () => writeFile(files.cert, 'garbage'),
-    () => writeFile(files.cert, ''),
-    () => writeFile(files.cert, contents('server2.crt').subarray(0, 300)),
-    async () => unlinkSync(files.cert),
+    // At once: a file that stays empty until its bytes are written would be another broken one.
+    () => writeFileSync(files.cert, 'garbage'),
+    () => writeFileSync(files.cert, ''),
+    () => writeFileSync(files.cert, contents('server2.crt').subarray(0, 300)),
+    () => unlinkSync(files.cert),
   ]) {
     const before = told.error.length
     const complained = nextEvent(app, 'error')
-    await breakIt()
+    breakIt()
     await complained
     await new Promise((resolve) => setTimeout(resolve, 5 * watch))
     t.is(told.error.length, before + 1)

@@ -132,7 +132,9 @@ for (const version of versions) {
         t.deepEqual(told, { reject: [], remoteError: [], error: [] })
       })
     }
-    for (const { what, file, options } of refused) {
+    // Each with one version, in the short form.
+    const some = refused.filter((_, at) => at % 2 === versions.indexOf(version))
+    for (const { what, file, options } of many(refused, some)) {
       test(`${what} is rejected, resumed as well (${conditions})`, async (t) => {
         const { full, resumed, told } = await meetTwice(
           t,

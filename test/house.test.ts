@@ -183,6 +183,7 @@ const testedElsewhere: Record<string, string> = {
     'test/lifecycle/connection.test.ts, test/lifecycle/lifecycle.test.ts: what ends a stream',
   index: 'the list of its names is above',
   kit: 'the list of its names is above',
+  'messages/gathered': 'test/messages/message-writer.test.ts',
   'messages/message-writer': 'test/messages/messages.test.ts',
   'pipeline/next-errors': 'test/pipeline/compose.test.ts',
   'pipeline/hint-checks': 'test/pipeline/pipeline.test.ts, test/not-called.test.ts: hints',

@@ -16,6 +16,12 @@ export function closedError(ctx: StreamContext): CioError {
   return meaning(new CioError('ERR_CIO_CLOSED', message, { fault: 'remote', cause }), ctx)
 }
 
+/** The error of sending after one's own `end()`: a fault of this program, and not of the other side. */
+function sentAfterEnd(ctx: StreamContext): CioError {
+  const message = `the connection with ${ctx.remote} takes no more messages, since \`ctx.messages.end()\` was called here`
+  return new CioError('ERR_CIO_CLOSED', message)
+}
+
 /** The number of this turn of the event loop, while it lasts. */
 let turn = 0
 let isTurnKnown = false
@@ -52,6 +58,7 @@ export class MessageWriter<Out> {
   /** The turn in which bytes were written at once. */
   #turn = -1
   #drain: Promise<void> | undefined
+  #isEnded = false
 
   constructor(
     ctx: StreamContext,
@@ -116,6 +123,7 @@ export class MessageWriter<Out> {
     const stream = this.#stream
     if (stream.writableFinished) return Promise.resolve()
     if (stream.destroyed) return refused(this.#ctx, closedError(this.#ctx))
+    this.#isEnded = true
     const ended = new Promise<void>((resolve, reject) => {
       stream.end((error?: Error | null) => (error ? reject(closedError(this.#ctx)) : resolve()))
     })
@@ -161,7 +169,10 @@ export class MessageWriter<Out> {
   }
 
   #check(): void {
-    if (!this.isOpen) throw closedError(this.#ctx)
+    if (!this.isOpen) {
+      const isOurs = this.#isEnded && !this.#stream.destroyed
+      throw isOurs ? sentAfterEnd(this.#ctx) : closedError(this.#ctx)
+    }
     if (this.waiting > this.#maxQueueSize) {
       throw new CioError(
         'ERR_CIO_QUEUE_SIZE',

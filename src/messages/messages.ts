@@ -208,7 +208,7 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
    *
    * Messages of one turn of the event loop are written together at its end.
    *
-   * @throws `ERR_CIO_CLOSED` (remote): the connection is gone
+   * @throws `ERR_CIO_CLOSED` (remote): the connection is gone; (local): after your own `end()`
    * @throws `ERR_CIO_QUEUE_SIZE` (local): more than `maxQueueSize` is waiting to be sent
    */
   send(message: Out): Promise<void> {

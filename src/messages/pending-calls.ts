@@ -239,8 +239,8 @@ export class PendingCalls<Answer = unknown> {
   #timeOut(entry: Entry<Answer>): void {
     const { label, timeout } = entry
     if (entry.parts?.isFull) entry.due = performance.now() + timeout
-    else if (entry.isGivenUp) this.#pump.fail(openPlaceError(label, timeout))
-    else this.#giveUp(entry, callTimeoutError(label, timeout))
+    else if (entry.isGivenUp) this.#pump.fail(openPlaceError(label, timeout, this.#ctx))
+    else this.#giveUp(entry, callTimeoutError(label, timeout, this.#ctx))
   }
 
   #giveUp(entry: Entry<Answer>, reason: Error): void {

@@ -162,6 +162,24 @@ test('sendMany waits for a slow peer, and takes messages as it can send them', a
   t.is((await readAll(socket)).length, 200 * 100_001)
 })
 
+test("a send after one's own end() is an error of this program, and says what has ended it", async (t) => {
+  const app = new Cio().useConnection(lines()).useConnection(async ({ messages }) => {
+    void messages.end()
+    await messages.send('too late')
+  })
+  app.on('remoteError', (error) => t.fail(error.message))
+  const told = once(app, 'error')
+  const socket = await dial(t, await serve(t, app))
+  const [error] = (await told) as [CioError]
+  t.is(error.code, 'ERR_CIO_CLOSED')
+  t.is(error.fault, 'local')
+  t.regex(
+    error.message,
+    /^the connection with 127\.0\.0\.1:\d+ .*`ctx\.messages\.end\(\)` was called here$/,
+  )
+  socket.destroy()
+})
+
 test('end rejects when the connection was lost before', async (t) => {
   const app = new Cio().useConnection(lines()).useConnection(async ({ messages, stream }) => {
     await new Promise((resolve) => stream.on('close', resolve))

@@ -171,13 +171,15 @@ test('in order, a place that stays open for twice its timeout ends the connectio
   const { ctx, call, errors } = pair(t, { match: 'order' })
   const first = call('first', { timeout: 40 })
   const second = call('second')
-  await t.throwsAsync(first, { code: 'ERR_CIO_CALL_TIMEOUT' })
+  const late = await t.throwsAsync(first, { code: 'ERR_CIO_CALL_TIMEOUT' })
+  t.is(late?.message, `${ctx.remote} did not answer \`first\` within 40 ms`)
   const lost = await t.throwsAsync(second, { code: 'ERR_CIO_ANSWER_LOST' })
   await ctx.closed
   t.true(
     errors.some(({ code, message }) => code === 'ERR_CIO_CALL_TIMEOUT' && /twice/.test(message)),
   )
   t.is((lost as CioError).fault, 'remote')
+  t.true(lost?.message.startsWith(`the connection with ${ctx.remote} was lost`))
 })
 
 test('a call that waits for room times out without having been sent, and takes no place', async (t) => {

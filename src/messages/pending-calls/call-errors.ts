@@ -6,13 +6,13 @@ import type { StreamContext } from '../../lifecycle/stream-context.ts'
 
 /** The error of a call that was not sent. */
 export function unsentError(label: string, ctx: StreamContext): CioError {
-  const message = `the connection was closed or ended before ${named(label)} was sent`
+  const message = `the connection with ${ctx.remote} was closed or ended before ${named(label)} was sent`
   return lost('ERR_CIO_CLOSED', message, ctx)
 }
 
 /** It was sent. */
 export function answerLostError(label: string, ctx: StreamContext): CioError {
-  const message = `the connection was lost or ended before the peer answered ${named(label)}; it may have acted on it or not`
+  const message = `the connection with ${ctx.remote} was lost or ended before it answered ${named(label)}; it may have acted on it or not`
   return lost('ERR_CIO_ANSWER_LOST', message, ctx)
 }
 
@@ -20,14 +20,14 @@ function lost(code: string, message: string, ctx: StreamContext): CioError {
   return meaning(new CioError(code, message, { fault: 'remote', cause: ctx.broken }), ctx)
 }
 
-export function callTimeoutError(label: string, timeout: number): CioError {
-  const message = `the peer did not answer ${named(label)} within ${timeout} ms`
+export function callTimeoutError(label: string, timeout: number, ctx: StreamContext): CioError {
+  const message = `${ctx.remote} did not answer ${named(label)} within ${timeout} ms`
   return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'remote' })
 }
 
 /** The error of a place in the order of calls that stays open. */
-export function openPlaceError(label: string, timeout: number): CioError {
-  const message = `the peer did not answer ${named(label)} within twice its timeout of ${timeout} ms, and answers come in order, so the answers after it cannot be matched`
+export function openPlaceError(label: string, timeout: number, ctx: StreamContext): CioError {
+  const message = `${ctx.remote} did not answer ${named(label)} within twice its timeout of ${timeout} ms, and answers come in order, so the answers after it cannot be matched`
   return new CioError('ERR_CIO_CALL_TIMEOUT', message, { fault: 'remote' })
 }
 

@@ -1,19 +1,14 @@
 import test from 'ava'
 import { Cio, allowList, certs } from 'cio'
 import { testCertificates } from 'cio/testing'
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { spawnSync } from 'node:child_process'
 import { connect as connectTls } from 'node:tls'
 import { watch } from '../src/index.ts'
 import { Counter, Family } from '../src/instruments.ts'
 import { metrics } from '../src/metrics.ts'
 import { promName, toText } from '../src/prometheus.ts'
 import { closeAfter, dial, echoApp, ended, exchange, has } from './support.ts'
+import { startPrometheus } from './support/prometheus.ts'
 
 test('what was measured passes the checks of promtool', async (t) => {
   if (!has(t, 'promtool', 'prometheus')) return
@@ -63,60 +58,7 @@ test('a real Prometheus scrapes it', async (t) => {
   closeAfter(t, app, watching)
   const server = await app.listen(0)
   await exchange(await dial(t, server), 'hello')
-  const exporter = createServer((_, response) => {
-    response.setHeader('content-type', 'text/plain; version=0.0.4; charset=utf-8')
-    response.end(watching.metrics())
-  }).listen(0, '127.0.0.1')
-  t.teardown(() => exporter.close())
-  await once(exporter, 'listening')
-  const folder = await mkdtemp(join(tmpdir(), 'cio-prometheus-'))
-  const { port } = exporter.address() as AddressInfo
-  const config = join(folder, 'prometheus.yml')
-  await writeFile(
-    config,
-    `scrape_configs: [{ job_name: cio, scrape_interval: 1s, static_configs: [{ targets: ['127.0.0.1:${port}'] }] }]\n`,
-  )
-  const own = await freePort()
-  const prometheus = spawn(
-    'prometheus',
-    [
-      `--config.file=${config}`,
-      `--storage.tsdb.path=${join(folder, 'data')}`,
-      `--web.listen-address=127.0.0.1:${own}`,
-    ],
-    { stdio: 'ignore' },
-  )
-  t.teardown(async () => {
-    if (prometheus.exitCode === null) {
-      prometheus.kill()
-      await once(prometheus, 'exit')
-    }
-    await rm(folder, { recursive: true, force: true })
-  })
-  const query = `http://127.0.0.1:${own}/api/v1/query?query=cio_connection_active`
-  let value: string | undefined
-  // It takes some seconds to start, and says by its answers when it has scraped.
-  while (value === undefined && prometheus.exitCode === null) {
-    const answer = await fetch(query).then(
-      // 503 while it starts.
-      (response) => (response.ok ? (response.json() as Promise<Answer>) : undefined),
-      () => undefined,
-    )
-    value = answer?.data?.result[0]?.value[1]
-    if (value === undefined) await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  t.is(value, '1')
+  const prometheus = await startPrometheus(t, watching)
+  const [active] = await prometheus.query('cio_connection_active')
+  t.is(active?.value[1], '1')
 })
-
-interface Answer {
-  readonly data?: { readonly result: readonly { readonly value: readonly [number, string] }[] }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}

@@ -178,7 +178,7 @@ export class Claims {
   #won(holder: Holder, row: number, revision: number): void {
     holder.row = row
     holder.revision = revision
-    holder.writtenAt = performance.now()
+    holder.writtenAt = Math.trunc(performance.now())
     if (holder.seen > row) holder.supersede(takenOverError(holder.key))
   }
 

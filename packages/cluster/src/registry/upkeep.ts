@@ -108,7 +108,7 @@ export class Upkeep {
   async #refresh(holder: Holder): Promise<void> {
     try {
       holder.row = await this.#table.write(holder, holder.row, holder.revision)
-      holder.writtenAt = performance.now()
+      holder.writtenAt = Math.trunc(performance.now())
     } catch (error) {
       if (!isCioError(error, 'ERR_CIO_STALE')) throw error
       return this.#verify(holder)

@@ -3,7 +3,7 @@
 import { checkDuration, checkOptionNames, maxTimerDelay } from 'cio/kit'
 import type { Cluster, SharedRevision } from '../cluster.ts'
 import { notAppliedError } from './errors.ts'
-import { resolvers } from './resolvers.ts'
+import { resolvers } from '../resolvers.ts'
 
 /** Options of `applied()`. */
 export interface AppliedOptions {

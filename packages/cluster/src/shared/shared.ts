@@ -16,7 +16,7 @@ import { type Document, type Subject, openDocument, signDocument } from './docum
 import { noCopyError, replayError } from './errors.ts'
 import type { SharedSettings } from './options.ts'
 import { type AppliedOptions, untilApplied } from './proof.ts'
-import { resolvers } from './resolvers.ts'
+import { resolvers } from '../resolvers.ts'
 
 const log = debug('cio:cluster')
 

@@ -42,8 +42,9 @@ export interface ListenOptions
   readonly halfOpenTimeout?: number
   /**
    * File descriptors to keep free for files and outgoing connections. When fewer are free, the
-   * server stops listening until clearly more are, for a second or more, and emits `overload`. With 0, the server uses the
-   * last one too; then Node accepts and closes further connections without a report.
+   * server stops listening until clearly more are, for a second or more, and emits `overload`. With
+   * 0, the server uses the last one too; then Node accepts and closes further connections without a
+   * report.
    *
    * @default 16
    */

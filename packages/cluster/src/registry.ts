@@ -213,7 +213,7 @@ export function registry<
       try {
         if (!(await admit(holder))) return
         directory.listen(holder)
-        // Here, and not by \`provide()\`: one more async function for each device takes a tenth of its memory.
+        // Here, and not by `provide()`: one more async function for each device takes a tenth of its memory.
         added.registration = holder
         await next()
       } finally {

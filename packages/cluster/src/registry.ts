@@ -178,10 +178,7 @@ export function registry<
     await table.open(signal)
   })
   // Apart: names are found while this is tried again.
-  cluster.whileUp(async (signal) => {
-    await table.untilWatching()
-    await upkeep.run(signal)
-  })
+  cluster.whileUp((signal) => upkeep.run(signal))
   const prefix = randomBytes(9).toString('base64url')
   let lastConnection = 0
 

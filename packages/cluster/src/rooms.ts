@@ -99,21 +99,22 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
    * The header of the previous message of another instance: the next message usually has the same.
    */
   let known: Buffer | undefined
-  const bodyOf = (payload: Uint8Array): Uint8Array | undefined => {
-    if (known && startsWith(payload, known)) return payload.subarray(known.length)
+  /** Where the message of a frame begins; -1: it is not of another instance. */
+  const startOf = (payload: Uint8Array): number => {
+    if (known && startsWith(payload, known)) return known.length
+    // The broker sends it back to its sender too.
+    if (startsWith(payload, header())) return -1
     const frame = decodeFrame(payload)
-    if (frame?.header.kind !== 'room' || textOf(frame.header, 'from') === engine.instance) {
-      return undefined
-    }
-    known = Buffer.from(payload.subarray(0, payload.byteLength - frame.body.byteLength))
-    return frame.body
+    if (frame?.header.kind !== 'room' || textOf(frame.header, 'from') === engine.instance) return -1
+    const start = payload.byteLength - frame.body.byteLength
+    known = Buffer.from(payload.subarray(0, start))
+    return start
   }
   const take = (room: string, { payload }: Incoming): void => {
-    // The broker sends it back to its sender too.
-    const body = startsWith(payload, header()) ? undefined : bodyOf(payload)
-    if (!body) return
+    const start = startOf(payload)
+    if (start < 0) return
     try {
-      void sendHere(room, decodeValue(body) as Out)
+      void sendHere(room, decodeValue(payload, start) as Out)
     } catch (error) {
       log('%s: %s', room, asError(error).message)
     }

@@ -31,6 +31,7 @@ export class Upkeep {
    * unconfirmed ones.
    */
   async run(signal: AbortSignal): Promise<void> {
+    await this.#table.untilWatching()
     const held = [...this.#claims.held.values()]
     log('verifies %d names, gives back %d', held.length, this.#leftOver.size)
     await this.#giveBack()

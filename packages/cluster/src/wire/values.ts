@@ -36,16 +36,16 @@ export function encodeValue(value: unknown, header: Uint8Array = noHeader): Buff
 }
 
 /**
- * The value of bytes.
+ * The value of bytes, from `start` on.
  *
  * @throws `ERR_CIO_SYNTAX`: the bytes are not a valid value
  */
-export function decodeValue(bytes: Uint8Array): unknown {
+export function decodeValue(bytes: Uint8Array, start = 0): unknown {
   const { buffer, byteOffset, byteLength } = bytes
-  if (byteLength === 0) throw syntaxError()
-  const body = Buffer.from(buffer, byteOffset + 1, byteLength - 1)
+  if (byteLength <= start) throw syntaxError()
+  const body = Buffer.from(buffer, byteOffset + start + 1, byteLength - start - 1)
   try {
-    switch (bytes[0]) {
+    switch (bytes[start]) {
       case kinds.bytes:
         return body
       case kinds.text:

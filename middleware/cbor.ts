@@ -2,7 +2,7 @@ import { type Options as CborxOptions, Decoder, Encoder } from 'cbor-x'
 import { defaultMaxLength } from '../src/messages/codec.ts'
 import { type MessagesContext, type MessagesOptions, messages } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames } from '../src/options.ts'
+import { checkCount, checkFlag, checkOptionNames } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { valueCodec } from '../src/messages/value-codec.ts'
 import { Items } from './cbor/items.ts'
@@ -41,24 +41,28 @@ export interface CborOptions<Message = unknown> extends MessagesOptions<Message>
   readonly useRecords?: boolean
 }
 
-const known = [
+const flags = [
   'alwaysUseFloat',
   'copyBuffers',
   'encodeUndefinedAsNil',
   'largeBigIntToFloat',
   'mapsAsObjects',
+  'structuredClone',
+  'tagUint8Array',
+  'useRecords',
+  'useTimestamp32',
+  'useToJSON',
+  'variableMapSize',
+] as const
+
+const known = [
+  ...flags,
+  'useFloat32',
   'maxDepth',
   'maxLength',
   'maxQueueSize',
   'onInvalidDate',
-  'structuredClone',
-  'tagUint8Array',
-  'useFloat32',
-  'useRecords',
-  'useTimestamp32',
-  'useToJSON',
   'validate',
-  'variableMapSize',
 ] as const
 
 /** The context that {@link cbor} adds. */
@@ -116,6 +120,7 @@ export function cbor<Message = unknown>(
     ...passedOn
   } = options
   checkCount('cbor', 'maxDepth', maxDepth, 1)
+  for (const name of flags) checkFlag('cbor', name, options[name])
   const given = { ...passedOn, mapsAsObjects, structuredClone, useRecords }
   const read = { records: useRecords, mapsAsObjects, structuredClone }
   const encoder = () => {

@@ -6,7 +6,13 @@ import type { Context } from '../src/lifecycle/context.ts'
 import { checkEvictOptions } from '../src/lifecycle/evict.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, type Next, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import {
+  checkDuration,
+  checkFlag,
+  checkObject,
+  checkOptionNames,
+  optionError,
+} from '../src/options.ts'
 import { canonicalName } from '../src/tls/sni.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import { type CertificateOptions, type CertsMaterial, loadCerts } from '../src/tls/certificates.ts'
@@ -60,6 +66,8 @@ const defaultInterval = 1_000
  */
 export function certs(options: CertsOptions = {}): Middleware<ServerContext | ClientContext> {
   checkOptionNames('certs', options, [...names, ...Object.keys(aliases), ...live])
+  checkObject('certs', 'sni', options.sni)
+  checkFlag('certs', 'strictSni', options.strictSni)
   for (const one of [options, ...Object.values(options.sni ?? {})]) checkPresent(one)
   const given = rename(options)
   checkLive(given)
@@ -144,6 +152,7 @@ export function withMaterial<Given extends object>(options: Given, material: Cer
 
 /** Without it, a variable of the environment that is not set would make a server without TLS. */
 function checkPresent(options: object): void {
+  checkObject('certs', 'sni', options)
   for (const name of ['key', 'cert', 'ca', 'pfx', 'crl', ...Object.keys(aliases)]) {
     if (Object.hasOwn(options, name) && options[name as keyof object] === undefined) {
       throw optionError('certs', name, 'a path or its contents, or left out', undefined)

@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { checkDuration, checkFlag, checkOptionNames, optionError } from '../src/options.ts'
 import { untilNoServer } from '../src/server/server-life.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import { watchSignals } from './drain/signals.ts'
@@ -147,9 +147,7 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
   checkDuration('drain', 'timeout', timeout)
   checkDuration('drain', 'delay', delay)
   if (delay === Infinity) throw optionError('drain', 'delay', 'finite', delay)
-  if (typeof keepChannel !== 'boolean') {
-    throw optionError('drain', 'keepChannel', 'true or false', keepChannel)
-  }
+  checkFlag('drain', 'keepChannel', keepChannel)
   checkDuration('drain', 'exitTimeout', exitTimeout)
   const { minLifetime = Math.min(defaultMinLifetime, timeout) } = options
   for (const [option, value] of Object.entries({ spread, minLifetime })) {

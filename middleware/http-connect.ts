@@ -3,8 +3,10 @@ import type { ClientContext } from '../src/client/client.ts'
 import { placeOf } from '../src/client/connect-options.ts'
 import { withoutBrackets } from '../src/streams/host-name.ts'
 import { checkTlsOptions } from '../src/lifecycle/known-options.ts'
+import { CioError } from '../src/errors.ts'
+import { checkPort } from '../src/lifecycle/option-values.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { checkObject, checkOptionNames, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
 import { type ProxyTls, startTls } from './http-connect/proxy-tls.ts'
 import { tunnel } from './http-connect/tunnel.ts'
@@ -85,14 +87,20 @@ const known = ['host', 'port', 'tls', 'username', 'password', 'headers']
  */
 export function httpConnect(options: HttpConnectOptions = {}): Middleware<ClientContext> {
   checkOptionNames('httpConnect', options, known)
-  const { host: given = 'localhost', port = 8080, username, tls } = options
+  const { host: given = 'localhost', port = 8080, username, password, tls, headers } = options
   if (typeof given !== 'string' || given === '') {
     throw optionError('httpConnect', 'host', 'a name', given)
   }
-  checkCount('httpConnect', 'port', port, 1)
+  checkPort('httpConnect', port)
   if (username !== undefined && (typeof username !== 'string' || username.includes(':'))) {
     throw optionError('httpConnect', 'username', 'a string without a colon', username)
   }
+  // The message must not contain the value.
+  if (password !== undefined && typeof password !== 'string') {
+    throw new CioError('ERR_CIO_OPTION', 'httpConnect: `password` must be a string')
+  }
+  checkObject('httpConnect', 'headers', headers)
+  if (typeof tls !== 'boolean') checkObject('httpConnect', 'tls', tls)
   if (typeof tls === 'object') checkTlsOptions('httpConnect', tls)
   const proxy = { ...options, host: withoutBrackets(given), port }
 

@@ -2,7 +2,7 @@ import { CioError } from '../src/errors.ts'
 import { defaultMaxLength } from '../src/messages/codec.ts'
 import { type MessagesContext, type MessagesOptions, messages } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import { checkCount, checkObject, checkOptionNames, optionError } from '../src/options.ts'
 import { Pump } from '../src/messages/pump.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { ValueDecoder } from './json-stream/decoder.ts'
@@ -102,8 +102,10 @@ export function jsonStream<Message = unknown>(
   checkCount('jsonStream', 'indent', indent)
   if (indent > maxIndent) throw optionError('jsonStream', 'indent', `${maxIndent} at most`, indent)
 
+  checkObject('jsonStream', 'top', top)
+  checkObject('jsonStream', 'paths', paths)
   const handlers = [
-    ...(root ? [handlerOf('root', '$', root)] : []),
+    ...(root !== undefined ? [handlerOf('root', '$', root)] : []),
     ...Object.entries(top).map(([key, handler]) => {
       if (!key.includes('.')) return handlerOf('top', `$.${key}`, handler)
       throw optionError(

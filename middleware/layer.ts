@@ -3,7 +3,13 @@ import { CioError } from '../src/errors.ts'
 import { endGracefully } from '../src/streams/end-gracefully.ts'
 import { StackLayer } from '../src/streams/stack-layer.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import {
+  checkCount,
+  checkDuration,
+  checkFlag,
+  checkOptionNames,
+  optionError,
+} from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 
 type Coders = Duplex | readonly Duplex[]
@@ -96,6 +102,7 @@ export function layer(options: LayerOptions): Middleware<StreamContext> {
   const { maxRatio } = options
   if (maxRatio !== undefined) checkCount('layer', 'maxRatio', maxRatio, 1)
   checkDuration('layer', 'flushTimeout', flushTimeout)
+  checkFlag('layer', 'buffered', buffered)
   checkMakeCoder('decode', decode)
   checkMakeCoder('encode', encode)
 

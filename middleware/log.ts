@@ -1,7 +1,13 @@
 import type { Writable } from 'node:stream'
 import type { ClientContext } from '../src/client/client.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import {
+  checkCount,
+  checkDuration,
+  checkFlag,
+  checkOptionNames,
+  optionError,
+} from '../src/options.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
 import type { ServerContext } from '../src/server/server.ts'
 import type { AddressDetail, PeerDetail } from './log/attributes.ts'
@@ -131,9 +137,7 @@ export function log(options: LogOptions = {}): Log {
   if (typeof ordinary !== 'number' || !(ordinary >= 0 && ordinary <= 1)) {
     throw optionError('log', 'ordinary', 'a number from 0 to 1', ordinary)
   }
-  if (typeof healthChecks !== 'boolean') {
-    throw optionError('log', 'healthChecks', 'true or false', healthChecks)
-  }
+  checkFlag('log', 'healthChecks', healthChecks)
   checkDuration('log', 'openInterval', openInterval)
   if (openInterval === 0) throw optionError('log', 'openInterval', 'at least 1 ms', openInterval)
   checkRate('log', 'rate', rate)

@@ -2,7 +2,7 @@ import { type Options as MsgpackrOptions, Packr, Unpackr } from 'msgpackr'
 import { defaultMaxLength } from '../src/messages/codec.ts'
 import { type MessagesContext, type MessagesOptions, messages } from '../src/messages/messages.ts'
 import type { Middleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames } from '../src/options.ts'
+import { checkCount, checkFlag, checkOptionNames } from '../src/options.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { valueCodec } from '../src/messages/value-codec.ts'
 import { followers } from './msgpack/extensions.ts'
@@ -45,26 +45,30 @@ export interface MsgpackOptions<Message = unknown> extends MessagesOptions<Messa
   readonly useRecords?: boolean
 }
 
-const known = [
+const flags = [
   'copyBuffers',
   'encodeUndefinedAsNil',
-  'int64AsType',
   'largeBigIntToFloat',
   'largeBigIntToString',
   'mapsAsObjects',
-  'maxDepth',
-  'maxLength',
-  'maxQueueSize',
   'moreTypes',
-  'onInvalidDate',
   'structuredClone',
   'useBigIntExtension',
-  'useFloat32',
   'useRecords',
   'useTimestamp32',
   'useToJSON',
-  'validate',
   'variableMapSize',
+] as const
+
+const known = [
+  ...flags,
+  'useFloat32',
+  'int64AsType',
+  'maxDepth',
+  'maxLength',
+  'maxQueueSize',
+  'onInvalidDate',
+  'validate',
 ] as const
 
 /** What {@link msgpack} adds. */
@@ -119,6 +123,7 @@ export function msgpack<Message = unknown>(
     ...passedOn
   } = options
   checkCount('msgpack', 'maxDepth', maxDepth, 1)
+  for (const name of flags) checkFlag('msgpack', name, options[name])
   const given = { ...passedOn, mapsAsObjects, structuredClone, useRecords }
   const read = {
     records: useRecords,

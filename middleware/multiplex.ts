@@ -5,7 +5,13 @@ import { carrierError } from '../src/lifecycle/carrier-end.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCalled, checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import {
+  checkCalled,
+  checkCount,
+  checkFlag,
+  checkOptionNames,
+  optionError,
+} from '../src/options.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { type Rate, checkRate } from '../src/rates/token-bucket.ts'
@@ -137,9 +143,7 @@ export function multiplex(
   } = options
   const { initiator } = options
   if (typeof app?.handle !== 'function') throw optionError('multiplex', 'app', 'a Cio app', app)
-  if (initiator !== undefined && typeof initiator !== 'boolean') {
-    throw optionError('multiplex', 'initiator', 'true or false', initiator)
-  }
+  checkFlag('multiplex', 'initiator', initiator)
   checkCount('multiplex', 'maxStreams', maxStreams)
   checkCount('multiplex', 'maxPending', maxPending, 1)
   checkRange('maxHeadersSize', maxHeadersSize, 0, longestOpening)

@@ -4,7 +4,7 @@ import { nothingSaid } from '../src/connection-end.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { type Networks, compileNetworks } from '../src/identity/networks.ts'
-import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import { checkCount, checkDuration, checkFlag, checkOptionNames } from '../src/options.ts'
 import type { Proxied } from './proxy-protocol/proxied.ts'
 import { readHeader } from './proxy-protocol/read-header.ts'
 import { refusal, rejectHeader } from './proxy-protocol/untrusted-sender.ts'
@@ -89,9 +89,7 @@ export function proxyProtocol(
   const { timeout = defaultTimeout, maxSize = defaultMaxSize, required = false } = options
   checkDuration('proxyProtocol', 'timeout', timeout)
   checkCount('proxyProtocol', 'maxSize', maxSize, leastMaxSize)
-  if (typeof required !== 'boolean') {
-    throw optionError('proxyProtocol', 'required', 'true or false', required)
-  }
+  checkFlag('proxyProtocol', 'required', required)
   const isTrusted = compileTrust(options.trusted)
 
   return defineMiddleware<ConnectionContext, ProxyProtocolContext>(

@@ -149,7 +149,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
   checkDuration('reconnect', 'sendTimeout', sendTimeout)
   checkCount('reconnect', 'maxWaiting', maxWaiting)
   if (typeof when !== 'function') throw optionError('reconnect', 'when', 'a function', when)
-  if (budget !== undefined && typeof budget.withdraw !== 'function') {
+  if (budget !== undefined && typeof budget?.withdraw !== 'function') {
     throw optionError('reconnect', 'budget', 'a RetryBudget', budget)
   }
 

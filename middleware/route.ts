@@ -8,6 +8,8 @@ import {
   checkCalled,
   checkCount,
   checkDuration,
+  checkFlag,
+  checkObject,
   checkOptionNames,
   optionError,
 } from '../src/options.ts'
@@ -178,10 +180,8 @@ function compileRoute(route: Route): Compiled {
   }
   checkOptionNames('route: a route', route, ['when', 'to', 'skipTls'])
   const { when = {}, to, skipTls = false } = route
-  if (typeof skipTls !== 'boolean') throw optionError('route', 'skipTls', 'true or false', skipTls)
-  if (typeof when !== 'function' && (typeof when !== 'object' || when === null)) {
-    throw optionError('route', 'when', 'conditions or a function', when)
-  }
+  checkFlag('route', 'skipTls', skipTls)
+  if (typeof when !== 'function') checkObject('route', 'when', when)
   return {
     condition: typeof when === 'function' ? () => true : compileConditions(when),
     decides: typeof when === 'function' ? when : undefined,

@@ -1,7 +1,13 @@
 import { type CioError, isCioError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkDuration, checkOptionNames, optionError } from '../src/options.ts'
+import {
+  checkCount,
+  checkDuration,
+  checkObject,
+  checkOptionNames,
+  optionError,
+} from '../src/options.ts'
 import type { CallOptions } from '../src/messages/pending-calls.ts'
 import { provide } from '../src/lifecycle/provide.ts'
 import { Pump } from '../src/messages/pump.ts'
@@ -256,6 +262,7 @@ type Unchecked = Omit<RpcOptions, 'methods'> & { readonly methods?: object }
 function checkOptions(given: Unchecked, timeout: number): ReadonlyMap<string, Procedure> {
   checkDuration('rpc', 'timeout', timeout)
   const { methods = {}, params = {}, results = {}, discover } = given
+  checkObject('rpc', 'methods', methods)
   checkOptionNames('rpc: params', params, Object.keys(methods))
   checkOptionNames('rpc: results', results, Object.keys(methods))
   const procedures = Object.entries<unknown>({ ...methods }).map(

@@ -5,8 +5,9 @@ import type { ClientContext } from '../src/client/client.ts'
 import { type ConnectOptions, placeOf } from '../src/client/connect-options.ts'
 import { CioError, asError } from '../src/errors.ts'
 import { askedHost, withoutBrackets } from '../src/streams/host-name.ts'
+import { checkPort } from '../src/lifecycle/option-values.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCount, checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
+import { checkOptionNames, maxTimerDelay, optionError } from '../src/options.ts'
 import { viaProxy } from '../src/client/via-proxy.ts'
 import { Answers } from './socks5/answers.ts'
 
@@ -75,7 +76,7 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
     throw optionError('socks5', 'host', 'a name', given)
   }
   const host = withoutBrackets(given)
-  checkCount('socks5', 'port', port, 1)
+  checkPort('socks5', port)
   for (const name of ['username', 'password'] as const) {
     const value: unknown = options[name] ?? 'absent'
     const size = typeof value === 'string' ? Buffer.byteLength(value) : 0

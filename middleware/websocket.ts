@@ -6,7 +6,13 @@ import { CioError, asError, isCioError } from '../src/errors.ts'
 import { reportError } from '../src/lifecycle/app-events.ts'
 import { carrierError } from '../src/lifecycle/carrier-end.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
-import { checkCalled, checkCount, checkOptionNames, optionError } from '../src/options.ts'
+import {
+  checkCalled,
+  checkCount,
+  checkFlag,
+  checkOptionNames,
+  optionError,
+} from '../src/options.ts'
 import { atOnce } from '../src/thenable.ts'
 import type { StreamContext } from '../src/lifecycle/stream-context.ts'
 import { Borders } from '../src/streams/borders.ts'
@@ -114,8 +120,7 @@ export function websocket(
   const { handler = demandUpgrade, maxPayload = defaultMaxPayload, origins = isOwn } = options
   const { borders = true } = options
   const subprotocols = checkedSubprotocols(options.subprotocols ?? [])
-  if (typeof borders !== 'boolean')
-    throw optionError('websocket', 'borders', 'true or false', borders)
+  checkFlag('websocket', 'borders', borders)
   checkCount('websocket', 'maxPayload', maxPayload, 1)
   const admits = typeof origins === 'function' ? origins : listed(origins)
   if (typeof app?.handle !== 'function') throw optionError('websocket', 'app', 'a Cio app', app)

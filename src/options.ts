@@ -1,5 +1,6 @@
 /** Checks options when a middleware is created, so that a mistake is found at the start. */
 
+import { isPromise } from 'node:util/types'
 import { nearest } from './did-you-mean.ts'
 import { CioError, describe } from './errors.ts'
 
@@ -43,6 +44,30 @@ export function checkCount(owner: string, option: string, value: unknown, least 
 }
 
 /**
+ * Checks a boolean, if given. A string such as `false`, of an environment variable, is true in a condition.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkFlag(owner: string, option: string, value: unknown): void {
+  if (value === undefined || typeof value === 'boolean') return
+  throw optionError(owner, option, 'true or false', value)
+}
+
+/**
+ * Checks an object of named values, if given: no null, no array and no promise of one.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkObject(owner: string, option: string, value: unknown): void {
+  if (value === undefined) return
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw optionError(owner, option, 'an object', value)
+  }
+  // A promise has no names, so it would stand for an empty object, which sets nothing.
+  if (isPromise(value)) throw optionError(owner, option, 'an object; await the promise', value)
+}
+
+/**
  * Checks an AbortSignal, if given.
  *
  * @throws `ERR_CIO_OPTION`
@@ -63,9 +88,8 @@ export function checkSignal(owner: string, value: unknown): void {
 export function checkOptionNames(owner: string, options: object, known: readonly string[]): void {
   checkCalled(owner, options)
   // `timeout(5_000)` would be a `timeout` with its defaults.
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw optionError(owner, 'options', 'an object', options)
-  }
+  if (options === undefined) throw optionError(owner, 'options', 'an object', options)
+  checkObject(owner, 'options', options)
   // Inherited ones too, since they are read as well.
   for (const option in options) {
     if (known.includes(option)) continue

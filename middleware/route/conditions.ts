@@ -1,7 +1,7 @@
 /** The conditions of a route: each matches, does not match, or needs more bytes. */
 
 import { type Networks, compileNetworks } from '../../src/identity/networks.ts'
-import { checkOptionNames, optionError } from '../../src/options.ts'
+import { checkFlag, checkOptionNames, optionError } from '../../src/options.ts'
 import { compilePattern } from '../../src/access/pattern.ts'
 import { canonicalName } from '../../src/tls/sni.ts'
 import { type ClientHello, beginsTls } from './client-hello.ts'
@@ -59,11 +59,8 @@ const names = ['tls', 'sni', 'alpn', 'http', 'bytes', 'address'] as const
 export function compileConditions(conditions: RouteConditions): Condition {
   checkOptionNames('route', conditions, names)
   const { tls, sni, alpn, http, bytes, address } = conditions
-  for (const [name, value] of Object.entries({ tls, http })) {
-    if (value !== undefined && typeof value !== 'boolean') {
-      throw optionError('route', name, 'true or false', value)
-    }
-  }
+  checkFlag('route', 'tls', tls)
+  checkFlag('route', 'http', http)
   // Conditions that need no bytes come first.
   const all: Condition[] = []
   if (address !== undefined) all.push(fromNetworks(compileNetworks('route', 'address', address)))

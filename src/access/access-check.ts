@@ -12,7 +12,7 @@ import { type EvictOptions, checkEvictOptions, noteSite } from '../lifecycle/evi
 import { CioError, asError, quote } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
 import { claimOf, claimedPeer } from '../tls/handshake-errors.ts'
-import { checkCalled, checkDuration, checkOptionNames, optionError } from '../options.ts'
+import { checkCalled, checkDuration, checkFlag, checkOptionNames, optionError } from '../options.ts'
 import type { Peer } from '../identity/peer.ts'
 import { type PeerMatcher, type PeerSelector, compilePeerMatcher } from './peer-matcher.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
@@ -83,7 +83,7 @@ export function accessCheck(
   if (reject !== undefined && typeof reject !== 'function') {
     throw optionError(owner, 'reject', 'a function', reject)
   }
-  if (typeof dryRun !== 'boolean') throw optionError(owner, 'dryRun', 'true or false', dryRun)
+  checkFlag(owner, 'dryRun', dryRun)
   const rule = compilePeerMatcher(owner, who)
   const log = debug(`cio:${owner}`)
 

@@ -56,6 +56,16 @@ export function checkPlace(call: string, options: object): void {
   throw optionError(call, 'path', `alone, without \`${other}\`: it is the path of a socket`, path)
 }
 
+/**
+ * Checks the port of a proxy.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkPort(owner: string, port: unknown): void {
+  if (typeof port === 'number' && port >= 1 && isPort(port)) return
+  throw optionError(owner, 'port', `a port from 1 to ${highestPort}`, port)
+}
+
 /** Node refuses most others itself, but only when it connects, and takes null for 0, which is any. */
 function isPort(port: unknown): boolean {
   if (typeof port === 'string' && port.trim() === '') return false

@@ -436,8 +436,12 @@ export function messages<In, Out = In>(
   options: MessagesOptions<In> = {},
 ): Middleware<StreamContext, MessagesContext<In, Out>> {
   const { name } = codec
-  checkCount(name, 'maxLength', options.maxLength ?? defaultMaxLength, 1)
-  checkCount(name, 'maxQueueSize', options.maxQueueSize ?? defaultMaxQueueSize)
+  const { maxLength = defaultMaxLength, maxQueueSize = defaultMaxQueueSize, validate } = options
+  checkCount(name, 'maxLength', maxLength, 1)
+  checkCount(name, 'maxQueueSize', maxQueueSize)
+  if (validate !== undefined && typeof validate?.['~standard']?.validate !== 'function') {
+    throw optionError(name, 'validate', 'a schema of zod, valibot, arktype', validate)
+  }
 
   const middleware = defineMiddleware<StreamContext, MessagesContext<In, Out>>(
     { name },

@@ -1,0 +1,86 @@
+/** Values that a person writes by mistake: of environment variables, of JSON files, without `await`. */
+
+import test from 'ava'
+import { Cio } from '../src/index.ts'
+import { middlewareOf } from './support/middleware.ts'
+
+const unset = [null, 'false', '', 0, Number.NaN]
+const noText = [null, 5, true, [], {}]
+const noObject = [null, '', 'false', 0, Number.NaN, true, [], ['one'], Promise.resolve({})]
+const noBound = [null, '5', '', Number.NaN, -1, -Infinity, true, [5]]
+const noPort = [null, '', '0', 'http', 0, 1.5, -1, 65_536, Infinity, Number.NaN]
+
+const codecs = ['cbor', 'content-length', 'json', 'json-stream', 'lines', 'msgpack'] as const
+const proxy = { host: 'proxy' }
+
+/** A middleware, the option, the wrong values, and what else it needs. */
+const cases: readonly (readonly [string, string, readonly unknown[], object?])[] = [
+  ...codecs.flatMap((name) => [
+    [name, 'maxLength', noBound] as const,
+    [name, 'maxQueueSize', noBound] as const,
+    [name, 'validate', [null, 5, '', 'false', true, {}, [], () => true]] as const,
+  ]),
+  ['allow-list', 'dryRun', unset],
+  ...['useRecords', 'mapsAsObjects', 'structuredClone', 'copyBuffers'].flatMap((flag) => [
+    ['cbor', flag, unset] as const,
+    ['msgpack', flag, unset] as const,
+  ]),
+  ['certs', 'strictSni', unset],
+  ['certs', 'sni', noObject],
+  ['certs', 'sni', noObject.map((value) => ({ 'a.example': value }))],
+  ['drain', 'keepChannel', unset],
+  ['http-connect', 'port', noPort, proxy],
+  ['http-connect', 'tls', unset, proxy],
+  ['http-connect', 'tls', [[], Promise.resolve({})], proxy],
+  ['http-connect', 'headers', noObject, proxy],
+  ['http-connect', 'password', noText, { ...proxy, username: 'alice' }],
+  ['json-stream', 'root', [null, 0, '', 'false', {}]],
+  ['json-stream', 'top', noObject],
+  ['json-stream', 'paths', noObject],
+  ['layer', 'buffered', unset],
+  ['log', 'healthChecks', unset],
+  ['multiplex', 'initiator', unset],
+  ['proxy-protocol', 'required', unset, { trusted: ['10.0.0.0/8'] }],
+  ['reconnect', 'budget', [null, 5, {}, 'false']],
+  ['rpc', 'methods', noObject],
+  ['socks5', 'port', noPort, proxy],
+  ['websocket', 'borders', unset],
+]
+
+const before: Record<string, readonly unknown[]> = {
+  'allow-list': [['alice']],
+  multiplex: [new Cio()],
+  websocket: [new Cio()],
+}
+
+for (const [name, option, values, others = {}] of cases) {
+  const named = `${name} refuses a wrong \`${option}\` when it is made`
+  test(`${named}: ${values.map(text).join(' ')}`, (t) => {
+    for (const value of values) {
+      const make = (): unknown =>
+        middlewareOf(name)(...(before[name] ?? []), { ...others, [option]: value })
+      const error = t.throws(make, { code: 'ERR_CIO_OPTION' }, text(value))
+      t.true(error.message.includes(option), error.message)
+    }
+    const given = [...(before[name] ?? []), { ...others, [option]: undefined }]
+    t.notThrows(() => middlewareOf(name)(...given))
+  })
+}
+
+test('a promise of options says to await it: it would be a middleware with its defaults', (t) => {
+  for (const name of ['timeout', 'limit', 'certs', 'json', 'rpc', 'rooms']) {
+    const make = (): unknown => middlewareOf(name)(Promise.resolve({ typo: 1 }))
+    t.throws(make, { code: 'ERR_CIO_OPTION', message: /await the promise/ }, name)
+  }
+})
+
+test('the error of a wrong password does not show it', (t) => {
+  const make = (): unknown => middlewareOf('http-connect')({ username: 'a', password: 427_311 })
+  const error = t.throws(make, { code: 'ERR_CIO_OPTION' })
+  t.false(error.message.includes('427311'))
+})
+
+function text(value: unknown): string {
+  if (value instanceof Promise) return 'Promise'
+  return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value)
+}

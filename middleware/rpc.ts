@@ -1,4 +1,3 @@
-import { type CioError, isCioError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import {
@@ -29,7 +28,7 @@ import type {
 import { type OpenRpcDocument, discovery } from './rpc/open-rpc.ts'
 import type { AnyMethod, Procedure } from './rpc/procedure.ts'
 import { Requests } from './rpc/requests.ts'
-import { type Response, cancelMethod, failed, failures } from './rpc/wire.ts'
+import { cancelMethod, lastMessage } from './rpc/wire.ts'
 
 export type { CallOptions } from '../src/messages/pending-calls.ts'
 export type { AnyMethods, Methods, OwnMethods, ResultSchemas, Schemas } from './rpc/method-types.ts'
@@ -156,10 +155,8 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods, Needs extends objec
   const { timeout = 30_000, maxCalls = 1_000, maxRequests = 100, maxBatch = 100 } = options
   const { maxParts = 16 } = options
   const procedures = checkOptions(options, timeout)
-  checkCount('rpc', 'maxCalls', maxCalls, 1)
-  checkCount('rpc', 'maxRequests', maxRequests, 1)
-  checkCount('rpc', 'maxBatch', maxBatch, 1)
-  checkCount('rpc', 'maxParts', maxParts, 1)
+  const counts = { maxCalls, maxRequests, maxBatch, maxParts }
+  for (const [name, value] of Object.entries(counts)) checkCount('rpc', name, value, 1)
 
   return defineMiddleware<StreamContext & MessagesContext<unknown>, RpcContext<Remote>>(
     { name: 'rpc' },
@@ -277,12 +274,6 @@ function checkOptions(given: Unchecked, timeout: number): ReadonlyMap<string, Pr
     },
   )
   return new Map(discover === undefined ? procedures : [...procedures, discovery(discover)])
-}
-
-/** The response to the peer's invalid last message, before the connection is destroyed. */
-function lastMessage(error: Error): Response | undefined {
-  if (isCioError(error, 'ERR_CIO_SYNTAX')) return failed(null, failures.parse)
-  return (error as CioError).fault === 'remote' ? failed(null, failures.invalidRequest) : undefined
 }
 
 export { rpc as default }

@@ -17,6 +17,7 @@ export { placeOf } from './client/connect-options.ts'
 export { optionsOf } from './lifecycle/arguments.ts'
 export { askedHost, askedName, withoutBrackets, type AskedName } from './streams/host-name.ts'
 export { checkTlsOptions, type Call } from './lifecycle/known-options.ts'
+export { checkPort } from './lifecycle/option-values.ts'
 export { asError, escapeText, quote } from './errors.ts'
 export { removeStaleSocket } from './server/stale-socket.ts'
 export { checkEvictOptions, evict } from './lifecycle/evict.ts'
@@ -46,6 +47,8 @@ export {
   checkCalled,
   checkCount,
   checkDuration,
+  checkFlag,
+  checkObject,
   checkOptionNames,
   maxTimerDelay,
   optionError,

@@ -126,3 +126,9 @@ export function passedOn(thrown: unknown): RpcFailure | undefined {
   const passed = (error as CioError).fault === 'remote' ? undefined : rpcFailure(error)
   return passed && isFailure(passed) ? passed : undefined
 }
+
+/** The response to the peer's invalid last message, before the connection is destroyed. */
+export function lastMessage(error: Error): Response | undefined {
+  if (isCioError(error, 'ERR_CIO_SYNTAX')) return failed(null, failures.parse)
+  return (error as CioError).fault === 'remote' ? failed(null, failures.invalidRequest) : undefined
+}

@@ -317,6 +317,8 @@ inBrowser('10,000 connections are a page of 50 rows, and the figure of all', asy
   const page = await open(admin.url)
   await shows(page, '[data-figure="open"]', '10\u202F000')
   await shows(page, '[data-step="echo"] [data-figure="active"]', '10\u202F000')
+  // They come by a request of their own.
+  await page.locator('.connections tbody tr').nth(49).waitFor()
   t.is(await page.locator('.connections tbody tr').count(), 50)
   await page.getByRole('button', { name: 'more' }).click()
   await shows(page, '.pages', /51 to 100/)

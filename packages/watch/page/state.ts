@@ -66,20 +66,29 @@ export function rowsOf({ time, ...columns }: Table): Row[] {
   })
 }
 
-/** The answer of a path, asked again when `key` changes. */
+/** The answer of a path, asked again when `key` changes: once at a time, however slow the server is. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as with `ask`: the caller knows the path
 export function useAsked<Answer>(path: string, key: unknown): Answer | undefined {
   const [answer, setAnswer] = useState<Answer>()
+  const asking = useRef<{ readonly path: string; again: boolean } | undefined>(undefined)
   useEffect(() => {
-    let isOld = false
-    ask<Answer>(path).then(
-      (got) => !isOld && setAnswer(() => got),
-      // The head says that the link is lost.
-      () => {},
-    )
-    return () => {
-      isOld = true
+    if (asking.current?.path === path) {
+      asking.current.again = true
+      return
     }
+    const mine = { path, again: true }
+    asking.current = mine
+    const keepAsking = async (): Promise<void> => {
+      while (mine.again) {
+        mine.again = false
+        // The head says that the link is lost.
+        const got = await ask<Answer>(path).catch(() => undefined)
+        if (asking.current !== mine) return
+        if (got !== undefined) setAnswer(() => got)
+      }
+      asking.current = undefined
+    }
+    void keepAsking()
   }, [path, key])
   return answer
 }

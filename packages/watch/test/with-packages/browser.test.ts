@@ -324,6 +324,29 @@ inBrowser('10,000 connections are a page of 50 rows, and the figure of all', asy
   await shows(page, '.pages', /51 to 100/)
 })
 
+inBrowser('a server that answers slowly is asked once at a time, and shown', async (t, open) => {
+  const { admin, come } = await gateway(t)
+  await exchange(come('alice'), 'hello')
+  const page = await open(admin.url)
+  let [asked, most] = [0, 0]
+  await page.route('**/connections?*', async (route) => {
+    most = Math.max(most, ++asked)
+    // Longer than the page waits from one question to the next.
+    await delay(2_500)
+    asked -= 1
+    await route.continue()
+  })
+  await page.getByRole('searchbox').fill('ali')
+  await shows(page, '[data-figure="matching"]', /^1$/)
+  await page.getByRole('searchbox').fill('bob')
+  await shows(page, '[data-figure="matching"]', /^0$/)
+  await page.getByRole('searchbox').fill('')
+  await shows(page, '.connections tbody', 'alice')
+  // One for each text that was typed.
+  t.true(most <= 3, `${most} at once`)
+  await page.unrouteAll({ behavior: 'ignoreErrors' })
+})
+
 inBrowser('with actions, a connection is ended from the page', async (t, open) => {
   const { admin, come, app } = await gateway(t, { actions: true })
   const alice = come('alice')

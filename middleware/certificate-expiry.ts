@@ -1,4 +1,4 @@
-import debug from 'debug'
+import { debug } from '../src/debug.ts'
 import { type EvictOptions, checkEvictOptions, evict } from '../src/lifecycle/evict.ts'
 import { CioError, quote } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'

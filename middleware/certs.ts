@@ -1,5 +1,5 @@
-import debug from 'debug'
 import { constants } from 'node:os'
+import { debug } from '../src/debug.ts'
 import { reportError } from '../src/lifecycle/app-events.ts'
 import type { ClientContext } from '../src/client/client.ts'
 import type { Context } from '../src/lifecycle/context.ts'

@@ -1,5 +1,5 @@
-import debug from 'debug'
 import { constants } from 'node:os'
+import { debug } from '../src/debug.ts'
 import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'

@@ -1,6 +1,6 @@
-import debug from 'debug'
 import type { ClientContext } from '../src/client/client.ts'
 import { placeOf } from '../src/client/connect-options.ts'
+import { debug } from '../src/debug.ts'
 import { withoutBrackets } from '../src/streams/host-name.ts'
 import { checkTlsOptions } from '../src/lifecycle/known-options.ts'
 import { CioError } from '../src/errors.ts'

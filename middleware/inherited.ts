@@ -1,5 +1,5 @@
-import debug from 'debug'
 import cluster from 'node:cluster'
+import { debug } from '../src/debug.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkOptionNames, optionError } from '../src/options.ts'
 import type { ServerContext } from '../src/server/server.ts'

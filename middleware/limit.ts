@@ -1,4 +1,4 @@
-import debug from 'debug'
+import { debug } from '../src/debug.ts'
 import { emitSafely } from '../src/lifecycle/app-events.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'

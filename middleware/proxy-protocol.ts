@@ -1,6 +1,6 @@
-import debug from 'debug'
 import { isIP } from 'node:net'
 import { nothingSaid } from '../src/connection-end.ts'
+import { debug } from '../src/debug.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { type Networks, compileNetworks } from '../src/identity/networks.ts'

@@ -1,4 +1,4 @@
-import debug from 'debug'
+import { debug } from '../src/debug.ts'
 import { CioError } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'

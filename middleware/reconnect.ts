@@ -1,4 +1,4 @@
-import debug from 'debug'
+import { debug } from '../src/debug.ts'
 import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { Backoff, sleep } from '../src/rates/backoff.ts'
 import type { ClientContext } from '../src/client/client.ts'

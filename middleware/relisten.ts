@@ -1,4 +1,4 @@
-import debug from 'debug'
+import { debug } from '../src/debug.ts'
 import { emitSafely } from '../src/lifecycle/app-events.ts'
 import { Backoff, type BackoffOptions, sleep } from '../src/rates/backoff.ts'
 import { asError } from '../src/errors.ts'

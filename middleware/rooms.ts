@@ -1,4 +1,4 @@
-import debug from 'debug'
+import { debug } from '../src/debug.ts'
 import { emitSafely, reportError } from '../src/lifecycle/app-events.ts'
 import { CioError, asError, quote } from '../src/errors.ts'
 import type { MessagesContext } from '../src/messages/messages.ts'

@@ -1,5 +1,5 @@
-import debug from 'debug'
 import { Cio } from '../src/cio.ts'
+import { debug } from '../src/debug.ts'
 import type { Pipelines } from '../src/lifecycle/app.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { CioError } from '../src/errors.ts'

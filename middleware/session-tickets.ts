@@ -1,5 +1,5 @@
-import debug from 'debug'
 import { hkdfSync } from 'node:crypto'
+import { debug } from '../src/debug.ts'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkDuration, checkOptionNames, optionError } from '../src/options.ts'

@@ -1,4 +1,4 @@
-import debug from 'debug'
+import { debug } from '../src/debug.ts'
 import type { ConnectionContext } from '../src/lifecycle/connection.ts'
 import { evict } from '../src/lifecycle/evict.ts'
 import { CioError } from '../src/errors.ts'

@@ -8,6 +8,7 @@ export {
   remoteEndpoint,
 } from './streams/endpoint.ts'
 export { Watch, tickDuration } from './deadline.ts'
+export { debug, type Debug } from './debug.ts'
 export { AccessList } from './access/access-list.ts'
 export { emitSafely, reportError } from './lifecycle/app-events.ts'
 export { Backoff, sleep, type BackoffOptions } from './rates/backoff.ts'

@@ -38,6 +38,7 @@ const houses = await Promise.all(
 const ground = [
   'connection-end',
   'deadline',
+  'debug',
   'did-you-mean',
   'end-reason',
   'errors',
@@ -343,6 +344,7 @@ const doors = {
     'chunksOf',
     'compileNetworks',
     'compilePeerMatcher',
+    'debug',
     'defaultMaxLength',
     'emitSafely',
     'endGracefully',

@@ -1,7 +1,7 @@
 /** Asks the other side of a connection for signs of life, and closes it when it is dead. */
 
-import debug from 'debug'
 import { Watch } from '../../src/deadline.ts'
+import { debug } from '../../src/debug.ts'
 import { CioError, asError } from '../../src/errors.ts'
 import type { StreamContext } from '../../src/lifecycle/stream-context.ts'
 import { meter } from '../timeout/traffic.ts'

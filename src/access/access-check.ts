@@ -2,8 +2,8 @@
  * Checks a peer against a rule and rejects it: what `allowList` and `denyList` share. Fails closed.
  */
 
-import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
+import { debug } from '../debug.ts'
 import { absentContext } from './absent-context.ts'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
 import type { Refusal, RefusalReason } from '../end-reason.ts'

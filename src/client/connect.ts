@@ -1,6 +1,6 @@
 /** One `connect()`: the run of its pipeline, and the `connect` step. */
 
-import debug from 'debug'
+import { debug } from '../debug.ts'
 import type { ClientContext } from './client.ts'
 import type { ConnectOptions } from './connect-options.ts'
 import { type ConnectionEnd, describeEnd, reasonOf } from '../connection-end.ts'

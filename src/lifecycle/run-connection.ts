@@ -1,6 +1,6 @@
 /** The run of a connection, from accept to close: see connection.ts. */
 
-import debug from 'debug'
+import { debug } from '../debug.ts'
 import { emitSafely, isRemoteFault, reasonOfError, reportError, rootCause } from './app-events.ts'
 import type { Contexts } from './app.ts'
 import { connections, publishEnd, publishStart } from './channels.ts'

@@ -6,8 +6,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import cluster from 'node:cluster'
 import type { BigIntStats } from 'node:fs'
-import debug from 'debug'
 import { type Server, type Socket, createServer } from 'node:net'
+import { debug } from '../debug.ts'
 import { emitSafely, reportError } from '../lifecycle/app-events.ts'
 import type { Contexts } from '../lifecycle/app.ts'
 import { descriptorLimit, isOpen, nextDescriptor } from './file-descriptors.ts'
@@ -105,7 +105,7 @@ export class Acceptor {
     const { address } = ctx
     // Listening again must use the same port.
     if (address && typeof address === 'object') this.#place = { ...this.#place, port: address.port }
-    log('listens on %o', address)
+    log('listens on %O', address)
     server.on('error', (error) => {
       // While it opens, the caller of `listen()` or `resume()` gets the error.
       if (!this.#opening) reportError(ctx.app, error, ctx)

@@ -1,6 +1,6 @@
 /** Hot reload: a server reads its certificates and lists again, and evicts revoked peers. */
 
-import debug from 'debug'
+import { debug } from '../debug.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { Contexts } from '../lifecycle/app.ts'
 import { evict } from '../lifecycle/evict.ts'

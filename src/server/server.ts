@@ -6,11 +6,11 @@
  * server's middleware return, innermost first.
  */
 
-import debug from 'debug'
 import { X509Certificate } from 'node:crypto'
 import type { AddressInfo, Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Server as TlsServer } from 'node:tls'
+import { debug } from '../debug.ts'
 import { Acceptor } from './acceptor.ts'
 import { type Admission, type AdmissionOptions, admissionOf } from './admission.ts'
 import { checkedOptions } from '../lifecycle/arguments.ts'

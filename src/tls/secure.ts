@@ -1,7 +1,7 @@
 /** The TLS step of both ends, and the same handshake for middleware that do it later. */
 
-import debug from 'debug'
 import type { TLSSocket } from 'node:tls'
+import { debug } from '../debug.ts'
 import { emitSafely } from '../lifecycle/app-events.ts'
 import type { Contexts } from '../lifecycle/app.ts'
 import { handshakeOfClient } from './client-handshake.ts'

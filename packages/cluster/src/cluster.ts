@@ -1,6 +1,5 @@
 /** One instance of an application, and its view of the other instances. */
 
-import debug from 'debug'
 import {
   type AppEvents,
   CioError,
@@ -12,6 +11,7 @@ import {
   asError,
   checkDuration,
   checkOptionNames,
+  debug,
   emitSafely,
   optionError,
   provide,

@@ -1,9 +1,8 @@
 /** Messages for offline devices. */
 
 import { randomUUID } from 'node:crypto'
-import debug from 'debug'
 import { CioError, type Middleware, type StreamContext, defineMiddleware } from 'cio'
-import { asError, checkOptionNames, emitSafely, reportError } from 'cio/kit'
+import { asError, checkOptionNames, debug, emitSafely, reportError } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
 import { type Letter, type Letters, downError } from './engine.ts'
 import { encodeName } from './names.ts'

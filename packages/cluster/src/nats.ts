@@ -2,9 +2,8 @@
 
 import type { NatsConnection } from '@nats-io/transport-node'
 import { setTimeout as delay } from 'node:timers/promises'
-import debug from 'debug'
 import { CioError } from 'cio'
-import { asError, checkDuration } from 'cio/kit'
+import { asError, checkDuration, debug } from 'cio/kit'
 import {
   type Engine,
   type Incoming,

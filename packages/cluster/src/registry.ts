@@ -1,7 +1,6 @@
 /** Finds a connection by its name, on any instance. */
 
 import { randomBytes } from 'node:crypto'
-import debug from 'debug'
 import {
   type AnyMethods,
   type CallOptions,
@@ -16,6 +15,7 @@ import {
   checkCount,
   checkDuration,
   checkOptionNames,
+  debug,
   emitSafely,
   evict,
   handled,

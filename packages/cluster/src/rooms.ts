@@ -1,6 +1,5 @@
 /** Rooms whose members are on several instances. */
 
-import debug from 'debug'
 import {
   type RoomSendOptions,
   type RoomSent,
@@ -9,7 +8,7 @@ import {
   type StreamContext,
   rooms as localRooms,
 } from 'cio'
-import { asError, checkOptionNames, unawaited, whenUntaken } from 'cio/kit'
+import { asError, checkOptionNames, debug, unawaited, whenUntaken } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
 import { type Incoming, checkPayload } from './engine.ts'
 import { encodeName } from './names.ts'

@@ -1,7 +1,7 @@
 /** Reports of a pool about its targets: events, and lines of debug. */
 
-import debug from 'debug'
 import { type EventEmitter, captureRejectionSymbol } from 'node:events'
+import { debug } from '../../debug.ts'
 import { asError, isCioError } from '../../errors.ts'
 import { reportError } from '../../lifecycle/app-events.ts'
 import type { App } from '../../lifecycle/app.ts'
@@ -47,7 +47,7 @@ export class PoolReports<Client> {
 
   readonly changed = (targets: readonly PoolTargetState[]): void => {
     log(
-      'has the targets %o',
+      'has the targets %O',
       targets.map(({ place }) => place),
     )
     this.#emit('targets', targets)

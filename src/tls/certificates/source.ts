@@ -1,8 +1,8 @@
 /** Reads the sources of `certs`: files, URLs, PEM text and Buffers. */
 
-import debug from 'debug'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { debug } from '../../debug.ts'
 import { CioError } from '../../errors.ts'
 import { optionError } from '../../options.ts'
 import { readSource } from './read-source.ts'

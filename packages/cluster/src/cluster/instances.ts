@@ -1,6 +1,6 @@
 /** Signs of life: which instances there are. */
 
-import debug from 'debug'
+import { debug } from 'cio/kit'
 import { type Engine, type Row, type Table, leastTtl } from '../engine.ts'
 
 const log = debug('cio:cluster')

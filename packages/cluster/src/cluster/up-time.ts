@@ -2,9 +2,8 @@
 
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import debug from 'debug'
 import { isCioError } from 'cio'
-import { asError } from 'cio/kit'
+import { asError, debug } from 'cio/kit'
 import type { Engine } from '../engine.ts'
 
 const log = debug('cio:cluster')

@@ -1,8 +1,7 @@
 /** A limiter in another process, which may be down. Cio never waits long for it. */
 
-import debug from 'debug'
 import { type Rate, CioError } from 'cio'
-import { TokenBucket, asError } from 'cio/kit'
+import { TokenBucket, asError, debug } from 'cio/kit'
 
 const log = debug('cio:sharedLimit')
 

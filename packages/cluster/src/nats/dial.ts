@@ -2,8 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { type NatsConnection, type NodeConnectionOptions, connect } from '@nats-io/transport-node'
-import debug from 'debug'
-import { asError } from 'cio/kit'
+import { asError, debug } from 'cio/kit'
 import type { EngineState } from '../engine-base.ts'
 
 const log = debug('cio:cluster')

@@ -9,7 +9,7 @@ import {
   type PushConsumer,
 } from '@nats-io/jetstream'
 import type { MsgHdrs } from '@nats-io/transport-node'
-import debug from 'debug'
+import { debug } from 'cio/kit'
 import type { Row } from '../engine.ts'
 import { isStoreLost } from './errors.ts'
 

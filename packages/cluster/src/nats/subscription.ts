@@ -1,7 +1,7 @@
 /** A subscription to NATS. The engine may have it before it has a connection. */
 
 import type { Msg, NatsConnection, Subscription as OfNats } from '@nats-io/transport-node'
-import debug from 'debug'
+import { debug } from 'cio/kit'
 import { type Incoming, type Subscription, checkPayload } from '../engine.ts'
 
 const log = debug('cio:cluster')

@@ -3,7 +3,7 @@
 import { type JetStreamClient, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
 import { type NatsConnection, headers, nanos } from '@nats-io/transport-node'
-import debug from 'debug'
+import { debug } from 'cio/kit'
 import {
   type Row,
   type Table,

@@ -1,8 +1,7 @@
 /** Messages and calls to a connection of this instance, from any instance. */
 
-import debug from 'debug'
 import { CioError, isCioError, rpcFailure } from 'cio'
-import { asError, evict, quote } from 'cio/kit'
+import { asError, debug, evict, quote } from 'cio/kit'
 import type { Incoming } from '../engine.ts'
 import { type Header, decodeFrame, encodeFrame, numberOf, textOf } from '../wire/frames.ts'
 import { decodeValue, encodeValue } from '../wire/values.ts'

@@ -1,7 +1,7 @@
 /** Keeps the table in line with the connections of this instance, also after outages. */
 
-import debug from 'debug'
 import { isCioError } from 'cio'
+import { debug } from 'cio/kit'
 import type { ClaimTable } from './claim-table.ts'
 import type { Claims } from './claims.ts'
 import type { Holder } from './holder.ts'

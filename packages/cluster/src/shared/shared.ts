@@ -6,9 +6,8 @@
  * has an older one, the instances write their copy back.
  */
 
-import debug from 'debug'
 import { CioError, type ServerContext, isCioError } from 'cio'
-import { asError, emitSafely, maxTimerDelay } from 'cio/kit'
+import { asError, debug, emitSafely, maxTimerDelay } from 'cio/kit'
 import type { Cluster } from '../cluster.ts'
 import type { Row, Table } from '../engine.ts'
 import { readCopy, writeCopy } from './copy.ts'

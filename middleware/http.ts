@@ -1,12 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import {
-  type IncomingMessage,
-  Server,
-  type ServerOptions,
-  type ServerResponse,
-  createServer,
-} from 'node:http'
-import { Server as HttpsServer } from 'node:https'
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { CioError } from '../src/errors.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
@@ -125,8 +118,10 @@ const exchanges = new WeakMap<Duplex, Exchange>()
  * @internal
  */
 export function serverOf(handler: HttpHandler, options?: HttpOptions): Server {
-  if (typeof handler === 'function') return createServer(options ?? {}, catchErrors(handler))
-  if (!(handler instanceof Server) || handler instanceof HttpsServer) {
+  const http = process.getBuiltinModule('node:http')
+  const https = process.getBuiltinModule('node:https')
+  if (typeof handler === 'function') return http.createServer(options ?? {}, catchErrors(handler))
+  if (!(handler instanceof http.Server) || handler instanceof https.Server) {
     throw optionError('http', 'handler', 'a function or an http.Server', handler)
   }
   if (options)

@@ -1,9 +1,13 @@
-import cluster from 'node:cluster'
 import { debug } from '../src/debug.ts'
 import { type Middleware, defineMiddleware } from '../src/pipeline/middleware.ts'
 import { checkOptionNames, optionError } from '../src/options.ts'
 import type { ServerContext } from '../src/server/server.ts'
-import { nextDescriptor, passedDescriptors, take } from './inherited/descriptors.ts'
+import {
+  descriptorOwner,
+  nextDescriptor,
+  passedDescriptors,
+  take,
+} from './inherited/descriptors.ts'
 import { checkListening } from './inherited/listening-socket.ts'
 
 const log = debug('cio:inherited')
@@ -79,7 +83,7 @@ export function inherited(options: InheritedOptions = {}): Middleware<ServerCont
         'listens on descriptor %d (%s)%s',
         fd,
         descriptor.name,
-        cluster.isWorker ? ' of the primary' : '',
+        descriptorOwner() !== process.pid ? ' of the primary' : '',
       )
       const { backlog = longBacklog } = ctx.options
       const place = { port: undefined, host: undefined, path: undefined }

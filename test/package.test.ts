@@ -154,6 +154,18 @@ console.log(problems.join(', ') || 'the same')`
   })
 }
 
+test('an import loads none of the parts of Node that only some applications use', async (t) => {
+  const text = `import 'node:tls'
+import 'cio'
+import 'cio/kit'
+console.log(process.moduleLoadList.join())`
+  const loaded = (await runs('loaded.mjs', text)).split(',')
+  t.true(loaded.includes('NativeModule tls'))
+  for (const name of ['child_process', 'cluster', 'dgram', 'http', 'https', 'zlib']) {
+    t.false(loaded.includes(`NativeModule ${name}`), name)
+  }
+})
+
 test('what is exported has the name in the build that it has in the sources', async (t) => {
   const doors = { cio, 'cio/kit': kit, 'cio/testing': testing }
   for (const [path, exported] of Object.entries(doors)) {

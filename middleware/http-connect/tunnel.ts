@@ -1,6 +1,5 @@
 /** The CONNECT request, and the answer of an HTTP proxy. */
 
-import { request } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type ConnectOptions, placeOf } from '../../src/client/connect-options.ts'
 import { CioError, quote } from '../../src/errors.ts'
@@ -53,6 +52,7 @@ function isInterim({ status }: Reply): boolean {
 function requestTunnel(stream: Duplex, authority: string, proxy: Proxy): Promise<Reply> {
   const { username, password = '' } = proxy
   const basic = Buffer.from(`${username}:${password}`).toString('base64')
+  const { request } = process.getBuiltinModule('node:http')
   return new Promise((resolve, reject) => {
     const connectRequest = request({
       method: 'CONNECT',

@@ -1,6 +1,6 @@
 /** The listening sockets that systemd or a parent passed to this process: `sd_listen_fds(3)`. */
 
-import cluster from 'node:cluster'
+import type { Cluster } from 'node:cluster'
 import { CioError } from '../../src/errors.ts'
 
 /** One descriptor that was passed to this process. */
@@ -93,7 +93,8 @@ export function take(descriptor: Descriptor): void {
 
 /** The process whose descriptors count: in a worker of `node:cluster`, the primary opens them. */
 export function descriptorOwner(): number {
-  return cluster.isWorker ? process.ppid : process.pid
+  const { isWorker } = process.getBuiltinModule('node:cluster') as unknown as Cluster
+  return isWorker ? process.ppid : process.pid
 }
 
 export function inheritedError(message: string, cause?: unknown): CioError {

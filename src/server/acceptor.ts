@@ -4,7 +4,6 @@
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
-import cluster from 'node:cluster'
 import type { BigIntStats } from 'node:fs'
 import { type Server, type Socket, createServer } from 'node:net'
 import { debug } from '../debug.ts'
@@ -15,7 +14,7 @@ import { descriptorOf } from '../streams/socket-handle.ts'
 import { CioError, asError } from '../errors.ts'
 import { checkCount } from '../options.ts'
 import type { ListenOptions } from './listen-options.ts'
-import { closeKeepingOthers, fileAt } from './stale-socket.ts'
+import { closeKeepingOthers, fileAt, holdsSockets } from './stale-socket.ts'
 
 type ServerContext = Contexts['server']
 
@@ -182,8 +181,7 @@ export class Acceptor {
       const done = (): void => {
         settle()
         const { path } = this.#place
-        // In a cluster, the primary process holds the sockets of all workers.
-        this.#file = path === undefined || cluster.isWorker ? undefined : fileAt(path)
+        this.#file = path !== undefined && holdsSockets() ? fileAt(path) : undefined
         resolve()
       }
       ours.throwIfAborted()

@@ -7,7 +7,6 @@
  * nothing.
  */
 
-import { execFileSync } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { devNull } from 'node:os'
 
@@ -24,12 +23,17 @@ function readLimit(): number {
     const text =
       process.platform === 'linux'
         ? /^Max open files\s+(\w+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
-        : execFileSync('/bin/sh', ['-c', 'ulimit -n'], { encoding: 'latin1' }).trim()
+        : shell('ulimit -n')
     const limit = Number(text)
     return limit > 0 ? limit : Infinity
   } catch {
     return Infinity
   }
+}
+
+function shell(command: string): string {
+  const { execFileSync } = process.getBuiltinModule('node:child_process')
+  return execFileSync('/bin/sh', ['-c', command], { encoding: 'latin1' }).trim()
 }
 
 /** Whether a descriptor of this number is open. Opens none. */

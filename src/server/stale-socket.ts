@@ -1,6 +1,6 @@
 /** The file of a Unix socket: removes that of a server that was killed, and no other file. */
 
-import cluster from 'node:cluster'
+import type { Cluster } from 'node:cluster'
 import { type BigIntStats, linkSync, lstatSync, renameSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { sleep } from '../rates/backoff.ts'
@@ -16,8 +16,7 @@ const lookAgainAfter = 100
  * one step, and renames it back if it turns out to be a new socket.
  */
 export async function removeStaleSocket(path: string, signal: AbortSignal): Promise<boolean> {
-  // In a cluster, the primary process holds the sockets of all workers.
-  if (cluster.isWorker) return false
+  if (!holdsSockets()) return false
   const found = socketAt(path)
   if (!found || !(await refuses(path))) return false
   await sleep(lookAgainAfter, signal)
@@ -35,6 +34,13 @@ export async function removeStaleSocket(path: string, signal: AbortSignal): Prom
     // Another process took it, or we lack the permission.
     return false
   }
+}
+
+/** Whether the sockets are those of this process. In a cluster, the primary has those of all workers. */
+export function holdsSockets(): boolean {
+  // Not imported: node:net loads it itself when it listens.
+  const { isWorker } = process.getBuiltinModule('node:cluster') as unknown as Cluster
+  return !isWorker
 }
 
 /** The file at a path, to compare it later; undefined without one. */

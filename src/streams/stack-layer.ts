@@ -1,7 +1,6 @@
 /** A layer over a stream: a Duplex whose bytes are decoded from it, and encoded to it. */
 
 import { Duplex, PassThrough, Writable, pipeline } from 'node:stream'
-import zlib from 'node:zlib'
 import { CioError } from '../errors.ts'
 import { isConsequence } from '../network-errors.ts'
 
@@ -207,10 +206,9 @@ function flush([encoder, ...others]: readonly Duplex[], done: Done): void {
     return next()
   }
   // Without a flush kind zlib resets its window, and small messages hardly compress any more.
-  const deflates = deflaters.some((kind) => encoder instanceof kind)
+  const zlib = process.getBuiltinModule('node:zlib')
+  const { Deflate, DeflateRaw, Gzip } = zlib as unknown as Record<string, new () => Duplex>
+  const deflates = [Deflate!, DeflateRaw!, Gzip!].some((kind) => encoder instanceof kind)
   if (deflates) (encoder as Flushes).flush(zlib.constants.Z_SYNC_FLUSH, next)
   else (encoder as Flushes).flush(next)
 }
-
-const { Deflate, DeflateRaw, Gzip } = zlib as unknown as Record<string, new () => Duplex>
-const deflaters = [Deflate!, DeflateRaw!, Gzip!]

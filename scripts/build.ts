@@ -3,7 +3,7 @@
  * file a source. `npm run build`. Why: docs/decisions/0018-built-by-entry.md.
  */
 
-import { type BuildOptions, type Plugin, build, transform } from 'esbuild'
+import { type BuildOptions, type Plugin, build } from 'esbuild'
 import { chmod, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,7 +15,6 @@ import {
   reachable,
   removeHidden,
 } from './declarations.ts'
-import { mapByLine } from './line-map.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const dist = join(root, 'dist')
@@ -26,8 +25,10 @@ const oneCore = (entries: readonly string[]): Plugin => ({
   setup: (bundle) => {
     const paths = new Set(entries.map((entry) => join(root, `${entry}.ts`)))
     bundle.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-      const contents = await compact(path)
-      return { contents: paths.has(path) ? contents + importsOfCore(path) : contents, loader: 'js' }
+      const source = await readFile(path, 'utf8')
+      // esbuild keeps some of the doc comments. All of them are in the declarations.
+      const contents = source.replaceAll(/^ *\/\*\*[^]*?\*\/\n/gm, '')
+      return { contents: paths.has(path) ? contents + importsOfCore(path) : contents, loader: 'ts' }
     })
   },
 })
@@ -88,11 +89,8 @@ async function javaScript(): Promise<void> {
     chunkNames: 'core',
     // Otherwise esbuild drops an import that exists only for its side effect.
     ignoreAnnotations: true,
-    sourcemap: 'linked',
-    sourcesContent: false,
   })
   await nameExports(join(dist, 'core.js'))
-  await mapByLine(dist)
   await Promise.all(
     passedOn.map((entry) => {
       const name = named(entry)
@@ -113,7 +111,7 @@ async function nameExports(path: string): Promise<void> {
   if (typeof value === 'function') Object.defineProperty(value, 'name', { value: name })
 }
 `
-  await writeFile(path, text.replace(/^(?=\/\/# sourceMappingURL)/m, line))
+  await writeFile(path, text + line)
 }
 
 async function commandLine(): Promise<void> {
@@ -138,22 +136,4 @@ async function exportsOf(entries: readonly string[]): Promise<Map<string, readon
     if (entryPoint !== undefined) exported.set(entryPoint.replace(/\.ts$/, ''), exports)
   }
   return exported
-}
-
-/**
- * A source as JavaScript without comments: they stay in the sources, which are in the package too.
- * esbuild leaves them out together with white space; the white space comes again with the bundle.
- */
-async function compact(path: string): Promise<string> {
-  const { code } = await transform(await readFile(path, 'utf8'), {
-    loader: 'ts',
-    target: 'esnext',
-    minifyWhitespace: true,
-    sourcemap: 'inline',
-    sourcesContent: false,
-    sourcefile: basename(path),
-    // As tsconfig.json has it, which `transform` does not read.
-    tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
-  })
-  return code
 }

@@ -35,16 +35,20 @@ export class EngineState extends EventEmitter<EngineEvents> {
     this.setMaxListeners(0)
   }
 
-  /** Calls `end` once: when the signal aborts, or the engine goes down or closes. */
-  untilOver(signal: AbortSignal, end: () => void): void {
+  /**
+   * Calls `end` once: when the signal aborts, or the engine goes down or closes, or by the function that is
+   * returned.
+   */
+  untilOver(signal: AbortSignal, end: () => void): () => void {
     const over = (): void => {
-      this.#watches.delete(over)
+      if (!this.#watches.delete(over)) return
       signal.removeEventListener('abort', over)
       end()
     }
     this.#watches.add(over)
     allowListeners(signal)
     signal.addEventListener('abort', over)
+    return over
   }
 
   /** A new start counts as another instance. */

@@ -22,12 +22,23 @@ export function isDeleted(headers: MsgHdrs | undefined): boolean {
   return (headers?.get(operation) ?? '') !== ''
 }
 
+/** The bucket that is watched. */
+export interface Watched {
+  readonly client: JetStreamClient
+  readonly bucket: string
+  /** Whether the broker can be asked. */
+  readonly isUp: () => boolean
+  /** The bucket is gone. */
+  readonly lost: () => void
+}
+
+/** Milliseconds between two checks of a watch. */
+const checkInterval = 2_000
+
 export class RowWatch {
-  readonly #client: JetStreamClient
-  readonly #bucket: string
+  readonly #watched: Watched
   readonly #prefix: string
   readonly #take: (row: Row) => void
-  readonly #lost: () => void
   /** Fulfils when the snapshot, if any, was passed on. */
   readonly whole: Promise<void>
   #isWhole = (): void => {}
@@ -39,19 +50,19 @@ export class RowWatch {
   #left = 0
   #isOver = false
   #isChecking = false
+  #checks: NodeJS.Timeout | undefined
 
-  constructor(client: JetStreamClient, bucket: string, take: (row: Row) => void, lost: () => void) {
-    this.#client = client
-    this.#bucket = bucket
-    this.#prefix = `$KV.${bucket}.`
+  constructor(watched: Watched, take: (row: Row) => void) {
+    this.#watched = watched
+    this.#prefix = `$KV.${watched.bucket}.`
     this.#take = take
-    this.#lost = lost
     this.whole = new Promise((resolve) => (this.#isWhole = resolve))
   }
 
   async begin(snapshot: boolean): Promise<void> {
     const policy = snapshot ? DeliverPolicy.LastPerSubject : DeliverPolicy.New
     await this.#open({ deliver_policy: policy }, !snapshot)
+    if (!this.#isOver) this.#checks = setInterval(() => void this.check(), checkInterval).unref()
   }
 
   /**
@@ -64,7 +75,7 @@ export class RowWatch {
     this.#isChecking = true
     try {
       const info = await this.#consumer?.info().catch(async (error: Error) => {
-        log('the watch of %s is made again: %s', this.#bucket, error.message)
+        log('the watch of %s is made again: %s', this.#watched.bucket, error.message)
         this.#messages?.stop()
         if (!this.#isOver) await this.#open({ opt_start_seq: this.#last + 1 }, false)
       })
@@ -72,25 +83,28 @@ export class RowWatch {
       // has sent.
       if (info?.num_pending === 0) this.#end()
     } catch (error) {
-      log('the watch of %s: %s', this.#bucket, (error as Error).message)
-      if (isStoreLost(error)) this.#lost()
+      log('the watch of %s: %s', this.#watched.bucket, (error as Error).message)
+      if (isStoreLost(error)) this.#watched.lost()
     } finally {
       this.#isChecking = false
     }
   }
 
-  /**
-   * Ends the watch. With `isUp`, asks the broker to drop the consumer; otherwise the broker keeps
-   * it for five minutes.
-   */
-  end(isUp: boolean): void {
+  /** Ends the watch. A broker that cannot be asked to drop the consumer keeps it for five minutes. */
+  end(): void {
     this.#isOver = true
+    clearInterval(this.#checks)
     this.#messages?.stop()
-    if (isUp) this.#consumer?.delete().catch(() => {})
+    this.#drop(this.#consumer)
+  }
+
+  #drop(consumer: PushConsumer | undefined): void {
+    if (this.#watched.isUp()) consumer?.delete().catch(() => {})
   }
 
   async #open(from: Partial<OrderedPushConsumerOptions>, isNew: boolean): Promise<void> {
-    const consumer = await this.#client.consumers.getPushConsumer(`KV_${this.#bucket}`, {
+    const { client, bucket, isUp } = this.#watched
+    const consumer = await client.consumers.getPushConsumer(`KV_${bucket}`, {
       ...from,
       filter_subjects: `${this.#prefix}>`,
     })
@@ -98,6 +112,10 @@ export class RowWatch {
     if (isNew) this.#last = delivered.stream_seq
     this.#left = isNew ? 0 : pending
     if (this.#left === 0) this.#isWhole()
+    // Over a connection that is closed meanwhile, nats.js starts a timer that nothing can stop, and the process
+    // would never end.
+    if (this.#isOver) return this.#drop(consumer)
+    if (!isUp()) throw new Error('the connection was closed')
     this.#consumer = consumer
     this.#messages = await consumer.consume({ callback: (message) => this.#hear(message) })
     if (this.#isOver) this.#messages.stop()

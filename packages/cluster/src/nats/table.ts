@@ -20,7 +20,6 @@ import { RowWatch, isDeleted, operation } from './row-watch.ts'
 
 const log = debug('cio:cluster')
 
-const checkInterval = 2_000
 const notFound = 404
 
 /** The settings of a bucket. */
@@ -112,23 +111,20 @@ export class NatsTable implements Table {
     const { bucket } = this.#options
     this.#engine.checkUp('watch')
     const hear = (row: Row): void => take({ ...row, revision: this.numbers.of(row.revision) })
-    const watch = new RowWatch(this.#client, bucket, hear, this.#options.lost)
-    const end = (): void => watch.end(this.#engine.isUp)
-    const begun = watch.begin(snapshot)
+    const isUp = (): boolean =>
+      this.#engine.isUp && !this.#connection.isClosed() && !this.#connection.isDraining()
+    const { lost } = this.#options
+    const watch = new RowWatch({ client: this.#client, bucket, isUp, lost }, hear)
+    // From the beginning on, since the engine may be closed at any step of it.
+    const end = this.#engine.untilOver(signal, () => watch.end())
     try {
       const mapError = (error: unknown): Error => tableError(bucket, error)
-      await this.#engine.wait('watch', begun, signal, mapError)
+      await this.#engine.wait('watch', watch.begin(snapshot), signal, mapError)
     } catch (error) {
-      // It may begin only after the wait for it is over.
-      begun.then(end, () => {})
+      end()
       if (signal.aborted) return
       throw error
     }
-    const checks = setInterval(() => void watch.check(), checkInterval).unref()
-    this.#engine.untilOver(signal, () => {
-      clearInterval(checks)
-      end()
-    })
     await this.#engine.wait('watch', watch.whole, signal).catch((error: unknown) => {
       if (!signal.aborted) throw error
     })

@@ -237,8 +237,10 @@ natsTest('a broker that refuses the credentials for a while is connected again',
   const login = (pass: string): string =>
     `accounts { A { jetstream: enabled, users: [{ user: a, password: ${pass} }] } }`
   const server = await NatsServer.start(t, login('right'))
+  // nats.js waits for so long if a broker is killed during the handshake.
+  const patient = { ...quick, timeout: 10_000 }
   const engine = nats({
-    connect: { servers: server.address, user: 'a', pass: 'right', ...quick },
+    connect: { servers: server.address, user: 'a', pass: 'right', ...patient },
   })
   t.teardown(() => engine.close())
   await engine.open(signal)

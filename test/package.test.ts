@@ -281,13 +281,16 @@ test('the package brings its command', async (t) => {
   t.is(stdout, `${manifest.version}\n`)
 })
 
-test('the package brings one dependency, and no more', async (t) => {
-  t.deepEqual(Object.keys(manifest.dependencies), ['koa-compose'])
+test('the package brings two dependencies of its own, and no more', async (t) => {
+  t.deepEqual(Object.keys(manifest.dependencies).toSorted(), ['debug', 'koa-compose'])
   const { stdout } = await run('npm', ['ls', '--all', '--parseable'], { cwd: project })
   const installed = stdout.split('\n').map((path) => path.slice(path.lastIndexOf('/') + 1))
+  // `ms` is what `debug` needs.
   t.deepEqual(installed.filter((name) => !name.startsWith('cio-user-') && name !== '').toSorted(), [
     'cio',
+    'debug',
     'koa-compose',
+    'ms',
   ])
 })
 

@@ -86,7 +86,8 @@ export interface Watch extends Disposable {
   readonly servers: ReadonlySet<ServerContext>
   /**
    * Serves the live page, with `/metrics`, `/livez` and `/readyz`, on loopback or a Unix socket; anywhere
-   * else only to verified peers. `url` of the result is the address to open.
+   * else only to verified peers. `url` of the result is the address to open. It closes by itself after
+   * `drain` has closed the last server.
    *
    * @param target A port of loopback, the path of a Unix socket, or options as for `app.listen()`.
    * @throws `ERR_CIO_OPTION`: an option is unknown or wrong, or the address is not local and `ca` is missing

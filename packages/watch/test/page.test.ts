@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { request as requestTls } from 'node:https'
-import { createServer } from 'node:net'
+import { type Socket, createServer } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -98,6 +98,34 @@ test('metrics and health need no token on loopback, and name no peer there', asy
   t.is(ready.status, 200)
   t.is(ready.text, '[+] listening\n[+] not draining\n[+] descriptors\nok\n')
 })
+
+test.serial(
+  'after the drain of the last server the page closes, so that the process can end',
+  async (t) => {
+    const apps = [1, 2].map(() => echoApp().useServer(drain({ signals: ['SIGUSR2'] })))
+    const [first, second] = apps as [Cio, Cio]
+    const watching = watch(apps)
+    for (const app of apps) closeAfter(t, app, watching)
+    const server = await first.listen({ port: 0, host: '127.0.0.1' })
+    const other = await second.listen({ port: 0, host: '127.0.0.1' })
+    const admin = await watching.listen(0, { probes: { host: '127.0.0.1', port: 0 } })
+    t.teardown(() => admin.close({ timeout: 0 }))
+    // It keeps its server, which is the last one, until it ends.
+    const client = await dial(t, other)
+    await exchange(client, 'hello')
+    const [one, last] = [once(first, 'drained'), once(second, 'drained')]
+    process.kill(process.pid, 'SIGUSR2')
+    await one
+    t.true(server.isClosed)
+    t.false(admin.isClosed)
+    t.false(admin.draining.aborted, 'it shows how the other one drains')
+    client.destroy()
+    await last
+    await admin.closed
+    t.true(admin.probes!.isClosed)
+    t.is(first.listenerCount('drained'), 0)
+  },
+)
 
 test('a server that pauses, or that will drain, is alive and not ready', async (t) => {
   const { get, server, app, watching } = await served(t)
@@ -390,7 +418,8 @@ test('one address does not hold all places of the probes', async (t) => {
   while (others.length === 0) {
     const refused = once(app, 'reject')
     const sockets = await Promise.all(Array.from({ length: 21 }, () => dial(t, admin.probes!)))
-    await Promise.race([refused, once(sockets[0]!, 'close')])
+    const [oldest] = sockets as [Socket]
+    if (!oldest.closed) await Promise.race([refused, once(oldest, 'close')])
   }
   t.is(others[0], 20)
   // Others have their own, such as a client by another address of loopback.

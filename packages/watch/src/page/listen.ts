@@ -16,7 +16,7 @@ import {
 import { asError, checkOptionNames, optionError, optionsOf, removeStaleSocket } from 'cio/kit'
 import { chmod } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { Watch } from '../watch.ts'
+import { type Watch, appsOf } from '../watch.ts'
 import { isLoopback } from './guard.ts'
 import { answerProbe } from './health.ts'
 import { type WatchListenOptions, checkProbes } from './options.ts'
@@ -50,6 +50,8 @@ const bounds = {
   connectionsCheckingInterval: 1_000,
 }
 const mostRequests = 100
+/** For requests in progress, when the watched servers have closed. */
+const lastAnswers = { timeout: 1_000 }
 /** Fewer than the servers of the app keep free, so that page and probes answer when those are short. */
 const reservedDescriptors = 4
 const tunnelPort = 9_400
@@ -102,7 +104,23 @@ export async function listen(
     await server.close()
     throw error
   }
+  closeAfterDrain(watching, server)
   return Object.assign(server, { url: urlOf(server, page, rest.hosts?.[0]), probes: beside })
+}
+
+/**
+ * `drain` leaves a process to end by itself, which its page would prevent. Until the last server has
+ * closed, the page shows how the drain goes.
+ */
+function closeAfterDrain(watching: Watch, server: ServerContext): void {
+  const apps = appsOf(watching)
+  const drained = (): void => {
+    if ([...watching.servers].every(({ isClosed }) => isClosed)) void server.close(lastAnswers)
+  }
+  for (const app of apps) app.on('drained', drained)
+  void server.closed.then(() => {
+    for (const app of apps) app.off('drained', drained)
+  })
 }
 
 /** A server of Node, since only that can limit the requests of one connection. */

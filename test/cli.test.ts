@@ -610,10 +610,14 @@ test('replay says where the answers differ, and --test writes a test that fails 
   await writeFile(join(cwd, 'captures', '4711.test.ts'), runs)
   await writeFile(join(cwd, 'package.json'), '{ "type": "module" }')
   const tests = ['--import', 'tsx', join(modules, 'ava', 'entrypoints', 'cli.mjs')]
-  const ava = spawn(process.execPath, [...tests, '--extension=ts', 'captures/4711.test.ts'], {
-    cwd,
-    env: { ...process.env, NODE_OPTIONS: `--import=${import.meta.resolve('tsx')}` },
-  })
+  const ava = spawn(
+    process.execPath,
+    [...tests, '--extension=ts', '--timeout=2m', 'captures/4711.test.ts'],
+    {
+      cwd,
+      env: { ...process.env, NODE_OPTIONS: `--import=${import.meta.resolve('tsx')}` },
+    },
+  )
   const [said] = await Promise.all([readAll(ava.stdout), readAll(ava.stderr), once(ava, 'close')])
   t.regex(said, /4711\.cio is answered/)
   t.regex(said, /1 test failed/)

@@ -111,21 +111,22 @@ async function writeTest(
       `there is nothing to test: ${file} ends ordinarily, and the answers are the same`,
     )
   }
-  const test = join(dirname(file), `${basename(file, '.cio')}.test.ts`)
+  // An app in JavaScript may have nothing that runs TypeScript. `.mjs` is a module in any package.
+  const isTyped = /\.[cm]?ts$/.test(from)
+  const test = join(dirname(file), `${basename(file, '.cio')}.test.${isTyped ? 'ts' : 'mjs'}`)
   const path = relative(dirname(test), from).replaceAll('\\', '/')
   const module = literal(path.startsWith('.') ? path : `./${path}`)
   const app = name === undefined ? '(module.default ?? module.app)' : `module[${literal(name)}]`
   const recording = literal(basename(file))
   const text = `import test from 'ava'
-import type { Cio } from 'cio'
-import { replay } from 'cio/testing'
+${isTyped ? "import type { Cio } from 'cio'\n" : ''}import { replay } from 'cio/testing'
 import { fileURLToPath } from 'node:url'
 import * as imported from ${module}
 
 test(${literal(`${basename(file)} is answered`)}, async (t) => {
-  const module: Record<string, unknown> = imported
+  const module${isTyped ? ': Record<string, unknown>' : ''} = imported
   const recording = fileURLToPath(new URL(${recording}, import.meta.url))
-  const { ${claims.some((claim) => claim.includes('differs')) ? 'differs, ' : ''}end } = await replay(recording, ${app} as Cio)
+  const { ${claims.some((claim) => claim.includes('differs')) ? 'differs, ' : ''}end } = await replay(recording, ${app}${isTyped ? ' as Cio' : ''})
   t.log(end)
   ${claims.join('\n  ')}
 })

@@ -1,11 +1,26 @@
 /** The command line as its users meet it: child processes, pipes, and a terminal. */
 
 import test, { type ExecutionContext } from 'ava'
-import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
+import {
+  type ChildProcessWithoutNullStreams,
+  execFileSync,
+  spawn,
+  spawnSync,
+} from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -621,6 +636,20 @@ test('replay says where the answers differ, and --test writes a test that fails 
   const [said] = await Promise.all([readAll(ava.stdout), readAll(ava.stderr), once(ava, 'close')])
   t.regex(said, /4711\.cio is answered/)
   t.regex(said, /1 test failed/)
+})
+
+test('for an app in JavaScript, --test writes a test in JavaScript', async (t) => {
+  const cwd = await recorded(t, '`help! ${chunk}`')
+  await copyFile(join(cwd, 'app.ts'), join(cwd, 'app.mjs'))
+  const args = ['replay', 'captures/4711.cio', '--app', 'app.mjs', '--test']
+  const { err } = await run(t, args, { cwd })
+  t.regex(err, /wrote captures\/4711\.test\.mjs/)
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--check', join(cwd, 'captures', '4711.test.mjs')],
+    { encoding: 'utf8' },
+  )
+  t.is(status, 0, stderr)
 })
 
 test('replay refuses what is no recording, and needs an app', async (t) => {

@@ -124,8 +124,12 @@ function Facts({ found: { open, ended } }: { readonly found: Explanation }) {
 function Actions({ id }: { readonly id: number }) {
   const [said, setSaid] = useState('')
   const act = async (action: 'end' | 'destroy'): Promise<void> => {
-    const response = await fetch(`connections/${id}/${action}`, { method: 'POST' })
-    setSaid(await response.text())
+    try {
+      const response = await fetch(`connections/${id}/${action}`, { method: 'POST' })
+      setSaid(await response.text())
+    } catch (error) {
+      setSaid(String(error))
+    }
   }
   return (
     <p class="actions">

@@ -31,16 +31,31 @@ export function useLive(isPaused: boolean): {
 
   useEffect(() => {
     let actions = false
-    void ask<View>('snapshot').then((first) => {
-      actions = first.actions ?? false
-      setView((known) => known ?? first)
-    })
-    void ask<Table>('history?of=seconds').then((table) =>
-      setRows((later) => [...rowsOf(table), ...later]),
-    )
+    const first = async (): Promise<void> => {
+      const answer = await ask<View>('snapshot')
+      actions = answer.actions ?? false
+      setView((known) => ({ ...(known ?? answer), actions }))
+    }
+    const before = async (): Promise<void> => {
+      const earlier = rowsOf(await ask<Table>('history?of=seconds'))
+      // A slow answer has seconds that have come as events meanwhile.
+      const last = earlier.at(-1)?.time ?? 0
+      setRows((later) => [...earlier, ...later.filter(({ time }) => (time ?? 0) > last)])
+    }
+    // The head says that the link is lost; once it is back, what was missed is asked for.
+    const askForAll = (): void => void Promise.allSettled([first(), before()])
+    askForAll()
+    let isLost = false
     const source = new EventSource('events')
-    source.addEventListener('open', () => setLink('live'))
-    source.addEventListener('error', () => setLink('lost'))
+    source.addEventListener('open', () => {
+      setLink('live')
+      if (isLost) askForAll()
+      isLost = false
+    })
+    source.addEventListener('error', () => {
+      setLink('lost')
+      isLost = true
+    })
     source.addEventListener('message', ({ data }: MessageEvent<string>) => {
       if (paused.current) return
       const { snapshot, row } = JSON.parse(data) as { snapshot: View; row: Row }

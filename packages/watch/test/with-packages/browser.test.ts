@@ -6,7 +6,7 @@ import { duplexPair, testCertificates } from 'cio/testing'
 import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type TLSSocket, connect as connectTls } from 'node:tls'
-import { type Browser, type Page, chromium } from 'playwright-core'
+import { type Browser, type BrowserServer, type Page, chromium } from 'playwright-core'
 import { type Watch, type WatchListenOptions, watch } from '../../src/index.ts'
 import { closeAfter, echoApp, ended, exchange } from '../support.ts'
 
@@ -16,15 +16,17 @@ const executablePath = ['chromium', 'chromium-browser', 'google-chrome']
 const markup = '<img src=x onerror=alert(1)>'
 
 /** One, if there is a Chromium. */
-const browsers: Browser[] = []
+const browsers: { readonly browser: Browser; readonly process: BrowserServer }[] = []
 
 test.before(async () => {
   if (executablePath === undefined) return
   const args = ['--no-sandbox', '--disable-dev-shm-usage']
-  browsers.push(await chromium.launch({ executablePath, args }))
+  const process = await chromium.launchServer({ executablePath, args })
+  browsers.push({ process, browser: await chromium.connect(process.wsEndpoint()) })
 })
 
-test.after.always(() => browsers[0]?.close())
+// Not `close()`: that waits for Chromium to end by itself, for as long as it takes.
+test.after.always(() => browsers[0]?.process.kill())
 
 interface Look {
   readonly width?: number
@@ -37,7 +39,7 @@ type Open = (url: string, look?: Look) => Promise<Page>
 /** A test with pages that have nothing to complain of at its end. */
 function inBrowser(title: string, work: (t: ExecutionContext, open: Open) => Promise<void>): void {
   test.serial(title, async (t) => {
-    const [browser] = browsers
+    const browser = browsers[0]?.browser
     if (!browser) {
       t.log('skipped: there is no Chromium (apt-get install chromium)')
       t.pass()
@@ -344,6 +346,18 @@ inBrowser('a server that answers slowly is asked once at a time, and shown', asy
   await shows(page, '.connections tbody', 'alice')
   // One for each text that was typed.
   t.true(most <= 3, `${most} at once`)
+  await page.unrouteAll({ behavior: 'ignoreErrors' })
+})
+
+inBrowser('a page whose first questions fail lives by its events', async (t, open) => {
+  const { admin, come } = await gateway(t)
+  await exchange(come('alice'), 'hello')
+  const page = await open(admin.url)
+  await page.route(/snapshot|history/, (route) => route.abort('connectionrefused'))
+  await page.reload()
+  await shows(page, '.link.live', 'live')
+  await shows(page, '[data-figure="open"]', /^1$/)
+  await shows(page, '.connections tbody', 'alice')
   await page.unrouteAll({ behavior: 'ignoreErrors' })
 })
 

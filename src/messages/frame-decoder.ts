@@ -184,6 +184,14 @@ export interface Framing<In> {
    * @throws `ERR_CIO_SYNTAX` (remote)
    */
   open(bytes: Buffer, ends: readonly number[], into: In[], offset: number): void
+  /**
+   * For formats whose frames are so cheap that a second pass would cost as much as they do: adds the
+   * messages from the beginning of `bytes`, and returns the start of the first frame that is not
+   * whole, or that `end` refuses. Without it, `end` and `open` are called for all.
+   *
+   * @internal
+   */
+  take?(bytes: Buffer, into: In[], offset: number): number
 }
 
 /**
@@ -205,6 +213,19 @@ export class FrameDecoder<In> implements Decoder<In> {
 
   /** Adds the messages that a chunk completes. */
   decode(chunk: Buffer, into: In[]): void {
+    const { remainder } = this
+    const missing = this.#needed - remainder.length
+    // A format that does not know how many bytes are missing asks for one more.
+    if (remainder.length === 0 || missing <= 1 || missing >= chunk.length) {
+      return this.#decode(chunk, into)
+    }
+    // Often the incomplete frame ends there. Then the rest of the chunk is decoded in place, not
+    // in a copy.
+    this.#decode(chunk.subarray(0, missing), into)
+    this.#decode(chunk.subarray(missing), into)
+  }
+
+  #decode(chunk: Buffer, into: In[]): void {
     const { remainder } = this
     let bytes = chunk
     const held = remainder.length > 0
@@ -232,7 +253,7 @@ export class FrameDecoder<In> implements Decoder<In> {
   /** The ends of the complete frames. */
   #frames(bytes: Buffer, into: In[]): number {
     const ends: number[] = []
-    let start = 0
+    let start = this.#framing.take?.(bytes, into, this.#offset) ?? 0
     try {
       while (start < bytes.length) {
         const end = this.#framing.end(bytes, start, this.#offset)

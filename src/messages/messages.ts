@@ -346,11 +346,15 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
   #hand(handler: (message: In) => unknown): PromiseLike<unknown> | undefined {
     const inbox = this.#inbox
     while (inbox.ready > 0) {
-      const message = this.#take()
-      if (message === kept) continue
-      if (message instanceof Promise) {
-        return message.then((taken) => (taken === kept ? undefined : handler(taken)))
-      }
+      let message: In
+      if (this.#isSeen) {
+        const taken = this.#take()
+        if (taken === kept) continue
+        if (taken instanceof Promise) {
+          return taken.then((late) => (late === kept ? undefined : handler(late)))
+        }
+        message = taken
+      } else message = inbox.take()
       const returned = handler(message)
       if (returned !== nothing && isThenable(returned)) return returned
     }
@@ -386,6 +390,11 @@ export class Messages<In, Out = In> implements AsyncIterableIterator<In> {
     return message.then((value) => {
       return value === kept ? (this.#result() ?? this.#awaited()) : { done: false, value }
     })
+  }
+
+  /** Whether anything sees a received message before its reader. */
+  get #isSeen(): boolean {
+    return this.#interceptors !== undefined || this.#validate !== undefined
   }
 
   #take(): In | typeof kept | Promise<In | typeof kept> {

@@ -56,6 +56,17 @@ function plainDelimiter(owner: string, maxLength: number, delimiter: Buffer): Pl
             start = end
           }
         },
+        take(bytes, into, offset) {
+          let start = 0
+          let from = Math.max(0, searched - width + 1)
+          for (;;) {
+            const found = bytes.indexOf(mark, from)
+            searched = found < 0 ? bytes.length - start : 0
+            if (found < 0 || found - start > maxLength) return start
+            into.push(map(bytes.subarray(start, found), offset + start))
+            start = from = found + width
+          }
+        },
       }
     },
   }
@@ -101,6 +112,17 @@ function plainLength(owner: string, maxLength: number, width: 1 | 2 | 4, big: bo
           into.push(map(bytes.subarray(start + width, end), offset + start))
           start = end
         }
+      },
+      take(bytes, into, offset) {
+        let start = 0
+        while (start + width <= bytes.length) {
+          const count = readLength(bytes, start)
+          const end = start + width + count
+          if (end > bytes.length || count > maxLength) return start
+          into.push(map(bytes.subarray(start + width, end), offset + start))
+          start = end
+        }
+        return start
       },
     }),
   }

@@ -223,8 +223,8 @@ test('a request that cannot be encoded is refused, and the next takes its id', a
 
 test('parts begin the timeout of their call again', async (t) => {
   const { calls, call, messages, next } = pair(t)
-  const answer = call('slow', { timeout: 400 })
-  const other = call('other', { timeout: 450 })
+  const answer = call('slow', { timeout: 2_000 })
+  const other = call('other', { timeout: 2_100 })
   const [id] = await next()
   // As long as the other call takes to time out, which began after it.
   const ended = other.catch((error: CioError) => error.code)

@@ -281,10 +281,10 @@ for (const transport of transports) {
       for await (const _ of ctx);
       for (let part = 0; part < 8; part++) {
         ctx.stream.write(String(part))
-        await delay(30)
+        await delay(300)
       }
     })
-    const client = await openHalf(t, app, transport, 120)
+    const client = await openHalf(t, app, transport, 1_500)
     client.end('hello')
     t.is(await readAll(client), '01234567')
   })

@@ -198,6 +198,9 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   /**
    * Calls a method of the other side, as `ctx.rpc.call` or `ctx.requests.call` does. Its `signal` ends
    * the wait for a connection too; its `timeout` begins after that wait.
+   *
+   * The pool repeats a call only if nothing of it was sent. To repeat one that failed later, pass it to
+   * `use` as `idempotent`: `pool.use(({ rpc }) => rpc.call('add', [1, 2]), { idempotent: true })`.
    */
   readonly call: PoolCall<Client> = ((...given: readonly unknown[]) => {
     const used = this.#use((client) => callOf(client)(...given), useOptionsOf(given), true)

@@ -49,8 +49,11 @@ export {
   checkCount,
   checkDuration,
   checkFlag,
+  checkFunction,
+  checkMethods,
   checkObject,
   checkOptionNames,
+  checkSignal,
   maxTimerDelay,
   optionError,
 } from './options.ts'
@@ -72,6 +75,7 @@ export { handshake } from './tls/secure.ts'
 export { canonicalName } from './tls/sni.ts'
 export { viaProxy, type ProxyHandshake } from './client/via-proxy.ts'
 export { TokenBucket, checkRate } from './rates/token-bucket.ts'
+export { issuerExpiryOf } from './tls/issuer-expiry.ts'
 export { trustHash } from './tls/trust-store.ts'
 export { SelfDelimitingValues, type ValueFormat } from './messages/self-delimiting-values.ts'
 export {

@@ -73,11 +73,36 @@ export function checkObject(owner: string, option: string, value: unknown): void
  * @throws `ERR_CIO_OPTION`
  */
 export function checkSignal(owner: string, value: unknown): void {
-  const signal = value as Partial<AbortSignal> | null | undefined
-  if (signal === undefined) return
-  const both = [signal?.addEventListener, signal?.removeEventListener]
-  if (both.every((one) => typeof one === 'function')) return
-  throw optionError(owner, 'signal', 'an AbortSignal', value)
+  if (value === undefined) return
+  const methods = ['addEventListener', 'removeEventListener', 'throwIfAborted']
+  checkMethods(owner, 'signal', 'an AbortSignal', value, methods)
+}
+
+/**
+ * Checks an object that is used by its methods: of another package, or of another call of this one.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkMethods(
+  owner: string,
+  option: string,
+  rule: string,
+  value: unknown,
+  methods: readonly string[],
+): void {
+  const made = value as Readonly<Record<string, unknown>> | null | undefined
+  if (methods.every((name) => typeof made?.[name] === 'function')) return
+  throw optionError(owner, option, rule, value)
+}
+
+/**
+ * Checks a function, if given.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkFunction(owner: string, option: string, value: unknown): void {
+  if (value === undefined || typeof value === 'function') return
+  throw optionError(owner, option, 'a function', value)
 }
 
 /**

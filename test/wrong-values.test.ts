@@ -2,6 +2,8 @@
 
 import test from 'ava'
 import { Cio } from '../src/index.ts'
+import { Pool, type PoolOptions, dnsTargets, srvTargets } from '../src/pool.ts'
+import { conforms, testApp } from '../src/testing.ts'
 import { middlewareOf } from './support/middleware.ts'
 
 const unset = [null, 'false', '', 0, Number.NaN]
@@ -71,6 +73,66 @@ test('a promise of options says to await it: it would be a middleware with its d
   for (const name of ['timeout', 'limit', 'certs', 'json', 'rpc', 'rooms']) {
     const make = (): unknown => middlewareOf(name)(Promise.resolve({ typo: 1 }))
     t.throws(make, { code: 'ERR_CIO_OPTION', message: /await the promise/ }, name)
+  }
+})
+
+test('listen and connect refuse a promise of options: it was a server without TLS on any port', async (t) => {
+  const promise = Promise.resolve({ key: 'server.key', cert: 'server.crt' }) as never
+  const refused = { code: 'ERR_CIO_OPTION', message: /await the promise/ }
+  await t.throwsAsync(new Cio().listen(promise), refused)
+  await t.throwsAsync(new Cio().listen(0, promise), refused)
+  await t.throwsAsync(new Cio().connect(promise), refused)
+  await t.throwsAsync(new Cio().connect([promise]), refused)
+})
+
+test('Pool refuses wrong values when it is made', (t) => {
+  const targets = [{ port: 1 }]
+  const source = srvTargets('_a._tcp.example')
+  const refuses = (options: object, app: unknown = new Cio()): void => {
+    const make = (): unknown => new Pool(app as Cio, options as PoolOptions)
+    t.throws(make, { code: 'ERR_CIO_OPTION' }, Object.keys(options).join())
+  }
+  for (const connect of noObject) {
+    refuses({ targets, connect })
+    refuses({ targets: source, connect })
+  }
+  refuses({ targets: source, connect: { typo: 1 } })
+  for (const maxShare of [null, '', '0.5', true, [], Number.NaN, -1, 2]) {
+    refuses({ targets, eject: { maxShare } })
+  }
+  refuses({ targets: [Promise.resolve({ port: 1 })] })
+  refuses({ targets: Promise.resolve(targets) })
+  for (const app of [...noObject, {}]) refuses({ targets }, app)
+  for (const resolver of [...noObject, {}] as never[]) {
+    t.throws(() => dnsTargets('a.example', 1, { resolver }), { code: 'ERR_CIO_OPTION' })
+    t.throws(() => srvTargets('_a._tcp.example', { resolver }), { code: 'ERR_CIO_OPTION' })
+  }
+})
+
+test('conforms refuses what would check nothing, and testApp what is no app', async (t) => {
+  const subject = (): never => middlewareOf('lines')() as never
+  const wrong = {
+    pipelines: [null, '', 'connection', [], ['server'], {}],
+    values: [null, '', 'abc', [], {}],
+    except: [null, '', 'has a name', {}],
+    setUp: [null, '', true, {}],
+    talk: [null, '', true, {}],
+    answer: [null, '', true, {}],
+    counterpart: ['', true, {}],
+    listen: noObject,
+    connect: noObject,
+    timeout: noBound.filter((value) => value !== -Infinity),
+  }
+  for (const [option, values] of Object.entries(wrong)) {
+    for (const value of values as never[]) {
+      const refused = { code: 'ERR_CIO_OPTION', message: new RegExp(option) }
+      await t.throwsAsync(conforms(subject, { [option]: value }), refused, option)
+    }
+  }
+  for (const value of [undefined, ...noObject, {}] as never[]) {
+    await t.throwsAsync(testApp(value), { code: 'ERR_CIO_OPTION' })
+    if (value === undefined) continue
+    await t.throwsAsync(testApp(new Cio(), { client: value }), { code: 'ERR_CIO_OPTION' })
   }
 })
 

@@ -21,7 +21,7 @@ import type {
   UseOptions,
 } from './pool/pool-types.ts'
 import { type Clock, realClock } from './pool/clock.ts'
-import { type PoolOptions, type PoolSettings, settingsOf } from './pool/options.ts'
+import { type PoolOptions, type PoolSettings, checkApp, settingsOf } from './pool/options.ts'
 import type { PoolTarget } from './pool/pool-types.ts'
 import { type Member, sentSince } from './pool/member.ts'
 import { callOf, useOptionsOf } from './pool/pool-call.ts'
@@ -77,12 +77,7 @@ export class Pool<Client extends object = {}> extends EventEmitter<PoolEvents> {
   constructor(app: ConnectsClients<Client>, options: PoolOptions, clock: Clock = realClock) {
     super({ captureRejections: true })
     const settings = settingsOf(options)
-    if (app.pipelines.client.names.includes('reconnect')) {
-      throw new CioError(
-        'ERR_CIO_OPTION',
-        'Pool: its app has `reconnect`, and the pool connects again itself; leave `reconnect` out',
-      )
-    }
+    checkApp(app)
     const reports = new PoolReports<Client>(this, app as unknown as App)
     this.#reports = reports
     this.#settings = settings

@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import { CioError, describe } from '../errors.ts'
 import { withoutBrackets } from '../streams/host-name.ts'
 import { type Call, checkOptions, formerOptions, knownOptions } from './known-options.ts'
-import { checkSignal, optionError } from '../options.ts'
+import { checkObject, checkSignal, optionError } from '../options.ts'
 import { concealed } from './secret-options.ts'
 
 // A host and a port. Neither a path with a folder nor an abstract socket has that form.
@@ -47,11 +47,12 @@ export function optionsOf(
 }
 
 /**
- * Refuses inherited options: they are not copied, so a check that one of them turns on would stay
- * off.
+ * Refuses a promise of options, which would be a server without TLS on any port, and inherited
+ * options: they are not copied, so a check that one of them turns on would stay off.
  */
 function checkOwn(call: Call, options: unknown): void {
   if (typeof options !== 'object' || options === null) return
+  if (!Array.isArray(options)) checkObject(call, 'options', options)
   const prototype: unknown = Object.getPrototypeOf(options)
   if (prototype === Object.prototype || prototype === null) return
   const inherited = [...knownOptions.keys(), ...Object.keys(formerOptions)].find(

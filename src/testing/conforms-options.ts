@@ -4,6 +4,13 @@ import type { Cio } from '../cio.ts'
 import type { ConnectOptions } from '../client/connect-options.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
 import type { Middleware, Next } from '../pipeline/middleware.ts'
+import {
+  checkDuration,
+  checkFunction,
+  checkObject,
+  checkOptionNames,
+  optionError,
+} from '../options.ts'
 import type { ListenOptions } from '../server/listen-options.ts'
 import type { MiddlewarePromise } from './instrument.ts'
 import type { End } from './scenario.ts'
@@ -71,4 +78,42 @@ export interface ConformsOptions {
    * @default 10_000
    */
   readonly timeout?: number
+}
+
+const known = [
+  'pipelines',
+  'counterpart',
+  'setUp',
+  'values',
+  'talk',
+  'answer',
+  'listen',
+  'connect',
+  'except',
+  'timeout',
+]
+
+/**
+ * Checks the options. Without a pipeline or a value, every middleware would conform.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkConformsOptions(options: ConformsOptions): void {
+  checkOptionNames('conforms', options, known)
+  const { pipelines = ['client'], values = [''], except = [], timeout = 0 } = options
+  for (const [name, list] of Object.entries({ pipelines, values, except })) {
+    if (!Array.isArray(list) || (list.length === 0 && name !== 'except')) {
+      throw optionError('conforms', name, 'a list of one or more', list)
+    }
+  }
+  for (const end of pipelines) {
+    if (end === 'connection' || end === 'client') continue
+    throw optionError('conforms', 'pipelines', "'connection' and 'client'", end)
+  }
+  checkFunction('conforms', 'counterpart', options.counterpart ?? undefined)
+  for (const name of ['setUp', 'talk', 'answer'] as const) {
+    checkFunction('conforms', name, options[name])
+  }
+  for (const name of ['listen', 'connect'] as const) checkObject('conforms', name, options[name])
+  checkDuration('conforms', 'timeout', timeout)
 }

@@ -3,9 +3,9 @@
 import { CioError } from '../errors.ts'
 import { isMiddleware } from '../pipeline/import-middleware.ts'
 import type { Middleware } from '../pipeline/middleware.ts'
-import { checkDuration, checkOptionNames, optionError } from '../options.ts'
+import { optionError } from '../options.ts'
 import type { StreamContext } from '../lifecycle/stream-context.ts'
-import type { ConformsOptions } from './conforms-options.ts'
+import { type ConformsOptions, checkConformsOptions } from './conforms-options.ts'
 import { ConformanceRun } from './conformance-run.ts'
 import { type MiddlewarePromise, nameOf } from './instrument.ts'
 
@@ -20,18 +20,6 @@ export interface Conformance {
   readonly kept: readonly MiddlewarePromise[]
 }
 
-const known = [
-  'pipelines',
-  'counterpart',
-  'setUp',
-  'values',
-  'talk',
-  'answer',
-  'listen',
-  'connect',
-  'except',
-  'timeout',
-]
 // One run at a time: otherwise a leak of one run would be reported for another.
 let last: Promise<void> = Promise.resolve()
 
@@ -59,9 +47,8 @@ export async function conforms(
   middleware: Conforming,
   options: ConformsOptions = {},
 ): Promise<Conformance> {
-  checkOptionNames('conforms', options, known)
+  checkConformsOptions(options)
   const { pipelines = ['connection', 'client'], except = [], timeout = 10_000 } = options
-  checkDuration('conforms', 'timeout', timeout)
   if (typeof middleware !== 'function') {
     throw optionError('conforms', 'middleware', 'a middleware or a factory of one', middleware)
   }

@@ -5,7 +5,7 @@ import type { ClientContext } from '../client/client.ts'
 import type { ConnectOptions } from '../client/connect-options.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { isCioError } from '../errors.ts'
-import { checkOptionNames } from '../options.ts'
+import { checkMethods, checkOptionNames } from '../options.ts'
 import type { ServerContext } from '../server/server.ts'
 import type { ListenOptions } from '../server/listen-options.ts'
 import { duplexPair } from './duplex-pair.ts'
@@ -98,6 +98,10 @@ export async function testApp<
   options: TestAppOptions<OtherConnection, Client, OtherServer> = {},
 ): Promise<TestApp<Connection, Client, Server>> {
   checkOptionNames('testApp', options, ['client', 'listen', 'connect'])
+  checkMethods('testApp', 'app', 'a Cio', app, ['listen', 'connect'])
+  if (options.client !== undefined) {
+    checkMethods('testApp', 'client', 'a Cio', options.client, ['listen', 'connect'])
+  }
   const other = options.client ?? (bareClient() as Cio<OtherConnection, Client, OtherServer>)
   const server = await app.listen({ ...options.listen, bind: false })
   const clients = new Set<ClientContext>()

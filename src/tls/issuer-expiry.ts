@@ -1,5 +1,6 @@
 /**
- * The dates of a certificate and of its issuers, where a session is resumed.
+ * The dates of the issuers of a certificate, where a session is resumed and while a connection is
+ * open.
  *
  * On resumption OpenSSL repeats the verdict of the full handshake, and the session contains only
  * the certificate of the peer. So Cio notes in each full handshake when the first of the issuers
@@ -23,6 +24,18 @@ const authorityKeyIdentifier = '551d23'
 /** The first expiry among an issuer and its own issuers. */
 const expiries = new Map<string, number>()
 
+/** The same for open connections, where it is before the expiry of the certificate itself. */
+const earlier = new WeakMap<object, number>()
+
+/** When the first issuer of a peer expires, if that is before its own certificate; or `Infinity`. */
+export function issuerExpiryOf(socket: object | null): number {
+  return (socket && earlier.get(socket)) ?? Infinity
+}
+
+function noteExpiry(socket: TLSSocket, certificate: Buffer, issuers: number): void {
+  if (issuers < notAfterOf(certificate)) earlier.set(socket, issuers)
+}
+
 /**
  * Notes when the issuers of a certificate expire. Called after a full handshake has verified it.
  */
@@ -31,13 +44,17 @@ export function keepIssuerExpiry(trust: string, socket: TLSSocket): void {
   if (!certificate) return
   const key = keyOf(trust, certificate)
   const known = expiries.get(key)
-  if (known !== undefined && known > Date.now() + longestSession) return
+  if (known !== undefined && known > Date.now() + longestSession) {
+    return noteExpiry(socket, certificate, known)
+  }
   const first = firstExpiry(socket.getPeerCertificate(true))
   expiries.delete(key)
   // OpenSSL verified it by other issuers than the sent ones, such as renewed issuers in `ca`.
   if (first <= Date.now()) return
   // A renewed issuer has the same key, so it also counts for older sessions.
-  expiries.set(key, Math.max(known ?? 0, first))
+  const latest = Math.max(known ?? 0, first)
+  expiries.set(key, latest)
+  noteExpiry(socket, certificate, latest)
   if (expiries.size > maxIssuers) expiries.delete(expiries.keys().next().value!)
 }
 
@@ -50,6 +67,7 @@ export function checkResumedDates(trust: string, socket: TLSSocket): void {
   const certificate = presentedCertificate(socket)
   if (!certificate) return
   const issuers = expiries.get(keyOf(trust, certificate)) ?? Infinity
+  noteExpiry(socket, certificate, issuers)
   if (Math.min(notAfterOf(certificate), issuers) > Date.now()) return
   Object.assign(socket, { authorized: false, authorizationError: 'CERT_HAS_EXPIRED' })
 }

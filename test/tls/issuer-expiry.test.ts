@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type SecureVersion, type TLSSocket, createServer } from 'node:tls'
-import { Cio } from '../../src/index.ts'
+import { Cio, certificateExpiry } from '../../src/index.ts'
 import { TrustStore } from '../../src/tls/trust-store.ts'
 import { contents, identity, loaded, path } from '../support/certificates.ts'
 import { closeAfter, listenBare, serve } from '../support/serve.ts'
@@ -145,6 +145,48 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as SecureVersion[]) {
       },
     )
   }
+}
+
+for (const isSent of [true, false]) {
+  if (isSent && nodeTakesIssuers) continue
+  const where = isSent ? 'that the client sends' : 'in `ca`'
+  test.serial(`certificateExpiry counts an issuer ${where} that expires first`, async (t) => {
+    const { key, leaf, issuer, cert } = chainOf(t, 9, 'clientAuth')
+    const ca = isSent ? contents('root.crt') : [contents('root.crt'), issuer]
+    const options = { ...loaded('server'), ca, requestCert: true, ticketKeys: Buffer.alloc(48, 7) }
+    const as = { key, cert: isSent ? cert : leaf }
+    const lasting = (margin: number) => {
+      const app = new Cio()
+        .useConnection(certificateExpiry({ margin }))
+        .useConnection(writeGreeting)
+      return { told: recordEvents(app), server: serve(t, app, options) }
+    }
+    // The issuer has 9 days, and its certificate 20.
+    const within = lasting(8 * day)
+    const session = await openSession(t, await within.server, as)
+    t.is((await connectTls(t, await within.server, as)).said, 'hello localhost')
+    t.deepEqual(within.told.remoteError, [])
+
+    const beyond = lasting(10 * day)
+    const server = await beyond.server
+    // In full, and resumed: a session has the dates of the issuer only by what this process has noted.
+    t.is((await connectTls(t, server, as)).said, '')
+    t.like(await connectTls(t, server, { ...as, session }), { said: '', resumed: true })
+    t.is(beyond.told.remoteError.length, 2)
+    for (const error of beyond.told.remoteError) {
+      t.like(error, { code: 'ERR_CIO_EXPIRED', fault: 'remote' })
+      t.regex(error.message, /^an issuer of the certificate of .* is valid until/)
+    }
+  })
+
+  test.serial(`a client counts an issuer of the server ${where} that expires first`, async (t) => {
+    const { key, leaf, issuer, cert } = chainOf(t, 9, 'serverAuth')
+    const ca = isSent ? contents('root.crt') : [contents('root.crt'), issuer]
+    const server = await serve(t, new Cio(), { key, cert: isSent ? cert : leaf })
+    const app = new Cio().useClient(certificateExpiry({ margin: 10 * day }))
+    const dialed = app.connect({ port: server.port, host: 'localhost', ca })
+    await t.throwsAsync(dialed, { code: 'ERR_CIO_EXPIRED', message: /^an issuer of/ })
+  })
 }
 
 test.serial('a session whose issuer was renewed meanwhile is resumed', async (t) => {

@@ -10,7 +10,9 @@ import {
 import {
   asError,
   checkDuration,
+  checkMethods,
   checkOptionNames,
+  checkSignal,
   debug,
   emitSafely,
   optionError,
@@ -140,6 +142,8 @@ declare module 'cio' {
 export function cluster(options: ClusterOptions = {}): Cluster {
   checkOptionNames('cluster', options, ['engine', 'leaseTimeout', 'whenDown'])
   const { engine = memory(), leaseTimeout = 10_000, whenDown = 'wait' } = options
+  const methods = ['open', 'close', 'publish', 'subscribe', 'request', 'table', 'letters', 'on']
+  checkMethods('cluster', 'engine', 'an engine, such as `memory()`', engine, methods)
   checkDuration('cluster', 'leaseTimeout', leaseTimeout)
   if (leaseTimeout < 100 || leaseTimeout === Infinity) {
     throw optionError('cluster', 'leaseTimeout', 'at least 100 ms, and finite', leaseTimeout)
@@ -218,6 +222,7 @@ export function cluster(options: ClusterOptions = {}): Cluster {
     checkAlive: (instance: string) => instances.checkAlive(instance),
     open: async (options: { readonly signal?: AbortSignal } = {}) => {
       checkOptionNames('open', options, ['signal'])
+      checkSignal('open', options.signal)
       await upTime.open(options.signal)
     },
     close,

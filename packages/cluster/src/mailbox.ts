@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { CioError, type Middleware, type StreamContext, defineMiddleware } from 'cio'
 import { asError, checkOptionNames, debug, emitSafely, reportError } from 'cio/kit'
+import { reserve } from './reserve.ts'
 import type { Cluster } from './cluster.ts'
 import { type Letter, type Letters, downError } from './engine.ts'
 import { encodeName } from './names.ts'
@@ -117,7 +118,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
 ): Mailbox<Out, Needs> {
   const settings = checkMailboxOptions(options)
   const { deliver, name, maxLetters: maxPerKey, maxBytes, maxAge, checkInterval } = settings
-  cluster.reserve('mailbox', name)
+  reserve(cluster, 'mailbox', name)
   const { engine } = cluster
   const readers = new Set<Reader>()
   const unread = new Unread()

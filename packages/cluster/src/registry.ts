@@ -10,18 +10,7 @@ import {
   type StreamContext,
   defineMiddleware,
 } from 'cio'
-import {
-  atOnce,
-  checkCount,
-  checkDuration,
-  checkOptionNames,
-  debug,
-  emitSafely,
-  evict,
-  handled,
-  maxTimerDelay,
-  optionError,
-} from 'cio/kit'
+import { atOnce, debug, emitSafely, evict, handled, maxTimerDelay, optionError } from 'cio/kit'
 import type { Cluster } from './cluster.ts'
 import { encodeName } from './names.ts'
 import type { Order } from './registry/calls.ts'
@@ -38,16 +27,20 @@ import {
   find,
   list,
   watch,
+  checkListOptions,
+  checkPresenceOptions,
 } from './registry/presence.ts'
 import {
   type EvictRemoteOptions,
   type ReachOptions,
   type RegistryOptions,
+  checkReachOptions,
   checkRegistryOptions,
 } from './registry/options.ts'
 import { Slots, claimSlot, slotsOf } from './registry/slots.ts'
 import { Takeovers } from './registry/takeovers.ts'
 import type { Registered, RegistrationContext, RemoteCall } from './registry/types.ts'
+import { reserve } from './reserve.ts'
 import { unawaited } from './unawaited.ts'
 import { Upkeep } from './registry/upkeep.ts'
 
@@ -110,7 +103,6 @@ declare module 'cio' {
   }
 }
 
-const reachOptionNames = ['timeout', 'signal']
 const callTimeout = 30_000
 const reachTimeout = 5_000
 
@@ -159,7 +151,7 @@ export function registry<
   const isMany = settings.duplicates === 'all'
   // Each slot belongs to the connection that has it.
   const duplicates = settings.duplicates === 'newest' ? 'newest' : 'oldest'
-  cluster.reserve('registry', name)
+  reserve(cluster, 'registry', name)
   const { engine } = cluster
   const damping = new Takeovers(takeovers, ({ ctx, key }, delay) => {
     emitSafely(ctx.app, 'conflict', delay, ctx, key)
@@ -227,9 +219,8 @@ export function registry<
     options: ReachOptions = {},
     ownNames: readonly string[] = [],
   ): Promise<unknown> => {
-    checkOptionNames(order.kind, options, [...reachOptionNames, ...ownNames])
+    checkReachOptions(order.kind, options, ownNames)
     const { timeout = order.kind === 'call' ? callTimeout : reachTimeout, signal } = options
-    checkDuration(order.kind, 'timeout', timeout)
     return (isMany ? slots : directory).reach(key, order, {
       timeout: Math.min(timeout, maxTimerDelay),
       signal,
@@ -245,6 +236,7 @@ export function registry<
     await reach(key, { kind: 'send', message }, options)
   }
   const evictRemote = async (key: string, options: EvictRemoteOptions): Promise<boolean> => {
+    checkReachOptions('evict', options, ['reason'])
     const { reason = '' } = options
     if (typeof reason !== 'string') throw optionError('evict', 'reason', 'a string', reason)
     try {
@@ -262,13 +254,11 @@ export function registry<
     evict: (key: string, options: EvictRemoteOptions = {}) => unawaited(evictRemote(key, options)),
     find: (key: string) => unawaited(isMany ? slots.find(key) : find(cluster, table, key)),
     list: (options: ListOptions = {}) => {
-      checkOptionNames('list', options, ['prefix', 'maxEntries'])
-      checkCount('list', 'maxEntries', options.maxEntries ?? 0)
+      checkListOptions(options)
       return list(cluster, table, options)
     },
     watch: (options: PresenceOptions) => {
-      checkOptionNames('watch', options, ['signal', 'maxBacklog'])
-      checkCount('watch', 'maxBacklog', options.maxBacklog ?? 1, 1)
+      checkPresenceOptions(options)
       return watch(table, options)
     },
   })

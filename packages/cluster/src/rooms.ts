@@ -12,6 +12,7 @@ import { asError, checkOptionNames, debug, unawaited, whenUntaken } from 'cio/ki
 import type { Cluster } from './cluster.ts'
 import { type Incoming, checkPayload } from './engine.ts'
 import { encodeName } from './names.ts'
+import { checkCluster } from './reserve.ts'
 import { Interest } from './rooms/interest.ts'
 import { decodeFrame, encodeHeader, startsWith, textOf } from './wire/frames.ts'
 import { decodeValue, encodeValue } from './wire/values.ts'
@@ -73,6 +74,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
 ): Rooms<Out, Member> {
   checkOptionNames('rooms', options, ['maxBacklog', 'maxRooms', 'name'])
   const { name = 'rooms', ...ofCio } = options
+  checkCluster('rooms', cluster)
   const { engine } = cluster
   const subjectOf = (room: string): string => `${name}.${encodeName(room, 'remote')}`
   const interest = new Interest(engine, name, (room, message) => take(room, message))

@@ -3,7 +3,7 @@
  */
 
 import type { App, ConnectionContext } from 'cio'
-import { canonicalAddress, networkOf } from 'cio/kit'
+import { canonicalAddress, networkOf, optionError } from 'cio/kit'
 import type { Collector } from './collector.ts'
 import type { ClosedConnection } from './ended.ts'
 import { type PassedStep, passedSteps } from './ways.ts'
@@ -11,6 +11,19 @@ import { type ConnectionDetail, connectionDetail } from './rows.ts'
 
 /** The connection to be explained: by its number, a verified or claimed name, or an address. */
 export type Subject = number | { readonly name: string } | { readonly address: string }
+
+/**
+ * Refuses what is no subject: it would match nothing, as if there were no such connection.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkSubject(subject: Subject): void {
+  const { name, address } = { ...(subject as { readonly name?: unknown; address?: unknown }) }
+  const given = [name, address].filter((one) => one !== undefined)
+  if (typeof subject === 'number') return
+  if (given.length === 1 && typeof given[0] === 'string') return
+  throw optionError('explain', 'subject', 'a number, `{ name }` or `{ address }`', subject)
+}
 
 /** One step on the way of a connection. */
 export interface ExplainedStep {

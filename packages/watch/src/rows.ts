@@ -5,7 +5,7 @@ import { bytesOf, checkCount, checkOptionNames, optionError } from 'cio/kit'
 import { TLSSocket } from 'node:tls'
 import type { Collector } from './collector.ts'
 import { type PassedStep, passedSteps } from './ways.ts'
-import { clean } from './text.ts'
+import { checkText, clean } from './text.ts'
 
 /** An open connection. */
 export interface ConnectionRow {
@@ -76,6 +76,8 @@ export function connectionPage(collector: Collector, query: ConnectionQuery): Co
   const { sort = 'rate', filter = '', step, limit = 50, after = 0 } = query
   checkCount('connections', 'limit', limit)
   checkCount('connections', 'after', after)
+  checkText('connections', 'filter', filter)
+  checkText('connections', 'step', step)
   if (!sorts.includes(sort)) throw optionError('connections', 'sort', sorts.join(', '), sort)
   const now = performance.now()
   const all = [...collector.open()]

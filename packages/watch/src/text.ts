@@ -1,6 +1,6 @@
 /** Texts that come from outside: cut to a length, and without characters that do not print. */
 
-import { escapeText } from 'cio/kit'
+import { escapeText, optionError } from 'cio/kit'
 
 const longest = 300
 
@@ -18,4 +18,14 @@ export function word(text: string): string {
 /** A code, such as `ECONNRESET`; other texts become `_OTHER`. */
 export function codeLabel(code: string): string {
   return /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : '_OTHER'
+}
+
+/**
+ * Checks a string, if given.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkText(owner: string, option: string, value: unknown): void {
+  if (value === undefined || typeof value === 'string') return
+  throw optionError(owner, option, 'a string', value)
 }

@@ -2,12 +2,12 @@
 
 import type { X509Certificate } from 'node:crypto'
 import type { AdmissionOptions, App, Cio, EndReason, ListenOptions, ServerContext } from 'cio'
-import { optionError } from 'cio/kit'
+import { checkCount, checkFlag, checkFunction, checkOptionNames, optionError } from 'cio/kit'
 import manifest from '../package.json' with { type: 'json' }
 import { type ServerAdmission, admissions } from './admissions.ts'
 import { Collector } from './collector.ts'
 import type { ClosedConnection } from './ended.ts'
-import { type Explanation, type Subject, explain } from './explain.ts'
+import { type Explanation, type Subject, checkSubject, explain } from './explain.ts'
 import { type Generation, Generations } from './generations.ts'
 import { readMetrics } from './gauges.ts'
 import type { Table } from './history.ts'
@@ -28,6 +28,7 @@ import {
   connectionPage,
 } from './rows.ts'
 import { type Snapshot, snapshot } from './snapshot.ts'
+import { checkText } from './text.ts'
 
 /** Options of `metrics()`. */
 export interface MetricsOptions {
@@ -134,6 +135,7 @@ export function watch<Connection extends object, Client extends object, Server e
   options: WatchOptions = {},
 ): Watch {
   const apps = (Array.isArray(app) ? app : [app]) as readonly App[]
+  if (apps.length === 0) throw optionError('watch', 'app', 'a Cio, or a list of one or more', app)
   for (const one of apps) {
     if (typeof one?.observe !== 'function') throw optionError('watch', 'app', 'a Cio', one)
   }
@@ -175,7 +177,10 @@ class Watching implements Watch {
     return this.#generations.list
   }
 
-  metrics({ names = true }: MetricsOptions = {}): string {
+  metrics(options: MetricsOptions = {}): string {
+    checkOptionNames('metrics', options, ['names'])
+    const { names = true } = options
+    checkFlag('metrics', 'names', names)
     const all = this.#read()
     return toText(names ? all : all.filter(({ metric }) => metric !== metrics.peerIo))
   }
@@ -196,10 +201,15 @@ class Watching implements Watch {
   }
 
   connection(id: number): ConnectionDetail | undefined {
+    if (typeof id !== 'number') throw optionError('connection', 'id', 'a number', id)
     return connectionDetail(this.#collector, id)
   }
 
-  closed({ reason, limit = 100 }: Parameters<Watch['closed']>[0] = {}): ClosedConnection[] {
+  closed(query: Parameters<Watch['closed']>[0] = {}): ClosedConnection[] {
+    checkOptionNames('closed', query, ['reason', 'limit'])
+    const { reason, limit = 100 } = query
+    checkText('closed', 'reason', reason)
+    checkCount('closed', 'limit', limit)
     return this.#collector.ended.last(reason, limit)
   }
 
@@ -208,6 +218,7 @@ class Watching implements Watch {
   }
 
   explain(subject: Subject): Explanation | undefined {
+    checkSubject(subject)
     return explain(this.#apps, this.#collector, subject)
   }
 
@@ -219,10 +230,14 @@ class Watching implements Watch {
   }
 
   history(of: 'seconds' | 'minutes'): Table {
+    if (of !== 'seconds' && of !== 'minutes') {
+      throw optionError('history', 'of', "'seconds' or 'minutes'", of)
+    }
     return this.#looker[of].table()
   }
 
   look(tick?: () => void): () => void {
+    checkFunction('look', 'tick', tick)
     return this.#looker.look(tick)
   }
 

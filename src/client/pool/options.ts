@@ -1,14 +1,21 @@
 /** The options of a pool, checked. */
 
 import type { ConnectOptions } from '../connect-options.ts'
-import { checkCount, checkDuration, checkOptionNames, optionError } from '../../options.ts'
+import {
+  checkCount,
+  checkDuration,
+  checkMethods,
+  checkObject,
+  checkOptionNames,
+  optionError,
+} from '../../options.ts'
 import { Backoff } from '../../rates/backoff.ts'
 import { RetryBudget } from '../../rates/retry-budget.ts'
 import { checkOptions } from '../../lifecycle/known-options.ts'
-import { isCioError } from '../../errors.ts'
+import { CioError, isCioError } from '../../errors.ts'
 import { atOnce } from '../../thenable.ts'
 import { isNetworkError } from '../../network-errors.ts'
-import type { PoolTarget } from './pool-types.ts'
+import type { ConnectsClients, PoolTarget } from './pool-types.ts'
 import type { TargetSource } from './target-sources.ts'
 import type { Ejection } from './upstream.ts'
 
@@ -143,6 +150,7 @@ export function checkTargets(targets: unknown, connect: ConnectOptions): void {
     if (typeof given !== 'object' || given === null || Array.isArray(given)) {
       throw optionError('Pool', 'targets', 'objects with a `port` or a `path`', given)
     }
+    checkObject('Pool', 'targets', given)
     const { weight = 1, priority = 0, ...target } = given as PoolTarget
     // Checked here: with a wrong option the pool would try to connect again and again.
     checkOptions('connect', { ...connect, ...target })
@@ -158,7 +166,9 @@ export function settingsOf(options: PoolOptions): PoolSettings {
   checkOptionNames('Pool', options, names)
   const { targets, connect = {}, eject = {}, connections = 1, maxPending = 100 } = options
   const { maxWaiting = 1_000, waitTimeout = 5_000, slowStartDuration = 10_000 } = options
-  if (!isSource(targets)) checkTargets(targets, connect)
+  checkObject('Pool', 'connect', connect)
+  if (isSource(targets)) checkOptions('connect', connect)
+  else checkTargets(targets, connect)
   checkCount('Pool', 'connections', connections, 1)
   if (connections === Infinity) throw optionError('Pool', 'connections', 'finite', connections)
   checkCount('Pool', 'maxPending', maxPending, 1)
@@ -196,7 +206,7 @@ function ejectionOf(eject: EjectOptions): Ejection {
   if (maxDuration === Infinity || maxDuration < duration) {
     throw optionError('Pool: eject', 'maxDuration', 'finite, and at least `duration`', maxDuration)
   }
-  if (!(maxShare >= 0 && maxShare <= 1)) {
+  if (!(typeof maxShare === 'number' && maxShare >= 0 && maxShare <= 1)) {
     throw optionError('Pool: eject', 'maxShare', 'a number from 0 to 1', maxShare)
   }
   return { failures, duration, maxDuration, maxShare }
@@ -214,3 +224,17 @@ const names = [
   'isFailure',
   'budget',
 ]
+
+/**
+ * Checks the app of a pool.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkApp(app: Pick<ConnectsClients<object>, 'pipelines'>): void {
+  checkMethods('Pool', 'app', 'a Cio', app, ['connect'])
+  if (!app.pipelines.client.names.includes('reconnect')) return
+  throw new CioError(
+    'ERR_CIO_OPTION',
+    'Pool: its app has `reconnect`, and the pool connects again itself; leave `reconnect` out',
+  )
+}

@@ -1,7 +1,13 @@
 /** Targets of a pool from DNS: the addresses of a host, or SRV records. */
 
 import { promises as dns } from 'node:dns'
-import { checkCount, checkDuration, checkOptionNames, optionError } from '../../options.ts'
+import {
+  checkCount,
+  checkDuration,
+  checkMethods,
+  checkOptionNames,
+  optionError,
+} from '../../options.ts'
 import type { PoolTarget } from './pool-types.ts'
 
 /** The targets that a source has found. */
@@ -119,6 +125,7 @@ export function dnsTargets(
     throw optionError('dnsTargets', 'maxTtl', 'at least `minTtl`, and that above 0', maxTtl)
   }
   checkCount('dnsTargets', 'maxTargets', maxTargets, 1)
+  checkResolver('dnsTargets', resolver, ['resolve4', 'resolve6'])
   return {
     async resolve() {
       // A failed lookup of one family does not mean that it has no addresses. Otherwise the pool
@@ -159,6 +166,7 @@ export function srvTargets(name: string, options: SrvTargetsOptions = {}): Targe
   checkDuration('srvTargets', 'interval', interval)
   if (interval < 1) throw optionError('srvTargets', 'interval', 'above 0', interval)
   checkCount('srvTargets', 'maxTargets', maxTargets, 1)
+  checkResolver('srvTargets', resolver, ['resolveSrv'])
   return {
     async resolve() {
       const records = await resolver.resolveSrv(name)
@@ -198,4 +206,9 @@ function checkName(place: string, option: string, given: unknown): void {
   if (typeof given !== 'string' || given === '') {
     throw optionError(place, option, 'a name of DNS', given)
   }
+}
+
+function checkResolver(owner: string, resolver: TargetResolver, methods: readonly string[]): void {
+  const rule = `an object with ${methods.map((name) => `\`${name}()\``).join(' and ')}`
+  checkMethods(owner, 'resolver', rule, resolver, methods)
 }

@@ -1,7 +1,14 @@
 /** The options of `nats()`. */
 
 import type { NatsConnection, NodeConnectionOptions } from '@nats-io/transport-node'
-import { checkCount, checkDuration, checkOptionNames, optionError } from 'cio/kit'
+import {
+  checkCount,
+  checkDuration,
+  checkMethods,
+  checkObject,
+  checkOptionNames,
+  optionError,
+} from 'cio/kit'
 
 /** Options of `nats()`. */
 export interface NatsOptions {
@@ -54,6 +61,11 @@ const known = ['connection', 'connect', 'prefix', 'replicas', 'timeout']
 export function checkNatsOptions(options: NatsOptions): void {
   checkOptionNames('nats', options, known)
   const { connection, connect, prefix = 'cio', replicas = 1, timeout = 5_000 } = options
+  if (connection !== undefined) {
+    const methods = ['publish', 'subscribe', 'flush', 'status']
+    checkMethods('nats', 'connection', 'a connection of nats.js', connection, methods)
+  }
+  checkObject('nats', 'connect', connect)
   if (connection && connect) {
     throw optionError('nats', 'connect', 'absent if there is a `connection`', connect)
   }

@@ -1,7 +1,14 @@
 /** The options of `registry()`. */
 
 import type { Rate, StreamContext } from 'cio'
-import { checkCount, checkDuration, checkOptionNames, checkRate, optionError } from 'cio/kit'
+import {
+  checkCount,
+  checkDuration,
+  checkOptionNames,
+  checkRate,
+  checkSignal,
+  optionError,
+} from 'cio/kit'
 import { leastTtl } from '../engine.ts'
 
 /** Options of `Registry.send()` and `Registry.evict()`. */
@@ -112,6 +119,23 @@ const known = [
   'name',
   'rowTtl',
 ]
+
+/**
+ * Checks the options of a call, a message or an `evict` to another instance.
+ *
+ * @param others The options beside those of {@link ReachOptions}.
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkReachOptions(
+  owner: string,
+  options: ReachOptions,
+  others: readonly string[] = [],
+): void {
+  checkOptionNames(owner, options, ['timeout', 'signal', ...others])
+  const { timeout = 0, signal } = options
+  checkDuration(owner, 'timeout', timeout)
+  checkSignal(owner, signal)
+}
 
 /** The options, with their defaults. */
 export type Settings<Needs extends StreamContext> = RegistryOptions<Needs> &

@@ -1,6 +1,7 @@
 /** Presence: the entries of live instances. */
 
 import { CioError } from 'cio'
+import { checkCount, checkOptionNames, checkSignal, optionError } from 'cio/kit'
 import { type Row, downError } from '../engine.ts'
 import { encodeName } from '../names.ts'
 import type { Cluster } from '../cluster.ts'
@@ -33,6 +34,31 @@ export interface PresenceOptions {
    * @default 10_000
    */
   readonly maxBacklog?: number
+}
+
+/**
+ * Checks the options of `list()`.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkListOptions(options: ListOptions): void {
+  checkOptionNames('list', options, ['prefix', 'maxEntries'])
+  const { prefix = '', maxEntries = 0 } = options
+  if (typeof prefix !== 'string') throw optionError('list', 'prefix', 'a string', prefix)
+  checkCount('list', 'maxEntries', maxEntries)
+}
+
+/**
+ * Checks the options of `watch()`.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkPresenceOptions(options: PresenceOptions): void {
+  checkOptionNames('watch', options, ['signal', 'maxBacklog'])
+  const { signal, maxBacklog = 1 } = options
+  // Without it, nothing would end the loop.
+  checkSignal('watch', signal ?? null)
+  checkCount('watch', 'maxBacklog', maxBacklog, 1)
 }
 
 /** A change of presence. */

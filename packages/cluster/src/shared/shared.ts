@@ -16,6 +16,7 @@ import { noCopyError, replayError } from './errors.ts'
 import type { SharedSettings } from './options.ts'
 import { type AppliedOptions, untilApplied } from './proof.ts'
 import { resolvers } from '../resolvers.ts'
+import { reserve } from '../reserve.ts'
 
 const log = debug('cio:cluster')
 
@@ -58,7 +59,7 @@ export class Shared {
     this.#cluster = cluster
     this.#part = part
     this.#settings = settings
-    cluster.reserve(part.owner, part.name)
+    reserve(cluster, part.owner, part.name)
     cluster.report(part.name, { revision: 0, digest: '' })
     cluster.whileUp((signal) => this.#follow(signal))
   }

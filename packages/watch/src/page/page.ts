@@ -1,6 +1,7 @@
 /** `page(watching)`: the live page as a handler for `http()`. */
 
 import { contextOf } from 'cio'
+import { checkMethods } from 'cio/kit'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ConnectionQuery } from '../rows.ts'
 import type { Subject } from '../explain.ts'
@@ -58,6 +59,11 @@ export class Page {
 
   constructor(watching: Watch, options: PageOptions) {
     const { hosts, actions } = checkedPageOptions('page', options)
+    checkMethods('page', 'watching', 'the result of watch()', watching, [
+      'metrics',
+      'snapshot',
+      'look',
+    ])
     this.guard = new Guard(hosts)
     this.#watching = watching
     this.#actions = actions

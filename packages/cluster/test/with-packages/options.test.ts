@@ -113,3 +113,14 @@ test('a reason that is no text is refused', async (t) => {
   const options = { reason: 7 as never }
   await t.throwsAsync(devices.evict('a', options), { code: 'ERR_CIO_OPTION' })
 })
+
+test('nats refuses what is no connection, and what is no object of options', (t) => {
+  const never = [null, '', 'false', 0, true, [], Promise.resolve({})]
+  for (const connection of [...never, -1, Number.NaN, {}] as never[]) {
+    const refused = { code: 'ERR_CIO_OPTION', message: /`connection`/ }
+    t.throws(() => nats({ connection }), refused)
+  }
+  for (const connect of never as never[]) {
+    t.throws(() => nats({ connect }), { code: 'ERR_CIO_OPTION' })
+  }
+})

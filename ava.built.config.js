@@ -1,9 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { _testOnlyReplaceWorkerPath as replaceWorker } from './node_modules/ava/lib/fork.js'
 import config from './ava.config.js'
-
-// AVA has no option for it. Its own 390 files took a third of the processor time of a short test.
-replaceWorker(new URL('build/tests/ava/worker.js', import.meta.url))
 
 const longest =
   /\b(wires|certs-live|lifecycle\/lifecycle|websocket\/\w+|testing\/conforms)\.test\.js$/

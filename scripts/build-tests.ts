@@ -28,17 +28,6 @@ const entries = [
     .map((path) => `test/${path}`),
 ]
 
-const ava = join(outdir, 'ava')
-
-/** The tests import AVA as it is built below. */
-const builtAva: Plugin = {
-  name: 'built AVA',
-  setup: (bundle) => {
-    const path = pathToFileURL(join(ava, 'main.js')).href
-    bundle.onResolve({ filter: /^ava$/ }, () => ({ path, external: true }))
-  },
-}
-
 /** A test still finds the files beside its source, and loads the core as one file. */
 const inPlace: Plugin = {
   name: 'in place',
@@ -66,31 +55,7 @@ await build({
   chunkNames: 'chunks/[name]-[hash]',
   sourcemap: 'linked',
   sourcesContent: false,
-  plugins: [builtAva, inPlace],
+  plugins: [inPlace],
 })
 // Node reads the map of each file that it loads, and decodes it for the first stack trace.
 await mapByLine(outdir)
-await buildAva()
-
-/** The part of AVA that each process of a test loads: two files and what they share, in place of 390. */
-async function buildAva(): Promise<void> {
-  const source = join(root, 'node_modules', 'ava')
-  await build({
-    entryPoints: {
-      main: join(source, 'entrypoints', 'main.mjs'),
-      worker: join(source, 'lib', 'worker', 'base.js'),
-    },
-    // AVA leaves the lines of a folder of this name out of its reports.
-    outdir: ava,
-    ...forNode,
-    packages: 'bundle',
-    minifySyntax: true,
-    minifyWhitespace: true,
-    legalComments: 'none',
-    // For the CommonJS modules among its packages.
-    banner: {
-      js: `import { createRequire as requireFrom } from 'node:module'
-const require = requireFrom(import.meta.url)`,
-    },
-  })
-}

@@ -47,8 +47,8 @@ export function optionsOf(
 }
 
 /**
- * Refuses a promise of options, which would be a server without TLS on any port, and inherited
- * options: they are not copied, so a check that one of them turns on would stay off.
+ * Refuses a promise of options, which would be a server without TLS on any port. Refuses inherited
+ * options too: they are not copied, so a check that one of them turns on would stay off.
  */
 function checkOwn(call: Call, options: unknown): void {
   if (typeof options !== 'object' || options === null) return

@@ -185,9 +185,9 @@ export interface Framing<In> {
    */
   open(bytes: Buffer, ends: readonly number[], into: In[], offset: number): void
   /**
-   * For formats whose frames are so cheap that a second pass would cost as much as they do: adds the
-   * messages from the beginning of `bytes`, and returns the start of the first frame that is not
-   * whole, or that `end` refuses. Without it, `end` and `open` are called for all.
+   * Adds the messages from the beginning of `bytes`, and returns the start of the first frame that is
+   * not whole, or that `end` refuses. It is for formats whose frames are so cheap that a second pass
+   * would cost as much as they do. Without it, `end` and `open` are called for all.
    *
    * @internal
    */

@@ -1,8 +1,7 @@
 import { availableParallelism } from 'node:os'
 import config from './ava.config.js'
 
-const longest =
-  /\b(wires|certs-live|lifecycle\/lifecycle|websocket\/\w+|testing\/conforms)\.test\.js$/
+const longest = /\b(certs-live|lifecycle\/lifecycle|websocket\/\w+|testing\/conforms)\.test\.js$/
 
 /** `npm test`: AVA on what `scripts/build-tests.ts` has built, without tsx. */
 export default {

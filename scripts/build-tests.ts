@@ -15,7 +15,7 @@ const outdir = join(root, 'build', 'tests')
 
 /** Whole programs, long tests and rules of the sources: `test:cases`, `test:house`, `test:packages` and `interop`. */
 const elsewhere =
-  /^(cases|interop)\/|^(api|cli|create-cio|docs|examples|house|many-processes|package|public-types)\.test\.ts$/
+  /^(cases|interop|vectors)\/|^(api|cli|create-cio|docs|examples|house|many-processes|package|public-types|wires)\.test\.ts$/
 
 const tests = (await readdir(join(root, 'test'), { recursive: true })).map((path) =>
   path.replaceAll('\\', '/'),
@@ -23,6 +23,8 @@ const tests = (await readdir(join(root, 'test'), { recursive: true })).map((path
 const entries = [
   'src/index.ts',
   'src/testing.ts',
+  'src/pipeline/call-site.ts',
+  'src/pipeline/import-middleware.ts',
   ...tests
     .filter((path) => /\.test\.ts$|^fixtures\/[^/]+\.ts$/.test(path) && !elsewhere.test(path))
     .map((path) => `test/${path}`),

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { Cio, type MessagesContext, type Middleware, type StreamContext } from '../../src/index.ts'
+import { many } from '../support/long.ts'
 import { receive } from '../support/receive.ts'
 import { dial, serve } from '../support/serve.ts'
 
@@ -156,7 +157,7 @@ export function valuesContract(test: TestFn, sample: ValuesSample): void {
         t.is(cutUp.error?.code, whole.error?.code)
         t.deepEqual(cutUp.messages, whole.messages)
       }),
-      { numRuns: 150 },
+      { numRuns: many(150, 30) },
     )
   })
 }

@@ -20,8 +20,10 @@ import { identity, loaded, path as certificate } from '../support/certificates.t
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { nextEvent } from '../support/transports.ts'
-import { typescript } from '../support/typescript.ts'
+import { built, flags } from '../support/typescript.ts'
 import { many } from '../support/long.ts'
+
+const core = JSON.stringify(built(new URL('../../src/index.ts', import.meta.url)))
 
 type Line = Record<string, unknown>
 
@@ -218,7 +220,7 @@ test('nothing that a client chooses drives a terminal or begins a line', async (
 
 // Floods
 
-const floods = many(2_000, 300)
+const floods = many(2_000, 100)
 
 test(`a flood of ${floods} refused handshakes writes few lines and a sum, and a good client is served`, async (t) => {
   const rate = { count: 5, per: 2_000 }
@@ -394,7 +396,7 @@ test('a stream that fails ends no process: `error` reports it, and the lines are
 
 test('standard output on a full disk ends no process, and is reported once', async (t) => {
   const program = `
-    import { Cio, log } from './src/index.ts'
+    import { Cio, log } from ${core}
     const access = log()
     const app = new Cio().useServer(access).useConnection(({ stream }) => void stream.end('bye'))
     app.on('error', (error) => process.stderr.write(error.code + '\\n'))
@@ -406,7 +408,7 @@ test('standard output on a full disk ends no process, and is reported once', asy
     }
     await app.close()
     process.stderr.write('well\\n')`
-  const parameters = [`--import=${typescript}`, '--input-type=module', '--eval', program]
+  const parameters = [...flags, '--input-type=module', '--eval', program]
   const full = openSync('/dev/full', 'w')
   const child = spawn(process.execPath, parameters, { stdio: ['ignore', full, 'pipe'] })
   t.teardown(() => (closeSync(full), child.kill('SIGKILL')))
@@ -421,14 +423,14 @@ for (const [where, reads] of [
 ] as const) {
   test(`lines go to standard output without blocking the server: ${where}`, async (t) => {
     const program = `
-      import { Cio, log } from './src/index.ts'
+      import { Cio, log } from ${core}
       const app = new Cio()
         .useServer(log({ rate: { count: 1e6, per: 1_000 } }))
         .useConnection(({ stream }) => void stream.end('bye'))
       const server = await app.listen({ host: '127.0.0.1', port: 0 })
       process.stderr.write(server.port + '\\n')
       process.once('SIGTERM', () => app.close())`
-    const parameters = [`--import=${typescript}`, '--input-type=module', '--eval', program]
+    const parameters = [...flags, '--input-type=module', '--eval', program]
     const child = spawn(process.execPath, parameters, { stdio: ['ignore', 'pipe', 'pipe'] })
     t.teardown(() => child.kill('SIGKILL'))
     const [first] = (await once(child.stderr, 'data')) as [Buffer]

@@ -19,6 +19,7 @@ import { Cio, type Relisten, type RelistenOptions, relisten } from '../../src/in
 import { retryContract } from '../contracts/retry.ts'
 import { ownPort } from '../support/ports.ts'
 import { Program } from '../support/program.ts'
+import { many } from '../support/long.ts'
 import { closeAfter, dial, listenBare, readAll, serve } from '../support/serve.ts'
 import { socketPath } from '../support/transports.ts'
 
@@ -231,7 +232,7 @@ test('the socket of a running server, however busy, is not removed', async (t) =
 })
 
 test('of several instances that start at once over a stale socket, one listens, and is reachable', async (t) => {
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < many(3, 1); round++) {
     const path = await stale(t)
     const instances = Array.from(
       { length: 3 },

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { callSite } from '../../src/pipeline/call-site.ts'
-import { typescript } from '../support/typescript.ts'
+import { built, flags } from '../support/typescript.ts'
 
 const run = promisify(execFile)
 const here = fileURLToPath(import.meta.url).slice(process.cwd().length + 1)
@@ -57,14 +57,14 @@ for (const [kind, file, program] of [
   test(`the call site is right in ${kind} whose name has spaces and brackets`, async (t) => {
     const directory = await mkdtemp(join(tmpdir(), 'cio (call) site-'))
     t.teardown(() => rm(directory, { recursive: true }))
-    const url = JSON.stringify(new URL('../../src/pipeline/call-site.ts', import.meta.url).href)
+    const url = JSON.stringify(built(new URL('../../src/pipeline/call-site.ts', import.meta.url)))
     const use = `const method = () => callSite()
       console.log(method())
       const named = function named() { console.log(method()) }
       named()`
     const path = join(directory, file)
     await writeFile(path, program.replace('$callSite', url).replace('$use', use))
-    const { stdout } = await run(process.execPath, [`--import=${typescript}`, path])
+    const { stdout } = await run(process.execPath, [...flags, path])
     const expected = join(directory, file)
     for (const site of stdout.trim().split('\n')) {
       t.regex(site, /:\d+$/)

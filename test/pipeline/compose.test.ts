@@ -1,13 +1,10 @@
 /**
  * What koa-compose promises and Cio leans on, through the real pipeline of each kind, and `next()`
- * that runs again. All of it holds under NODE_ENV=production too: the last test runs the others.
+ * that runs again. `test/cases/compose-in-production.test.ts` runs all of it under NODE_ENV=production.
  */
 
 import test from 'ava'
-import { execFile } from 'node:child_process'
 import { PassThrough } from 'node:stream'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { Cio } from '../../src/cio.ts'
 import type { Run } from '../../src/pipeline/compose.ts'
 import { type Middleware, type Next, defineMiddleware } from '../../src/pipeline/middleware.ts'
@@ -699,18 +696,3 @@ test('a second next() is an error of the application, told by its event', async 
   app.handle(near)
   t.regex((await told).message, /next\(\) called multiple times/)
 })
-
-if (process.env.NODE_ENV !== 'production') {
-  test('all of this holds under NODE_ENV=production', async (t) => {
-    const ava = fileURLToPath(
-      new URL('../../node_modules/ava/entrypoints/cli.mjs', import.meta.url),
-    )
-    const { stdout } = await promisify(execFile)(
-      process.execPath,
-      [ava, '--tap', fileURLToPath(import.meta.url)],
-      { env: { ...process.env, NODE_ENV: 'production' } },
-    )
-    t.regex(stdout, /# fail 0/)
-    t.regex(stdout, /# pass [1-9]/)
-  })
-}

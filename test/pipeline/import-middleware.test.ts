@@ -6,7 +6,7 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { importMiddleware } from '../../src/pipeline/import-middleware.ts'
-import { typescript } from '../support/typescript.ts'
+import { built, flags } from '../support/typescript.ts'
 
 const run = promisify(execFile)
 const fixture = (name: string): string =>
@@ -108,12 +108,12 @@ async function loadPackage(
     for (const [file, text] of Object.entries(files)) await writeFile(join(directory, file), text)
 
     const program = `
-      import { importMiddleware } from ${JSON.stringify(new URL('../../src/pipeline/import-middleware.ts', import.meta.url).href)}
+      import { importMiddleware } from ${JSON.stringify(built(new URL('../../src/pipeline/import-middleware.ts', import.meta.url)))}
       process.chdir(${JSON.stringify(application)})
       console.log((await importMiddleware(${JSON.stringify(name)}, ${JSON.stringify(options)})).name)
     `
-    const flags = [`--import=${typescript}`, '--input-type=module', '--eval', program]
-    const { stdout } = await run(process.execPath, flags)
+    const words = [...flags, '--input-type=module', '--eval', program]
+    const { stdout } = await run(process.execPath, words)
     return stdout.trim()
   } finally {
     await rm(application, { recursive: true })

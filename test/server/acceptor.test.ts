@@ -9,7 +9,9 @@ import { Cio } from '../../src/index.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { nextEvent, socketPath } from '../support/transports.ts'
-import { typescript } from '../support/typescript.ts'
+import { built, flags } from '../support/typescript.ts'
+
+const core = JSON.stringify(built(new URL('../../src/index.ts', import.meta.url)))
 
 const echo = (): Cio =>
   new Cio().useConnection(async (ctx) => {
@@ -114,7 +116,7 @@ test('a server on a descriptor that it was given refuses to pause', async (t) =>
   t.teardown(() => holder.close())
   const { fd } = (holder as unknown as { _handle: { fd: number } })._handle
   const program = `
-    import { Cio } from './src/index.ts'
+    import { Cio } from ${core}
     const app = new Cio()
     const server = await app.listen({ fd: 3 })
     try {
@@ -123,11 +125,9 @@ test('a server on a descriptor that it was given refuses to pause', async (t) =>
       console.log(code, message, server.address.port)
     }
     await app.close()`
-  const child = spawn(
-    process.execPath,
-    [`--import=${typescript}`, '--input-type=module', '--eval', program],
-    { stdio: ['ignore', 'pipe', 'inherit', fd] },
-  )
+  const child = spawn(process.execPath, [...flags, '--input-type=module', '--eval', program], {
+    stdio: ['ignore', 'pipe', 'inherit', fd],
+  })
   t.teardown(() => child.kill())
   const { port } = holder.address() as { port: number }
   t.regex(await readAll(child.stdout!), new RegExp(`^ERR_CIO_PAUSE .*descriptor 3 .* ${port}\n`))
@@ -140,7 +140,7 @@ test('a server on a given descriptor counts what it drops for want of others', a
   const { port } = holder.address() as { port: number }
   const { fd } = (holder as unknown as { _handle: { fd: number } })._handle
   const program = `
-    import { Cio } from './src/index.ts'
+    import { Cio } from ${core}
     const app = new Cio()
     const server = await app.listen({ fd: 3, reservedDescriptors: Infinity })
     app.on('overload', ({ dropped }) => console.log('overload', dropped))
@@ -154,7 +154,7 @@ test('a server on a given descriptor counts what it drops for want of others', a
       '-c',
       'ulimit -n 128; exec "$0" "$@"',
       process.execPath,
-      `--import=${typescript}`,
+      ...flags,
       '--input-type=module',
       '--eval',
       program,

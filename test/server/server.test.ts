@@ -9,7 +9,7 @@ import { duplexPair } from '../support/duplex-pair.ts'
 import { ownPort } from '../support/ports.ts'
 import { closeAfter, dial, readAll, serve } from '../support/serve.ts'
 import { deferred, dialOver, networks, open, optionsOf, socketPath } from '../support/transports.ts'
-import { typescript } from '../support/typescript.ts'
+import { built, flags } from '../support/typescript.ts'
 
 const hello = (): Cio =>
   new Cio().useConnection(async function hello(ctx) {
@@ -95,14 +95,14 @@ test('listen takes a descriptor that listens already', async (t) => {
   const { port } = bare.address() as { port: number }
   const { fd } = (bare as unknown as { _handle: { fd: number } })._handle
   const program = `
-    import { Cio } from './src/index.ts'
+    import { Cio } from ${JSON.stringify(built(new URL('../../src/index.ts', import.meta.url)))}
     const app = new Cio().useConnection((ctx) => void ctx.stream.end('from the child'))
     app.on('close', () => app.close())
     await app.listen({ fd: 3 })
     console.log('ready')`
   const child: ChildProcess = spawn(
     process.execPath,
-    [`--import=${typescript}`, '--input-type=module', '--eval', program],
+    [...flags, '--input-type=module', '--eval', program],
     { stdio: ['ignore', 'pipe', 'inherit', fd] },
   )
   const exit = once(child, 'exit')

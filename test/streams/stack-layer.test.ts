@@ -156,7 +156,7 @@ async function readCount(encoded: Buffer, maxRatio?: number): Promise<[number, u
 }
 
 test('input that decodes to more than maxRatio is refused, after the first MiB (a gzip bomb)', async (t) => {
-  const [length, code] = await readCount(gzipSync(Buffer.alloc(200_000_000, '\n')))
+  const [length, code] = await readCount(gzipSync(Buffer.alloc(60_000_000, '\n')))
   t.is(code, 'ERR_CIO_DECODE_RATIO')
   t.true(length < 30_000_000, `${length}`)
 })
@@ -182,7 +182,7 @@ test('what is not read is not decoded', async (t) => {
     },
   })
   const layer = new StackLayer(near, { decode: [createGunzip(), counting], maxRatio: Infinity })
-  const bomb = gzipSync(Buffer.alloc(256 * 1024 * 1024))
+  const bomb = gzipSync(Buffer.alloc(32 * 1024 * 1024))
   far.end(bomb)
   await once(layer, 'readable')
   for (let turn = 0; turn < 100; turn++) await new Promise((done) => setImmediate(done))
@@ -190,7 +190,7 @@ test('what is not read is not decoded', async (t) => {
 
   let length = 0
   for await (const chunk of layer as AsyncIterable<Buffer>) length += chunk.length
-  t.is(length, 256 * 1024 * 1024)
+  t.is(length, 32 * 1024 * 1024)
 })
 
 test('what the peer does not read is not encoded', async (t) => {

@@ -7,10 +7,10 @@ const mostCuts = 20
 
 const mostPieces = 300
 
-const step = many(1, 3)
+const step = many(1, 7)
 
 /**
- * The input whole, cut in two at every byte from `from` on (in the short form, at every third), and byte by
+ * The input whole, cut in two at every byte from `from` on (in the short form, at every seventh), and byte by
  * byte unless it is long.
  */
 export function* everyCut(bytes: Buffer, from = 1): Generator<Buffer[]> {

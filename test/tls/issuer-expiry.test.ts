@@ -1,6 +1,6 @@
 /** A session that is resumed brings one certificate along, and not those of its issuers. */
 
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -37,10 +37,18 @@ interface Chain {
   readonly cert: Buffer
 }
 
+const chains = new Map<string, Chain>()
+
 /** A certificate of `localhost` that outlives its issuer: 20 days, and as many as given. */
-function chainOf(t: ExecutionContext, days: number, usage: string): Chain {
+function chainOf(days: number, usage: string): Chain {
+  const key = `${usage}, ${days} days`
+  const chain = chains.get(key) ?? makeChain(days, usage)
+  chains.set(key, chain)
+  return chain
+}
+
+function makeChain(days: number, usage: string): Chain {
   const cwd = mkdtempSync(join(tmpdir(), 'cio-issuer-'))
-  t.teardown(() => rmSync(cwd, { recursive: true }))
   const openssl = (line: string): void =>
     void execFileSync('openssl', line.split(' '), { cwd, stdio: ['ignore', 'ignore', 'pipe'] })
   const sign = (name: string, by: string, lasts: number, to = name): void => {
@@ -64,6 +72,7 @@ function chainOf(t: ExecutionContext, days: number, usage: string): Chain {
   const [leaf, issuer, renewed] = ['localhost', 'brief', 'renewed'].map((name) =>
     readFileSync(join(cwd, `${name}.crt`)),
   ) as [Buffer, Buffer, Buffer]
+  rmSync(cwd, { recursive: true })
   return { key, leaf, issuer, renewed, cert: Buffer.concat([leaf, issuer]) }
 }
 
@@ -78,7 +87,7 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as SecureVersion[]) {
       test.serial(
         `a session whose issuer ${where} has expired meanwhile ${what} (${maxVersion})`,
         async (t) => {
-          const { key, leaf, issuer, cert } = chainOf(t, 2, 'clientAuth')
+          const { key, leaf, issuer, cert } = chainOf(2, 'clientAuth')
           const ca = isSent ? contents('root.crt') : [contents('root.crt'), issuer]
           const app = new Cio().useConnection(writeGreeting)
           const told = recordEvents(app)
@@ -114,7 +123,7 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as SecureVersion[]) {
     test.serial(
       `a server whose issuer has expired meanwhile ${what} (${maxVersion})`,
       async (t) => {
-        const { key, cert } = chainOf(t, 2, 'serverAuth')
+        const { key, cert } = chainOf(2, 'serverAuth')
         const server = createServer({ key, cert, maxVersion }, (socket) =>
           socket.on('error', () => {}).end('hello'),
         )
@@ -151,7 +160,7 @@ for (const isSent of [true, false]) {
   if (isSent && nodeTakesIssuers) continue
   const where = isSent ? 'that the client sends' : 'in `ca`'
   test.serial(`certificateExpiry counts an issuer ${where} that expires first`, async (t) => {
-    const { key, leaf, issuer, cert } = chainOf(t, 9, 'clientAuth')
+    const { key, leaf, issuer, cert } = chainOf(9, 'clientAuth')
     const ca = isSent ? contents('root.crt') : [contents('root.crt'), issuer]
     const options = { ...loaded('server'), ca, requestCert: true, ticketKeys: Buffer.alloc(48, 7) }
     const as = { key, cert: isSent ? cert : leaf }
@@ -180,7 +189,7 @@ for (const isSent of [true, false]) {
   })
 
   test.serial(`a client counts an issuer of the server ${where} that expires first`, async (t) => {
-    const { key, leaf, issuer, cert } = chainOf(t, 9, 'serverAuth')
+    const { key, leaf, issuer, cert } = chainOf(9, 'serverAuth')
     const ca = isSent ? contents('root.crt') : [contents('root.crt'), issuer]
     const server = await serve(t, new Cio(), { key, cert: isSent ? cert : leaf })
     const app = new Cio().useClient(certificateExpiry({ margin: 10 * day }))
@@ -190,7 +199,7 @@ for (const isSent of [true, false]) {
 }
 
 test.serial('a session whose issuer was renewed meanwhile is resumed', async (t) => {
-  const { key, leaf, renewed, cert } = chainOf(t, 2, 'clientAuth')
+  const { key, leaf, renewed, cert } = chainOf(2, 'clientAuth')
   const app = new Cio().useConnection(writeGreeting)
   const server = await serve(t, app, {
     ...identity('server'),
@@ -209,7 +218,7 @@ test.serial('a session whose issuer was renewed meanwhile is resumed', async (t)
 })
 
 test.serial('a trust store that has accepted a certificate looks at the dates again', (t) => {
-  const { leaf, issuer } = chainOf(t, 2, 'clientAuth')
+  const { leaf, issuer } = chainOf(2, 'clientAuth')
   const trust = new TrustStore({ ca: [contents('root.crt'), issuer] })
   const certificate = new X509Certificate(leaf)
   t.is(trust.refuses(certificate), undefined)

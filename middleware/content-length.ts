@@ -7,6 +7,7 @@ import {
   messageTooLong,
 } from '../src/messages/frame-decoder.ts'
 import { defaultMaxLength } from '../src/messages/codec.ts'
+import { isTooDeep, maxJsonDepth } from '../src/messages/json-nesting.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
@@ -36,10 +37,10 @@ export interface ContentLengthContext<Message = unknown> extends MessagesContext
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
  * @rejects `ERR_CIO_SYNTAX` (remote): the header has no length or is longer than 4 KiB, or the
- *   content is not JSON or not UTF-8; `ERR_CIO_TRUNCATED` (remote): the input ended within a
- *   message; `ERR_CIO_MESSAGE_TOO_LONG` (remote): the length is above `maxLength`;
- *   `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy `validate`; `ERR_CIO_ENCODE`
- *   (local): a sent message cannot be serialized as JSON
+ *   content is not JSON, not UTF-8, or nested deeper than 1,000 arrays and objects;
+ *   `ERR_CIO_TRUNCATED` (remote): the input ended within a message; `ERR_CIO_MESSAGE_TOO_LONG`
+ *   (remote): the length is above `maxLength`; `ERR_CIO_INVALID_MESSAGE` (remote): a message does not
+ *   satisfy `validate`; `ERR_CIO_ENCODE` (local): a sent message cannot be serialized as JSON
  * @throws `ERR_CIO_OPTION`: an option is unknown or out of its range
  * @see https://microsoft.github.io/language-server-protocol/specifications/base/0.9/specification/
  *
@@ -114,12 +115,16 @@ function contentSize(header: Buffer, maxLength: number, at: number): number {
 
 function parse(content: Buffer, at: number): unknown {
   if (!isUtf8(content)) throw contentError('is not UTF-8', content, at)
+  const text = content.toString()
+  let value: unknown
   try {
-    return JSON.parse(content.toString()) as unknown
+    value = JSON.parse(text)
   } catch {
     // V8's own message quotes the input of the peer unescaped.
     throw contentError('is not JSON', content, at)
   }
+  if (!isTooDeep(text, value)) return value
+  throw contentError(`is nested deeper than ${maxJsonDepth}`, content, at)
 }
 
 function contentError(what: string, bytes: Buffer, at: number): CioError {

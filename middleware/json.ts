@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { CioError } from '../src/errors.ts'
 import { LineDecoder, type ParseLine, syntaxError } from '../src/messages/frame-decoder.ts'
 import { defaultMaxLength } from '../src/messages/codec.ts'
+import { isTooDeep, maxJsonDepth } from '../src/messages/json-nesting.ts'
 import {
   type MessagesContext,
   type MessagesOptions,
@@ -28,7 +29,8 @@ export interface JsonContext<Message = unknown> extends MessagesContext<Message,
  * @pipelines connection, client
  * @order after `secure`, before what reads `ctx.messages`
  * @adds `ctx.messages`
- * @rejects `ERR_CIO_SYNTAX` (remote): a line is not JSON or not UTF-8, with its offset;
+ * @rejects `ERR_CIO_SYNTAX` (remote): a line is not JSON, not UTF-8, or nested deeper than 1,000
+ *   arrays and objects, with its offset;
  *   `ERR_CIO_MESSAGE_TOO_LONG` (remote): a line is longer than `maxLength`;
  *   `ERR_CIO_INVALID_MESSAGE` (remote): a message does not satisfy `validate`; `ERR_CIO_ENCODE`
  *   (local): a sent message cannot be serialized as JSON
@@ -74,14 +76,17 @@ const byteOrderMarkLength = 3
 
 function parseJson(line: string, at: () => number): unknown {
   if (line.length === 0) return undefined
+  let value: unknown
   try {
-    return JSON.parse(line) as unknown
+    value = JSON.parse(line)
   } catch {
     // Checked only after JSON.parse has failed, so that valid lines cost nothing more.
     if (line.startsWith(byteOrderMark) && at() === 0) return parseJson(line.slice(1), notFirst)
     // V8's own message quotes the input of the peer unescaped.
     throw syntaxError('json', 'is not JSON', at(), line)
   }
+  if (!isTooDeep(line, value)) return value
+  throw syntaxError('json', `is nested deeper than ${maxJsonDepth}`, at(), line)
 }
 
 function encodeJson(message: unknown): string {

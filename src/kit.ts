@@ -42,6 +42,7 @@ export {
 } from './messages/frame-formats.ts'
 export { accessCheck, type AccessCheck } from './access/access-check.ts'
 export { StackLayer, raiseListenerLimit, type StackLayerOptions } from './streams/stack-layer.ts'
+export { isTooDeep, maxJsonDepth } from './messages/json-nesting.ts'
 export { Messages, messages, messagesOptionNames } from './messages/messages.ts'
 export { compileNetworks, type Networks } from './identity/networks.ts'
 export {

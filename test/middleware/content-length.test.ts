@@ -102,3 +102,11 @@ test('a message that JSON cannot represent is rejected and the connection stays 
 test('options out of range are rejected', (t) => {
   t.throws(() => contentLength({ maxLength: 0 }), { code: 'ERR_CIO_OPTION' })
 })
+
+test('a value is nested 1,000 deep at most, so that what is read can be sent', async (t) => {
+  const nested = (depth: number): Buffer => framed(`${'['.repeat(depth)}${']'.repeat(depth)}`)
+  t.is((await receive(t, contentLength(), nested(1_000))).messages.length, 1)
+  const { error } = await receive(t, contentLength(), nested(1_001))
+  t.like(error, { code: 'ERR_CIO_SYNTAX', fault: 'remote' })
+  t.regex(error!.message, /is nested deeper than 1000/)
+})

@@ -91,3 +91,29 @@ test('a byte order mark is skipped at the beginning and nowhere else, as jsonStr
     }
   }
 })
+
+const misleading = JSON.stringify(']\\"[{')
+
+/** A value in so many arrays, with brackets in a string in each. */
+const nested = (depth: number): string => `${`[${misleading},`.repeat(depth)}1${']'.repeat(depth)}`
+
+test('a value is nested 1,000 deep at most, so that what is read can be sent', async (t) => {
+  const deepest = JSON.parse(nested(1_000)) as unknown
+  t.deepEqual((await receive(t, json(), `${nested(1_000)}\n`)).messages, [deepest])
+  for (const line of [
+    nested(1_001),
+    nested(50_000),
+    `${'{"":'.repeat(1_001)}1${'}'.repeat(1_001)}`,
+  ]) {
+    const { messages, error } = await receive(t, json(), `1\n${line}\n`)
+    t.deepEqual(messages, [1])
+    t.like(error, { code: 'ERR_CIO_SYNTAX', fault: 'remote' })
+    t.regex(error!.message, /at byte 2 is nested deeper than 1000/)
+  }
+})
+
+test('many values beside each other are not nested, whatever their strings contain', async (t) => {
+  const line = `[${`{${misleading}:[${misleading}]},`.repeat(5_000)}1]`
+  const { messages } = await receive(t, json(), `${line}\n`)
+  t.deepEqual(messages, [JSON.parse(line)])
+})

@@ -54,6 +54,7 @@ export class LineDecoder<In> implements Decoder<In> {
   readonly #maxLength: number
   readonly #parse: ParseLine<In>
   #offset = 0
+  readonly #start = (): number => this.#offset
 
   constructor(owner: string, maxLength: number, parse: ParseLine<In>) {
     this.#owner = owner
@@ -63,8 +64,9 @@ export class LineDecoder<In> implements Decoder<In> {
 
   /** Adds the lines that a chunk completes. */
   decode(chunk: Buffer, into: In[]): void {
-    const end = chunk.lastIndexOf(lineFeed)
-    const whole = end >= 0 && end === chunk.length - 1
+    const last = chunk.length - 1
+    const whole = chunk[last] === lineFeed
+    const end = whole ? last : chunk.lastIndexOf(lineFeed)
     // The common case for short conversations: it needs no views.
     if (whole && this.remainder.length === 0) return this.#lines(chunk, end, into)
     if (end >= 0) {
@@ -90,9 +92,18 @@ export class LineDecoder<In> implements Decoder<In> {
     if (!isUtf8(bytes)) return this.#oneByOne(bytes.subarray(0, end), into)
 
     const text = bytes.toString('utf8', 0, end)
-    const lines = text.split('\n')
     // In UTF-8, a UTF-16 unit takes three bytes at most.
     const plain = text.length <= this.#maxLength / 3 && !text.includes('\r')
+    if (text.includes('\n')) this.#split(text, plain, into)
+    else {
+      const message = this.#parse(plain ? text : this.#checked(text), this.#start)
+      if (message !== undefined) into.push(message)
+    }
+    this.#offset += end + 1
+  }
+
+  #split(text: string, plain: boolean, into: In[]): void {
+    const lines = text.split('\n')
     let index = 0
     // Computed only when needed, once, for an error.
     const at = (): number =>
@@ -102,7 +113,6 @@ export class LineDecoder<In> implements Decoder<In> {
       const message = this.#parse(line, at)
       if (message !== undefined) into.push(message)
     }
-    this.#offset += end + 1
   }
 
   /** The slow path, for a region with invalid UTF-8. */
@@ -111,13 +121,12 @@ export class LineDecoder<In> implements Decoder<In> {
       const feed = region.indexOf(lineFeed, start)
       const end = feed < 0 ? region.length : feed
       const bytes = region.subarray(start, end)
-      const at = (): number => this.#offset
       if (!isUtf8(bytes)) {
         // A line that is too long is reported as such, whatever it contains.
         if (bytes.length > this.#maxLength + 1) throw this.#messageTooLong()
-        throw syntaxError(this.#owner, 'is not UTF-8', at(), bytes.toString())
+        throw syntaxError(this.#owner, 'is not UTF-8', this.#offset, bytes.toString())
       }
-      const message = this.#parse(this.#checked(bytes.toString()), at)
+      const message = this.#parse(this.#checked(bytes.toString()), this.#start)
       if (message !== undefined) into.push(message)
       this.#offset += bytes.length + 1
       start = end + 1

@@ -206,8 +206,10 @@ function dispatch(
     const what = `an event of ${message.length - 1} arguments, more than ${maxArguments}`
     throw new CioError('ERR_CIO_SYNTAX', `events: ${ctx.remote} sent ${what}`, { fault: 'remote' })
   }
-  const [name, ...args] = message as [string, ...unknown[]]
-  for (const listener of events.listeners(name)) {
+  const listeners = events.listeners(message[0])
+  if (listeners.length === 0) return
+  const args: unknown[] = message.slice(1)
+  for (const listener of listeners) {
     const done = listener(...args)
     if (isPromise(done)) pump.track(done)
   }

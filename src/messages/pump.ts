@@ -3,6 +3,7 @@
 import { isPromise } from 'node:util/types'
 import { asError, isCioError } from '../errors.ts'
 import { endGracefully } from '../streams/end-gracefully.ts'
+import { nothing } from './message-writer.ts'
 import type { Messages, MessagesContext } from './messages.ts'
 import { checkOptionNames } from '../options.ts'
 import type { Next } from '../pipeline/middleware.ts'
@@ -112,7 +113,7 @@ export class Pump {
     if (this.#reading || this.#over) return
     // At the end of the pipeline Cio discards input that has no reader, and closes if nothing
     // listens for `end`. `ctx.messages` lets the stream flow on demand.
-    for (const event of events) this.#stream.on(event, this.#heard)
+    for (const event of events) this.#stream.on(event, this.wake)
     this.#stream.pause()
     this.#stream.once('close', this.#closed)
     this.#reading = this.#read()
@@ -177,6 +178,8 @@ export class Pump {
 
   /** Counts a promise as a piece of work. Its rejection ends the connection. */
   track(work: PromiseLike<unknown>): void {
+    // A message that was sent at once. Many listeners return what `emit()` returned.
+    if (work === nothing) return
     this.begin()
     work.then(
       () => this.end(),
@@ -257,7 +260,7 @@ export class Pump {
   readonly #take = (message: unknown): unknown => {
     if (this.#failure || this.#over) return undefined
     const waiting = this.#options.take(message)
-    return isPromise(waiting) ? waiting : this.capacity()
+    return waiting !== undefined && isPromise(waiting) ? waiting : this.capacity()
   }
 
   async #vacant(): Promise<void> {
@@ -288,10 +291,6 @@ export class Pump {
 
   readonly #leave = (): void => void endGracefully(this.#stream, Infinity)
 
-  readonly #heard = (): void => {
-    this.wake()
-  }
-
   readonly #closed = (): void => {
     this.#options.closed?.()
     this.wake()
@@ -301,6 +300,6 @@ export class Pump {
   #detach(): void {
     if (!this.#reading) return
     this.#messages.release()
-    for (const event of events) this.#stream.off(event, this.#heard)
+    for (const event of events) this.#stream.off(event, this.wake)
   }
 }

@@ -46,11 +46,13 @@ export class BorderedDecoder<In> implements Decoder<In> {
         this.#at += bytes.length
         return
       }
-      const content = this.remainder.take(bytes.subarray(0, size))
+      // Most chunks are one message, which needs no views.
+      const isWhole = bytes.length === size
+      const content = this.remainder.take(isWhole ? bytes : bytes.subarray(0, size))
       this.#borders.shift()
       this.#at = end
       this.#hand(isEmpty ? empty : content, isText, into)
-      bytes = bytes.subarray(size)
+      bytes = isWhole ? empty : bytes.subarray(size)
       this.#handEmpty(into)
     }
   }

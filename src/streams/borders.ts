@@ -87,6 +87,8 @@ export class Borders {
 
   /** Removes it. */
   shift(): void {
+    // The most common case: an array that is emptied keeps its memory for the next message.
+    if (this.#all.length === 1) return void this.#all.pop()
     this.#at += 1
     if (this.#at < this.#all.length && this.#at < mostForgotten) return
     this.#all = this.#all.slice(this.#at)

@@ -7,6 +7,8 @@ import { PartialMessage } from './partial-message.ts'
 
 const lineFeed = 0x0a
 const empty = Buffer.alloc(0)
+/** Bytes that an incomplete frame of unknown length is continued with at first. */
+const leastPart = 512
 
 // Errors that do not name the peer yet, because the decoder does not know it.
 const anonymous = new WeakSet<Error>()
@@ -223,31 +225,38 @@ export class FrameDecoder<In> implements Decoder<In> {
   /** Adds the messages that a chunk completes. */
   decode(chunk: Buffer, into: In[]): void {
     const { remainder } = this
-    const missing = this.#needed - remainder.length
-    // A format that does not know how many bytes are missing asks for one more.
-    if (remainder.length === 0 || missing <= 1 || missing >= chunk.length) {
-      return this.#decode(chunk, into)
+    let rest = chunk
+    // Only the bytes that complete the frame are copied. The bytes after it are decoded in place.
+    while (remainder.length > 0) {
+      if (rest.length === 0) return
+      rest = this.#continue(rest, into)
     }
-    // Often the incomplete frame ends there. Then the rest of the chunk is decoded in place, not
-    // in a copy.
-    this.#decode(chunk.subarray(0, missing), into)
-    this.#decode(chunk.subarray(missing), into)
+    const start = this.#frames(rest, into)
+    if (start < rest.length) remainder.append(start > 0 ? rest.subarray(start) : rest)
+    this.#offset += start
   }
 
-  #decode(chunk: Buffer, into: In[]): void {
+  /** Adds a part of a chunk to the incomplete frame, and returns the rest of the chunk. */
+  #continue(chunk: Buffer, into: In[]): Buffer {
     const { remainder } = this
-    let bytes = chunk
-    const held = remainder.length > 0
-    if (held) {
-      remainder.append(chunk)
-      if (remainder.length < this.#needed) return
-      bytes = remainder.bytes
-    }
+    const held = remainder.length
+    const missing = this.#needed - held
+    // A format that does not know how many bytes are missing asks for one more.
+    const part = chunk.subarray(0, missing > 1 ? missing : Math.max(held, leastPart))
+    remainder.append(part)
+    const rest = chunk.subarray(part.length)
+    if (remainder.length < this.#needed) return rest
+    const { bytes } = remainder
     const start = this.#frames(bytes, into)
-    if (held && start === 0) return
-    if (held) remainder.clear()
-    if (start < bytes.length) remainder.append(start > 0 ? bytes.subarray(start) : bytes)
     this.#offset += start
+    const left = bytes.length - start
+    // The last case is a function that finds an end in bytes in which it did not find it before.
+    if (start === 0 || rest.length === 0 || left > part.length) {
+      remainder.drop(start)
+      return rest
+    }
+    remainder.clear()
+    return chunk.subarray(part.length - left)
   }
 
   /** Throws `ERR_CIO_TRUNCATED` if the input ended within a frame. */

@@ -339,3 +339,30 @@ test('options that are taken encode what they decode, whole and cut; input of an
   fc.assert(property, { numRuns: runs })
   t.true(taken > runs / 4, `${taken} taken`)
 })
+
+for (const options of [
+  { length: 4 },
+  { delimiter: '\n' },
+  { start: '<', delimiter: '\n' },
+  { stuffing: 'slip' },
+] satisfies FramesOptions[]) {
+  test(`${JSON.stringify(options)}: what follows a frame in two chunks is not copied`, (t) => {
+    const { framing, wrap } = framesOf('frames', 10_000, options)
+    const decoder = new FrameDecoder(
+      'frames',
+      framing((frame) => frame),
+    )
+    const one = wrap('a'.repeat(99))
+    const all = Buffer.concat(Array.from({ length: 600 }, () => one))
+    for (const cut of [1, 3, 50, one.length - 1]) {
+      const first: Buffer[] = []
+      decoder.decode(all.subarray(0, cut), first)
+      t.is(first.length, 0)
+      const messages: Buffer[] = []
+      decoder.decode(all.subarray(cut), messages)
+      t.is(messages.length, 600)
+      const copied = messages.filter(({ buffer }) => buffer !== all.buffer)
+      t.true(copied.length <= 10, `${copied.length} of 600, cut at ${cut}`)
+    }
+  })
+}

@@ -3,17 +3,14 @@
 import type { Endian } from './options.ts'
 
 const base = 2 ** 32
-const most = 6
 
 /** An unsigned integer. Above 2^53 it is not exact, but no length is as large as that. */
 export function readUint(bytes: Buffer, at: number, width: number, endian: Endian): number {
-  if (width === 1) return bytes[at]!
-  if (width <= most) {
-    return endian === 'big' ? bytes.readUIntBE(at, width) : bytes.readUIntLE(at, width)
+  let value = 0
+  for (let index = 0; index < width; index++) {
+    value = 256 * value + bytes[endian === 'big' ? at + index : at + width - 1 - index]!
   }
-  return endian === 'big'
-    ? bytes.readUIntBE(at, width - 4) * base + bytes.readUInt32BE(at + width - 4)
-    : bytes.readUInt32LE(at) + bytes.readUIntLE(at + 4, width - 4) * base
+  return value
 }
 
 /** Writes an unsigned integer, which must fit. */

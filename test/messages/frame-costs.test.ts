@@ -65,6 +65,44 @@ test('a flood of start marks that each promise 8 kB is bounded', async (t) => {
   t.true(summed() < 300_000, `${summed()} bytes`)
 })
 
+test('without a bound on what is skipped, a flood of start marks costs in proportion to its bytes', (t) => {
+  const good = Buffer.from('3c000161abcd', 'hex')
+  const input = Buffer.concat([
+    Buffer.alloc(mebibyte, Buffer.from('3c1f3c', 'hex')),
+    Buffer.alloc(30_000, good),
+  ])
+  const ctx = { app: new Cio() } as unknown as StreamContext
+  for (const maxSkipped of [Infinity, Number.MAX_SAFE_INTEGER]) {
+    for (const by of ['a length', 'a function']) {
+      const { options, summed } = counting()
+      let looked = 0
+      const measure = (bytes: Buffer): number | undefined => {
+        if (bytes.length < good.length) return undefined
+        if (bytes.indexOf(good) === 0) return good.length
+        if (bytes.length < 8_000) return undefined
+        looked += bytes.length
+        return NaN
+      }
+      const format = by === 'a length' ? options : { start: '<', measure, whole: true }
+      const resync = { maxSkipped }
+      const lengths = [input.length, 1_000, 997].map((cut) => {
+        const found: Buffer[] = []
+        const formats = framesOf('test', 10_000, { ...format, resync })
+        const decoder = formats.decoder(ctx, (frame) => frame)
+        for (let at = 0; at < input.length; at += cut) {
+          decoder.decode(input.subarray(at, at + cut), found)
+        }
+        decoder.close?.()
+        return found.length
+      })
+      // Those frames come through that no wrong length of the flood covers, wherever it is cut.
+      t.true(lengths[0]! > 2_000, `${lengths[0]} frames by ${by}`)
+      t.deepEqual(new Set(lengths).size, 1)
+      t.true(summed() + looked < 30 * mebibyte, `${summed()} and ${looked} bytes by ${by}`)
+    }
+  }
+})
+
 test('good frames between the marks of a flood do not make its work unbounded', async (t) => {
   const { options, summed } = counting()
   // Seven marks that promise 8 kB, and a frame that is good.

@@ -170,7 +170,8 @@ export interface FormatOptions {
 /** The search for the next frame after a bad one. */
 export interface Resync {
   /**
-   * Maximum bytes that are skipped, or checked in vain, between two good frames.
+   * Maximum bytes that are skipped, or checked in vain, between two good frames. With a large one,
+   * such as `Infinity`, the search in a flood of marks gives up good frames that bad ones cover.
    *
    * @default 65_536
    */

@@ -94,6 +94,8 @@ export class ResyncDecoder<In> implements Decoder<In> {
    */
   #skipped = 0
   #inVain = 0
+  /** Position before which nothing is searched for. */
+  #searchFrom = 0
   #gaveUp = false
 
   constructor(resyncing: Resyncing<In>) {
@@ -143,6 +145,12 @@ export class ResyncDecoder<In> implements Decoder<In> {
     this.#needed = 0
     while (start < bytes.length) {
       if (this.#searching) {
+        const givenUp = Math.min(this.#searchFrom - this.#offset, bytes.length)
+        if (givenUp > start) {
+          this.#skip(bytes, start, givenUp)
+          start = givenUp
+          continue
+        }
         const found = this.#next(bytes, start, this.#offset)
         // At the end, the beginning of a mark is not one.
         const to = found >= 0 ? found : isEnd ? Math.min(-found, bytes.length) : -1 - found
@@ -172,14 +180,14 @@ export class ResyncDecoder<In> implements Decoder<In> {
     const at = this.#offset + start
     const length = this.#reader.measure(bytes, start, at)
     if (typeof length !== 'number') {
-      this.#inVain += this.#costOf(length)
+      this.#checkedInVain(this.#costOf(length), at)
       return length
     }
     const end = start + length
     if (end > bytes.length) return isEnd ? new FrameFault('gap', 'is cut off') : end
     const content = this.#reader.open(bytes, start, end, at)
     if (content instanceof FrameFault) {
-      this.#inVain += length
+      this.#checkedInVain(length, at)
       return content
     }
     this.#makeUp(length)
@@ -206,6 +214,17 @@ export class ResyncDecoder<In> implements Decoder<In> {
     if (this.#skipped + this.#inVain <= maxSkipped) return
     const what = `${this.#fault!.what}, and no good frame came within \`maxSkipped\``
     throw syntaxError(owner, what, this.#offset + start, shownHex(bytes, start))
+  }
+
+  /**
+   * Counts bytes that were checked without success. Once they are too many, where a larger `maxSkipped`
+   * lets the search go on, it gives up these bytes: to search them again and again would take the time
+   * of all connections. A good frame that a wrong length covers is lost then.
+   */
+  #checkedInVain(count: number, at: number): void {
+    this.#inVain += count
+    const most = Math.max(defaultMaxSkipped, mostInVain * this.#resyncing.maxLength)
+    if (this.#inVain > most) this.#searchFrom = at + count
   }
 
   /** The cost of finding a fault. It does not depend on where the input is cut. */

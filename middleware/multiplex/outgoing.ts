@@ -27,9 +27,11 @@ const largestBlockSize = 16 * 1024
  */
 export class Outgoing {
   readonly #transport: Duplex
-  readonly #waiting = new Set<MuxStream>()
-  /** Window increases granted in this turn. */
-  readonly #grants = new Map<MuxStream, number>()
+  // Arrays, not a Set and a Map: once old, those allocate in the old space of V8 after every few
+  // entries. There V8 looks at its limits, counts each chunk that was read, and collects in full.
+  #waiting: MuxStream[] = []
+  /** Streams whose windows were increased in this turn. */
+  #granted: MuxStream[] = []
   #granting: NodeJS.Immediate | undefined
   #block: Buffer | undefined
   #used = 0
@@ -70,20 +72,21 @@ export class Outgoing {
    * streams.
    */
   grant(stream: MuxStream, bytes: number): void {
-    this.#grants.set(stream, (this.#grants.get(stream) ?? 0) + bytes)
+    if (stream.granted === 0) this.#granted.push(stream)
+    stream.granted += bytes
     this.#granting ??= setImmediate(this.#sendGrants)
   }
 
   /** Sends the window update of a stream that was granted in this turn. */
   sendGrant(stream: MuxStream): void {
-    const bytes = this.#grants.get(stream)
-    this.#grants.delete(stream)
-    if (bytes !== undefined && !stream.peerHasFinished) this.send(Type.window, 0, stream.id, bytes)
+    const bytes = stream.granted
+    stream.granted = 0
+    if (bytes > 0 && !stream.peerHasFinished) this.send(Type.window, 0, stream.id, bytes)
   }
 
   /** Queues a stream that has data to send. */
   schedule(stream: MuxStream): void {
-    this.#waiting.add(stream)
+    this.#queue(stream)
     this.#pump()
   }
 
@@ -98,15 +101,17 @@ export class Outgoing {
 
   /** Drops everything queued for a stream. */
   forget(stream: MuxStream): void {
-    this.#waiting.delete(stream)
-    this.#grants.delete(stream)
+    const at = stream.isWaiting ? this.#waiting.indexOf(stream) : -1
+    if (at >= 0) this.#waiting.splice(at, 1)
+    stream.isWaiting = false
+    stream.granted = 0
   }
 
   /** Removes all listeners from the underlying stream. */
   stop(): void {
     this.#transport.off('drain', this.#drain)
-    this.#waiting.clear()
-    this.#grants.clear()
+    this.#waiting = []
+    this.#granted = []
     clearImmediate(this.#granting)
     this.flush()
   }
@@ -120,22 +125,29 @@ export class Outgoing {
     // A write callback may schedule more data while this loop runs; the loop sends it too.
     if (this.#isPumping) return
     this.#isPumping = true
-    for (const stream of this.#waiting) {
-      if (this.#isFull) break
-      this.#waiting.delete(stream)
+    for (let stream; !this.#isFull && (stream = this.#waiting.shift());) {
+      stream.isWaiting = false
       if (!stream.isReady) continue
       const payload = stream.cut(longestPayload)
       this.send(Type.data, 0, stream.id, payload.length, payload)
       // To the end of the queue: the loop reaches it again.
-      if (stream.isReady) this.#waiting.add(stream)
+      if (stream.isReady) this.#queue(stream)
       stream.taken()
     }
     this.#isPumping = false
   }
 
+  #queue(stream: MuxStream): void {
+    if (stream.isWaiting) return
+    stream.isWaiting = true
+    this.#waiting.push(stream)
+  }
+
   readonly #sendGrants = (): void => {
+    const streams = this.#granted
     this.#granting = undefined
-    for (const stream of this.#grants.keys()) this.sendGrant(stream)
+    this.#granted = []
+    for (const stream of streams) this.sendGrant(stream)
   }
 
   #cork(): void {

@@ -34,6 +34,10 @@ export class MuxStream extends Duplex {
   isReset = false
   /** Whether the other side has accepted the stream. */
   isAccepted = false
+  /** Whether the carrier has queued the stream, which has data to send. */
+  isWaiting = false
+  /** Bytes by which the peer's window grows at the end of this turn. */
+  granted = 0
 
   readonly #carrier: Carrier
   readonly #window: number

@@ -2,7 +2,7 @@
 
 import { text } from 'node:stream/consumers'
 import { Cio, type OpenRpcDocument, contentLength, json, rpc, rpcFailure } from '../src/index.ts'
-import { type Command, UsageError, defineCommand, numberOf } from './command.ts'
+import { type Command, UsageError, defineCommand, durationOf } from './command.ts'
 import { exitCodes, tellFailure } from './failure.ts'
 import { parseJson, showJson } from './format.ts'
 import { placeFrom } from './place.ts'
@@ -43,7 +43,7 @@ standard error. Any option of TLS asks for TLS.`,
     if (others.length > 0)
       throw new UsageError(`the parameters are one word; ${others[0]} is too much`)
     const place = placeFrom(target, 'localhost', 1)
-    const timeout = numberOf('timeout', values.timeout) ?? callTimeout
+    const timeout = durationOf('timeout', values.timeout) ?? callTimeout
     const tls = tlsOptionsFrom(values)
     const given = paramsFrom(params === '-' ? await text(process.stdin) : params)
 

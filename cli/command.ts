@@ -1,6 +1,7 @@
 /** A command. Its options are declared once; parsing, checks and help follow from that. */
 
 import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { maxTimerDelay } from '../src/options.ts'
 import { paint } from './terminal.ts'
 
 /** An option of a command. */
@@ -73,11 +74,18 @@ export function defineCommand<const Declared extends Options>(
   }
 }
 
-/** Parses a count or a duration. */
+/** Parses a count. */
 export function numberOf(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   if (/^\d+$/.test(text)) return Number(text)
   throw new UsageError(`--${option} takes a whole number, not ${JSON.stringify(text)}`)
+}
+
+/** Parses a duration in milliseconds. Node takes one that is too long for a timer for 1 ms. */
+export function durationOf(option: string, text: string | undefined): number | undefined {
+  const duration = numberOf(option, text)
+  if (duration === undefined || duration <= maxTimerDelay) return duration
+  throw new UsageError(`--${option} takes at most ${maxTimerDelay} milliseconds, not ${duration}`)
 }
 
 /** The known word that an unknown word probably means. */

@@ -3,7 +3,7 @@
 import { TLSSocket } from 'node:tls'
 import { Cio, type ClientContext, type Middleware } from '../src/index.ts'
 import { quote } from '../src/kit.ts'
-import { type Command, UsageError, defineCommand, numberOf } from './command.ts'
+import { type Command, UsageError, defineCommand, durationOf } from './command.ts'
 import { converse } from './conversation.ts'
 import { exitCodes, tellFailure } from './failure.ts'
 import { formatOf, formats } from './format.ts'
@@ -42,8 +42,8 @@ Any option of TLS asks for TLS.`,
     if (others.length > 0) throw new UsageError(`it takes one address; ${others[0]} is too much`)
     const place = placeFrom(target, 'localhost', 1)
     const format = formatOf(values.format)
-    const timeout = numberOf('timeout', values.timeout)
-    const wait = numberOf('wait', values.wait)
+    const timeout = durationOf('timeout', values.timeout)
+    const wait = durationOf('wait', values.wait)
     const { verbose } = values
     const tls = tlsOptionsFrom(values)
 

@@ -5,7 +5,7 @@ import { basename, dirname, join, relative } from 'node:path'
 import type { EndReason } from '../src/index.ts'
 import type { Replayed } from '../src/testing.ts'
 import { appOf, importQuietly } from './app-file.ts'
-import { type Command, UsageError, defineCommand, numberOf } from './command.ts'
+import { type Command, UsageError, defineCommand, durationOf } from './command.ts'
 import { exitCodes } from './failure.ts'
 import { paint, progress } from './terminal.ts'
 
@@ -36,7 +36,7 @@ It exits 0 if the answers and the end are those of the recording, and otherwise 
   async run([file, ...others], { app: from, export: name, timeout, test = false, json = false }) {
     if (file === undefined || others.length > 0) throw new UsageError('it takes one recording')
     if (from === undefined) throw new UsageError('--app is missing: the file that exports the app')
-    const patience = numberOf('timeout', timeout) ?? 1_000
+    const patience = durationOf('timeout', timeout) ?? 1_000
     const app = appOf(await progress(`importing ${from}`, importQuietly(from)), from, name)
     const { replay: run } = await import('../src/testing.ts')
     const replayed = await run(file, app, { timeout: patience })

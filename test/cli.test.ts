@@ -343,6 +343,27 @@ test('call exits 3 where the server answers with an error, and prints it as JSON
   t.is((await run(t, ['call', target, 'missing'])).code, 3)
 })
 
+test('a time that is too long for a timer is refused: it would be over at once', async (t) => {
+  const { port } = await serve(t, methods())
+  for (const [option, ...command] of [
+    ['wait', 'connect', `${port}`],
+    ['timeout', 'connect', `${port}`],
+    ['timeout', 'call', `${port}`, 'add'],
+    ['timeout', 'replay', 'some.cio', '--app', 'app.ts'],
+  ] as const) {
+    const { code, err } = await run(t, [...command, `--${option}`, '3000000000'])
+    t.is(code, 2, err)
+    t.regex(err, new RegExp(`--${option} takes at most 2147483647 milliseconds, not 3000000000`))
+  }
+})
+
+test('connect refuses an empty name of ALPN, with which Node ends the process', async (t) => {
+  const { port } = await serve(t, methods())
+  const { code, err } = await run(t, ['connect', `${port}`, '--alpn', ''])
+  t.is(code, 1)
+  t.regex(err, /`ALPNProtocols`/)
+})
+
 test('call exits 1 without an answer or a connection, and 2 where the command is wrong', async (t) => {
   const { port } = await serve(t, methods())
   const late = await run(t, ['call', `${port}`, 'hang', '--timeout', '5000'])

@@ -3,7 +3,7 @@
 import test from 'ava'
 import { Cio } from '../src/index.ts'
 import { Pool, type PoolOptions, dnsTargets, srvTargets } from '../src/pool.ts'
-import { conforms, testApp } from '../src/testing.ts'
+import { conforms, fragment, replay, testApp } from '../src/testing.ts'
 import { middlewareOf } from './support/middleware.ts'
 
 const unset = [null, 'false', '', 0, Number.NaN]
@@ -133,6 +133,39 @@ test('conforms refuses what would check nothing, and testApp what is no app', as
     await t.throwsAsync(testApp(value), { code: 'ERR_CIO_OPTION' })
     if (value === undefined) continue
     await t.throwsAsync(testApp(new Cio(), { client: value }), { code: 'ERR_CIO_OPTION' })
+  }
+})
+
+test('replay and fragment refuse wrong values when they are called', async (t) => {
+  const recording = 'test/wrong-values.test.ts'
+  for (const app of [undefined, ...noObject, {}] as never[]) {
+    const refused = { code: 'ERR_CIO_OPTION', message: /`app`/ }
+    await t.throwsAsync(replay(recording, app), refused)
+  }
+  for (const file of [undefined, null, 0, true, {}, Promise.resolve('')] as never[]) {
+    const refused = { code: 'ERR_CIO_OPTION', message: /`file`/ }
+    await t.throwsAsync(replay(file, new Cio()), refused)
+  }
+  for (const timeout of noBound as never[]) {
+    const refused = { code: 'ERR_CIO_OPTION', message: /`timeout`/ }
+    await t.throwsAsync(replay(recording, new Cio(), { timeout }), refused)
+  }
+  for (const random of noBound as never[]) {
+    t.throws(() => fragment('ab', { random }), { code: 'ERR_CIO_OPTION', message: /`random`/ })
+  }
+  for (const seed of [...noBound, 1.5, Infinity].filter((seed) => seed !== -1) as never[]) {
+    t.throws(() => fragment('ab', { seed }), { code: 'ERR_CIO_OPTION', message: /`seed`/ })
+  }
+  for (const bytes of [
+    undefined,
+    null,
+    0,
+    true,
+    ['one'],
+    Promise.resolve(''),
+    new ArrayBuffer(2),
+  ] as never[]) {
+    t.throws(() => fragment(bytes), { code: 'ERR_CIO_OPTION', message: /`bytes`/ }, text(bytes))
   }
 })
 

@@ -1,6 +1,7 @@
 /**
  * Values of options of `listen()` and `connect()` that Node would take for others without an error:
- * `'false'` for true, an empty host for every address, a port beside a path.
+ * `'false'` for true, an empty host for every address, a port beside a path. Or whose check is an
+ * assertion of Node that ends the process: an empty name of ALPN.
  */
 
 import { optionError } from '../options.ts'
@@ -14,6 +15,8 @@ const booleans = new Set(
 )
 
 const highestPort = 65_535
+
+const longestAlpnName = 255
 
 /** Bytes of the path of a Unix socket. */
 const longestPath = { linux: 108, win32: Infinity }[process.platform as string] ?? 104
@@ -38,6 +41,10 @@ export function checkValue(call: string, name: string, value: unknown): void {
   }
   if (name === 'path' && !isSocketPath(value)) {
     const rule = `a path of at most ${longestPath} bytes without a NUL inside`
+    throw optionError(call, name, rule, value)
+  }
+  if (name === 'ALPNProtocols' && value !== null && !isAlpn(value)) {
+    const rule = `an array of names of 1 to ${longestAlpnName} bytes each`
     throw optionError(call, name, rule, value)
   }
 }
@@ -76,6 +83,21 @@ function isPort(port: unknown): boolean {
 /** An empty one would be every address, or localhost; a resolver cuts one with a NUL or a line. */
 function isHost(host: unknown): boolean {
   return typeof host === 'string' && host !== '' && !/[\0-\x20\x7f]/.test(host)
+}
+
+/** Names, or the bytes in which TLS sends them: each name after its length. */
+function isAlpn(value: unknown): boolean {
+  if (Array.isArray(value)) {
+    return value.every((name) => {
+      const length = typeof name === 'string' ? Buffer.byteLength(name) : 0
+      return length >= 1 && length <= longestAlpnName
+    })
+  }
+  if (!ArrayBuffer.isView(value)) return false
+  const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+  let at = 0
+  while (at < bytes.length && bytes[at] !== 0) at += 1 + bytes[at]!
+  return at === bytes.length
 }
 
 /** Node 20 and 22 cut a path that is too long or has a NUL, and use another file without a word. */

@@ -34,7 +34,7 @@ export interface FragmentOptions {
  *   console.log(pieces.map((piece) => piece.length).join(' '))
  * }
  */
-export function* fragment(
+export function fragment(
   bytes: Uint8Array | string,
   options: FragmentOptions = {},
 ): Generator<Buffer[]> {
@@ -42,7 +42,14 @@ export function* fragment(
   const { random: ways = 20, seed = 1 } = options
   checkCount('fragment', 'random', ways)
   if (!Number.isInteger(seed)) throw optionError('fragment', 'seed', 'a whole number', seed)
-  const whole = typeof bytes === 'string' ? Buffer.from(bytes) : viewOf(bytes)
+  if (typeof bytes !== 'string' && !(bytes instanceof Uint8Array)) {
+    throw optionError('fragment', 'bytes', 'bytes or a string', bytes)
+  }
+  return fragments(typeof bytes === 'string' ? Buffer.from(bytes) : viewOf(bytes), ways, seed)
+}
+
+// Apart, since a generator would check its options only when it is first asked.
+function* fragments(whole: Buffer, ways: number, seed: number): Generator<Buffer[]> {
   yield [whole]
   if (whole.length < 2) return
   for (let at = 1; at < whole.length; at++) yield [whole.subarray(0, at), whole.subarray(at)]

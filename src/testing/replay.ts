@@ -9,7 +9,13 @@ import { CioError } from '../errors.ts'
 import { Peer } from '../identity/peer.ts'
 import type { ConnectionContext } from '../lifecycle/connection.ts'
 import { markReplay } from '../lifecycle/replays.ts'
-import { checkDuration, checkOptionNames, optionError } from '../options.ts'
+import {
+  checkDuration,
+  checkMethods,
+  checkOptionNames,
+  maxTimerDelay,
+  optionError,
+} from '../options.ts'
 import { type DuplexEnd, duplexPair } from './duplex-pair.ts'
 
 /** Options of {@link replay}. */
@@ -94,6 +100,8 @@ export async function replay<A extends object, B extends object, C extends objec
     throw optionError('replay', 'pace', "'fast' or 'recorded'", pace)
   }
   checkDuration('replay', 'timeout', timeout)
+  if (typeof file !== 'string') throw optionError('replay', 'file', 'the path of a recording', file)
+  checkMethods('replay', 'app', 'a Cio', app, ['handle', 'prependOnceListener'])
   const { peer, lines, foot } = await read(file)
   const [near, far] = duplexPair()
   const answers = new Answers(near)
@@ -104,7 +112,10 @@ export async function replay<A extends object, B extends object, C extends objec
     if (line.out !== undefined) expected += Buffer.from(line.out, 'base64').length
     if (line.in === undefined) continue
     if (pace === 'fast') await answers.until(expected, timeout)
-    else await delay(Math.max(0, line.at - (performance.now() - began)))
+    else {
+      const left = line.at - (performance.now() - began)
+      await delay(Math.min(Math.max(0, left), maxTimerDelay))
+    }
     if (ctx.isClosed) break
     if (line.in === null) near.end()
     else near.write(Buffer.from(line.in, 'base64'))
@@ -145,13 +156,16 @@ class Answers {
 
   /** Waits for so many bytes or for the end, at most for the given time. */
   async until(size: number, timeout: number): Promise<void> {
-    const late = AbortSignal.timeout(Math.min(timeout, 2 ** 31 - 1))
-    while (this.#size < size && !this.#isOver && !late.aborted) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-        late.addEventListener('abort', () => resolve(), { once: true })
-      })
-    }
+    const isThere = (): boolean => this.#size >= size || this.#isOver
+    if (isThere()) return
+    await new Promise<void>((resolve) => {
+      const late = timeout === Infinity ? undefined : setTimeout(resolve, timeout)
+      this.#wake = () => {
+        if (!isThere()) return
+        clearTimeout(late)
+        resolve()
+      }
+    })
   }
 }
 
@@ -210,7 +224,8 @@ function isFoot(foot: Partial<Foot> | null | undefined): foot is Foot {
 }
 
 function isLine(line: Partial<Line> | null): line is Line {
-  if (typeof line?.at !== 'number') return false
+  // In JSON, 1e999 is Infinity.
+  if (typeof line?.at !== 'number' || !Number.isFinite(line.at)) return false
   if (line.out !== undefined) return typeof line.out === 'string'
   return typeof line.in === 'string' || line.in === null
 }

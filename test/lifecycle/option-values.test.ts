@@ -35,6 +35,30 @@ for (const [option, options, takenFor] of ofListen) {
   })
 }
 
+// Node asserts that OpenSSL takes the names: with an empty one, `tls.connect` ends the process.
+const noAlpn = ['', 'h2', false, [''], ['h2', ''], [5], ['x'.repeat(256)], ...bytes('00', '05aa')]
+for (const ALPNProtocols of noAlpn) {
+  test(`listen and connect refuse ALPNProtocols: ${inspect(ALPNProtocols)}`, async (t) => {
+    const options = { port: 1, ALPNProtocols } as object
+    await t.throwsAsync(new Cio().connect(options), refused('ALPNProtocols'))
+    await t.throwsAsync(new Cio().listen(options), refused('ALPNProtocols'))
+    const dialled = { targets: [options as { port: number }] }
+    t.throws(() => new Pool(new Cio(), dialled), refused('ALPNProtocols'))
+  })
+}
+
+test('ALPNProtocols may be names of up to 255 bytes, or the bytes that TLS sends', async (t) => {
+  for (const ALPNProtocols of [null, [], ['h2', 'x'.repeat(255)], ...bytes('', '026832', '0161')]) {
+    const connecting = new Cio().connect({ port: 0, host: '127.0.0.1', ALPNProtocols } as object)
+    const error = await t.throwsAsync<NodeJS.ErrnoException>(connecting)
+    t.not(error.code, 'ERR_CIO_OPTION', error.message)
+  }
+})
+
+function bytes(...digits: readonly string[]): Buffer[] {
+  return digits.map((one) => Buffer.from(one, 'hex'))
+}
+
 const ofConnect: readonly (readonly [option: string, options: object])[] = [
   ['host', { port: 1, host: '' }],
   ['host', { port: 1, host: 'localhost\r\nX: 1' }],

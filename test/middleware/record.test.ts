@@ -230,6 +230,45 @@ test('a replay is not recorded', async (t) => {
   t.is((await readdir(to)).length, 1)
 })
 
+test('a replay waits for an answer in many pieces, and leaves nothing behind that waits', async (t) => {
+  const to = await directory(t)
+  const pieces = 100
+  const app = (when: () => boolean): Cio =>
+    new Cio().useConnection(record({ when, to })).useConnection(async ({ stream }) => {
+      for (let piece = 0; piece < pieces; piece++) {
+        stream.write('x')
+        await new Promise(setImmediate)
+      }
+      stream.end()
+    })
+  const first = app(() => true)
+  const recorded = nextEvent(first, 'recorded')
+  t.is(await talk(t, await serve(t, first)), 'x'.repeat(pieces))
+  const [file] = await recorded
+  const warnings: Error[] = []
+  const warn = (warning: Error): void => void warnings.push(warning)
+  process.on('warning', warn)
+  t.teardown(() => process.off('warning', warn))
+  for (const timeout of [60_000.5, Infinity]) {
+    t.is((await replay(file, app(never), { timeout })).differs, undefined)
+  }
+  // A warning is emitted in the next tick.
+  await new Promise(setImmediate)
+  t.deepEqual(warnings, [])
+})
+
+test('a recording of a time that does not end is none', async (t) => {
+  const to = await directory(t)
+  const app = shouting({ when: () => true, to })
+  const recorded = nextEvent(app, 'recorded')
+  await talk(t, await serve(t, app), 'hello\n')
+  const [file] = await recorded
+  const text = await readFile(file, 'utf8')
+  await writeFile(file, text.replace(/"at":[\d.]+/g, '"at":1e999'))
+  const refused = { code: 'ERR_CIO_OPTION', message: /line 2 is neither input nor output/ }
+  await t.throwsAsync(replay(file, shouting({ when: never, to }), { pace: 'recorded' }), refused)
+})
+
 test('a recording that a bound has cut is compared as far as it goes', async (t) => {
   const to = await directory(t)
   const app = shouting({ when: () => true, to, bytes: 15 })

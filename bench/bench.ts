@@ -40,7 +40,7 @@ const programs: readonly Program[] = [
   ['rpc', `${one(1)} --calls 200`, `${one(5)} --calls 2000`, one(15, 3)],
   ['multiplex', `${one(1)} ${streams}`, `${one(5)} ${streams}`, one(7, 3)],
   ['rooms', '--rounds 1 --members 50', '--rounds 15', '--rounds 51'],
-  ['codecs', `${one(1)} --count 2000 each`, `${one(3)} each`, one(11, 3)],
+  ['codecs', `${one(1)} --count 2000 each`, `${one(3, 2)} each`, one(11, 3)],
   ['compose', '--rounds 3', '--rounds 31', ''],
   ['start-up', '1', '7', '15'],
 ]

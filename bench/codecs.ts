@@ -12,6 +12,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type FrameKind, frameOf, frameOptions } from './frame-kinds.ts'
+import { keepsFreedMemory } from './page-faults.ts'
 import { median, middleHalf, record } from './results.ts'
 
 /** What one server does, given as its argument. */
@@ -135,7 +136,9 @@ interface Server {
 
 async function start(settings: CodecSettings): Promise<Server> {
   const file = `codec-server${extname(import.meta.url)}`
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [JSON.stringify(settings)])
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [JSON.stringify(settings)], {
+    env: { ...process.env, ...keepsFreedMemory },
+  })
   const [port] = (await once(child, 'message')) as [number]
   const cpu = async (): Promise<number> => {
     child.send('cpu')

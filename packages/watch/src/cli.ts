@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { isIP } from 'node:net'
 import { createInterface } from 'node:readline'
+import { urlToHttpOptions } from 'node:url'
 import type { ServerAdmission } from './admissions.ts'
 import type { Explanation } from './explain.ts'
 import type { ConnectionPage } from './rows.ts'
@@ -154,9 +155,12 @@ async function ask(at: string, path: string, body?: string): Promise<IncomingMes
 
 function placeOf(at: string): RequestOptions {
   if (!URL.canParse(at)) return { socketPath: at, headers: { host: 'localhost' } }
-  const { hostname, port, protocol, searchParams } = new URL(at)
+  const url = new URL(at)
+  const { protocol, searchParams } = url
   if (protocol !== 'http:') throw new Error(`${at} is neither a path nor an address with http:`)
   const token = searchParams.get('token')
   const headers = token === null ? {} : { authorization: `Bearer ${token}` }
-  return { host: hostname, port, headers }
+  // A URL has an IPv6 address in brackets, and a resolver takes it without.
+  const { hostname, port } = urlToHttpOptions(url)
+  return { hostname, port, headers }
 }

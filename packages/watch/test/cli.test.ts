@@ -172,6 +172,14 @@ test('why checks off the way of a connection, by name, address and number', asyn
   t.is(missing.text(), 'no connection of carol is open or remembered\n')
 })
 
+test('an address of IPv6 is asked, as the server prints it', async (t) => {
+  const watching = watch(new Cio())
+  const admin = await watching.listen({ port: 0, host: '::1' })
+  t.teardown(() => admin.close({ timeout: 0 }))
+  t.regex(admin.url, /^http:\/\/\[::1\]:/)
+  t.is(await why('x', { at: admin.url, json: false, terminal: terminal() }), 1)
+})
+
 test('by an address it takes the token with it, and says what a server refuses', async (t) => {
   const watching = watch(new Cio())
   const admin = await watching.listen(0)

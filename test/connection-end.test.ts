@@ -264,7 +264,8 @@ const ways: Record<EndReason, Way> = {
     end: { by: 'remote', code: 'ECONNRESET' },
   },
   bad_header: {
-    app: () => reading().useConnection(proxyProtocol({ trusted: ['127.0.0.1'] })),
+    app: () =>
+      reading().useConnection(proxyProtocol({ trusted: ['127.0.0.1'], timeout: Infinity })),
     client: says,
     end: { by: 'remote', code: 'ERR_CIO_PROXY_HEADER' },
   },

@@ -4,7 +4,7 @@
  * assertion of Node that ends the process: an empty name of ALPN.
  */
 
-import { optionError } from '../options.ts'
+import { checkFunction, optionError } from '../options.ts'
 
 const booleans = new Set(
   [
@@ -13,6 +13,9 @@ const booleans = new Set(
     'honorCipherOrder allowPartialTrustChain requestOCSP enableTrace',
   ].flatMap((names) => names.split(' ')),
 )
+
+/** Called first in a handshake, which then fails for each client. */
+const callbacks = new Set(['ALPNCallback', 'SNICallback', 'pskCallback', 'checkServerIdentity'])
 
 const highestPort = 65_535
 
@@ -32,6 +35,7 @@ export function checkValue(call: string, name: string, value: unknown): void {
   if (booleans.has(name) && value !== null && typeof value !== 'boolean') {
     throw optionError(call, name, 'true or false', value)
   }
+  if (callbacks.has(name) && value !== null) checkFunction(call, name, value)
   if (name === 'port' && !isPort(value)) {
     throw optionError(call, name, `a port from 0 to ${highestPort}`, value)
   }

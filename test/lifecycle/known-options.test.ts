@@ -290,6 +290,7 @@ test('targets, names of sni, what pipe connects to, and what handle() is given p
 
 const values: Readonly<Record<string, unknown>> = {
   sni: {},
+  ALPNCallback: () => undefined,
   ALPNProtocols: ['a'],
   sessionTimeout: 1,
 }

@@ -35,6 +35,17 @@ for (const [option, options, takenFor] of ofListen) {
   })
 }
 
+for (const name of ['SNICallback', 'ALPNCallback', 'pskCallback', 'checkServerIdentity']) {
+  test(`${name} is a function, or no handshake would succeed`, async (t) => {
+    for (const value of ['', 'x', 0, 5, false, true, {}, Promise.resolve(() => {})]) {
+      const options = { port: 1, host: '127.0.0.1', [name]: value }
+      await t.throwsAsync(new Cio().connect(options), refused(name))
+      if (name === 'checkServerIdentity') continue
+      await t.throwsAsync(new Cio().listen(options), refused(name))
+    }
+  })
+}
+
 // Node asserts that OpenSSL takes the names: with an empty one, `tls.connect` ends the process.
 const noAlpn = ['', 'h2', false, [''], ['h2', ''], [5], ['x'.repeat(256)], ...bytes('00', '05aa')]
 for (const ALPNProtocols of noAlpn) {

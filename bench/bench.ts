@@ -89,6 +89,7 @@ async function run([file, ...bySize]: Program): Promise<void> {
   const path = fileURLToPath(new URL(`${file}.js`, import.meta.url))
   const args = bySize[sizes.indexOf(size)]!.split(' ').filter(Boolean)
   const before = await othersShare()
+  const began = performance.now()
   console.log(`\n${file} ${args.join(' ')}`)
   const child = spawn(process.execPath, [path, ...args], {
     stdio: ['ignore', 'inherit', 'inherit'],
@@ -96,6 +97,7 @@ async function run([file, ...bySize]: Program): Promise<void> {
     timeout: longest,
   })
   const [code] = (await once(child, 'close')) as [number | null]
+  console.log(`${file}: ${Math.round((performance.now() - began) / 1_000)} s`)
   const others = (before + (await othersShare())) / 2
   const lines = readFileSync(results, 'utf8').split('\n').filter(Boolean)
   for (const line of lines) rows.push({ ...(JSON.parse(line) as Row), others })

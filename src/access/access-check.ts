@@ -101,14 +101,19 @@ export function accessCheck(
   }
 
   async function verdict(ctx: StreamContext): Promise<CioError | undefined> {
-    const { peer, remote } = ctx
-    const refused = peer
-      ? await judge(peer, ctx, () => rule(peer, ctx), admits, timeout)
-      : whyUnknown(ctx)
+    const { peer } = ctx
+    let remote: string | undefined
+    const ask = (): ReturnType<PeerMatcher> => {
+      const answer = rule(peer!, ctx)
+      // Read before the wait: a socket that is destroyed has no address. It is a system call.
+      if (typeof answer !== 'boolean') remote = ctx.remote
+      return answer
+    }
+    const refused = peer ? await judge(peer, ctx, ask, admits, timeout) : whyUnknown(ctx)
     const name = peer?.name == null ? '' : ` (${quote(peer.name)})`
     if (log.enabled) log('%d%s: %s', ctx.id, name, refused?.message ?? 'comes in')
     if (!refused) return undefined
-    const message = `${remote}${name} was rejected by \`${owner}\`: ${refused.message}`
+    const message = `${remote ?? ctx.remote}${name} was rejected by \`${owner}\`: ${refused.message}`
     return new CioError('ERR_CIO_REJECTED', message, {
       fault: 'remote',
       cause: refused.cause,

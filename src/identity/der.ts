@@ -72,10 +72,21 @@ export interface CertificateFields {
   readonly rest: readonly Element[]
 }
 
+// Of one certificate the dates, names and extensions are read one after another.
+let lastDer: Buffer | undefined
+let lastFields: CertificateFields | undefined
+
 /**
  * @throws if it is truncated, or is not a certificate
  */
 export function certificateFields(der: Buffer): CertificateFields {
+  if (der === lastDer) return lastFields!
+  lastFields = fieldsOf(der)
+  lastDer = der
+  return lastFields
+}
+
+function fieldsOf(der: Buffer): CertificateFields {
   const [whole] = children(der)
   const [body] = children(der, whole)
   const fields = children(der, body)
@@ -97,13 +108,21 @@ export function notAfterOf(der: Buffer): number {
 }
 
 /** A UTCTime or a GeneralizedTime, in milliseconds; NaN if it cannot be read. */
-export function timeOf(der: Buffer, time: Element): number {
-  const text = der.toString('latin1', time.start, time.end)
+export function timeOf(der: Buffer, { tag, start, end }: Element): number {
+  const isShort = tag === utcTime
+  if (end - start !== (isShort ? 13 : 15) || der[end - 1] !== zulu) return NaN
+  const two = (place: number): number => twoDigits(der, end - 1 - 2 * place)
   // RFC 5280, section 4.1.2.5.1: two digits of a year are of this century below 50.
-  const whole = time.tag !== utcTime ? text : `${Number(text.slice(0, 2)) < 50 ? 20 : 19}${text}`
-  const [, ...parts] = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(whole) ?? []
-  const [year, month, day, hour, minute, second] = parts.map(Number)
-  return Date.UTC(year!, month! - 1, day, hour, minute, second)
+  const century = !isShort ? twoDigits(der, start) : two(6) < 50 ? 20 : 19
+  return Date.UTC(century * 100 + two(6), two(5) - 1, two(4), two(3), two(2), two(1))
+}
+
+const zulu = 'Z'.charCodeAt(0)
+const zero = '0'.charCodeAt(0)
+
+function twoDigits(der: Buffer, at: number): number {
+  const [tens, ones] = [der[at]! - zero, der[at + 1]! - zero]
+  return tens >= 0 && tens <= 9 && ones >= 0 && ones <= 9 ? tens * 10 + ones : NaN
 }
 
 /** Whether an element is a time. */
@@ -132,10 +151,14 @@ export function extensionOf(der: Buffer, type: string): Element | undefined {
 export function extensionsOf(der: Buffer, type: string): Element[] {
   const holder = certificateFields(der).rest.find(({ tag }) => tag === extensions)
   const [list] = holder ? children(der, holder) : []
-  return (list ? children(der, list) : []).flatMap((extension) => {
-    const [id, ...others] = children(der, extension)
-    return id && der.toString('hex', id.start, id.end) === type ? others.slice(-1) : []
-  })
+  const found: Element[] = []
+  for (const extension of list ? children(der, list) : []) {
+    const id = element(der, extension.start)
+    if (!id || id.end > extension.end) throw new Error('its DER is cut off')
+    if (der.toString('hex', id.start, id.end) !== type) continue
+    found.push(...children(der, extension).slice(1).slice(-1))
+  }
+  return found
 }
 
 /** An extension. */

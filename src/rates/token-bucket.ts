@@ -53,17 +53,21 @@ export class TokenBucket {
    * Takes a token; returns false if there is none. `now` is in milliseconds, always of the same
    * clock.
    */
-  take(now: number = performance.now()): boolean {
-    if (this.delay(now) > 0) return false
+  take(now?: number): boolean {
     const { count, per } = this.#rate
+    // Without a bound there is nothing to count, and the clock need not be read.
+    if (count === Infinity) return true
+    now ??= performance.now()
+    if (this.delay(now) > 0) return false
     this.#full = Math.max(this.#full, now) + per / count
     return true
   }
 
   /** Milliseconds until there is a token; 0 if there is one. */
-  delay(now: number = performance.now()): number {
+  delay(now?: number): number {
     const { count, per } = this.#rate
-    const wait = this.#full + per / count - per - now
+    if (count === Infinity) return 0
+    const wait = this.#full + per / count - per - (now ?? performance.now())
     return wait > rounding ? wait : 0
   }
 

@@ -32,17 +32,17 @@ type Program = readonly [file: string, tiny: string, quick: string, full: string
 const streams = '--only cio,multiplex,http2'
 
 const programs: readonly Program[] = [
-  ['connect', one(1), one(7), one(21, 3)],
+  ['connect', one(1), one(5), one(21, 3)],
   ['throughput', one(1), one(7), one(21, 3)],
-  ['forward', one(1), one(7), one(15, 3)],
+  ['forward', one(1), one(5), one(15, 3)],
   ['handshake-storm', '--rounds 1 --clients 50', '--rounds 3', '--rounds 8'],
   ['idle-memory', 'plain --rounds 1', 'plain --rounds 3', ''],
   ['rpc', `${one(1)} --calls 200`, `${one(5)} --calls 2000`, one(15, 3)],
   ['multiplex', `${one(1)} ${streams}`, `${one(5)} ${streams}`, one(7, 3)],
   ['rooms', '--rounds 1 --members 50', '--rounds 15', '--rounds 51'],
-  ['codecs', `${one(1)} --count 2000 each`, `${one(3, 2)} each`, one(11, 3)],
+  ['codecs', `${one(1)} --count 2000 each`, `${one(3, 2)} --count 25000 each`, one(11, 3)],
   ['compose', '--rounds 3', '--rounds 31', ''],
-  ['start-up', '1', '7', '15'],
+  ['start-up', '1', '11', '15'],
 ]
 
 /** Targets that another proof holds. */

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type FrameKind, frameOf, frameOptions } from './frame-kinds.ts'
 import { keepsFreedMemory } from './page-faults.ts'
-import { median, middleHalf, record } from './results.ts'
+import { median, middleOfPairs, record } from './results.ts'
 
 /** What one server does, given as its argument. */
 export interface CodecSettings {
@@ -118,7 +118,7 @@ async function compare(
   const figures = `${name} ${peer.toFixed(0)} ns, cio ${cio.toFixed(0)} ns a message`
   const ratio = cio / peer
   if (way !== 'answer') {
-    const [low, high] = middleHalf(costs.cio, costs.peer)
+    const [low, high] = middleOfPairs(costs.cio, costs.peer)
     const what = `\`${codec}\`, a message, by \`${way}\``
     record({ what, beside: name, unit: 'times', figure: ratio, low, high, target })
   }

@@ -3,7 +3,7 @@
 import koaCompose from 'koa-compose'
 import { parseArgs } from 'node:util'
 import { compose } from '../src/pipeline/compose.ts'
-import { median, middleHalf, record } from './results.ts'
+import { median, middleOfPairs, record } from './results.ts'
 
 interface Context {
   step: string
@@ -50,7 +50,7 @@ for (let round = -warmUp; round < rounds; round++) {
 }
 
 const [base, own] = [median(costs.koa), median(costs.cio)]
-const [low, high] = middleHalf(costs.cio, costs.koa)
+const [low, high] = middleOfPairs(costs.cio, costs.koa)
 record({
   what: 'a middleware that awaits `next()`',
   beside: 'koa-compose',
@@ -59,7 +59,7 @@ record({
   low,
   high,
   target,
-  self: middleHalf(costs.again, costs.koa),
+  self: middleOfPairs(costs.again, costs.koa),
 })
 console.log(
   `koa-compose ${base.toFixed(0)} ns, cio ${own.toFixed(0)} ns a middleware, ratio ${(own / base).toFixed(2)}; target ${target.toFixed(2)}: ${own / base <= target ? 'met' : 'missed'}`,

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Extras, ForwardFigures, Way } from './forward-server.ts'
 import { keepsFreedMemory } from './page-faults.ts'
-import { median, middleHalf, quantile, record } from './results.ts'
+import { median, middleOfPairs, quantile, record } from './results.ts'
 import { selfSigned } from './self-signed.ts'
 
 const { values, positionals } = parseArgs({
@@ -213,7 +213,7 @@ function report({ title, per, target }: Load, samples: Record<string, Sample[]>)
   const faultsOf = (name: string): string => {
     return median(samples[name]!.map(({ pageFaults }) => pageFaults)).toFixed(0)
   }
-  const [low, high] = middleHalf(costsOf('cio'), costsOf(base))
+  const [low, high] = middleOfPairs(costsOf('cio'), costsOf(base))
   record({
     what: `proxy, ${title}`,
     beside: '`net` and `pipeline()`',
@@ -222,7 +222,7 @@ function report({ title, per, target }: Load, samples: Record<string, Sample[]>)
     low,
     high,
     target,
-    self: middleHalf(costsOf(again), costsOf(base)),
+    self: middleOfPairs(costsOf(again), costsOf(base)),
     markCompacts: [collectionsOf(base), collectionsOf('cio')],
     note: `page faults for each ${per}: ${faultsOf(base)}; with Cio ${faultsOf('cio')}`,
   })

@@ -13,7 +13,7 @@ import { type TLSSocket, connect, createServer } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type * as cio from 'cio'
-import { middleHalf, median, record } from './results.ts'
+import { middleOfPairs, median, record } from './results.ts'
 import { selfSigned } from './self-signed.ts'
 
 const { values, positionals } = parseArgs({
@@ -148,7 +148,7 @@ async function storms(): Promise<void> {
     // A rate is the inverse of a time.
     const [own, base] = key === 'waits' ? [ours[key], bare[key]] : [bare[key], ours[key]]
     const figure = median(own) / median(base)
-    const [low, high] = middleHalf(own, base)
+    const [low, high] = middleOfPairs(own, base)
     record({ what, beside: 'bare `tls`', unit: 'times', figure, low, high, target })
   }
   console.log(`${clients} clients at once, ${living} connections live (${rounds} storms of each)`)

@@ -3,7 +3,7 @@
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ServerSettings } from './echo-server.ts'
-import { median, record } from './results.ts'
+import { median, middleHalf, record } from './results.ts'
 import { selfSigned } from './self-signed.ts'
 import { type Side, dial, positionals, start, values } from './side-by-side.ts'
 
@@ -36,17 +36,17 @@ async function compare(tls: boolean): Promise<void> {
   console.log(
     `idle ${tls ? 'TLS' : 'plain'} connection (heap, ${rounds} rounds, ${connections} open)`,
   )
-  const spans = heaps.map((heap): [number, number] => [Math.min(...heap), Math.max(...heap)])
   const kibibytes = (bytes: number): number => bytes / 1024
   const what = `heap of an idle ${tls ? 'TLS' : 'plain'} connection above bare`
-  const [bareSpan, span, waitingSpan] = spans
+  const above = (of: number, from: number): { low: number; high: number } =>
+    middleHalf(heaps[of]!.map((heap, round) => kibibytes(heap - heaps[from]![round]!)))
+  const ofEach = above(2, 1)
   record({
     what,
     beside: `bare, ${kib(bare)}`,
     unit: 'KiB',
     figure: kibibytes(own),
-    low: kibibytes(span![0] - bareSpan![1]),
-    high: kibibytes(span![1] - bareSpan![0]),
+    ...above(1, 0),
     target: 1.3,
   })
   record({
@@ -54,8 +54,8 @@ async function compare(tls: boolean): Promise<void> {
     beside: 'none',
     unit: 'KiB',
     figure: kibibytes(each),
-    low: kibibytes(waitingSpan![0] - span![1]) / waiting,
-    high: kibibytes(waitingSpan![1] - span![0]) / waiting,
+    low: ofEach.low / waiting,
+    high: ofEach.high / waiting,
     target: 0.48,
   })
   console.log(`  bare            ${kib(bare)}, ${spread(heaps[0]!)}`)

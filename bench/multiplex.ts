@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Channel, libraries } from './multiplex-libraries.ts'
 import { keepsFreedMemory } from './page-faults.ts'
-import { median, middleHalf, record } from './results.ts'
+import { median, middleOfPairs, record } from './results.ts'
 
 const { values } = parseArgs({
   options: {
@@ -202,7 +202,7 @@ function report(
     const theirs = samples.get(name) ?? []
     if (ours.length === 0 || ours.length !== theirs.length) continue
     const [own, base] = [ours, theirs].map((all) => all.map(({ cost }) => cost))
-    const [low, high] = middleHalf(own!, base!)
+    const [low, high] = middleOfPairs(own!, base!)
     const figure = median(own!) / median(base!)
     const beside = `${name.startsWith('node:') ? '' : 'npm '}\`${name}\``
     const markCompacts = [collectionsOf(theirs), collectionsOf(ours)] as const

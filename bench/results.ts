@@ -10,7 +10,7 @@ export interface Row {
   /** `times` for a ratio, or the unit of an absolute figure. */
   readonly unit: 'times' | 'ms' | 'KiB'
   readonly figure: number
-  /** The middle half of the pairs of neighbouring rounds; for an absolute figure, all of them. */
+  /** The middle half of the rounds: of quotients of neighbours, of differences, or of figures. */
   readonly low: number
   readonly high: number
   readonly target: number
@@ -39,20 +39,26 @@ export function record(row: Row): void {
   if (file) appendFileSync(file, `${JSON.stringify(row)}\n`)
 }
 
-/** A target is met if the interval reaches it. */
-export function verdictOf({ low, target, others, self = [1, 1] }: Measured): Verdict {
+/** Missed if not even the interval reaches the target; if only the interval does, nothing is decided. */
+export function verdictOf({ figure, low, target, others, self = [1, 1] }: Measured): Verdict {
   const noise = Math.max(...self.map((bound) => Math.abs(bound - 1)))
   if (others > mostOthers || noise > mostNoise) return 'cannot tell'
-  return low <= target ? 'met' : 'missed'
+  if (figure <= target) return 'met'
+  return low <= target ? 'cannot tell' : 'missed'
 }
 
 /** The quotients of neighbouring rounds: the middle half of them. */
-export function middleHalf(
+export function middleOfPairs(
   costs: readonly number[],
   base: readonly number[],
 ): readonly [low: number, high: number] {
-  const pairs = costs.map((cost, index) => cost / base[index]!)
-  return [quantile(pairs, 0.25), quantile(pairs, 0.75)]
+  const { low, high } = middleHalf(costs.map((cost, index) => cost / base[index]!))
+  return [low, high]
+}
+
+/** The middle half of all. */
+export function middleHalf(values: readonly number[]): { low: number; high: number } {
+  return { low: quantile(values, 0.25), high: quantile(values, 0.75) }
 }
 
 /** The value in the middle. */

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Cio, type JsonContext, type StreamContext, json, rooms } from 'cio'
-import { median, middleHalf, record } from './results.ts'
+import { median, middleOfPairs, record } from './results.ts'
 
 const targets = { sendEncoded: 1.05, rooms: 1.1 }
 const sendsPerRound = 3
@@ -113,7 +113,7 @@ async function main(): Promise<void> {
   for (const name of ['sendEncoded', 'rooms'] as const) {
     const ratio = median(costs[name]) / median(costs.bare)
     const pairs = costs[name].map((cost, index) => cost / costs.bare[index]!)
-    const [low, high] = middleHalf(costs[name], costs.bare)
+    const [low, high] = middleOfPairs(costs[name], costs.bare)
     record({
       what: `a message to ${members} connections, by \`${name}\``,
       beside: '`write` of the same bytes',
@@ -122,7 +122,7 @@ async function main(): Promise<void> {
       low,
       high,
       target: targets[name],
-      self: middleHalf(costs.again, costs.bare),
+      self: middleOfPairs(costs.again, costs.bare),
     })
     const verdict = ratio <= targets[name] ? 'met' : 'missed'
     console.log(

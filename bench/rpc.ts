@@ -18,7 +18,7 @@ import split2 from 'split2'
 import { createMessageConnection } from 'vscode-jsonrpc/node'
 import { WebSocket } from 'ws'
 import { Cio, contentLength, events, json, requests, rpc } from 'cio'
-import { median, middleHalf, quantile, record } from './results.ts'
+import { median, middleOfPairs, quantile, record } from './results.ts'
 import type { Library } from './rpc-server.ts'
 
 const { values } = parseArgs({
@@ -251,7 +251,7 @@ function report(underWay: number, samples: ReadonlyMap<Library, readonly Sample[
   for (const [ours, theirs] of questions) {
     const [mine, others] = [costsOf(ours), costsOf(theirs)]
     const figure = median(mine) / median(others)
-    const [low, high] = middleHalf(mine, others)
+    const [low, high] = middleOfPairs(mine, others)
     const target = goals[`${ours} / ${theirs}`]?.[underWay]
     if (target !== undefined) {
       const what = `calls by \`${ours.slice('cio '.length)}\`, ${underWay} under way`

@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Figures, ServerSettings } from './echo-server.ts'
-import { median, middleHalf, quantile, record } from './results.ts'
+import { median, middleOfPairs, quantile, record } from './results.ts'
 import { selfSigned } from './self-signed.ts'
 
 const host = '127.0.0.1'
@@ -171,9 +171,9 @@ function report(
   const ratio = median(cio) / median(bare)
   const pairs = cio.map((cost, index) => cost / bare[index]!)
   const [low, middle, high] = [0.25, 0.5, 0.75].map((at) => quantile(pairs, at).toFixed(3))
-  const self = middleHalf(again, bare)
+  const self = middleOfPairs(again, bare)
   const beside = `half-open \`${tls ? 'tls' : 'net'}\``
-  const [least, most] = middleHalf(cio, bare)
+  const [least, most] = middleOfPairs(cio, bare)
   const [ofBare, ofCio] = pageFaults.map((count) => count.toFixed(0))
   const faultsNote = `page faults for each ${per}: ${ofBare}; with Cio ${ofCio}`
   record({

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { median, record } from './results.ts'
+import { median, middleHalf, record } from './results.ts'
 
 const rounds = Number(process.argv[2] ?? 15)
 const target = 50
@@ -65,8 +65,7 @@ function compare(candidates: readonly Candidate[]): void {
         beside: '`node:tls`',
         unit: 'ms',
         figure: above,
-        low: least - Math.max(...times[0]!),
-        high: most - Math.min(...times[0]!),
+        ...middleHalf(times[index]!.map((time, round) => time - times[0]![round]!)),
         target,
       })
     }
@@ -93,8 +92,7 @@ function commandLine(main: string): void {
   for (const [index, { name }] of candidates.entries()) {
     const [least, middle] = [Math.min(...times[index]!), median(times[index]!)]
     if (name === 'cio --version') {
-      const high = Math.max(...times[index]!)
-      const figures = { figure: middle, low: least, high, target: 180 }
+      const figures = { figure: middle, ...middleHalf(times[index]!), target: 180 }
       record({ what: '`cio --version`', beside: 'nothing', unit: 'ms', ...figures })
     }
     console.log(`  ${name.padEnd(14)} ${middle.toFixed(0)} ms [from ${least.toFixed(0)}]`)

@@ -50,6 +50,7 @@ export function allowList(who: PeerSelector, options: AllowListOptions = {}): Ac
     // A dry run admits every client, so it needs no identity.
     {
       name: 'allowList',
+      pipelines: ['connection', 'client'],
       after: 'secure',
       ...(!options.dryRun && { needs: 'peer' }),
       refusalOf: (peer) => list.refusalOf(peer),

@@ -52,7 +52,7 @@ export function certificateExpiry(
   checkDuration('certificateExpiry', 'margin', margin)
 
   return defineMiddleware<StreamContext>(
-    { name: 'certificateExpiry', after: 'secure' },
+    { name: 'certificateExpiry', pipelines: ['connection', 'client'], after: 'secure' },
     async function certificateExpiry(ctx, next) {
       const { peer } = ctx
       if (!peer) return next()

@@ -74,7 +74,7 @@ export function certs(options: CertsOptions = {}): Middleware<ServerContext | Cl
   const before = new WeakMap<Context, CertsOptions>()
 
   return defineMiddleware<ServerContext | ClientContext>(
-    { name: 'certs', after: 'reconnect' },
+    { name: 'certs', pipelines: ['server', 'client'], after: 'reconnect' },
     async function certs(ctx, next) {
       const known = before.get(ctx)
       const sources = known ?? { ...given, ...rename(ctx.options) }

@@ -46,6 +46,7 @@ export function denyList(who: PeerSelector, options: DenyListOptions = {}): Acce
     // A dry run admits every client, so it needs no identity.
     {
       name: 'denyList',
+      pipelines: ['connection', 'client'],
       after: 'secure',
       ...(!options.dryRun && { needs: 'peer' }),
       refusalOf: (peer) => list.refusalOf(peer),

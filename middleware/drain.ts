@@ -158,54 +158,57 @@ export function drain(options: DrainOptions = {}): Middleware<ServerContext> {
   }
   const watched = new WeakSet<ServerContext>()
 
-  return defineMiddleware<ServerContext>({ name: 'drain' }, function drain(ctx, next) {
-    // An outer middleware may run this one again. Then the signals are watched already.
-    if (watched.has(ctx)) return next()
-    watched.add(ctx)
-    let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined
-    const onSignal = (signal: NodeJS.Signals): void => {
-      const now = performance.now()
-      if (first && signal === first.signal && now - first.at < duplicateWithin) return
-      log('%s, %s', signal, first ? 'destroys the remaining connections' : 'stops accepting')
-      emitSafely(ctx.app, 'drain', { signal, forced: first !== undefined }, ctx)
-      if (first) {
-        stop()
-        void ctx.close({ timeout: 0 })
-        return
+  return defineMiddleware<ServerContext>(
+    { name: 'drain', pipelines: ['server'] },
+    function drain(ctx, next) {
+      // An outer middleware may run this one again. Then the signals are watched already.
+      if (watched.has(ctx)) return next()
+      watched.add(ctx)
+      let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined
+      const onSignal = (signal: NodeJS.Signals): void => {
+        const now = performance.now()
+        if (first && signal === first.signal && now - first.at < duplicateWithin) return
+        log('%s, %s', signal, first ? 'destroys the remaining connections' : 'stops accepting')
+        emitSafely(ctx.app, 'drain', { signal, forced: first !== undefined }, ctx)
+        if (first) {
+          stop()
+          void ctx.close({ timeout: 0 })
+          return
+        }
+        first = { signal, at: now }
+        stopIgnoringHangup = watchSignals(['SIGHUP'], () => {})
+        // Waits one turn of the event loop, in which Node still accepts the connections that the
+        // kernel has completed.
+        if (delay === 0) setImmediate(() => void finish(now))
+        else waiting = setTimeout(begin, delay)
       }
-      first = { signal, at: now }
-      stopIgnoringHangup = watchSignals(['SIGHUP'], () => {})
-      // Waits one turn of the event loop, in which Node still accepts the connections that the
-      // kernel has completed.
-      if (delay === 0) setImmediate(() => void finish(now))
-      else waiting = setTimeout(begin, delay)
-    }
-    const finish = async (began: number): Promise<void> => {
-      drainingServers += 1
-      const { forced } = await ctx.close({ timeout, spread, minLifetime })
-      drainingServers -= 1
-      if (forced > 0) process.exitCode = 1
-      emitSafely(ctx.app, 'drained', { forced, duration: performance.now() - began }, ctx)
-      if (drainingServers > 0) return
-      if (!keepChannel) await leaveCluster()
-      exitAfter(exitTimeout, ctx)
-    }
-    let waiting: NodeJS.Timeout | undefined
-    const begin = (): void => {
-      clearTimeout(waiting)
-      waiting = undefined
-      void finish(first!.at)
-    }
-    let stopIgnoringHangup = (): void => {}
-    const stop = watchSignals(signals, onSignal)
-    void ctx.closed.then(() => {
-      stop()
-      // A second signal, or another caller, has closed the server during the delay.
-      if (waiting) begin()
-      stopIgnoringHangup()
-    })
-    return next()
-  })
+      const finish = async (began: number): Promise<void> => {
+        drainingServers += 1
+        const { forced } = await ctx.close({ timeout, spread, minLifetime })
+        drainingServers -= 1
+        if (forced > 0) process.exitCode = 1
+        emitSafely(ctx.app, 'drained', { forced, duration: performance.now() - began }, ctx)
+        if (drainingServers > 0) return
+        if (!keepChannel) await leaveCluster()
+        exitAfter(exitTimeout, ctx)
+      }
+      let waiting: NodeJS.Timeout | undefined
+      const begin = (): void => {
+        clearTimeout(waiting)
+        waiting = undefined
+        void finish(first!.at)
+      }
+      let stopIgnoringHangup = (): void => {}
+      const stop = watchSignals(signals, onSignal)
+      void ctx.closed.then(() => {
+        stop()
+        // A second signal, or another caller, has closed the server during the delay.
+        if (waiting) begin()
+        stopIgnoringHangup()
+      })
+      return next()
+    },
+  )
 }
 
 /**

@@ -96,7 +96,7 @@ export function events<
   return defineMiddleware<
     StreamContext & MessagesContext<unknown>,
     EventsContext<Incoming, Outgoing>
-  >({ name: 'events' }, async function events(ctx, next) {
+  >({ name: 'events', pipelines: ['connection', 'client'] }, async function events(ctx, next) {
     const take = (message: unknown): void => dispatch(own, pump, ctx, message)
     const pump = new Pump(ctx, { owner: 'events', maxRunning, take })
     const own = new Events<Incoming, Outgoing>(pump)

@@ -79,19 +79,22 @@ export function forward(
 
   const upstream = new Upstream(connectTimeout)
 
-  return defineMiddleware<ConnectionContext>({ name: 'forward' }, async function forward(ctx) {
-    let reached: Parameters<typeof join>[1]
-    try {
-      const bytes = header && atOnce('forward', 'header', header(ctx))
-      const chosen = typeof target === 'function' ? await target(ctx) : target
-      checkTarget(chosen)
-      reached = await upstream.reach(ctx, chosen, bytes)
-    } catch (thrown) {
-      if (ctx.isClosed) throw ctx.signal.reason
-      throw unreachableError(ctx, asError(thrown))
-    }
-    return join(ctx, reached)
-  })
+  return defineMiddleware<ConnectionContext>(
+    { name: 'forward', pipelines: ['connection'] },
+    async function forward(ctx) {
+      let reached: Parameters<typeof join>[1]
+      try {
+        const bytes = header && atOnce('forward', 'header', header(ctx))
+        const chosen = typeof target === 'function' ? await target(ctx) : target
+        checkTarget(chosen)
+        reached = await upstream.reach(ctx, chosen, bytes)
+      } catch (thrown) {
+        if (ctx.isClosed) throw ctx.signal.reason
+        throw unreachableError(ctx, asError(thrown))
+      }
+      return join(ctx, reached)
+    },
+  )
 }
 
 function unreachableError({ remote }: StreamContext, cause: Error): CioError {

@@ -112,7 +112,7 @@ export function heartbeat<In = unknown, Out = In>(
   const initial = checked({ interval, timeout })
 
   return defineMiddleware<StreamContext & MessagesContext<In, Out>, HeartbeatContext>(
-    { name: 'heartbeat' },
+    { name: 'heartbeat', pipelines: ['connection', 'client'] },
     async function heartbeat(ctx, next) {
       const { messages } = ctx
       let times = initial

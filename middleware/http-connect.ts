@@ -105,7 +105,7 @@ export function httpConnect(options: HttpConnectOptions = {}): Middleware<Client
   const proxy = { ...options, host: withoutBrackets(given), port }
 
   return defineMiddleware<ClientContext>(
-    { name: 'httpConnect', before: 'connect' },
+    { name: 'httpConnect', pipelines: ['client'], before: 'connect' },
     function httpConnect(ctx, next) {
       return viaProxy(ctx, proxy, next, async (raw, target) => {
         const stream = tls ? await startTls(raw, proxy, tls === true ? {} : tls) : raw

@@ -66,31 +66,34 @@ export function http(handler: HttpHandler, options?: HttpOptions): Middleware<St
     .find(({ name }) => name === 'setupConnectionsTracking')
   check?.call(server)
 
-  return defineMiddleware<StreamContext>({ name: 'http' }, async function http(ctx, next) {
-    // Node drops the address when the socket closes.
-    const { stream, remote } = ctx
-    const exchange: Exchange = {
-      ctx,
-      inside: AsyncLocalStorage.snapshot(),
-      responses: new Set(),
-      upgraded: false,
-      failure: undefined,
-    }
-    exchanges.set(stream, exchange)
-    watchUpgrades(server)
-    const drain = (): void => closeWhenIdle(exchange)
-    ctx.draining.addEventListener('abort', drain)
-    server.emit('connection', stream)
-    if (ctx.isDraining) drain()
-    try {
-      await next()
-    } finally {
-      ctx.draining.removeEventListener('abort', drain)
-    }
-    if (exchange.failure) throw exchange.failure.reason
-    if (stream.errored && isInvalidRequest(stream.errored))
-      throw invalidRequestError(remote, stream.errored)
-  })
+  return defineMiddleware<StreamContext>(
+    { name: 'http', pipelines: ['connection'] },
+    async function http(ctx, next) {
+      // Node drops the address when the socket closes.
+      const { stream, remote } = ctx
+      const exchange: Exchange = {
+        ctx,
+        inside: AsyncLocalStorage.snapshot(),
+        responses: new Set(),
+        upgraded: false,
+        failure: undefined,
+      }
+      exchanges.set(stream, exchange)
+      watchUpgrades(server)
+      const drain = (): void => closeWhenIdle(exchange)
+      ctx.draining.addEventListener('abort', drain)
+      server.emit('connection', stream)
+      if (ctx.isDraining) drain()
+      try {
+        await next()
+      } finally {
+        ctx.draining.removeEventListener('abort', drain)
+      }
+      if (exchange.failure) throw exchange.failure.reason
+      if (stream.errored && isInvalidRequest(stream.errored))
+        throw invalidRequestError(remote, stream.errored)
+    },
+  )
 }
 
 /**

@@ -66,7 +66,7 @@ export function inherited(options: InheritedOptions = {}): Middleware<ServerCont
   }
 
   return defineMiddleware<ServerContext>(
-    { name: 'inherited', before: 'listen' },
+    { name: 'inherited', pipelines: ['server'], before: 'listen' },
     function inherited(ctx, next) {
       // With `bind: false` nothing listens: the server gets its streams by `accept()`.
       if (ctx.options.bind === false) return next()

@@ -145,7 +145,7 @@ export function jsonStream<Message = unknown>(
   ) as unknown as Middleware<StreamContext, JsonStreamContext>
 
   return defineMiddleware<StreamContext, JsonStreamContext<Message>>(
-    { name: 'jsonStream' },
+    { name: 'jsonStream', pipelines: ['connection', 'client'] },
     async function jsonStream(ctx, next) {
       await addMessages(ctx, async () => {
         const take = (found: unknown): unknown => callHandlers(found as Found, ctx)

@@ -106,26 +106,29 @@ export function layer(options: LayerOptions): Middleware<StreamContext> {
   checkMakeCoder('decode', decode)
   checkMakeCoder('encode', encode)
 
-  return defineMiddleware<StreamContext>({ name: 'layer' }, async function layer(ctx, next) {
-    const inner = ctx.stream
-    // In parallel: the decoder of each side may need data from the other side.
-    const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
-    const layer = new StackLayer(inner, {
-      decode: decoders,
-      encode: encoders,
-      buffered,
-      ...(maxRatio && { maxRatio }),
-    })
-    ctx.stream = layer
-    try {
-      await next()
-      if (!(await endGracefully(layer, flushTimeout)) && !ctx.broken)
-        throw flushTimeoutError(ctx, flushTimeout)
-    } finally {
-      layer.destroy()
-      ctx.stream = inner
-    }
-  })
+  return defineMiddleware<StreamContext>(
+    { name: 'layer', pipelines: ['connection', 'client'] },
+    async function layer(ctx, next) {
+      const inner = ctx.stream
+      // In parallel: the decoder of each side may need data from the other side.
+      const [encoders, decoders] = await Promise.all([make(encode, ctx), make(decode, ctx)])
+      const layer = new StackLayer(inner, {
+        decode: decoders,
+        encode: encoders,
+        buffered,
+        ...(maxRatio && { maxRatio }),
+      })
+      ctx.stream = layer
+      try {
+        await next()
+        if (!(await endGracefully(layer, flushTimeout)) && !ctx.broken)
+          throw flushTimeoutError(ctx, flushTimeout)
+      } finally {
+        layer.destroy()
+        ctx.stream = inner
+      }
+    },
+  )
 }
 
 function checkMakeCoder(option: string, value: unknown): void {

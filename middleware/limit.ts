@@ -200,7 +200,7 @@ export function limit(options: LimitOptions = {}): Limit {
   })
 
   const middleware = defineMiddleware<ConnectionContext>(
-    { name: 'limit', after: 'proxyProtocol', before: 'secure' },
+    { name: 'limit', pipelines: ['connection'], after: 'proxyProtocol', before: 'secure' },
     async function limit(ctx, next) {
       // Read before any await: the socket loses its address when it closes.
       const address = addressOf(ctx)

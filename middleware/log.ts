@@ -158,7 +158,7 @@ export function log(options: LogOptions = {}): Log {
   })
 
   const middleware = defineMiddleware<ServerContext | ClientContext>(
-    { name: 'log', before: '*' },
+    { name: 'log', pipelines: ['server', 'client'], before: '*' },
     async function log(ctx, next) {
       const end = lines.begin(ctx)
       try {

@@ -151,7 +151,7 @@ export function multiplex(
   checkRate('multiplex', 'controlRate', controlRate)
 
   return defineMiddleware<StreamContext, MultiplexContext>(
-    { name: 'multiplex' },
+    { name: 'multiplex', pipelines: ['connection', 'client'] },
     async function multiplex(ctx, next) {
       const runs = new Set<ConnectionContext>()
       const times = timesOf(ctx)

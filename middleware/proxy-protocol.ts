@@ -93,7 +93,11 @@ export function proxyProtocol(
   const isTrusted = compileTrust(options.trusted)
 
   return defineMiddleware<ConnectionContext, ProxyProtocolContext>(
-    { name: 'proxyProtocol', before: ['secure', 'limit', 'route', 'startTls'] },
+    {
+      name: 'proxyProtocol',
+      pipelines: ['connection'],
+      before: ['secure', 'limit', 'route', 'startTls'],
+    },
     async function proxyProtocol(ctx, next) {
       ctx.proxied = null
       if (isTrusted(ctx)) {

@@ -93,7 +93,7 @@ export function rateLimit<Needs extends StreamContext = StreamContext>(
   }
 
   return defineMiddleware<Needs & MessagesContext<unknown, never>>(
-    { name: 'rateLimit' },
+    { name: 'rateLimit', pipelines: ['connection', 'client'] },
     async function rateLimit(ctx, next) {
       const key = by && atOnce('rateLimit', 'by', by(ctx))
       if (key === null) return next()

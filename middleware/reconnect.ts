@@ -154,7 +154,7 @@ export function reconnect(options: ReconnectOptions = {}): Middleware<ClientCont
   }
 
   return defineMiddleware<ClientContext>(
-    { name: 'reconnect', repeats: true, before: 'connect' },
+    { name: 'reconnect', pipelines: ['client'], repeats: true, before: 'connect' },
     async function reconnect(ctx, next) {
       const holder = ctx as unknown as { messages: unknown }
       const outer = ctx.hasMessages ? holder.messages : undefined

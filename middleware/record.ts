@@ -110,20 +110,24 @@ export function record(options: RecordOptions): Middleware<ConnectionContext> {
     app.on('close', (ctx, end) => recorded.get(ctx)?.(end))
   }
 
-  return defineMiddleware<ConnectionContext>({ name: 'record' }, async function record(ctx, next) {
-    if (left <= 0 || isReplay(ctx) || atOnce('record', 'when', chooses(ctx)) !== true) return next()
-    left -= 1
-    const recording = new Recording({ bytes, duration, redact })
-    const head = headOf(ctx)
-    const detach = recording.attach(ctx.stream)
-    listenTo(ctx.app)
-    recorded.set(ctx, (end) => {
-      recorded.delete(ctx)
-      detach()
-      void save(ctx, to, [head, ...recording.lines, footOf(recording, end)], recording)
-    })
-    await next()
-  })
+  return defineMiddleware<ConnectionContext>(
+    { name: 'record', pipelines: ['connection'] },
+    async function record(ctx, next) {
+      if (left <= 0 || isReplay(ctx) || atOnce('record', 'when', chooses(ctx)) !== true)
+        return next()
+      left -= 1
+      const recording = new Recording({ bytes, duration, redact })
+      const head = headOf(ctx)
+      const detach = recording.attach(ctx.stream)
+      listenTo(ctx.app)
+      recorded.set(ctx, (end) => {
+        recorded.delete(ctx)
+        detach()
+        void save(ctx, to, [head, ...recording.lines, footOf(recording, end)], recording)
+      })
+      await next()
+    },
+  )
 }
 
 /** The first line of a file. It has no address, since a test does not need one. */

@@ -55,7 +55,7 @@ export function relisten(options: RelistenOptions = {}): Middleware<ServerContex
   const backoff = new Backoff('relisten', options)
 
   return defineMiddleware<ServerContext>(
-    { name: 'relisten', repeats: true, before: 'listen', after: '*' },
+    { name: 'relisten', pipelines: ['server'], repeats: true, before: 'listen', after: '*' },
     async function relisten(ctx, next) {
       for (let retry = 1; ; retry++) {
         try {

@@ -151,7 +151,7 @@ export function requests<In, Out = In>(
   const byId = match === 'order' ? undefined : match
 
   return defineMiddleware<StreamContext & MessagesContext<In, Out>, RequestsContext<In, Out>>(
-    { name: 'requests' },
+    { name: 'requests', pipelines: ['connection', 'client'] },
     async function requests(ctx, next) {
       const pump = new Pump(ctx as unknown as StreamContext & MessagesContext<unknown>, {
         owner: 'requests',

@@ -142,7 +142,7 @@ export function rooms<Out = unknown, Member extends StreamContext = StreamContex
   const turns = new DeliveryTurns()
 
   const middleware = defineMiddleware<StreamContext & MessagesContext<unknown, Out>, RoomsContext>(
-    { name: 'rooms' },
+    { name: 'rooms', pipelines: ['connection', 'client'] },
     async function rooms(ctx, next) {
       const membership = new Membership(ctx, open, maxRooms)
       await provide(ctx, 'rooms', membership, async () => {

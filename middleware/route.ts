@@ -137,7 +137,7 @@ export function route(
   const compiled = routes.map(compileRoute)
 
   return defineMiddleware<ConnectionContext, RouteContext>(
-    { name: 'route', before: 'secure', provides: 'peer' },
+    { name: 'route', pipelines: ['connection'], before: 'secure', provides: 'peer' },
     async function route(ctx, next) {
       ctx.clientHello = null
       const peek = new Peek(ctx.stream, { maxSize, timeout })

@@ -159,7 +159,7 @@ export function rpc<Remote = AnyMethods, Local = OwnMethods, Needs extends objec
   for (const [name, value] of Object.entries(counts)) checkCount('rpc', name, value, 1)
 
   return defineMiddleware<StreamContext & MessagesContext<unknown>, RpcContext<Remote>>(
-    { name: 'rpc' },
+    { name: 'rpc', pipelines: ['connection', 'client'] },
     async function rpc(ctx, next) {
       const pump = new Pump(ctx, {
         owner: 'rpc',

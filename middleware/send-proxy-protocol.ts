@@ -77,7 +77,7 @@ export function sendProxyProtocol(
   }
 
   return defineMiddleware<ClientContext>(
-    { name: 'sendProxyProtocol', after: 'connect', before: 'secure' },
+    { name: 'sendProxyProtocol', pipelines: ['client'], after: 'connect', before: 'secure' },
     async function sendProxyProtocol(ctx, next) {
       const { stream } = ctx
       const says =

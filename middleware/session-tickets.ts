@@ -78,7 +78,7 @@ export function sessionTickets(options: SessionTicketsOptions): SessionTicketsMi
     throw optionError('sessionTickets', 'rotateInterval', 'more than 0 ms', rotateInterval)
 
   const middleware = defineMiddleware<ServerContext>(
-    { name: 'sessionTickets', after: 'certs', before: 'listen' },
+    { name: 'sessionTickets', pipelines: ['server'], after: 'certs', before: 'listen' },
     async function sessionTickets(ctx, next) {
       let timer: NodeJS.Timeout | undefined
       const renew = (): void => {

@@ -86,7 +86,7 @@ export function socks5(options: Socks5Options = {}): Middleware<ClientContext> {
   }
 
   return defineMiddleware<ClientContext>(
-    { name: 'socks5', before: 'connect' },
+    { name: 'socks5', pipelines: ['client'], before: 'connect' },
     function socks5(ctx, next) {
       return viaProxy(ctx, { host, port }, next, (stream, target) => {
         log('%d asks for %s', ctx.id, placeOf(target))

@@ -88,7 +88,13 @@ export function startTls(
   checkDuration('startTls', 'timeout', timeout)
 
   return defineMiddleware<StreamContext, StartTlsContext>(
-    { name: 'startTls', after: ['connect', 'proxyProtocol'], before: 'secure', provides: 'peer' },
+    {
+      name: 'startTls',
+      pipelines: ['connection', 'client'],
+      after: ['connect', 'proxyProtocol'],
+      before: 'secure',
+      provides: 'peer',
+    },
     function startTls(ctx, next) {
       ctx.skipTls()
       let begun = false

@@ -103,7 +103,12 @@ export function timeout(options: TimeoutOptions = {}): Middleware<StreamContext>
   const ofClient = { ...given, firstByte: firstByte ?? Infinity }
 
   return defineMiddleware<StreamContext>(
-    { name: 'timeout', after: ['connect', 'proxyProtocol', 'limit'], before: 'secure' },
+    {
+      name: 'timeout',
+      pipelines: ['connection', 'client'],
+      after: ['connect', 'proxyProtocol', 'limit'],
+      before: 'secure',
+    },
     async function timeout(ctx, next) {
       const bounds = isConnection(ctx) ? given : ofClient
       const watch = new Watch(ctx, bounds, drainTimeout)

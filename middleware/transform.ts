@@ -55,7 +55,7 @@ export function transform(...transforms: readonly TransformOptions[]): Middlewar
   }
 
   return defineMiddleware<StreamContext>(
-    { name: 'transform' },
+    { name: 'transform', pipelines: ['connection', 'client'] },
     async function transform(ctx, next) {
       const { stream } = ctx
       raiseListenerLimit(stream)

@@ -157,7 +157,7 @@ export function websocket(
   const serve = http(server)
 
   return defineMiddleware<StreamContext>(
-    { name: 'websocket' },
+    { name: 'websocket', pipelines: ['connection'] },
     async function websocket(ctx, next) {
       // The middleware after this one may be for WebSockets only.
       await (requestOf(ctx) ? next() : serve(ctx, () => closed(ctx.stream)))

@@ -45,7 +45,7 @@ export function codecBySubprotocol<Adds extends object>(
     }
   }
   return defineMiddleware<StreamContext, Adds>(
-    { name: 'bySubprotocol' },
+    { name: 'bySubprotocol', pipelines: ['connection'] },
     async function bySubprotocol(ctx, next) {
       const chosen = subprotocolOf(ctx)
       const codec = byName.get(chosen ?? '')

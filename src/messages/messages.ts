@@ -453,7 +453,7 @@ export function messages<In, Out = In>(
   }
 
   const middleware = defineMiddleware<StreamContext, MessagesContext<In, Out>>(
-    { name },
+    { name, pipelines: ['connection', 'client'] },
     async function addMessages(ctx, next) {
       const own = new Messages(ctx, codec, options)
       await provide(ctx, 'messages', own, async () => {

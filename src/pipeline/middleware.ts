@@ -31,6 +31,12 @@ export interface Hints {
    * @default the function's name
    */
   readonly name?: string
+  /**
+   * The pipelines that it works in. Registering it in another one throws.
+   *
+   * @default all
+   */
+  readonly pipelines?: readonly ('server' | 'connection' | 'client')[]
   /** Runs before these, if present; `'*'` means all that do not have the same hint. */
   readonly before?: string | readonly string[]
   /** Runs after these, if present; `'*'` means all that do not have the same hint. */
@@ -63,6 +69,7 @@ export interface Hints {
 /** The names of all hints. */
 const hintNames: readonly string[] = [
   'name',
+  'pipelines',
   'before',
   'after',
   'requires',
@@ -83,10 +90,18 @@ export function checkHints(owner: string, hints: Hints): void {
     const value: unknown = hints[name]
     if (value !== undefined && value !== 'peer') throw optionError(owner, name, "'peer'", value)
   }
-  const { refusalOf } = hints
+  const { refusalOf, pipelines } = hints
+  if (pipelines !== undefined && !areKinds(pipelines)) {
+    throw optionError(owner, 'pipelines', 'a list of the names of pipelines', pipelines)
+  }
   if (refusalOf !== undefined && typeof refusalOf !== 'function') {
     throw optionError(owner, 'refusalOf', 'a function', refusalOf)
   }
+}
+
+function areKinds(given: unknown): boolean {
+  const kinds: readonly unknown[] = ['server', 'connection', 'client']
+  return Array.isArray(given) && given.length > 0 && given.every((kind) => kinds.includes(kind))
 }
 
 /**

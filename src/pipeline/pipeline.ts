@@ -11,6 +11,7 @@ import {
   type Registrable,
   type Registration,
   type SettledHints,
+  checkPipeline,
   hintsOf,
   isCalled,
   isNamed,
@@ -227,6 +228,7 @@ export class Pipeline<Ctx extends object & { step: string }> {
     )
     for (const [index, entry] of waiting.entries()) {
       entry.middleware = loaded[index] as Middleware<Ctx>
+      checkPipeline(this.kind, entry)
       if (this.#registrations.includes(entry)) this.#replaceStep(entry)
     }
     this.#stale()

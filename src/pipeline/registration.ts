@@ -1,6 +1,7 @@
 /** A registered entry of a pipeline: its names, and its effective hints. */
 
 import { type Hints, type Middleware, checkHints } from './middleware.ts'
+import { CioError } from '../errors.ts'
 import { optionError } from '../options.ts'
 
 /**
@@ -62,7 +63,25 @@ export function registration<Ctx extends object>(
   }
   checkHints(`hints of the ${kind} pipeline`, hints)
   const middleware = typeof given === 'function' ? given : undefined
-  return { middleware, module, options, hints, defaults: {}, at, step, enabled: true }
+  const entry = { middleware, module, options, hints, defaults: {}, at, step, enabled: true }
+  checkPipeline(kind, entry)
+  return entry
+}
+
+/**
+ * Checks that a middleware works in its pipeline. Only TypeScript would notice that it does not: `drain`
+ * would do nothing on a connection.
+ *
+ * @throws `ERR_CIO_OPTION`
+ */
+export function checkPipeline(kind: string, entry: Registration<never>): void {
+  const pipelines: readonly string[] | undefined = hint(entry, 'pipelines')
+  if (!pipelines || pipelines.includes(kind)) return
+  const methods = pipelines.map((one) => `\`use${one[0]!.toUpperCase()}${one.slice(1)}()\``)
+  throw new CioError(
+    'ERR_CIO_OPTION',
+    `\`${nameOf(entry)}\` does not work in the ${kind} pipeline; register it with ${methods.join(' or ')} (at ${entry.at})`,
+  )
 }
 
 /** Whether it is a generator function, as in Koa 1: a call of it would run nothing, in silence. */

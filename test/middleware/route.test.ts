@@ -652,7 +652,7 @@ async function upstream(t: ExecutionContext, name: string, secured = false): Pro
 }
 
 const anyName = { checkServerIdentity: () => undefined }
-const [first = '', behindTls = '', both = '', byName = '', ...more] = programsOf(
+const [first = '', behindTls = '', both = '', byName = '', behindProxy = '', ...more] = programsOf(
   'docs/middleware/route.md',
 )
 
@@ -696,6 +696,19 @@ test.serial('every program of the page answers its clients: by name', async (t) 
     ['shop.example.com', 'shop: hi'],
     ['www.example.com', 'rest: hi'],
     ['elsewhere.test', 'who is that?\n'],
+  ] as const) {
+    t.is(await saySecurely(t, server, 'hi', { ...anyName, servername }), answer)
+  }
+})
+
+test.serial('every program of the page answers its clients: by name, behind TLS', async (t) => {
+  const server = await serveProgram(t, behindProxy, {
+    "host: '10.0.0.7', port: 8080": `host: '127.0.0.1', port: ${await upstream(t, 'shop')}`,
+    "host: '10.0.0.8', port: 8080": `host: '127.0.0.1', port: ${await upstream(t, 'rest')}`,
+  })
+  for (const [servername, answer] of [
+    ['shop.example.com', 'shop: hi'],
+    ['www.example.com', 'rest: hi'],
   ] as const) {
     t.is(await saySecurely(t, server, 'hi', { ...anyName, servername }), answer)
   }

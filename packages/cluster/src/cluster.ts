@@ -179,7 +179,7 @@ export function cluster(options: ClusterOptions = {}): Cluster {
   const close = (): Promise<void> => upTime.close(() => instances.leave())
 
   const middleware = defineMiddleware<ServerContext, ClusterContext>(
-    { name: 'cluster', after: 'certs', before: 'listen' },
+    { name: 'cluster', pipelines: ['server'], after: 'certs', before: 'listen' },
     async function cluster(ctx, next) {
       const began = performance.now()
       servers.add(ctx)

@@ -145,7 +145,7 @@ export function mailbox<Out = unknown, Needs extends StreamContext = StreamConte
   const subjectOf = (code: string): string => `${name}.for.${code}`
 
   const middleware = defineMiddleware<Needs & RegistrationContext>(
-    { name: 'mailbox', after: 'registry', requires: 'registry' },
+    { name: 'mailbox', pipelines: ['connection'], after: 'registry', requires: 'registry' },
     async function mailbox(ctx, next) {
       const { registration } = ctx
       const code = encodeName(registration.key, 'remote')

@@ -194,7 +194,7 @@ export function registry<
   }
 
   const middleware = defineMiddleware<Registered & Needs, RegistrationContext>(
-    { name: 'registry', ...(options.key ? {} : { needs: 'peer' }) },
+    { name: 'registry', pipelines: ['connection'], ...(options.key ? {} : { needs: 'peer' }) },
     async function registry(ctx, next) {
       const holder = holderOf(ctx)
       const added: Partial<RegistrationContext> = ctx

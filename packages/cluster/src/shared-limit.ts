@@ -115,18 +115,21 @@ export function sharedLimit<Needs extends ConnectionContext = ConnectionContext>
   }
   const store = new Store({ limiter, fallback: fallback!, timeout, retryInterval, maxKeys })
 
-  return defineMiddleware<Needs>({ name }, async function sharedLimit(ctx, next) {
-    const found = atOnce('sharedLimit', 'key', key(ctx))
-    if (found !== null) {
-      const { isWithin, failed, recovered } = await store.take(found)
-      if (failed) emitSafely(ctx.app, 'sharedLimitDown', failed, name)
-      if (recovered) emitSafely(ctx.app, 'sharedLimitUp', name)
-      if (!isWithin) throw overError(ctx, name, found)
-      // It may have closed meanwhile.
-      if (ctx.isClosed) return
-    }
-    await next()
-  })
+  return defineMiddleware<Needs>(
+    { name, pipelines: ['connection'] },
+    async function sharedLimit(ctx, next) {
+      const found = atOnce('sharedLimit', 'key', key(ctx))
+      if (found !== null) {
+        const { isWithin, failed, recovered } = await store.take(found)
+        if (failed) emitSafely(ctx.app, 'sharedLimitDown', failed, name)
+        if (recovered) emitSafely(ctx.app, 'sharedLimitUp', name)
+        if (!isWithin) throw overError(ctx, name, found)
+        // It may have closed meanwhile.
+        if (ctx.isClosed) return
+      }
+      await next()
+    },
+  )
 }
 
 function rateOf(limiter: Limiter | undefined): Rate | undefined {

@@ -97,7 +97,7 @@ export function sharedList(cluster: Cluster, options: SharedListOptions): Shared
     settings,
   )
   const middleware = defineMiddleware<ServerContext>(
-    { name: `sharedList:${name}`, after: 'cluster', before: 'listen' },
+    { name: `sharedList:${name}`, pipelines: ['server'], after: 'cluster', before: 'listen' },
     async function sharedList(ctx, next) {
       const leave = await shared.enter(ctx)
       try {

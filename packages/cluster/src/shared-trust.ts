@@ -108,7 +108,12 @@ export function sharedTrust(cluster: Cluster, options: SharedTrustOptions): Shar
   const shared = new Shared(cluster, part, settings)
 
   const middleware = defineMiddleware<ServerContext>(
-    { name: `sharedTrust:${name}`, after: ['cluster', 'certs'], before: 'listen' },
+    {
+      name: `sharedTrust:${name}`,
+      pipelines: ['server'],
+      after: ['cluster', 'certs'],
+      before: 'listen',
+    },
     async function sharedTrust(ctx, next) {
       const leave = await shared.enter(ctx)
       let forget = (): void => {}

@@ -155,7 +155,7 @@ test('a middleware of another pipeline does not compile', (t) => {
   // @ts-expect-error: a server's
   new Cio().useConnection(database())
   // @ts-expect-error: a server's
-  new Cio().useConnection(relisten())
+  t.throws(() => new Cio().useConnection(relisten()))
   // @ts-expect-error: a stream's
   new Cio().useServer(lines())
   // @ts-expect-error: a connection's

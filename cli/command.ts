@@ -1,7 +1,7 @@
 /** A command. Its options are declared once; parsing, checks and help follow from that. */
 
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { maxTimerDelay } from '../src/options.ts'
+import { maxTimerDelay } from '../src/kit.ts'
 import { paint } from './terminal.ts'
 
 /** An option of a command. */

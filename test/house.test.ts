@@ -634,6 +634,16 @@ test('src/ imports nothing from middleware/, but the index and the default certs
   }
 })
 
+test('the command line imports what an application can: its package has no other files', async (t) => {
+  const doors = ['index', 'kit', 'testing'].map((door) => `src/${door}.ts`)
+  for (const name of await readdir('cli')) {
+    if (!name.endsWith('.ts')) continue
+    const imports = importsOf(`cli/${name}`, await read(`cli/${name}`))
+    const others = imports.filter((one) => /^(src|middleware)\//.test(one) && !doors.includes(one))
+    t.deepEqual(others, [], `cli/${name}`)
+  }
+})
+
 test('no file has outgrown its budget of code lines', async (t) => {
   for (const [path, text] of await sources()) {
     const folder = path.startsWith('src/') ? 'src' : 'middleware'

@@ -2,7 +2,7 @@
 
 import { toUSVString } from 'node:util'
 import { CioError } from 'cio'
-import { quote } from 'cio/kit'
+import { isTooDeep, quote } from 'cio/kit'
 
 /**
  * The first byte is the type of the rest. These numbers are part of the format between versions.
@@ -51,9 +51,9 @@ export function decodeValue(bytes: Uint8Array, start = 0): unknown {
       case kinds.text:
         return body.toString()
       case kinds.json:
-        return JSON.parse(body.toString()) as unknown
+        return parsed(body.toString())
       case kinds.tagged:
-        return untag(JSON.parse(body.toString()))
+        return untag(parsed(body.toString()))
       case kinds.nothing:
         return undefined
     }
@@ -61,6 +61,13 @@ export function decodeValue(bytes: Uint8Array, start = 0): unknown {
     throw syntaxError(cause)
   }
   throw syntaxError()
+}
+
+/** No instance sends what is nested deeper, and the connection of a client would refuse it. */
+function parsed(text: string): unknown {
+  const value: unknown = JSON.parse(text)
+  if (isTooDeep(text, value)) throw syntaxError()
+  return value
 }
 
 function joined(header: Uint8Array, kind: number, body: Uint8Array | string): Buffer {

@@ -43,11 +43,11 @@ test('so is one that another one is replaced by, or that a module has', async (t
   }
   t.throws(() => pipeline.replace('drain', limit()), { code: 'ERR_CIO_OPTION' })
 
-  const module = new URL('../../middleware/limit.ts', import.meta.url).pathname
+  const module = new URL('../fixtures/clients-only.mjs', import.meta.url).href
   const loading = new Cio().useServer(module)
   await t.throwsAsync(loading.listen(0), {
     code: 'ERR_CIO_OPTION',
-    message: /`limit` does not work/,
+    message: /^`clientsOnly` does not work in the server pipeline; .* `useClient\(\)`/,
   })
 })
 

@@ -227,8 +227,10 @@ export class Pipeline<Ctx extends object & { step: string }> {
       waiting.map(({ module, options }) => importMiddleware(module!, options)),
     )
     for (const [index, entry] of waiting.entries()) {
-      entry.middleware = loaded[index] as Middleware<Ctx>
-      checkPipeline(this.kind, entry)
+      const middleware = loaded[index] as Middleware<Ctx>
+      // Before it is kept: the next run does not load it again.
+      checkPipeline(this.kind, { ...entry, middleware })
+      entry.middleware = middleware
       if (this.#registrations.includes(entry)) this.#replaceStep(entry)
     }
     this.#stale()

@@ -38,15 +38,17 @@ async function compare(tls: boolean): Promise<void> {
   )
   const kibibytes = (bytes: number): number => bytes / 1024
   const what = `heap of an idle ${tls ? 'TLS' : 'plain'} connection above bare`
-  const above = (of: number, from: number): { low: number; high: number } =>
+  const above = (of: number, from: number): readonly [low: number, high: number] =>
     middleHalf(heaps[of]!.map((heap, round) => kibibytes(heap - heaps[from]![round]!)))
-  const ofEach = above(2, 1)
+  const [least, most] = above(1, 0)
+  const ofEach = above(2, 1).map((kib) => kib / waiting)
   record({
     what,
     beside: `bare, ${kib(bare)}`,
     unit: 'KiB',
     figure: kibibytes(own),
-    ...above(1, 0),
+    low: least,
+    high: most,
     target: 1.3,
   })
   record({
@@ -54,8 +56,8 @@ async function compare(tls: boolean): Promise<void> {
     beside: 'none',
     unit: 'KiB',
     figure: kibibytes(each),
-    low: ofEach.low / waiting,
-    high: ofEach.high / waiting,
+    low: ofEach[0]!,
+    high: ofEach[1]!,
     target: 0.48,
   })
   console.log(`  bare            ${kib(bare)}, ${spread(heaps[0]!)}`)

@@ -52,13 +52,12 @@ export function middleOfPairs(
   costs: readonly number[],
   base: readonly number[],
 ): readonly [low: number, high: number] {
-  const { low, high } = middleHalf(costs.map((cost, index) => cost / base[index]!))
-  return [low, high]
+  return middleHalf(costs.map((cost, index) => cost / base[index]!))
 }
 
 /** The middle half of all. */
-export function middleHalf(values: readonly number[]): { low: number; high: number } {
-  return { low: quantile(values, 0.25), high: quantile(values, 0.75) }
+export function middleHalf(values: readonly number[]): readonly [low: number, high: number] {
+  return [quantile(values, 0.25), quantile(values, 0.75)]
 }
 
 /** The value in the middle. */

@@ -60,12 +60,14 @@ function compare(candidates: readonly Candidate[]): void {
     const above = median(times[index]!) - base
     const [least, most] = [Math.min(...times[index]!), Math.max(...times[index]!)]
     if (name === 'cio') {
+      const [low, high] = middleHalf(times[index]!.map((time, round) => time - times[0]![round]!))
       record({
         what: "`import 'cio'`, processor time",
         beside: '`node:tls`',
         unit: 'ms',
         figure: above,
-        ...middleHalf(times[index]!.map((time, round) => time - times[0]![round]!)),
+        low,
+        high,
         target,
       })
     }
@@ -92,7 +94,8 @@ function commandLine(main: string): void {
   for (const [index, { name }] of candidates.entries()) {
     const [least, middle] = [Math.min(...times[index]!), median(times[index]!)]
     if (name === 'cio --version') {
-      const figures = { figure: middle, ...middleHalf(times[index]!), target: 180 }
+      const [low, high] = middleHalf(times[index]!)
+      const figures = { figure: middle, low, high, target: 180 }
       record({ what: '`cio --version`', beside: 'nothing', unit: 'ms', ...figures })
     }
     console.log(`  ${name.padEnd(14)} ${middle.toFixed(0)} ms [from ${least.toFixed(0)}]`)
